@@ -1,0 +1,43 @@
+"""The cffi declarations of pytest_xsched._native, cut out of native/xs_api.h.
+
+CMake runs this file with ``python -m cffi.gen_src exec-python``, which writes the C
+source of the module. The header stays the only copy of the declarations.
+"""
+
+from pathlib import Path
+
+from cffi import FFI
+
+HEADER = Path(__file__).resolve().parent.parent / "native" / "xs_api.h"
+BEGIN = "/* cdef begin */"
+END = "/* cdef end */"
+
+
+def cut_cdef(text: str, origin: str) -> str:
+    """Return what stands between the two marks of ``text``.
+
+    Args:
+        text: A C header.
+        origin: Where it came from, for the message.
+
+    Raises:
+        SystemExit: A mark is missing, doubled, or the two are in the wrong order.
+    """
+    for mark in (BEGIN, END):
+        if text.count(mark) != 1:
+            raise SystemExit(f"{origin}: needs the mark {mark!r} once, has it {text.count(mark)}x")
+    before, _, rest = text.partition(BEGIN)
+    cdef, end, _ = rest.partition(END)
+    if not end:
+        raise SystemExit(f"{origin}: {END!r} stands before {BEGIN!r}")
+    for number, line in enumerate(cdef.splitlines(), start=before.count("\n") + 1):
+        if line.lstrip().startswith("#"):
+            raise SystemExit(
+                f"{origin}:{number}: no preprocessor lines between the cdef marks: {line.strip()!r}"
+            )
+    return cdef
+
+
+ffibuilder = FFI()
+ffibuilder.cdef(cut_cdef(HEADER.read_text(encoding="utf-8"), str(HEADER)))
+ffibuilder.set_source("pytest_xsched._native", '#include "xs_api.h"')

@@ -1,0 +1,88 @@
+/* device.h - what a backend does: run commands in order on streams, and say
+ * when a mark has been passed.
+ *
+ * A backend is one file, device_<kind>.c, that defines one xs_device_ops and
+ * knows no queue and no policy. To add one: copy device_cpu.c, list it in
+ * device.c, and make native/tests/test_conformance.c pass. */
+#ifndef XS_DEVICE_H
+#define XS_DEVICE_H
+
+#include "base.h"
+
+/* A backend embeds this first. Shared by all threads of a run. */
+struct xs_device {
+    const struct xs_device_ops *ops;
+    int32_t opened_by; /* pid; a forked child gets XS_EFORKED, not a crash */
+};
+struct xs_stream; /* in order; launch, mark, passed and wait by one thread at a time */
+struct xs_kernel; /* what one kind of command needs on one stream */
+
+struct xs_device_ops {
+    const char *kind; /* what xs_device_open() takes */
+
+    /* XS_ENODEV if the driver or the device is absent. The caller closes *out;
+     * its base is filled by xs_device_open(). */
+    int (*open)(const struct xs_device_options *options, struct xs_device **out,
+                struct xs_error *err);
+    void (*describe)(struct xs_device *dev, struct xs_device_info *out);
+    void (*close)(struct xs_device *dev);
+
+    /* Make dev current on the calling thread: every thread does so before
+     * anything below, because HIP and CUDA keep the context per thread. */
+    int (*bind_thread)(struct xs_device *dev, struct xs_error *err);
+
+    /* The caller destroys *out before close(). Destroying waits for what was
+     * launched: after a stop, commands may be in flight that no mark covers. */
+    int (*stream_create)(struct xs_device *dev, int32_t priority, struct xs_stream **out,
+                         struct xs_error *err);
+    void (*stream_destroy)(struct xs_stream *stream);
+
+    /* Everything `command` needs: launch() allocates nothing. From any thread.
+     * The inputs follow from `seed`. The caller destroys *out, after its stream. */
+    int (*kernel_create)(struct xs_stream *stream, const struct xs_command *command, uint32_t seed,
+                         struct xs_kernel **out, struct xs_error *err);
+    void (*kernel_destroy)(struct xs_kernel *kernel);
+
+    /* Hand over one command; do not wait for it. At most XS_THRESHOLD_MAX are
+     * in flight on a stream. `argument` is added to the results. */
+    int (*launch)(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t argument,
+                  struct xs_error *err);
+
+    /* Put mark `slot` (< XS_THRESHOLD_MAX) behind all that was launched. The
+     * slot may be reused once it was passed. */
+    int (*mark)(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
+    /* XS_OK once the mark is passed, XS_EAGAIN before. */
+    int (*passed)(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
+
+    /* Real time: passed(), but block until then or until the clock (clock.h)
+     * reads `until_ns`. NULL: the engine polls passed(). No lock is held. */
+    int (*wait)(struct xs_stream *stream, uint32_t slot, int64_t until_ns, struct xs_error *err);
+
+    /* Read results back, behind all that was launched on the kernel's stream;
+     * see xs_queue_checksum(). Both NULL where nothing is computed. */
+    int (*checksum)(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
+    int (*output)(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
+
+    /* Virtual time: the next event (XS_NEVER if none), and the move to it.
+     * advance() precedes every launch() at `now`. NULL on real devices. */
+    xs_ns (*next_due)(const struct xs_device *dev);
+    void (*advance)(struct xs_device *dev, xs_ns now);
+};
+
+extern const struct xs_device_ops xs_device_cpu;
+extern const struct xs_device_ops xs_device_sim;
+
+/* Open with given ops: device.c, and tests that wrap a backend. */
+int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_options *options,
+                    struct xs_device **out, struct xs_error *err);
+
+/* XS_EFORKED in a child of the process that opened it. */
+int xs__device_check(const struct xs_device *dev, const char *where, struct xs_error *err);
+
+/* XS_EINVAL for a command that no device could run. */
+int xs__command_check(const struct xs_command *command, struct xs_error *err);
+bool xs__command_equal(const struct xs_command *a, const struct xs_command *b);
+/* Elements of its output; 0 for XS_SPIN. */
+uint64_t xs__command_items(const struct xs_command *command);
+
+#endif

@@ -1,0 +1,215 @@
+/* engine_threads.c - the engine in real time: one thread a queue, which waits
+ * for the queue's arrivals, launches inline and polls the marks, so that a
+ * request is never handed from thread to thread.
+ *
+ * Lock rule: a thread takes run->lock when its queue becomes busy or idle and
+ * while it sleeps, never across a device call. A higher queue's arrival
+ * reaches the others through their atomic `suspended` flag, which each reads
+ * before every launch. Time 0 is run->epoch on the clock. */
+#include "clock.h"
+#include "run.h"
+
+/* Threads are at their first arrival before time 0. */
+#define LEAD_NS INT64_C(2000000)
+
+static xs_ns threads_now(const struct xs_run *run)
+{
+    return xs__clock_ns() - run->epoch;
+}
+
+static bool should_leave(struct xs_queue *q)
+{
+    return q->run->stopping || q->leaving;
+}
+
+static xs_ns earlier(xs_ns a, xs_ns b)
+{
+    return a < b ? a : b;
+}
+
+/* How long to block when the next arrival is at `due`: short enough to see a
+ * stop and to spin the last part. Clock time; not later than now: spin. */
+static xs_ns block_until(const struct xs_run *run, xs_ns due, xs_ns now)
+{
+    xs_ns until = earlier(earlier(due, run->hard_end) - XS_SPIN_NS, now + XS_SLICE_NS);
+    return run->epoch + until;
+}
+
+/* Nothing to launch before `due`, a resume or a push. */
+static void rest(struct xs_queue *q, xs_ns due, xs_ns now)
+{
+    struct xs_run *run = q->run;
+    xs_ns until = block_until(run, due, now);
+    if (until <= run->epoch + now) {
+        xs__clock_relax();
+        return;
+    }
+    if (q->load.spec.kind == XS_LOAD_OPEN && !xs_xqueue_busy(&q->xq)) {
+        xs__clock_sleep_until(until); /* only the next arrival can end this */
+        return;
+    }
+    pthread_mutex_lock(&run->lock);
+    bool news = q->pushed != q->load.submitted && q->load.spec.kind == XS_LOAD_MANUAL;
+    bool resumed = xs_xqueue_busy(&q->xq) && !q->suspended;
+    if (!news && !resumed && !should_leave(q))
+        xs__cond_wait_until(&q->wake, &run->lock, until);
+    pthread_mutex_unlock(&run->lock);
+}
+
+/* Commands are in flight, and nothing can be launched. */
+static int wait_for_mark(struct xs_queue *q, xs_ns due, xs_ns now, struct xs_error *err)
+{
+    const struct xs_device_ops *ops = q->run->device->ops;
+    xs_ns until = block_until(q->run, due, now);
+    uint32_t slot;
+    if (ops->wait == NULL || until <= q->run->epoch + now ||
+        !xs_xqueue_oldest_mark(&q->xq, &slot)) {
+        xs__clock_relax();
+        return XS_OK;
+    }
+    int rc = ops->wait(q->stream, slot, until, err);
+    return rc == XS_EAGAIN ? XS_OK : rc;
+}
+
+/* Tell the policy if the queue has become busy or idle. */
+static void see_edge(struct xs_queue *q)
+{
+    bool busy = xs_xqueue_busy(&q->xq);
+    if (busy == q->busy)
+        return;
+    pthread_mutex_lock(&q->run->lock);
+    bool pushed = q->load.spec.kind == XS_LOAD_MANUAL && q->pushed != q->load.submitted;
+    xs__schedule_edge(q, busy || pushed);
+    pthread_mutex_unlock(&q->run->lock);
+}
+
+static void announce(struct xs_run *run)
+{
+    pthread_mutex_lock(&run->lock);
+    pthread_cond_broadcast(&run->changed);
+    pthread_mutex_unlock(&run->lock);
+}
+
+/* One turn of the queue's thread; *over when it has nothing more to do. */
+static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
+{
+    struct xs_run *run = q->run;
+    bool moved;
+    int rc = xs__queue_poll(q, &moved, err);
+    xs_ns now = threads_now(run);
+    if (rc == XS_OK)
+        rc = xs__queue_submit_due(q, now, err);
+    if (rc != XS_OK)
+        return rc;
+    see_edge(q);
+    if (moved && q->load.spec.kind == XS_LOAD_MANUAL)
+        announce(run);
+    *over = now >= run->hard_end || xs__queue_is_finished(q, now);
+    if (*over)
+        return XS_OK;
+    switch (xs__queue_step(q)) {
+    case XS_STEP_LAUNCH:
+        return xs__queue_launch(q, now, err);
+    case XS_STEP_WAIT:
+        return wait_for_mark(q, xs__queue_due(q), now, err);
+    default:
+        rest(q, xs__queue_due(q), now);
+        return XS_OK;
+    }
+}
+
+static void wait_for_start(struct xs_queue *q)
+{
+    pthread_mutex_lock(&q->run->lock);
+    while (!q->run->started && !should_leave(q))
+        xs__cond_wait_until(&q->run->changed, &q->run->lock, xs__clock_ns() + XS_SLICE_NS);
+    pthread_mutex_unlock(&q->run->lock);
+}
+
+static void *queue_main(void *argument)
+{
+    struct xs_queue *q = argument;
+    struct xs_run *run = q->run;
+    struct xs_error err = {0};
+    bool over = false;
+    xs__clock_precise_thread();
+    int rc = run->device->ops->bind_thread(run->device, &err);
+    wait_for_start(q);
+    while (rc == XS_OK && !over && !should_leave(q))
+        rc = turn(q, &over, &err);
+    xs__queue_end(q);
+    pthread_mutex_lock(&run->lock);
+    if (rc != XS_OK)
+        xs__run_fail(run, &err);
+    if (q->load.spec.kind != XS_LOAD_MANUAL)
+        run->loads--;
+    xs__schedule_edge(q, false); /* who has left holds nobody back */
+    pthread_cond_broadcast(&run->changed);
+    pthread_mutex_unlock(&run->lock);
+    return NULL;
+}
+
+static int threads_start(struct xs_run *run, struct xs_error *err)
+{
+    (void)err;
+    run->epoch = xs__clock_ns() + LEAD_NS;
+    return XS_OK;
+}
+
+static int threads_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err)
+{
+    xs_ns deadline = xs__clock_ns() + timeout_ns;
+    pthread_mutex_lock(&run->lock);
+    while (run->loads > 0 && xs__clock_ns() < deadline)
+        xs__cond_wait_until(&run->changed, &run->lock, deadline);
+    int rc = run->loads > 0 ? XS_EAGAIN : xs__run_status(run, err);
+    pthread_mutex_unlock(&run->lock);
+    return rc;
+}
+
+static int threads_join(struct xs_queue *q, struct xs_error *err)
+{
+    int rc = pthread_create(&q->thread, NULL, queue_main, q);
+    if (rc != 0)
+        return xs__fail(err, XS_ENOMEM, "queue.add", rc, "queue '%s' got no thread: error %d",
+                        q->name, rc);
+    return XS_OK;
+}
+
+static void threads_leave(struct xs_queue *q)
+{
+    pthread_mutex_lock(&q->run->lock);
+    q->leaving = true;
+    pthread_cond_signal(&q->wake);
+    pthread_mutex_unlock(&q->run->lock);
+    pthread_join(q->thread, NULL);
+}
+
+static void threads_wake(struct xs_queue *q)
+{
+    pthread_cond_signal(&q->wake);
+}
+
+static int threads_await(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns,
+                         struct xs_error *err)
+{
+    struct xs_run *run = q->run;
+    xs_ns deadline = xs__clock_ns() + timeout_ns;
+    int rc;
+    while ((rc = xs__run_status(run, err)) == XS_OK && q->requests_completed <= ticket) {
+        if (xs__clock_ns() >= deadline)
+            return XS_EAGAIN;
+        xs__cond_wait_until(&run->changed, &run->lock, deadline);
+    }
+    return rc;
+}
+
+const struct xs_engine_ops xs_engine_threads = {
+    .start = threads_start,
+    .wait = threads_wait,
+    .now = threads_now,
+    .join = threads_join,
+    .leave = threads_leave,
+    .wake = threads_wake,
+    .await = threads_await,
+};

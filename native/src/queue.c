@@ -1,0 +1,103 @@
+/* queue.c - the steps of a queue, where its load, its XQueue and its stream
+ * meet. No step blocks; the engines call them, one thread a queue at a time. */
+#include "run.h"
+
+static const struct xs_device_ops *ops_of(const struct xs_queue *q)
+{
+    return q->run->device->ops;
+}
+
+xs_ns xs__queue_due(struct xs_queue *q)
+{
+    q->load.pushed = q->pushed;
+    return xs_load_due(&q->load);
+}
+
+/* Contenders go on until the last open-loop request is answered, so that it
+ * too is measured under contention. */
+static void close_loop(struct xs_queue *q, xs_ns now)
+{
+    if (q->load.spec.kind == XS_LOAD_CLOSED && now >= q->run->window_end && q->run->open_loads == 0)
+        q->load.closing = true;
+}
+
+int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
+{
+    close_loop(q, now);
+    while (xs__queue_due(q) <= now) {
+        if (!xs_load_has_room(&q->load))
+            return xs__fail(err, XS_EINVAL, "queue.submit", 0,
+                            "queue '%s' made more than %llu requests: longer commands, a think "
+                            "time or a shorter duration would keep it below",
+                            q->name, (unsigned long long)q->load.spec.sample_cap);
+        uint32_t commands = xs_load_submit(&q->load, now);
+        xs_xqueue_submit(&q->xq, commands);
+        if (q->load.spec.kind != XS_LOAD_MANUAL) { /* else counted when pushed */
+            q->submitted += commands;
+            q->requests_submitted++;
+        }
+    }
+    return XS_OK;
+}
+
+enum xs_step xs__queue_step(struct xs_queue *q)
+{
+    q->xq.suspended = q->suspended;
+    return xs_xqueue_step(&q->xq);
+}
+
+int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
+{
+    uint64_t request;
+    uint32_t index, slot;
+    xs_load_next(&q->load, &request, &index);
+    const struct xs_program *program =
+        q->program != NULL ? q->program : q->pending[request % XS_PENDING_MAX];
+    struct xs_prepared *command = program->commands[index];
+    int rc = ops_of(q)->launch(q->stream, command->kernel, (uint32_t)command->launches, err);
+    if (rc != XS_OK) {
+        q->failed++;
+        return rc;
+    }
+    command->launches++;
+    bool marked = xs_xqueue_launch(&q->xq, xs_load_next_is_last(&q->load), &slot);
+    xs_load_launch(&q->load, now);
+    q->launched = q->xq.launched;
+    return marked ? ops_of(q)->mark(q->stream, slot, err) : XS_OK;
+}
+
+int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
+{
+    uint32_t slot;
+    *moved = false;
+    while (xs_xqueue_oldest_mark(&q->xq, &slot)) {
+        int rc = ops_of(q)->passed(q->stream, slot, err);
+        if (rc != XS_OK)
+            return rc == XS_EAGAIN ? XS_OK : rc;
+        /* The sample is stamped here, right behind the look that saw the mark passed. */
+        xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), q->run->engine->now(q->run));
+        q->completed = q->xq.completed;
+        q->requests_completed = q->load.completed;
+        *moved = true;
+    }
+    return XS_OK;
+}
+
+bool xs__queue_is_finished(struct xs_queue *q, xs_ns now)
+{
+    close_loop(q, now);
+    if (!q->finished && xs_load_exhausted(&q->load) && !xs_xqueue_busy(&q->xq)) {
+        q->finished = true;
+        if (q->load.spec.kind == XS_LOAD_OPEN)
+            q->run->open_loads--;
+    }
+    return q->finished;
+}
+
+void xs__queue_end(struct xs_queue *q)
+{
+    if (!q->finished && q->load.spec.kind == XS_LOAD_OPEN)
+        q->run->open_loads--;
+    q->finished = true;
+    xs_load_censor(&q->load);
+}

@@ -1,0 +1,468 @@
+/* queue_api.c - queues as the caller sees them: add, submit, hold, count,
+ * destroy. What may come from any thread goes under the run's lock. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <stdio.h>
+
+#include "clock.h"
+#include "run.h"
+
+/* ---- programs: the commands of a request, prepared once ----------------- */
+
+static struct xs_prepared *prepare(struct xs_queue *q, const struct xs_command *command,
+                                   struct xs_error *err)
+{
+    for (struct xs_prepared *p = q->prepared; p != NULL; p = p->next)
+        if (xs__command_equal(&p->command, command))
+            return p;
+    if (xs__command_check(command, err) != XS_OK)
+        return NULL;
+    struct xs_prepared *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for a command");
+        return NULL;
+    }
+    p->command = *command;
+    if (q->run->device->ops->kernel_create(q->stream, command, q->seed, &p->kernel, err) != XS_OK) {
+        free(p);
+        return NULL;
+    }
+    p->next = q->prepared;
+    q->prepared = p;
+    return p;
+}
+
+static bool is_program(const struct xs_program *program, const struct xs_command *commands,
+                       uint32_t count)
+{
+    if (program->count != count)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (!xs__command_equal(&program->commands[i]->command, &commands[i]))
+            return false;
+    return true;
+}
+
+static struct xs_program *find_program(struct xs_queue *q, const struct xs_command *commands,
+                                       uint32_t count, struct xs_error *err)
+{
+    if (count < 1 || count > XS_COMMANDS_MAX) {
+        xs__fail(err, XS_EINVAL, "queue.submit", 0,
+                 "queue '%s': a request of %u commands; 1 to %d are possible", q->name, count,
+                 XS_COMMANDS_MAX);
+        return NULL;
+    }
+    for (struct xs_program *p = q->programs; p != NULL; p = p->next)
+        if (is_program(p, commands, count))
+            return p;
+    struct xs_program *program = calloc(1, sizeof *program + count * sizeof program->commands[0]);
+    if (program == NULL) {
+        xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for %u commands", count);
+        return NULL;
+    }
+    for (; program->count < count; program->count++) {
+        struct xs_prepared *command = prepare(q, &commands[program->count], err);
+        if (command == NULL) {
+            free(program);
+            return NULL;
+        }
+        program->commands[program->count] = command;
+    }
+    program->next = q->programs;
+    q->programs = program;
+    return program;
+}
+
+/* ---- add and destroy ---------------------------------------------------- */
+
+static int check_load(const struct xs_queue_spec *spec, struct xs_error *err)
+{
+    const struct xs_load_spec *load = &spec->load;
+    const char *where = "queue.add";
+    switch (load->kind) {
+    case XS_LOAD_MANUAL:
+        return XS_OK;
+    case XS_LOAD_CLOSED:
+        if (load->concurrency < 1 || load->think_ns < 0)
+            return xs__fail(err, XS_EINVAL, where, 0,
+                            "queue '%s': %u clients that think for %lld ns", spec->name,
+                            load->concurrency, (long long)load->think_ns);
+        return XS_OK;
+    case XS_LOAD_OPEN:
+        if (load->sample_cap < load->arrival_count)
+            return xs__fail(err, XS_EINVAL, where, 0,
+                            "queue '%s': room for %llu samples, but %llu arrivals", spec->name,
+                            (unsigned long long)load->sample_cap,
+                            (unsigned long long)load->arrival_count);
+        for (uint64_t i = 0; i < load->arrival_count; i++)
+            if (load->arrivals_ns[i] < (i == 0 ? 0 : load->arrivals_ns[i - 1]))
+                return xs__fail(err, XS_EINVAL, where, 0,
+                                "queue '%s': arrival %llu at %lld ns goes back in time", spec->name,
+                                (unsigned long long)i, (long long)load->arrivals_ns[i]);
+        return XS_OK;
+    default:
+        return xs__fail(err, XS_EINVAL, where, 0, "queue '%s': there is no kind of load %d",
+                        spec->name, load->kind);
+    }
+}
+
+static int check_priority(const char *name, int32_t priority, struct xs_error *err)
+{
+    if (priority >= XS_PRIORITY_MIN && priority <= XS_PRIORITY_MAX)
+        return XS_OK;
+    return xs__fail(err, XS_EINVAL, "queue.priority", 0,
+                    "queue '%s': priority %d is outside %d..%d", name, priority, XS_PRIORITY_MIN,
+                    XS_PRIORITY_MAX);
+}
+
+static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
+{
+    if (spec->batch_size < 1 || spec->threshold < spec->batch_size ||
+        spec->threshold > XS_THRESHOLD_MAX)
+        return xs__fail(err, XS_EINVAL, "queue.add", 0,
+                        "queue '%s': threshold %u, batch size %u; needed is "
+                        "1 <= batch size <= threshold <= %d",
+                        spec->name, spec->threshold, spec->batch_size, XS_THRESHOLD_MAX);
+    int rc = check_priority(spec->name, spec->priority, err);
+    return rc == XS_OK ? check_load(spec, err) : rc;
+}
+
+/* Rings for requests that are pushed in from outside. */
+static int make_rings(struct xs_queue *q, struct xs_load_spec *load, struct xs_error *err)
+{
+    q->pending = calloc(XS_PENDING_MAX, sizeof *q->pending);
+    q->samples = calloc(XS_PENDING_MAX, sizeof *q->samples);
+    q->sizes = calloc(XS_PENDING_MAX, sizeof *q->sizes);
+    if (q->pending == NULL || q->samples == NULL || q->sizes == NULL)
+        return xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for queue '%s'", q->name);
+    load->samples = q->samples;
+    load->sample_cap = XS_PENDING_MAX;
+    return XS_OK;
+}
+
+static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, struct xs_error *err)
+{
+    const struct xs_device_ops *ops = q->run->device->ops;
+    struct xs_load_spec load = spec->load;
+    int rc = ops->bind_thread(q->run->device, err);
+    if (rc == XS_OK)
+        rc = ops->stream_create(q->run->device, spec->stream_priority, &q->stream, err);
+    if (rc == XS_OK && load.kind == XS_LOAD_MANUAL)
+        rc = make_rings(q, &load, err);
+    if (rc == XS_OK && load.kind != XS_LOAD_MANUAL) {
+        struct xs_error why = {.status = XS_EINVAL};
+        q->program = find_program(q, spec->commands, spec->command_count, &why);
+        if (q->program == NULL) {
+            rc = why.status;
+            if (err != NULL)
+                *err = why;
+        }
+    }
+    if (rc == XS_OK) {
+        xs_xqueue_init(&q->xq, spec->threshold, spec->batch_size);
+        xs_load_init(&q->load, &load, q->program == NULL ? 0 : spec->command_count, q->sizes,
+                     q->run->window_start, q->run->window_end);
+    }
+    return rc;
+}
+
+/* Lock held. */
+static int enlist(struct xs_queue *q, struct xs_error *err)
+{
+    struct xs_run *run = q->run;
+    bool manual = q->load.spec.kind == XS_LOAD_MANUAL;
+    if (run->queue_count == XS_QUEUES_MAX)
+        return xs__fail(err, XS_EINVAL, "queue.add", 0, "queue '%s' is one more than %d", q->name,
+                        XS_QUEUES_MAX);
+    if (run->started && !manual)
+        return xs__fail(err, XS_EINVAL, "queue.add", 0,
+                        "queue '%s' has a load of its own, and the run has begun", q->name);
+    int rc = run->engine->join(q, err);
+    if (rc != XS_OK)
+        return rc;
+    run->queues[run->queue_count++] = q;
+    run->loads += !manual;
+    run->open_loads += q->load.spec.kind == XS_LOAD_OPEN;
+    xs__schedule(run);
+    return XS_OK;
+}
+
+int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs_queue **out,
+                 struct xs_error *err)
+{
+    *out = NULL;
+    int rc = xs__device_check(run->device, "queue.add", err);
+    if (rc == XS_OK)
+        rc = check_spec(spec, err);
+    if (rc != XS_OK)
+        return rc;
+    struct xs_queue *q = calloc(1, sizeof *q);
+    if (q == NULL)
+        return xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for queue '%s'", spec->name);
+    q->run = run;
+    q->seed = spec->seed;
+    q->priority = spec->priority;
+    snprintf(q->name, sizeof q->name, "%s", spec->name);
+    pthread_mutex_init(&q->submit_lock, NULL);
+    xs__cond_init(&q->wake);
+    rc = make_queue(q, spec, err);
+    if (rc == XS_OK) {
+        pthread_mutex_lock(&run->lock);
+        rc = enlist(q, err);
+        pthread_mutex_unlock(&run->lock);
+    }
+    if (rc != XS_OK) {
+        xs__queue_free(q);
+        return rc;
+    }
+    *out = q;
+    return XS_OK;
+}
+
+void xs__queue_free(struct xs_queue *q)
+{
+    const struct xs_device_ops *ops = q->run->device->ops;
+    if (q->stream != NULL)
+        ops->stream_destroy(q->stream);
+    while (q->programs != NULL) {
+        struct xs_program *next = q->programs->next;
+        free(q->programs);
+        q->programs = next;
+    }
+    while (q->prepared != NULL) {
+        struct xs_prepared *next = q->prepared->next;
+        ops->kernel_destroy(q->prepared->kernel);
+        free(q->prepared);
+        q->prepared = next;
+    }
+    free(q->pending);
+    free(q->samples);
+    free(q->sizes);
+    pthread_cond_destroy(&q->wake);
+    pthread_mutex_destroy(&q->submit_lock);
+    free(q);
+}
+
+/* Lock held. */
+static void delist(struct xs_queue *q)
+{
+    struct xs_run *run = q->run;
+    uint32_t at = 0;
+    while (run->queues[at] != q)
+        at++;
+    for (; at + 1 < run->queue_count; at++)
+        run->queues[at] = run->queues[at + 1];
+    run->queue_count--;
+    xs__schedule(run);
+    if (run->engine->settle != NULL)
+        run->engine->settle(run);
+}
+
+void xs_queue_destroy(struct xs_queue *q)
+{
+    if (q == NULL || xs__device_check(q->run->device, "queue.destroy", NULL) != XS_OK)
+        return;
+    q->run->engine->leave(q);
+    pthread_mutex_lock(&q->run->lock);
+    delist(q);
+    pthread_mutex_unlock(&q->run->lock);
+    xs__queue_free(q);
+}
+
+/* ---- while it lives ----------------------------------------------------- */
+
+int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_error *err)
+{
+    memset(out, 0, sizeof *out);
+    int rc = xs__device_check(q->run->device, "queue.counts", err);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&q->run->lock);
+    out->completed = q->completed; /* in this order, so that none exceeds the next */
+    out->launched = q->launched;
+    out->submitted = q->submitted;
+    out->failed = q->failed;
+    out->requests_completed = q->requests_completed;
+    out->requests_submitted = q->requests_submitted;
+    out->suspended = q->suspended_count;
+    out->priority = q->priority;
+    out->state = q->suspended ? XS_QUEUE_SUSPENDED : q->busy ? XS_QUEUE_READY : XS_QUEUE_IDLE;
+    pthread_mutex_unlock(&q->run->lock);
+    return XS_OK;
+}
+
+/* Lock held: let the policy, and virtual time, see what changed. */
+static void reconsider(struct xs_run *run)
+{
+    xs__schedule(run);
+    if (run->engine->settle != NULL)
+        run->engine->settle(run);
+}
+
+int xs_queue_set_priority(struct xs_queue *q, int32_t priority, struct xs_error *err)
+{
+    int rc = xs__device_check(q->run->device, "queue.priority", err);
+    if (rc == XS_OK)
+        rc = check_priority(q->name, priority, err);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&q->run->lock);
+    q->priority = priority;
+    reconsider(q->run);
+    pthread_mutex_unlock(&q->run->lock);
+    return XS_OK;
+}
+
+static int hold(struct xs_queue *q, bool held, const char *where, struct xs_error *err)
+{
+    int rc = xs__device_check(q->run->device, where, err);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&q->run->lock);
+    q->held = held;
+    reconsider(q->run);
+    pthread_mutex_unlock(&q->run->lock);
+    return XS_OK;
+}
+
+int xs_queue_suspend(struct xs_queue *q, struct xs_error *err)
+{
+    return hold(q, true, "queue.suspend", err);
+}
+
+int xs_queue_resume(struct xs_queue *q, struct xs_error *err)
+{
+    return hold(q, false, "queue.resume", err);
+}
+
+/* Lock held. */
+static int push(struct xs_queue *q, struct xs_program *program, uint64_t *ticket,
+                struct xs_error *err)
+{
+    struct xs_run *run = q->run;
+    int rc = xs__run_status(run, err);
+    if (rc != XS_OK)
+        return rc;
+    if (!run->started)
+        return xs__fail(err, XS_EINVAL, "queue.submit", 0, "the run has not begun");
+    if (q->pushed - q->requests_completed >= XS_PENDING_MAX)
+        return xs__fail(err, XS_EINVAL, "queue.submit", 0,
+                        "queue '%s' has %d unfinished requests; wait for some of them", q->name,
+                        XS_PENDING_MAX);
+    uint64_t at = q->pushed % XS_PENDING_MAX;
+    q->pending[at] = program;
+    q->sizes[at] = program->count;
+    q->samples[at] = (struct xs_sample){.scheduled_ns = run->engine->now(run),
+                                        .submitted_ns = -1,
+                                        .launched_ns = -1,
+                                        .completed_ns = -1};
+    *ticket = q->pushed;
+    q->submitted += program->count;
+    q->requests_submitted++;
+    q->pushed++;
+    xs__schedule_edge(q, true);
+    run->engine->wake(q);
+    if (run->engine->settle != NULL)
+        run->engine->settle(run);
+    return XS_OK;
+}
+
+int xs_queue_submit(struct xs_queue *q, const struct xs_command *commands, uint32_t count,
+                    uint64_t *ticket, struct xs_error *err)
+{
+    struct xs_error why = {.status = XS_EINVAL};
+    *ticket = 0;
+    int rc = xs__device_check(q->run->device, "queue.submit", err);
+    if (rc == XS_OK && q->load.spec.kind != XS_LOAD_MANUAL)
+        rc = xs__fail(err, XS_EINVAL, "queue.submit", 0, "queue '%s' has a load of its own",
+                      q->name);
+    if (rc == XS_OK)
+        rc = q->run->device->ops->bind_thread(q->run->device, err);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&q->submit_lock);
+    struct xs_program *program = find_program(q, commands, count, &why);
+    if (program == NULL) {
+        rc = why.status;
+        if (err != NULL)
+            *err = why;
+    } else {
+        pthread_mutex_lock(&q->run->lock);
+        rc = push(q, program, ticket, err);
+        pthread_mutex_unlock(&q->run->lock);
+    }
+    pthread_mutex_unlock(&q->submit_lock);
+    return rc;
+}
+
+int xs_queue_wait(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns, struct xs_sample *out,
+                  struct xs_error *err)
+{
+    if (out != NULL)
+        memset(out, 0, sizeof *out);
+    int rc = xs__device_check(q->run->device, "queue.wait", err);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&q->run->lock);
+    if (q->load.spec.kind != XS_LOAD_MANUAL || ticket >= q->pushed)
+        rc = xs__fail(err, XS_EINVAL, "queue.wait", 0, "queue '%s' has no ticket %llu", q->name,
+                      (unsigned long long)ticket);
+    if (rc == XS_OK && q->requests_completed <= ticket)
+        rc = q->run->engine->await(q, ticket, timeout_ns, err);
+    if (rc == XS_OK && out != NULL) {
+        if (q->pushed - ticket > XS_PENDING_MAX)
+            rc = xs__fail(err, XS_EINVAL, "queue.wait", 0,
+                          "queue '%s': the sample of ticket %llu was overwritten by later ones",
+                          q->name, (unsigned long long)ticket);
+        else
+            *out = q->samples[ticket % XS_PENDING_MAX];
+    }
+    pthread_mutex_unlock(&q->run->lock);
+    return rc;
+}
+
+/* ---- results ------------------------------------------------------------ */
+
+static int find_result(struct xs_queue *q, uint32_t index, struct xs_prepared **out,
+                       const char *where, struct xs_error *err)
+{
+    int rc = xs__device_check(q->run->device, where, err);
+    if (rc != XS_OK)
+        return rc;
+    if (q->run->device->ops->checksum == NULL)
+        return xs__fail(err, XS_ENOTSUP, where, 0,
+                        "the %s device computes nothing, so there are no results to check",
+                        q->run->device->ops->kind);
+    pthread_mutex_lock(&q->run->lock);
+    if (q->program == NULL || index >= q->program->count)
+        rc = xs__fail(err, XS_EINVAL, where, 0, "queue '%s' has no command %u in its requests",
+                      q->name, index);
+    else if (q->run->loads > 0)
+        rc = xs__fail(err, XS_EINVAL, where, 0, "the run is not over");
+    else
+        *out = q->program->commands[index];
+    pthread_mutex_unlock(&q->run->lock);
+    return rc;
+}
+
+int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, int64_t *checksum,
+                      struct xs_error *err)
+{
+    struct xs_prepared *command = NULL;
+    *launches = 0;
+    *checksum = 0;
+    int rc = find_result(q, index, &command, "queue.checksum", err);
+    if (rc != XS_OK)
+        return rc;
+    *launches = command->launches;
+    return q->run->device->ops->checksum(command->kernel, checksum, err);
+}
+
+int xs_queue_output(struct xs_queue *q, uint32_t index, float *out, uint64_t count,
+                    struct xs_error *err)
+{
+    struct xs_prepared *command = NULL;
+    int rc = find_result(q, index, &command, "queue.output", err);
+    return rc == XS_OK ? q->run->device->ops->output(command->kernel, out, count, err) : rc;
+}

@@ -1,0 +1,148 @@
+/* run.c - a run from open to close: validation, the first error, the end. */
+#include "run.h"
+
+#include <stdlib.h>
+
+#include "clock.h"
+
+int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **out,
+                struct xs_error *err)
+{
+    *out = NULL;
+    int rc = xs__device_check(device, "run.open", err);
+    if (rc != XS_OK)
+        return rc;
+    const struct xs_policy *found = xs__policy_find(policy);
+    if (found == NULL)
+        return xs__fail(err, XS_EINVAL, "run.open", 0, "there is no policy '%.32s'", policy);
+    struct xs_run *run = calloc(1, sizeof *run);
+    if (run == NULL)
+        return xs__fail(err, XS_ENOMEM, "run.open", 0, "no memory for a run");
+    run->device = device;
+    run->policy = found;
+    run->engine = device->ops->next_due != NULL ? &xs_engine_sim : &xs_engine_threads;
+    run->window_end = run->hard_end = XS_NEVER;
+    pthread_mutex_init(&run->lock, NULL);
+    xs__cond_init(&run->changed);
+    *out = run;
+    return XS_OK;
+}
+
+static int set_timing(struct xs_run *run, const struct xs_timing *t, struct xs_error *err)
+{
+    const int64_t most = INT64_MAX / 4; /* so that the sums below cannot overflow */
+    if (t->warmup_ns < 0 || t->duration_ns < 0 || t->drain_ns < 0 || t->warmup_ns > most ||
+        t->duration_ns > most || t->drain_ns > most)
+        return xs__fail(err, XS_EINVAL, "run.start", 0,
+                        "warm-up %lld ns, duration %lld ns, drain %lld ns: out of range",
+                        (long long)t->warmup_ns, (long long)t->duration_ns, (long long)t->drain_ns);
+    run->window_start = t->warmup_ns;
+    if (t->duration_ns > 0) {
+        run->window_end = t->warmup_ns + t->duration_ns;
+        run->hard_end = run->window_end + t->drain_ns;
+    }
+    for (uint32_t i = 0; i < run->queue_count; i++) {
+        run->queues[i]->load.window_start = run->window_start;
+        run->queues[i]->load.window_end = run->window_end;
+    }
+    return XS_OK;
+}
+
+int xs_run_start(struct xs_run *run, const struct xs_timing *timing, struct xs_error *err)
+{
+    int rc = xs__device_check(run->device, "run.start", err);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&run->lock);
+    if (run->started)
+        rc = xs__fail(err, XS_EINVAL, "run.start", 0, "the run was started before");
+    if (rc == XS_OK)
+        rc = set_timing(run, timing, err);
+    if (rc == XS_OK)
+        rc = run->engine->start(run, err);
+    run->started = run->started || rc == XS_OK;
+    pthread_cond_broadcast(&run->changed);
+    pthread_mutex_unlock(&run->lock);
+    return rc;
+}
+
+int xs_run_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err)
+{
+    int rc = xs__device_check(run->device, "run.wait", err);
+    return rc == XS_OK ? run->engine->wait(run, timeout_ns, err) : rc;
+}
+
+int64_t xs_run_now(struct xs_run *run)
+{
+    pthread_mutex_lock(&run->lock);
+    xs_ns now = run->started ? run->engine->now(run) : 0;
+    pthread_mutex_unlock(&run->lock);
+    return now < 0 ? 0 : now;
+}
+
+int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err)
+{
+    int rc = xs__device_check(run->device, "run.advance", err);
+    if (rc != XS_OK)
+        return rc;
+    if (run->engine->advance == NULL)
+        return xs__fail(err, XS_ENOTSUP, "run.advance", 0, "time is real on the %s device",
+                        run->device->ops->kind);
+    if (duration_ns < 0)
+        return xs__fail(err, XS_EINVAL, "run.advance", 0, "%lld ns is negative",
+                        (long long)duration_ns);
+    pthread_mutex_lock(&run->lock);
+    rc = run->engine->advance(run, duration_ns, err);
+    pthread_mutex_unlock(&run->lock);
+    return rc;
+}
+
+void xs__run_halt(struct xs_run *run)
+{
+    run->stopping = true;
+    for (uint32_t i = 0; i < run->queue_count; i++)
+        run->engine->wake(run->queues[i]);
+    pthread_cond_broadcast(&run->changed);
+}
+
+void xs__run_fail(struct xs_run *run, const struct xs_error *error)
+{
+    if (run->error.status == XS_OK)
+        run->error = *error;
+    xs__run_halt(run);
+}
+
+int xs__run_status(const struct xs_run *run, struct xs_error *err)
+{
+    if (run->error.status != XS_OK) {
+        if (err != NULL)
+            *err = run->error;
+        return run->error.status;
+    }
+    if (run->canceled)
+        return xs__fail(err, XS_ECANCELED, "run.wait", 0, "the run was stopped before its end");
+    return XS_OK;
+}
+
+void xs_run_stop(struct xs_run *run)
+{
+    if (xs__device_check(run->device, "run.stop", NULL) != XS_OK)
+        return;
+    pthread_mutex_lock(&run->lock);
+    run->canceled = run->canceled || !run->started || run->loads > 0;
+    xs__run_halt(run);
+    pthread_mutex_unlock(&run->lock);
+}
+
+void xs_run_close(struct xs_run *run)
+{
+    /* A forked child has none of the threads: it leaves everything where it is. */
+    if (run == NULL || xs__device_check(run->device, "run.close", NULL) != XS_OK)
+        return;
+    xs_run_stop(run);
+    while (run->queue_count > 0)
+        xs_queue_destroy(run->queues[run->queue_count - 1]);
+    pthread_cond_destroy(&run->changed);
+    pthread_mutex_destroy(&run->lock);
+    free(run);
+}

@@ -1,0 +1,143 @@
+/* run.h - what the two engines share: a run and its queues, and the steps of
+ * a queue. The engines (engine_threads.c in real time, engine_sim.c in virtual
+ * time) decide when a step is taken and by which thread; what a step does is
+ * in queue.c, and who is suspended in schedule.c.
+ *
+ * The one lock of a run is never held across a device call that can take
+ * time. Fields say who may touch them:
+ *   (setup)  written before the run starts, constant then
+ *   (owner)  only the thread that drives the queue: its own in real time,
+ *            whoever holds the lock in virtual time
+ *   (lock)   under run->lock */
+#ifndef XS_RUN_H
+#define XS_RUN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "device.h"
+#include "load.h"
+#include "policy.h"
+#include "xqueue.h"
+
+struct xs_engine_ops {
+    /* The run's clock starts; queues that were added begin. */
+    int (*start)(struct xs_run *run, struct xs_error *err);
+    int (*wait)(struct xs_run *run, int64_t timeout_ns, struct xs_error *err);
+    xs_ns (*now)(const struct xs_run *run);
+    /* A queue joins or leaves; leaving returns when nobody uses it any more. */
+    int (*join)(struct xs_queue *queue, struct xs_error *err);
+    void (*leave)(struct xs_queue *queue);
+    /* Look at the queue again: it was resumed or pushed to, or the run stops. Lock held. */
+    void (*wake)(struct xs_queue *queue);
+    /* XS_LOAD_MANUAL: until the ticket is complete or timeout_ns went by. */
+    int (*await)(struct xs_queue *queue, uint64_t ticket, int64_t timeout_ns, struct xs_error *err);
+    /* Virtual time only, else NULL. Do all that is due now (lock held); let time pass. */
+    void (*settle)(struct xs_run *run);
+    int (*advance)(struct xs_run *run, int64_t duration_ns, struct xs_error *err);
+};
+
+extern const struct xs_engine_ops xs_engine_threads;
+extern const struct xs_engine_ops xs_engine_sim;
+
+struct xs_run {
+    struct xs_device *device;           /* (setup) */
+    const struct xs_policy *policy;     /* (setup) */
+    const struct xs_engine_ops *engine; /* (setup) */
+    xs_ns window_start, window_end;     /* (setup) of the measured window */
+    xs_ns hard_end;                     /* (setup) behind the drain */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;                 /* a queue finished, a ticket completed, an error */
+    struct xs_queue *queues[XS_QUEUES_MAX]; /* (lock) in order of creation */
+    uint32_t queue_count;                   /* (lock) */
+    uint32_t loads;                         /* (lock) loads that are not finished */
+    bool started;                           /* (lock) */
+    bool canceled;                          /* (lock) xs_run_stop() was called */
+    struct xs_error error;                  /* (lock) the first one; status XS_OK: none */
+    _Atomic bool stopping;                  /* everybody leaves */
+    _Atomic uint32_t open_loads;            /* open loops that are not finished */
+    xs_ns epoch;                            /* engine_threads: clock at time 0 */
+    xs_ns virtual_now;                      /* engine_sim (lock) */
+};
+
+/* One kind of command on the queue's stream. */
+struct xs_prepared {
+    struct xs_prepared *next;
+    struct xs_command command;
+    struct xs_kernel *kernel;
+    uint64_t launches; /* (owner) */
+};
+
+/* The commands of a request, ready to launch. */
+struct xs_program {
+    struct xs_program *next;
+    uint32_t count;
+    struct xs_prepared *commands[];
+};
+
+struct xs_queue {
+    struct xs_run *run;         /* (setup) */
+    char name[64];              /* (setup) */
+    uint32_t seed;              /* (setup) */
+    struct xs_stream *stream;   /* (setup) */
+    struct xs_xqueue xq;        /* (owner) */
+    struct xs_load load;        /* (owner) */
+    bool finished;              /* (owner) its load will do nothing more */
+    struct xs_program *program; /* (setup) of every request; NULL for XS_LOAD_MANUAL */
+
+    /* XS_LOAD_MANUAL: rings by request % XS_PENDING_MAX. A slot belongs to the
+     * submitter until `pushed` passes it, to the owner until completed. */
+    pthread_mutex_t submit_lock; /* one submitter at a time; taken before run->lock */
+    struct xs_program **pending;
+    struct xs_sample *samples;
+    uint32_t *sizes;
+    struct xs_prepared *prepared; /* submitters, or (setup) */
+    struct xs_program *programs;  /* submitters, or (setup) */
+    _Atomic uint64_t pushed;      /* requests */
+
+    int32_t priority;  /* (lock) */
+    _Atomic bool busy; /* has unfinished commands, as the policy sees it; set under the lock */
+    bool held;         /* (lock) suspended by the user */
+    uint64_t suspended_count; /* (lock) */
+    _Atomic bool
+        suspended; /* by the user or the policy; set under the lock, read before each launch */
+
+    /* Published by the owner for everybody. */
+    _Atomic uint64_t submitted, launched, completed, failed;
+    _Atomic uint64_t requests_submitted, requests_completed;
+
+    /* engine_threads */
+    pthread_t thread;
+    bool joined; /* (lock) the thread is there, or the sim knows the queue */
+    pthread_cond_t wake;
+    _Atomic bool leaving;
+};
+
+/* ---- queue.c: the steps of a queue, all by its owner ------------------- */
+
+xs_ns xs__queue_due(struct xs_queue *q); /* next arrival, XS_NEVER */
+int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err);
+enum xs_step xs__queue_step(struct xs_queue *q); /* looks at `suspended` first */
+int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err);
+/* Count the marks that were passed; *moved if any. */
+int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err);
+bool xs__queue_is_finished(struct xs_queue *q, xs_ns now);
+/* Nobody drives the queue any more: flag what is unfinished. */
+void xs__queue_end(struct xs_queue *q);
+void xs__queue_free(struct xs_queue *q); /* NULL and a half-made one are fine */
+
+/* ---- schedule.c, lock held --------------------------------------------- */
+
+/* The queue is, or is no longer, busy; asks the policy if that is news. */
+void xs__schedule_edge(struct xs_queue *q, bool busy);
+void xs__schedule(struct xs_run *run); /* ask the policy, suspend and resume */
+
+/* ---- run.c ------------------------------------------------------------- */
+
+/* Lock held, all three. Keep the first error and stop the run; make everybody
+ * leave; the first error, XS_ECANCELED, or XS_OK. */
+void xs__run_fail(struct xs_run *run, const struct xs_error *error);
+void xs__run_halt(struct xs_run *run);
+int xs__run_status(const struct xs_run *run, struct xs_error *err);
+
+#endif

@@ -1,0 +1,60 @@
+/* xqueue.c - the XQueue's counters and its one decision, xs_xqueue_step(). */
+#include "xqueue.h"
+
+void xs_xqueue_init(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size)
+{
+    XS_ASSERT(batch_size >= 1 && batch_size <= threshold && threshold <= XS_THRESHOLD_MAX);
+    *xq = (struct xs_xqueue){.threshold = threshold, .batch_size = batch_size};
+}
+
+void xs_xqueue_submit(struct xs_xqueue *xq, uint32_t commands)
+{
+    xq->submitted += commands;
+}
+
+bool xs_xqueue_busy(const struct xs_xqueue *xq)
+{
+    return xq->completed < xq->submitted;
+}
+
+/* Waiting comes before pausing: also a suspended queue looks at its marks, or
+ * the completions of what it had launched would be stamped at the resume. */
+enum xs_step xs_xqueue_step(const struct xs_xqueue *xq)
+{
+    bool pending = xq->launched < xq->submitted;
+    bool room = xq->launched - xq->completed < xq->threshold;
+    if (pending && room && !xq->suspended)
+        return XS_STEP_LAUNCH;
+    if (xq->marks_passed < xq->marks_set)
+        return XS_STEP_WAIT;
+    /* No mark is out, so fewer than batch_size <= threshold commands are in
+     * flight: there is room, and what is pending can only be held back. */
+    return pending ? XS_STEP_PAUSED : XS_STEP_IDLE;
+}
+
+bool xs_xqueue_launch(struct xs_xqueue *xq, bool last, uint32_t *slot)
+{
+    XS_ASSERT(xs_xqueue_step(xq) == XS_STEP_LAUNCH);
+    uint64_t marked = xq->marks_set == 0 ? 0 : xq->mark_at[(xq->marks_set - 1) % XS_THRESHOLD_MAX];
+    xq->launched++;
+    if (!last && xq->launched - marked < xq->batch_size)
+        return false;
+    *slot = (uint32_t)(xq->marks_set % XS_THRESHOLD_MAX);
+    xq->mark_at[*slot] = xq->launched;
+    xq->marks_set++;
+    return true;
+}
+
+bool xs_xqueue_oldest_mark(const struct xs_xqueue *xq, uint32_t *slot)
+{
+    *slot = (uint32_t)(xq->marks_passed % XS_THRESHOLD_MAX);
+    return xq->marks_passed < xq->marks_set;
+}
+
+uint64_t xs_xqueue_pass_mark(struct xs_xqueue *xq)
+{
+    XS_ASSERT(xq->marks_passed < xq->marks_set);
+    xq->completed = xq->mark_at[xq->marks_passed % XS_THRESHOLD_MAX];
+    xq->marks_passed++;
+    return xq->completed;
+}

@@ -1,0 +1,55 @@
+/* xqueue.h - progressive command launching, without thread, clock or device.
+ *
+ * An XQueue is three counters that only grow:
+ *
+ *     completed <= launched <= submitted,  launched - completed <= threshold
+ *
+ * A launched command is out of our hands, so a low-priority queue delays a
+ * high-priority one by at most `threshold` commands. A mark is set behind
+ * every `batch_size`-th command and behind the last one of a request; only a
+ * passed mark moves `completed`.
+ *
+ * Nothing here blocks, allocates or fails. The caller owns the struct, uses it
+ * from one thread at a time and asks xs_xqueue_step() what to do next; the two
+ * callers are engine_threads.c and engine_sim.c. */
+#ifndef XS_XQUEUE_H
+#define XS_XQUEUE_H
+
+#include "base.h"
+
+struct xs_xqueue {
+    uint32_t threshold;  /* fixed after init, [batch_size, XS_THRESHOLD_MAX] */
+    uint32_t batch_size; /* fixed after init, >= 1 */
+    bool suspended;      /* written by the caller, from what the policy said */
+    uint64_t submitted, launched, completed;
+    uint64_t marks_set;                 /* marks [marks_passed, marks_set) are outstanding */
+    uint64_t marks_passed;              /* mark m sits at slot m % XS_THRESHOLD_MAX */
+    uint64_t mark_at[XS_THRESHOLD_MAX]; /* `launched` when the mark was set */
+};
+
+enum xs_step {
+    XS_STEP_IDLE,   /* nothing to do until a submit */
+    XS_STEP_PAUSED, /* commands wait, but the queue is suspended */
+    XS_STEP_LAUNCH, /* launch one command now */
+    XS_STEP_WAIT    /* wait for the oldest mark */
+};
+
+void xs_xqueue_init(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size);
+void xs_xqueue_submit(struct xs_xqueue *xq, uint32_t commands);
+
+/* Has unfinished commands, also while suspended. */
+bool xs_xqueue_busy(const struct xs_xqueue *xq);
+
+enum xs_step xs_xqueue_step(const struct xs_xqueue *xq);
+
+/* Count one launch, only after XS_STEP_LAUNCH. `last`: a request ends with it.
+ * True: set the mark of slot *slot behind it. */
+bool xs_xqueue_launch(struct xs_xqueue *xq, bool last, uint32_t *slot);
+
+/* True: *slot is the oldest outstanding mark. */
+bool xs_xqueue_oldest_mark(const struct xs_xqueue *xq, uint32_t *slot);
+
+/* Count the oldest mark as passed; returns the new `completed`. */
+uint64_t xs_xqueue_pass_mark(struct xs_xqueue *xq);
+
+#endif

@@ -1,0 +1,82 @@
+/* check.h - what the native test programs share: each is a main() that exits
+ * with 0, 1 or 77 (skip). A failed CHECK says where and ends the program. */
+#ifndef XS_CHECK_H
+#define XS_CHECK_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "xs_api.h"
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s: not so: %s\n", __FILE__, __LINE__, __func__, #condition);  \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+/* Whole numbers, with both values in the message. */
+#define CHECK_EQ(a, b)                                                                             \
+    do {                                                                                           \
+        long long check_a = (long long)(a), check_b = (long long)(b);                              \
+        if (check_a != check_b) {                                                                  \
+            fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", __FILE__, __LINE__, __func__, #a, \
+                    check_a, check_b);                                                             \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+#define MS INT64_C(1000000)
+
+static inline struct xs_device_options default_options(void)
+{
+    struct xs_device_options options = {
+        .cpu = {.workers = 1, .honour_priority = 1, .spin_ns = 50000},
+        .sim = {.slots = 1,
+                .honour_priority = 1,
+                .launch_ns = 0,
+                .flops_per_s = 1e12,
+                .bytes_per_s = 1e12,
+                .full_items = 1}};
+    return options;
+}
+
+static inline struct xs_device *open_device(const char *kind)
+{
+    struct xs_device_options options = default_options();
+    struct xs_device *dev;
+    struct xs_error err = {0};
+    int rc = xs_device_open(kind, &options, &dev, &err);
+    if (rc == XS_ENODEV)
+        exit(77);
+    if (rc != XS_OK)
+        fprintf(stderr, "%s: %s\n", kind, err.message);
+    CHECK_EQ(rc, XS_OK);
+    return dev;
+}
+
+static inline struct xs_command spin(int64_t duration_ns)
+{
+    struct xs_command command = {.kind = XS_SPIN, .batch = 1, .duration_ns = duration_ns};
+    return command;
+}
+
+static inline struct xs_command matmul(uint32_t n, uint32_t batch)
+{
+    struct xs_command command = {.kind = XS_MATMUL, .n = n, .batch = batch};
+    return command;
+}
+
+/* Wait as Python does: in slices, until it is not XS_EAGAIN. */
+static inline int wait_run(struct xs_run *run, struct xs_error *err)
+{
+    int rc;
+    do
+        rc = xs_run_wait(run, 50 * MS, err);
+    while (rc == XS_EAGAIN);
+    return rc;
+}
+
+#endif

@@ -1,0 +1,230 @@
+/* What every backend must do, run against each of them: order within a stream,
+ * marks, priority between streams, results, draining on destroy. "No such
+ * device here" leaves a backend out; anything else that differs fails. */
+#include "check.h"
+#include "clock.h"
+#include "device.h"
+
+static struct xs_device *dev;
+static const struct xs_device_ops *ops;
+static xs_ns now; /* virtual time, where the device has it */
+
+static int passed(struct xs_stream *stream, uint32_t slot)
+{
+    struct xs_error err;
+    if (ops->advance != NULL)
+        ops->advance(dev, now);
+    return ops->passed(stream, slot, &err);
+}
+
+/* Until the mark is passed; time moves by itself or is moved. */
+static void wait_mark(struct xs_stream *stream, uint32_t slot)
+{
+    struct xs_error err;
+    while (passed(stream, slot) != XS_OK) {
+        if (ops->next_due != NULL) {
+            CHECK(ops->next_due(dev) != XS_NEVER); /* or it would wait for ever */
+            now = ops->next_due(dev);
+        } else if (ops->wait != NULL) {
+            int rc = ops->wait(stream, slot, xs__clock_ns() + 50 * MS, &err);
+            CHECK(rc == XS_OK || rc == XS_EAGAIN);
+        }
+    }
+}
+
+static struct xs_stream *stream_of(int32_t priority)
+{
+    struct xs_stream *stream;
+    CHECK_EQ(ops->stream_create(dev, priority, &stream, NULL), XS_OK);
+    return stream;
+}
+
+static struct xs_kernel *kernel_of(struct xs_stream *stream, struct xs_command command)
+{
+    struct xs_kernel *kernel;
+    struct xs_error err = {0};
+    int rc = ops->kernel_create(stream, &command, 3, &kernel, &err);
+    if (rc != XS_OK)
+        fprintf(stderr, "%s\n", err.message);
+    CHECK_EQ(rc, XS_OK);
+    return kernel;
+}
+
+static void launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t argument)
+{
+    if (ops->advance != NULL)
+        ops->advance(dev, now);
+    CHECK_EQ(ops->launch(stream, kernel, argument, NULL), XS_OK);
+}
+
+static void mark(struct xs_stream *stream, uint32_t slot)
+{
+    CHECK_EQ(ops->mark(stream, slot, NULL), XS_OK);
+}
+
+static void marks_are_passed_in_order(void)
+{
+    struct xs_stream *stream = stream_of(0);
+    struct xs_kernel *kernel = kernel_of(stream, spin(1 * MS));
+    mark(stream, 9);
+    CHECK_EQ(passed(stream, 9), XS_OK); /* behind nothing */
+    for (uint32_t i = 0; i < 8; i++) {
+        launch(stream, kernel, i);
+        mark(stream, i);
+    }
+    CHECK_EQ(passed(stream, 7), XS_EAGAIN); /* launching does not wait */
+    wait_mark(stream, 3);
+    for (uint32_t i = 0; i <= 3; i++)
+        CHECK_EQ(passed(stream, i), XS_OK);
+    wait_mark(stream, 7);
+    launch(stream, kernel, 8);
+    mark(stream, 0); /* a slot may be used again */
+    CHECK_EQ(passed(stream, 0), XS_EAGAIN);
+    wait_mark(stream, 0);
+    ops->stream_destroy(stream);
+    ops->kernel_destroy(kernel);
+}
+
+static void a_stream_takes_as_many_as_promised(void)
+{
+    struct xs_stream *stream = stream_of(0);
+    struct xs_kernel *kernel = kernel_of(stream, spin(1000));
+    for (uint32_t i = 0; i < XS_THRESHOLD_MAX; i++) {
+        launch(stream, kernel, i);
+        mark(stream, i);
+    }
+    wait_mark(stream, XS_THRESHOLD_MAX - 1);
+    ops->stream_destroy(stream);
+    ops->kernel_destroy(kernel);
+}
+
+/* While `first` keeps the device busy, low is launched before high. With
+ * priority honoured and one command at a time, high completes first. */
+static void order_between_streams(int32_t low_priority, int32_t high_priority, bool high_first)
+{
+    struct xs_stream *first = stream_of(0);
+    struct xs_stream *low = stream_of(low_priority), *high = stream_of(high_priority);
+    struct xs_kernel *on_first = kernel_of(first, spin(40 * MS));
+    struct xs_kernel *on_low = kernel_of(low, spin(40 * MS));
+    struct xs_kernel *on_high = kernel_of(high, spin(40 * MS));
+    launch(first, on_first, 0);
+    launch(low, on_low, 0);
+    launch(high, on_high, 0);
+    mark(low, 0);
+    mark(high, 0);
+    wait_mark(high_first ? high : low, 0);
+    CHECK_EQ(passed(high_first ? low : high, 0), XS_EAGAIN);
+    ops->stream_destroy(first);
+    ops->stream_destroy(low);
+    ops->stream_destroy(high);
+    ops->kernel_destroy(on_first);
+    ops->kernel_destroy(on_low);
+    ops->kernel_destroy(on_high);
+}
+
+/* The reference: plain loops over the documented inputs. */
+static int64_t operand(uint64_t i, uint32_t seed, uint32_t which)
+{
+    uint32_t h = (uint32_t)i * 2654435761u + (2 * seed + which) * 668265263u;
+    h ^= h >> 15;
+    h *= 2246822519u;
+    h ^= h >> 13;
+    return (int64_t)(h % 5) - 2;
+}
+
+static int64_t expected(struct xs_command c, uint64_t at, uint32_t seed)
+{
+    uint64_t n = c.n, matrix = at / (n * n) * n * n, row = at % (n * n) / n, column = at % n;
+    int64_t sum = 0;
+    if (c.kind == XS_VECTOR_ADD)
+        return operand(at, seed, 0) + operand(at, seed, 1);
+    for (uint64_t k = 0; k < n; k++)
+        sum += operand(matrix + row * n + k, seed, 0) * operand(matrix + k * n + column, seed, 1);
+    return sum;
+}
+
+static void results_are_right(struct xs_command command, uint32_t launches)
+{
+    struct xs_stream *stream = stream_of(0);
+    struct xs_kernel *kernel = kernel_of(stream, command);
+    uint64_t items = xs__command_items(&command);
+    int64_t sum = 0, got = -1;
+    float *out = malloc(items * sizeof *out);
+    for (uint32_t k = 0; k < launches; k++) {
+        launch(stream, kernel, 1000 + k); /* varying, and beyond the wrap at 1024 */
+        mark(stream, 0);
+        wait_mark(stream, 0);
+        sum += expected(command, (1000 + k) * 2654435761u % items, 3) + (1000 + k) % 1024;
+    }
+    CHECK_EQ(ops->checksum(kernel, &got, NULL), XS_OK);
+    CHECK_EQ(got, sum);
+    CHECK_EQ(ops->output(kernel, out, items, NULL), XS_OK);
+    for (uint64_t i = 0; i < items; i++)
+        CHECK_EQ(out[i], expected(command, i, 3) + (1000 + launches - 1) % 1024);
+    CHECK_EQ(ops->output(kernel, out, items + 1, NULL), XS_EINVAL);
+    free(out);
+    ops->stream_destroy(stream);
+    ops->kernel_destroy(kernel);
+}
+
+static void computes(void)
+{
+    const uint32_t sizes[] = {1, 2, 3, 7, 8, 9, 31, 33, 64};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        results_are_right(matmul(sizes[i], 1), 3);
+    results_are_right(matmul(17, 3), 30);
+    struct xs_command add = {.kind = XS_VECTOR_ADD, .n = 1000, .batch = 1};
+    results_are_right(add, 30);
+}
+
+static void destroying_waits(void)
+{
+    struct xs_stream *stream = stream_of(0);
+    struct xs_kernel *kernel = kernel_of(stream, matmul(32, 1));
+    for (uint32_t i = 0; i < 20; i++)
+        launch(stream, kernel, i); /* no mark covers these */
+    ops->stream_destroy(stream);
+    ops->kernel_destroy(kernel); /* its memory is written no more: a sanitizer would tell */
+}
+
+static void conforms(const char *kind)
+{
+    struct xs_device_info info;
+    struct xs_device_options options = default_options();
+    struct xs_error err;
+    options.index = 1000;
+    CHECK_EQ(xs_device_open(kind, &options, &dev, &err), XS_ENODEV);
+    CHECK(dev == NULL);
+
+    dev = open_device(kind);
+    ops = dev->ops;
+    now = 0;
+    CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
+    CHECK(strcmp(info.kind, kind) == 0 && info.name[0] != '\0');
+    CHECK_EQ(info.virtual_time, ops->next_due != NULL);
+    CHECK_EQ(info.computes, ops->checksum != NULL);
+    CHECK_EQ(ops->bind_thread(dev, NULL), XS_OK);
+    marks_are_passed_in_order();
+    a_stream_takes_as_many_as_promised();
+    order_between_streams(0, 0, false);
+    if (info.honour_priority && info.parallel == 1)
+        order_between_streams(-5, 5, true);
+    if (info.computes)
+        computes();
+    destroying_waits();
+    xs_device_close(dev);
+}
+
+int main(void)
+{
+    struct xs_device_options options = default_options();
+    struct xs_error err;
+    for (uint32_t i = 0; xs_device_kind(i) != NULL; i++) {
+        printf("%s\n", xs_device_kind(i));
+        conforms(xs_device_kind(i));
+    }
+    CHECK_EQ(xs_device_open("abacus", &options, &dev, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "abacus") != NULL);
+    xs_device_close(NULL);
+    return 0;
+}

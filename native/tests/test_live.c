@@ -1,0 +1,201 @@
+/* Live queues on every device: submit, wait, suspend, resume, change priority,
+ * destroy, while the run goes on. */
+#include "check.h"
+
+static struct xs_device *dev;
+static struct xs_run *run;
+
+static void begin(void)
+{
+    struct xs_timing timing = {0};
+    struct xs_error err;
+    CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_OK);
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+}
+
+static struct xs_queue *live(const char *name, int32_t priority)
+{
+    struct xs_queue *q;
+    struct xs_queue_spec spec = {.name = name,
+                                 .priority = priority,
+                                 .threshold = 2,
+                                 .batch_size = 1,
+                                 .load = {.kind = XS_LOAD_MANUAL}};
+    CHECK_EQ(xs_queue_add(run, &spec, &q, NULL), XS_OK);
+    return q;
+}
+
+static uint64_t submit(struct xs_queue *q, int64_t spin_ns, uint32_t count)
+{
+    struct xs_command commands[16];
+    struct xs_error err = {0};
+    uint64_t ticket;
+    for (uint32_t i = 0; i < count; i++)
+        commands[i] = spin(spin_ns);
+    int rc = xs_queue_submit(q, commands, count, &ticket, &err);
+    if (rc != XS_OK)
+        fprintf(stderr, "%s\n", err.message);
+    CHECK_EQ(rc, XS_OK);
+    return ticket;
+}
+
+static struct xs_sample done(struct xs_queue *q, uint64_t ticket)
+{
+    struct xs_sample sample;
+    struct xs_error err = {0};
+    int rc = XS_EAGAIN;
+    for (int i = 0; rc == XS_EAGAIN && i < 1000; i++)
+        rc = xs_queue_wait(q, ticket, 50 * MS, &sample, &err);
+    CHECK_EQ(rc, XS_OK);
+    return sample;
+}
+
+static struct xs_queue_counts counts(struct xs_queue *q)
+{
+    struct xs_queue_counts c;
+    CHECK_EQ(xs_queue_counts(q, &c, NULL), XS_OK);
+    CHECK(c.completed <= c.launched && c.launched <= c.submitted);
+    CHECK(c.launched - c.completed <= 2);
+    return c;
+}
+
+static void one_request_after_another(void)
+{
+    begin();
+    struct xs_queue *q = live("q", 0);
+    CHECK_EQ(counts(q).state, XS_QUEUE_IDLE);
+    for (uint64_t r = 0; r < 10; r++) {
+        CHECK_EQ(submit(q, 100000, 3), r);
+        struct xs_sample s = done(q, r);
+        CHECK(s.scheduled_ns <= s.submitted_ns && s.submitted_ns <= s.launched_ns &&
+              s.launched_ns <= s.completed_ns);
+    }
+    CHECK_EQ(counts(q).completed, 30);
+    CHECK_EQ(counts(q).requests_completed, 10);
+    CHECK_EQ(xs_queue_wait(q, 10, 0, NULL, NULL), XS_EINVAL); /* no such ticket */
+    xs_run_close(run);
+}
+
+static void a_suspended_queue_launches_nothing(void)
+{
+    begin();
+    struct xs_queue *q = live("q", 0);
+    CHECK_EQ(xs_queue_suspend(q, NULL), XS_OK);
+    uint64_t ticket = submit(q, 1000, 4);
+    CHECK_EQ(xs_queue_wait(q, ticket, 30 * MS, NULL, NULL), XS_EAGAIN);
+    CHECK_EQ(counts(q).submitted, 4);
+    CHECK_EQ(counts(q).launched, 0);
+    CHECK_EQ(counts(q).state, XS_QUEUE_SUSPENDED);
+    CHECK_EQ(xs_queue_resume(q, NULL), XS_OK);
+    done(q, ticket);
+    CHECK_EQ(counts(q).completed, 4);
+    xs_run_close(run);
+}
+
+/* `low` is stopped by `high` being ready, goes on when the priorities are
+ * turned round, and a suspended `high` holds nobody back. */
+static void priority_decides(void)
+{
+    begin();
+    struct xs_queue *high = live("high", 10), *low = live("low", 1), *idle = live("idle", 200);
+    struct xs_error err;
+    CHECK_EQ(xs_queue_suspend(low, NULL), XS_OK);
+    uint64_t low_ticket = submit(low, 100000, 8);
+    uint64_t high_ticket = submit(high, 5 * MS, 16);
+    CHECK_EQ(xs_queue_resume(low, NULL), XS_OK);
+    CHECK_EQ(counts(low).state, XS_QUEUE_SUSPENDED); /* by the policy */
+    CHECK_EQ(counts(low).launched, 0);
+    CHECK_EQ(xs_queue_set_priority(low, 20, &err), XS_OK);
+    done(low, low_ticket);
+    CHECK(counts(high).completed < 16);
+    CHECK_EQ(counts(low).priority, 20);
+    done(high, high_ticket);
+
+    CHECK_EQ(xs_queue_set_priority(low, 1, &err), XS_OK);
+    CHECK_EQ(xs_queue_suspend(high, NULL), XS_OK);
+    submit(high, 1000, 1);
+    done(low, submit(low, 1000, 4)); /* does not wait for high */
+    CHECK_EQ(counts(idle).state, XS_QUEUE_IDLE);
+    CHECK_EQ(xs_queue_set_priority(low, -256, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "-256") != NULL);
+    xs_run_close(run);
+}
+
+static void destroying_with_work_pending(void)
+{
+    begin();
+    struct xs_queue *other = live("other", 0);
+    for (int i = 0; i < 20; i++) {
+        struct xs_queue *q = live("q", 10);
+        if (i % 2 == 1)
+            CHECK_EQ(xs_queue_suspend(q, NULL), XS_OK);
+        for (int k = 0; k < 5; k++)
+            submit(q, 100000, 16);
+        xs_queue_destroy(q);
+        struct xs_queue *fresh = live("fresh", 10); /* inherits nothing */
+        CHECK_EQ(counts(fresh).submitted, 0);
+        CHECK_EQ(counts(fresh).state, XS_QUEUE_IDLE);
+        xs_queue_destroy(fresh);
+        done(other, submit(other, 1000, 1)); /* not held back by the dead */
+    }
+    xs_queue_destroy(NULL);
+    xs_run_close(run);
+}
+
+static void a_full_queue_says_so(void)
+{
+    begin();
+    struct xs_queue *q = live("full", 0);
+    struct xs_error err;
+    struct xs_command command = spin(0);
+    uint64_t ticket;
+    CHECK_EQ(xs_queue_suspend(q, NULL), XS_OK);
+    for (int i = 0; i < XS_PENDING_MAX; i++)
+        submit(q, 0, 1);
+    CHECK_EQ(xs_queue_submit(q, &command, 1, &ticket, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "full") && strstr(err.message, "4096"));
+    CHECK_EQ(xs_queue_resume(q, NULL), XS_OK);
+    done(q, XS_PENDING_MAX - 1);
+    for (int i = 0; i < 10; i++)
+        done(q, submit(q, 0, 1));
+    CHECK_EQ(counts(q).completed, XS_PENDING_MAX + 10);
+    CHECK_EQ(xs_queue_wait(q, 3, 0, NULL, NULL), XS_OK);
+    struct xs_sample sample;
+    CHECK_EQ(xs_queue_wait(q, 3, 0, &sample, &err), XS_EINVAL); /* overwritten */
+    xs_run_close(run);
+}
+
+static void time_passes(int32_t virtual_time)
+{
+    begin();
+    int64_t before = xs_run_now(run);
+    if (virtual_time) {
+        CHECK_EQ(xs_run_advance(run, 5 * MS, NULL), XS_OK);
+        CHECK_EQ(xs_run_now(run), before + 5 * MS);
+        struct xs_queue *q = live("q", 0);
+        struct xs_sample s = done(q, submit(q, 2 * MS, 3));
+        CHECK_EQ(s.completed_ns - s.scheduled_ns, 6 * MS);
+        CHECK_EQ(s.scheduled_ns, before + 5 * MS);
+    } else {
+        CHECK_EQ(xs_run_advance(run, 5 * MS, NULL), XS_ENOTSUP);
+    }
+    xs_run_close(run);
+}
+
+int main(void)
+{
+    for (uint32_t i = 0; xs_device_kind(i) != NULL; i++) {
+        struct xs_device_info info;
+        printf("%s\n", xs_device_kind(i));
+        dev = open_device(xs_device_kind(i));
+        CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
+        one_request_after_another();
+        a_suspended_queue_launches_nothing();
+        priority_decides();
+        destroying_with_work_pending();
+        a_full_queue_says_so();
+        time_passes(info.virtual_time);
+        xs_device_close(dev);
+    }
+    return 0;
+}

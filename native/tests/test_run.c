@@ -1,0 +1,194 @@
+/* Whole runs on every device: counts, order, the end, the first error. */
+#include "scenario.h"
+
+static void everything_is_accounted_for(struct xs_device *dev, const char *policy)
+{
+    struct scenario s;
+    struct xs_error err = {0};
+    struct xs_queue_counts high, low;
+    CHECK_EQ(scenario_start(&s, dev, policy, spin(200000), spin(300000), 100 * MS, &err), XS_OK);
+    CHECK_EQ(wait_run(s.run, &err), XS_OK);
+    CHECK_EQ(xs_queue_counts(s.high, &high, &err), XS_OK);
+    CHECK_EQ(xs_queue_counts(s.low, &low, &err), XS_OK);
+    CHECK_EQ(high.requests_submitted, HIGH_COUNT);
+    CHECK_EQ(high.submitted, HIGH_COUNT);
+    CHECK_EQ(high.launched, HIGH_COUNT);
+    CHECK_EQ(high.completed, HIGH_COUNT);
+    CHECK_EQ(low.submitted, low.requests_submitted * LOW_COMMANDS);
+    CHECK_EQ(low.completed, low.submitted);
+    CHECK_EQ(low.requests_completed, low.requests_submitted);
+    CHECK_EQ(high.failed + low.failed, 0);
+    CHECK_EQ(high.suspended, 0);
+    CHECK_EQ(low.suspended > 0, strcmp(policy, "hpf") == 0);
+    CHECK_EQ(high.state, XS_QUEUE_IDLE);
+    for (uint64_t r = 0; r < HIGH_COUNT; r++) {
+        const struct xs_sample *x = &s.high_samples[r];
+        CHECK_EQ(x->scheduled_ns, s.arrivals[r]);
+        CHECK(x->scheduled_ns <= x->submitted_ns && x->submitted_ns <= x->launched_ns &&
+              x->launched_ns <= x->completed_ns);
+        CHECK_EQ(x->flags, 0);
+        CHECK(r == 0 || x->completed_ns >= x[-1].completed_ns);
+    }
+    for (uint64_t r = 2; r < low.requests_submitted; r++)
+        CHECK_EQ(s.low_samples[r].scheduled_ns, s.low_samples[r - 2].completed_ns);
+    CHECK_EQ(wait_run(s.run, &err), XS_OK); /* asking again is fine */
+    scenario_close(&s);
+}
+
+static void stopping_ends_it(struct xs_device *dev)
+{
+    struct scenario s;
+    struct xs_error err = {0};
+    struct xs_queue_counts high;
+    CHECK_EQ(scenario_start(&s, dev, "hpf", spin(1000), spin(100000), INT64_C(3600000) * MS, &err),
+             XS_OK);
+    xs_run_wait(s.run, 1, &err);
+    xs_run_stop(s.run);
+    xs_run_stop(s.run);
+    CHECK_EQ(wait_run(s.run, &err), XS_ECANCELED);
+    CHECK_EQ(xs_queue_counts(s.high, &high, &err), XS_OK);
+    for (uint64_t r = 0; r < HIGH_COUNT; r++) /* censored, none missing */
+        CHECK_EQ((s.high_samples[r].flags & XS_SAMPLE_CENSORED) != 0, r >= high.requests_completed);
+    scenario_close(&s);
+}
+
+static void closing_ends_it_too(struct xs_device *dev)
+{
+    struct scenario s;
+    struct xs_error err = {0};
+    CHECK_EQ(scenario_start(&s, dev, "hpf", spin(1000), spin(100000), INT64_C(3600000) * MS, &err),
+             XS_OK);
+    scenario_close(&s);
+    memset(&s, 0, sizeof s);
+    xs_run_close(NULL);
+}
+
+static void results_can_be_checked(struct xs_device *dev, int computes)
+{
+    struct scenario s;
+    struct xs_error err = {0};
+    struct xs_queue_counts low;
+    uint64_t launches;
+    int64_t sum;
+    float out[16];
+    CHECK_EQ(scenario_start(&s, dev, "hpf", matmul(64, 1), matmul(64, 1), 20 * MS, &err), XS_OK);
+    CHECK(xs_queue_checksum(s.low, 0, &launches, &sum, &err) != XS_OK); /* not yet */
+    CHECK_EQ(wait_run(s.run, &err), XS_OK);
+    if (computes) {
+        CHECK_EQ(xs_queue_counts(s.low, &low, &err), XS_OK);
+        CHECK_EQ(xs_queue_checksum(s.low, 3, &launches, &sum, &err), XS_OK);
+        CHECK_EQ(launches, low.completed); /* four equal commands are one kernel */
+        CHECK_EQ(xs_queue_output(s.low, 0, out, 16, &err), XS_OK);
+        CHECK_EQ(xs_queue_checksum(s.low, 4, &launches, &sum, &err), XS_EINVAL);
+    } else {
+        CHECK_EQ(xs_queue_checksum(s.low, 0, &launches, &sum, &err), XS_ENOTSUP);
+        CHECK_EQ(xs_queue_output(s.low, 0, out, 16, &err), XS_ENOTSUP);
+    }
+    scenario_close(&s);
+}
+
+static void too_many_requests_is_an_error(struct xs_device *dev)
+{
+    struct xs_sample samples[8];
+    struct xs_command command = spin(0);
+    struct xs_error err = {0};
+    struct xs_run *run;
+    struct xs_queue *q;
+    struct xs_queue_spec spec = {
+        .name = "greedy",
+        .threshold = 1,
+        .batch_size = 1,
+        .command_count = 1,
+        .commands = &command,
+        .load = {.kind = XS_LOAD_CLOSED, .concurrency = 1, .samples = samples, .sample_cap = 8}};
+    struct xs_timing timing = {.duration_ns = INT64_C(3600000) * MS};
+    CHECK_EQ(xs_run_open(dev, "none", &run, &err), XS_OK);
+    CHECK_EQ(xs_queue_add(run, &spec, &q, &err), XS_OK);
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+    CHECK_EQ(wait_run(run, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "greedy") && strstr(err.message, "8"));
+    xs_run_close(run);
+}
+
+static void expect_refused(struct xs_run *run, const struct xs_queue_spec *spec, const char *word)
+{
+    struct xs_error err = {0};
+    struct xs_queue *q = (struct xs_queue *)&err;
+    CHECK_EQ(xs_queue_add(run, spec, &q, &err), XS_EINVAL);
+    CHECK(q == NULL);
+    if (strstr(err.message, word) == NULL)
+        fprintf(stderr, "'%s' does not say '%s'\n", err.message, word);
+    CHECK(strstr(err.message, word) != NULL);
+}
+
+static void bad_values_are_named(struct xs_device *dev)
+{
+    struct xs_run *run;
+    struct xs_error err = {0};
+    struct xs_command command = spin(-7);
+    struct xs_sample sample;
+    const int64_t back[] = {5, 4};
+    const struct xs_queue_spec good = {
+        .name = "q",
+        .threshold = 2,
+        .batch_size = 1,
+        .command_count = 1,
+        .commands = &command,
+        .load = {.kind = XS_LOAD_CLOSED, .concurrency = 1, .samples = &sample, .sample_cap = 1}};
+    struct xs_queue_spec bad;
+    CHECK_EQ(xs_run_open(dev, "fifo", &run, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "fifo") != NULL);
+    CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_OK);
+    expect_refused(run, &good, "-7");
+    command = matmul(0, 1);
+    expect_refused(run, &good, "0 x 1");
+    command = matmul(50000, 1);
+    expect_refused(run, &good, "50000");
+    command.kind = 99;
+    expect_refused(run, &good, "99");
+    command = spin(1);
+    bad = good, bad.priority = 256;
+    expect_refused(run, &bad, "256");
+    bad = good, bad.batch_size = 3;
+    expect_refused(run, &bad, "threshold 2, batch size 3");
+    bad = good, bad.threshold = XS_THRESHOLD_MAX + 1;
+    expect_refused(run, &bad, "1025");
+    bad = good, bad.command_count = 0;
+    expect_refused(run, &bad, "0 commands");
+    bad = good, bad.load.concurrency = 0;
+    expect_refused(run, &bad, "0 clients");
+    bad = good, bad.load.kind = 77;
+    expect_refused(run, &bad, "77");
+    bad = good, bad.load.kind = XS_LOAD_OPEN, bad.load.arrivals_ns = back,
+    bad.load.arrival_count = 2, bad.load.sample_cap = 2;
+    expect_refused(run, &bad, "back in time");
+    bad.load.sample_cap = 1;
+    expect_refused(run, &bad, "1 samples");
+    struct xs_timing timing = {.warmup_ns = -1};
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_EINVAL);
+    timing.warmup_ns = 0;
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_EINVAL);
+    expect_refused(run, &good, "has begun");
+    CHECK_EQ(wait_run(run, NULL), XS_OK); /* nobody in it */
+    xs_run_close(run);
+}
+
+int main(void)
+{
+    for (uint32_t i = 0; xs_device_kind(i) != NULL; i++) {
+        struct xs_device_info info;
+        struct xs_device *dev = open_device(xs_device_kind(i));
+        printf("%s\n", xs_device_kind(i));
+        CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
+        everything_is_accounted_for(dev, "none");
+        everything_is_accounted_for(dev, "hpf");
+        stopping_ends_it(dev);
+        closing_ends_it_too(dev);
+        results_can_be_checked(dev, info.computes);
+        too_many_requests_is_an_error(dev);
+        bad_values_are_named(dev);
+        xs_device_close(dev);
+    }
+    return 0;
+}

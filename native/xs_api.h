@@ -1,0 +1,214 @@
+/* xs_api.h - the whole boundary between the native runner and Python.
+ *
+ * cffi_build/build.py hands everything between the two cdef marks to cffi, so
+ * between them: plain C declarations only, no macros, no #if, no #include.
+ *
+ * Arrays go in, arrays come out: arrivals and samples belong to the caller,
+ * who keeps them alive until xs_run_close(). The library never calls back,
+ * never prints, never exits. Times are nanoseconds since the start of the run
+ * unless a name says otherwise. Every call that can fail returns an
+ * enum xs_status and fills *err (NULL is allowed); outputs are set first. */
+#ifndef XS_API_H
+#define XS_API_H
+
+#include <stdint.h>
+
+/* cdef begin */
+enum xs_status {
+    XS_OK = 0,
+    XS_EAGAIN = -1,    /* not an error: not there yet, call again */
+    XS_EINVAL = -2,    /* the caller's values are wrong; the message names one */
+    XS_ENOMEM = -3,    /* the message names what was to be allocated */
+    XS_ENODEV = -4,    /* no such device here */
+    XS_EDEVICE = -5,   /* a device call failed: err->where, err->native */
+    XS_EFORKED = -6,   /* called in a child of the process that opened it */
+    XS_ECANCELED = -7, /* xs_run_stop() came before the end */
+    XS_ENOTSUP = -8    /* this device cannot do that */
+};
+
+enum xs_limit {
+    XS_PRIORITY_MIN = -255,
+    XS_PRIORITY_MAX = 255,
+    XS_THRESHOLD_MAX = 1024, /* commands in flight on one stream */
+    XS_QUEUES_MAX = 256,     /* queues of one run */
+    XS_COMMANDS_MAX = 4096,  /* commands of one request */
+    XS_PENDING_MAX = 4096    /* unfinished requests of one XS_LOAD_MANUAL queue */
+};
+
+struct xs_error {
+    int32_t status;    /* enum xs_status */
+    int32_t native;    /* the driver's code or errno; 0 if none */
+    char where[48];    /* the call that failed: "cpu.launch" */
+    char message[208]; /* one sentence, UTF-8, no newline */
+};
+
+enum xs_sample_flag {
+    XS_SAMPLE_WARMUP = 1,  /* scheduled before the measured window */
+    XS_SAMPLE_DRAIN = 2,   /* scheduled after the measured window */
+    XS_SAMPLE_CENSORED = 4 /* not completed when the run ended */
+};
+
+/* One request. -1: never reached. */
+struct xs_sample {
+    int64_t scheduled_ns; /* its arrival; latency counts from here */
+    int64_t submitted_ns; /* handed to its XQueue */
+    int64_t launched_ns;  /* its first command was launched */
+    int64_t completed_ns; /* the mark behind its last command was seen passed */
+    int64_t flags;        /* enum xs_sample_flag */
+};
+
+enum xs_command_kind {
+    XS_MATMUL = 1,     /* batch x (n x n) . (n x n), float32 */
+    XS_VECTOR_ADD = 2, /* n + n elements, float32 */
+    XS_SPIN = 3        /* keep the device busy for duration_ns */
+};
+
+struct xs_command {
+    int32_t kind;        /* enum xs_command_kind */
+    uint32_t n;          /* >= 1; 0 for XS_SPIN */
+    uint32_t batch;      /* >= 1 */
+    int64_t duration_ns; /* XS_SPIN only; >= 0 */
+};
+
+/* ---- devices ---------------------------------------------------------- */
+
+struct xs_cpu_model {
+    uint32_t workers;        /* commands executed at once, [1, 64] */
+    int32_t honour_priority; /* 0: first come, first served */
+    int64_t spin_ns;         /* busy-wait this long before sleeping, >= 0 */
+};
+
+struct xs_sim_model {
+    uint32_t slots;          /* commands executed at once, [1, 64] */
+    int32_t honour_priority; /* 0: first come, first served */
+    int64_t launch_ns;       /* from a launch to the device, serial per stream */
+    double flops_per_s;      /* of a full device, > 0 */
+    double bytes_per_s;      /* of a full device, > 0 */
+    double full_items;       /* work items that fill the device, >= 1 */
+};
+
+struct xs_device_options {
+    int32_t index; /* which one, from 0 */
+    struct xs_cpu_model cpu;
+    struct xs_sim_model sim;
+};
+
+struct xs_device_info {
+    char kind[16];
+    char name[128];
+    int32_t virtual_time;    /* 1: no clock of its own, runs at any speed */
+    int32_t computes;        /* 1: results can be read back and checked */
+    int32_t honour_priority; /* 1: streams of higher priority go first */
+    uint32_t parallel;       /* commands executed at once */
+};
+
+/* Opening is slow and outlives runs: open once, run often. The caller closes
+ * it after the last run on it. */
+struct xs_device;
+int xs_device_open(const char *kind, const struct xs_device_options *options,
+                   struct xs_device **out, struct xs_error *err);
+int xs_device_describe(struct xs_device *dev, struct xs_device_info *out, struct xs_error *err);
+void xs_device_close(struct xs_device *dev); /* NULL is fine; nothing in a forked child */
+
+/* The n-th device kind that xs_device_open() takes, NULL behind the last. */
+const char *xs_device_kind(uint32_t n);
+/* The n-th policy that xs_run_open() takes, NULL behind the last. */
+const char *xs_policy_name(uint32_t n);
+
+/* ---- runs -------------------------------------------------------------- */
+
+enum xs_load_kind {
+    XS_LOAD_OPEN = 1,   /* at the given arrivals, whatever happens */
+    XS_LOAD_CLOSED = 2, /* `concurrency` clients, each: request, think, again */
+    XS_LOAD_MANUAL = 3  /* by xs_queue_submit() only */
+};
+
+struct xs_load_spec {
+    int32_t kind;               /* enum xs_load_kind */
+    uint32_t concurrency;       /* XS_LOAD_CLOSED: clients, >= 1 */
+    int64_t think_ns;           /* XS_LOAD_CLOSED: >= 0 */
+    const int64_t *arrivals_ns; /* XS_LOAD_OPEN: ascending, >= 0 */
+    uint64_t arrival_count;
+    struct xs_sample *samples; /* written in order of arrival; NULL for XS_LOAD_MANUAL */
+    uint64_t sample_cap;       /* XS_LOAD_OPEN: >= arrival_count */
+};
+
+struct xs_queue_spec {
+    const char *name;                  /* for messages; copied */
+    int32_t priority;                  /* for the policy; higher runs first */
+    int32_t stream_priority;           /* for the device; higher runs first */
+    uint32_t threshold;                /* [batch_size, XS_THRESHOLD_MAX] */
+    uint32_t batch_size;               /* >= 1 */
+    uint32_t seed;                     /* of the inputs of its commands */
+    uint32_t command_count;            /* [1, XS_COMMANDS_MAX]; 0 for XS_LOAD_MANUAL */
+    const struct xs_command *commands; /* of each request; copied */
+    struct xs_load_spec load;
+};
+
+struct xs_timing {
+    int64_t warmup_ns;   /* samples before are flagged; >= 0 */
+    int64_t duration_ns; /* of the measured window behind it; 0: until stopped */
+    int64_t drain_ns;    /* longest wait behind the window for what is unfinished; >= 0 */
+};
+
+enum xs_queue_state {
+    XS_QUEUE_IDLE = 1,     /* nothing submitted is unfinished */
+    XS_QUEUE_READY = 2,    /* has unfinished commands and may launch */
+    XS_QUEUE_SUSPENDED = 3 /* may not launch: by the user or by the policy */
+};
+
+struct xs_queue_counts {
+    uint64_t submitted, launched, completed, failed; /* commands */
+    uint64_t requests_submitted, requests_completed;
+    uint64_t suspended; /* times the queue was suspended while it had work */
+    int32_t priority;   /* in effect */
+    int32_t state;      /* enum xs_queue_state */
+};
+
+/* A run: one device, one policy, some queues. Add queues, start, wait until
+ * XS_OK, read, close. Queues of XS_LOAD_MANUAL can be added and destroyed
+ * while it runs. `device` must stay open until xs_run_close(). */
+struct xs_run;
+int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **out,
+                struct xs_error *err);
+int xs_run_start(struct xs_run *run, const struct xs_timing *timing, struct xs_error *err);
+/* XS_OK: over. XS_EAGAIN: not yet, after at most timeout_ns of wall time.
+ * Else the first error of the run. */
+int xs_run_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err);
+int64_t xs_run_now(struct xs_run *run); /* since the start; 0 before */
+void xs_run_stop(struct xs_run *run);   /* any thread, any number of times */
+void xs_run_close(struct xs_run *run);  /* stop, join, free, queues too; NULL is fine */
+
+/* A queue belongs to its run and dies with it at the latest. */
+struct xs_queue;
+int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs_queue **out,
+                 struct xs_error *err);
+/* What was submitted is dropped, what was launched is waited for. NULL is fine. */
+void xs_queue_destroy(struct xs_queue *queue);
+int xs_queue_counts(struct xs_queue *queue, struct xs_queue_counts *out, struct xs_error *err);
+int xs_queue_set_priority(struct xs_queue *queue, int32_t priority, struct xs_error *err);
+int xs_queue_suspend(struct xs_queue *queue, struct xs_error *err); /* until resumed by the user */
+int xs_queue_resume(struct xs_queue *queue, struct xs_error *err);
+
+/* XS_LOAD_MANUAL. One request; *ticket counts from 0. */
+int xs_queue_submit(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,
+                    uint64_t *ticket, struct xs_error *err);
+/* Until the ticket's request completed (XS_OK, *out filled if not NULL) or
+ * timeout_ns went by (XS_EAGAIN); of virtual time where the device has it. */
+int xs_queue_wait(struct xs_queue *queue, uint64_t ticket, int64_t timeout_ns,
+                  struct xs_sample *out, struct xs_error *err);
+/* Let virtual time pass, at once. XS_ENOTSUP where time is real. */
+int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err);
+
+/* Results of command `index` of a queue's requests, when the run is over:
+ * `launches` of it were executed; `checksum` is the sum over launches k of
+ * output element (k * 2654435761 mod 2^32) mod items, and of k mod 1024 for
+ * XS_SPIN. Commands that are equal share inputs, output and both numbers. */
+int xs_queue_checksum(struct xs_queue *queue, uint32_t index, uint64_t *launches, int64_t *checksum,
+                      struct xs_error *err);
+/* The output of its last launch: `count` float32, row-major. */
+int xs_queue_output(struct xs_queue *queue, uint32_t index, float *out, uint64_t count,
+                    struct xs_error *err);
+/* cdef end */
+
+#endif

@@ -1,0 +1,110 @@
+"""pytest-xsched: latency and throughput targets for workloads that share a GPU, as pytest tests.
+
+Names are loaded on first use, so that `pytest -p xsched` costs nothing where no test asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_xsched.assertions import MeasuredQueue, Run
+    from pytest_xsched.errors import (
+        DeviceError,
+        DeviceUnavailable,
+        ForkedError,
+        InvalidRun,
+        NotBuilt,
+        QosAssertionError,
+        QueueTimeout,
+        ScenarioError,
+        XSchedError,
+    )
+    from pytest_xsched.live import Ticket, XQueue, XQueues
+    from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
+    from pytest_xsched.model import CpuModel, QueueSpec, Scenario, SimModel
+    from pytest_xsched.quantity import Quantity
+    from pytest_xsched.session import Session
+    from pytest_xsched.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
+    from pytest_xsched.verdict import Verdict
+    from pytest_xsched.workload import Workload, matmul, spin, vector_add
+
+_HOMES = {
+    "assertions": ["MeasuredQueue", "Run"],
+    "errors": [
+        "DeviceError",
+        "DeviceUnavailable",
+        "ForkedError",
+        "InvalidRun",
+        "NotBuilt",
+        "QosAssertionError",
+        "QueueTimeout",
+        "ScenarioError",
+        "XSchedError",
+    ],
+    "live": ["Ticket", "XQueue", "XQueues"],
+    "load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
+    "model": ["CpuModel", "QueueSpec", "Scenario", "SimModel"],
+    "quantity": ["Quantity"],
+    "session": ["Session"],
+    "units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
+    "verdict": ["Verdict"],
+    "workload": ["Workload", "matmul", "spin", "vector_add"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CpuModel",
+    "DeviceError",
+    "DeviceUnavailable",
+    "Duration",
+    "ForkedError",
+    "InvalidRun",
+    "MeasuredQueue",
+    "NotBuilt",
+    "QosAssertionError",
+    "Quantity",
+    "QueueSpec",
+    "QueueTimeout",
+    "Rate",
+    "Run",
+    "Scenario",
+    "ScenarioError",
+    "Session",
+    "SimModel",
+    "Ticket",
+    "Verdict",
+    "Workload",
+    "XQueue",
+    "XQueues",
+    "XSchedError",
+    "bursts",
+    "closed",
+    "constant",
+    "gamma",
+    "matmul",
+    "minutes",
+    "ms",
+    "ns",
+    "per_min",
+    "per_s",
+    "poisson",
+    "replay",
+    "s",
+    "spin",
+    "us",
+    "vector_add",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pytest_xsched' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"pytest_xsched.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

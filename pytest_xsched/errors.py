@@ -1,0 +1,74 @@
+"""The exceptions of pytest-xsched.
+
+Each class says whose fault it is: the scenario's, the device's, the run's or the measured system's.
+All of them survive pickling, so that they can cross a process boundary with their attributes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class XSchedError(Exception):
+    """Base of every error that pytest-xsched raises on purpose."""
+
+
+class ScenarioError(XSchedError, ValueError):
+    """A value given by the user is wrong; the message names it and where it came from."""
+
+
+class DeviceError(XSchedError):
+    """A call of a device failed.
+
+    Args:
+        message: one sentence with the value that was refused.
+        call: the call that failed, as in ``"cpu.launch"``.
+        code: the driver's own code or errno; 0 if there is none.
+    """
+
+    def __init__(self, message: str = "", *, call: str = "", code: int = 0) -> None:
+        super().__init__(message)
+        self.call = call
+        self.code = code
+
+
+class DeviceUnavailable(DeviceError):
+    """The device asked for does not exist here or cannot be opened."""
+
+
+class ForkedError(XSchedError):
+    """A device or a run was used in a forked child of the process that opened it."""
+
+
+class InvalidRun(XSchedError):
+    """A run lacks the evidence that its figures mean anything: neither pass nor fail.
+
+    Args:
+        message: what is missing.
+        run: the run, for the report.
+    """
+
+    def __init__(self, message: str = "", *, run: Any = None) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+class QueueTimeout(XSchedError, TimeoutError):
+    """A request of a live queue did not complete within the given time."""
+
+
+class NotBuilt(XSchedError, ImportError):
+    """The native module is missing or was built from other sources."""
+
+
+class QosAssertionError(XSchedError, AssertionError):
+    """A target was missed.
+
+    Args:
+        message: what was asserted, what was measured, and how sure that is.
+        verdict: the verdict behind the message, as data.
+    """
+
+    def __init__(self, message: str = "", *, verdict: Any = None) -> None:
+        super().__init__(message)
+        self.verdict = verdict

@@ -1,0 +1,93 @@
+"""The proof that a run means anything, gathered before any verdict is given.
+
+Where it is missing, `Run.require` refuses a verdict and says what is missing: a run in which
+nothing was executed has beautiful latencies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_xsched.result import QueueResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What speaks for and against a run.
+
+    Attributes:
+        faults: one sentence for each thing that makes every number of the run worthless.
+        queue_faults: the same by queue, for that queue's latencies only.
+        checked: whether results were compared with numpy.
+    """
+
+    faults: tuple[str, ...]
+    queue_faults: dict[str, tuple[str, ...]]
+    checked: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the evidence in JSON's types."""
+        return {
+            "valid": not self.faults,
+            "faults": list(self.faults),
+            "queue_faults": {name: list(faults) for name, faults in self.queue_faults.items()},
+            "results_checked": self.checked,
+        }
+
+
+def gather(
+    queues: tuple[QueueResult, ...], wrong_results: tuple[str, ...], *, checked: bool
+) -> Evidence:
+    """Judge a run by its counts, its arrivals and, where asked for, its results.
+
+    Args:
+        queues: what was measured.
+        wrong_results: sentences about results that differ from numpy's.
+        checked: whether results were compared at all.
+    """
+    faults = [fault for queue in queues for fault in _count_faults(queue)]
+    return Evidence(
+        faults=(*faults, *wrong_results),
+        queue_faults={queue.name: tuple(_load_faults(queue)) for queue in queues},
+        checked=checked,
+    )
+
+
+def _count_faults(queue: QueueResult) -> list[str]:
+    c, faults = queue.counts, []
+    if c.failed:
+        faults.append(f"{c.failed} commands of {queue.name} failed")
+    if c.launched == 0:
+        faults.append(f"no command of {queue.name} was launched")
+    if c.completed != c.launched:
+        faults.append(f"{queue.name} launched {c.launched} commands, but completed {c.completed}")
+    return faults
+
+
+def _load_faults(queue: QueueResult) -> list[str]:
+    faults = []
+    if queue.n == 0:
+        faults.append(f"{queue.name} has no request in the measured window")
+    elif queue.saturated:
+        faults.append(
+            f"{queue.name} is saturated: {queue.offered} were offered and {queue.throughput} done, "
+            "so its latency grows with the length of the run"
+        )
+    elif not queue.closed_loop and (late := _late_share(queue)) > 0.02:
+        faults.append(
+            f"the requests of {queue.name} did not arrive at the offered rate: {late:.0%} of them "
+            "were submitted more than a period late"
+        )
+    return faults
+
+
+def _late_share(queue: QueueResult) -> float:
+    """Requests that the load generator itself sent late, by more than the mean gap."""
+    assert queue.offered is not None
+    period_ns = 1e9 / queue.offered.value
+    m = queue.measured
+    late = (m["submitted_ns"] < 0) | (m["submitted_ns"] - m["scheduled_ns"] > period_ns)
+    return float(np.mean(late))

@@ -1,0 +1,222 @@
+"""Live XQueues: the fixture `xqueues`, for tests of how a scheduler behaves.
+
+Where `Session.run` measures a whole scenario, these are moved by hand: submit, wait, suspend,
+resume, change the priority, look at the counts.
+"""
+
+from __future__ import annotations
+
+import time
+
+from pytest_xsched._binding import SLICE_NS, Counts, Device, Queue, Run, Settings
+from pytest_xsched.checks import integer
+from pytest_xsched.errors import QueueTimeout, ScenarioError
+from pytest_xsched.load import Closed
+from pytest_xsched.model import PRIORITY_MAX, PRIORITY_MIN, QueueSpec
+from pytest_xsched.units import Duration, DurationLike, parse_duration
+from pytest_xsched.workload import Workload, spin
+
+_NOTHING = spin("0s")  # a spec names a workload; here each request brings its own
+
+
+class Ticket:
+    """One submitted request.
+
+    Attributes:
+        number: requests of the queue before it.
+    """
+
+    def __init__(self, queue: XQueue, number: int) -> None:
+        self.number = number
+        self._queue = queue
+        self._times: tuple[int, int, int, int] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the request completed by now."""
+        return self._look(0) is not None
+
+    def wait(self, timeout: DurationLike = "10s") -> Ticket:
+        """Wait until the request completed; virtual time moves on meanwhile, on `sim`.
+
+        Raises:
+            QueueTimeout: it did not, within `timeout`.
+        """
+        self._queue.await_ticket(self, parse_duration(timeout, what="timeout", allow_zero=True))
+        return self
+
+    @property
+    def latency(self) -> Duration:
+        """From the submit to the completion; waits for it."""
+        scheduled, _, _, completed = self._done()
+        return Duration(completed - scheduled)
+
+    @property
+    def launched_ns(self) -> int:
+        """When its first command was launched, ns since `xqueues` was opened; waits for the end."""
+        return self._done()[2]
+
+    @property
+    def completed_ns(self) -> int:
+        """When its last command was seen completed, ns since `xqueues` was opened; waits for it."""
+        return self._done()[3]
+
+    def _done(self) -> tuple[int, int, int, int]:
+        if self._times is None:
+            self.wait()
+        assert self._times is not None
+        return self._times
+
+    def _look(self, timeout_ns: int) -> tuple[int, int, int, int] | None:
+        if self._times is None:
+            self._times = self._queue.native.wait(self.number, timeout_ns)
+        return self._times
+
+
+class XQueue:
+    """One live XQueue. Made by calling `XQueues`."""
+
+    def __init__(self, spec: QueueSpec, native: Queue, *, virtual: bool) -> None:
+        self.spec = spec
+        self.native = native
+        self._virtual = virtual
+        self._last: Ticket | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the queue."""
+        return self.spec.name
+
+    def submit(self, workload: Workload) -> Ticket:
+        """Submit one request; does not wait. At most 4096 may be unfinished."""
+        if not isinstance(workload, Workload):
+            raise ScenarioError(
+                f"queue {self.name!r}: submit takes a workload, matmul(512) say, not {workload!r}"
+            )
+        self._last = Ticket(self, self.native.submit(workload.commands))
+        return self._last
+
+    def wait(self, timeout: DurationLike = "10s") -> None:
+        """Wait until everything that was submitted completed.
+
+        Raises:
+            QueueTimeout: it did not, within `timeout`.
+        """
+        if self._last is not None:
+            self._last.wait(timeout)
+
+    def await_ticket(self, ticket: Ticket, timeout_ns: int) -> None:
+        """Wait for one ticket, in slices where time is real."""
+        if self._virtual:
+            found = ticket._look(timeout_ns)
+        else:
+            end = time.monotonic_ns() + timeout_ns
+            found = ticket._look(min(timeout_ns, SLICE_NS))
+            while found is None and (left := end - time.monotonic_ns()) > 0:
+                found = ticket._look(min(left, SLICE_NS))
+        if found is None:
+            c = self.counts
+            raise QueueTimeout(
+                f"queue {self.name!r}: request {ticket.number} did not complete within "
+                f"{Duration(timeout_ns)}; the queue is {c.state}, {c.completed} of {c.submitted} "
+                "commands completed"
+            )
+
+    def suspend(self) -> None:
+        """Launch nothing until `resume`; what is in flight completes."""
+        self.native.suspend()
+
+    def resume(self) -> None:
+        """Undo `suspend`. The policy may still hold the queue back."""
+        self.native.resume()
+
+    @property
+    def priority(self) -> int:
+        """Priority in effect, in [-255, 255], higher wins; may be set at any time."""
+        return self.counts.priority
+
+    @priority.setter
+    def priority(self, value: int) -> None:
+        what = f"queue {self.name!r}: priority"
+        self.native.set_priority(integer(what, value, PRIORITY_MIN, PRIORITY_MAX))
+
+    @property
+    def counts(self) -> Counts:
+        """Commands and requests so far: completed <= launched <= submitted."""
+        return self.native.counts()
+
+    @property
+    def state(self) -> str:
+        """``"idle"``, ``"ready"`` (has work and may launch) or ``"suspended"``."""
+        return self.counts.state
+
+    def destroy(self) -> None:
+        """Drop what was not launched, wait for what was, and free the queue."""
+        self.native.destroy()
+
+
+class XQueues:
+    """Makes live XQueues on one device under one policy; the fixture `xqueues`."""
+
+    def __init__(self, device: Device, *, policy: str = "hpf", seed: int = 0) -> None:
+        self._virtual = device.describe().virtual_time
+        self._seed = seed
+        self._count = 0
+        self._run = Run(device, policy)
+        self._run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
+
+    def __call__(
+        self,
+        *,
+        priority: int = 0,
+        threshold: int = 4,
+        batch_size: int = 2,
+        name: str | None = None,
+    ) -> XQueue:
+        """Make an XQueue.
+
+        The streams underneath have equal priority, so that a priority which is changed while the
+        queue lives has its full effect.
+
+        Args:
+            priority: in [-255, 255], higher wins.
+            threshold: most commands in flight, in [batch_size, 1024].
+            batch_size: commands between marks, at least 1.
+            name: for messages; ``"xq0"``, ``"xq1"``, ... by default.
+        """
+        name = f"xq{self._count}" if name is None else name
+        spec = QueueSpec(
+            name=name,
+            workload=_NOTHING,
+            priority=priority,
+            arrivals=Closed(),
+            threshold=threshold,
+            batch_size=batch_size,
+        )
+        settings = Settings(
+            name=name,
+            priority=spec.priority,
+            stream_priority=0,
+            threshold=spec.threshold,
+            batch_size=spec.batch_size,
+            seed=(self._seed + self._count) % 2**32,
+        )
+        self._count += 1
+        return XQueue(spec, self._run.add_manual(settings), virtual=self._virtual)
+
+    @property
+    def now(self) -> Duration:
+        """Time since these queues were opened, virtual on `sim`."""
+        return Duration(self._run.now_ns())
+
+    def sleep(self, duration: DurationLike) -> None:
+        """Let time pass: at once where it is virtual, else by sleeping."""
+        duration_ns = parse_duration(duration, what="duration of sleep")
+        if self._virtual:
+            self._run.advance(duration_ns)
+        else:
+            time.sleep(duration_ns / 1e9)
+
+    def close(self) -> None:
+        """Destroy the queues that are left."""
+        self._run.close()

@@ -1,0 +1,151 @@
+"""Command line, ini and marker: what a user may set, read into one frozen object.
+
+Order: what a test passes to run() > marker > command line > ini > default. The one exception is
+--xsched-duration, which shortens or lengthens every run whatever the tests say. Every value is
+refused with the place it came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line and the ini file say; None: nothing."""
+
+    device: str = "auto"
+    scheduler: str = "builtin"
+    duration: str | None = None
+    """Of the command line: overrides every other."""
+    default_duration: str | None = None
+    """Of the ini file: for runs that name none."""
+    seed: int = 0
+    require_device: str | None = None
+    json_path: Path | None = None
+    asked_for: bool = False
+    """Whether anything was set, or the plugin loaded by name."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the options and their ini keys (the same names with underscores)."""
+    group = parser.getgroup("xsched", "GPU QoS targets (pytest-xsched)")
+    for name, metavar, text in (
+        ("device", "KIND", "device to run on: auto, cpu, sim (default: auto)"),
+        ("scheduler", "NAME", "native, priority or builtin (default: builtin)"),
+        ("duration", "TIME", 'measured time of every run, overrides the tests: "10s"'),
+        ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
+        ("require-device", "KIND", "fail instead of skipping or using another device"),
+        ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
+    ):
+        group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
+        ini_text = text if name != "duration" else "measured time of runs that name none"
+        parser.addini(f"xsched_{name.replace('-', '_')}", help=ini_text, default=None)
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Read and check everything that was set.
+
+    Raises:
+        pytest.UsageError: a value is wrong; says which, and where it came from.
+    """
+    given = {name: _given(config, name) for name in _NAMES}
+    if not any(value for value, _ in given.values()) and "xsched" not in config.option.plugins:
+        return Settings()
+    from pytest_xsched.model import DEVICES, SCHEDULERS
+
+    command_line = config.getoption("xsched_duration")
+    duration, origin = given["duration"]
+    _check_duration(duration, origin)
+    return Settings(
+        device=_choice(given["device"], ("auto", *DEVICES)) or "auto",
+        scheduler=_choice(given["scheduler"], SCHEDULERS) or "builtin",
+        duration=command_line,
+        default_duration=None if command_line else duration,
+        seed=_seed(config, *given["seed"]),
+        require_device=_choice(given["require_device"], DEVICES),
+        json_path=_path(config, given["json"][0]),
+        asked_for=True,
+    )
+
+
+_NAMES = ("device", "scheduler", "duration", "seed", "require_device", "json")
+
+
+def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:
+    value = config.getoption(f"xsched_{name}")
+    if value is not None:
+        return value, f"--xsched-{name.replace('_', '-')}"
+    return config.getini(f"xsched_{name}") or None, f"ini option xsched_{name}"
+
+
+def _choice(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None:
+    value, origin = given
+    if value is not None and value not in known:
+        raise pytest.UsageError(f"{origin}: {value!r} is unknown; known: {', '.join(known)}")
+    return value
+
+
+def _check_duration(value: str | None, origin: str) -> None:
+    if value is None:
+        return
+    from pytest_xsched.errors import ScenarioError
+    from pytest_xsched.units import parse_duration
+
+    try:
+        parse_duration(value, what=origin)
+    except ScenarioError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _seed(config: pytest.Config, value: str | None, origin: str) -> int:
+    if value is None:
+        return 0
+    if value == "random":
+        import secrets
+
+        seed = secrets.randbits(32)
+        config.option.xsched_seed = str(seed)  # the xdist workers are to use the same
+        return seed
+    if not value.isdecimal() or int(value) >= 2**32:
+        raise pytest.UsageError(
+            f"{origin}: {value!r} is not a whole number from 0 to {2**32 - 1}, nor 'random'"
+        )
+    return int(value)
+
+
+def _path(config: pytest.Config, value: str | None) -> Path | None:
+    """Take a path from the command line as from there, one of the ini file as from rootdir."""
+    if value is None:
+        return None
+    command_line = config.getoption("xsched_json") is not None
+    path = (config.invocation_params.dir if command_line else config.rootpath) / value
+    if path.is_dir():
+        raise pytest.UsageError(f"--xsched-json: {path} is a directory")
+    return path
+
+
+def read_marker(item: pytest.Item) -> dict[str, Any]:
+    """Give the overrides of `@pytest.mark.xsched(...)` on a test, its class and its module.
+
+    Raises:
+        pytest.UsageError: for positional arguments and unknown keywords; the values are checked
+            where they are used.
+    """
+    overrides: dict[str, Any] = {}
+    for marker in reversed(list(item.iter_markers("xsched"))):
+        unknown = sorted(set(marker.kwargs) - set(MARKER_KEYS))
+        if marker.args or unknown:
+            what = ", ".join([*map(repr, marker.args), *unknown])
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.xsched does not take {what}; "
+                f"it takes {', '.join(f'{key}=' for key in MARKER_KEYS)}"
+            )
+        overrides.update(marker.kwargs)
+    return overrides

@@ -1,0 +1,47 @@
+"""What the report of one test gains: properties, the table behind a failure, the word ERROR."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_xsched import report as text
+from pytest_xsched.assertions import Run
+from pytest_xsched.errors import InvalidRun
+from pytest_xsched.quantity import Quantity
+from pytest_xsched.verdict import Verdict
+
+
+def set_properties(item: pytest.Item, fresh: list[tuple[Run, Verdict]]) -> None:
+    """Put the verdicts of a test where JUnit finds them; a repeated test replaces its own."""
+    new = dict(pair for _, verdict in fresh for pair in text.properties(verdict.to_dict()))
+    item.user_properties[:] = [pair for pair in item.user_properties if pair[0] not in new] + list(
+        new.items()
+    )
+
+
+def explain(
+    report: pytest.TestReport, call: pytest.CallInfo[None], fresh: list[tuple[Run, Verdict]]
+) -> None:
+    """Add the table of every run behind a failure; mark a run without evidence as an error."""
+    runs = [run for run, verdict in fresh if verdict.status != "PASS"]
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, InvalidRun):
+        report.__dict__["xsched_invalid"] = report.failed  # crosses to the xdist controller
+        if error.run is not None:
+            runs.append(error.run)
+    if not report.failed:
+        return
+    for run in {id(run): run for run in runs}.values():
+        lines = text.summary([run.to_dict()])
+        report.sections.append(("xsched run", "\n".join(lines)))
+
+
+def compare_lines(op: str, left: object, right: object) -> list[str] | None:
+    """Explain a failed `assert run.high.p99 < "50ms"`."""
+    quantities = [side for side in (left, right) if isinstance(side, Quantity)]
+    if not quantities:
+        return None
+    sides = [str(side) if isinstance(side, Quantity) else repr(side) for side in (left, right)]
+    lines = [f"{sides[0]} {op} {sides[1]}"]
+    lines += [f"{q.what}: {q} ({q.detail})" if q.detail else f"{q.what}: {q}" for q in quantities]
+    return lines

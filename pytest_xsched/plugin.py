@@ -1,0 +1,116 @@
+"""The pytest plugin: hooks only, each handing on to the module that does the work.
+
+Imports neither numpy nor the native module; see `state`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_xsched.fixtures import xqueues, xsched
+from pytest_xsched.options import MARKER_KEYS, add_options, read_marker, read_settings
+from pytest_xsched.state import State, is_worker, keep, state_of
+
+__all__ = ["xqueues", "xsched"]  # fixtures are found as attributes of a plugin
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    keep(config, State(config, read_settings(config)))
+    config.addinivalue_line(
+        "markers",
+        f"xsched({', '.join(f'{key}=...' for key in MARKER_KEYS)}): settings of the runs that a "
+        "test, a class or a module makes; they win over the command line (pytest-xsched)",
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    settings = state_of(config).settings
+    if not settings.asked_for:
+        return None
+    required = f", required {settings.require_device}" if settings.require_device else ""
+    return (
+        f"xsched: device {settings.device}{required}, scheduler {settings.scheduler}, "
+        f"seed {settings.seed}"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        read_marker(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    state_of(item.config).begin(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    state = state_of(item.config)
+    if state.session is None:
+        return (yield)
+    from pytest_xsched import outcome
+
+    fresh = state.attribute(item.nodeid)
+    outcome.set_properties(item, fresh)
+    report = yield
+    outcome.explain(report, call, fresh)
+    return report
+
+
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, str] | None:
+    if getattr(report, "xsched_invalid", False):
+        return "error", "E", "ERROR"
+    return None
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    if "pytest_xsched.quantity" not in sys.modules:
+        return None
+    from pytest_xsched import outcome
+
+    return outcome.compare_lines(op, left, right)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    runs = state_of(config).runs()
+    if not runs:
+        return
+    from pytest_xsched.report import summary
+
+    terminalreporter.section("xsched")
+    for line in summary(runs):
+        terminalreporter.line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    state = state_of(config)
+    if is_worker(config):
+        config.workeroutput["xsched"] = state.to_controller()  # type: ignore[attr-defined]
+    elif state.settings.json_path is not None:
+        from pytest_xsched.report import write_json
+
+        try:
+            write_json(state.settings.json_path, state.runs())
+        except OSError as error:
+            raise pytest.UsageError(f"--xsched-json: {error}") from None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    packed = getattr(node, "workeroutput", {}).get("xsched")
+    if packed is not None:
+        state_of(node.config).from_worker(packed)

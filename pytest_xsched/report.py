@@ -1,0 +1,103 @@
+"""Runs as people and machines read them: tables, summary lines, the JSON file.
+
+Works on `Run.to_dict` and nothing else, because under xdist that is all there is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pytest_xsched.units import format_duration, format_rate
+
+Record = dict[str, Any]
+"""One run in JSON's types."""
+
+_COLUMNS = ("queue", "prio", "workload", "n", "P50", "P99", "max", "rate", "commands", "suspended")
+
+
+def title(run: Record) -> str:
+    """Say in one line what was run."""
+    s = run["scenario"]
+    scheduler = s["scheduler"] + (f" ({s['policy']})" if s["scheduler"] == "builtin" else "")
+    return f"{scheduler} on {s['device']}, {format_duration(s['duration_ns'])}, seed {s['seed']}"
+
+
+def table(run: Record) -> list[str]:
+    """Give the run as lines: title, one row a queue, what speaks against it."""
+    priorities = {spec["name"]: spec["priority"] for spec in run["scenario"]["queues"]}
+    rows = [_COLUMNS, *(_row(queue, priorities) for queue in run["queues"])]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    lines = [title(run)]
+    for row in rows:
+        cells = [f"{cell:{'<' if i in (0, 2) else '>'}{widths[i]}}" for i, cell in enumerate(row)]
+        lines.append("  " + "  ".join(cells).rstrip())
+    evidence = run["evidence"]
+    for faults in (evidence["faults"], *evidence["queue_faults"].values()):
+        lines += [f"  ! {fault}" for fault in faults]
+    if evidence["results_checked"] and not evidence["faults"]:
+        lines.append("  results equal numpy's")
+    return lines
+
+
+def _row(queue: Record, priorities: dict[str, int]) -> tuple[str, ...]:
+    rate = format_rate(queue["throughput_hz"])
+    if queue["offered_hz"] is not None:
+        rate += f" of {format_rate(queue['offered_hz'])}"
+    n = str(queue["n"]) + (f" ({queue['censored']} unfinished)" if queue["censored"] else "")
+    return (
+        queue["name"],
+        str(priorities[queue["name"]]),
+        queue["workload"],
+        n,
+        *(_time(queue[f"{key}_ns"], queue["n"]) for key in ("p50", "p99", "max")),
+        rate,
+        str(queue["commands"]["completed"]),
+        str(queue["suspended"]),
+    )
+
+
+def _time(ns: int | None, n: int) -> str:
+    if ns is None:
+        return "never" if n else "-"
+    return format_duration(ns)
+
+
+def summary(runs: list[Record]) -> list[str]:
+    """Give the terminal summary: every run, and every target it was held against."""
+    lines = []
+    for run in runs:
+        lines += table(run)
+        for verdict in run["verdicts"]:
+            where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
+            lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
+    return lines
+
+
+def properties(verdict: Record) -> list[tuple[str, str | int | float]]:
+    """Give a verdict as JUnit properties: builtin types only, or xdist would lose the test."""
+    rule = re.sub(r"[^a-z0-9.]+", "_", verdict["rule"].lower()).strip("_")
+    start = f"xsched.{verdict['queue']}.{rule}"
+    value = "never" if verdict["value"] is None else verdict["value"]
+    return [
+        (f"{start}.status", verdict["status"]),
+        (f"{start}.value", value),
+        (f"{start}.limit", verdict["limit"]),
+        (f"{start}.unit", verdict["unit"] or "1"),
+        (f"{start}.n", verdict["n"]),
+    ]
+
+
+def write_json(path: Path, runs: list[Record]) -> None:
+    """Write all runs to a file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"format": 1, "runs": runs}, indent=1, allow_nan=False)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,253 @@
+"""What a run measured on one queue: samples, counts, and the numbers derived from them.
+
+Latency counts from the scheduled arrival, so that a request which waits for its predecessors is not
+excused (no coordinated omission). Requests that did not complete stay in, above every limit.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_xsched._binding import CENSORED, DRAIN, WARMUP, Counts
+from pytest_xsched.errors import InvalidRun, ScenarioError
+from pytest_xsched.load import Closed
+from pytest_xsched.model import QueueSpec
+from pytest_xsched.quantity import Quantity
+from pytest_xsched.stats import CENSORED_NS, nearest_rank, requests_needed, saturated
+from pytest_xsched.units import format_rate
+from pytest_xsched.workload import Workload
+
+
+class QueueResult:
+    """The requests of one queue in one run.
+
+    Attributes:
+        spec: the queue as it was asked for.
+        counts: commands and requests, and how often the queue was suspended.
+        samples: structured array of all requests in order of arrival, warm-up included; fields
+            scheduled_ns, submitted_ns, launched_ns, completed_ns (int64, ns since the start of
+            the run, -1: never) and flags.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: QueueSpec,
+        counts: Counts,
+        samples: NDArray[np.void],
+        window_ns: tuple[int, int],
+    ) -> None:
+        self.spec = spec
+        self.counts = counts
+        self.samples = samples
+        self._window_ns = window_ns
+        self._require: Callable[[], None] = lambda: None  # set by the run, which has the evidence
+
+    @property
+    def name(self) -> str:
+        """Name of the queue."""
+        return self.spec.name
+
+    @property
+    def workload(self) -> Workload:
+        """Commands of each request."""
+        return self.spec.workload
+
+    @functools.cached_property
+    def measured(self) -> NDArray[np.void]:
+        """Samples of the requests scheduled in the measured window, in order of arrival."""
+        inside = (self.samples["flags"] & (WARMUP | DRAIN)) == 0
+        samples: NDArray[np.void] = self.samples[inside]
+        return samples
+
+    @property
+    def n(self) -> int:
+        """Requests scheduled in the measured window, completed or not."""
+        return len(self.measured)
+
+    @property
+    def censored(self) -> int:
+        """Those of them that did not complete."""
+        return int(np.count_nonzero(self.measured["flags"] & CENSORED))
+
+    @functools.cached_property
+    def latency_ns(self) -> NDArray[np.int64]:
+        """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
+        return self._span("scheduled_ns")
+
+    @functools.cached_property
+    def service_ns(self) -> NDArray[np.int64]:
+        """Completed minus submitted: int64[n], ns, in order of arrival; CENSORED_NS if never."""
+        return self._span("submitted_ns")
+
+    @property
+    def lateness_ns(self) -> NDArray[np.int64]:
+        """Submitted minus scheduled, the load generator's own: int64[submitted], ns."""
+        m = self.measured[self.measured["submitted_ns"] >= 0]
+        return np.asarray(m["submitted_ns"] - m["scheduled_ns"], np.int64)
+
+    def _span(self, start: str) -> NDArray[np.int64]:
+        m = self.measured
+        done = (m["flags"] & CENSORED) == 0
+        return np.where(done, m["completed_ns"] - m[start], CENSORED_NS).astype(np.int64)
+
+    # ---- latency
+
+    def percentile(self, q: float) -> Quantity:
+        """Give the nearest-rank percentile of the latency; see `stats.nearest_rank`.
+
+        Args:
+            q: in (0, 1), 0.99 for P99.
+
+        Raises:
+            ScenarioError: q is outside (0, 1).
+            InvalidRun: no request was measured.
+        """
+        if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 < q < 1:
+            raise ScenarioError(f"percentile {q!r} is outside (0, 1); P99 is 0.99")
+
+        def require() -> None:
+            self._require()
+            self.require_n(q)
+
+        return self._latency(nearest_rank(self._some_latency(), q), percentile_name(q), require)
+
+    def require_n(self, q: float) -> None:
+        """Raise InvalidRun where too few requests were measured for any bound on a percentile."""
+        needed = requests_needed(q)
+        if self.n < needed:
+            raise InvalidRun(
+                f"a {percentile_name(q)} needs at least {needed} requests, {self.name} has "
+                f"{self.n}{self._time_for(needed)}"
+            )
+
+    def _time_for(self, requests: int) -> str:
+        rate = self.spec.arrivals.rate_hz
+        if rate is None:
+            return ""
+        return f"; at {format_rate(rate)} that takes {math.ceil(requests / rate)} s"
+
+    def _some_latency(self) -> NDArray[np.int64]:
+        if self.n == 0:
+            raise InvalidRun(f"{self.name} has no request in the measured window")
+        return self.latency_ns
+
+    def _latency(self, ns: int, metric: str, require: Callable[[], None]) -> Quantity:
+        value = math.inf if ns == CENSORED_NS else ns
+        detail = f"n = {self.n}"
+        if metric != "max":
+            detail += f", max {self.max}"
+        if self.censored:
+            detail += f", {self.censored} unfinished"
+        return Quantity(value, "ns", f"{metric} of {self.name}", detail, require)
+
+    @property
+    def p50(self) -> Quantity:
+        """Median latency."""
+        return self.percentile(0.5)
+
+    @property
+    def p95(self) -> Quantity:
+        """95th percentile of the latency."""
+        return self.percentile(0.95)
+
+    @property
+    def p99(self) -> Quantity:
+        """99th percentile of the latency."""
+        return self.percentile(0.99)
+
+    @property
+    def max(self) -> Quantity:
+        """Longest latency; "never" if a request did not complete."""
+        return self._latency(int(self._some_latency().max()), "max", lambda: self._require())
+
+    # ---- rates
+
+    @property
+    def _seconds(self) -> float:
+        start, end = self._window_ns
+        return (end - start) / 1e9
+
+    def _rate(self, count: int, what: str) -> Quantity:
+        hz = count / self._seconds
+        return Quantity(
+            hz, "Hz", f"{what} of {self.name}", f"{count} requests", lambda: self._require()
+        )
+
+    @property
+    def offered(self) -> Quantity | None:
+        """Requests per second that an open loop asked for; None for a closed loop."""
+        if self.closed_loop:
+            return None
+        return self._rate(self.n, "offered rate")
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether requests wait for their predecessors."""
+        return isinstance(self.spec.arrivals, Closed)
+
+    @functools.cached_property
+    def saturated(self) -> bool:
+        """Whether an open loop offered more than was done; see `stats.saturated`."""
+        if self.closed_loop:
+            return False
+        s = self.samples
+        completed = np.where(s["completed_ns"] < 0, CENSORED_NS, s["completed_ns"])
+        return saturated(s["scheduled_ns"], completed, *self._window_ns)
+
+    @property
+    def throughput(self) -> Quantity:
+        """Requests completed per second.
+
+        Of an open loop that keeps up, the requests of the measured window that completed; so that
+        one in flight at its end is not held against a rate that was met. Of a closed loop, and of
+        an open loop that is saturated, the completions within the window.
+        """
+        if self.closed_loop or self.saturated:
+            start, end = self._window_ns
+            done = self.samples["completed_ns"]
+            return self._rate(int(np.count_nonzero((done >= start) & (done < end))), "throughput")
+        return self._rate(self.n - self.censored, "throughput")
+
+    @property
+    def achieved_rate(self) -> Quantity:
+        """Give the throughput, beside `offered`."""
+        return self.throughput
+
+    def attainment(self, deadline_ns: int) -> float:
+        """Give the share of the measured requests that completed within a deadline, in [0, 1]."""
+        return float(np.mean(self._some_latency() <= deadline_ns))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the numbers in JSON's types: times in ns, rates in Hz, null for never."""
+        data: dict[str, Any] = {
+            "name": self.name,
+            "workload": self.workload.label,
+            "n": self.n,
+            "censored": self.censored,
+            "saturated": self.saturated,
+            "throughput_hz": self.throughput.value,
+            "offered_hz": None if self.offered is None else self.offered.value,
+            "commands": {
+                key: getattr(self.counts, key)
+                for key in ("submitted", "launched", "completed", "failed")
+            },
+            "suspended": self.counts.suspended,
+        }
+        for key in ("p50", "p95", "p99", "max"):
+            value = getattr(self, key).value if self.n else math.inf
+            data[f"{key}_ns"] = None if value == math.inf else int(value)
+        late = self.lateness_ns
+        data["lateness_p99_ns"] = nearest_rank(late, 0.99) if len(late) else None
+        return data
+
+
+def percentile_name(q: float) -> str:
+    """Name a percentile: "P99", "P99.9"."""
+    return f"P{round(100 * q, 6):g}"

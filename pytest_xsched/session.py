@@ -1,0 +1,248 @@
+"""The state of one pytest session, and the object that tests know as the fixture `xsched`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from pytest_xsched._binding import Device
+from pytest_xsched.assertions import Run
+from pytest_xsched.errors import DeviceUnavailable, ScenarioError
+from pytest_xsched.harness import run_scenario
+from pytest_xsched.live import XQueues
+from pytest_xsched.load import Arrivals, Closed, closed, constant
+from pytest_xsched.model import (
+    DEVICES,
+    CpuModel,
+    QueueSpec,
+    Scenario,
+    SimModel,
+    default_drain_ns,
+    default_warmup_ns,
+)
+from pytest_xsched.options import Settings
+from pytest_xsched.progress import ProgressLine
+from pytest_xsched.units import DurationLike, RateLike, parse_duration
+from pytest_xsched.workload import Workload
+
+AUTO = ("cpu",)
+"""Device kinds in the order in which --xsched-device=auto tries them; GPUs will come first."""
+
+
+class Session:
+    """Makes queues and runs them. One per pytest session (and process); the fixture `xsched`."""
+
+    def __init__(
+        self, settings: Settings, progress: Callable[[str], ProgressLine | None] | None = None
+    ) -> None:
+        self.settings = settings
+        self.overrides: dict[str, Any] = {}
+        """Of the marker of the test that is running."""
+        self.runs: list[Run] = []
+        self._progress = progress
+        self._devices: dict[tuple[str, CpuModel, SimModel], Device] = {}
+        self._pid = os.getpid()
+
+    # ---- what tests use
+
+    @property
+    def seed(self) -> int:
+        """Seed of arrivals and inputs, unless run() is given another."""
+        seed: int = self.overrides.get("seed", self.settings.seed)
+        return seed
+
+    @property
+    def device_kind(self) -> str:
+        """Kind of device that runs use: ``"cpu"``, ``"sim"``."""
+        kind = self.overrides.get("device", self.settings.device)
+        if kind == "auto":
+            kind = AUTO[0]
+        if kind not in DEVICES:
+            raise ScenarioError(
+                f"marker xsched: device {kind!r} is unknown; known: auto, {', '.join(DEVICES)}"
+            )
+        required = self.settings.require_device
+        if required is not None and kind != required:
+            pytest.fail(
+                f"--xsched-require-device={required}, but the device is {kind}", pytrace=False
+            )
+        return str(kind)
+
+    def queue(
+        self,
+        name: str,
+        workload: Workload,
+        *,
+        priority: int = 0,
+        rate: RateLike | None = None,
+        arrivals: Arrivals | None = None,
+        concurrency: int | None = None,
+        think: DurationLike | None = None,
+        threshold: int = 4,
+        batch_size: int = 2,
+    ) -> QueueSpec:
+        """Describe an XQueue and the load on it; nothing runs yet.
+
+        Without `rate` and `arrivals` it is a closed loop: the next request when the last is done.
+
+        Args:
+            name: how the run calls it, an identifier: ``run.high``.
+            workload: the commands of one request: ``matmul(512)``.
+            priority: in [-255, 255], higher wins.
+            rate: open loop with equal distances, ``"20/s"``.
+            arrivals: any other load: ``poisson("20/s")``, ``replay([...])``, ...
+            concurrency: closed loop of so many clients.
+            think: closed loop whose clients pause between requests.
+            threshold: most commands in flight, with scheduler ``"builtin"``.
+            batch_size: commands between marks, with scheduler ``"builtin"``.
+
+        Raises:
+            ScenarioError: a value is wrong, or two kinds of load are named.
+        """
+        return QueueSpec(
+            name=name,
+            workload=workload,
+            priority=priority,
+            arrivals=_load(name, rate, arrivals, concurrency, think),
+            threshold=threshold,
+            batch_size=batch_size,
+        )
+
+    def run(
+        self,
+        *queues: QueueSpec,
+        duration: DurationLike | None = None,
+        warmup: DurationLike | None = None,
+        drain: DurationLike | None = None,
+        scheduler: str | None = None,
+        policy: str | None = None,
+        stream_priority: bool = True,
+        seed: int | None = None,
+        check: bool = False,
+        cpu: CpuModel | None = None,
+        sim: SimModel | None = None,
+    ) -> Run:
+        """Run queues together and measure them.
+
+        Args:
+            queues: made by `queue`.
+            duration: of the measured window; ``--xsched-duration`` overrides it.
+            warmup: before it, under the same load; a tenth of the duration, at most 1 s.
+            drain: longest wait behind it for what is unfinished; 5 s.
+            scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream
+                priorities) or ``"builtin"`` (XQueues under a policy).
+            policy: of ``"builtin"``: ``"hpf"`` (highest priority first) or ``"none"``.
+            stream_priority: whether ``"builtin"`` uses the device's stream priorities as well.
+            seed: of arrivals and inputs.
+            check: compare the results of the commands with numpy.
+            cpu: parameters of the device ``"cpu"``.
+            sim: parameters of the device ``"sim"``.
+
+        Returns:
+            The run, its queues as attributes.
+
+        Raises:
+            ScenarioError: a value is wrong.
+            DeviceError: a device call failed.
+        """
+        scheduler = scheduler or self.overrides.get("scheduler") or self.settings.scheduler
+        policy = policy or self.overrides.get("policy")
+        duration_ns = self._duration_ns(duration)
+        scenario = Scenario(
+            queues=queues,
+            duration_ns=duration_ns,
+            warmup_ns=_or_default(warmup, "warmup", default_warmup_ns(duration_ns)),
+            drain_ns=_or_default(drain, "drain", default_drain_ns()),
+            seed=self.seed if seed is None else seed,
+            device=self.device_kind,
+            scheduler=scheduler,
+            policy=policy or ("hpf" if scheduler == "builtin" else "none"),
+            stream_priority=stream_priority,
+            check=check,
+            cpu=cpu or CpuModel(),
+            sim=sim or SimModel(),
+        )
+        device = self._device(scenario.device, scenario.cpu, scenario.sim)
+        label = f"{', '.join(queue.name for queue in queues)}: {scheduler} on {scenario.device}"
+        progress = self._progress(label) if self._progress else None
+        try:
+            run = run_scenario(device, scenario, progress)
+        finally:
+            if progress is not None:
+                progress.close()
+        self.runs.append(run)
+        return run
+
+    # ---- what fixtures and hooks use
+
+    def live(self) -> XQueues:
+        """Open a set of live XQueues; the fixture `xqueues`."""
+        policy = self.overrides.get("policy", "hpf")
+        device = self._device(self.device_kind, CpuModel(), SimModel())
+        return XQueues(device, policy=policy, seed=self.seed)
+
+    def close(self) -> None:
+        """Close the devices."""
+        for device in self._devices.values():
+            device.close()
+        self._devices.clear()
+
+    def _duration_ns(self, duration: DurationLike | None) -> int:
+        if self.settings.duration is not None:
+            return parse_duration(self.settings.duration, what="--xsched-duration")
+        if duration is not None:
+            return parse_duration(duration, what="duration")
+        if "duration" in self.overrides:
+            return parse_duration(self.overrides["duration"], what="marker xsched: duration")
+        if self.settings.default_duration is not None:
+            return parse_duration(self.settings.default_duration, what="ini option xsched_duration")
+        raise ScenarioError('run() needs a duration; write duration="60s"')
+
+    def _device(self, kind: str, cpu: CpuModel, sim: SimModel) -> Device:
+        if self._pid != os.getpid():  # forked: the parent's devices are not ours
+            self._devices.clear()
+            self._pid = os.getpid()
+        key = (kind, cpu, sim)
+        if key not in self._devices:
+            try:
+                self._devices[key] = Device(kind, cpu=cpu, sim=sim)
+            except DeviceUnavailable as error:
+                if self.settings.require_device is not None:
+                    pytest.fail(
+                        f"--xsched-require-device={self.settings.require_device}: {error}",
+                        pytrace=False,
+                    )
+                pytest.skip(f"no {kind} device: {error}")
+        return self._devices[key]
+
+
+def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:
+    return default_ns if value is None else parse_duration(value, what=what, allow_zero=True)
+
+
+def _load(
+    name: str,
+    rate: RateLike | None,
+    arrivals: Arrivals | None,
+    concurrency: int | None,
+    think: DurationLike | None,
+) -> Arrivals:
+    is_closed = concurrency is not None or think is not None
+    named: Iterable[tuple[str, bool]] = (
+        ("rate", rate is not None),
+        ("arrivals", arrivals is not None),
+        ("concurrency or think", is_closed),
+    )
+    given = [what for what, is_given in named if is_given]
+    if len(given) > 1:
+        raise ScenarioError(f"queue {name!r}: {' and '.join(given)} are two loads; name one")
+    if rate is not None:
+        return constant(rate)
+    if arrivals is not None:
+        return arrivals
+    if not is_closed:
+        return Closed()
+    return closed(1 if concurrency is None else concurrency, think="0s" if think is None else think)

@@ -1,0 +1,93 @@
+"""What the plugin keeps during one pytest session, in one place: `config.stash`.
+
+Light: the measuring half (`session`, and with it numpy and the native module) is imported when the
+first test asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_xsched.options import Settings, read_marker
+from pytest_xsched.progress import ProgressLine
+
+if TYPE_CHECKING:
+    from pytest_xsched.assertions import Run
+    from pytest_xsched.session import Session
+    from pytest_xsched.verdict import Verdict
+
+
+class State:
+    """Settings, the session once it is open, and what xdist workers reported."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.session: Session | None = None
+        self._overrides: dict[str, Any] = {}
+        self._from_workers: list[dict[str, Any]] = []
+
+    def open_session(self) -> Session:
+        """Import the measuring half and make the object behind the fixture `xsched`."""
+        from pytest_xsched.session import Session
+
+        self.session = Session(self.settings, self._progress)
+        self.session.overrides = self._overrides
+        return self.session
+
+    def begin(self, item: pytest.Item) -> None:
+        """Let the marker of a test hold for everything that runs from now on."""
+        self._overrides = read_marker(item)
+        if self.session is not None:
+            self.session.overrides = self._overrides
+
+    def attribute(self, nodeid: str) -> list[tuple[Run, Verdict]]:
+        """Give the verdicts since the last call to a test."""
+        fresh = []
+        for run in self.session.runs if self.session else ():
+            for index, verdict in enumerate(run.verdicts):
+                if not verdict.nodeid:
+                    run.verdicts[index] = dataclasses.replace(verdict, nodeid=nodeid)
+                    fresh.append((run, run.verdicts[index]))
+        return fresh
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Give every run of this session in JSON's types, those of xdist workers too."""
+        own = [run.to_dict() for run in self.session.runs] if self.session else []
+        return own + self._from_workers
+
+    def to_controller(self) -> str:
+        """Pack the runs for the xdist controller: text, because nothing else is sure to travel."""
+        return json.dumps(self.runs(), allow_nan=False)
+
+    def from_worker(self, packed: str) -> None:
+        """Unpack what `to_controller` packed."""
+        self._from_workers += json.loads(packed)
+
+    def _progress(self, label: str) -> ProgressLine | None:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or not terminal.isatty or is_worker(self.config):
+            return None
+        return ProgressLine(terminal, label)
+
+
+_KEY = pytest.StashKey[State]()
+
+
+def keep(config: pytest.Config, state: State) -> None:
+    """Put the state where `state_of` finds it."""
+    config.stash[_KEY] = state
+
+
+def state_of(config: pytest.Config) -> State:
+    """Find the state."""
+    return config.stash[_KEY]
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Tell an xdist worker from the controller, and from a run without xdist."""
+    return hasattr(config, "workerinput")

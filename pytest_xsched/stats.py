@@ -1,0 +1,117 @@
+"""Statistics of a run's samples: percentiles, how many requests they need, saturation.
+
+Pure functions of int64 arrays in ns. A percentile is always a latency that was measured (nearest
+rank), and what did not complete counts as longer than anything.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Times: TypeAlias = NDArray[np.int64]
+
+CENSORED_NS = 2**63 - 1
+"""What the latency, or the completion, of a request counts as that never completed."""
+
+
+def nearest_rank(values_ns: Times, q: float) -> int:
+    """Give the nearest-rank percentile: the ceil(q * n)-th smallest value, never interpolated.
+
+    Source: R. Hyndman and Y. Fan, Sample Quantiles in Statistical Packages, The American
+    Statistician 50(4), 1996, definition 1 (inverse of the empirical distribution function).
+
+    Args:
+        values_ns: int64[n], ns, in any order, n at least 1.
+        q: in (0, 1]; taken as it is written, so that 0.29 of 100 is rank 29.
+
+    Returns:
+        One of the values, ns.
+
+    Raises:
+        ValueError: for no values, and for q outside (0, 1].
+    """
+    share = _as_written(q)
+    if not 0 < share <= 1:
+        raise ValueError(f"nearest_rank: q {q} is outside (0, 1]")
+    if len(values_ns) == 0:
+        raise ValueError(f"nearest_rank: no values to take the {q} quantile of")
+    index = math.ceil(share * len(values_ns)) - 1
+    return int(np.partition(values_ns, index)[index])
+
+
+def requests_needed(q: float, confidence: float = 0.95) -> int:
+    """Count the requests without which a percentile has no upper bound at all.
+
+    The largest of n values lies above the q quantile with probability 1 - q**n; this is the
+    smallest n for which that is at least `confidence`. For P99 and 0.95 it is 299.
+
+    Source: S. Wilks, Determination of Sample Sizes for Setting Tolerance Limits, The Annals of
+    Mathematical Statistics 12(1), 1941.
+
+    Args:
+        q: in (0, 1).
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: for q or confidence outside (0, 1).
+    """
+    for what, value in (("q", q), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise ValueError(f"requests_needed: {what} {value} is outside (0, 1)")
+    exponent = math.log(1 - _as_written(confidence)) / math.log(q)
+    # An exact power (0.1**2 against 1 - 0.99) must not be lost to the last bit of a logarithm.
+    return max(1, math.ceil(exponent * (1 - 1e-12)))
+
+
+def backlog(scheduled_ns: Times, completed_ns: Times) -> Times:
+    """Count the unfinished requests that each arrival finds.
+
+    Args:
+        scheduled_ns: int64[n], ns, ascending.
+        completed_ns: int64[n], ns, in any order; CENSORED_NS if never.
+
+    Returns:
+        int64[n], requests: arrivals before it less completions at or before it.
+    """
+    done = np.searchsorted(np.sort(completed_ns), scheduled_ns, side="right")
+    return np.arange(len(scheduled_ns), dtype=np.int64) - done
+
+
+def saturated(scheduled_ns: Times, completed_ns: Times, start_ns: int, end_ns: int) -> bool:
+    """Tell whether more arrived than could be done, so that latencies only measure run length.
+
+    Two things must hold, with n the arrivals in [start_ns, end_ns). At `end_ns` more than
+    max(3, 2 % of n) requests are unfinished; and the mean backlog found by the last quarter of the
+    arrivals is by more than 1 above that found by the second quarter. The first alone is also true
+    of a long but constant latency, the second alone of a burst that was worked off.
+
+    Args:
+        scheduled_ns: int64[m], ns, ascending; those before `start_ns` count in the backlog only.
+        completed_ns: int64[m], ns; CENSORED_NS if never.
+        start_ns: of the measured window.
+        end_ns: of the measured window.
+
+    Returns:
+        Whether the queue was saturated. Of fewer than 4 arrivals: whether there are any and none of
+        them ever completed.
+    """
+    window = (scheduled_ns >= start_ns) & (scheduled_ns < end_ns)
+    n = int(np.count_nonzero(window))
+    if n < 4:
+        return n > 0 and bool(np.all(completed_ns[window] == CENSORED_NS))
+    unfinished = int(np.count_nonzero((scheduled_ns < end_ns) & (completed_ns >= end_ns)))
+    if unfinished <= 3 or unfinished * 50 <= n:
+        return False
+    found = backlog(scheduled_ns, completed_ns)[window]
+    second, last = found[n // 4 : n // 2], found[n * 3 // 4 :]
+    return float(last.mean() - second.mean()) > 1
+
+
+def _as_written(value: float) -> Fraction:
+    """Give the decimal that a float was written as: 0.29 * 100 is then 29 and no bit more."""
+    return Fraction(str(float(value)))

@@ -1,0 +1,135 @@
+"""The work of a queue: commands, and the requests made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_xsched.checks import (
+    checked_fields,
+    checked_list,
+    integer,
+    one_of,
+    set_integer,
+    set_tuple,
+)
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.units import MAX_NS, DurationLike, parse_duration, spell_duration
+
+COMMANDS_MAX = 4096  # of a request: the limit of the native runner
+ITEMS_MAX = 2**31  # elements of one output
+COMMAND_KINDS = ("matmul", "vector_add", "spin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One launch.
+
+    Args:
+        kind: ``"matmul"`` (`batch` products of two n x n matrices), ``"vector_add"`` (n + n
+            elements), both float32, or ``"spin"`` (keep the device busy for `duration_ns`).
+        n: size, at least 1; 0 for a spin.
+        batch: products of one matmul, at least 1; 1 for the others.
+        duration_ns: of a spin; 0 for the others.
+    """
+
+    kind: str
+    n: int = 0
+    batch: int = 1
+    duration_ns: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("kind of command", self.kind, COMMAND_KINDS)
+        computes, matmul = self.kind != "spin", self.kind == "matmul"
+        set_integer(self, "n", self.kind, 1 if computes else 0, ITEMS_MAX if computes else 0)
+        set_integer(self, "batch", self.kind, 1, ITEMS_MAX if matmul else 1)
+        set_integer(self, "duration_ns", self.kind, 0, 0 if computes else MAX_NS)
+        if self.items > ITEMS_MAX:
+            raise ScenarioError(
+                f"matmul({self.n}, batch={self.batch}): n * n * batch = {self.items} elements, "
+                f"above {ITEMS_MAX}"
+            )
+
+    @property
+    def items(self) -> int:
+        """Elements of the output: n*n*batch of a matmul, n of a vector_add, 0 of a spin."""
+        return self.n * self.n * self.batch if self.kind == "matmul" else self.n
+
+    @property
+    def flops(self) -> int:
+        """Floating point operations: 2*n^3*batch of a matmul, n of a vector_add."""
+        return 2 * self.n * self.items if self.kind == "matmul" else self.n
+
+    @property
+    def bytes(self) -> int:
+        """Bytes read and written once: three float32 an output element."""
+        return 12 * self.items
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The commands of one request, launched in order, and the name reports give them."""
+
+    commands: tuple[Command, ...]
+    label: str
+
+    def __post_init__(self) -> None:
+        set_tuple(self, "commands", Command, "workload", COMMANDS_MAX)
+        if not isinstance(self.label, str) or not self.label:
+            raise ScenarioError(f"workload: label {self.label!r} is not a text")
+
+
+def matmul(n: int, *, batch: int = 1, layers: int = 1) -> Workload:
+    """Make a workload of float32 matrix products: 2*n^3*batch flops, 12*n^2*batch bytes a command.
+
+    Args:
+        n: rows and columns; n * n * batch is at most 2**31.
+        batch: independent products of one command.
+        layers: commands of one request, in [1, COMMANDS_MAX].
+
+    >>> matmul(1024, batch=8).label, matmul(1024, batch=8).commands[0].flops
+    ('matmul(1024, batch=8)', 17179869184)
+    """
+    command = Command(kind="matmul", n=n, batch=batch)
+    more = f", batch={command.batch}" if command.batch != 1 else ""
+    return _layered(command, layers, f"matmul({command.n}{more}")
+
+
+def vector_add(n: int, *, layers: int = 1) -> Workload:
+    """Make a workload of float32 vector sums: n flops, 12*n bytes a command.
+
+    Args:
+        n: elements, in [1, 2**31].
+        layers: commands of one request, in [1, COMMANDS_MAX].
+    """
+    command = Command(kind="vector_add", n=n)
+    return _layered(command, layers, f"vector_add({command.n}")
+
+
+def spin(duration: DurationLike, *, layers: int = 1) -> Workload:
+    """Make a workload that keeps the device busy for a time and computes nothing.
+
+    Args:
+        duration: of one command, ``"500us"``, ``500 * us`` or a timedelta; ``"0s"`` is an empty
+            command.
+        layers: commands of one request, in [1, COMMANDS_MAX].
+    """
+    duration_ns = parse_duration(duration, what="duration of spin", allow_zero=True)
+    command = Command(kind="spin", duration_ns=duration_ns)
+    return _layered(command, layers, f"spin('{spell_duration(duration_ns)}'")
+
+
+def _layered(command: Command, layers: int, start: str) -> Workload:
+    layers = integer(f"{command.kind}: layers", layers, 1, COMMANDS_MAX)
+    more = f", layers={layers}" if layers != 1 else ""
+    return Workload(commands=(command,) * layers, label=f"{start}{more})")
+
+
+def read_workload(data: Any) -> Workload:
+    """Make a workload from its JSON: the fields of Workload, and those of Command in each."""
+    values = checked_fields(Workload, data, "workload")
+    values["commands"] = tuple(
+        Command(**checked_fields(Command, command, "command"))
+        for command in checked_list(values, "commands", "workload")
+    )
+    return Workload(**values)
