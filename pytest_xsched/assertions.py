@@ -152,6 +152,7 @@ class Run:
 
     def require(self, queue: str | None = None) -> None:
         """Raise InvalidRun unless verdicts may be based on the run, or also on one queue of it."""
+        __tracebackhide__ = True
         faults = self.evidence.faults
         if queue is not None:
             faults += self.evidence.queue_faults[queue]

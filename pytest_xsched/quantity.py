@@ -49,15 +49,19 @@ class Quantity:
         return float(self.value)
 
     def __lt__(self, limit: Limit) -> bool:
+        __tracebackhide__ = True
         return self.value < self.other(limit)
 
     def __le__(self, limit: Limit) -> bool:
+        __tracebackhide__ = True
         return self.value <= self.other(limit)
 
     def __gt__(self, limit: Limit) -> bool:
+        __tracebackhide__ = True
         return self.value > self.other(limit)
 
     def __ge__(self, limit: Limit) -> bool:
+        __tracebackhide__ = True
         return self.value >= self.other(limit)
 
     def __eq__(self, limit: object) -> bool:
@@ -84,6 +88,7 @@ class Quantity:
 
     def other(self, limit: Limit) -> float:
         """Read what this is compared with, in this unit, once both may be judged."""
+        __tracebackhide__ = True
         self.require()
         if isinstance(limit, Quantity):
             limit.require()

@@ -113,6 +113,7 @@ class QueueResult:
             raise ScenarioError(f"percentile {q!r} is outside (0, 1); P99 is 0.99")
 
         def require() -> None:
+            __tracebackhide__ = True
             self._require()
             self.require_n(q)
 
@@ -120,6 +121,7 @@ class QueueResult:
 
     def require_n(self, q: float) -> None:
         """Raise InvalidRun where too few requests were measured for any bound on a percentile."""
+        __tracebackhide__ = True
         needed = requests_needed(q)
         if self.n < needed:
             raise InvalidRun(

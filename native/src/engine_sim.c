@@ -93,12 +93,32 @@ static void sim_settle(struct xs_run *run)
     while (!run->stopping && run->started && next_event(run) <= run->virtual_now);
 }
 
+/* Until the device is done with what was launched; its clock goes on, the run's does not. */
+static int drain(struct xs_run *run, struct xs_queue *q, struct xs_error *err)
+{
+    const struct xs_device_ops *ops = run->device->ops;
+    uint64_t left;
+    int rc = xs__queue_drain(q, &left, err);
+    while (rc == XS_OK && left > 0) {
+        ops->advance(run->device, ops->next_due(run->device));
+        rc = xs__queue_drain(q, &left, err);
+    }
+    return rc;
+}
+
 static void end_loads(struct xs_run *run)
 {
+    struct xs_error err = {0};
+    int rc = XS_OK;
     for (uint32_t i = 0; i < run->queue_count; i++)
         if (run->queues[i]->load.spec.kind != XS_LOAD_MANUAL)
             xs__queue_end(run->queues[i]);
+    for (uint32_t i = 0; i < run->queue_count && rc == XS_OK && !run->stopping; i++)
+        if (run->queues[i]->load.spec.kind != XS_LOAD_MANUAL)
+            rc = drain(run, run->queues[i], &err);
     run->loads = 0;
+    if (rc != XS_OK)
+        xs__run_fail(run, &err);
 }
 
 static int sim_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err)

@@ -56,14 +56,12 @@ static void rest(struct xs_queue *q, xs_ns due, xs_ns now)
     pthread_mutex_unlock(&run->lock);
 }
 
-/* Commands are in flight, and nothing can be launched. */
-static int wait_for_mark(struct xs_queue *q, xs_ns due, xs_ns now, struct xs_error *err)
+/* Commands are in flight, and nothing can be launched. `until` by the clock. */
+static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
 {
     const struct xs_device_ops *ops = q->run->device->ops;
-    xs_ns until = block_until(q->run, due, now);
     uint32_t slot;
-    if (ops->wait == NULL || until <= q->run->epoch + now ||
-        !xs_xqueue_oldest_mark(&q->xq, &slot)) {
+    if (ops->wait == NULL || until <= xs__clock_ns() || !xs_xqueue_oldest_mark(&q->xq, &slot)) {
         xs__clock_relax();
         return XS_OK;
     }
@@ -111,7 +109,7 @@ static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
     case XS_STEP_LAUNCH:
         return xs__queue_launch(q, now, err);
     case XS_STEP_WAIT:
-        return wait_for_mark(q, xs__queue_due(q), now, err);
+        return wait_for_mark(q, block_until(run, xs__queue_due(q), now), err);
     default:
         rest(q, xs__queue_due(q), now);
         return XS_OK;
@@ -126,6 +124,19 @@ static void wait_for_start(struct xs_queue *q)
     pthread_mutex_unlock(&q->run->lock);
 }
 
+/* Until the device is done with what was launched, unless the run was stopped. */
+static int drain(struct xs_queue *q, struct xs_error *err)
+{
+    uint64_t left;
+    int rc = xs__queue_drain(q, &left, err);
+    while (rc == XS_OK && left > 0 && !should_leave(q)) {
+        rc = wait_for_mark(q, xs__clock_ns() + XS_SLICE_NS, err);
+        if (rc == XS_OK)
+            rc = xs__queue_drain(q, &left, err);
+    }
+    return rc;
+}
+
 static void *queue_main(void *argument)
 {
     struct xs_queue *q = argument;
@@ -138,6 +149,8 @@ static void *queue_main(void *argument)
     while (rc == XS_OK && !over && !should_leave(q))
         rc = turn(q, &over, &err);
     xs__queue_end(q);
+    if (rc == XS_OK)
+        rc = drain(q, &err);
     pthread_mutex_lock(&run->lock);
     if (rc != XS_OK)
         xs__run_fail(run, &err);

@@ -101,3 +101,19 @@ void xs__queue_end(struct xs_queue *q)
     q->finished = true;
     xs_load_censor(&q->load);
 }
+
+/* The requests stay censored: only the commands are accounted for. */
+int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err)
+{
+    uint32_t slot;
+    int rc = XS_OK;
+    if (xs_xqueue_flush(&q->xq, &slot))
+        rc = ops_of(q)->mark(q->stream, slot, err);
+    while (rc == XS_OK && xs_xqueue_oldest_mark(&q->xq, &slot)) {
+        rc = ops_of(q)->passed(q->stream, slot, err);
+        if (rc == XS_OK)
+            q->completed = xs_xqueue_pass_mark(&q->xq);
+    }
+    *left = q->xq.launched - q->xq.completed;
+    return rc == XS_EAGAIN ? XS_OK : rc;
+}

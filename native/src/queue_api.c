@@ -1,78 +1,12 @@
 /* queue_api.c - queues as the caller sees them: add, submit, hold, count,
- * destroy. What may come from any thread goes under the run's lock. */
+ * destroy, read results. What may come from any thread goes under the run's
+ * lock. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <stdio.h>
-
 #include "clock.h"
 #include "run.h"
-
-/* ---- programs: the commands of a request, prepared once ----------------- */
-
-static struct xs_prepared *prepare(struct xs_queue *q, const struct xs_command *command,
-                                   struct xs_error *err)
-{
-    for (struct xs_prepared *p = q->prepared; p != NULL; p = p->next)
-        if (xs__command_equal(&p->command, command))
-            return p;
-    if (xs__command_check(command, err) != XS_OK)
-        return NULL;
-    struct xs_prepared *p = calloc(1, sizeof *p);
-    if (p == NULL) {
-        xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for a command");
-        return NULL;
-    }
-    p->command = *command;
-    if (q->run->device->ops->kernel_create(q->stream, command, q->seed, &p->kernel, err) != XS_OK) {
-        free(p);
-        return NULL;
-    }
-    p->next = q->prepared;
-    q->prepared = p;
-    return p;
-}
-
-static bool is_program(const struct xs_program *program, const struct xs_command *commands,
-                       uint32_t count)
-{
-    if (program->count != count)
-        return false;
-    for (uint32_t i = 0; i < count; i++)
-        if (!xs__command_equal(&program->commands[i]->command, &commands[i]))
-            return false;
-    return true;
-}
-
-static struct xs_program *find_program(struct xs_queue *q, const struct xs_command *commands,
-                                       uint32_t count, struct xs_error *err)
-{
-    if (count < 1 || count > XS_COMMANDS_MAX) {
-        xs__fail(err, XS_EINVAL, "queue.submit", 0,
-                 "queue '%s': a request of %u commands; 1 to %d are possible", q->name, count,
-                 XS_COMMANDS_MAX);
-        return NULL;
-    }
-    for (struct xs_program *p = q->programs; p != NULL; p = p->next)
-        if (is_program(p, commands, count))
-            return p;
-    struct xs_program *program = calloc(1, sizeof *program + count * sizeof program->commands[0]);
-    if (program == NULL) {
-        xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for %u commands", count);
-        return NULL;
-    }
-    for (; program->count < count; program->count++) {
-        struct xs_prepared *command = prepare(q, &commands[program->count], err);
-        if (command == NULL) {
-            free(program);
-            return NULL;
-        }
-        program->commands[program->count] = command;
-    }
-    program->next = q->programs;
-    q->programs = program;
-    return program;
-}
 
 /* ---- add and destroy ---------------------------------------------------- */
 
@@ -152,7 +86,7 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         rc = make_rings(q, &load, err);
     if (rc == XS_OK && load.kind != XS_LOAD_MANUAL) {
         struct xs_error why = {.status = XS_EINVAL};
-        q->program = find_program(q, spec->commands, spec->command_count, &why);
+        q->program = xs__program_find(q, spec->commands, spec->command_count, &why);
         if (q->program == NULL) {
             rc = why.status;
             if (err != NULL)
@@ -222,20 +156,9 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
 
 void xs__queue_free(struct xs_queue *q)
 {
-    const struct xs_device_ops *ops = q->run->device->ops;
     if (q->stream != NULL)
-        ops->stream_destroy(q->stream);
-    while (q->programs != NULL) {
-        struct xs_program *next = q->programs->next;
-        free(q->programs);
-        q->programs = next;
-    }
-    while (q->prepared != NULL) {
-        struct xs_prepared *next = q->prepared->next;
-        ops->kernel_destroy(q->prepared->kernel);
-        free(q->prepared);
-        q->prepared = next;
-    }
+        q->run->device->ops->stream_destroy(q->stream);
+    xs__programs_free(q);
     free(q->pending);
     free(q->samples);
     free(q->sizes);
@@ -382,7 +305,7 @@ int xs_queue_submit(struct xs_queue *q, const struct xs_command *commands, uint3
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&q->submit_lock);
-    struct xs_program *program = find_program(q, commands, count, &why);
+    struct xs_program *program = xs__program_find(q, commands, count, &why);
     if (program == NULL) {
         rc = why.status;
         if (err != NULL)

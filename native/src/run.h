@@ -122,9 +122,18 @@ int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err);
 /* Count the marks that were passed; *moved if any. */
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err);
 bool xs__queue_is_finished(struct xs_queue *q, xs_ns now);
-/* Nobody drives the queue any more: flag what is unfinished. */
+/* The queue submits and launches nothing any more: flag what is unfinished. */
 void xs__queue_end(struct xs_queue *q);
+/* Behind that: count what is still in flight as it completes; *left of it. */
+int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err);
 void xs__queue_free(struct xs_queue *q); /* NULL and a half-made one are fine */
+
+/* ---- program.c ---------------------------------------------------------- */
+
+/* NULL: *err (not NULL) says why. It stays the queue's. */
+struct xs_program *xs__program_find(struct xs_queue *q, const struct xs_command *commands,
+                                    uint32_t count, struct xs_error *err);
+void xs__programs_free(struct xs_queue *q); /* behind the stream */
 
 /* ---- schedule.c, lock held --------------------------------------------- */
 

@@ -32,16 +32,34 @@ enum xs_step xs_xqueue_step(const struct xs_xqueue *xq)
     return pending ? XS_STEP_PAUSED : XS_STEP_IDLE;
 }
 
+static uint64_t last_mark_at(const struct xs_xqueue *xq)
+{
+    return xq->marks_set == 0 ? 0 : xq->mark_at[(xq->marks_set - 1) % XS_THRESHOLD_MAX];
+}
+
+static uint32_t set_mark(struct xs_xqueue *xq)
+{
+    uint32_t slot = (uint32_t)(xq->marks_set % XS_THRESHOLD_MAX);
+    xq->mark_at[slot] = xq->launched;
+    xq->marks_set++;
+    return slot;
+}
+
 bool xs_xqueue_launch(struct xs_xqueue *xq, bool last, uint32_t *slot)
 {
     XS_ASSERT(xs_xqueue_step(xq) == XS_STEP_LAUNCH);
-    uint64_t marked = xq->marks_set == 0 ? 0 : xq->mark_at[(xq->marks_set - 1) % XS_THRESHOLD_MAX];
     xq->launched++;
-    if (!last && xq->launched - marked < xq->batch_size)
+    if (!last && xq->launched - last_mark_at(xq) < xq->batch_size)
         return false;
-    *slot = (uint32_t)(xq->marks_set % XS_THRESHOLD_MAX);
-    xq->mark_at[*slot] = xq->launched;
-    xq->marks_set++;
+    *slot = set_mark(xq);
+    return true;
+}
+
+bool xs_xqueue_flush(struct xs_xqueue *xq, uint32_t *slot)
+{
+    if (last_mark_at(xq) == xq->launched)
+        return false;
+    *slot = set_mark(xq);
     return true;
 }
 

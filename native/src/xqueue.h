@@ -46,6 +46,10 @@ enum xs_step xs_xqueue_step(const struct xs_xqueue *xq);
  * True: set the mark of slot *slot behind it. */
 bool xs_xqueue_launch(struct xs_xqueue *xq, bool last, uint32_t *slot);
 
+/* Nothing will be launched any more. True: set the mark of slot *slot behind
+ * what was, because no mark covers the last of it yet. */
+bool xs_xqueue_flush(struct xs_xqueue *xq, uint32_t *slot);
+
 /* True: *slot is the oldest outstanding mark. */
 bool xs_xqueue_oldest_mark(const struct xs_xqueue *xq, uint32_t *slot);
 

@@ -35,6 +35,47 @@ static void everything_is_accounted_for(struct xs_device *dev, const char *polic
     scenario_close(&s);
 }
 
+/* More arrives than can be done: at the end of the drain, requests are
+ * censored, and still every launched command is seen to complete. */
+static void overload_is_accounted_for(struct xs_device *dev)
+{
+    static struct xs_sample samples[200];
+    static int64_t arrivals[200];
+    struct xs_command commands[5];
+    struct xs_error err = {0};
+    struct xs_run *run;
+    struct xs_queue *q;
+    struct xs_queue_counts c;
+    for (int i = 0; i < 5; i++)
+        commands[i] = spin(200000);
+    for (int i = 0; i < 200; i++)
+        arrivals[i] = i * MS / 10;
+    struct xs_queue_spec spec = {.name = "overloaded",
+                                 .threshold = 8,
+                                 .batch_size = 3,
+                                 .command_count = 5,
+                                 .commands = commands,
+                                 .load = {.kind = XS_LOAD_OPEN,
+                                          .arrivals_ns = arrivals,
+                                          .arrival_count = 200,
+                                          .samples = samples,
+                                          .sample_cap = 200}};
+    struct xs_timing timing = {.warmup_ns = 2 * MS, .duration_ns = 18 * MS, .drain_ns = 2 * MS};
+    CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_OK);
+    CHECK_EQ(xs_queue_add(run, &spec, &q, &err), XS_OK);
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+    CHECK_EQ(wait_run(run, &err), XS_OK);
+    CHECK_EQ(xs_queue_counts(q, &c, &err), XS_OK);
+    CHECK_EQ(c.completed, c.launched);
+    CHECK(c.launched < c.submitted);
+    CHECK_EQ(c.submitted, 1000);
+    for (uint64_t r = 0; r < 200; r++) {
+        CHECK_EQ((samples[r].flags & XS_SAMPLE_CENSORED) != 0, r >= c.requests_completed);
+        CHECK_EQ((samples[r].flags & XS_SAMPLE_WARMUP) != 0, arrivals[r] < 2 * MS);
+    }
+    xs_run_close(run);
+}
+
 static void stopping_ends_it(struct xs_device *dev)
 {
     struct scenario s;
@@ -183,6 +224,7 @@ int main(void)
         CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
         everything_is_accounted_for(dev, "none");
         everything_is_accounted_for(dev, "hpf");
+        overload_is_accounted_for(dev);
         stopping_ends_it(dev);
         closing_ends_it_too(dev);
         results_can_be_checked(dev, info.computes);

@@ -51,6 +51,22 @@ static void suspended_still_waits_for_its_marks(void)
     CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_LAUNCH);
 }
 
+static void flushing_marks_what_no_mark_covers(void)
+{
+    struct xs_xqueue xq;
+    uint32_t slot = 99;
+    xs_xqueue_init(&xq, 4, 3);
+    CHECK(!xs_xqueue_flush(&xq, &slot));
+    xs_xqueue_submit(&xq, 5);
+    for (int i = 0; i < 4; i++)
+        xs_xqueue_launch(&xq, false, &slot);
+    CHECK(xs_xqueue_flush(&xq, &slot));
+    CHECK_EQ(slot, 1);
+    CHECK(!xs_xqueue_flush(&xq, &slot));
+    CHECK_EQ(xs_xqueue_pass_mark(&xq), 3);
+    CHECK_EQ(xs_xqueue_pass_mark(&xq), 4);
+}
+
 /* Whatever the order of submits, launches and passed marks. */
 static void keeps_its_invariants(void)
 {
@@ -88,6 +104,7 @@ int main(void)
     launches_up_to_the_threshold();
     marks_the_end_of_a_request();
     suspended_still_waits_for_its_marks();
+    flushing_marks_what_no_mark_covers();
     keeps_its_invariants();
     return 0;
 }

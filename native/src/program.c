@@ -1,0 +1,86 @@
+/* program.c - the commands of a request, prepared once on the queue's stream so
+ * that launching one allocates nothing. Equal commands share what they need,
+ * equal requests their program. One thread a queue at a time: its submitter,
+ * or whoever adds and frees the queue. */
+#include <stdlib.h>
+
+#include "run.h"
+
+static struct xs_prepared *prepare(struct xs_queue *q, const struct xs_command *command,
+                                   struct xs_error *err)
+{
+    for (struct xs_prepared *p = q->prepared; p != NULL; p = p->next)
+        if (xs__command_equal(&p->command, command))
+            return p;
+    if (xs__command_check(command, err) != XS_OK)
+        return NULL;
+    struct xs_prepared *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for a command");
+        return NULL;
+    }
+    p->command = *command;
+    if (q->run->device->ops->kernel_create(q->stream, command, q->seed, &p->kernel, err) != XS_OK) {
+        free(p);
+        return NULL;
+    }
+    p->next = q->prepared;
+    q->prepared = p;
+    return p;
+}
+
+static bool is_program(const struct xs_program *program, const struct xs_command *commands,
+                       uint32_t count)
+{
+    if (program->count != count)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (!xs__command_equal(&program->commands[i]->command, &commands[i]))
+            return false;
+    return true;
+}
+
+struct xs_program *xs__program_find(struct xs_queue *q, const struct xs_command *commands,
+                                    uint32_t count, struct xs_error *err)
+{
+    if (count < 1 || count > XS_COMMANDS_MAX) {
+        xs__fail(err, XS_EINVAL, "queue.submit", 0,
+                 "queue '%s': a request of %u commands; 1 to %d are possible", q->name, count,
+                 XS_COMMANDS_MAX);
+        return NULL;
+    }
+    for (struct xs_program *p = q->programs; p != NULL; p = p->next)
+        if (is_program(p, commands, count))
+            return p;
+    struct xs_program *program = calloc(1, sizeof *program + count * sizeof program->commands[0]);
+    if (program == NULL) {
+        xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for %u commands", count);
+        return NULL;
+    }
+    for (; program->count < count; program->count++) {
+        struct xs_prepared *command = prepare(q, &commands[program->count], err);
+        if (command == NULL) {
+            free(program);
+            return NULL;
+        }
+        program->commands[program->count] = command;
+    }
+    program->next = q->programs;
+    q->programs = program;
+    return program;
+}
+
+void xs__programs_free(struct xs_queue *q)
+{
+    while (q->programs != NULL) {
+        struct xs_program *next = q->programs->next;
+        free(q->programs);
+        q->programs = next;
+    }
+    while (q->prepared != NULL) {
+        struct xs_prepared *next = q->prepared->next;
+        q->run->device->ops->kernel_destroy(q->prepared->kernel);
+        free(q->prepared);
+        q->prepared = next;
+    }
+}

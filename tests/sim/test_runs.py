@@ -1,0 +1,135 @@
+"""Whole runs in virtual time: loads, windows, counts, reproducibility."""
+
+import pytest
+
+from pytest_xsched import InvalidRun, ScenarioError, matmul, poisson, replay, spin
+
+
+def test_the_same_scenario_and_seed_give_the_same_bytes(sim):
+    def run(seed):
+        return sim.run(
+            sim.queue("high", matmul(512), priority=10, arrivals=poisson("20/s")),
+            sim.queue("low", matmul(1024, batch=8), priority=1),
+            duration="30s",
+            seed=seed,
+        )
+
+    first, again, other = run(7), run(7), run(8)
+    assert first.to_json() == again.to_json()
+    for name in first:
+        assert first[name].samples.tobytes() == again[name].samples.tobytes()
+    assert first.to_json() != other.to_json()
+    assert first.high.latency_ns.tolist() != other.high.latency_ns.tolist()
+
+
+def test_the_offered_rate_is_exact(sim):
+    run = sim.run(sim.queue("q", spin("1ms"), arrivals=poisson("20/s")), duration="60s")
+    assert run.q.n == 1200
+    assert run.q.offered == "20/s"
+    assert run.q.throughput == "20/s"
+    assert run.q.counts.requests_submitted == 1200 + 20  # and a second of warm-up
+
+
+def test_warm_up_is_kept_but_not_measured(sim, bare):
+    # Requests at 5, 15, 25, ... ms; those before 20 ms are warm-up.
+    queue = sim.queue("q", spin("1ms"), rate="100/s")
+    run = sim.run(queue, duration="100ms", warmup="20ms", sim=bare)
+    assert len(run.q.samples) == 12
+    assert run.q.n == 10
+    assert run.q.measured["scheduled_ns"][0] == 25_000_000
+
+
+def test_closed_loop_thinks(sim, bare):
+    # 3 ms of work and 7 ms of thought: requests at 0, 10, 20, ... ms, ten in 100 ms.
+    run = sim.run(sim.queue("q", spin("3ms"), think="7ms"), duration="100ms", warmup="0s", sim=bare)
+    assert run.q.samples["scheduled_ns"].tolist() == [i * 10_000_000 for i in range(10)]
+    assert set(run.q.latency_ns.tolist()) == {3_000_000}
+    assert run.q.throughput == "100/s"
+
+
+def test_closed_loop_of_several_clients(sim, bare):
+    # Three clients and one slot: each request waits for the two before it. From the third on,
+    # 3 ms: submitted when its predecessor thrice removed completed.
+    run = sim.run(
+        sim.queue("q", spin("1ms"), concurrency=3), duration="10ms", warmup="0s", sim=bare
+    )
+    assert run.q.latency_ns.tolist()[:5] == [1_000_000, 2_000_000] + 3 * [3_000_000]
+    assert run.q.throughput.value == 900  # completions at 1, 2, ... 9 ms; 10 ms is outside
+
+
+def test_contenders_go_on_until_the_last_request_is_answered(sim, bare):
+    # high's request at 9 ms has to wait for the running command of low (8 to 16 ms), beyond the
+    # window of 10 ms. Low, 8 ms a command, has submitted its third meanwhile: flagged, not counted.
+    run = sim.run(
+        sim.queue("high", spin("1ms"), priority=10, arrivals=replay(["9ms"])),
+        sim.queue("low", spin("8ms")),
+        duration="10ms",
+        warmup="0s",
+        scheduler="priority",
+        sim=bare,
+    )
+    assert run.high.latency_ns.tolist() == [8_000_000]
+    assert run.low.samples["scheduled_ns"].tolist() == [0, 8_000_000, 16_000_000]
+    assert run.low.n == 2
+    assert not run.evidence.faults
+
+
+def test_overload_is_censored_counted_and_refused(sim, bare):
+    # 100/s of 20 ms each for 10 s, and 1 s of drain. The first arrives at 5 ms, so completions are
+    # at 25, 45, ... ms: 549 until 11 s, and 499 of them within the window.
+    queue = sim.queue("q", spin("20ms"), rate="100/s")
+    run = sim.run(queue, duration="10s", warmup="0s", drain="1s", sim=bare)
+    assert (run.q.n, run.q.censored) == (1000, 451)
+    assert run.q.counts.completed == run.q.counts.launched
+    assert str(run.q.p99) == "never"
+    assert run.q.saturated
+    assert run.q.throughput.value == 49.9
+    with pytest.raises(InvalidRun, match=r"q is saturated: 100/s were offered and 49\.9/s done"):
+        run.q.assert_p99_below("1h")
+    with pytest.raises(AssertionError, match="saturated"):
+        run.q.assert_throughput_at_least("100/s")
+    run.q.assert_throughput_at_least("49.9/s")
+
+
+def test_suspensions_are_counted(sim, bare):
+    # Three requests of high find low at work: it is suspended three times, high never.
+    run = sim.run(
+        sim.queue("high", spin("1ms"), priority=10, arrivals=replay(["10ms", "20ms", "30ms"])),
+        sim.queue("low", spin("1ms", layers=7), priority=1),
+        duration="40ms",
+        warmup="0s",
+        sim=bare,
+    )
+    assert run.low.counts.suspended == 3
+    assert run.high.counts.suspended == 0
+    assert run.low.counts.completed == run.low.counts.submitted
+
+
+def test_equal_priorities_share(sim, bare):
+    run = sim.run(
+        *(sim.queue(name, spin("1ms", layers=4), priority=5) for name in ("a", "b", "c")),
+        duration="1200ms",
+        warmup="0s",
+        sim=bare,
+    )
+    # First come, first served: a, b, c take turns of 4 ms. In 1200 ms each has 100; a and b have
+    # submitted another by then (at 1192 and 1196 ms), c would do so at 1200 ms, when it is over.
+    assert [run[name].counts.requests_completed for name in run] == [101, 101, 100]
+
+
+def test_too_many_requests_of_a_closed_loop_end_the_run(sim, bare, monkeypatch):
+    monkeypatch.setattr("pytest_xsched.harness.SAMPLES_MAX", 1000)
+    queue = sim.queue("greedy", spin("0s"))
+    with pytest.raises(ScenarioError, match=r"queue 'greedy' made more than 1000 requests"):
+        sim.run(queue, duration="1h", sim=bare)
+    assert sim.runs == []
+    monkeypatch.undo()
+    assert sim.run(sim.queue("q", spin("1ms")), duration="1s", sim=bare).q.n == 1000  # the next one runs
+
+
+def test_runs_on_one_device_do_not_disturb_each_other(sim):
+    def latencies():
+        queue = sim.queue("q", matmul(100), arrivals=poisson("1000/s"))
+        return sim.run(queue, duration="1s").q.latency_ns.tolist()
+
+    assert latencies() == latencies()
