@@ -148,7 +148,9 @@ struct xs_queue_spec {
 struct xs_timing {
     int64_t warmup_ns;   /* samples before are flagged; >= 0 */
     int64_t duration_ns; /* of the measured window behind it; 0: until stopped */
-    int64_t drain_ns;    /* longest wait behind the window for what is unfinished; >= 0 */
+    /* Longest wait behind the window for unfinished requests, >= 0. What is on
+     * the device then is still seen to complete, but its requests are censored. */
+    int64_t drain_ns;
 };
 
 enum xs_queue_state {
@@ -167,7 +169,8 @@ struct xs_queue_counts {
 
 /* A run: one device, one policy, some queues. Add queues, start, wait until
  * XS_OK, read, close. Queues of XS_LOAD_MANUAL can be added and destroyed
- * while it runs. `device` must stay open until xs_run_close(). */
+ * while it runs. `device` must stay open until xs_run_close(); a device of
+ * virtual time takes one run at a time. */
 struct xs_run;
 int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **out,
                 struct xs_error *err);
@@ -175,7 +178,7 @@ int xs_run_start(struct xs_run *run, const struct xs_timing *timing, struct xs_e
 /* XS_OK: over. XS_EAGAIN: not yet, after at most timeout_ns of wall time.
  * Else the first error of the run. */
 int xs_run_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err);
-int64_t xs_run_now(struct xs_run *run); /* since the start; 0 before */
+int64_t xs_run_now(struct xs_run *run); /* since the start; 0 before, and in a forked child */
 void xs_run_stop(struct xs_run *run);   /* any thread, any number of times */
 void xs_run_close(struct xs_run *run);  /* stop, join, free, queues too; NULL is fine */
 
@@ -194,10 +197,12 @@ int xs_queue_resume(struct xs_queue *queue, struct xs_error *err);
 int xs_queue_submit(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,
                     uint64_t *ticket, struct xs_error *err);
 /* Until the ticket's request completed (XS_OK, *out filled if not NULL) or
- * timeout_ns went by (XS_EAGAIN); of virtual time where the device has it. */
+ * timeout_ns went by (XS_EAGAIN); of virtual time where the device has it, and
+ * then also XS_EAGAIN after some 50 ms of wall time. */
 int xs_queue_wait(struct xs_queue *queue, uint64_t ticket, int64_t timeout_ns,
                   struct xs_sample *out, struct xs_error *err);
-/* Let virtual time pass, at once. XS_ENOTSUP where time is real. */
+/* Let virtual time pass; XS_EAGAIN: part of it, after some 50 ms of wall time.
+ * XS_ENOTSUP where time is real. */
 int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err);
 
 /* Results of command `index` of a queue's requests, when the run is over:

@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Callable
 from typing import TypeAlias
 
-from pytest_xsched._binding import Device, Queue, Settings
-from pytest_xsched._binding import Run as NativeRun
+from pytest_xsched._binding import Device
+from pytest_xsched._running import Queue, Settings
+from pytest_xsched._running import Run as NativeRun
 from pytest_xsched.arrivals import arrival_times
 from pytest_xsched.assertions import MeasuredQueue, Run
 from pytest_xsched.checking import wrong_results

@@ -7,13 +7,15 @@ resume, change the priority, look at the counts.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from pytest_xsched._binding import SLICE_NS, Counts, Device, Queue, Run, Settings
+from pytest_xsched._binding import SLICE_NS, Device
+from pytest_xsched._running import Counts, Queue, Run, Settings
 from pytest_xsched.checks import integer
 from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.load import Closed
 from pytest_xsched.model import PRIORITY_MAX, PRIORITY_MIN, QueueSpec
-from pytest_xsched.units import Duration, DurationLike, parse_duration
+from pytest_xsched.units import MAX_NS, Duration, DurationLike, parse_duration
 from pytest_xsched.workload import Workload, spin
 
 _NOTHING = spin("0s")  # a spec names a workload; here each request brings its own
@@ -76,10 +78,13 @@ class Ticket:
 class XQueue:
     """One live XQueue. Made by calling `XQueues`."""
 
-    def __init__(self, spec: QueueSpec, native: Queue, *, virtual: bool) -> None:
+    def __init__(
+        self, spec: QueueSpec, native: Queue, clock_ns: Callable[[], int], slice_ns: int
+    ) -> None:
         self.spec = spec
         self.native = native
-        self._virtual = virtual
+        self._clock_ns = clock_ns
+        self._slice_ns = slice_ns
         self._last: Ticket | None = None
 
     @property
@@ -106,14 +111,11 @@ class XQueue:
             self._last.wait(timeout)
 
     def await_ticket(self, ticket: Ticket, timeout_ns: int) -> None:
-        """Wait for one ticket, in slices where time is real."""
-        if self._virtual:
-            found = ticket._look(timeout_ns)
-        else:
-            end = time.monotonic_ns() + timeout_ns
-            found = ticket._look(min(timeout_ns, SLICE_NS))
-            while found is None and (left := end - time.monotonic_ns()) > 0:
-                found = ticket._look(min(left, SLICE_NS))
+        """Wait for one ticket, in slices, so that Ctrl-C is seen."""
+        end_ns = self._clock_ns() + timeout_ns
+        found = ticket._look(min(timeout_ns, self._slice_ns))
+        while found is None and (left_ns := end_ns - self._clock_ns()) > 0:
+            found = ticket._look(min(left_ns, self._slice_ns))
         if found is None:
             c = self.counts
             raise QueueTimeout(
@@ -156,9 +158,10 @@ class XQueue:
 
 
 class XQueues:
-    """Makes live XQueues on one device under one policy; the fixture `xqueues`."""
+    """Makes live XQueues on a device of their own, under one policy; the fixture `xqueues`."""
 
     def __init__(self, device: Device, *, policy: str = "hpf", seed: int = 0) -> None:
+        self._device = device
         self._virtual = device.describe().virtual_time
         self._seed = seed
         self._count = 0
@@ -202,7 +205,9 @@ class XQueues:
             seed=(self._seed + self._count) % 2**32,
         )
         self._count += 1
-        return XQueue(spec, self._run.add_manual(settings), virtual=self._virtual)
+        # A call that moves virtual time returns in time by itself, however far it is to move.
+        slice_ns = MAX_NS if self._virtual else SLICE_NS
+        return XQueue(spec, self._run.add_manual(settings), self._run.now_ns, slice_ns)
 
     @property
     def now(self) -> Duration:
@@ -218,5 +223,6 @@ class XQueues:
             time.sleep(duration_ns / 1e9)
 
     def close(self) -> None:
-        """Destroy the queues that are left."""
+        """Destroy the queues that are left, and close the device."""
         self._run.close()
+        self._device.close()

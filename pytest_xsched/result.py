@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched._binding import CENSORED, DRAIN, WARMUP, Counts
+from pytest_xsched._binding import CENSORED, DRAIN, WARMUP
+from pytest_xsched._running import Counts
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.load import Closed
 from pytest_xsched.model import QueueSpec

@@ -181,7 +181,8 @@ class Session:
     def live(self) -> XQueues:
         """Open a set of live XQueues; the fixture `xqueues`."""
         policy = self.overrides.get("policy", "hpf")
-        device = self._device(self.device_kind, CpuModel(), SimModel())
+        # Not the device of the runs: virtual time goes one way only, and load would disturb.
+        device = self._open(self.device_kind, CpuModel(), SimModel())
         return XQueues(device, policy=policy, seed=self.seed)
 
     def close(self) -> None:
@@ -207,16 +208,18 @@ class Session:
             self._pid = os.getpid()
         key = (kind, cpu, sim)
         if key not in self._devices:
-            try:
-                self._devices[key] = Device(kind, cpu=cpu, sim=sim)
-            except DeviceUnavailable as error:
-                if self.settings.require_device is not None:
-                    pytest.fail(
-                        f"--xsched-require-device={self.settings.require_device}: {error}",
-                        pytrace=False,
-                    )
-                pytest.skip(f"no {kind} device: {error}")
+            self._devices[key] = self._open(*key)
         return self._devices[key]
+
+    def _open(self, kind: str, cpu: CpuModel, sim: SimModel) -> Device:
+        try:
+            return Device(kind, cpu=cpu, sim=sim)
+        except DeviceUnavailable as error:
+            if self.settings.require_device is None:
+                pytest.skip(f"no {kind} device: {error}")
+            pytest.fail(
+                f"--xsched-require-device={self.settings.require_device}: {error}", pytrace=False
+            )
 
 
 def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:

@@ -13,6 +13,12 @@ typedef int64_t xs_ns; /* nanoseconds since the start of the run */
 
 #define XS_NEVER INT64_MAX
 
+/* a + b for b >= 0, never beyond the last moment before XS_NEVER. */
+static inline xs_ns xs__later(xs_ns a, xs_ns b)
+{
+    return a > XS_NEVER - 1 - b ? XS_NEVER - 1 : a + b;
+}
+
 /* Fill *err (NULL is fine) and return status, so that a failing call is one
  * line: return xs__fail(err, XS_EINVAL, "run.start", 0, "... %u ...", value). */
 int xs__fail(struct xs_error *err, int status, const char *where, int32_t native,

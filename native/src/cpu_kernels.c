@@ -97,7 +97,7 @@ void xs__cpu_spin(int64_t duration_ns)
 {
     if (duration_ns == 0)
         return;
-    xs_ns end = xs__clock_ns() + duration_ns;
+    xs_ns end = xs__later(xs__clock_ns(), duration_ns);
     while (xs__clock_ns() < end)
         xs__clock_relax();
 }

@@ -12,7 +12,8 @@
 /* A backend embeds this first. Shared by all threads of a run. */
 struct xs_device {
     const struct xs_device_ops *ops;
-    int32_t opened_by; /* pid; a forked child gets XS_EFORKED, not a crash */
+    int32_t opened_by;   /* pid; a forked child gets XS_EFORKED, not a crash */
+    _Atomic bool in_run; /* virtual time: a run moves its clock, and only one can */
 };
 struct xs_stream; /* in order; launch, mark, passed and wait by one thread at a time */
 struct xs_kernel; /* what one kind of command needs on one stream */

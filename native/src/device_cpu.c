@@ -6,9 +6,9 @@
  * functions (it is that of xs_device_ops), list the new table in device.c and
  * device.h, and make native/tests/test_conformance.c pass.
  *
- * dev->lock guards everything but `completed`, which is also read without it,
- * and the marks, which belong to the stream's thread. It is not held while a
- * command runs. */
+ * The lock guards everything but what is atomic, which is also read without
+ * it, and the marks, which belong to the stream's thread. It is not held while
+ * a command runs. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -112,7 +112,7 @@ static struct xs_stream *next_stream(struct cpu *cpu)
         if (stream != NULL || cpu->closing)
             return stream;
         pthread_mutex_unlock(&cpu->lock);
-        xs_ns end = xs__clock_ns() + cpu->model.spin_ns;
+        xs_ns end = xs__later(xs__clock_ns(), cpu->model.spin_ns);
         while (cpu->pending == 0 && !cpu->closing && xs__clock_ns() < end)
             xs__clock_relax();
         pthread_mutex_lock(&cpu->lock);
@@ -198,9 +198,10 @@ static int cpu_open(const struct xs_device_options *options, struct xs_device **
     for (; cpu->worker_count < model->workers; cpu->worker_count++) {
         int rc = pthread_create(&cpu->workers[cpu->worker_count], NULL, worker_main, cpu);
         if (rc != 0) {
+            xs__fail(err, XS_EDEVICE, "cpu.open", rc, "worker thread %u of %u: error %d",
+                     cpu->worker_count, model->workers, rc);
             cpu_close(&cpu->base);
-            return xs__fail(err, XS_EDEVICE, "cpu.open", rc, "worker thread %u of %u: error %d",
-                            cpu->worker_count, model->workers, rc);
+            return XS_EDEVICE;
         }
     }
     *out = &cpu->base;
@@ -339,7 +340,7 @@ static int cpu_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *
 
 static int cpu_wait(struct xs_stream *stream, uint32_t slot, int64_t until_ns, struct xs_error *err)
 {
-    xs_ns spin_end = xs__clock_ns() + stream->cpu->model.spin_ns;
+    xs_ns spin_end = xs__later(xs__clock_ns(), stream->cpu->model.spin_ns);
     if (spin_end > until_ns)
         spin_end = until_ns;
     do {

@@ -119,7 +119,7 @@ static int sim_stream_create(struct xs_device *dev, int32_t priority, struct xs_
     return XS_OK;
 }
 
-/* What was launched is forgotten: nothing outlives it, there is no memory to protect. */
+/* What was launched is forgotten, not waited for: there is no memory to protect. */
 static void sim_stream_destroy(struct xs_stream *stream)
 {
     if (stream == NULL)
@@ -151,7 +151,8 @@ static xs_ns cost_of(const struct xs_sim_model *m, const struct xs_command *c)
         return c->duration_ns;
     }
     double seconds = fmax(flops / m->flops_per_s, bytes / m->bytes_per_s);
-    return (xs_ns)llround(1e9 * seconds / fmin(1.0, items / m->full_items));
+    double cost = 1e9 * seconds / fmin(1.0, items / m->full_items);
+    return cost < 9e18 ? (xs_ns)llround(cost) : XS_NEVER - 1;
 }
 
 static int sim_kernel_create(struct xs_stream *stream, const struct xs_command *command,
@@ -178,7 +179,7 @@ static int sim_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32
     (void)err;
     XS_ASSERT(stream->launched - stream->completed < XS_THRESHOLD_MAX);
     xs_ns from = stream->last_arrival > sim->now ? stream->last_arrival : sim->now;
-    stream->last_arrival = from + sim->model.launch_ns;
+    stream->last_arrival = xs__later(from, sim->model.launch_ns);
     stream->ring[stream->launched % XS_THRESHOLD_MAX] = (struct launch){
         .arrives = stream->last_arrival, .cost = kernel->cost, .order = sim->orders++};
     stream->launched++;
@@ -244,7 +245,8 @@ static void start_commands(struct sim *sim)
                 best = s;
         if (best == NULL)
             return;
-        sim->slots[i] = (struct slot){.stream = best, .ends = sim->now + head(best)->cost};
+        sim->slots[i] =
+            (struct slot){.stream = best, .ends = xs__later(sim->now, head(best)->cost)};
         best->started++;
     }
 }

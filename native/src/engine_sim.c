@@ -18,32 +18,37 @@ static bool see_edges(struct xs_run *run)
     bool edge = false;
     for (uint32_t i = 0; i < run->queue_count; i++) {
         struct xs_queue *q = run->queues[i];
-        bool busy = xs_xqueue_busy(&q->xq) || xs__queue_due(q) <= run->virtual_now;
+        bool busy = !q->finished && xs_xqueue_busy(&q->xq);
         edge = edge || busy != q->busy;
         q->busy = busy;
     }
     return edge;
 }
 
+/* What has finished, or was cut off at the end of the run, is driven no more. */
 static int complete_and_submit(struct xs_run *run, struct xs_error *err)
 {
     bool moved;
     int rc = XS_OK;
     for (uint32_t i = 0; i < run->queue_count && rc == XS_OK; i++)
-        rc = xs__queue_poll(run->queues[i], &moved, err);
+        if (!run->queues[i]->finished)
+            rc = xs__queue_poll(run->queues[i], &moved, err);
     for (uint32_t i = 0; i < run->queue_count && rc == XS_OK; i++)
-        rc = xs__queue_submit_due(run->queues[i], run->virtual_now, err);
+        if (!run->queues[i]->finished)
+            rc = xs__queue_submit_due(run->queues[i], run->virtual_now, err);
     return rc;
 }
 
 static int launch(struct xs_run *run, struct xs_error *err)
 {
-    for (uint32_t i = 0; i < run->queue_count; i++)
-        while (xs__queue_step(run->queues[i]) == XS_STEP_LAUNCH) {
-            int rc = xs__queue_launch(run->queues[i], run->virtual_now, err);
+    for (uint32_t i = 0; i < run->queue_count; i++) {
+        struct xs_queue *q = run->queues[i];
+        while (!q->finished && xs__queue_step(q) == XS_STEP_LAUNCH) {
+            int rc = xs__queue_launch(q, run->virtual_now, err);
             if (rc != XS_OK)
                 return rc;
         }
+    }
     return XS_OK;
 }
 
@@ -72,25 +77,18 @@ static void turn(struct xs_run *run)
         rc = launch(run, &err);
     }
     if (rc != XS_OK)
-        xs__run_fail(run, &err);
+        xs__run_fail(run, rc, &err);
 }
 
 static xs_ns next_event(struct xs_run *run)
 {
     xs_ns next = run->device->ops->next_due(run->device);
     for (uint32_t i = 0; i < run->queue_count; i++) {
-        xs_ns due = xs__queue_due(run->queues[i]);
+        xs_ns due = run->queues[i]->finished ? XS_NEVER : xs__queue_due(run->queues[i]);
         if (due < next)
             next = due;
     }
     return next;
-}
-
-static void sim_settle(struct xs_run *run)
-{
-    do
-        turn(run);
-    while (!run->stopping && run->started && next_event(run) <= run->virtual_now);
 }
 
 /* Until the device is done with what was launched; its clock goes on, the run's does not. */
@@ -111,75 +109,99 @@ static void end_loads(struct xs_run *run)
     struct xs_error err = {0};
     int rc = XS_OK;
     for (uint32_t i = 0; i < run->queue_count; i++)
-        if (run->queues[i]->load.spec.kind != XS_LOAD_MANUAL)
+        if (run->queues[i]->load.spec.kind != XS_LOAD_MANUAL && !run->queues[i]->finished) {
             xs__queue_end(run->queues[i]);
+            run->queues[i]->busy = false;
+        }
     for (uint32_t i = 0; i < run->queue_count && rc == XS_OK && !run->stopping; i++)
         if (run->queues[i]->load.spec.kind != XS_LOAD_MANUAL)
             rc = drain(run, run->queues[i], &err);
     run->loads = 0;
     if (rc != XS_OK)
-        xs__run_fail(run, &err);
+        xs__run_fail(run, rc, &err);
+}
+
+/* Reading the clock each turn would cost more than the turn. */
+static bool is_late(uint32_t turns, xs_ns deadline)
+{
+    return turns % 64 == 63 && xs__clock_ns() >= deadline;
+}
+
+static void move_to(struct xs_run *run, xs_ns at)
+{
+    if (at > run->virtual_now) /* time never goes back */
+        run->virtual_now = at;
 }
 
 static int sim_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err)
 {
-    xs_ns deadline = xs__clock_ns() + timeout_ns;
+    xs_ns deadline = xs__later(xs__clock_ns(), timeout_ns < 0 ? 0 : timeout_ns);
     int rc = XS_EAGAIN;
     pthread_mutex_lock(&run->lock);
-    for (uint32_t turns = 0; rc == XS_EAGAIN; turns++) {
+    for (uint32_t turns = 0; run->started || run->stopping; turns++) {
         turn(run);
         xs_ns next = next_event(run);
-        bool over = next > run->hard_end; /* also if nothing is left to happen */
-        if (over)
-            run->virtual_now = run->hard_end;
-        if (over || run->stopping || run->loads == 0) {
+        if (run->loads > 0 && next > run->hard_end) { /* or nothing is left to happen */
+            move_to(run, run->hard_end);
             end_loads(run);
+        }
+        if (run->stopping && run->loads > 0)
+            end_loads(run);
+        if (run->loads == 0) {
             rc = xs__run_status(run, err);
             break;
         }
-        /* Reading the clock each turn would cost more than the turn. */
-        if (next == XS_NEVER || (turns % 1024 == 1023 && xs__clock_ns() >= deadline))
+        if (next == XS_NEVER || run->stop_wanted || is_late(turns, deadline))
             break;
-        if (next > run->virtual_now)
-            run->virtual_now = next;
+        move_to(run, next);
     }
     pthread_mutex_unlock(&run->lock);
     return rc;
 }
 
-/* Move to `until` at the latest, and stop early once *count > enough. */
+/* Do what happens until `until`, at most, stopping early once *count > enough
+ * or when it took XS_SLICE_NS of wall time. */
 static void move(struct xs_run *run, xs_ns until, const _Atomic uint64_t *count, uint64_t enough)
 {
-    for (;;) {
+    xs_ns deadline = xs__clock_ns() + XS_SLICE_NS;
+    for (uint32_t turns = 0; run->started; turns++) {
         turn(run);
-        if (run->stopping || (count != NULL && *count > enough))
+        if (run->stopping || run->stop_wanted || (count != NULL && *count > enough))
             return;
         xs_ns next = next_event(run);
         if (next > until) {
-            run->virtual_now = until;
+            move_to(run, until);
             return;
         }
-        if (next > run->virtual_now)
-            run->virtual_now = next;
+        if (is_late(turns, deadline))
+            return;
+        move_to(run, next);
     }
 }
 
-static xs_ns later(const struct xs_run *run, int64_t duration_ns)
+static void sim_settle(struct xs_run *run)
 {
-    return duration_ns > INT64_MAX / 4 ? run->virtual_now : run->virtual_now + duration_ns;
+    move(run, run->virtual_now, NULL, 0);
 }
 
 static int sim_await(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns, struct xs_error *err)
 {
-    move(q->run, later(q->run, timeout_ns), &q->requests_completed, ticket);
-    int rc = xs__run_status(q->run, err);
-    return rc == XS_OK && q->requests_completed <= ticket ? XS_EAGAIN : rc;
+    struct xs_run *run = q->run;
+    move(run, xs__later(run->virtual_now, timeout_ns), &q->requests_completed, ticket);
+    int rc = xs__run_status(run, err);
+    if (rc != XS_OK || q->requests_completed > ticket)
+        return rc;
+    if (run->stopping)
+        return xs__fail(err, XS_ECANCELED, "queue.wait", 0, "the run was stopped");
+    return XS_EAGAIN;
 }
 
 static int sim_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err)
 {
-    move(run, later(run, duration_ns), NULL, 0);
-    return xs__run_status(run, err);
+    xs_ns until = xs__later(run->virtual_now, duration_ns);
+    move(run, until, NULL, 0);
+    int rc = xs__run_status(run, err);
+    return rc == XS_OK && run->virtual_now < until && !run->stopping ? XS_EAGAIN : rc;
 }
 
 static int sim_start(struct xs_run *run, struct xs_error *err)
@@ -198,7 +220,12 @@ static int sim_join(struct xs_queue *q, struct xs_error *err)
 
 static void sim_leave(struct xs_queue *q)
 {
-    (void)q;
+    pthread_mutex_lock(&q->run->lock);
+    if (q->enlisted && q->load.spec.kind != XS_LOAD_MANUAL && !q->finished) {
+        xs__queue_end(q);
+        q->run->loads--;
+    }
+    pthread_mutex_unlock(&q->run->lock);
 }
 
 static void sim_wake(struct xs_queue *q)

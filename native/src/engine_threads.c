@@ -2,8 +2,9 @@
  * for the queue's arrivals, launches inline and polls the marks, so that a
  * request is never handed from thread to thread.
  *
- * Lock rule: a thread takes run->lock when its queue becomes busy or idle and
- * while it sleeps, never across a device call. A higher queue's arrival
+ * Lock rule: a thread takes run->lock when its queue becomes busy or idle, to
+ * announce completions of pushed requests and while it sleeps, never across a
+ * device call. A higher queue's arrival
  * reaches the others through their atomic `suspended` flag, which each reads
  * before every launch. Time 0 is run->epoch on the clock. */
 #include "clock.h"
@@ -29,17 +30,27 @@ static xs_ns earlier(xs_ns a, xs_ns b)
 
 /* How long to block when the next arrival is at `due`: short enough to see a
  * stop and to spin the last part. Clock time; not later than now: spin. */
-static xs_ns block_until(const struct xs_run *run, xs_ns due, xs_ns now)
+static xs_ns block_until(const struct xs_queue *q, xs_ns due, xs_ns now)
 {
-    xs_ns until = earlier(earlier(due, run->hard_end) - XS_SPIN_NS, now + XS_SLICE_NS);
-    return run->epoch + until;
+    if (q->load.spec.kind != XS_LOAD_MANUAL)
+        due = earlier(due, q->run->hard_end);
+    return q->run->epoch + earlier(due - XS_SPIN_NS, now + XS_SLICE_NS);
+}
+
+/* The same while blocked in the device, where neither a push nor a resume is
+ * noticed: shorter if one of them could let the queue launch. */
+static xs_ns block_in_device_until(const struct xs_queue *q, xs_ns due, xs_ns now)
+{
+    bool could_launch = q->load.spec.kind == XS_LOAD_MANUAL || q->xq.suspended;
+    xs_ns until = block_until(q, due, now);
+    return could_launch ? earlier(until, q->run->epoch + now + XS_SPIN_NS) : until;
 }
 
 /* Nothing to launch before `due`, a resume or a push. */
 static void rest(struct xs_queue *q, xs_ns due, xs_ns now)
 {
     struct xs_run *run = q->run;
-    xs_ns until = block_until(run, due, now);
+    xs_ns until = block_until(q, due, now);
     if (until <= run->epoch + now) {
         xs__clock_relax();
         return;
@@ -102,14 +113,20 @@ static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
     see_edge(q);
     if (moved && q->load.spec.kind == XS_LOAD_MANUAL)
         announce(run);
-    *over = now >= run->hard_end || xs__queue_is_finished(q, now);
+    bool has_load = q->load.spec.kind != XS_LOAD_MANUAL;
+    *over = has_load && (now >= run->hard_end || xs__queue_is_finished(q, now));
     if (*over)
         return XS_OK;
-    switch (xs__queue_step(q)) {
+    q->launching = true; /* before the look at `suspended`; see hold() in queue_api.c */
+    enum xs_step step = xs__queue_step(q);
+    if (step == XS_STEP_LAUNCH)
+        rc = xs__queue_launch(q, threads_now(run), err);
+    q->launching = false;
+    switch (step) {
     case XS_STEP_LAUNCH:
-        return xs__queue_launch(q, now, err);
+        return rc;
     case XS_STEP_WAIT:
-        return wait_for_mark(q, block_until(run, xs__queue_due(q), now), err);
+        return wait_for_mark(q, block_in_device_until(q, xs__queue_due(q), now), err);
     default:
         rest(q, xs__queue_due(q), now);
         return XS_OK;
@@ -119,7 +136,7 @@ static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
 static void wait_for_start(struct xs_queue *q)
 {
     pthread_mutex_lock(&q->run->lock);
-    while (!q->run->started && !should_leave(q))
+    while (!(q->run->started && q->enlisted) && !should_leave(q))
         xs__cond_wait_until(&q->run->changed, &q->run->lock, xs__clock_ns() + XS_SLICE_NS);
     pthread_mutex_unlock(&q->run->lock);
 }
@@ -148,14 +165,17 @@ static void *queue_main(void *argument)
     wait_for_start(q);
     while (rc == XS_OK && !over && !should_leave(q))
         rc = turn(q, &over, &err);
-    xs__queue_end(q);
+    pthread_mutex_lock(&run->lock);
+    bool counted = q->enlisted && q->load.spec.kind != XS_LOAD_MANUAL;
+    pthread_mutex_unlock(&run->lock);
+    if (counted)
+        xs__queue_end(q);
     if (rc == XS_OK)
         rc = drain(q, &err);
     pthread_mutex_lock(&run->lock);
     if (rc != XS_OK)
-        xs__run_fail(run, &err);
-    if (q->load.spec.kind != XS_LOAD_MANUAL)
-        run->loads--;
+        xs__run_fail(run, rc, &err);
+    run->loads -= counted;
     xs__schedule_edge(q, false); /* who has left holds nobody back */
     pthread_cond_broadcast(&run->changed);
     pthread_mutex_unlock(&run->lock);
@@ -165,13 +185,13 @@ static void *queue_main(void *argument)
 static int threads_start(struct xs_run *run, struct xs_error *err)
 {
     (void)err;
-    run->epoch = xs__clock_ns() + LEAD_NS;
+    run->epoch = xs__clock_ns() + (run->loads > 0 ? LEAD_NS : 0);
     return XS_OK;
 }
 
 static int threads_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err)
 {
-    xs_ns deadline = xs__clock_ns() + timeout_ns;
+    xs_ns deadline = xs__later(xs__clock_ns(), timeout_ns < 0 ? 0 : timeout_ns);
     pthread_mutex_lock(&run->lock);
     while (run->loads > 0 && xs__clock_ns() < deadline)
         xs__cond_wait_until(&run->changed, &run->lock, deadline);
@@ -207,9 +227,11 @@ static int threads_await(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns
                          struct xs_error *err)
 {
     struct xs_run *run = q->run;
-    xs_ns deadline = xs__clock_ns() + timeout_ns;
+    xs_ns deadline = xs__later(xs__clock_ns(), timeout_ns);
     int rc;
     while ((rc = xs__run_status(run, err)) == XS_OK && q->requests_completed <= ticket) {
+        if (run->stopping)
+            return xs__fail(err, XS_ECANCELED, "queue.wait", 0, "the run was stopped");
         if (xs__clock_ns() >= deadline)
             return XS_EAGAIN;
         xs__cond_wait_until(&run->changed, &run->lock, deadline);

@@ -40,7 +40,7 @@ xs_ns xs_load_due(const struct xs_load *load)
             return 0;
         if (next - spec->concurrency >= load->completed)
             return XS_NEVER;
-        return spec->samples[next - spec->concurrency].completed_ns + spec->think_ns;
+        return xs__later(spec->samples[next - spec->concurrency].completed_ns, spec->think_ns);
     default:
         return next < load->pushed ? xs_load_sample(load, next)->scheduled_ns : XS_NEVER;
     }

@@ -46,8 +46,8 @@ void xs_load_launch(struct xs_load *load, xs_ns now);
 /* The first `commands` commands of the queue are complete. */
 void xs_load_complete(struct xs_load *load, uint64_t commands, xs_ns now);
 
-/* The run is over: flag what is unfinished, and open the samples of arrivals
- * before the end of the window that were never submitted. */
+/* The run is over: flag what is unfinished, and open the samples of given
+ * arrivals that were never submitted. */
 void xs_load_censor(struct xs_load *load);
 
 struct xs_sample *xs_load_sample(const struct xs_load *load, uint64_t request);

@@ -2,9 +2,9 @@
  * which of them are suspended.
  *
  * It is called whenever a queue gets or runs out of work, is added or removed,
- * or changes its priority; never per command. It must not block, allocate or
- * keep anything between calls. To add one: copy policy_none.c, list it in
- * policy.c, and give it a file under tests/sim/ with numbers worked out by hand. */
+ * is held or resumed by the user, or changes its priority; never per command. It must not block,
+ * allocate or keep anything between calls. To add one: copy policy_none.c, list it in policy.c, and
+ * give it a file under tests/sim/ with numbers worked out by hand. */
 #ifndef XS_POLICY_H
 #define XS_POLICY_H
 

@@ -1,6 +1,5 @@
 /* queue_api.c - queues as the caller sees them: add, submit, hold, count,
- * destroy, read results. What may come from any thread goes under the run's
- * lock. */
+ * destroy. What may come from any thread goes under the run's lock. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,13 +74,29 @@ static int make_rings(struct xs_queue *q, struct xs_load_spec *load, struct xs_e
     return XS_OK;
 }
 
+/* Whoever moves virtual time walks through the streams. */
+static void lock_virtual_time(struct xs_run *run)
+{
+    if (run->engine->settle != NULL)
+        pthread_mutex_lock(&run->lock);
+}
+
+static void unlock_virtual_time(struct xs_run *run)
+{
+    if (run->engine->settle != NULL)
+        pthread_mutex_unlock(&run->lock);
+}
+
 static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, struct xs_error *err)
 {
     const struct xs_device_ops *ops = q->run->device->ops;
     struct xs_load_spec load = spec->load;
     int rc = ops->bind_thread(q->run->device, err);
-    if (rc == XS_OK)
+    if (rc == XS_OK) {
+        lock_virtual_time(q->run);
         rc = ops->stream_create(q->run->device, spec->stream_priority, &q->stream, err);
+        unlock_virtual_time(q->run);
+    }
     if (rc == XS_OK && load.kind == XS_LOAD_MANUAL)
         rc = make_rings(q, &load, err);
     if (rc == XS_OK && load.kind != XS_LOAD_MANUAL) {
@@ -112,13 +127,12 @@ static int enlist(struct xs_queue *q, struct xs_error *err)
     if (run->started && !manual)
         return xs__fail(err, XS_EINVAL, "queue.add", 0,
                         "queue '%s' has a load of its own, and the run has begun", q->name);
-    int rc = run->engine->join(q, err);
-    if (rc != XS_OK)
-        return rc;
+    q->enlisted = true;
     run->queues[run->queue_count++] = q;
     run->loads += !manual;
     run->open_loads += q->load.spec.kind == XS_LOAD_OPEN;
     xs__schedule(run);
+    pthread_cond_broadcast(&run->changed);
     return XS_OK;
 }
 
@@ -141,10 +155,14 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     pthread_mutex_init(&q->submit_lock, NULL);
     xs__cond_init(&q->wake);
     rc = make_queue(q, spec, err);
+    if (rc == XS_OK)
+        rc = run->engine->join(q, err);
     if (rc == XS_OK) {
         pthread_mutex_lock(&run->lock);
         rc = enlist(q, err);
         pthread_mutex_unlock(&run->lock);
+        if (rc != XS_OK)
+            run->engine->leave(q);
     }
     if (rc != XS_OK) {
         xs__queue_free(q);
@@ -156,8 +174,12 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
 
 void xs__queue_free(struct xs_queue *q)
 {
-    if (q->stream != NULL)
+    q->run->device->ops->bind_thread(q->run->device, NULL);
+    if (q->stream != NULL) {
+        lock_virtual_time(q->run);
         q->run->device->ops->stream_destroy(q->stream);
+        unlock_virtual_time(q->run);
+    }
     xs__programs_free(q);
     free(q->pending);
     free(q->samples);
@@ -202,9 +224,11 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&q->run->lock);
-    out->completed = q->completed; /* in this order, so that none exceeds the next */
-    out->launched = q->launched;
-    out->submitted = q->submitted;
+    do { /* its owner goes on meanwhile: the three must be of one moment */
+        out->completed = q->completed;
+        out->launched = q->launched;
+        out->submitted = q->submitted;
+    } while (out->completed != q->completed);
     out->failed = q->failed;
     out->requests_completed = q->requests_completed;
     out->requests_submitted = q->requests_submitted;
@@ -246,6 +270,10 @@ static int hold(struct xs_queue *q, bool held, const char *where, struct xs_erro
     q->held = held;
     reconsider(q->run);
     pthread_mutex_unlock(&q->run->lock);
+    /* When this returns, nothing is launched any more: not even what the owner
+     * was about to launch when it last looked. */
+    while (held && q->launching)
+        xs__clock_relax();
     return XS_OK;
 }
 
@@ -267,6 +295,8 @@ static int push(struct xs_queue *q, struct xs_program *program, uint64_t *ticket
     int rc = xs__run_status(run, err);
     if (rc != XS_OK)
         return rc;
+    if (run->stopping)
+        return xs__fail(err, XS_ECANCELED, "queue.submit", 0, "the run was stopped");
     if (!run->started)
         return xs__fail(err, XS_EINVAL, "queue.submit", 0, "the run has not begun");
     if (q->pushed - q->requests_completed >= XS_PENDING_MAX)
@@ -276,7 +306,8 @@ static int push(struct xs_queue *q, struct xs_program *program, uint64_t *ticket
     uint64_t at = q->pushed % XS_PENDING_MAX;
     q->pending[at] = program;
     q->sizes[at] = program->count;
-    q->samples[at] = (struct xs_sample){.scheduled_ns = run->engine->now(run),
+    xs_ns now = run->engine->now(run);
+    q->samples[at] = (struct xs_sample){.scheduled_ns = now < 0 ? 0 : now,
                                         .submitted_ns = -1,
                                         .launched_ns = -1,
                                         .completed_ns = -1};
@@ -332,7 +363,7 @@ int xs_queue_wait(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns, struc
         rc = xs__fail(err, XS_EINVAL, "queue.wait", 0, "queue '%s' has no ticket %llu", q->name,
                       (unsigned long long)ticket);
     if (rc == XS_OK && q->requests_completed <= ticket)
-        rc = q->run->engine->await(q, ticket, timeout_ns, err);
+        rc = q->run->engine->await(q, ticket, timeout_ns < 0 ? 0 : timeout_ns, err);
     if (rc == XS_OK && out != NULL) {
         if (q->pushed - ticket > XS_PENDING_MAX)
             rc = xs__fail(err, XS_EINVAL, "queue.wait", 0,
@@ -343,49 +374,4 @@ int xs_queue_wait(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns, struc
     }
     pthread_mutex_unlock(&q->run->lock);
     return rc;
-}
-
-/* ---- results ------------------------------------------------------------ */
-
-static int find_result(struct xs_queue *q, uint32_t index, struct xs_prepared **out,
-                       const char *where, struct xs_error *err)
-{
-    int rc = xs__device_check(q->run->device, where, err);
-    if (rc != XS_OK)
-        return rc;
-    if (q->run->device->ops->checksum == NULL)
-        return xs__fail(err, XS_ENOTSUP, where, 0,
-                        "the %s device computes nothing, so there are no results to check",
-                        q->run->device->ops->kind);
-    pthread_mutex_lock(&q->run->lock);
-    if (q->program == NULL || index >= q->program->count)
-        rc = xs__fail(err, XS_EINVAL, where, 0, "queue '%s' has no command %u in its requests",
-                      q->name, index);
-    else if (q->run->loads > 0)
-        rc = xs__fail(err, XS_EINVAL, where, 0, "the run is not over");
-    else
-        *out = q->program->commands[index];
-    pthread_mutex_unlock(&q->run->lock);
-    return rc;
-}
-
-int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, int64_t *checksum,
-                      struct xs_error *err)
-{
-    struct xs_prepared *command = NULL;
-    *launches = 0;
-    *checksum = 0;
-    int rc = find_result(q, index, &command, "queue.checksum", err);
-    if (rc != XS_OK)
-        return rc;
-    *launches = command->launches;
-    return q->run->device->ops->checksum(command->kernel, checksum, err);
-}
-
-int xs_queue_output(struct xs_queue *q, uint32_t index, float *out, uint64_t count,
-                    struct xs_error *err)
-{
-    struct xs_prepared *command = NULL;
-    int rc = find_result(q, index, &command, "queue.output", err);
-    return rc == XS_OK ? q->run->device->ops->output(command->kernel, out, count, err) : rc;
 }

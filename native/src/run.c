@@ -15,12 +15,20 @@ int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **ou
     const struct xs_policy *found = xs__policy_find(policy);
     if (found == NULL)
         return xs__fail(err, XS_EINVAL, "run.open", 0, "there is no policy '%.32s'", policy);
+    bool virtual_time = device->ops->next_due != NULL;
+    if (virtual_time && atomic_exchange(&device->in_run, true))
+        return xs__fail(err, XS_EINVAL, "run.open", 0,
+                        "the %s device is in a run already, and its time cannot go two ways; "
+                        "close that run or open another device",
+                        device->ops->kind);
     struct xs_run *run = calloc(1, sizeof *run);
-    if (run == NULL)
+    if (run == NULL) {
+        device->in_run = false;
         return xs__fail(err, XS_ENOMEM, "run.open", 0, "no memory for a run");
+    }
     run->device = device;
     run->policy = found;
-    run->engine = device->ops->next_due != NULL ? &xs_engine_sim : &xs_engine_threads;
+    run->engine = virtual_time ? &xs_engine_sim : &xs_engine_threads;
     run->window_end = run->hard_end = XS_NEVER;
     pthread_mutex_init(&run->lock, NULL);
     xs__cond_init(&run->changed);
@@ -74,6 +82,8 @@ int xs_run_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err)
 
 int64_t xs_run_now(struct xs_run *run)
 {
+    if (xs__device_check(run->device, "run.now", NULL) != XS_OK)
+        return 0;
     pthread_mutex_lock(&run->lock);
     xs_ns now = run->started ? run->engine->now(run) : 0;
     pthread_mutex_unlock(&run->lock);
@@ -92,7 +102,10 @@ int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err
         return xs__fail(err, XS_EINVAL, "run.advance", 0, "%lld ns is negative",
                         (long long)duration_ns);
     pthread_mutex_lock(&run->lock);
-    rc = run->engine->advance(run, duration_ns, err);
+    if (!run->started)
+        rc = xs__fail(err, XS_EINVAL, "run.advance", 0, "the run has not begun");
+    else
+        rc = run->engine->advance(run, duration_ns, err);
     pthread_mutex_unlock(&run->lock);
     return rc;
 }
@@ -105,10 +118,12 @@ void xs__run_halt(struct xs_run *run)
     pthread_cond_broadcast(&run->changed);
 }
 
-void xs__run_fail(struct xs_run *run, const struct xs_error *error)
+void xs__run_fail(struct xs_run *run, int status, const struct xs_error *error)
 {
-    if (run->error.status == XS_OK)
+    if (run->error.status == XS_OK) {
         run->error = *error;
+        run->error.status = status;
+    }
     xs__run_halt(run);
 }
 
@@ -128,6 +143,7 @@ void xs_run_stop(struct xs_run *run)
 {
     if (xs__device_check(run->device, "run.stop", NULL) != XS_OK)
         return;
+    run->stop_wanted = true; /* so that whoever moves virtual time lets go of the lock */
     pthread_mutex_lock(&run->lock);
     run->canceled = run->canceled || !run->started || run->loads > 0;
     xs__run_halt(run);
@@ -142,6 +158,7 @@ void xs_run_close(struct xs_run *run)
     xs_run_stop(run);
     while (run->queue_count > 0)
         xs_queue_destroy(run->queues[run->queue_count - 1]);
+    run->device->in_run = false;
     pthread_cond_destroy(&run->changed);
     pthread_mutex_destroy(&run->lock);
     free(run);

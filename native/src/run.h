@@ -25,14 +25,15 @@ struct xs_engine_ops {
     int (*start)(struct xs_run *run, struct xs_error *err);
     int (*wait)(struct xs_run *run, int64_t timeout_ns, struct xs_error *err);
     xs_ns (*now)(const struct xs_run *run);
-    /* A queue joins or leaves; leaving returns when nobody uses it any more. */
+    /* A queue joins or leaves; it begins when it is enlisted in a started run,
+     * and leaving returns when nobody drives it any more. */
     int (*join)(struct xs_queue *queue, struct xs_error *err);
     void (*leave)(struct xs_queue *queue);
     /* Look at the queue again: it was resumed or pushed to, or the run stops. Lock held. */
     void (*wake)(struct xs_queue *queue);
     /* XS_LOAD_MANUAL: until the ticket is complete or timeout_ns went by. */
     int (*await)(struct xs_queue *queue, uint64_t ticket, int64_t timeout_ns, struct xs_error *err);
-    /* Virtual time only, else NULL. Do all that is due now (lock held); let time pass. */
+    /* Virtual time only, else NULL; lock held. Do what is due now; let time pass. */
     void (*settle)(struct xs_run *run);
     int (*advance)(struct xs_run *run, int64_t duration_ns, struct xs_error *err);
 };
@@ -55,6 +56,7 @@ struct xs_run {
     bool canceled;                          /* (lock) xs_run_stop() was called */
     struct xs_error error;                  /* (lock) the first one; status XS_OK: none */
     _Atomic bool stopping;                  /* everybody leaves */
+    _Atomic bool stop_wanted;               /* xs_run_stop() waits for the lock */
     _Atomic uint32_t open_loads;            /* open loops that are not finished */
     xs_ns epoch;                            /* engine_threads: clock at time 0 */
     xs_ns virtual_now;                      /* engine_sim (lock) */
@@ -94,6 +96,7 @@ struct xs_queue {
     struct xs_prepared *prepared; /* submitters, or (setup) */
     struct xs_program *programs;  /* submitters, or (setup) */
     _Atomic uint64_t pushed;      /* requests */
+    bool enlisted;                /* (lock) one of run->queues */
 
     int32_t priority;  /* (lock) */
     _Atomic bool busy; /* has unfinished commands, as the policy sees it; set under the lock */
@@ -108,7 +111,7 @@ struct xs_queue {
 
     /* engine_threads */
     pthread_t thread;
-    bool joined; /* (lock) the thread is there, or the sim knows the queue */
+    _Atomic bool launching; /* between the look at `suspended` and the launch */
     pthread_cond_t wake;
     _Atomic bool leaving;
 };
@@ -126,7 +129,7 @@ bool xs__queue_is_finished(struct xs_queue *q, xs_ns now);
 void xs__queue_end(struct xs_queue *q);
 /* Behind that: count what is still in flight as it completes; *left of it. */
 int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err);
-void xs__queue_free(struct xs_queue *q); /* NULL and a half-made one are fine */
+void xs__queue_free(struct xs_queue *q); /* a half-made one is fine */
 
 /* ---- program.c ---------------------------------------------------------- */
 
@@ -145,7 +148,7 @@ void xs__schedule(struct xs_run *run); /* ask the policy, suspend and resume */
 
 /* Lock held, all three. Keep the first error and stop the run; make everybody
  * leave; the first error, XS_ECANCELED, or XS_OK. */
-void xs__run_fail(struct xs_run *run, const struct xs_error *error);
+void xs__run_fail(struct xs_run *run, int status, const struct xs_error *error);
 void xs__run_halt(struct xs_run *run);
 int xs__run_status(const struct xs_run *run, struct xs_error *err);
 

@@ -18,6 +18,7 @@ static void child(const char *kind, struct xs_device *dev, struct scenario *s)
     CHECK(strstr(err.message, "fork") != NULL);
     CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_EFORKED);
     CHECK_EQ(xs_run_wait(s->run, 50 * MS, &err), XS_EFORKED);
+    CHECK_EQ(xs_run_now(s->run), 0);
     CHECK_EQ(xs_queue_counts(s->low, &counts, &err), XS_EFORKED);
     CHECK_EQ(xs_queue_suspend(s->low, &err), XS_EFORKED);
     CHECK_EQ(xs_queue_set_priority(s->low, 3, &err), XS_EFORKED);

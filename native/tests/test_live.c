@@ -70,6 +70,8 @@ static void one_request_after_another(void)
         CHECK(s.scheduled_ns <= s.submitted_ns && s.submitted_ns <= s.launched_ns &&
               s.launched_ns <= s.completed_ns);
     }
+    CHECK(done(q, 0).scheduled_ns >= 0); /* the very first, too */
+    CHECK_EQ(done(q, 0).flags, 0);
     CHECK_EQ(counts(q).completed, 30);
     CHECK_EQ(counts(q).requests_completed, 10);
     CHECK_EQ(xs_queue_wait(q, 10, 0, NULL, NULL), XS_EINVAL); /* no such ticket */
@@ -89,6 +91,58 @@ static void a_suspended_queue_launches_nothing(void)
     CHECK_EQ(xs_queue_resume(q, NULL), XS_OK);
     done(q, ticket);
     CHECK_EQ(counts(q).completed, 4);
+    xs_run_close(run);
+}
+
+/* Not one command after xs_queue_suspend() has returned. */
+static void suspending_takes_effect_at_once(void)
+{
+    begin();
+    struct xs_queue *q = live("q", 0);
+    for (uint64_t all = 16; all <= 300 * 16; all += 16) {
+        uint64_t ticket = submit(q, 1000, 16);
+        CHECK_EQ(xs_queue_suspend(q, NULL), XS_OK);
+        uint64_t launched = counts(q).launched;
+        if (launched < all)
+            CHECK_EQ(xs_queue_wait(q, ticket, 100000, NULL, NULL), XS_EAGAIN);
+        CHECK_EQ(counts(q).launched, launched);
+        CHECK_EQ(xs_queue_resume(q, NULL), XS_OK);
+        done(q, ticket);
+    }
+    xs_run_close(run);
+}
+
+/* While one command runs, what is submitted later is launched behind it. */
+static void a_busy_queue_notices_a_submit(void)
+{
+    begin();
+    struct xs_queue *q = live("q", 0);
+    submit(q, 300 * MS, 1);
+    while (counts(q).launched == 0)
+        CHECK_EQ(xs_queue_wait(q, 0, 0, NULL, NULL), XS_EAGAIN);
+    uint64_t second = submit(q, 1000, 1);
+    struct xs_queue_counts c;
+    do
+        c = counts(q);
+    while (c.launched < 2);
+    CHECK_EQ(c.completed, 0);
+    done(q, second);
+    xs_run_close(run);
+}
+
+static void a_stopped_run_takes_and_holds_nothing(void)
+{
+    begin();
+    struct xs_queue *q = live("q", 0);
+    struct xs_command command = spin(0);
+    struct xs_error err;
+    uint64_t ticket;
+    CHECK_EQ(xs_queue_suspend(q, NULL), XS_OK);
+    ticket = submit(q, 1000, 1);
+    xs_run_stop(run);
+    CHECK_EQ(xs_queue_wait(q, ticket, 1000 * MS, NULL, &err), XS_ECANCELED);
+    CHECK_EQ(xs_queue_submit(q, &command, 1, &ticket, &err), XS_ECANCELED);
+    CHECK(strstr(err.message, "stopped") != NULL);
     xs_run_close(run);
 }
 
@@ -191,6 +245,9 @@ int main(void)
         CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
         one_request_after_another();
         a_suspended_queue_launches_nothing();
+        suspending_takes_effect_at_once();
+        a_busy_queue_notices_a_submit();
+        a_stopped_run_takes_and_holds_nothing();
         priority_decides();
         destroying_with_work_pending();
         a_full_queue_says_so();

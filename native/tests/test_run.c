@@ -69,6 +69,11 @@ static void overload_is_accounted_for(struct xs_device *dev)
     CHECK_EQ(c.completed, c.launched);
     CHECK(c.launched < c.submitted);
     CHECK_EQ(c.submitted, 1000);
+    CHECK_EQ(c.state, XS_QUEUE_IDLE);
+    CHECK_EQ(wait_run(run, &err), XS_OK); /* asking again starts nothing */
+    uint64_t launched = c.launched;
+    CHECK_EQ(xs_queue_counts(q, &c, &err), XS_OK);
+    CHECK_EQ(c.launched, launched);
     for (uint64_t r = 0; r < 200; r++) {
         CHECK_EQ((samples[r].flags & XS_SAMPLE_CENSORED) != 0, r >= c.requests_completed);
         CHECK_EQ((samples[r].flags & XS_SAMPLE_WARMUP) != 0, arrivals[r] < 2 * MS);
@@ -126,6 +131,43 @@ static void results_can_be_checked(struct xs_device *dev, int computes)
         CHECK_EQ(xs_queue_output(s.low, 0, out, 16, &err), XS_ENOTSUP);
     }
     scenario_close(&s);
+}
+
+/* An open loop that is taken away does not keep the closed loop going. */
+static void a_destroyed_load_is_not_waited_for(struct xs_device *dev)
+{
+    struct scenario s;
+    struct xs_error err = {0};
+    struct xs_queue_counts low;
+    CHECK_EQ(scenario_start(&s, dev, "hpf", spin(1000), spin(1 * MS), 20 * MS, &err), XS_OK);
+    xs_queue_destroy(s.high);
+    CHECK_EQ(wait_run(s.run, &err), XS_OK);
+    CHECK_EQ(xs_queue_counts(s.low, &low, &err), XS_OK);
+    CHECK(low.requests_completed <= 10); /* 4 ms each, two at a time, in 20 ms */
+    CHECK_EQ(low.completed, low.submitted);
+    scenario_close(&s);
+}
+
+static void virtual_time_goes_one_way(struct xs_device *dev)
+{
+    struct scenario s;
+    struct xs_error err = {0};
+    struct xs_run *other = (struct xs_run *)&err;
+    CHECK_EQ(scenario_start(&s, dev, "hpf", spin(1000), spin(1 * MS), 20 * MS, &err), XS_OK);
+    CHECK_EQ(xs_run_open(dev, "hpf", &other, &err), XS_EINVAL);
+    CHECK(other == NULL && strstr(err.message, "in a run already") != NULL);
+    CHECK_EQ(wait_run(s.run, &err), XS_OK);
+    int64_t end = xs_run_now(s.run);
+    CHECK(end >= 20 * MS && end < 40 * MS); /* not at the end of the drain */
+    CHECK_EQ(xs_run_advance(s.run, 5 * MS, &err), XS_OK);
+    CHECK_EQ(wait_run(s.run, &err), XS_OK);
+    CHECK_EQ(xs_run_now(s.run), end + 5 * MS);
+    CHECK_EQ(xs_run_advance(s.run, -1, &err), XS_EINVAL);
+    scenario_close(&s);
+
+    CHECK_EQ(xs_run_open(dev, "hpf", &other, &err), XS_OK); /* it is free again */
+    CHECK_EQ(xs_run_advance(other, 1, &err), XS_EINVAL);    /* not started */
+    xs_run_close(other);
 }
 
 static void too_many_requests_is_an_error(struct xs_device *dev)
@@ -228,6 +270,9 @@ int main(void)
         stopping_ends_it(dev);
         closing_ends_it_too(dev);
         results_can_be_checked(dev, info.computes);
+        a_destroyed_load_is_not_waited_for(dev);
+        if (info.virtual_time)
+            virtual_time_goes_one_way(dev);
         too_many_requests_is_an_error(dev);
         bad_values_are_named(dev);
         xs_device_close(dev);

@@ -124,7 +124,9 @@ def test_too_many_requests_of_a_closed_loop_end_the_run(sim, bare, monkeypatch):
         sim.run(queue, duration="1h", sim=bare)
     assert sim.runs == []
     monkeypatch.undo()
-    assert sim.run(sim.queue("q", spin("1ms")), duration="1s", sim=bare).q.n == 1000  # the next one runs
+    assert (
+        sim.run(sim.queue("q", spin("1ms")), duration="1s", sim=bare).q.n == 1000
+    )  # the next one runs
 
 
 def test_runs_on_one_device_do_not_disturb_each_other(sim):

@@ -18,6 +18,7 @@ PYTHON_LAYERS = [
     ["workload", "load"],
     ["model"],
     ["arrivals", "stats", "checking", "_binding", "quantity"],
+    ["_running"],
     ["result"],
     ["evidence", "verdict"],
     ["assertions"],
@@ -32,7 +33,7 @@ PYTHON_LAYERS = [
 WITHIN_A_LAYER = {("checks", "units"), ("load", "workload")}
 MAY_IMPORT = {
     "pytest": {"options", "session", "outcome", "state", "fixtures", "plugin"},
-    "numpy": {"arrivals", "stats", "checking", "_binding", "result", "evidence"},
+    "numpy": {"arrivals", "stats", "checking", "_binding", "_running", "result", "evidence"},
     "pytest_xsched._native": {"_binding"},
     "hypothesis": set(),
     "pytest_benchmark": set(),
