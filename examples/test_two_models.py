@@ -10,9 +10,9 @@ from pytest_xsched import matmul
 
 @pytest.fixture(scope="module")
 def mix(xsched):
-    cpu = xsched.device_kind == "cpu"  # sizes that fit the embedded device
-    high = matmul(96) if cpu else matmul(512)
-    low = matmul(192, layers=4) if cpu else matmul(1024, batch=8)
+    on_cpu = xsched.device_kind == "cpu"  # sizes that fit the embedded device
+    high = matmul(256) if on_cpu else matmul(512)
+    low = matmul(256, layers=4) if on_cpu else matmul(1024, batch=8)
     return (
         xsched.queue("high", high, priority=10, rate="20/s"),
         xsched.queue("low", low, priority=1),  # no rate: closed loop, as fast as it can
@@ -21,7 +21,7 @@ def mix(xsched):
 
 @pytest.fixture(scope="module")
 def scheduled(xsched, mix):
-    return xsched.run(*mix, duration="60s" if xsched.device_kind != "cpu" else "20s")
+    return xsched.run(*mix, duration="20s" if xsched.device_kind == "cpu" else "60s")
 
 
 def test_latency(scheduled):
