@@ -158,9 +158,15 @@ class Run:
     def __init__(self, device: Device, policy: str) -> None:
         out = ffi.new("struct xs_run **")
         call(lib.xs_run_open, device.pointer, policy.encode(), out)
-        self._pointer = out[0]
+        self._native = out[0]
         self._device = device  # must outlive the run
         self._queues: list[Queue] = []  # and so must what their native side points to
+
+    @property
+    def _pointer(self) -> Any:
+        if self._native == ffi.NULL:
+            raise XSchedError("the run was closed")
+        return self._native
 
     def _add(
         self,
@@ -240,7 +246,7 @@ class Run:
 
     def close(self) -> None:
         """Stop, join and free everything; does nothing the second time."""
-        lib.xs_run_close(self._pointer)
-        self._pointer = ffi.NULL
+        lib.xs_run_close(self._native)
+        self._native = ffi.NULL
         for queue in self._queues:
             queue.forget()

@@ -109,6 +109,7 @@ class MeasuredQueue(QueueResult):
     def assert_no_errors(self) -> None:
         """Assert that no command failed and every measured request completed."""
         __tracebackhide__ = True
+        self._run.require()
         self._settle(judge.no_errors(self))
 
     def _settle(self, verdict: Verdict) -> None:

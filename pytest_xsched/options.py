@@ -56,6 +56,9 @@ def read_settings(config: pytest.Config) -> Settings:
         pytest.UsageError: a value is wrong; says which, and where it came from.
     """
     given = {name: _given(config, name) for name in _NAMES}
+    chosen = getattr(config, "workerinput", {}).get("xsched_seed")
+    if chosen is not None:  # drawn by the xdist controller
+        given["seed"] = (str(chosen), "xdist controller")
     if not any(value for value, _ in given.values()) and "xsched" not in config.option.plugins:
         return Settings()
     from pytest_xsched.model import DEVICES, SCHEDULERS
@@ -68,9 +71,9 @@ def read_settings(config: pytest.Config) -> Settings:
         scheduler=_choice(given["scheduler"], SCHEDULERS) or "builtin",
         duration=command_line,
         default_duration=None if command_line else duration,
-        seed=_seed(config, *given["seed"]),
+        seed=_seed(*given["seed"]),
         require_device=_choice(given["require_device"], DEVICES),
-        json_path=_path(config, given["json"][0]),
+        json_path=_path(config, *given["json"]),
         asked_for=True,
     )
 
@@ -104,15 +107,13 @@ def _check_duration(value: str | None, origin: str) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
-def _seed(config: pytest.Config, value: str | None, origin: str) -> int:
+def _seed(value: str | None, origin: str) -> int:
     if value is None:
         return 0
     if value == "random":
         import secrets
 
-        seed = secrets.randbits(32)
-        config.option.xsched_seed = str(seed)  # the xdist workers are to use the same
-        return seed
+        return secrets.randbits(32)
     if not value.isdecimal() or int(value) >= 2**32:
         raise pytest.UsageError(
             f"{origin}: {value!r} is not a whole number from 0 to {2**32 - 1}, nor 'random'"
@@ -120,14 +121,17 @@ def _seed(config: pytest.Config, value: str | None, origin: str) -> int:
     return int(value)
 
 
-def _path(config: pytest.Config, value: str | None) -> Path | None:
+def _path(config: pytest.Config, value: str | None, origin: str) -> Path | None:
     """Take a path from the command line as from there, one of the ini file as from rootdir."""
     if value is None:
         return None
     command_line = config.getoption("xsched_json") is not None
     path = (config.invocation_params.dir if command_line else config.rootpath) / value
     if path.is_dir():
-        raise pytest.UsageError(f"--xsched-json: {path} is a directory")
+        raise pytest.UsageError(f"{origin}: {path} is a directory")
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise pytest.UsageError(f"{origin}: {path} lies below {there}, which is not a directory")
     return path
 
 

@@ -42,7 +42,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if is_worker(config):
+        return  # xdist takes a usage error here for a crash; the set-up of the test raises it
     for item in items:
         read_marker(item)
 
@@ -85,28 +87,33 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    runs = state_of(config).runs()
-    if not runs:
+    state = state_of(config)
+    runs = state.runs()
+    if not runs and not state.complaint:
         return
     from pytest_xsched.report import summary
 
     terminalreporter.section("xsched")
     for line in summary(runs):
         terminalreporter.line(line)
+    if state.complaint:
+        terminalreporter.line(state.complaint, red=True)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     state = state_of(config)
     if is_worker(config):
         config.workeroutput["xsched"] = state.to_controller()  # type: ignore[attr-defined]
-    elif state.settings.json_path is not None:
-        from pytest_xsched.report import write_json
+        return
+    nothing_ran = exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
+    if not nothing_ran and not config.option.collectonly and not state.write_json():
+        session.exitstatus = max(exitstatus, pytest.ExitCode.TESTS_FAILED)
 
-        try:
-            write_json(state.settings.json_path, state.runs())
-        except OSError as error:
-            raise pytest.UsageError(f"--xsched-json: {error}") from None
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["xsched_seed"] = state_of(node.config).settings.seed
 
 
 @pytest.hookimpl(optionalhook=True)

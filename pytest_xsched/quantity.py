@@ -65,9 +65,10 @@ class Quantity:
         return self.value >= self.other(limit)
 
     def __eq__(self, limit: object) -> bool:
-        if not isinstance(limit, (str, Duration, Rate, timedelta, Quantity)):
+        if not isinstance(limit, (str, int, float, Duration, Rate, timedelta, Quantity)):
             return NotImplemented
-        return self.value == self.other(limit)
+        __tracebackhide__ = True
+        return self.value == self.other(limit)  # type: ignore[arg-type]  # refused, if a number
 
     __hash__ = None  # type: ignore[assignment]
 

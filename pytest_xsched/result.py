@@ -6,7 +6,6 @@ excused (no coordinated omission). Requests that did not complete stay in, above
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +47,10 @@ class QueueResult:
         self.counts = counts
         self.samples = samples
         self._window_ns = window_ns
+        self.latency_ns = self._span("scheduled_ns")
+        """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
+        self.saturated = self._is_saturated()
+        """Whether an open loop offered more than was done; see `stats.saturated`."""
         self._require: Callable[[], None] = lambda: None  # set by the run, which has the evidence
 
     @property
@@ -60,7 +63,7 @@ class QueueResult:
         """Commands of each request."""
         return self.spec.workload
 
-    @functools.cached_property
+    @property
     def measured(self) -> NDArray[np.void]:
         """Samples of the requests scheduled in the measured window, in order of arrival."""
         inside = (self.samples["flags"] & (WARMUP | DRAIN)) == 0
@@ -77,12 +80,7 @@ class QueueResult:
         """Those of them that did not complete."""
         return int(np.count_nonzero(self.measured["flags"] & CENSORED))
 
-    @functools.cached_property
-    def latency_ns(self) -> NDArray[np.int64]:
-        """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
-        return self._span("scheduled_ns")
-
-    @functools.cached_property
+    @property
     def service_ns(self) -> NDArray[np.int64]:
         """Completed minus submitted: int64[n], ns, in order of arrival; CENSORED_NS if never."""
         return self._span("submitted_ns")
@@ -195,9 +193,7 @@ class QueueResult:
         """Whether requests wait for their predecessors."""
         return isinstance(self.spec.arrivals, Closed)
 
-    @functools.cached_property
-    def saturated(self) -> bool:
-        """Whether an open loop offered more than was done; see `stats.saturated`."""
+    def _is_saturated(self) -> bool:
         if self.closed_loop:
             return False
         s = self.samples

@@ -10,12 +10,15 @@ import pytest
 
 from pytest_xsched._binding import Device
 from pytest_xsched.assertions import Run
+from pytest_xsched.checks import integer, one_of
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError
 from pytest_xsched.harness import run_scenario
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.model import (
     DEVICES,
+    POLICIES,
+    SCHEDULERS,
     CpuModel,
     QueueSpec,
     Scenario,
@@ -51,25 +54,22 @@ class Session:
     @property
     def seed(self) -> int:
         """Seed of arrivals and inputs, unless run() is given another."""
-        seed: int = self.overrides.get("seed", self.settings.seed)
-        return seed
+        if "seed" not in self.overrides:
+            return self.settings.seed
+        return integer("marker xsched: seed", self.overrides["seed"], 0, 2**32 - 1)
 
     @property
     def device_kind(self) -> str:
         """Kind of device that runs use: ``"cpu"``, ``"sim"``."""
-        kind = self.overrides.get("device", self.settings.device)
+        kind = self._of_marker("device", ("auto", *DEVICES)) or self.settings.device
         if kind == "auto":
             kind = AUTO[0]
-        if kind not in DEVICES:
-            raise ScenarioError(
-                f"marker xsched: device {kind!r} is unknown; known: auto, {', '.join(DEVICES)}"
-            )
         required = self.settings.require_device
         if required is not None and kind != required:
             pytest.fail(
                 f"--xsched-require-device={required}, but the device is {kind}", pytrace=False
             )
-        return str(kind)
+        return kind
 
     def queue(
         self,
@@ -148,8 +148,12 @@ class Session:
             ScenarioError: a value is wrong.
             DeviceError: a device call failed.
         """
-        scheduler = scheduler or self.overrides.get("scheduler") or self.settings.scheduler
-        policy = policy or self.overrides.get("policy")
+        if scheduler is None:
+            scheduler = self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
+        if policy is None:
+            policy = self._of_marker("policy", POLICIES)
+        if policy is None:
+            policy = "hpf" if scheduler == "builtin" else "none"
         duration_ns = self._duration_ns(duration)
         scenario = Scenario(
             queues=queues,
@@ -159,11 +163,11 @@ class Session:
             seed=self.seed if seed is None else seed,
             device=self.device_kind,
             scheduler=scheduler,
-            policy=policy or ("hpf" if scheduler == "builtin" else "none"),
+            policy=policy,
             stream_priority=stream_priority,
             check=check,
-            cpu=cpu or CpuModel(),
-            sim=sim or SimModel(),
+            cpu=CpuModel() if cpu is None else cpu,
+            sim=SimModel() if sim is None else sim,
         )
         device = self._device(scenario.device, scenario.cpu, scenario.sim)
         label = f"{', '.join(queue.name for queue in queues)}: {scheduler} on {scenario.device}"
@@ -180,7 +184,7 @@ class Session:
 
     def live(self) -> XQueues:
         """Open a set of live XQueues; the fixture `xqueues`."""
-        policy = self.overrides.get("policy", "hpf")
+        policy = self._of_marker("policy", POLICIES) or "hpf"
         # Not the device of the runs: virtual time goes one way only, and load would disturb.
         device = self._open(self.device_kind, CpuModel(), SimModel())
         return XQueues(device, policy=policy, seed=self.seed)
@@ -190,6 +194,13 @@ class Session:
         for device in self._devices.values():
             device.close()
         self._devices.clear()
+
+    def _of_marker(self, key: str, known: tuple[str, ...]) -> str | None:
+        if key not in self.overrides:
+            return None
+        value = self.overrides[key]
+        one_of(f"marker xsched: {key}", value, known)
+        return str(value)
 
     def _duration_ns(self, duration: DurationLike | None) -> int:
         if self.settings.duration is not None:

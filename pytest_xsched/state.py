@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +29,8 @@ class State:
         self.config = config
         self.settings = settings
         self.session: Session | None = None
+        self.complaint = ""
+        """About the session, for the end of the terminal summary."""
         self._overrides: dict[str, Any] = {}
         self._from_workers: list[dict[str, Any]] = []
 
@@ -60,6 +63,20 @@ class State:
         own = [run.to_dict() for run in self.session.runs] if self.session else []
         return own + self._from_workers
 
+    def write_json(self) -> bool:
+        """Write the runs where --xsched-json says; False, and a complaint, if that fails."""
+        path = self.settings.json_path
+        if path is None:
+            return True
+        from pytest_xsched.report import write_json
+
+        try:
+            write_json(path, self.runs())
+        except OSError as error:
+            self.complaint = f"--xsched-json: {error}"
+            return False
+        return True
+
     def to_controller(self) -> str:
         """Pack the runs for the xdist controller: text, because nothing else is sure to travel."""
         return json.dumps(self.runs(), allow_nan=False)
@@ -72,7 +89,13 @@ class State:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is None or not terminal.isatty or is_worker(self.config):
             return None
-        return ProgressLine(terminal, label)
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        columns = shutil.get_terminal_size().columns
+        if capture is None:
+            return ProgressLine(terminal, label, columns=columns)
+        return ProgressLine(
+            terminal, label, columns=columns, uncaptured=capture.global_and_fixture_disabled
+        )
 
 
 _KEY = pytest.StashKey[State]()

@@ -64,7 +64,8 @@ def _judge(
     state = "is" if good else "is not"
     sentence = (
         f"{queue.name}: {rule.split()[0]} {_show(value, unit)} {state} "
-        f"{' '.join(rule.split()[1:])} {_show(limit, unit)} (n = {queue.n}, max {queue.max}"
+        f"{' '.join(rule.split()[1:])} {_show(limit, unit)} (n = {queue.n}"
+        f"{f', max {queue.max}' if queue.n else ''}"
         f"{f', {queue.censored} unfinished' if queue.censored else ''}{more})"
     )
     return Verdict(

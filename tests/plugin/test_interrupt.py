@@ -1,0 +1,114 @@
+"""Ctrl-C and time-outs end a run at once, and what comes after it works."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ENDLESS = """
+    import pathlib
+    import pytest
+    from pytest_xsched import spin
+
+    def test_long(xsched):
+        high = xsched.queue("high", spin("1ms"), priority=10, rate="20/s")
+        low = xsched.queue("low", spin("1ms"), priority=1)
+        pathlib.Path("started").touch()
+        xsched.run(high, low, duration="600s")
+
+    def test_next(xsched):
+        pathlib.Path("went on").touch()
+    """
+
+ENDLESS_LIVE = """
+    import pathlib
+    import pytest
+    from pytest_xsched import spin
+
+    def test_long(xqueues):
+        ticket = xqueues().submit(spin("10ms", layers=4096))
+        pathlib.Path("started").touch()
+        ticket.wait("600s")
+
+    def test_next(xsched):
+        pathlib.Path("went on").touch()
+    """
+
+
+@pytest.mark.parametrize("text", [ENDLESS, ENDLESS_LIVE], ids=["run", "live"])
+def test_ctrl_c(pytester, alone, text):
+    pytester.makepyfile(text)
+    process = pytester.popen(
+        [sys.executable, "-mpytest", "-pxsched", "--xsched-device=cpu", "--xsched-json=out.json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not (pytester.path / "started").exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=10)[0].decode()
+    finally:
+        process.kill()
+        process.wait()
+
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "KeyboardInterrupt" in output
+    assert "no tests ran" in output
+    assert not (pytester.path / "went on").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "long"),
+    [
+        ("cpu", 'xsched.run(xsched.queue("high", spin("1ms")), duration="600s")'),
+        ("cpu", 'live()().submit(spin("10ms", layers=4096)).wait("600s")'),
+        ("cpu", 'live().sleep("600s")'),
+        # Days of virtual time are many minutes of real time, too.
+        ("sim", 'xsched.run(xsched.queue("high", spin("1us", layers=4096)), duration="30h")'),
+    ],
+)
+def test_time_out(pytester, fresh, device, long):
+    pytester.makepyfile(f"""
+        import pytest
+        from pytest_xsched import spin
+
+        @pytest.fixture
+        def live(xsched):
+            made = []
+
+            def make():
+                made.append(xsched.live())
+                return made[-1]
+
+            yield make
+            for queues in made:
+                queues.close()
+
+        @pytest.mark.timeout(1, method="signal")
+        def test_long(xsched, live):
+            {long}
+
+        def test_next(xsched):
+            run = xsched.run(xsched.queue("high", spin("1ms"), rate="20/s"), duration="200ms")
+            run.high.assert_no_errors()
+            assert run.high.n == 4
+
+        def test_live(xqueues):
+            assert xqueues().submit(spin("1ms", layers=3)).wait().done
+        """)
+
+    result = fresh("-ptimeout", f"--xsched-device={device}", timeout=30)
+
+    result.assert_outcomes(passed=2, failed=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["E *Failed: Timeout (>1.0s) from pytest-timeout."])
+    assert result.duration < 10

@@ -1,0 +1,266 @@
+"""Targets that are met and missed: outcomes, sentences, tables, the JSON file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_two_models_meet_their_targets(two_models, sim):
+    assert len(two_models().splitlines()) <= 25
+
+    result = sim()
+
+    result.assert_outcomes(passed=4)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "*= xsched =*",
+            "builtin (hpf) on sim, 60 s, seed 0",
+            "  queue  prio  workload *n * P50 * P99 * max * rate  commands  suspended",
+            "  high     10  matmul(512)            1200 *20/s of 20/s *",
+            "  low       1  matmul(1024, batch=8) *",
+            "  PASS high: P99 * ms is below 50 ms (n = 1200, max * ms)  [[]test_qos.py::*latency]",
+            "  PASS high: throughput 20/s is at least 20/s (*, tolerance 0.01)  *keeps_up]",
+            "  PASS high: P99/P50 * is below 10 (n = 1200, max *, P50 *, P99 *)  *test_is_steady]",
+            "  PASS low: throughput * is at least 40/s (*)  [[]test_qos.py::test_not_starved]",
+        ],
+        consecutive=True,
+    )
+
+
+def test_missed_targets_fail_with_figures_and_table(two_models, sim):
+    two_models(p99="10ms", ratio=1.01, low=90)
+
+    result = sim()
+
+    result.assert_outcomes(passed=1, failed=3)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "*__ test_latency __*",
+            "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 1200, max * ms), "
+            "builtin on sim, seed 0",
+            "*- xsched run -*",
+            "builtin (hpf) on sim, 60 s, seed 0",
+            "  queue  prio  workload *",
+            "  high     10  matmul(512)            1200 *",
+            "  low       1  matmul(1024, batch=8) *",
+            "  FAIL high: P99 *",
+            "*__ test_is_steady __*",
+            "E *QosAssertionError: high: P99/P50 * is not below 1.01 (n = 1200, *",
+            "*__ test_not_starved __*",
+            "E *QosAssertionError: low: throughput * is not at least 90/s (*",
+            "*- xsched run -*",
+            "  FAIL low: throughput *",
+            "*short test summary info*",
+            "FAILED test_qos.py::test_latency *",
+            "FAILED test_qos.py::test_is_steady *",
+            "FAILED test_qos.py::test_not_starved *",
+        ]
+    )
+    # The tracebacks end in the test, not in the plugin.
+    result.stdout.no_fnmatch_line("*assertions.py:*")
+
+
+def test_json_files_of_two_runs_are_equal_to_the_byte(two_models, sim, pytester):
+    two_models()
+
+    assert sim("--xsched-json=a.json").ret == 0
+    assert sim("--xsched-json=b.json").ret == 0
+
+    first = (pytester.path / "a.json").read_bytes()
+    assert first == (pytester.path / "b.json").read_bytes()
+    content = json.loads(first)
+    assert content["format"] == 1
+    (run,) = content["runs"]
+    assert run["device_kind"] == "sim"
+    assert run["evidence"] == {
+        "valid": True,
+        "faults": [],
+        "queue_faults": {"high": [], "low": []},
+        "results_checked": False,
+    }
+    assert [v["status"] for v in run["verdicts"]] == ["PASS"] * 4
+    assert [v["nodeid"].partition("::")[2] for v in run["verdicts"]] == [
+        "test_latency",
+        "test_keeps_up",
+        "test_is_steady",
+        "test_not_starved",
+    ]
+    assert [queue["name"] for queue in run["queues"]] == ["high", "low"]
+    assert not list(pytester.path.glob("*.partial"))
+
+
+def test_json_of_a_failed_session_is_written_too(two_models, sim, pytester):
+    two_models(p99="1ms")
+
+    assert sim("--xsched-json=new/folder/out.json").ret == 1
+
+    (run,) = json.loads((pytester.path / "new/folder/out.json").read_text())["runs"]
+    assert [v["status"] for v in run["verdicts"]] == ["FAIL", "PASS", "PASS", "PASS"]
+
+
+def test_json_of_the_ini_file_lies_below_rootdir(two_models, sim, pytester, monkeypatch):
+    two_models()
+    pytester.makeini("[pytest]\nxsched_json = out.json")
+    (pytester.path / "elsewhere").mkdir()
+    monkeypatch.chdir(pytester.path / "elsewhere")
+
+    assert sim("--rootdir", str(pytester.path), "-c", "../tox.ini", "..").ret == 0
+
+    assert (pytester.path / "out.json").is_file()
+
+
+def test_every_helper_has_its_verdict_and_sentence(load, sim):
+    load("""
+        @pytest.mark.parametrize(("method", "args", "words"), [
+            ("assert_p99_below", ["1us"], "high: P99 * ms is not below 1 us (n = 300, max *"),
+            ("assert_percentile_below", [0.5, 1 * us], "high: P50 * ms is not below 1 us (*"),
+            ("assert_max_below", ["1us"], "high: max * ms is not below 1 us (n = 300, max *"),
+            ("assert_tail_ratio_below", [1.0001], "high: P99/P50 * is not below 1 (n = 300*"),
+            ("assert_throughput_at_least", ["21/s"], "high: throughput 20/s is not at least 21/s*"),
+            ("assert_attainment_at_least", ["1us", "50%"],
+             "high: attainment 0 is not at least 0.5 (*, deadline 1 us)*"),
+        ])
+        def test_missed(run, method, args, words):
+            with pytest.raises(QosAssertionError) as error:
+                getattr(run.high, method)(*args)
+            import fnmatch
+            assert fnmatch.fnmatchcase(str(error.value), words), str(error.value)
+            assert isinstance(error.value, AssertionError)
+            assert error.value.verdict.status == "FAIL"
+            assert error.value.verdict is not None and error.value.verdict.queue == "high"
+
+        def test_met(run):
+            run.high.assert_p99_below("50ms")
+            run.high.assert_percentile_below(0.95, "50ms")
+            run.high.assert_max_below("50ms")
+            run.high.assert_tail_ratio_below(100)
+            run.high.assert_throughput_at_least(20 * per_s)
+            run.high.assert_attainment_at_least("50ms", 1)
+            run.high.assert_no_errors()
+            assert [v.status for v in run.verdicts[-7:]] == ["PASS"] * 7
+        """)
+
+    result = sim()
+
+    result.assert_outcomes(passed=7)
+    assert result.ret == 0
+
+
+def test_a_run_is_reached_by_attribute_and_item(load, sim):
+    load("""
+        def test_it(run):
+            assert run.high is run["high"]
+            assert list(run) == ["high", "low"] and len(run) == 2
+            assert run.device_kind == "sim" and run.scheduler == "builtin"
+            assert repr(run) == "<Run of high, low: builtin on sim, seed 0>"
+            sentence = "the run has no queue 'hgih'; it has high, low"
+            with pytest.raises(AttributeError, match=sentence):
+                run.hgih
+            with pytest.raises(ScenarioError, match=sentence):
+                run["hgih"]
+        """)
+
+    assert sim().ret == 0
+
+
+def test_plain_assert_prints_the_figures(load, sim):
+    load("""
+        def test_latency(run):
+            assert run.high.p99 < "1us"
+
+        def test_rate(run):
+            assert run.high.throughput >= 21 * per_s
+
+        def test_two(run):
+            assert run.high.p99 < run.high.p50
+        """)
+
+    result = sim()
+
+    result.assert_outcomes(failed=3)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "E *assert * ms < '1us'",
+            "E *P99 of high: * ms (n = 300, max * ms)",
+            "E *assert 20/s >= *",
+            "E *throughput of high: 20/s (300 requests)",
+            "E *assert * ms < * ms",
+            "E *P99 of high: * ms (n = 300, max * ms)",
+            "E *P50 of high: * ms (n = 300, max * ms)",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("comparison", "sentence"),
+    [
+        (
+            'run.high.p99 < "20/s"',
+            "limit for P99 of high: '20/s' has an unknown unit; use ns, us, ms, s, min, h",
+        ),
+        (
+            "run.high.p99 < 50",
+            'limit for P99 of high: 50 has no unit; write "50s", 50 * s or a timedelta',
+        ),
+        (
+            "run.high.p99 != 50",
+            'limit for P99 of high: 50 has no unit; write "50s", 50 * s or a timedelta',
+        ),
+        (
+            'run.high.p99 < "50"',
+            "limit for P99 of high: '50' has no unit; write \"50s\", 50 * s or a timedelta",
+        ),
+        (
+            'run.high.throughput > "50ms"',
+            "limit for throughput of high: '50ms' is not a rate; "
+            'write "20/s", "20/min" or "20 Hz"',
+        ),
+        (
+            "run.high.throughput > 20",
+            'limit for throughput of high: 20 has no unit; write "20/s" or 20 * per_s',
+        ),
+        (
+            "run.high.p99 < run.high.throughput",
+            "P99 of high and throughput of high are not of one kind",
+        ),
+        (
+            "run.high.p99 / run.high.throughput < 3",
+            "P99 of high and throughput of high are not of one kind",
+        ),
+        ("run.high.percentile(99)", "percentile 99 is outside (0, 1); P99 is 0.99"),
+    ],
+)
+def test_a_comparison_without_sense_is_an_error_that_says_how_to_write_it(
+    load, sim, comparison, sentence
+):
+    load(f"""
+        def test_it(run):
+            assert {comparison}
+        """)
+
+    result = sim()
+
+    result.assert_outcomes(failed=1)
+    found = [line for line in result.outlines if line.startswith("E ")]
+    assert [line.partition("ScenarioError: ")[2] for line in found] == [sentence]
+
+
+def test_quantities_divide_and_multiply(load, sim):
+    load("""
+        def test_it(run):
+            high = run.high
+            assert high.p99 / high.p50 == high.p99.value / high.p50.value >= 1
+            assert high.p99 / high.p99 == 1
+            assert high.p99 <= 1 * high.p99
+            assert 2 * high.p99 > high.p99 and high.p99 * 0.5 < high.p99
+            assert high.p99 == high.p99 and high.p99 != "1h"
+            assert float(high.throughput) == 20.0 and str(high.throughput) == "20/s"
+            assert high.p99 > 1 * us and high.p99 < 1 * s
+        """)
+
+    assert sim().ret == 0

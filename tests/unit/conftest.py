@@ -1,0 +1,89 @@
+"""For unit tests: a queue as a run would have measured it, from numbers written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+MS = 1_000_000
+S = 1_000_000_000
+
+
+@pytest.fixture
+def made_queue():
+    """Makes a MeasuredQueue: request i is scheduled at i periods and takes latencies[i] ms."""
+    from pytest_xsched._binding import CENSORED, DRAIN, SAMPLE, WARMUP
+    from pytest_xsched._running import Counts
+    from pytest_xsched.assertions import MeasuredQueue
+    from pytest_xsched.load import Closed, Constant
+    from pytest_xsched.model import QueueSpec
+    from pytest_xsched.workload import spin
+
+    def make(
+        latencies,
+        *,
+        name="high",
+        period_ms=50,
+        late_ms=0,
+        window_ms=None,
+        closed=False,
+        rate_hz=None,
+        **counts,
+    ):
+        """A latency of None: never completed. `window_ms`: (start, end), else all requests."""
+        n = len(latencies)
+        start_ms, end_ms = window_ms or (0, n * period_ms)
+        samples = np.zeros(n, SAMPLE)
+        for i, (sample, latency) in enumerate(zip(samples, latencies, strict=True)):
+            at = i * period_ms
+            flags = WARMUP * (at < start_ms) | DRAIN * (at >= end_ms) | CENSORED * (latency is None)
+            sample["flags"] = flags
+            sample["scheduled_ns"] = at * MS
+            sample["submitted_ns"] = sample["launched_ns"] = (at + late_ms) * MS
+            sample["completed_ns"] = -1 if latency is None else round((at + latency) * MS)
+        done = sum(latency is not None for latency in latencies)
+        numbers = {
+            "submitted": n,
+            "launched": n,
+            "completed": n,
+            "failed": 0,
+            "requests_submitted": n,
+            "requests_completed": done,
+            "suspended": 0,
+            "priority": 10,
+            "state": "idle",
+            **counts,
+        }
+        arrivals = Closed() if closed else Constant(rate_hz=rate_hz or 1000 / period_ms)
+        return MeasuredQueue(
+            spec=QueueSpec(name=name, workload=spin("1ms"), priority=10, arrivals=arrivals),
+            counts=Counts(**numbers),
+            samples=samples,
+            window_ns=(start_ms * MS, end_ms * MS),
+        )
+
+    return make
+
+
+@pytest.fixture
+def made_run():
+    """Makes a Run of queues, with the evidence that they give."""
+    from pytest_xsched.assertions import Run
+    from pytest_xsched.evidence import gather
+    from pytest_xsched.model import Scenario
+
+    def make(*queues, wrong_results=(), checked=False):
+        scenario = Scenario(
+            queues=tuple(queue.spec for queue in queues),
+            duration_ns=60 * S,
+            warmup_ns=0,
+            drain_ns=0,
+            seed=3,
+            device="sim",
+            scheduler="builtin",
+            policy="hpf",
+        )
+        evidence = gather(queues, tuple(wrong_results), checked=checked)
+        return Run(scenario=scenario, device_name="by hand", queues=queues, evidence=evidence)
+
+    return make

@@ -1,0 +1,144 @@
+"""What speaks against a run, from counts and samples written by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_xsched.errors import InvalidRun
+from pytest_xsched.evidence import gather
+
+
+def evidence(*queues, wrong_results=(), checked=False):
+    return gather(queues, tuple(wrong_results), checked=checked)
+
+
+def test_nothing(made_queue):
+    found = evidence(made_queue([1] * 300), made_queue([5] * 10, name="low", closed=True))
+    assert found.faults == ()
+    assert found.queue_faults == {"high": (), "low": ()}
+    assert found.to_dict() == {
+        "valid": True,
+        "faults": [],
+        "queue_faults": {"high": [], "low": []},
+        "results_checked": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("counts", "faults"),
+    [
+        ({"failed": 3}, ["3 commands of high failed"]),
+        (
+            {"launched": 0, "completed": 0},
+            ["no command of high was launched"],
+        ),
+        ({"launched": 10, "completed": 8}, ["high launched 10 commands, but completed 8"]),
+        (
+            {"launched": 0, "completed": 2, "failed": 1},
+            [
+                "1 commands of high failed",
+                "no command of high was launched",
+                "high launched 0 commands, but completed 2",
+            ],
+        ),
+    ],
+)
+def test_counts_that_do_not_add_up_spoil_the_run(made_queue, counts, faults):
+    found = evidence(made_queue([1] * 300, **counts), made_queue([1] * 300, name="low"))
+    assert list(found.faults) == faults
+    assert found.queue_faults == {"high": (), "low": ()}
+    assert found.to_dict()["valid"] is False
+
+
+def test_submitted_commands_need_not_all_be_launched(made_queue):
+    """A closed loop has one in its XQueue when the run ends."""
+    assert evidence(made_queue([1] * 300, submitted=305)).faults == ()
+
+
+def test_wrong_results_spoil_the_run(made_queue):
+    found = evidence(made_queue([1] * 300), wrong_results=["high: 3 of 64 differ"], checked=True)
+    assert found.faults == ("high: 3 of 64 differ",)
+    assert found.checked and found.to_dict()["results_checked"] is True
+
+
+def test_no_request_in_the_window_spoils_the_queue(made_queue):
+    found = evidence(made_queue([1] * 3, window_ms=(1000, 2000)), made_queue([1], name="low"))
+    assert found.faults == ()
+    assert found.queue_faults == {
+        "high": ("high has no request in the measured window",),
+        "low": (),
+    }
+
+
+def test_saturation_spoils_the_queue(made_queue):
+    found = evidence(made_queue([100 + i * 50 for i in range(200)]))
+    assert found.queue_faults["high"] == (
+        "high is saturated: 20/s were offered and 9.9/s done, so its latency grows with the "
+        "length of the run",
+    )
+
+
+@pytest.mark.parametrize(
+    ("late_count", "is_fault"), [(0, False), (6, False), (7, True), (300, True)]
+)
+def test_late_load_generator_spoils_the_queue(made_queue, late_count, is_fault):
+    """Late: by more than a period of 50 ms, for more than 2 % of the requests."""
+    queue = made_queue([100] * 300)
+    queue.samples["submitted_ns"][:late_count] += 50_000_001
+    (fault, *others) = evidence(queue).queue_faults["high"] or [""]
+    assert not others
+    expected = (
+        "the requests of high did not arrive at the offered rate: "
+        f"{late_count / 300:.0%} of them were submitted more than a period late"
+    )
+    assert fault == (expected if is_fault else "")
+
+
+def test_a_period_is_not_late_yet(made_queue):
+    assert evidence(made_queue([100] * 300, late_ms=50)).queue_faults["high"] == ()
+
+
+def test_requests_that_were_never_submitted_are_late(made_queue):
+    queue = made_queue([1] * 293 + [None] * 7, period_ms=50)
+    queue.samples["submitted_ns"][::40][:7] = -1
+    (fault,) = evidence(queue).queue_faults["high"]
+    assert "2% of them were submitted more than a period late" in fault
+
+
+def test_the_load_of_a_closed_loop_is_never_late(made_queue):
+    queue = made_queue([100] * 300, closed=True)
+    queue.samples["submitted_ns"] += 10**9
+    assert evidence(queue).queue_faults["high"] == ()
+
+
+def test_a_fault_of_one_queue_leaves_the_others_their_verdicts(made_queue, made_run):
+    run = made_run(
+        made_queue([100 + i * 50 for i in range(400)], name="slow"), made_queue([1] * 300)
+    )
+    run.high.assert_p99_below("2ms")
+    run.require()
+    run.require("high")
+    with pytest.raises(InvalidRun, match=r"^no verdict: slow is saturated: ") as error:
+        run.slow.assert_p99_below("1h")
+    assert error.value.run is run
+    run.slow.assert_throughput_at_least("5/s")
+
+
+def test_all_faults_are_named_at_once(made_queue, made_run):
+    run = made_run(made_queue([1] * 3, window_ms=(1000, 2000), failed=1), made_queue([1], name="b"))
+    with pytest.raises(InvalidRun) as error:
+        run.require("high")
+    assert str(error.value) == (
+        "no verdict: 1 commands of high failed; high has no request in the measured window"
+    )
+
+
+def test_a_run_in_json_types(made_queue, made_run):
+    run = made_run(made_queue([1] * 300), made_queue([None], name="low"))
+    data = run.to_dict()
+    assert json.loads(run.to_json()) == data
+    assert data["digest"] == run.scenario.digest()
+    assert [queue["name"] for queue in data["queues"]] == ["high", "low"]
+    assert data["device_name"] == "by hand" and data["verdicts"] == []

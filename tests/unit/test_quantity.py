@@ -1,0 +1,97 @@
+"""Quantities: compared with what users write, never with what they cannot mean."""
+
+from __future__ import annotations
+
+import math
+import operator
+from datetime import timedelta
+
+import pytest
+
+from pytest_xsched.errors import InvalidRun, ScenarioError
+from pytest_xsched.quantity import Quantity, show
+from pytest_xsched.units import ms, per_s, us
+
+p99 = Quantity(5_000_000, "ns", "P99 of high", "n = 300")
+p50 = Quantity(2_000_000, "ns", "P50 of high")
+never = Quantity(math.inf, "ns", "max of high")
+rate = Quantity(20.0, "Hz", "throughput of high")
+
+
+def test_latencies_compare_with_times():
+    assert p99 < "6ms" and p99 <= "5ms" and p99 > "4ms" and p99 >= "5ms" and p99 == "5ms"
+    assert not p99 < "5ms" and not p99 > "5ms" and p99 != "5001us"
+    assert p99 == 5 * ms and p99 < 5001 * us and timedelta(milliseconds=6) > p99
+    assert operator.gt("6ms", p99) and operator.eq("5ms", p99)
+    assert p50 < p99 and p50 != p99
+    assert p50 > "0s"
+
+
+def test_never_is_longer_than_anything():
+    assert never > "87600h" and not never < "87600h" and never > p99
+    assert str(never) == "never"
+
+
+def test_rates_compare_with_rates():
+    assert rate == "20/s" and rate >= 20 * per_s and rate < "21/s" and rate > "1199/min"
+
+
+def test_shown():
+    assert (str(p99), str(rate), float(p99), float(rate)) == ("5 ms", "20/s", 5e6, 20.0)
+    assert show(1_234_567, "ns") == "1.23 ms"
+    assert "require" not in repr(p99)
+
+
+def test_ratio_and_multiples():
+    assert p99 / p50 == 2.5
+    assert p99 * 2 == "10ms" and 0.5 * p99 == "2.5ms"
+    assert (2 * p99).what == "2 * P99 of high"
+    assert p50 / p99 < 1 and p99 / Quantity(0, "ns", "x") == math.inf
+    for wrong in (lambda: p99 / 2, lambda: p99 * "2", lambda: p99 * True, lambda: p99 * p50):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        (lambda: p99 < 5, 'limit for P99 of high: 5 has no unit; write "5s", 5 * s or a timedelta'),
+        (lambda: p99 < "20/s", "limit for P99 of high: '20/s' has an unknown unit"),
+        (lambda: p99 < 20 * per_s, "limit for P99 of high: 20/s is not a time"),
+        (lambda: p99 < None, "limit for P99 of high: None is not a time"),
+        (lambda: p99 == "fast", "limit for P99 of high: 'fast' is not a time"),
+        (lambda: rate > 20, 'limit for throughput of high: 20 has no unit; write "20/s"'),
+        (lambda: rate > 5 * ms, "limit for throughput of high: 5 ms is not a rate"),
+        (lambda: p99 < rate, "P99 of high and throughput of high are not of one kind"),
+        (lambda: p99 == rate, "P99 of high and throughput of high are not of one kind"),
+        (lambda: p99 / rate, "P99 of high and throughput of high are not of one kind"),
+    ],
+)
+def test_no_sense(use, sentence):
+    with pytest.raises(ScenarioError) as error:
+        use()
+    assert str(error.value).startswith(sentence)
+
+
+def test_not_hashable_since_equal_quantities_come_of_different_runs():
+    with pytest.raises(TypeError):
+        hash(p99)
+
+
+def test_comparing_needs_the_evidence_of_both_sides():
+    def refuse():
+        raise InvalidRun("nothing ran")
+
+    unproven = Quantity(1, "ns", "P99 of low", "", refuse)
+    uses = (
+        lambda: unproven < "1s",
+        lambda: unproven == "1s",
+        lambda: p99 > unproven,
+        lambda: p99 / unproven,
+        lambda: unproven / p99,
+        lambda: 2 * unproven < "1s",
+    )
+    for use in uses:
+        with pytest.raises(InvalidRun, match="nothing ran"):
+            use()
+    assert str(unproven) == "1 ns"  # looking is free
