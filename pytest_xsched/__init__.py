@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         QosAssertionError,
         QueueTimeout,
         ScenarioError,
+        WorkerCrashed,
         XSchedError,
     )
     from pytest_xsched.live import Ticket, XQueue, XQueues
@@ -41,6 +42,7 @@ _HOMES = {
         "QosAssertionError",
         "QueueTimeout",
         "ScenarioError",
+        "WorkerCrashed",
         "XSchedError",
     ],
     "live": ["Ticket", "XQueue", "XQueues"],
@@ -75,6 +77,7 @@ __all__ = [
     "SimModel",
     "Ticket",
     "Verdict",
+    "WorkerCrashed",
     "Workload",
     "XQueue",
     "XQueues",

@@ -130,6 +130,7 @@ class Run:
         device_kind: ``"cpu"``, ``"sim"``; a figure of a double is never one of a GPU.
         device_name: what the device says of itself.
         evidence: why the numbers can be trusted, or not.
+        remark: about the way it was measured; empty where there is nothing to say.
         verdicts: of the targets asserted so far.
     """
 
@@ -140,11 +141,13 @@ class Run:
         device_name: str,
         queues: tuple[MeasuredQueue, ...],
         evidence: Evidence,
+        remark: str = "",
     ) -> None:
         self.scenario = scenario
         self.device_kind = scenario.device
         self.device_name = device_name
         self.evidence = evidence
+        self.remark = remark
         self.verdicts: list[Verdict] = []
         self.queues = {queue.name: queue for queue in queues}
         for queue in queues:
@@ -196,6 +199,7 @@ class Run:
             "device_name": self.device_name,
             "scheduler": self.scheduler,
             "evidence": self.evidence.to_dict(),
+            "remark": self.remark,
             "queues": [queue.to_dict() for queue in self.queues.values()],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
         }

@@ -40,6 +40,19 @@ class ForkedError(XSchedError):
     """A device or a run was used in a forked child of the process that opened it."""
 
 
+class WorkerCrashed(XSchedError):
+    """A worker process ended without a result, or did not end.
+
+    Args:
+        message: how it ended, and the last it wrote.
+        returncode: its exit status; negative: the signal that ended it.
+    """
+
+    def __init__(self, message: str = "", *, returncode: int = 0) -> None:
+        super().__init__(message)
+        self.returncode = returncode
+
+
 class InvalidRun(XSchedError):
     """A run lacks the evidence that its figures mean anything: neither pass nor fail.
 

@@ -1,13 +1,21 @@
-"""From a scenario to a run: make the queues, let time pass, gather what came of it."""
+"""From a scenario to a measurement, and from a measurement to a run.
+
+The first half needs an open device and may happen in a worker process; what it gives is data, from
+which the second half makes the object that tests ask for figures and verdicts.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pytest_xsched._binding import Device
-from pytest_xsched._running import Queue, Settings
+from pytest_xsched._running import Counts, Queue, Settings
 from pytest_xsched._running import Run as NativeRun
 from pytest_xsched.arrivals import arrival_times
 from pytest_xsched.assertions import MeasuredQueue, Run
@@ -18,10 +26,29 @@ from pytest_xsched.load import SAMPLES_MAX, Closed
 from pytest_xsched.model import THRESHOLD_MAX, QueueSpec, Scenario
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called a few times a second with elapsed and total ns of the run."""
+"""Called some twenty times a second with elapsed and total ns of the run; may raise to stop it."""
 
 
-def run_scenario(device: Device, scenario: Scenario, progress: Progress | None = None) -> Run:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What a device gave for a scenario: everything that has to leave a worker process.
+
+    Attributes:
+        device_name: what the device says of itself.
+        counts: of each queue, in the scenario's order.
+        samples: of each queue, one row a request; see `QueueResult`.
+        wrong_results: sentences about results that differ from numpy's.
+        remark: about the way it was measured; empty where there is nothing to say.
+    """
+
+    device_name: str
+    counts: tuple[Counts, ...]
+    samples: tuple[NDArray[np.void], ...]
+    wrong_results: tuple[str, ...]
+    remark: str = ""
+
+
+def measure(device: Device, scenario: Scenario, progress: Progress | None = None) -> Measurement:
     """Run a scenario on an open device of its kind.
 
     Raises:
@@ -49,6 +76,24 @@ def run_scenario(device: Device, scenario: Scenario, progress: Progress | None =
         return _collect(scenario, info.name, queues)
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
+
+
+def make_run(scenario: Scenario, measurement: Measurement) -> Run:
+    """Make the object that tests see: numbers, evidence, targets."""
+    window_ns = (scenario.warmup_ns, scenario.warmup_ns + scenario.duration_ns)
+    queues = tuple(
+        MeasuredQueue(spec=spec, counts=counts, samples=samples, window_ns=window_ns)
+        for spec, counts, samples in zip(
+            scenario.queues, measurement.counts, measurement.samples, strict=True
+        )
+    )
+    return Run(
+        scenario=scenario,
+        device_name=measurement.device_name,
+        queues=queues,
+        evidence=gather(queues, measurement.wrong_results, checked=scenario.check),
+        remark=measurement.remark,
+    )
 
 
 def _settings(scenario: Scenario, spec: QueueSpec) -> Settings:
@@ -93,33 +138,30 @@ def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec) -> Queue:
     return native.add_open(settings, commands, arrivals_ns)
 
 
-def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Run:
-    window_ns = (scenario.warmup_ns, scenario.warmup_ns + scenario.duration_ns)
-    measured, wrong = [], []
+def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Measurement:
+    all_counts, all_samples, wrong = [], [], []
     for spec, queue in zip(scenario.queues, queues, strict=True):
         counts = queue.counts()
         count = counts.requests_submitted
         if not isinstance(spec.arrivals, Closed):
             count = queue.capacity  # those that were never submitted are in it, too
-        measured.append(
-            MeasuredQueue(
-                spec=spec, counts=counts, samples=queue.samples(count), window_ns=window_ns
-            )
-        )
+        all_counts.append(counts)
+        all_samples.append(queue.samples(count))
         if scenario.check:
             wrong += _wrong_results(scenario, spec, queue)
-    evidence = gather(tuple(measured), tuple(wrong), checked=scenario.check)
-    return Run(
-        scenario=scenario, device_name=device_name, queues=tuple(measured), evidence=evidence
+    return Measurement(
+        device_name=device_name,
+        counts=tuple(all_counts),
+        samples=tuple(all_samples),
+        wrong_results=tuple(wrong),
     )
 
 
 def _wrong_results(scenario: Scenario, spec: QueueSpec, queue: Queue) -> list[str]:
     sentences = []
-    first_of_its_kind = {
-        command: index for index, command in reversed(list(enumerate(spec.workload.commands)))
-    }
-    for command, index in first_of_its_kind.items():
+    commands = spec.workload.commands
+    for command in dict.fromkeys(commands):  # equal commands share inputs, output and numbers
+        index = commands.index(command)
         launches, checksum = queue.checksum(index)
         last = queue.output(index, command.items)
         sentence = wrong_results(command, _seed(scenario, spec), launches, checksum, last)

@@ -41,8 +41,8 @@ POLICIES = ("none", "hpf")
 
 # A queue is reached as an attribute of its run; these are attributes of every run already.
 RESERVED_NAMES = frozenset(
-    {"queues", "scenario", "evidence", "verdicts", "settled"}
-    | {"device_kind", "device_name", "scheduler", "table", "to_dict"}
+    {"queues", "scenario", "evidence", "remark", "verdicts", "require"}
+    | {"device_kind", "device_name", "scheduler", "to_dict", "to_json"}
 )
 
 

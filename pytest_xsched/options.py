@@ -29,6 +29,8 @@ class Settings:
     seed: int = 0
     require_device: str | None = None
     json_path: Path | None = None
+    process: str = "inside"
+    """Where runs are measured: ``"inside"`` pytest's process or in a fresh ``"worker"`` each."""
     asked_for: bool = False
     """Whether anything was set, or the plugin loaded by name."""
 
@@ -42,6 +44,7 @@ def add_options(parser: pytest.Parser) -> None:
         ("duration", "TIME", 'measured time of every run, overrides the tests: "10s"'),
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
         ("require-device", "KIND", "fail instead of skipping or using another device"),
+        ("process", "WHERE", "measure inside pytest's process or in a fresh worker (inside)"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
@@ -73,12 +76,13 @@ def read_settings(config: pytest.Config) -> Settings:
         default_duration=None if command_line else duration,
         seed=_seed(*given["seed"]),
         require_device=_choice(given["require_device"], DEVICES),
+        process=_choice(given["process"], ("inside", "worker")) or "inside",
         json_path=_path(config, *given["json"]),
         asked_for=True,
     )
 
 
-_NAMES = ("device", "scheduler", "duration", "seed", "require_device", "json")
+_NAMES = ("device", "scheduler", "duration", "seed", "require_device", "process", "json")
 
 
 def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:

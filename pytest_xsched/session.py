@@ -12,7 +12,7 @@ from pytest_xsched._binding import Device
 from pytest_xsched.assertions import Run
 from pytest_xsched.checks import integer, one_of
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError
-from pytest_xsched.harness import run_scenario
+from pytest_xsched.harness import Measurement, Progress, make_run, measure
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.model import (
@@ -27,6 +27,7 @@ from pytest_xsched.model import (
     default_warmup_ns,
 )
 from pytest_xsched.options import Settings
+from pytest_xsched.process import measure_in_worker
 from pytest_xsched.progress import ProgressLine
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.workload import Workload
@@ -169,14 +170,14 @@ class Session:
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )
-        device = self._device(scenario.device, scenario.cpu, scenario.sim)
         label = f"{', '.join(queue.name for queue in queues)}: {scheduler} on {scenario.device}"
         progress = self._progress(label) if self._progress else None
         try:
-            run = run_scenario(device, scenario, progress)
+            measurement = self._measure(scenario, progress)
         finally:
             if progress is not None:
                 progress.close()
+        run = make_run(scenario, measurement)
         self.runs.append(run)
         return run
 
@@ -212,6 +213,12 @@ class Session:
         if self.settings.default_duration is not None:
             return parse_duration(self.settings.default_duration, what="ini option xsched_duration")
         raise ScenarioError('run() needs a duration; write duration="60s"')
+
+    def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
+        if self.settings.process == "worker":
+            return measure_in_worker(scenario, progress)
+        device = self._device(scenario.device, scenario.cpu, scenario.sim)
+        return measure(device, scenario, progress)
 
     def _device(self, kind: str, cpu: CpuModel, sim: SimModel) -> Device:
         if self._pid != os.getpid():  # forked: the parent's devices are not ours

@@ -23,6 +23,8 @@ PYTHON_LAYERS = [
     ["evidence", "verdict"],
     ["assertions"],
     ["harness", "live", "report"],
+    ["worker"],
+    ["process"],
     ["options", "progress"],
     ["session", "outcome"],
     ["state"],
@@ -33,7 +35,18 @@ PYTHON_LAYERS = [
 WITHIN_A_LAYER = {("checks", "units"), ("load", "workload")}
 MAY_IMPORT = {
     "pytest": {"options", "session", "outcome", "state", "fixtures", "plugin"},
-    "numpy": {"arrivals", "stats", "checking", "_binding", "_running", "result", "evidence"},
+    "numpy": {
+        "arrivals",
+        "stats",
+        "checking",
+        "_binding",
+        "_running",
+        "result",
+        "evidence",
+        "harness",
+        "worker",
+        "process",
+    },
     "pytest_xsched._native": {"_binding"},
     "hypothesis": set(),
     "pytest_benchmark": set(),

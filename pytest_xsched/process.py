@@ -1,0 +1,176 @@
+"""Measuring in a worker process, which may die: start it, watch it, understand its end.
+
+The worker is exec'd, never forked, so that no state of a driver in this process reaches it, and it
+does not outlive this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_xsched import errors
+from pytest_xsched._running import Counts
+from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
+from pytest_xsched.harness import Measurement, Progress
+from pytest_xsched.model import Scenario
+from pytest_xsched.worker import ERROR, JOB, RESULT, SAMPLES
+
+SET_UP_S = 60.0
+"""Allowed beyond the run itself: importing, opening the device, compiling, reading results."""
+
+_POLL_S = 0.05
+_OUTPUT = "output.txt"
+
+
+def measure_in_worker(
+    scenario: Scenario,
+    progress: Progress | None = None,
+    *,
+    set_up_s: float = SET_UP_S,
+    module: str = "pytest_xsched.worker",
+) -> Measurement:
+    """Measure a scenario in a fresh process.
+
+    Args:
+        scenario: what is to be run.
+        progress: called with elapsed and total ns of the run.
+        set_up_s: wall time beyond the run after which the worker is killed.
+        module: what the process runs.
+
+    Raises:
+        WorkerCrashed: it ended without a result, or did not end; the message says how.
+        XSchedError: what was raised there, as here.
+    """
+    run_ns = scenario.warmup_ns + scenario.duration_ns + scenario.drain_ns
+    deadline_s = time.monotonic() + set_up_s + run_ns / 1e9
+    with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
+        directory = Path(name)
+        worker, progress_fd = _start(directory, scenario, module)
+        try:
+            in_time = _watch(worker, progress_fd, deadline_s, progress)
+        finally:  # also on Ctrl-C and time-outs: nobody waits for the result any more
+            os.close(progress_fd)
+            _end(worker)
+        return _understand(directory, worker.returncode, in_time, deadline_s)
+
+
+def _start(directory: Path, scenario: Scenario, module: str) -> tuple[subprocess.Popen[bytes], int]:
+    read_fd, write_fd = os.pipe()
+    job = {"scenario": scenario.to_dict(), "parent": os.getpid(), "progress_fd": write_fd}
+    (directory / JOB).write_text(json.dumps(job), encoding="utf-8")
+    try:
+        with open(directory / _OUTPUT, "wb") as output:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=directory,  # also what -m puts on sys.path: nothing of the user's
+                env=_environment(),
+                stdin=subprocess.PIPE,  # its end is the sign to stop
+                stdout=output,
+                stderr=output,
+                pass_fds=(write_fd,),
+                start_new_session=True,  # Ctrl-C reaches us, and we stop it
+            )
+    except BaseException:
+        os.close(read_fd)
+        raise
+    finally:
+        os.close(write_fd)
+    return worker, read_fd
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    path = environment.get("PYTHONPATH")
+    if path:
+        absolute = [os.path.abspath(part) for part in path.split(os.pathsep)]
+        environment["PYTHONPATH"] = os.pathsep.join(absolute)
+    return environment
+
+
+def _watch(
+    worker: subprocess.Popen[bytes], progress_fd: int, deadline_s: float, progress: Progress | None
+) -> bool:
+    """Hand on the progress until the worker ends; False if it did not within its time."""
+    told = b""
+    while worker.poll() is None:
+        if time.monotonic() > deadline_s:
+            return False
+        if not select.select([progress_fd], [], [], _POLL_S)[0]:
+            continue
+        news = os.read(progress_fd, 65536)
+        if not news:  # closed on purpose or by its end
+            time.sleep(_POLL_S)
+            continue
+        *lines, told = (told + news).split(b"\n")
+        if progress is not None and lines:
+            elapsed, total = lines[-1].split()
+            progress(int(elapsed), int(total))
+    return True
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    assert worker.stdin is not None
+    worker.stdin.close()
+    if worker.poll() is None:
+        try:
+            worker.wait(0.5)  # it stops by itself at its next look
+        except subprocess.TimeoutExpired:
+            worker.kill()
+    worker.wait()
+
+
+def _understand(directory: Path, returncode: int, in_time: bool, deadline_s: float) -> Measurement:
+    if (directory / ERROR).exists():
+        raise _error(json.loads((directory / ERROR).read_text(encoding="utf-8")))
+    last_words = _last_words(directory)
+    if not (directory / RESULT).exists():
+        how = _how(returncode) if in_time else "did not end in time and was killed"
+        raise WorkerCrashed(
+            f"the worker process {how}, without a result{last_words}", returncode=returncode
+        )
+    data = json.loads((directory / RESULT).read_text(encoding="utf-8"))
+    remark = ""
+    if returncode != 0 or not in_time:
+        how = _how(returncode) if in_time else "did not end and was killed"
+        remark = f"the worker process {how}, after it had left its data{last_words}"
+    with np.load(directory / SAMPLES, allow_pickle=False) as samples:
+        return Measurement(
+            device_name=data["device_name"],
+            counts=tuple(Counts(**counts) for counts in data["counts"]),
+            samples=tuple(samples[name] for name in samples.files),
+            wrong_results=tuple(data["wrong_results"]),
+            remark=remark,
+        )
+
+
+def _error(plain: dict[str, Any]) -> XSchedError:
+    kind: type[XSchedError] = getattr(errors, plain["type"])
+    if issubclass(kind, DeviceError):
+        return kind(plain["message"], call=plain["call"], code=plain["code"])
+    return kind(plain["message"])
+
+
+def _how(returncode: int) -> str:
+    if returncode >= 0:
+        return f"ended with exit status {returncode}"
+    try:
+        return f"was ended by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"was ended by signal {-returncode}"
+
+
+def _last_words(directory: Path) -> str:
+    text = (directory / _OUTPUT).read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()][-3:]
+    return f"; its last words: {' | '.join(lines)}" if lines else ""

@@ -1,0 +1,92 @@
+"""The worker process: measures one scenario and leaves the data in its working directory.
+
+`python -m pytest_xsched.worker`, started by `process` in an empty directory with a job in it. A
+driver that ends, hangs or corrupts its process then takes one measurement with it and not the test
+run. The data is written before anything is torn down, because some drivers crash at exit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_xsched._binding import Device
+from pytest_xsched.errors import DeviceError, XSchedError
+from pytest_xsched.harness import Measurement, measure
+from pytest_xsched.model import Scenario
+
+JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
+FAILED = 3
+"""Exit status with an ERROR file."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Do the job of the working directory."""
+    job = json.loads(Path(JOB).read_text(encoding="utf-8"))
+    _die_with_parent(job["parent"])
+    try:
+        measurement = _measure(Scenario.from_dict(job["scenario"]), job["progress_fd"])
+    except XSchedError as error:
+        _write(ERROR, _plain_error(error))
+        return FAILED
+    _leave(measurement)
+    return 0
+
+
+def _measure(scenario: Scenario, progress_fd: int) -> Measurement:
+    def progress(elapsed_ns: int, total_ns: int) -> None:
+        if select.select([0], [], [], 0)[0]:  # only ever at its end: nobody wants the result
+            raise SystemExit("cancelled")
+        os.write(progress_fd, f"{elapsed_ns} {total_ns}\n".encode())
+
+    device = Device(scenario.device, cpu=scenario.cpu, sim=scenario.sim)
+    return measure(device, scenario, progress)  # not closed: the end of the process does that
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel for a SIGKILL when the parent is gone, in whatever way it went."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # it went before we asked
+        sys.exit("the parent process is gone")
+
+
+def _plain_error(error: XSchedError) -> dict[str, Any]:
+    plain: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, DeviceError):
+        plain |= {"call": error.call, "code": error.code}
+    return plain
+
+
+def _leave(measurement: Measurement) -> None:
+    np.savez(SAMPLES, *measurement.samples)
+    _write(
+        RESULT,
+        {
+            "device_name": measurement.device_name,
+            "counts": [dataclasses.asdict(counts) for counts in measurement.counts],
+            "wrong_results": list(measurement.wrong_results),
+        },
+    )
+
+
+def _write(name: str, data: dict[str, Any]) -> None:
+    """Write a file whole or not at all: its presence is the message."""
+    partial = Path(f"{name}.partial")
+    partial.write_text(json.dumps(data), encoding="utf-8")
+    partial.replace(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

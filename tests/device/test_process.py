@@ -1,0 +1,224 @@
+"""Runs in worker processes: the same data as inside, and every way in which a worker can end."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_xsched import CpuModel, DeviceError, ScenarioError, Session, WorkerCrashed, matmul, spin
+from pytest_xsched.model import Scenario
+from pytest_xsched.options import Settings
+from pytest_xsched.process import measure_in_worker
+
+
+@pytest.fixture
+def session():
+    def make(**settings):
+        return Session(Settings(**settings))
+
+    return make
+
+
+@pytest.fixture
+def scenario(session):
+    """A second of virtual time, or the same scenario on another device."""
+
+    def make(device="sim", **changes):
+        values = {
+            "queues": (session().queue("q", spin("1ms"), rate="100/s"),),
+            "duration_ns": 1_000_000_000,
+            "warmup_ns": 0,
+            "drain_ns": 1_000_000_000,
+            "seed": 0,
+            "device": device,
+            "scheduler": "builtin",
+            "policy": "hpf",
+        }
+        return Scenario(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """Writes a module that a worker process runs instead of ours; gives its name."""
+
+    def write(body):
+        (tmp_path / "other_worker.py").write_text(textwrap.dedent(body))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        return "other_worker"
+
+    return write
+
+
+def test_a_worker_gives_the_same_bytes(session):
+    texts = []
+    for process in ("inside", "worker"):
+        made = session(device="sim", process=process)
+        run = made.run(
+            made.queue("high", matmul(512), priority=10, rate="20/s"),
+            made.queue("low", matmul(1024, batch=8), priority=1),
+            duration="20s",
+        )
+        texts.append((run.to_json(), run.high.samples.tobytes(), run.low.samples.tobytes()))
+    assert texts[0] == texts[1]
+
+
+def test_results_are_checked_in_the_worker(session):
+    made = session(device="cpu", process="worker")
+    run = made.run(made.queue("q", matmul(24), rate="50/s"), duration="200ms", check=True)
+    assert run.evidence.checked
+    assert not run.evidence.faults
+    assert run.remark == ""
+
+
+def test_progress_is_handed_on(scenario):
+    seen = []
+    measure_in_worker(
+        scenario("cpu"), lambda elapsed_ns, total_ns: seen.append((elapsed_ns, total_ns))
+    )
+    assert seen
+    assert all(0 <= elapsed <= total == 1_000_000_000 for elapsed, total in seen)
+
+
+def test_errors_are_those_of_a_run_inside(session, scenario):
+    with pytest.raises(ScenarioError, match="the sim device computes nothing"):
+        measure_in_worker(scenario(check=True))
+    # 46340 x 46340 needs 25.8 GB; on a machine that has them, nothing is to be seen here.
+    made = session(device="cpu", process="worker")
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 25e9:
+        with pytest.raises(DeviceError, match=r"needs 25\.8 GB") as caught:
+            made.run(made.queue("q", matmul(46340)), duration="1s")
+        assert caught.value.call == "cpu.kernel_create"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import os; os._exit(7)", "ended with exit status 7, without a result"),
+        ("raise SystemExit('no such luck')", "exit status 1, .*its last words: no such luck"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV"),
+        ("import os; os.abort()", "was ended by SIGABRT"),
+        (
+            "import sys; print('a', file=sys.stderr); print('b', file=sys.stderr); 1 / 0",
+            "last words: .*ZeroDivisionError: division by zero",
+        ),
+        ("", "ended with exit status 0, without a result"),
+    ],
+)
+def test_a_worker_that_dies_is_an_error_with_the_cause(scenario, worker, body, message):
+    with pytest.raises(WorkerCrashed, match=message):
+        measure_in_worker(scenario(), module=worker(body))
+
+
+def test_a_worker_that_hangs_is_killed(scenario, worker):
+    module = worker(
+        """
+        import signal, time
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        print("waiting for ever", flush=True)
+        time.sleep(1000)
+        """
+    )
+    short = scenario(duration_ns=10_000_000, drain_ns=0)
+    with pytest.raises(WorkerCrashed, match=r"did not end in time .*: waiting for ever") as caught:
+        measure_in_worker(short, module=module, set_up_s=1.0)
+    assert caught.value.returncode == -signal.SIGKILL
+
+
+def test_a_crash_at_exit_keeps_the_data(scenario, worker):
+    module = worker(
+        """
+        import os, signal
+        from pytest_xsched import worker
+        assert worker.main() == 0
+        print("tearing down", flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+        """
+    )
+    measurement = measure_in_worker(scenario(), module=module)
+    assert len(measurement.samples[0]) == 100
+    assert measurement.remark == (
+        "the worker process was ended by SIGSEGV, after it had left its data; "
+        "its last words: tearing down"
+    )
+
+
+def test_one_bad_arm_is_one_failed_test(session, monkeypatch):
+    made = session(device="sim", process="worker")
+    queue = made.queue("q", spin("1ms"), rate="100/s")
+    with monkeypatch.context() as patch:
+        patch.setattr("pytest_xsched.process.sys.executable", "/bin/false")
+        with pytest.raises(WorkerCrashed, match="exit status 1"):
+            made.run(queue, duration="1s")
+    assert made.run(queue, duration="1s").q.n == 100
+
+
+def test_an_interrupt_ends_the_worker(scenario):
+    def interrupt(elapsed_ns, total_ns):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_in_worker(scenario("cpu", duration_ns=10**12), interrupt)
+    assert children() == []
+
+
+def test_no_worker_outlives_its_parent(tmp_path):
+    program = textwrap.dedent(
+        """
+        import sys
+        from pytest_xsched import Session, spin
+        from pytest_xsched.options import Settings
+        session = Session(Settings(device="cpu", process="worker"))
+        queue = session.queue("q", spin("1ms"), rate="100/s")
+        measure = session._measure
+        session._measure = lambda scenario, _: measure(scenario, lambda *_: print("on", flush=True))
+        session.run(queue, duration="1h")
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=tmp_path
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"on\n"  # so there is a worker, in the middle of a run
+        (worker,) = children(parent.pid)
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 30
+    while is_running(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(worker)
+
+
+def test_the_parent_opens_no_device(session):
+    # The cpu device has worker threads; measured in a worker process, they are not here.
+    before = len(os.listdir("/proc/self/task"))
+    made = session(device="cpu", process="worker")
+    made.run(made.queue("q", spin("1ms"), rate="100/s"), duration="100ms", cpu=CpuModel(workers=9))
+    assert len(os.listdir("/proc/self/task")) <= before
+
+
+def children(pid=None):
+    pid = os.getpid() if pid is None else pid
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
