@@ -87,8 +87,14 @@ struct xs_sim_model {
     double full_items;       /* work items that fill the device, >= 1 */
 };
 
+struct xs_gpu_libraries {
+    const char *driver;   /* a file, instead of the names that are searched; NULL: search */
+    const char *compiler; /* likewise */
+};
+
 struct xs_device_options {
     int32_t index; /* which one, from 0 */
+    struct xs_gpu_libraries gpu;
     struct xs_cpu_model cpu;
     struct xs_sim_model sim;
 };
@@ -98,8 +104,8 @@ struct xs_device_info {
     char name[128];
     int32_t virtual_time;    /* 1: no clock of its own, runs at any speed */
     int32_t computes;        /* 1: results can be read back and checked */
-    int32_t honour_priority; /* 1: streams of higher priority go first */
-    uint32_t parallel;       /* commands executed at once */
+    int32_t honour_priority; /* 1: streams of higher priority go first; -1: not known */
+    uint32_t parallel;       /* commands executed at once; 0: not known */
 };
 
 /* Opening is slow and outlives runs: open once, run often. The caller closes

@@ -72,6 +72,7 @@ struct xs_device_ops {
 
 extern const struct xs_device_ops xs_device_cpu;
 extern const struct xs_device_ops xs_device_sim;
+extern const struct xs_device_ops xs_device_cuda;
 
 /* Open with given ops: device.c, and tests that wrap a backend. */
 int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_options *options,

@@ -43,14 +43,17 @@ static inline struct xs_device_options default_options(void)
     return options;
 }
 
+/* NULL: there is no such device here, which is said. */
 static inline struct xs_device *open_device(const char *kind)
 {
     struct xs_device_options options = default_options();
     struct xs_device *dev;
     struct xs_error err = {0};
     int rc = xs_device_open(kind, &options, &dev, &err);
+    printf("%s%s%s\n", kind, rc == XS_ENODEV ? " is left out: " : "",
+           rc == XS_ENODEV ? err.message : "");
     if (rc == XS_ENODEV)
-        exit(77);
+        return NULL;
     if (rc != XS_OK)
         fprintf(stderr, "%s: %s\n", kind, err.message);
     CHECK_EQ(rc, XS_OK);

@@ -1,5 +1,6 @@
 /* In a forked child every call on the parent's device, run or queue returns
- * XS_EFORKED, closing does nothing, and a fresh device works. */
+ * XS_EFORKED, closing does nothing, and a fresh device works. Not on GPUs:
+ * their drivers do not survive a fork, which is why they run in workers. */
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,7 +64,7 @@ static void forks_in_the_middle(const char *kind)
 
 int main(void)
 {
-    for (uint32_t i = 0; xs_device_kind(i) != NULL; i++)
-        forks_in_the_middle(xs_device_kind(i));
+    forks_in_the_middle("cpu");
+    forks_in_the_middle("sim");
     return 0;
 }

@@ -1,0 +1,34 @@
+/* library.c - see library.h. */
+#include "library.h"
+
+#include <dlfcn.h>
+
+int xs__library_open(const char *path, const char *const *names, const char *where, void **out,
+                     struct xs_error *err)
+{
+    *out = NULL;
+    if (path != NULL && path[0] != '\0') {
+        *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        return *out != NULL ? XS_OK
+                            : xs__fail(err, XS_EDEVICE, where, 0, "cannot load %s", dlerror());
+    }
+    for (size_t i = 0; names[i] != NULL && *out == NULL; i++)
+        *out = dlopen(names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+    for (size_t i = 0; names[i] != NULL && *out == NULL; i++)
+        *out = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    return *out != NULL ? XS_OK
+                        : xs__fail(err, XS_ENODEV, where, 0,
+                                   "%s and other names of it are not here", names[0]);
+}
+
+int xs__library_symbols(void *library, const struct xs_symbol *symbols, size_t count,
+                        const char *where, struct xs_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        *symbols[i].target = dlsym(library, symbols[i].name);
+        if (*symbols[i].target == NULL)
+            return xs__fail(err, XS_EDEVICE, where, 0, "the library has no function %s",
+                            symbols[i].name);
+    }
+    return XS_OK;
+}
