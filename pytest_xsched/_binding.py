@@ -7,6 +7,7 @@ becomes an exception that carries the native sentence. Devices are here, runs an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,8 +142,15 @@ class DeviceInfo:
     name: str
     virtual_time: bool
     computes: bool
-    honours_priority: bool
+    honours_priority: bool | None
+    """Whether streams of higher priority go first; None: not known."""
     parallel: int
+
+
+def _library(name: str) -> Any:
+    """Give the file that PYTEST_XSCHED_GPU_DRIVER or _COMPILER names, NULL: search for one."""
+    path = os.environ.get(f"PYTEST_XSCHED_GPU_{name}", "")
+    return ffi.new("char[]", os.fsencode(path)) if path else ffi.NULL
 
 
 class Device:
@@ -155,6 +163,8 @@ class Device:
 
     def __init__(self, kind: str, *, cpu: CpuModel, sim: SimModel) -> None:
         options = ffi.new("struct xs_device_options *")
+        libraries = [_library(name) for name in ("DRIVER", "COMPILER")]
+        options.gpu.driver, options.gpu.compiler = libraries
         options.cpu = {
             "workers": cpu.workers,
             "honour_priority": cpu.priority,
@@ -181,7 +191,7 @@ class Device:
             name=_text(info.name),
             virtual_time=bool(info.virtual_time),
             computes=bool(info.computes),
-            honours_priority=bool(info.honour_priority),
+            honours_priority=None if info.honour_priority < 0 else bool(info.honour_priority),
             parallel=int(info.parallel),
         )
 

@@ -35,7 +35,10 @@ QUEUES_MAX = 256
 
 PARALLEL_MAX = 64  # commands executed at once
 
-DEVICES = ("cpu", "sim")
+DEVICES = ("cpu", "sim", "cuda")
+GPUS = ("cuda",)
+"""Devices whose driver lives in worker processes only."""
+
 SCHEDULERS = ("native", "priority", "builtin")
 POLICIES = ("none", "hpf")
 

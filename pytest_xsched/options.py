@@ -29,8 +29,9 @@ class Settings:
     seed: int = 0
     require_device: str | None = None
     json_path: Path | None = None
-    process: str = "inside"
-    """Where runs are measured: ``"inside"`` pytest's process or in a fresh ``"worker"`` each."""
+    process: str = "auto"
+    """Where runs are measured: ``"inside"`` pytest's process, in a fresh ``"worker"`` each, or
+    ``"auto"``: in a worker where a GPU's driver could take the process with it."""
     asked_for: bool = False
     """Whether anything was set, or the plugin loaded by name."""
 
@@ -39,12 +40,12 @@ def add_options(parser: pytest.Parser) -> None:
     """Register the options and their ini keys (the same names with underscores)."""
     group = parser.getgroup("xsched", "GPU QoS targets (pytest-xsched)")
     for name, metavar, text in (
-        ("device", "KIND", "device to run on: auto, cpu, sim (default: auto)"),
+        ("device", "KIND", "device to run on: auto, cpu, sim, cuda (default: auto)"),
         ("scheduler", "NAME", "native, priority or builtin (default: builtin)"),
         ("duration", "TIME", 'measured time of every run, overrides the tests: "10s"'),
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
         ("require-device", "KIND", "fail instead of skipping or using another device"),
-        ("process", "WHERE", "measure inside pytest's process or in a fresh worker (inside)"),
+        ("process", "WHERE", "measure in a worker process, inside pytest's, or auto (default)"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
@@ -76,7 +77,7 @@ def read_settings(config: pytest.Config) -> Settings:
         default_duration=None if command_line else duration,
         seed=_seed(*given["seed"]),
         require_device=_choice(given["require_device"], DEVICES),
-        process=_choice(given["process"], ("inside", "worker")) or "inside",
+        process=_choice(given["process"], ("auto", "inside", "worker")) or "auto",
         json_path=_path(config, *given["json"]),
         asked_for=True,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,6 +17,7 @@ from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.model import (
     DEVICES,
+    GPUS,
     POLICIES,
     SCHEDULERS,
     CpuModel,
@@ -32,8 +33,8 @@ from pytest_xsched.progress import ProgressLine
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.workload import Workload
 
-AUTO = ("cpu",)
-"""Device kinds in the order in which --xsched-device=auto tries them; GPUs will come first."""
+CUDA_FILES = ("/dev/nvidiactl", "/dev/dxg")
+"""Where one of these is, there is a driver for NVIDIA GPUs, and --xsched-device=auto takes it."""
 
 
 class Session:
@@ -64,7 +65,7 @@ class Session:
         """Kind of device that runs use: ``"cpu"``, ``"sim"``."""
         kind = self._of_marker("device", ("auto", *DEVICES)) or self.settings.device
         if kind == "auto":
-            kind = AUTO[0]
+            kind = "cuda" if any(map(os.path.exists, CUDA_FILES)) else "cpu"
         required = self.settings.require_device
         if required is not None and kind != required:
             pytest.fail(
@@ -186,6 +187,11 @@ class Session:
     def live(self) -> XQueues:
         """Open a set of live XQueues; the fixture `xqueues`."""
         policy = self._of_marker("policy", POLICIES) or "hpf"
+        if self._in_worker(self.device_kind):
+            raise ScenarioError(
+                f"live queues on {self.device_kind} would open its driver in pytest's own process; "
+                "--xsched-process=inside allows that"
+            )
         # Not the device of the runs: virtual time goes one way only, and load would disturb.
         device = self._open(self.device_kind, CpuModel(), SimModel())
         return XQueues(device, policy=policy, seed=self.seed)
@@ -215,8 +221,11 @@ class Session:
         raise ScenarioError('run() needs a duration; write duration="60s"')
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
-        if self.settings.process == "worker":
-            return measure_in_worker(scenario, progress)
+        if self._in_worker(scenario.device):
+            try:
+                return measure_in_worker(scenario, progress)
+            except DeviceUnavailable as error:
+                self._unavailable(scenario.device, error)
         device = self._device(scenario.device, scenario.cpu, scenario.sim)
         return measure(device, scenario, progress)
 
@@ -229,15 +238,22 @@ class Session:
             self._devices[key] = self._open(*key)
         return self._devices[key]
 
+    def _in_worker(self, kind: str) -> bool:
+        process = self.settings.process
+        return process == "worker" or (process == "auto" and kind in GPUS)
+
     def _open(self, kind: str, cpu: CpuModel, sim: SimModel) -> Device:
         try:
             return Device(kind, cpu=cpu, sim=sim)
         except DeviceUnavailable as error:
-            if self.settings.require_device is None:
-                pytest.skip(f"no {kind} device: {error}")
-            pytest.fail(
-                f"--xsched-require-device={self.settings.require_device}: {error}", pytrace=False
-            )
+            self._unavailable(kind, error)
+
+    def _unavailable(self, kind: str, error: DeviceUnavailable) -> NoReturn:
+        if self.settings.require_device is None:
+            pytest.skip(f"no {kind} device: {error}")
+        pytest.fail(
+            f"--xsched-require-device={self.settings.require_device}: {error}", pytrace=False
+        )
 
 
 def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:

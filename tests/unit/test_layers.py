@@ -56,8 +56,10 @@ MAY_IMPORT = {
 C_LAYERS = [
     ["xs_api"],
     ["base"],
-    ["clock", "cpu_kernels"],
+    ["clock", "cpu_kernels", "gpu_kernels", "library"],
+    ["cuda_api"],
     ["xqueue", "policy", "device", "load"],
+    ["cuda_device"],
     ["run"],
 ]
 # Pure state machines and backends: what they may include at all.
@@ -65,7 +67,10 @@ C_ONLY = {
     r"xqueue": {"base", "xs_api", "xqueue"},
     r"load": {"base", "xs_api", "load"},
     r"policy(_\w+)?": {"base", "xs_api", "policy"},
-    r"device(_\w+)?": {"base", "xs_api", "device", "clock", "cpu_kernels"},
+    r"device(_cpu|_sim)?": {"base", "xs_api", "device", "clock", "cpu_kernels"},
+    r"(device_)?cuda(_\w+)?": {
+        *("base", "xs_api", "device", "clock", "gpu_kernels", "library", "cuda_api", "cuda_device")
+    },
 }
 
 
