@@ -1,6 +1,7 @@
 """The cuda device: without a GPU it is a skip with the reason, or a failure where it is required;
 with one, what it computes is compared with numpy, in a worker process."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,8 @@ def test_it_computes_what_numpy_does_or_says_why_not(cuda):
 
 
 def test_the_driver_is_not_opened_in_this_process(cuda):
-    try:
+    with contextlib.suppress(pytest.skip.Exception):
         cuda.run(cuda.queue("q", matmul(8), rate="50/s"), duration="100ms")
-    except pytest.skip.Exception:
-        pass
     assert "libcuda.so" not in mapped_libraries()
 
 
