@@ -24,6 +24,7 @@ from pytest_xsched.checks import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import ARRIVAL_KINDS, SAMPLES_MAX, Arrivals, known_count, read_arrivals
+from pytest_xsched.names import DEVICES, POLICIES, SCHEDULERS
 from pytest_xsched.units import MAX_NS, spell_duration
 from pytest_xsched.workload import Command, Workload, read_workload
 
@@ -35,12 +36,6 @@ QUEUES_MAX = 256
 
 PARALLEL_MAX = 64  # commands executed at once
 
-DEVICES = ("cpu", "sim", "cuda")
-GPUS = ("cuda",)
-"""Devices whose driver lives in worker processes only."""
-
-SCHEDULERS = ("native", "priority", "builtin")
-POLICIES = ("none", "hpf")
 
 # A queue is reached as an attribute of its run; these are attributes of every run already.
 RESERVED_NAMES = frozenset(
@@ -185,9 +180,9 @@ class Scenario:
         warmup_ns: before it, under the same load; `default_warmup_ns`.
         drain_ns: longest wait behind it for what is unfinished; `default_drain_ns`.
         seed: of arrivals and inputs, in [0, 2**32).
-        device: one of DEVICES.
-        scheduler: one of SCHEDULERS, the mechanism under test.
-        policy: one of POLICIES; other than "none" only with scheduler "builtin".
+        device: one of `names.DEVICES`.
+        scheduler: one of `names.SCHEDULERS`, the mechanism under test.
+        policy: one of `names.POLICIES`; other than "none" only with scheduler "builtin".
         stream_priority: under scheduler "builtin", whether the streams underneath get the queues'
             priorities too; must be True otherwise.
         check: whether the results of the commands are compared with numpy.

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from pytest_xsched.names import DEVICES, SCHEDULERS
+
 MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed")
 
 
@@ -65,8 +67,6 @@ def read_settings(config: pytest.Config) -> Settings:
         given["seed"] = (str(chosen), "xdist controller")
     if not any(value for value, _ in given.values()) and "xsched" not in config.option.plugins:
         return Settings()
-    from pytest_xsched.model import DEVICES, SCHEDULERS
-
     command_line = config.getoption("xsched_duration")
     duration, origin = given["duration"]
     _check_duration(duration, origin)

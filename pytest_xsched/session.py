@@ -16,10 +16,6 @@ from pytest_xsched.harness import Measurement, Progress, make_run, measure
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.model import (
-    DEVICES,
-    GPUS,
-    POLICIES,
-    SCHEDULERS,
     CpuModel,
     QueueSpec,
     Scenario,
@@ -27,6 +23,7 @@ from pytest_xsched.model import (
     default_drain_ns,
     default_warmup_ns,
 )
+from pytest_xsched.names import DEVICES, GPUS, POLICIES, SCHEDULERS
 from pytest_xsched.options import Settings
 from pytest_xsched.process import measure_in_worker
 from pytest_xsched.progress import ProgressLine

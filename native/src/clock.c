@@ -2,6 +2,7 @@
 #include "clock.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -39,6 +40,11 @@ void xs__clock_relax(void)
 #elif defined(__aarch64__)
     __asm__ __volatile__("yield");
 #endif
+}
+
+void xs__clock_yield(void)
+{
+    sched_yield();
 }
 
 int xs__cond_init(pthread_cond_t *cond)

@@ -23,6 +23,8 @@ void xs__clock_precise_thread(void);
 
 /* One turn of a busy wait. */
 void xs__clock_relax(void);
+/* One turn of a busy wait for another thread, which may need this processor. */
+void xs__clock_yield(void);
 
 /* A condition variable on this clock. 0 or errno. */
 int xs__cond_init(pthread_cond_t *cond);

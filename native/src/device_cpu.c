@@ -114,7 +114,7 @@ static struct xs_stream *next_stream(struct cpu *cpu)
         pthread_mutex_unlock(&cpu->lock);
         xs_ns end = xs__later(xs__clock_ns(), cpu->model.spin_ns);
         while (cpu->pending == 0 && !cpu->closing && xs__clock_ns() < end)
-            xs__clock_relax();
+            xs__clock_yield();
         pthread_mutex_lock(&cpu->lock);
         if (pick(cpu) == NULL && !cpu->closing) {
             cpu->asleep++;
@@ -346,7 +346,7 @@ static int cpu_wait(struct xs_stream *stream, uint32_t slot, int64_t until_ns, s
     do {
         if (cpu_passed(stream, slot, err) == XS_OK)
             return XS_OK;
-        xs__clock_relax();
+        xs__clock_yield();
     } while (xs__clock_ns() < spin_end);
     pthread_mutex_lock(&stream->cpu->lock);
     bool passed = wait_for(stream, stream->marks[slot], until_ns);

@@ -3,7 +3,7 @@
  * The baseline, and the template: a policy is one file like this one, with
  * what it does, what it does badly, one decide() and the table at the end.
  * Copy it, list the new table in policy.c and policy.h, and add its name to
- * POLICIES in pytest_xsched/model.py.
+ * POLICIES in pytest_xsched/names.py.
  *
  * Bad at: everything a scheduler is for. Only the threshold of each queue and
  * the device's own order hold a low-priority queue back. */

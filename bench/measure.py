@@ -1,0 +1,54 @@
+"""What the scripts of this folder share: the order of repetitions, tables, targets.
+
+Figures of one machine differ from hour to hour, so two things are only compared within one run of
+a script, taken by turns: A B B A A B B A ..., which cancels a drift.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NoReturn
+
+from pytest_xsched.errors import XSchedError
+
+
+def finish(main: Callable[[], int]) -> NoReturn:
+    """Leave with the status of `main`, or with 1 and the sentence of a run that means nothing."""
+    try:
+        sys.exit(main())
+    except XSchedError as error:
+        sys.exit(f"no figures: {error}")
+
+
+def by_turns(repetitions: int, arms: Sequence[str]) -> Iterator[str]:
+    """Give every arm once a repetition, in every other repetition backwards."""
+    for repetition in range(repetitions):
+        yield from arms if repetition % 2 == 0 else reversed(arms)
+
+
+def wall_ns(function: Callable[[], object]) -> int:
+    """Take the wall time of one call."""
+    start = time.perf_counter_ns()
+    function()
+    return time.perf_counter_ns() - start
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print columns: the first to the left, the others to the right."""
+    lines = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *others in lines:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        print("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    print()
+
+
+def judge(targets: Iterable[tuple[str, bool]]) -> int:
+    """Print whether the targets were met; give the exit status."""
+    status = 0
+    for text, met in targets:
+        print(f"{'met' if met else 'MISSED'}: {text}")
+        status |= not met
+    return status
