@@ -1,0 +1,10 @@
+"""The names that options take are those that the native module knows."""
+
+from pytest_xsched import names
+from pytest_xsched._binding import device_kinds, policies
+
+
+def test_devices_and_policies_are_those_of_the_native_module():
+    assert set(names.DEVICES) == set(device_kinds())
+    assert set(names.POLICIES) == set(policies())
+    assert set(names.GPUS) <= set(names.DEVICES)
