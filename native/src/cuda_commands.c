@@ -32,17 +32,32 @@ static int fill(struct xs_kernel *k, uint64_t to, uint32_t seed, uint32_t which,
     return XS_OK;
 }
 
+static int allocate(struct xs_kernel *k, uint64_t bytes, uint64_t *out, struct xs_error *err)
+{
+    int result = k->cuda->api.MemAlloc(out, bytes);
+    if (result == XS_CUDA_OUT_OF_MEMORY)
+        return xs__fail(err, XS_ENOMEM, "cuda.kernel_create", result,
+                        "%u x %u in a batch of %u needs three times %.1f GB, more than is free",
+                        k->command.n, k->command.n, k->command.batch, (double)bytes / 1e9);
+    return xs__cuda_status(&k->cuda->api, result, "cuda.kernel_create", err);
+}
+
 static int make_kernel(struct xs_kernel *k, uint32_t seed, struct xs_error *err)
 {
     struct cuda *cuda = k->cuda;
     uint64_t bytes = k->items * sizeof(float);
-    TRY(cuda, MemAlloc(&k->checksum, sizeof(int64_t)), "kernel_create");
+    int rc = allocate(k, sizeof(int64_t), &k->checksum, err);
+    if (rc != XS_OK)
+        return rc;
     TRY(cuda, MemsetD8Async(k->checksum, 0, sizeof(int64_t), cuda->setup), "kernel_create");
     if (bytes > 0) {
-        TRY(cuda, MemAlloc(&k->a, bytes), "kernel_create");
-        TRY(cuda, MemAlloc(&k->b, bytes), "kernel_create");
-        TRY(cuda, MemAlloc(&k->out, bytes), "kernel_create");
-        int rc = fill(k, k->a, seed, 0, err);
+        rc = allocate(k, bytes, &k->a, err);
+        if (rc == XS_OK)
+            rc = allocate(k, bytes, &k->b, err);
+        if (rc == XS_OK)
+            rc = allocate(k, bytes, &k->out, err);
+        if (rc == XS_OK)
+            rc = fill(k, k->a, seed, 0, err);
         if (rc == XS_OK)
             rc = fill(k, k->b, seed, 1, err);
         if (rc != XS_OK)
