@@ -2,8 +2,8 @@
 
     python bench/gpu_arms.py [--scenario document|short|long] [--device cuda] [--repetitions 4]
 
-Every arm of every repetition is a fresh process; the arms go by turns, forth and back. Figures are
-medians over the repetitions, percentiles are of one run each.
+Every arm of every repetition is a fresh process; the arms go by turns, forth and back. Percentiles
+and rates are medians over the repetitions, the maximum is that of all, n their sum.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def main() -> int:
     options.add_argument("--repetitions", type=int, default=4)
     given = options.parse_args()
 
-    session = Session(Settings(device=given.device))
+    session = Session(Settings(device=given.device, process="worker"))
     queues = SCENARIOS[given.scenario](session)
     runs: dict[str, list[Run]] = {arm: [] for arm in ARMS}
     for arm in by_turns(given.repetitions, ARMS):

@@ -29,8 +29,9 @@ try:
     from pytest_xsched._native import ffi, lib
 except ImportError as error:
     raise NotBuilt(
-        f"the native module pytest_xsched._native cannot be loaded ({error}); build it with "
-        "`pip install .` (or `pip install -e .`) in the source tree, which needs a C compiler"
+        f"the native module of {os.path.dirname(__file__)} cannot be loaded ({error}); build it "
+        "with `pip install .`, which needs a C compiler, and run `pytest`; `python -m pytest` in a "
+        "source tree takes the tree and not what is installed, unless by `pip install -e .`"
     ) from error
 
 __all__ = [

@@ -1,6 +1,7 @@
 """Native runs and queues as Python objects, which keep alive what the native side points to.
 
-No call here blocks for longer than `SLICE_NS` of wall time.
+`Run.wait` returns after at most `SLICE_NS` of wall time, `Queue.wait` if it is asked to. Closing
+and destroying wait for what is on the device.
 """
 
 from __future__ import annotations

@@ -104,6 +104,8 @@ class MeasuredQueue(QueueResult):
         deadline_ns = parse_duration(deadline, what="deadline of assert_attainment_at_least")
         share = parse_fraction(fraction, what="fraction of assert_attainment_at_least")
         self._run.require(self.name)
+        if 0 < share < 1:  # the same claim as a percentile below the deadline
+            self.require_n(share)
         self._settle(judge.attainment_at_least(self, deadline_ns, share))
 
     def assert_no_errors(self) -> None:
@@ -127,7 +129,7 @@ class Run:
 
     Attributes:
         scenario: what was asked for.
-        device_kind: ``"cpu"``, ``"sim"``; a figure of a double is never one of a GPU.
+        device_kind: ``"cpu"``, ``"sim"``, ``"cuda"``; a figure of a double is never one of a GPU.
         device_name: what the device says of itself.
         evidence: why the numbers can be trusted, or not.
         remark: about the way it was measured; empty where there is nothing to say.
@@ -153,6 +155,7 @@ class Run:
         for queue in queues:
             queue._run = self
             queue._require = functools.partial(self.require, queue.name)
+            queue._require_run = self.require
 
     def require(self, queue: str | None = None) -> None:
         """Raise InvalidRun unless verdicts may be based on the run, or also on one queue of it."""

@@ -33,7 +33,7 @@ class DeviceError(XSchedError):
 
 
 class DeviceUnavailable(DeviceError):
-    """The device asked for does not exist here or cannot be opened."""
+    """The device asked for does not exist here."""
 
 
 class ForkedError(XSchedError):

@@ -27,7 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         f"xsched({', '.join(f'{key}=...' for key in MARKER_KEYS)}): settings of the runs that a "
-        "test, a class or a module makes; they win over the command line (pytest-xsched)",
+        "test, a class or a module makes; they win over the command line, but for "
+        "--xsched-duration (pytest-xsched)",
     )
 
 

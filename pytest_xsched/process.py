@@ -62,7 +62,7 @@ def measure_in_worker(
         finally:  # also on Ctrl-C and time-outs: nobody waits for the result any more
             os.close(progress_fd)
             _end(worker)
-        return _understand(directory, worker.returncode, in_time, deadline_s)
+        return _understand(directory, worker.returncode, in_time)
 
 
 def _start(directory: Path, scenario: Scenario, module: str) -> tuple[subprocess.Popen[bytes], int]:
@@ -130,7 +130,7 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
     worker.wait()
 
 
-def _understand(directory: Path, returncode: int, in_time: bool, deadline_s: float) -> Measurement:
+def _understand(directory: Path, returncode: int, in_time: bool) -> Measurement:
     if (directory / ERROR).exists():
         raise _error(json.loads((directory / ERROR).read_text(encoding="utf-8")))
     last_words = _last_words(directory)

@@ -51,7 +51,10 @@ class QueueResult:
         """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
         self.saturated = self._is_saturated()
         """Whether an open loop offered more than was done; see `stats.saturated`."""
-        self._require: Callable[[], None] = lambda: None  # set by the run, which has the evidence
+        # Set by the run, which has the evidence: for latencies, and for rates, which mean
+        # something in a saturated queue, too.
+        self._require: Callable[[], None] = lambda: None
+        self._require_run: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -178,7 +181,7 @@ class QueueResult:
     def _rate(self, count: int, what: str) -> Quantity:
         hz = count / self._seconds
         return Quantity(
-            hz, "Hz", f"{what} of {self.name}", f"{count} requests", lambda: self._require()
+            hz, "Hz", f"{what} of {self.name}", f"{count} requests", lambda: self._require_run()
         )
 
     @property

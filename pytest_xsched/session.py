@@ -30,8 +30,8 @@ from pytest_xsched.progress import ProgressLine
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.workload import Workload
 
-CUDA_FILES = ("/dev/nvidiactl", "/dev/dxg")
-"""Where one of these is, there is a driver for NVIDIA GPUs, and --xsched-device=auto takes it."""
+CUDA_FILE = "/dev/nvidiactl"
+"""Where this is, there is a driver for NVIDIA GPUs, and --xsched-device=auto takes it."""
 
 
 class Session:
@@ -59,10 +59,10 @@ class Session:
 
     @property
     def device_kind(self) -> str:
-        """Kind of device that runs use: ``"cpu"``, ``"sim"``."""
+        """Kind of device that runs use: ``"cpu"``, ``"sim"``, ``"cuda"``."""
         kind = self._of_marker("device", ("auto", *DEVICES)) or self.settings.device
         if kind == "auto":
-            kind = "cuda" if any(map(os.path.exists, CUDA_FILES)) else "cpu"
+            kind = "cuda" if os.path.exists(CUDA_FILE) else "cpu"
         required = self.settings.require_device
         if required is not None and kind != required:
             pytest.fail(
@@ -146,6 +146,7 @@ class Session:
         Raises:
             ScenarioError: a value is wrong.
             DeviceError: a device call failed.
+            WorkerCrashed: the process of the run ended without a result, or did not end.
         """
         if scheduler is None:
             scheduler = self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
@@ -184,7 +185,7 @@ class Session:
     def live(self) -> XQueues:
         """Open a set of live XQueues; the fixture `xqueues`."""
         policy = self._of_marker("policy", POLICIES) or "hpf"
-        if self._in_worker(self.device_kind):
+        if self.device_kind in GPUS and self.settings.process != "inside":
             raise ScenarioError(
                 f"live queues on {self.device_kind} would open its driver in pytest's own process; "
                 "--xsched-process=inside allows that"

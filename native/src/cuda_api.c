@@ -26,6 +26,10 @@ int xs__nvrtc_api_open(struct xs_nvrtc_api *api, const char *path, struct xs_err
     static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so",
                                         "/usr/local/cuda/lib64/libnvrtc.so", NULL};
     int rc = xs__library_open(path, names, "nvrtc.open", &api->library, err);
+    if (rc == XS_ENODEV) /* there is a device, so its compiler is missing: no reason to skip */
+        return xs__fail(err, XS_EDEVICE, "nvrtc.open", 0,
+                        "%s, which compiles the kernels, is not here, nor under other names",
+                        names[0]);
     if (rc != XS_OK)
         return rc;
     const struct xs_symbol rows[] = {XS_NVRTC_SYMBOLS(ROW)};

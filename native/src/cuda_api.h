@@ -9,7 +9,6 @@
 
 #define XS_CUDA_SYMBOLS(X)                                                                         \
     X(Init, "cuInit", (unsigned int flags))                                                        \
-    X(DriverGetVersion, "cuDriverGetVersion", (int *version))                                      \
     X(DeviceGetCount, "cuDeviceGetCount", (int *count))                                            \
     X(DeviceGet, "cuDeviceGet", (int *device, int ordinal))                                        \
     X(DeviceGetName, "cuDeviceGetName", (char *name, int length, int device))                      \
@@ -82,8 +81,8 @@ enum {
     XS_CUDA_MINOR = 76
 };
 
-/* `path`: see xs__library_open(). What is open already is closed by
- * xs__cuda_api_close(), which takes a half-open or zeroed struct. */
+/* `path`: see xs__library_open(). The caller closes api->library, also after an
+ * error, if it is not NULL. */
 int xs__cuda_api_open(struct xs_cuda_api *api, const char *path, struct xs_error *err);
 int xs__nvrtc_api_open(struct xs_nvrtc_api *api, const char *path, struct xs_error *err);
 

@@ -1,9 +1,10 @@
 /* device.h - what a backend does: run commands in order on streams, and say
  * when a mark has been passed.
  *
- * A backend is one file, device_<kind>.c, that defines one xs_device_ops and
- * knows no queue and no policy. To add one: copy device_cpu.c, list it in
- * device.c, and make native/tests/test_conformance.c pass. */
+ * A backend is device_<kind>.c, which defines one xs_device_ops and knows no
+ * queue and no policy, and what it needs beside it. To add one: copy
+ * device_cpu.c, list it in device.c and in pytest_xsched/names.py, and make
+ * native/tests/test_conformance.c pass. */
 #ifndef XS_DEVICE_H
 #define XS_DEVICE_H
 

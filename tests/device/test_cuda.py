@@ -9,7 +9,7 @@ import pytest
 from pytest_xsched import DeviceError, DeviceUnavailable, ScenarioError, Session, matmul, spin
 from pytest_xsched import vector_add as add
 from pytest_xsched.options import Settings
-from pytest_xsched.session import CUDA_FILES
+from pytest_xsched.session import CUDA_FILE
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_library_that_is_no_driver_names_the_missing_function(cuda, monkeypatc
 
 def test_auto_takes_the_gpu_where_a_driver_is(monkeypatch):
     session = Session(Settings())
-    monkeypatch.setattr("pytest_xsched.session.os.path.exists", lambda path: path in CUDA_FILES)
+    monkeypatch.setattr("pytest_xsched.session.os.path.exists", lambda path: path == CUDA_FILE)
     assert session.device_kind == "cuda"
     monkeypatch.setattr("pytest_xsched.session.os.path.exists", lambda path: False)
     assert session.device_kind == "cpu"

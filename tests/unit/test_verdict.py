@@ -281,3 +281,11 @@ def test_a_queue_that_did_nothing_in_the_window_missed_its_throughput(made_queue
     run = made_run(made_queue([None, None], window_ms=(1000, 2000), closed=True))
     with pytest.raises(QosAssertionError, match=r"^high: throughput 0/s is not at least 1/s"):
         run.high.assert_throughput_at_least("1/s")
+
+
+def test_an_attainment_needs_as_many_requests_as_the_percentile_that_it_is(made_queue, made_run):
+    run = made_run(made_queue([1] * 298))
+    with pytest.raises(InvalidRun, match="a P99 needs at least 299 requests, high has 298"):
+        run.high.assert_attainment_at_least("50ms", "99%")
+    run.high.assert_attainment_at_least("50ms", "95%")
+    run.high.assert_attainment_at_least("50ms", "100%")  # a fact about these 298
