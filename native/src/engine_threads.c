@@ -4,9 +4,9 @@
  *
  * Lock rule: a thread takes run->lock when its queue becomes busy or idle, to
  * announce completions of pushed requests and while it sleeps, never across a
- * device call. A higher queue's arrival
- * reaches the others through their atomic `suspended` flag, which each reads
- * before every launch. Time 0 is run->epoch on the clock. */
+ * device call. A higher queue's arrival reaches the others through their atomic
+ * `suspended` flag, which each reads before every launch. Time 0 is run->epoch
+ * on the clock. */
 #include "clock.h"
 #include "run.h"
 

@@ -2,10 +2,10 @@
  * which of them are suspended.
  *
  * It is called whenever a queue gets or runs out of work, is added or removed,
- * is held or resumed by the user, or changes its priority; never per command. It must not block,
- * allocate or keep anything between calls. To add one: copy policy_none.c, list it in
- * policy.c and in pytest_xsched/names.py, and add to native/tests/test_policy.c
- * and, with numbers worked out by hand, to tests/sim/test_levers.py. */
+ * is held or resumed by the user, or changes its priority; never per command.
+ * It must not block, allocate or keep anything between calls. To add one: copy policy_none.c, list
+ * it in policy.c and in pytest_xsched/names.py, and add to native/tests/test_policy.c and, with
+ * numbers worked out by hand, to tests/sim/test_levers.py. */
 #ifndef XS_POLICY_H
 #define XS_POLICY_H
 

@@ -53,7 +53,7 @@ struct xs_run {
     uint32_t queue_count;                   /* (lock) */
     uint32_t loads;                         /* (lock) loads that are not finished */
     bool started;                           /* (lock) */
-    bool canceled;                          /* (lock) xs_run_stop() was called */
+    bool canceled;                          /* (lock) stopped before its end */
     struct xs_error error;                  /* (lock) the first one; status XS_OK: none */
     _Atomic bool stopping;                  /* everybody leaves */
     _Atomic bool stop_wanted;               /* xs_run_stop() waits for the lock */
@@ -102,8 +102,7 @@ struct xs_queue {
     _Atomic bool busy; /* has unfinished commands, as the policy sees it; set under the lock */
     bool held;         /* (lock) suspended by the user */
     uint64_t suspended_count; /* (lock) */
-    _Atomic bool
-        suspended; /* by the user or the policy; set under the lock, read before each launch */
+    _Atomic bool suspended;   /* by user or policy; set under the lock, read before a launch */
 
     /* Published by the owner for everybody. */
     _Atomic uint64_t submitted, launched, completed, failed;
