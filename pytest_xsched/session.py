@@ -30,8 +30,8 @@ from pytest_xsched.progress import ProgressLine
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.workload import Workload
 
-CUDA_FILE = "/dev/nvidiactl"
-"""Where this is, there is a driver for NVIDIA GPUs, and --xsched-device=auto takes it."""
+GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
+"""Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
 
 
 class Session:
@@ -59,10 +59,10 @@ class Session:
 
     @property
     def device_kind(self) -> str:
-        """Kind of device that runs use: ``"cpu"``, ``"sim"``, ``"cuda"``."""
+        """Kind of device that runs use: one of `names.DEVICES`."""
         kind = self._of_marker("device", ("auto", *DEVICES)) or self.settings.device
         if kind == "auto":
-            kind = "cuda" if os.path.exists(CUDA_FILE) else "cpu"
+            kind = next((gpu for gpu, file in GPU_FILES.items() if os.path.exists(file)), "cpu")
         required = self.settings.require_device
         if required is not None and kind != required:
             pytest.fail(

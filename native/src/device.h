@@ -73,6 +73,7 @@ struct xs_device_ops {
 
 extern const struct xs_device_ops xs_device_cpu;
 extern const struct xs_device_ops xs_device_sim;
+extern const struct xs_device_ops xs_device_hip;
 extern const struct xs_device_ops xs_device_cuda;
 
 /* Open with given ops: device.c, and tests that wrap a backend. */

@@ -169,10 +169,11 @@ static void results_are_right(struct xs_command command, uint32_t launches)
 
 static void computes(void)
 {
-    const uint32_t sizes[] = {1, 2, 3, 7, 8, 9, 31, 33, 64};
+    const uint32_t sizes[] = {1, 2, 3, 7, 8, 9, 31, 33, 64, 65, 130};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         results_are_right(matmul(sizes[i], 1), 3);
     results_are_right(matmul(17, 3), 30);
+    results_are_right(matmul(20, 150), 3); /* large tiles, where a GPU has any */
     struct xs_command add = {.kind = XS_VECTOR_ADD, .n = 1000, .batch = 1};
     results_are_right(add, 30);
 }

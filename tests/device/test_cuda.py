@@ -9,7 +9,7 @@ import pytest
 from pytest_xsched import DeviceError, DeviceUnavailable, ScenarioError, Session, matmul, spin
 from pytest_xsched import vector_add as add
 from pytest_xsched.options import Settings
-from pytest_xsched.session import CUDA_FILE
+from pytest_xsched.session import GPU_FILES
 
 
 @pytest.fixture
@@ -81,9 +81,16 @@ def test_a_library_that_is_no_driver_names_the_missing_function(cuda, monkeypatc
         cuda.run(cuda.queue("q", matmul(8)), duration="1s")
 
 
-def test_auto_takes_the_gpu_where_a_driver_is(monkeypatch):
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ((GPU_FILES["cuda"],), "cuda"),
+        ((GPU_FILES["hip"],), "hip"),
+        ((GPU_FILES["cuda"], GPU_FILES["hip"]), "hip"),
+        ((), "cpu"),
+    ],
+)
+def test_auto_takes_the_gpu_where_a_driver_is(files, kind, monkeypatch):
     session = Session(Settings())
-    monkeypatch.setattr("pytest_xsched.session.os.path.exists", lambda path: path == CUDA_FILE)
-    assert session.device_kind == "cuda"
-    monkeypatch.setattr("pytest_xsched.session.os.path.exists", lambda path: False)
-    assert session.device_kind == "cpu"
+    monkeypatch.setattr("pytest_xsched.session.os.path.exists", lambda path: path in files)
+    assert session.device_kind == kind

@@ -1,6 +1,6 @@
 """Our declarations of libcuda and NVRTC against NVIDIA's own headers, where those are installed.
 
-A wrapper is generated for every function of `cuda_api.h`, which calls the real prototype with our
+A wrapper is generated for every function of our lists, which calls the real prototype with our
 parameters: a wrong number of them, or a number where a pointer is meant, does not compile.
 Constants and widths are static assertions.
 """
@@ -16,17 +16,17 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "native" / "src"
 
 CONSTANTS = {
-    "XS_CUDA_SUCCESS": "CUDA_SUCCESS",
-    "XS_CUDA_OUT_OF_MEMORY": "CUDA_ERROR_OUT_OF_MEMORY",
-    "XS_CUDA_NOT_INITIALIZED": "CUDA_ERROR_NOT_INITIALIZED",
-    "XS_CUDA_STUB_LIBRARY": "CUDA_ERROR_STUB_LIBRARY",
-    "XS_CUDA_DRIVER_TOO_OLD": "35",  # cudaErrorInsufficientDriver, of the runtime's header
-    "XS_CUDA_NO_DEVICE": "CUDA_ERROR_NO_DEVICE",
-    "XS_CUDA_INVALID_DEVICE": "CUDA_ERROR_INVALID_DEVICE",
-    "XS_CUDA_SHARED_OBJECT_INIT_FAILED": "CUDA_ERROR_SHARED_OBJECT_INIT_FAILED",
-    "XS_CUDA_NOT_READY": "CUDA_ERROR_NOT_READY",
-    "XS_CUDA_STREAM_NON_BLOCKING": "CU_STREAM_NON_BLOCKING",
-    "XS_CUDA_EVENT_DISABLE_TIMING": "CU_EVENT_DISABLE_TIMING",
+    "XS_GPU_SUCCESS": "CUDA_SUCCESS",
+    "XS_GPU_OUT_OF_MEMORY": "CUDA_ERROR_OUT_OF_MEMORY",
+    "XS_GPU_NOT_INITIALIZED": "CUDA_ERROR_NOT_INITIALIZED",
+    "XS_GPU_STUB_LIBRARY": "CUDA_ERROR_STUB_LIBRARY",
+    "XS_GPU_DRIVER_TOO_OLD": "35",  # cudaErrorInsufficientDriver, of the runtime's header
+    "XS_GPU_NO_DEVICE": "CUDA_ERROR_NO_DEVICE",
+    "XS_GPU_INVALID_DEVICE": "CUDA_ERROR_INVALID_DEVICE",
+    "XS_GPU_SHARED_OBJECT_INIT_FAILED": "CUDA_ERROR_SHARED_OBJECT_INIT_FAILED",
+    "XS_GPU_NOT_READY": "CUDA_ERROR_NOT_READY",
+    "XS_GPU_STREAM_NON_BLOCKING": "CU_STREAM_NON_BLOCKING",
+    "XS_GPU_EVENT_DISABLE_TIMING": "CU_EVENT_DISABLE_TIMING",
     "XS_CUDA_MULTIPROCESSOR_COUNT": "CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT",
     "XS_CUDA_MAJOR": "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR",
     "XS_CUDA_MINOR": "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR",
@@ -46,10 +46,19 @@ WIDTHS = {
 }
 
 
+def declarations():
+    files = ("gpu_driver.h", "device_cuda.c")
+    return "".join((SOURCE / name).read_text(encoding="utf-8") for name in files)
+
+
+def constants():
+    return re.findall(r"^\s+(XS_(?:GPU|CUDA)_\w+) = (\d+)", declarations(), re.MULTILINE)
+
+
 def rows():
     """Name and parameters of every function in the lists."""
-    text = (SOURCE / "cuda_api.h").read_text(encoding="utf-8").replace("\\\n", " ")
-    found = re.findall(r'X\(\w+,\s*"(\w+)",\s*\(([^()]*)\)\)', text)
+    text = declarations().replace("\\\n", " ")
+    found = re.findall(r'X\(\w+,\s*"(\w+)",(?:\s*"\w+",)?\s*\(([^()]*)\)\)', text)
     return [
         (name, [" ".join(p.split()) for p in parameters.split(",")]) for name, parameters in found
     ]
@@ -77,9 +86,9 @@ def compile_errors(program, header, tmp_path):
 
 
 def program(functions, header):
-    lines = [f"#include <{header}>", '#include "cuda_api.h"']
-    for ours, theirs in CONSTANTS.items() if header == "cuda.h" else ():
-        lines.append(f'_Static_assert({ours} == (int){theirs}, "{ours}");')
+    lines = [f"#include <{header}>", "#include <stdint.h>"]
+    for ours, value in constants() if header == "cuda.h" else ():
+        lines.append(f'_Static_assert({value} == (int){CONSTANTS[ours]}, "{ours}");')
     for theirs, ours in WIDTHS[header].items():
         lines.append(f'_Static_assert(sizeof({theirs}) == sizeof({ours}), "{theirs}");')
     for name, parameters in functions:
@@ -90,13 +99,12 @@ def program(functions, header):
 
 def test_the_lists_are_read():
     names = [name for name, _ in rows()]
-    assert len(names) == len(set(names)) == 33
+    assert len(names) == len(set(names)) == 32
     assert ("cuInit", ["unsigned int flags"]) in rows()
 
 
 def test_every_constant_is_compared():
-    text = (SOURCE / "cuda_api.h").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\s+(XS_CUDA_\w+) = ", text, re.MULTILINE)) == set(CONSTANTS)
+    assert {name for name, _ in constants()} == set(CONSTANTS)
 
 
 @pytest.mark.parametrize(("header", "start"), [("cuda.h", "cu"), ("nvrtc.h", "nvrtc")])

@@ -57,9 +57,9 @@ C_LAYERS = [
     ["xs_api"],
     ["base"],
     ["clock", "cpu_kernels", "gpu_kernels", "library"],
-    ["cuda_api"],
+    ["gpu_driver"],
     ["xqueue", "policy", "device", "load"],
-    ["cuda_device"],
+    ["gpu_device"],
     ["run"],
 ]
 # Pure state machines and backends: what they may include at all.
@@ -68,8 +68,9 @@ C_ONLY = {
     r"load": {"base", "xs_api", "load"},
     r"policy(_\w+)?": {"base", "xs_api", "policy"},
     r"device(_cpu|_sim)?": {"base", "xs_api", "device", "clock", "cpu_kernels"},
-    r"(device_)?cuda(_\w+)?": {
-        *("base", "xs_api", "device", "clock", "gpu_kernels", "library", "cuda_api", "cuda_device")
+    r"gpu_\w+|device_(cuda|hip)": {
+        *("base", "xs_api", "device", "clock", "library"),
+        *("gpu_kernels", "gpu_driver", "gpu_device"),
     },
 }
 

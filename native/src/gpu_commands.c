@@ -1,0 +1,171 @@
+/* gpu_commands.c - commands on cuda and hip: their memory, their launch, their
+ * results, and how long an iteration of xs_spin takes. */
+#include <stdlib.h>
+
+#include "clock.h"
+#include "gpu_device.h"
+
+#define SPIN_THREADS 1024 /* of a block: the most there can be */
+
+/* ---- kernels ------------------------------------------------------------- */
+
+void xs__gpu_kernel_destroy(struct xs_kernel *kernel)
+{
+    if (kernel == NULL)
+        return;
+    const uint64_t memory[] = {kernel->a, kernel->b, kernel->out, kernel->checksum};
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
+        if (memory[i] != 0)
+            kernel->gpu->driver.MemFree(memory[i]);
+    free(kernel);
+}
+
+static int start(struct xs_gpu *gpu, enum xs_gpu_function function, struct xs_gpu_grid g,
+                 void *stream, void **parameters, const char *what, struct xs_error *err)
+{
+    TRY(gpu,
+        LaunchKernel(gpu->functions[function], g.blocks[0], g.blocks[1], g.blocks[2], g.threads[0],
+                     g.threads[1], g.threads[2], 0, stream, parameters, NULL),
+        what);
+    return XS_OK;
+}
+
+static int fill(struct xs_kernel *k, uint64_t to, uint32_t seed, uint32_t which,
+                struct xs_error *err)
+{
+    struct xs_gpu *gpu = k->gpu;
+    void *parameters[] = {&to, &k->items, &seed, &which};
+    struct xs_gpu_grid g = xs__gpu_fill_grid(k->items);
+    return start(gpu, XS_GPU_FILL, g, gpu->setup, parameters, "fill", err);
+}
+
+static int allocate(struct xs_kernel *k, uint64_t bytes, uint64_t *out, struct xs_error *err)
+{
+    int result = k->gpu->driver.MemAlloc(out, bytes);
+    if (result == XS_GPU_OUT_OF_MEMORY)
+        return xs__fail(err, XS_ENOMEM, "gpu.kernel_create", result,
+                        "%u x %u in a batch of %u needs three times %.1f GB, more than is free",
+                        k->command.n, k->command.n, k->command.batch, (double)bytes / 1e9);
+    return xs__gpu_status(&k->gpu->driver, result, "kernel_create", err);
+}
+
+static int make_kernel(struct xs_kernel *k, uint32_t seed, struct xs_error *err)
+{
+    struct xs_gpu *gpu = k->gpu;
+    uint64_t bytes = k->items * sizeof(float);
+    int rc = allocate(k, sizeof(int64_t), &k->checksum, err);
+    if (rc != XS_OK)
+        return rc;
+    TRY(gpu, MemsetD8Async(k->checksum, 0, sizeof(int64_t), gpu->setup), "kernel_create");
+    if (bytes > 0) {
+        rc = allocate(k, bytes, &k->a, err);
+        if (rc == XS_OK)
+            rc = allocate(k, bytes, &k->b, err);
+        if (rc == XS_OK)
+            rc = allocate(k, bytes, &k->out, err);
+        if (rc == XS_OK)
+            rc = fill(k, k->a, seed, 0, err);
+        if (rc == XS_OK)
+            rc = fill(k, k->b, seed, 1, err);
+        if (rc != XS_OK)
+            return rc;
+        /* All bits set is NaN: what no command wrote must not look right. */
+        TRY(gpu, MemsetD8Async(k->out, 0xff, bytes, gpu->setup), "kernel_create");
+    }
+    TRY(gpu, StreamSynchronize(gpu->setup), "kernel_create");
+    return XS_OK;
+}
+
+int xs__gpu_kernel_create(struct xs_stream *stream, const struct xs_command *command, uint32_t seed,
+                          struct xs_kernel **out, struct xs_error *err)
+{
+    *out = NULL;
+    if (command->kind == XS_MATMUL && command->batch > XS_GPU_BATCH_MAX)
+        return xs__fail(err, XS_EINVAL, "gpu.kernel_create", 0,
+                        "a batch of %u is more than a launch can have, %d", command->batch,
+                        XS_GPU_BATCH_MAX);
+    struct xs_kernel *kernel = *out = calloc(1, sizeof *kernel);
+    if (kernel == NULL)
+        return xs__fail(err, XS_ENOMEM, "gpu.kernel_create", 0, "no memory for a kernel");
+    kernel->gpu = stream->gpu;
+    kernel->stream = stream;
+    kernel->command = *command;
+    kernel->items = xs__command_items(command);
+    kernel->iterations = (uint64_t)((double)command->duration_ns * stream->gpu->iterations_per_ns);
+    int rc = make_kernel(kernel, seed, err);
+    if (rc != XS_OK) {
+        xs__gpu_kernel_destroy(kernel);
+        *out = NULL;
+    }
+    return rc;
+}
+
+int xs__gpu_launch(struct xs_stream *stream, struct xs_kernel *k, uint32_t argument,
+                   struct xs_error *err)
+{
+    struct xs_gpu *gpu = stream->gpu;
+    enum xs_gpu_function function = xs__gpu_function(&k->command, gpu->processors);
+    struct xs_gpu_grid g = xs__gpu_grid(&k->command, k->iterations, gpu->processors, SPIN_THREADS);
+    uint64_t at = k->items > 0 ? xs__gpu_at(argument, k->items) : 0;
+    void *computing[] = {&k->a, &k->b, &k->out, &k->command.n, &argument, &at, &k->checksum};
+    void *spinning[] = {&k->iterations, &argument, &k->checksum};
+    return start(gpu, function, g, stream->stream, function == XS_GPU_SPIN ? spinning : computing,
+                 "launch", err);
+}
+
+int xs__gpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *err)
+{
+    struct xs_gpu *gpu = kernel->gpu;
+    TRY(gpu, StreamSynchronize(kernel->stream->stream), "checksum");
+    TRY(gpu, MemcpyDtoH(out, kernel->checksum, sizeof *out), "checksum");
+    return XS_OK;
+}
+
+int xs__gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err)
+{
+    struct xs_gpu *gpu = kernel->gpu;
+    if (count > kernel->items)
+        return xs__fail(err, XS_EINVAL, "gpu.output", 0, "%llu of %llu elements",
+                        (unsigned long long)count, (unsigned long long)kernel->items);
+    TRY(gpu, StreamSynchronize(kernel->stream->stream), "output");
+    if (count > 0)
+        TRY(gpu, MemcpyDtoH(out, kernel->out, count * sizeof *out), "output");
+    return XS_OK;
+}
+
+/* ---- how long is an iteration of xs_spin? -------------------------------- */
+
+static int time_spin(struct xs_gpu *gpu, struct xs_kernel *k, uint64_t iterations, double *ns,
+                     struct xs_error *err)
+{
+    xs_ns start = xs__clock_ns();
+    k->iterations = iterations;
+    int rc = xs__gpu_launch(k->stream, k, 0, err);
+    if (rc != XS_OK)
+        return rc;
+    TRY(gpu, StreamSynchronize(k->stream->stream), "calibrate");
+    *ns = (double)(xs__clock_ns() - start);
+    return XS_OK;
+}
+
+/* The difference of a long and a short spin, so that the launch cancels out;
+ * the first ones wake the clocks up. The fastest of three: others disturb. */
+int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, struct xs_error *err)
+{
+    const uint64_t some = 200000, more = 2200000;
+    double shorter, longer, best = 0;
+    int rc = XS_OK;
+    for (int i = 0; i < 5 && rc == XS_OK; i++) {
+        rc = time_spin(gpu, k, some, &shorter, err);
+        if (rc == XS_OK)
+            rc = time_spin(gpu, k, more, &longer, err);
+        double rate =
+            rc == XS_OK && longer > shorter ? (double)(more - some) / (longer - shorter) : 0;
+        if (i >= 2 && rate > best)
+            best = rate;
+    }
+    if (rc == XS_OK && !(best > 0))
+        rc = xs__fail(err, XS_EDEVICE, "gpu.calibrate", 0, "a longer spin took no longer");
+    gpu->iterations_per_ns = best;
+    return rc;
+}

@@ -1,0 +1,87 @@
+/* gpu_device.h - what the cuda and the hip device are both made of. device_*.c
+ * finds the device and makes its context; streams and marks (gpu_streams.c) and
+ * commands and their results (gpu_commands.c) are the same for both. */
+#ifndef XS_GPU_DEVICE_H
+#define XS_GPU_DEVICE_H
+
+#include "device.h"
+#include "gpu_driver.h"
+#include "gpu_kernels.h"
+
+/* A device_*.c embeds this first. */
+struct xs_gpu {
+    struct xs_device base;
+    struct xs_gpu_driver driver;
+    int device; /* the driver's handle or number */
+    char name[96], architecture[64];
+    uint32_t processors; /* multiprocessors, compute units */
+    /* From here on by xs__gpu_prepare(). */
+    int least, greatest; /* stream priorities; lower numbers go first */
+    void *setup;         /* stream on which memory is filled, so that no busy one is waited for */
+    void *module, *functions[XS_GPU_FUNCTIONS];
+    double iterations_per_ns; /* of xs_spin */
+};
+
+struct xs_stream {
+    struct xs_gpu *gpu;
+    void *stream;
+    void *marks[XS_THRESHOLD_MAX]; /* events */
+};
+
+struct xs_kernel {
+    struct xs_gpu *gpu;
+    struct xs_stream *stream; /* gone before the kernel is */
+    struct xs_command command;
+    uint64_t items;
+    uint64_t a, b, out, checksum; /* device memory */
+    uint64_t iterations;
+};
+
+/* Return from the function with the driver's error, if there is one. */
+#define TRY(gpu, call, what)                                                                       \
+    do {                                                                                           \
+        int try_rc = xs__gpu_status(&(gpu)->driver, (gpu)->driver.call, what, err);                \
+        if (try_rc != XS_OK)                                                                       \
+            return try_rc;                                                                         \
+    } while (0)
+
+/* ---- gpu_streams.c --------------------------------------------------------- */
+
+/* Load the driver and count its devices; XS_ENODEV if number `index` is not there. */
+int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_device_options *o,
+                 struct xs_error *err);
+/* Kernels, priorities, calibration. The context is current; name, architecture
+ * and processors are filled. */
+int xs__gpu_prepare(struct xs_gpu *gpu, const char *compiler, struct xs_error *err);
+/* Undo it, as far as it came; the context is current. */
+void xs__gpu_release(struct xs_gpu *gpu);
+
+/* As in struct xs_device_ops. */
+void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out);
+int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
+                          struct xs_error *err);
+void xs__gpu_stream_destroy(struct xs_stream *stream);
+int xs__gpu_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
+int xs__gpu_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
+
+/* ---- gpu_commands.c -------------------------------------------------------- */
+
+int xs__gpu_kernel_create(struct xs_stream *stream, const struct xs_command *command, uint32_t seed,
+                          struct xs_kernel **out, struct xs_error *err);
+void xs__gpu_kernel_destroy(struct xs_kernel *kernel);
+int xs__gpu_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t argument,
+                   struct xs_error *err);
+int xs__gpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
+int xs__gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
+
+/* Find gpu->iterations_per_ns with a kernel of XS_SPIN. */
+int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *kernel, struct xs_error *err);
+
+/* The part of an xs_device_ops that both share. */
+#define XS_GPU_OPS                                                                                 \
+    .describe = xs__gpu_describe, .stream_create = xs__gpu_stream_create,                          \
+    .stream_destroy = xs__gpu_stream_destroy, .kernel_create = xs__gpu_kernel_create,              \
+    .kernel_destroy = xs__gpu_kernel_destroy, .launch = xs__gpu_launch, .mark = xs__gpu_mark,      \
+    .passed = xs__gpu_passed, .checksum = xs__gpu_checksum, .output = xs__gpu_output
+
+#endif

@@ -1,0 +1,154 @@
+/* gpu_streams.c - streams, marks and set-up of the cuda and the hip device.
+ * Streams do not block each other; marks are events without timing, polled.
+ *
+ * Stream priority: a queue's priority p becomes -p within the range of the
+ * device (lower numbers go first there). Drivers take it as a hint, so whether
+ * it has an effect is not known here (honour_priority -1). */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gpu_device.h"
+
+/* ---- set-up ---------------------------------------------------------------- */
+
+int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_device_options *o,
+                 struct xs_error *err)
+{
+    int count = 0;
+    int rc = xs__gpu_driver_open(&gpu->driver, brand, o->gpu.driver, err);
+    if (rc != XS_OK)
+        return rc;
+    int result = gpu->driver.Init(0);
+    if (result == XS_GPU_SUCCESS)
+        result = gpu->driver.DeviceGetCount(&count);
+    if (xs__gpu_no_device(result) || (result == XS_GPU_SUCCESS && o->index >= count)) {
+        char where[16];
+        snprintf(where, sizeof where, "%s.open", xs__gpu_kind(brand));
+        return xs__fail(err, XS_ENODEV, where, result,
+                        "the driver has %d devices, number %d is wanted", count, o->index);
+    }
+    return xs__gpu_status(&gpu->driver, result, "init", err);
+}
+
+static int load_kernels(struct xs_gpu *gpu, const char *compiler, struct xs_error *err)
+{
+    struct xs_rtc rtc = {0};
+    void *image = NULL;
+    int rc = xs__rtc_open(&rtc, &gpu->driver, compiler, err);
+    if (rc == XS_OK)
+        rc = xs__rtc_compile(&rtc, xs__gpu_source, gpu->architecture, &image, err);
+    if (rc == XS_OK)
+        rc = xs__gpu_status(&gpu->driver, gpu->driver.ModuleLoadData(&gpu->module, image), "module",
+                            err);
+    free(image);
+    if (rtc.library != NULL)
+        dlclose(rtc.library);
+    if (rc != XS_OK)
+        return rc;
+    for (int i = 0; i < XS_GPU_FUNCTIONS; i++)
+        TRY(gpu, ModuleGetFunction(&gpu->functions[i], gpu->module, xs__gpu_names[i]), "function");
+    return XS_OK;
+}
+
+static int calibrate(struct xs_gpu *gpu, struct xs_error *err)
+{
+    const struct xs_command command = {.kind = XS_SPIN, .batch = 1, .duration_ns = 0};
+    struct xs_stream *stream = NULL;
+    struct xs_kernel *kernel = NULL;
+    int rc = xs__gpu_stream_create(&gpu->base, 0, &stream, err);
+    if (rc == XS_OK)
+        rc = xs__gpu_kernel_create(stream, &command, 0, &kernel, err);
+    if (rc == XS_OK)
+        rc = xs__gpu_measure_spin(gpu, kernel, err);
+    xs__gpu_stream_destroy(stream);
+    xs__gpu_kernel_destroy(kernel);
+    return rc;
+}
+
+int xs__gpu_prepare(struct xs_gpu *gpu, const char *compiler, struct xs_error *err)
+{
+    TRY(gpu, GetStreamPriorityRange(&gpu->least, &gpu->greatest), "priority_range");
+    TRY(gpu, StreamCreateWithPriority(&gpu->setup, XS_GPU_STREAM_NON_BLOCKING, gpu->least),
+        "stream_create");
+    int rc = load_kernels(gpu, compiler, err);
+    return rc == XS_OK ? calibrate(gpu, err) : rc;
+}
+
+void xs__gpu_release(struct xs_gpu *gpu)
+{
+    if (gpu->setup != NULL)
+        gpu->driver.StreamDestroy(gpu->setup);
+    if (gpu->module != NULL)
+        gpu->driver.ModuleUnload(gpu->module);
+}
+
+void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out)
+{
+    const struct xs_gpu *gpu = (const struct xs_gpu *)dev;
+    snprintf(out->kind, sizeof out->kind, "%s", xs__gpu_kind(gpu->driver.brand));
+    snprintf(out->name, sizeof out->name, "%s", gpu->name);
+    out->computes = 1;
+    out->honour_priority = -1;
+}
+
+/* ---- streams --------------------------------------------------------------- */
+
+void xs__gpu_stream_destroy(struct xs_stream *stream)
+{
+    if (stream == NULL)
+        return;
+    const struct xs_gpu_driver *driver = &stream->gpu->driver;
+    if (stream->stream != NULL) {
+        driver->StreamSynchronize(stream->stream);
+        driver->StreamDestroy(stream->stream);
+    }
+    for (uint32_t i = 0; i < XS_THRESHOLD_MAX; i++)
+        if (stream->marks[i] != NULL)
+            driver->EventDestroy(stream->marks[i]);
+    free(stream);
+}
+
+static int make_stream(struct xs_stream *stream, int32_t priority, struct xs_error *err)
+{
+    struct xs_gpu *gpu = stream->gpu;
+    int level = -priority < gpu->greatest ? gpu->greatest : -priority;
+    if (level > gpu->least)
+        level = gpu->least;
+    TRY(gpu, StreamCreateWithPriority(&stream->stream, XS_GPU_STREAM_NON_BLOCKING, level),
+        "stream_create");
+    for (uint32_t i = 0; i < XS_THRESHOLD_MAX; i++)
+        TRY(gpu, EventCreate(&stream->marks[i], XS_GPU_EVENT_DISABLE_TIMING), "event_create");
+    return XS_OK;
+}
+
+int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
+                          struct xs_error *err)
+{
+    struct xs_stream *stream = *out = calloc(1, sizeof *stream);
+    if (stream == NULL)
+        return xs__fail(err, XS_ENOMEM, "gpu.stream_create", 0, "no memory for a stream");
+    stream->gpu = (struct xs_gpu *)dev;
+    int rc = make_stream(stream, priority, err);
+    if (rc != XS_OK) {
+        xs__gpu_stream_destroy(stream);
+        *out = NULL;
+    }
+    return rc;
+}
+
+/* ---- marks ------------------------------------------------------------------ */
+
+int xs__gpu_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err)
+{
+    TRY(stream->gpu, EventRecord(stream->marks[slot], stream->stream), "mark");
+    return XS_OK;
+}
+
+int xs__gpu_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *err)
+{
+    int result = stream->gpu->driver.EventQuery(stream->marks[slot]);
+    if (result == XS_GPU_NOT_READY)
+        return XS_EAGAIN;
+    return xs__gpu_status(&stream->gpu->driver, result, "passed", err);
+}
