@@ -143,8 +143,8 @@ struct xs_queue_spec {
     const char *name;                  /* for messages; copied */
     int32_t priority;                  /* for the policy; higher runs first */
     int32_t stream_priority;           /* for the device; higher runs first */
-    uint32_t threshold;                /* [batch_size, XS_THRESHOLD_MAX] */
-    uint32_t batch_size;               /* >= 1 */
+    uint32_t threshold;                /* [batch_size, XS_THRESHOLD_MAX]; 0: automatic */
+    uint32_t batch_size;               /* >= 1; 0 with an automatic threshold */
     uint32_t seed;                     /* of the inputs of its commands */
     uint32_t command_count;            /* [1, XS_COMMANDS_MAX]; 0 for XS_LOAD_MANUAL */
     const struct xs_command *commands; /* of each request; copied */
@@ -168,9 +168,10 @@ enum xs_queue_state {
 struct xs_queue_counts {
     uint64_t submitted, launched, completed, failed; /* commands */
     uint64_t requests_submitted, requests_completed;
-    uint64_t suspended; /* times the queue was suspended while it had work */
-    int32_t priority;   /* in effect */
-    int32_t state;      /* enum xs_queue_state */
+    uint64_t suspended;      /* times the queue was suspended while it had work */
+    uint64_t most_in_flight; /* commands at once */
+    int32_t priority;        /* in effect */
+    int32_t state;           /* enum xs_queue_state */
 };
 
 /* A run: one device, one policy, some queues. Add queues, start, wait until

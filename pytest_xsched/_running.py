@@ -37,6 +37,8 @@ class Counts:
     requests_completed: int
     suspended: int
     """Times the queue was suspended while it had work."""
+    most_in_flight: int
+    """Commands in flight at once."""
     priority: int
     state: str
     """``"idle"``, ``"ready"`` (unfinished work, may launch) or ``"suspended"``."""
@@ -50,6 +52,7 @@ class Settings:
     priority: int
     stream_priority: int
     threshold: int
+    """0, as is batch_size then: automatic."""
     batch_size: int
     seed: int = 0
 
@@ -81,6 +84,7 @@ class Queue:
             requests_submitted=c.requests_submitted,
             requests_completed=c.requests_completed,
             suspended=c.suspended,
+            most_in_flight=c.most_in_flight,
             priority=c.priority,
             state=_STATES[c.state],
         )

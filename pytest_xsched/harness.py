@@ -102,13 +102,14 @@ def _settings(scenario: Scenario, spec: QueueSpec) -> Settings:
     Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
     """
     builtin = scenario.scheduler == "builtin"
+    threshold, batch_size = spec.depth if builtin else (THRESHOLD_MAX, THRESHOLD_MAX // 2)
     streams = scenario.scheduler == "priority" or (builtin and scenario.stream_priority)
     return Settings(
         name=spec.name,
         priority=spec.priority,
         stream_priority=spec.priority if streams else 0,
-        threshold=spec.threshold if builtin else THRESHOLD_MAX,
-        batch_size=spec.batch_size if builtin else THRESHOLD_MAX // 2,
+        threshold=threshold,
+        batch_size=batch_size,
         seed=_seed(scenario, spec),
     )
 

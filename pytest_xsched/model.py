@@ -32,6 +32,7 @@ from pytest_xsched.workload import Command, Workload, read_workload
 PRIORITY_MIN = -255
 PRIORITY_MAX = 255
 THRESHOLD_MAX = 1024
+AUTO = "auto"  # a threshold
 QUEUES_MAX = 256
 
 PARALLEL_MAX = 64  # commands executed at once
@@ -53,16 +54,18 @@ class QueueSpec:
         workload: the commands of one request.
         priority: in [-255, 255], higher wins.
         arrivals: when the requests come.
-        threshold: most commands in flight, in [batch_size, 1024].
-        batch_size: commands between marks, at least 1.
+        threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``: as few as keep the
+            device busy, from what the queue's commands were seen to take (native/src/pace.h).
+        batch_size: commands between marks, at least 1; default 2, and at most the threshold. None
+            with an automatic threshold, which sets marks by time.
     """
 
     name: str
     workload: Workload
     priority: int = 0
     arrivals: Arrivals
-    threshold: int = 4
-    batch_size: int = 2
+    threshold: int | str = AUTO
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -78,8 +81,35 @@ class QueueSpec:
                 f"{', '.join(ARRIVAL_KINDS)}"
             )
         set_integer(self, "priority", what, PRIORITY_MIN, PRIORITY_MAX)
+        if self.threshold == AUTO:
+            self._check_auto(what)
+        else:
+            self._check_threshold(what)
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Threshold and batch size as the native runner takes them: 0 and 0 are automatic."""
+        if self.batch_size is None:
+            return 0, 0
+        return int(self.threshold), self.batch_size
+
+    def _check_auto(self, what: str) -> None:
+        if self.batch_size is not None:
+            raise ScenarioError(
+                f"{what}: batch_size {self.batch_size!r} needs a threshold; an automatic one sets "
+                "its own marks"
+            )
+
+    def _check_threshold(self, what: str) -> None:
+        if isinstance(self.threshold, str):
+            raise ScenarioError(
+                f"{what}: threshold {self.threshold!r} is neither a whole number nor {AUTO!r}"
+            )
         set_integer(self, "threshold", what, 1, THRESHOLD_MAX)
+        if self.batch_size is None:
+            object.__setattr__(self, "batch_size", min(2, self.threshold))
         set_integer(self, "batch_size", what, 1, THRESHOLD_MAX)
+        assert self.batch_size is not None
         if self.threshold < self.batch_size:
             raise ScenarioError(
                 f"{what}: threshold {self.threshold} is below batch_size {self.batch_size}"

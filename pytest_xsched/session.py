@@ -16,6 +16,7 @@ from pytest_xsched.harness import Measurement, Progress, make_run, measure
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.model import (
+    AUTO,
     CpuModel,
     QueueSpec,
     Scenario,
@@ -80,8 +81,8 @@ class Session:
         arrivals: Arrivals | None = None,
         concurrency: int | None = None,
         think: DurationLike | None = None,
-        threshold: int = 4,
-        batch_size: int = 2,
+        threshold: int | str = AUTO,
+        batch_size: int | None = None,
     ) -> QueueSpec:
         """Describe an XQueue and the load on it; nothing runs yet.
 
@@ -95,8 +96,10 @@ class Session:
             arrivals: any other load: ``poisson("20/s")``, ``replay([...])``, ...
             concurrency: closed loop of so many clients.
             think: closed loop whose clients pause between requests.
-            threshold: most commands in flight, with scheduler ``"builtin"``.
-            batch_size: commands between marks, with scheduler ``"builtin"``.
+            threshold: most commands in flight, with scheduler ``"builtin"``; ``"auto"``: as few as
+                keep the device busy.
+            batch_size: commands between marks, with scheduler ``"builtin"`` and a threshold;
+                default 2.
 
         Raises:
             ScenarioError: a value is wrong, or two kinds of load are named.

@@ -43,6 +43,7 @@ int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
 enum xs_step xs__queue_step(struct xs_queue *q)
 {
     q->xq.suspended = q->suspended;
+    q->xq.full = xs_pace_full(&q->pace);
     return xs_xqueue_step(&q->xq);
 }
 
@@ -60,10 +61,16 @@ int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
         return rc;
     }
     command->launches++;
-    bool marked = xs_xqueue_launch(&q->xq, xs_load_next_is_last(&q->load), &slot);
+    bool paced = xs_pace_launch(&q->pace, &command->cost, now);
+    bool marked = xs_xqueue_launch(&q->xq, paced || xs_load_next_is_last(&q->load), &slot);
     xs_load_launch(&q->load, now);
     q->launched = q->xq.launched;
-    return marked ? ops_of(q)->mark(q->stream, slot, err) : XS_OK;
+    if (q->xq.launched - q->xq.completed > q->most_in_flight)
+        q->most_in_flight = q->xq.launched - q->xq.completed;
+    if (!marked)
+        return XS_OK;
+    xs_pace_mark(&q->pace);
+    return ops_of(q)->mark(q->stream, slot, err);
 }
 
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
@@ -75,7 +82,9 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
         if (rc != XS_OK)
             return rc == XS_EAGAIN ? XS_OK : rc;
         /* The sample is stamped here, right behind the look that saw the mark passed. */
-        xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), q->run->engine->now(q->run));
+        xs_ns now = q->run->engine->now(q->run);
+        xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), now);
+        xs_pace_complete(&q->pace, q->xq.completed, now);
         q->completed = q->xq.completed;
         q->requests_completed = q->load.completed;
         *moved = true;

@@ -51,11 +51,12 @@ static int check_priority(const char *name, int32_t priority, struct xs_error *e
 
 static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
 {
-    if (spec->batch_size < 1 || spec->threshold < spec->batch_size ||
-        spec->threshold > XS_THRESHOLD_MAX)
+    bool automatic = spec->threshold == 0 && spec->batch_size == 0;
+    if (!automatic && (spec->batch_size < 1 || spec->threshold < spec->batch_size ||
+                       spec->threshold > XS_THRESHOLD_MAX))
         return xs__fail(err, XS_EINVAL, "queue.add", 0,
                         "queue '%s': threshold %u, batch size %u; needed is "
-                        "1 <= batch size <= threshold <= %d",
+                        "1 <= batch size <= threshold <= %d, or 0 and 0 for automatic",
                         spec->name, spec->threshold, spec->batch_size, XS_THRESHOLD_MAX);
     int rc = check_priority(spec->name, spec->priority, err);
     return rc == XS_OK ? check_load(spec, err) : rc;
@@ -109,7 +110,9 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         }
     }
     if (rc == XS_OK) {
-        xs_xqueue_init(&q->xq, spec->threshold, spec->batch_size);
+        q->pace.on = spec->threshold == 0;
+        xs_xqueue_init(&q->xq, q->pace.on ? XS_THRESHOLD_MAX : spec->threshold,
+                       q->pace.on ? XS_THRESHOLD_MAX : spec->batch_size);
         xs_load_init(&q->load, &load, q->program == NULL ? 0 : spec->command_count, q->sizes,
                      q->run->window_start, q->run->window_end);
     }
@@ -233,6 +236,7 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     out->requests_completed = q->requests_completed;
     out->requests_submitted = q->requests_submitted;
     out->suspended = q->suspended_count;
+    out->most_in_flight = q->most_in_flight;
     out->priority = q->priority;
     out->state = q->suspended ? XS_QUEUE_SUSPENDED : q->busy ? XS_QUEUE_READY : XS_QUEUE_IDLE;
     pthread_mutex_unlock(&q->run->lock);

@@ -17,6 +17,7 @@
 
 #include "device.h"
 #include "load.h"
+#include "pace.h"
 #include "policy.h"
 #include "xqueue.h"
 
@@ -68,6 +69,7 @@ struct xs_prepared {
     struct xs_command command;
     struct xs_kernel *kernel;
     uint64_t launches; /* (owner) */
+    xs_ns cost;        /* (owner) what one takes, for the queue's pace */
 };
 
 /* The commands of a request, ready to launch. */
@@ -83,6 +85,7 @@ struct xs_queue {
     uint32_t seed;              /* (setup) */
     struct xs_stream *stream;   /* (setup) */
     struct xs_xqueue xq;        /* (owner) */
+    struct xs_pace pace;        /* (owner) */
     struct xs_load load;        /* (owner) */
     bool finished;              /* (owner) its load will do nothing more */
     struct xs_program *program; /* (setup) of every request; NULL for XS_LOAD_MANUAL */
@@ -107,6 +110,7 @@ struct xs_queue {
     /* Published by the owner for everybody. */
     _Atomic uint64_t submitted, launched, completed, failed;
     _Atomic uint64_t requests_submitted, requests_completed;
+    _Atomic uint64_t most_in_flight; /* commands */
 
     /* engine_threads */
     pthread_t thread;

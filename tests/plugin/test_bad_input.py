@@ -173,12 +173,20 @@ def session():
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"threshold": 1}, "queue 'high': threshold 1 is below batch_size 2"),
+        ({"threshold": 1, "batch_size": 2}, "queue 'high': threshold 1 is below batch_size 2"),
         ({"threshold": 0}, "queue 'high': threshold 0 is outside [1, 1024]"),
         ({"threshold": 1025}, "queue 'high': threshold 1025 is outside [1, 1024]"),
         ({"threshold": 4.0}, "queue 'high': threshold 4.0 is not an integer"),
-        ({"batch_size": 0}, "queue 'high': batch_size 0 is outside [1, 1024]"),
-        ({"batch_size": 5}, "queue 'high': threshold 4 is below batch_size 5"),
+        ({"threshold": 4, "batch_size": 0}, "queue 'high': batch_size 0 is outside [1, 1024]"),
+        ({"threshold": 4, "batch_size": 5}, "queue 'high': threshold 4 is below batch_size 5"),
+        (
+            {"threshold": "many"},
+            "queue 'high': threshold 'many' is neither a whole number nor 'auto'",
+        ),
+        (
+            {"batch_size": 5},
+            "queue 'high': batch_size 5 needs a threshold; an automatic one sets its own marks",
+        ),
         ({"priority": 256}, "queue 'high': priority 256 is outside [-255, 255]"),
         ({"priority": -256}, "queue 'high': priority -256 is outside [-255, 255]"),
         ({"priority": "high"}, "queue 'high': priority 'high' is not an integer"),
@@ -294,7 +302,7 @@ def test_bad_values_in_a_test_are_one_line_each(load, sim):
             run.high.assert_p99_below(50)
 
         def test_queue(xsched):
-            xsched.queue("high", spin("1ms"), threshold=1)
+            xsched.queue("high", spin("1ms"), threshold=1, batch_size=2)
 
         def test_run(xsched, load):
             xsched.run(*load, duration=60)

@@ -50,6 +50,7 @@ def made_queue():
             "requests_submitted": n,
             "requests_completed": done,
             "suspended": 0,
+            "most_in_flight": 4,
             "priority": 10,
             "state": "idle",
             **counts,

@@ -58,13 +58,14 @@ C_LAYERS = [
     ["base"],
     ["clock", "cpu_kernels", "gpu_kernels", "library"],
     ["gpu_driver"],
-    ["xqueue", "policy", "device", "load"],
+    ["xqueue", "pace", "policy", "device", "load"],
     ["gpu_device"],
     ["run"],
 ]
 # Pure state machines and backends: what they may include at all.
 C_ONLY = {
     r"xqueue": {"base", "xs_api", "xqueue"},
+    r"pace": {"base", "xs_api", "pace"},
     r"load": {"base", "xs_api", "load"},
     r"policy(_\w+)?": {"base", "xs_api", "policy"},
     r"device(_cpu|_sim)?": {"base", "xs_api", "device", "clock", "cpu_kernels"},

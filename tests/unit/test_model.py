@@ -55,13 +55,13 @@ def test_limits_are_those_of_the_native_runner():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"name": "low", "threshold": 1}, "queue 'low': threshold 1 is below batch_size 2"),
+        ({"name": "low", "threshold": 1, "batch_size": 2}, "queue 'low': threshold 1 is below batch_size 2"),
         ({"priority": 256}, "queue 'high': priority 256 is outside [-255, 255]"),
         ({"priority": -256}, "queue 'high': priority -256"),
         ({"priority": 1.0}, "queue 'high': priority 1.0 is not an integer"),
         ({"priority": True}, "queue 'high': priority True"),
         ({"threshold": 1025}, "queue 'high': threshold 1025 is outside [1, 1024]"),
-        ({"batch_size": 0}, "queue 'high': batch_size 0"),
+        ({"threshold": 4, "batch_size": 0}, "queue 'high': batch_size 0"),
         ({"workload": 512}, "queue 'high': workload 512 is none"),
         ({"arrivals": "20/s"}, "queue 'high': arrivals '20/s' are none"),
         ({"name": 3}, "queue name 3 is not a text"),
@@ -85,7 +85,10 @@ def test_queue_does_not_hide_an_attribute_of_the_run(name):
 
 def test_queue_defaults():
     queue = make_queue()
-    assert (queue.priority, queue.threshold, queue.batch_size) == (0, 4, 2)
+    assert (queue.priority, queue.threshold, queue.batch_size) == (0, "auto", None)
+    assert queue.depth == (0, 0)
+    assert make_queue(threshold=8).depth == (8, 2)
+    assert make_queue(threshold=1).depth == (1, 1)
     assert make_queue(threshold=1024, batch_size=1024, priority=-255).threshold == 1024
 
 
