@@ -118,15 +118,16 @@ static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
     if (*over)
         return XS_OK;
     q->launching = true; /* before the look at `suspended`; see hold() in queue_api.c */
-    enum xs_step step = xs__queue_step(q);
+    now = threads_now(run);
+    enum xs_step step = xs__queue_step(q, now);
     if (step == XS_STEP_LAUNCH)
-        rc = xs__queue_launch(q, threads_now(run), err);
+        rc = xs__queue_launch(q, now, err);
     q->launching = false;
     switch (step) {
     case XS_STEP_LAUNCH:
         return rc;
     case XS_STEP_WAIT:
-        return wait_for_mark(q, block_in_device_until(q, xs__queue_due(q), now), err);
+        return wait_for_mark(q, block_in_device_until(q, xs__queue_next(q), now), err);
     default:
         rest(q, xs__queue_due(q), now);
         return XS_OK;

@@ -23,6 +23,10 @@
     "    u64 matrix = (u64)BLOCK(2) * n * n;\n"                                                    \
     "    u32 x = THREAD(0), y = THREAD(1), thread = 16 * y + x;\n"                                 \
     "    u32 top = " TILE " * BLOCK(1), first = " TILE " * BLOCK(0);\n"                            \
+    "    u32 b_row = thread / " TILE ", b_column = first + thread % " TILE ";\n"                   \
+    "    GLOBAL const float *a_from = a + matrix + (u64)(top + y) * n + x;\n"                      \
+    "    GLOBAL const float *b_from = b + matrix + (u64)b_row * n + b_column;\n"                   \
+    "    int inside = top + " TILE " <= n && first + " TILE " <= n;\n"                             \
     "    float sums[" EACH "][" EACH "], a_next[" EACH "], b_next[" EACH "];\n"                    \
     "    for (u32 i = 0; i < " EACH "; i++) {\n"                                                   \
     "        a_next[i] = b_next[i] = 0.0f;\n"                                                      \
@@ -31,13 +35,18 @@
     "    }\n"                                                                                      \
     "    for (u32 start = 0, stage = 0; start < n + 32; start += 16, stage ^= 1) {\n"              \
     "        float a_later[" EACH "], b_later[" EACH "];\n"                                        \
-    "        for (u32 i = 0; i < " EACH "; i++) {\n"                                               \
-    "            u32 row = top + y + 16 * i, across = start + x;\n"                                \
-    "            u32 down = start + (thread + 256 * i) / " TILE ";\n"                              \
-    "            u32 column = first + (thread + 256 * i) % " TILE ";\n"                            \
-    "            a_later[i] = row < n && across < n ? a[matrix + (u64)row * n + across] : 0;\n"    \
-    "            b_later[i] = down < n && column < n ? b[matrix + (u64)down * n + column] : 0;\n"  \
-    "        }\n"                                                                                  \
+    "        if (inside && start + 16 <= n)\n"                                                     \
+    "            for (u32 i = 0; i < " EACH "; i++) {\n"                                           \
+    "                a_later[i] = a_from[(u64)(16 * i) * n + start];\n"                            \
+    "                b_later[i] = b_from[(u64)(start + 256 / " TILE " * i) * n];\n"                \
+    "            }\n"                                                                              \
+    "        else\n"                                                                               \
+    "            for (u32 i = 0; i < " EACH "; i++) {\n"                                           \
+    "                u32 row = 16 * i, down = start + 256 / " TILE " * i;\n"                       \
+    "                a_later[i] = top + y + row < n && start + x < n ? a_from[(u64)row * n + "     \
+    "start] : 0;\n"                                                                                \
+    "                b_later[i] = b_row + down < n && b_column < n ? b_from[(u64)down * n] : 0;\n" \
+    "            }\n"                                                                              \
     "        if (start > 16)\n"                                                                    \
     "#pragma unroll\n"                                                                             \
     "            for (u32 k = 0; k < 16; k++) {\n"                                                 \
@@ -55,9 +64,9 @@
     "                        sums[i][j] += l[i] * r[j];\n"                                         \
     "            }\n"                                                                              \
     "        for (u32 i = 0; i < " EACH "; i++) {\n"                                               \
-    "            u32 row = 16 * (stage ^ 1) + (thread + 256 * i) / " TILE ";\n"                    \
+    "            u32 row = 16 * (stage ^ 1) + b_row + 256 / " TILE " * i;\n"                       \
     "            left[(16 * (stage ^ 1) + x) * wide + y + 16 * i] = a_next[i];\n"                  \
-    "            right[row * wide + (thread + 256 * i) % " TILE "] = b_next[i];\n"                 \
+    "            right[row * wide + thread % " TILE "] = b_next[i];\n"                             \
     "            a_next[i] = a_later[i];\n"                                                        \
     "            b_next[i] = b_later[i];\n"                                                        \
     "        }\n"                                                                                  \

@@ -1,17 +1,26 @@
 /* pace.c - see pace.h. */
 #include "pace.h"
 
-bool xs_pace_full(const struct xs_pace *pace)
+/* Since when the device has worked on the oldest command in flight, at most. */
+static xs_ns busy_since(const struct xs_pace *pace)
 {
-    uint64_t count = pace->launched - pace->completed;
-    if (!pace->on || count == 0)
-        return false;
-    xs_ns oldest = pace->flight[pace->completed % XS_THRESHOLD_MAX].charged;
-    return pace->in_flight_ns >= XS_PACE_LONG_NS || pace->in_flight_ns - oldest >= XS_PACE_AHEAD_NS;
+    xs_ns launched = pace->flight[pace->completed % XS_THRESHOLD_MAX].launched_at;
+    return launched > pace->completed_at ? launched : pace->completed_at;
 }
 
-/* A command that was never seen counts as one that leaves nobody ahead of it
- * waiting long: the next is launched, the one behind that is not. */
+/* A command that takes longer than expected may go on doing so: what is behind
+ * it does not begin by itself. */
+xs_ns xs_pace_due(const struct xs_pace *pace)
+{
+    xs_ns early = pace->in_flight_ns - XS_PACE_AHEAD_NS;
+    if (!pace->on || pace->launched == pace->completed || early < 0)
+        return 0;
+    if (early >= pace->flight[pace->completed % XS_THRESHOLD_MAX].charged)
+        return XS_NEVER;
+    return busy_since(pace) + early;
+}
+
+/* Of a command that was never seen, one in flight is just enough. */
 static xs_ns charge(const xs_ns *cost)
 {
     if (*cost == 0)
@@ -49,9 +58,7 @@ static void learn(xs_ns *cost, xs_ns seen)
  * the first of them was launched; each gets its share of that time. */
 void xs_pace_complete(struct xs_pace *pace, uint64_t completed, xs_ns now)
 {
-    xs_ns since = pace->flight[pace->completed % XS_THRESHOLD_MAX].launched_at, charged = 0;
-    if (since < pace->completed_at)
-        since = pace->completed_at;
+    xs_ns since = busy_since(pace), charged = 0;
     for (uint64_t i = pace->completed; i < completed; i++)
         charged += pace->flight[i % XS_THRESHOLD_MAX].charged;
     for (; pace->completed < completed; pace->completed++) {

@@ -3,9 +3,10 @@
  *
  * What is in flight delays whoever overtakes, so it should be little; but the
  * device must not run dry between the end of a command and the launch of the
- * next. So a queue launches ahead until the work behind the command that is
- * executing is worth XS_PACE_AHEAD_NS, and not at all behind a command of
- * XS_PACE_LONG_NS or more, where the gap is at most some 2 %.
+ * next. So a queue launches while what is in flight is expected to end within
+ * XS_PACE_AHEAD_NS: many short commands ahead, and behind a long one the next
+ * only shortly before its end. Whoever overtakes finds at most that much and one
+ * command before it.
  *
  * No thread, clock or device; times are the caller's. Used by one thread at a
  * time. */
@@ -15,10 +16,9 @@
 #include "base.h"
 
 enum {
-    XS_PACE_AHEAD_NS = 50000, /* covers a late look at the marks */
-    XS_PACE_LONG_NS = 400000,
-    XS_PACE_MARK_NS = 10000, /* work between marks: a mark costs about 1 us */
-    XS_PACE_LEAST_NS = 1000  /* what a command is taken for at least */
+    XS_PACE_AHEAD_NS = 30000, /* covers a late look at the marks */
+    XS_PACE_MARK_NS = 10000,  /* work between marks: a mark costs about 1 us */
+    XS_PACE_LEAST_NS = 1000   /* what a command is taken for at least */
 };
 
 struct xs_pace {
@@ -34,9 +34,10 @@ struct xs_pace {
     } flight[XS_THRESHOLD_MAX]; /* by command % XS_THRESHOLD_MAX */
 };
 
-/* Whether one more command should wait until a mark is passed. Never without a
- * mark outstanding, if marks are set where xs_pace_launch() says so. */
-bool xs_pace_full(const struct xs_pace *pace);
+/* When one more command may be launched if no mark is passed before: 0 if at
+ * once, XS_NEVER if only behind a mark. Later than 0 only with a mark
+ * outstanding, if marks are set where xs_pace_launch() says so. */
+xs_ns xs_pace_due(const struct xs_pace *pace);
 
 /* Count a launch; *cost is the command's estimate and stays valid until it
  * completed. True: set a mark behind it. */

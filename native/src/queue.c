@@ -40,11 +40,18 @@ int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
     return XS_OK;
 }
 
-enum xs_step xs__queue_step(struct xs_queue *q)
+enum xs_step xs__queue_step(struct xs_queue *q, xs_ns now)
 {
     q->xq.suspended = q->suspended;
-    q->xq.full = xs_pace_full(&q->pace);
+    q->xq.full = xs_pace_due(&q->pace) > now;
     return xs_xqueue_step(&q->xq);
+}
+
+xs_ns xs__queue_next(struct xs_queue *q)
+{
+    xs_ns due = xs__queue_due(q), launch = xs_pace_due(&q->pace);
+    bool waits = q->xq.full && !q->xq.suspended && q->xq.launched < q->xq.submitted;
+    return waits && launch < due ? launch : due;
 }
 
 int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)

@@ -123,7 +123,11 @@ struct xs_queue {
 
 xs_ns xs__queue_due(struct xs_queue *q); /* next arrival, XS_NEVER */
 int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err);
-enum xs_step xs__queue_step(struct xs_queue *q); /* looks at `suspended` first */
+/* Looks at `suspended` first. */
+enum xs_step xs__queue_step(struct xs_queue *q, xs_ns now);
+/* Behind a step: the next arrival, or the moment from which an automatic
+ * threshold has room, if that is earlier. */
+xs_ns xs__queue_next(struct xs_queue *q);
 int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err);
 /* Count the marks that were passed; *moved if any. */
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err);

@@ -6,10 +6,10 @@
 
 #define US INT64_C(1000)
 
-/* Launch until full; the number in flight then. */
+/* Launch all that may be launched at `now`; the number in flight then. */
 static uint64_t fill(struct xs_pace *pace, xs_ns *cost, xs_ns now)
 {
-    while (!xs_pace_full(pace))
+    while (xs_pace_due(pace) <= now)
         if (xs_pace_launch(pace, cost, now))
             xs_pace_mark(pace);
     return pace->launched - pace->completed;
@@ -21,15 +21,28 @@ static uint64_t depth(xs_ns cost)
     return fill(&pace, &cost, 0);
 }
 
-static void few_long_and_many_short_ones(void)
+static void many_short_ones(void)
 {
-    CHECK_EQ(depth(400 * US), 1);
-    CHECK_EQ(depth(399 * US), 2);
-    CHECK_EQ(depth(50 * US), 2);
-    CHECK_EQ(depth(49 * US), 3);
-    CHECK_EQ(depth(1 * US), 51);
-    CHECK_EQ(depth(1), 51); /* taken for 1 us */
+    CHECK_EQ(depth(31 * US), 1);
+    CHECK_EQ(depth(30 * US), 2); /* one is exactly enough, one is the next */
+    CHECK_EQ(depth(10 * US), 4);
+    CHECK_EQ(depth(1 * US), 31);
+    CHECK_EQ(depth(1), 31); /* taken for 1 us */
     CHECK_EQ(depth(0), 2);  /* not known */
+}
+
+static void behind_a_long_one_shortly_before_its_end(void)
+{
+    struct xs_pace pace = {.on = true};
+    xs_ns cost = 500 * US;
+    CHECK_EQ(fill(&pace, &cost, 1000 * US), 1);
+    CHECK_EQ(xs_pace_due(&pace), 1470 * US);
+    CHECK_EQ(fill(&pace, &cost, 1469 * US), 1);
+    CHECK_EQ(fill(&pace, &cost, 1470 * US), 2);
+    CHECK_EQ(xs_pace_due(&pace), XS_NEVER);
+    CHECK_EQ(fill(&pace, &cost, 99999 * US), 2); /* however long it takes */
+    xs_pace_complete(&pace, 1, 1500 * US);
+    CHECK_EQ(xs_pace_due(&pace), 1970 * US);
 }
 
 static void a_long_one_behind_short_ones_ends_it(void)
@@ -37,9 +50,9 @@ static void a_long_one_behind_short_ones_ends_it(void)
     struct xs_pace pace = {.on = true};
     xs_ns brief = 10 * US, lengthy = 2000 * US;
     xs_pace_launch(&pace, &brief, 0);
-    CHECK(!xs_pace_full(&pace));
+    CHECK_EQ(xs_pace_due(&pace), 0);
     xs_pace_launch(&pace, &lengthy, 0);
-    CHECK(xs_pace_full(&pace));
+    CHECK_EQ(xs_pace_due(&pace), XS_NEVER);
 }
 
 static void marks_go_by_time(void)
@@ -62,7 +75,7 @@ static void what_is_full_has_a_mark(void)
     for (xs_ns cost = 1; cost < 1000 * US; cost = cost * 3 / 2 + 1) {
         struct xs_pace pace = {.on = true};
         uint64_t marks = 0;
-        while (!xs_pace_full(&pace))
+        while (xs_pace_due(&pace) <= 10 * US)
             if (xs_pace_launch(&pace, &cost, 0)) {
                 xs_pace_mark(&pace);
                 marks++;
@@ -99,25 +112,26 @@ static void shares_the_time_between_marks(void)
     CHECK_EQ(longer, 37500);
 }
 
-static void without_it_nothing_is_full(void)
+static void without_it_there_is_always_room(void)
 {
     struct xs_pace pace = {.on = false};
     xs_ns cost = 1000 * US;
     for (int i = 0; i < XS_THRESHOLD_MAX; i++)
         CHECK(!xs_pace_launch(&pace, &cost, 0));
-    CHECK(!xs_pace_full(&pace));
+    CHECK_EQ(xs_pace_due(&pace), 0);
     xs_pace_complete(&pace, XS_THRESHOLD_MAX, 0);
     CHECK_EQ(pace.in_flight_ns, 0);
 }
 
 int main(void)
 {
-    few_long_and_many_short_ones();
+    many_short_ones();
+    behind_a_long_one_shortly_before_its_end();
     a_long_one_behind_short_ones_ends_it();
     marks_go_by_time();
     what_is_full_has_a_mark();
     learns_what_commands_take();
     shares_the_time_between_marks();
-    without_it_nothing_is_full();
+    without_it_there_is_always_room();
     return 0;
 }

@@ -55,7 +55,10 @@ def test_limits_are_those_of_the_native_runner():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"name": "low", "threshold": 1, "batch_size": 2}, "queue 'low': threshold 1 is below batch_size 2"),
+        (
+            {"name": "low", "threshold": 1, "batch_size": 2},
+            "queue 'low': threshold 1 is below batch_size 2",
+        ),
         ({"priority": 256}, "queue 'high': priority 256 is outside [-255, 255]"),
         ({"priority": -256}, "queue 'high': priority -256"),
         ({"priority": 1.0}, "queue 'high': priority 1.0 is not an integer"),
