@@ -106,6 +106,8 @@ struct xs_device_info {
     int32_t computes;        /* 1: results can be read back and checked */
     int32_t honour_priority; /* 1: streams of higher priority go first; -1: not known */
     uint32_t parallel;       /* commands executed at once; 0: not known */
+    uint32_t units;          /* multiprocessors that a queue can be bound to; 0: it cannot */
+    uint32_t unit_step;      /* they are given in groups of so many, from 0 */
 };
 
 /* Opening is slow and outlives runs: open once, run often. The caller closes
@@ -148,7 +150,16 @@ struct xs_queue_spec {
     uint32_t seed;                     /* of the inputs of its commands */
     uint32_t command_count;            /* [1, XS_COMMANDS_MAX]; 0 for XS_LOAD_MANUAL */
     const struct xs_command *commands; /* of each request; copied */
+    const uint32_t *units;             /* bit i % 32 of word i / 32: may use multiprocessor i */
+    uint32_t unit_words;               /* 0: all of them */
     struct xs_load_spec load;
+};
+
+/* What a thread does that waits for a device which can only be polled. */
+enum xs_waiting {
+    XS_WAIT_YIELD = 0, /* spin for a while, then let others run between looks */
+    XS_WAIT_SPIN = 1,  /* never leave the processor */
+    XS_WAIT_SLEEP = 2  /* spin for a while, then sleep 50 us between looks */
 };
 
 struct xs_timing {
@@ -157,6 +168,7 @@ struct xs_timing {
     /* Longest wait behind the window for unfinished requests, >= 0. What is on
      * the device then is still seen to complete, but its requests are censored. */
     int64_t drain_ns;
+    int32_t waiting; /* enum xs_waiting; no effect in virtual time */
 };
 
 enum xs_queue_state {

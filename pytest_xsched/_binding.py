@@ -146,6 +146,10 @@ class DeviceInfo:
     honours_priority: bool | None
     """Whether streams of higher priority go first; None: not known."""
     parallel: int
+    units: int
+    """Multiprocessors that a queue can be bound to; 0: it cannot."""
+    unit_step: int
+    """They are given in groups of so many."""
 
 
 def _library(name: str) -> Any:
@@ -194,6 +198,8 @@ class Device:
             computes=bool(info.computes),
             honours_priority=None if info.honour_priority < 0 else bool(info.honour_priority),
             parallel=int(info.parallel),
+            units=int(info.units),
+            unit_step=int(info.unit_step),
         )
 
     def close(self) -> None:

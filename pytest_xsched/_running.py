@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pytest_xsched._binding import SAMPLE, SLICE_NS, Device, call, commands_array, ffi, lib
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.load import SAMPLES_MAX
+from pytest_xsched.names import WAITING
 from pytest_xsched.workload import Command
 
 _STATES = {
@@ -55,6 +56,16 @@ class Settings:
     """0, as is batch_size then: automatic."""
     batch_size: int
     seed: int = 0
+    units: tuple[int, ...] = ()
+    """Multiprocessors it may use; none named: all."""
+
+
+def _mask(units: tuple[int, ...]) -> Any:
+    """Set bit i % 32 of word i // 32 for each unit i."""
+    words = ffi.new("uint32_t[]", max(units, default=-1) // 32 + 1)
+    for unit in units:
+        words[unit // 32] |= 1 << unit % 32
+    return words
 
 
 class Queue:
@@ -187,6 +198,8 @@ class Run:
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size
         spec.seed = settings.seed
+        words = _mask(settings.units)
+        spec.units, spec.unit_words = words, len(words)
         if samples is not None:
             pointer = ffi.from_buffer("struct xs_sample[]", samples, require_writable=True)
             load = {**load, "samples": pointer, "sample_cap": len(samples)}
@@ -230,9 +243,12 @@ class Run:
         """Add a queue whose requests are pushed by `Queue.submit`."""
         return self._add(settings, {"kind": lib.XS_LOAD_MANUAL}, (), None, ())
 
-    def start(self, *, warmup_ns: int, duration_ns: int, drain_ns: int) -> None:
+    def start(
+        self, *, warmup_ns: int, duration_ns: int, drain_ns: int, waiting: str = "yield"
+    ) -> None:
         """Start the clock; a duration of 0 means until stopped."""
-        timing = ffi.new("struct xs_timing *", (warmup_ns, duration_ns, drain_ns))
+        how = WAITING.index(waiting)
+        timing = ffi.new("struct xs_timing *", (warmup_ns, duration_ns, drain_ns, how))
         call(lib.xs_run_start, self._pointer, timing)
 
     def wait(self) -> bool:

@@ -22,11 +22,14 @@ class Evidence:
         faults: one sentence for each thing that makes every number of the run worthless.
         queue_faults: the same by queue, for that queue's latencies only.
         checked: whether results were compared with numpy.
+        priority_effect: whether stream priorities do anything on the device, measured: ``"yes"``,
+            ``"no"`` or ``"unknown"``; None where the run did not rest on them.
     """
 
     faults: tuple[str, ...]
     queue_faults: dict[str, tuple[str, ...]]
     checked: bool
+    priority_effect: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evidence in JSON's types."""
@@ -35,11 +38,16 @@ class Evidence:
             "faults": list(self.faults),
             "queue_faults": {name: list(faults) for name, faults in self.queue_faults.items()},
             "results_checked": self.checked,
+            "priority_effect": self.priority_effect,
         }
 
 
 def gather(
-    queues: tuple[QueueResult, ...], wrong_results: tuple[str, ...], *, checked: bool
+    queues: tuple[QueueResult, ...],
+    wrong_results: tuple[str, ...],
+    *,
+    checked: bool,
+    priority_effect: str | None = None,
 ) -> Evidence:
     """Judge a run by its counts, its arrivals and, where asked for, its results.
 
@@ -47,12 +55,14 @@ def gather(
         queues: what was measured.
         wrong_results: sentences about results that differ from numpy's.
         checked: whether results were compared at all.
+        priority_effect: see `Evidence`.
     """
     faults = [fault for queue in queues for fault in _count_faults(queue)]
     return Evidence(
         faults=(*faults, *wrong_results),
         queue_faults={queue.name: tuple(_load_faults(queue)) for queue in queues},
         checked=checked,
+        priority_effect=priority_effect,
     )
 
 

@@ -24,6 +24,8 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.evidence import gather
 from pytest_xsched.load import SAMPLES_MAX, Closed
 from pytest_xsched.model import THRESHOLD_MAX, QueueSpec, Scenario
+from pytest_xsched.partition import partition
+from pytest_xsched.probe import priority_effect
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called some twenty times a second with elapsed and total ns of the run; may raise to stop it."""
@@ -38,6 +40,7 @@ class Measurement:
         counts: of each queue, in the scenario's order.
         samples: of each queue, one row a request; see `QueueResult`.
         wrong_results: sentences about results that differ from numpy's.
+        priority_effect: see `Evidence`.
         remark: about the way it was measured; empty where there is nothing to say.
     """
 
@@ -45,6 +48,7 @@ class Measurement:
     counts: tuple[Counts, ...]
     samples: tuple[NDArray[np.void], ...]
     wrong_results: tuple[str, ...]
+    priority_effect: str | None
     remark: str = ""
 
 
@@ -61,19 +65,25 @@ def measure(device: Device, scenario: Scenario, progress: Progress | None = None
         raise ScenarioError(
             f"check=True: the {info.kind} device computes nothing, so there are no results to check"
         )
+    effect = priority_effect(device) if _rests_on_priorities(scenario) else None
     native = NativeRun(device, scenario.policy)
     try:
-        queues = [_add(native, scenario, spec) for spec in scenario.queues]
+        shares = partition(scenario.queues, units=info.units, step=info.unit_step)
+        queues = [
+            _add(native, scenario, spec, units)
+            for spec, units in zip(scenario.queues, shares, strict=True)
+        ]
         native.start(
             warmup_ns=scenario.warmup_ns,
             duration_ns=scenario.duration_ns,
             drain_ns=scenario.drain_ns,
+            waiting=scenario.waiting,
         )
         total_ns = scenario.warmup_ns + scenario.duration_ns
         while not native.wait():
             if progress is not None:
                 progress(min(native.now_ns(), total_ns), total_ns)
-        return _collect(scenario, info.name, queues)
+        return _collect(scenario, info.name, queues, effect)
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
 
@@ -91,19 +101,34 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
         scenario=scenario,
         device_name=measurement.device_name,
         queues=queues,
-        evidence=gather(queues, measurement.wrong_results, checked=scenario.check),
+        evidence=gather(
+            queues,
+            measurement.wrong_results,
+            checked=scenario.check,
+            priority_effect=measurement.priority_effect,
+        ),
         remark=measurement.remark,
     )
 
 
-def _settings(scenario: Scenario, spec: QueueSpec) -> Settings:
+def _uses_stream_priorities(scenario: Scenario) -> bool:
+    builtin = scenario.scheduler == "builtin"
+    return scenario.scheduler == "priority" or (builtin and scenario.stream_priority)
+
+
+def _rests_on_priorities(scenario: Scenario) -> bool:
+    """Whether streams of different priorities are made."""
+    return _uses_stream_priorities(scenario) and len({q.priority for q in scenario.queues}) > 1
+
+
+def _settings(scenario: Scenario, spec: QueueSpec, units: tuple[int, ...]) -> Settings:
     """Say what a scheduler is made of: a policy, stream priorities, a threshold.
 
     Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
     """
     builtin = scenario.scheduler == "builtin"
     threshold, batch_size = spec.depth if builtin else (THRESHOLD_MAX, THRESHOLD_MAX // 2)
-    streams = scenario.scheduler == "priority" or (builtin and scenario.stream_priority)
+    streams = _uses_stream_priorities(scenario)
     return Settings(
         name=spec.name,
         priority=spec.priority,
@@ -111,6 +136,7 @@ def _settings(scenario: Scenario, spec: QueueSpec) -> Settings:
         threshold=threshold,
         batch_size=batch_size,
         seed=_seed(scenario, spec),
+        units=units,
     )
 
 
@@ -118,8 +144,8 @@ def _seed(scenario: Scenario, spec: QueueSpec) -> int:
     return (scenario.seed + zlib.crc32(spec.name.encode())) % 2**32
 
 
-def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec) -> Queue:
-    settings, commands = _settings(scenario, spec), spec.workload.commands
+def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec, units: tuple[int, ...]) -> Queue:
+    settings, commands = _settings(scenario, spec, units), spec.workload.commands
     if isinstance(spec.arrivals, Closed):
         closed_loops = sum(isinstance(queue.arrivals, Closed) for queue in scenario.queues)
         return native.add_closed(
@@ -139,7 +165,9 @@ def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec) -> Queue:
     return native.add_open(settings, commands, arrivals_ns)
 
 
-def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Measurement:
+def _collect(
+    scenario: Scenario, device_name: str, queues: list[Queue], effect: str | None
+) -> Measurement:
     all_counts, all_samples, wrong = [], [], []
     for spec, queue in zip(scenario.queues, queues, strict=True):
         counts = queue.counts()
@@ -155,6 +183,7 @@ def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Measu
         counts=tuple(all_counts),
         samples=tuple(all_samples),
         wrong_results=tuple(wrong),
+        priority_effect=effect,
     )
 
 

@@ -17,6 +17,7 @@ from pytest_xsched.checks import (
     check_flag,
     checked_fields,
     checked_list,
+    integer,
     one_of,
     set_integer,
     set_number,
@@ -24,7 +25,7 @@ from pytest_xsched.checks import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import ARRIVAL_KINDS, SAMPLES_MAX, Arrivals, known_count, read_arrivals
-from pytest_xsched.names import DEVICES, POLICIES, SCHEDULERS
+from pytest_xsched.names import DEVICES, POLICIES, SCHEDULERS, WAITING
 from pytest_xsched.units import MAX_NS, spell_duration
 from pytest_xsched.workload import Command, Workload, read_workload
 
@@ -35,6 +36,7 @@ THRESHOLD_MAX = 1024
 AUTO = "auto"  # a threshold
 QUEUES_MAX = 256
 
+UNITS_MAX = 1024  # multiprocessors that a mask can name
 PARALLEL_MAX = 64  # commands executed at once
 
 
@@ -58,6 +60,9 @@ class QueueSpec:
             device busy, from what the queue's commands were seen to take (native/src/pace.h).
         batch_size: commands between marks, at least 1; default 2, and at most the threshold. None
             with an automatic threshold, which sets marks by time.
+        sm_share: share of the multiprocessors that only this queue uses, above 0 and below 1; what
+            no queue claims is left to those without a share.
+        cu_mask: the same by number: multiprocessors (compute units) in [0, 1024), ascending.
     """
 
     name: str
@@ -66,6 +71,8 @@ class QueueSpec:
     arrivals: Arrivals
     threshold: int | str = AUTO
     batch_size: int | None = None
+    sm_share: float | None = None
+    cu_mask: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -85,6 +92,7 @@ class QueueSpec:
             self._check_auto(what)
         else:
             self._check_threshold(what)
+        self._check_multiprocessors(what)
 
     @property
     def depth(self) -> tuple[int, int]:
@@ -99,6 +107,19 @@ class QueueSpec:
                 f"{what}: batch_size {self.batch_size!r} needs a threshold; an automatic one sets "
                 "its own marks"
             )
+
+    def _check_multiprocessors(self, what: str) -> None:
+        if self.sm_share is not None and self.cu_mask is not None:
+            raise ScenarioError(f"{what}: sm_share and cu_mask are two ways to say it; name one")
+        if self.sm_share is not None:
+            set_number(self, "sm_share", what, 0, 1)
+        if self.cu_mask is not None:
+            set_tuple(self, "cu_mask", int, what, UNITS_MAX)
+            assert self.cu_mask is not None
+            for unit in self.cu_mask:
+                integer(f"{what}: cu_mask", unit, 0, UNITS_MAX - 1)
+            if list(self.cu_mask) != sorted(set(self.cu_mask)):
+                raise ScenarioError(f"{what}: cu_mask {self.cu_mask} is not ascending")
 
     def _check_threshold(self, what: str) -> None:
         if isinstance(self.threshold, str):
@@ -216,6 +237,7 @@ class Scenario:
         stream_priority: under scheduler "builtin", whether the streams underneath get the queues'
             priorities too; must be True otherwise.
         check: whether the results of the commands are compared with numpy.
+        waiting: one of `names.WAITING`: what the runner's threads do while they wait for a GPU.
         cpu: parameters of the device "cpu".
         sim: parameters of the device "sim".
     """
@@ -230,6 +252,7 @@ class Scenario:
     policy: str
     stream_priority: bool = True
     check: bool = False
+    waiting: str = "yield"
     cpu: CpuModel = field(default_factory=CpuModel)
     sim: SimModel = field(default_factory=SimModel)
 
@@ -252,6 +275,7 @@ class Scenario:
                 f"stream_priority False needs scheduler 'builtin', not {self.scheduler!r}"
             )
         check_flag("scenario: check", self.check)
+        one_of("waiting", self.waiting, WAITING)
         for name, kind in (("cpu", CpuModel), ("sim", SimModel)):
             if not isinstance(getattr(self, name), kind):
                 raise ScenarioError(

@@ -9,3 +9,6 @@ GPUS = ("hip", "cuda")
 
 SCHEDULERS = ("native", "priority", "builtin")
 POLICIES = ("none", "hpf")
+WAITING = ("yield", "spin", "sleep")
+"""What a thread does that waits for a GPU, behind a first 200 us of spinning: let others run
+between two looks, spin on, or sleep 50 us. In the order of the native enum."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pytest_xsched.names import DEVICES, SCHEDULERS
+from pytest_xsched.names import DEVICES, SCHEDULERS, WAITING
 
 MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed")
 
@@ -34,6 +34,8 @@ class Settings:
     process: str = "auto"
     """Where runs are measured: ``"inside"`` pytest's process, in a fresh ``"worker"`` each, or
     ``"auto"``: in a worker where a GPU's driver could take the process with it."""
+    waiting: str = "yield"
+    """What the runner's threads do while they wait for a GPU; one of `names.WAITING`."""
     asked_for: bool = False
     """Whether anything was set, or the plugin loaded by name."""
 
@@ -48,6 +50,7 @@ def add_options(parser: pytest.Parser) -> None:
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
         ("require-device", "KIND", "fail instead of skipping or using another device"),
         ("process", "WHERE", "measure in a worker process, inside pytest's, or auto (default)"),
+        ("waiting", "HOW", "for a GPU: yield (default), spin or sleep between two looks"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
@@ -78,12 +81,13 @@ def read_settings(config: pytest.Config) -> Settings:
         seed=_seed(*given["seed"]),
         require_device=_choice(given["require_device"], DEVICES),
         process=_choice(given["process"], ("auto", "inside", "worker")) or "auto",
+        waiting=_choice(given["waiting"], WAITING) or "yield",
         json_path=_path(config, *given["json"]),
         asked_for=True,
     )
 
 
-_NAMES = ("device", "scheduler", "duration", "seed", "require_device", "process", "json")
+_NAMES = ("device", "scheduler", "duration", "seed", "require_device", "process", "waiting", "json")
 
 
 def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:

@@ -150,6 +150,7 @@ def _understand(directory: Path, returncode: int, in_time: bool) -> Measurement:
             counts=tuple(Counts(**counts) for counts in data["counts"]),
             samples=tuple(samples[name] for name in samples.files),
             wrong_results=tuple(data["wrong_results"]),
+            priority_effect=data["priority_effect"],
             remark=remark,
         )
 

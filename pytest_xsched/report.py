@@ -37,6 +37,8 @@ def table(run: Record) -> list[str]:
     evidence = run["evidence"]
     for faults in (evidence["faults"], *evidence["queue_faults"].values()):
         lines += [f"  ! {fault}" for fault in faults]
+    if evidence["priority_effect"] == "no":
+        lines.append("  ! stream priorities have no effect on this device")
     if run["remark"]:
         lines.append(f"  ! {run['remark']}")
     if evidence["results_checked"] and not evidence["faults"]:

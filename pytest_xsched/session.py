@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import pytest
@@ -83,6 +83,8 @@ class Session:
         think: DurationLike | None = None,
         threshold: int | str = AUTO,
         batch_size: int | None = None,
+        sm_share: float | None = None,
+        cu_mask: Sequence[int] | None = None,
     ) -> QueueSpec:
         """Describe an XQueue and the load on it; nothing runs yet.
 
@@ -100,6 +102,10 @@ class Session:
                 keep the device busy.
             batch_size: commands between marks, with scheduler ``"builtin"`` and a threshold;
                 default 2.
+            sm_share: share of a GPU's multiprocessors that only this queue uses, above 0 and
+                below 1. On NVIDIA through green contexts, on AMD through a stream with a mask,
+                which has no priority.
+            cu_mask: the same by the numbers of the multiprocessors (compute units).
 
         Raises:
             ScenarioError: a value is wrong, or two kinds of load are named.
@@ -111,6 +117,8 @@ class Session:
             arrivals=_load(name, rate, arrivals, concurrency, think),
             threshold=threshold,
             batch_size=batch_size,
+            sm_share=sm_share,
+            cu_mask=None if cu_mask is None else tuple(cu_mask),
         )
 
     def run(
@@ -169,6 +177,7 @@ class Session:
             policy=policy,
             stream_priority=stream_priority,
             check=check,
+            waiting=self.settings.waiting,
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )

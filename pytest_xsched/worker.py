@@ -77,6 +77,7 @@ def _leave(measurement: Measurement) -> None:
             "device_name": measurement.device_name,
             "counts": [dataclasses.asdict(counts) for counts in measurement.counts],
             "wrong_results": list(measurement.wrong_results),
+            "priority_effect": measurement.priority_effect,
         },
     )
 

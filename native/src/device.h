@@ -39,6 +39,11 @@ struct xs_device_ops {
                          struct xs_error *err);
     void (*stream_destroy)(struct xs_stream *stream);
 
+    /* stream_create() on some of the multiprocessors: see struct xs_queue_spec.
+     * NULL where xs_device_info has none to give. */
+    int (*stream_create_on)(struct xs_device *dev, int32_t priority, const uint32_t *units,
+                            uint32_t words, struct xs_stream **out, struct xs_error *err);
+
     /* Everything `command` needs: launch() allocates nothing. From any thread.
      * The inputs follow from `seed`. The caller destroys *out, after its stream. */
     int (*kernel_create)(struct xs_stream *stream, const struct xs_command *command, uint32_t seed,

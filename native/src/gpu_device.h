@@ -14,18 +14,24 @@ struct xs_gpu {
     struct xs_gpu_driver driver;
     int device; /* the driver's handle or number */
     char name[96], architecture[64];
-    uint32_t processors; /* multiprocessors, compute units */
+    uint32_t processors;       /* multiprocessors, compute units */
+    uint32_t units, unit_step; /* of them that streams can be bound to; see xs_device_info */
     /* From here on by xs__gpu_prepare(). */
     int least, greatest; /* stream priorities; lower numbers go first */
     void *setup;         /* stream on which memory is filled, so that no busy one is waited for */
     void *module, *functions[XS_GPU_FUNCTIONS];
     double iterations_per_ns; /* of xs_spin */
+    /* Only with units; make stream->stream, and undo stream->partition. */
+    int (*make_bound)(struct xs_stream *stream, int level, const uint32_t *units, uint32_t words,
+                      struct xs_error *err);
+    void (*unmake_bound)(struct xs_stream *stream);
 };
 
 struct xs_stream {
     struct xs_gpu *gpu;
     void *stream;
     void *marks[XS_THRESHOLD_MAX]; /* events */
+    void *partition;               /* what the stream was made in, for the brand to destroy */
 };
 
 struct xs_kernel {
@@ -60,6 +66,8 @@ void xs__gpu_release(struct xs_gpu *gpu);
 void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out);
 int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
                           struct xs_error *err);
+int xs__gpu_stream_create_on(struct xs_device *dev, int32_t priority, const uint32_t *units,
+                             uint32_t words, struct xs_stream **out, struct xs_error *err);
 void xs__gpu_stream_destroy(struct xs_stream *stream);
 int xs__gpu_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
 int xs__gpu_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
@@ -80,8 +88,9 @@ int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *kernel, struct xs
 /* The part of an xs_device_ops that both share. */
 #define XS_GPU_OPS                                                                                 \
     .describe = xs__gpu_describe, .stream_create = xs__gpu_stream_create,                          \
-    .stream_destroy = xs__gpu_stream_destroy, .kernel_create = xs__gpu_kernel_create,              \
-    .kernel_destroy = xs__gpu_kernel_destroy, .launch = xs__gpu_launch, .mark = xs__gpu_mark,      \
-    .passed = xs__gpu_passed, .checksum = xs__gpu_checksum, .output = xs__gpu_output
+    .stream_create_on = xs__gpu_stream_create_on, .stream_destroy = xs__gpu_stream_destroy,        \
+    .kernel_create = xs__gpu_kernel_create, .kernel_destroy = xs__gpu_kernel_destroy,              \
+    .launch = xs__gpu_launch, .mark = xs__gpu_mark, .passed = xs__gpu_passed,                      \
+    .checksum = xs__gpu_checksum, .output = xs__gpu_output
 
 #endif

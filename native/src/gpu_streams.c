@@ -90,6 +90,8 @@ void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out)
     snprintf(out->name, sizeof out->name, "%s", gpu->name);
     out->computes = 1;
     out->honour_priority = -1;
+    out->units = gpu->units;
+    out->unit_step = gpu->unit_step;
 }
 
 /* ---- streams --------------------------------------------------------------- */
@@ -103,38 +105,77 @@ void xs__gpu_stream_destroy(struct xs_stream *stream)
         driver->StreamSynchronize(stream->stream);
         driver->StreamDestroy(stream->stream);
     }
+    if (stream->partition != NULL)
+        stream->gpu->unmake_bound(stream);
     for (uint32_t i = 0; i < XS_THRESHOLD_MAX; i++)
         if (stream->marks[i] != NULL)
             driver->EventDestroy(stream->marks[i]);
     free(stream);
 }
 
-static int make_stream(struct xs_stream *stream, int32_t priority, struct xs_error *err)
+static int make_stream(struct xs_stream *stream, int32_t priority, const uint32_t *units,
+                       uint32_t words, struct xs_error *err)
 {
     struct xs_gpu *gpu = stream->gpu;
     int level = -priority < gpu->greatest ? gpu->greatest : -priority;
     if (level > gpu->least)
         level = gpu->least;
-    TRY(gpu, StreamCreateWithPriority(&stream->stream, XS_GPU_STREAM_NON_BLOCKING, level),
-        "stream_create");
+    if (words == 0)
+        TRY(gpu, StreamCreateWithPriority(&stream->stream, XS_GPU_STREAM_NON_BLOCKING, level),
+            "stream_create");
+    else if (gpu->make_bound(stream, level, units, words, err) != XS_OK)
+        return XS_EDEVICE;
     for (uint32_t i = 0; i < XS_THRESHOLD_MAX; i++)
         TRY(gpu, EventCreate(&stream->marks[i], XS_GPU_EVENT_DISABLE_TIMING), "event_create");
     return XS_OK;
 }
 
-int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
-                          struct xs_error *err)
+/* Some are given, and only such as there are, in whole groups. */
+static int check_units(const struct xs_gpu *gpu, const uint32_t *units, uint32_t words,
+                       struct xs_error *err)
 {
+    const char *where = "gpu.stream_create";
+    uint32_t given = 0;
+    if (gpu->units == 0)
+        return xs__fail(err, XS_ENOTSUP, where, 0,
+                        "this driver cannot bind a stream to multiprocessors");
+    for (uint32_t i = 0; i < 32 * words; i++) {
+        bool is_set = units[i / 32] >> i % 32 & 1;
+        uint32_t first = i - i % gpu->unit_step;
+        given += is_set;
+        if (is_set && i >= gpu->units)
+            return xs__fail(err, XS_EINVAL, where, 0, "multiprocessor %u of %u", i, gpu->units);
+        if (is_set != (units[first / 32] >> first % 32 & 1))
+            return xs__fail(err, XS_EINVAL, where, 0,
+                            "multiprocessors are given in groups of %u, and %u is not as %u",
+                            gpu->unit_step, i, first);
+    }
+    return given > 0 ? XS_OK : xs__fail(err, XS_EINVAL, where, 0, "no multiprocessor is given");
+}
+
+int xs__gpu_stream_create_on(struct xs_device *dev, int32_t priority, const uint32_t *units,
+                             uint32_t words, struct xs_stream **out, struct xs_error *err)
+{
+    *out = NULL;
+    int rc = words > 0 ? check_units((struct xs_gpu *)dev, units, words, err) : XS_OK;
+    if (rc != XS_OK)
+        return rc;
     struct xs_stream *stream = *out = calloc(1, sizeof *stream);
     if (stream == NULL)
         return xs__fail(err, XS_ENOMEM, "gpu.stream_create", 0, "no memory for a stream");
     stream->gpu = (struct xs_gpu *)dev;
-    int rc = make_stream(stream, priority, err);
+    rc = make_stream(stream, priority, units, words, err);
     if (rc != XS_OK) {
         xs__gpu_stream_destroy(stream);
         *out = NULL;
     }
     return rc;
+}
+
+int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
+                          struct xs_error *err)
+{
+    return xs__gpu_stream_create_on(dev, priority, NULL, 0, out, err);
 }
 
 /* ---- marks ------------------------------------------------------------------ */

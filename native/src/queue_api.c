@@ -88,6 +88,19 @@ static void unlock_virtual_time(struct xs_run *run)
         pthread_mutex_unlock(&run->lock);
 }
 
+static int make_stream(struct xs_queue *q, const struct xs_queue_spec *spec, struct xs_error *err)
+{
+    struct xs_device *dev = q->run->device;
+    if (spec->unit_words == 0)
+        return dev->ops->stream_create(dev, spec->stream_priority, &q->stream, err);
+    if (dev->ops->stream_create_on == NULL)
+        return xs__fail(err, XS_ENOTSUP, "queue.add", 0,
+                        "queue '%s': the %s device cannot bind a queue to multiprocessors",
+                        spec->name, dev->ops->kind);
+    return dev->ops->stream_create_on(dev, spec->stream_priority, spec->units, spec->unit_words,
+                                      &q->stream, err);
+}
+
 static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, struct xs_error *err)
 {
     const struct xs_device_ops *ops = q->run->device->ops;
@@ -95,7 +108,7 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
     int rc = ops->bind_thread(q->run->device, err);
     if (rc == XS_OK) {
         lock_virtual_time(q->run);
-        rc = ops->stream_create(q->run->device, spec->stream_priority, &q->stream, err);
+        rc = make_stream(q, spec, err);
         unlock_virtual_time(q->run);
     }
     if (rc == XS_OK && load.kind == XS_LOAD_MANUAL)

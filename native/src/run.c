@@ -44,6 +44,10 @@ static int set_timing(struct xs_run *run, const struct xs_timing *t, struct xs_e
         return xs__fail(err, XS_EINVAL, "run.start", 0,
                         "warm-up %lld ns, duration %lld ns, drain %lld ns: out of range",
                         (long long)t->warmup_ns, (long long)t->duration_ns, (long long)t->drain_ns);
+    if (t->waiting < XS_WAIT_YIELD || t->waiting > XS_WAIT_SLEEP)
+        return xs__fail(err, XS_EINVAL, "run.start", 0, "there is no way of waiting %d",
+                        t->waiting);
+    run->waiting = t->waiting;
     run->window_start = t->warmup_ns;
     if (t->duration_ns > 0) {
         run->window_end = t->warmup_ns + t->duration_ns;

@@ -48,6 +48,7 @@ struct xs_run {
     const struct xs_engine_ops *engine; /* (setup) */
     xs_ns window_start, window_end;     /* (setup) of the measured window */
     xs_ns hard_end;                     /* (setup) behind the drain */
+    int32_t waiting;                    /* (setup) enum xs_waiting */
     pthread_mutex_t lock;
     pthread_cond_t changed;                 /* a queue finished, a ticket completed, an error */
     struct xs_queue *queues[XS_QUEUES_MAX]; /* (lock) in order of creation */
@@ -114,6 +115,7 @@ struct xs_queue {
 
     /* engine_threads */
     pthread_t thread;
+    xs_ns waiting_since;    /* (owner) by the clock */
     _Atomic bool launching; /* between the look at `suspended` and the launch */
     pthread_cond_t wake;
     _Atomic bool leaving;

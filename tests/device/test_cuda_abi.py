@@ -27,10 +27,20 @@ CONSTANTS = {
     "XS_GPU_NOT_READY": "CUDA_ERROR_NOT_READY",
     "XS_GPU_STREAM_NON_BLOCKING": "CU_STREAM_NON_BLOCKING",
     "XS_GPU_EVENT_DISABLE_TIMING": "CU_EVENT_DISABLE_TIMING",
+    "XS_CUDA_RESOURCE_SM": "CU_DEV_RESOURCE_TYPE_SM",
+    "XS_CUDA_GREEN_DEFAULT_STREAM": "CU_GREEN_CTX_DEFAULT_STREAM",
     "XS_CUDA_MULTIPROCESSOR_COUNT": "CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT",
     "XS_CUDA_MAJOR": "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR",
     "XS_CUDA_MINOR": "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR",
 }
+RESOURCE = """
+_Static_assert(sizeof(struct resource) == sizeof(CUdevResource), "resource");
+_Static_assert(offsetof(struct resource, count) == offsetof(CUdevResource, sm.smCount), "count");
+_Static_assert(offsetof(struct resource, least) == offsetof(CUdevResource, sm.minSmPartitionSize),
+               "least");
+_Static_assert(offsetof(struct resource, step) ==
+               offsetof(CUdevResource, sm.smCoscheduledAlignment), "step");
+"""
 WIDTHS = {
     "cuda.h": {
         "CUresult": "int",
@@ -86,7 +96,12 @@ def compile_errors(program, header, tmp_path):
 
 
 def program(functions, header):
-    lines = [f"#include <{header}>", "#include <stdint.h>"]
+    lines = [f"#include <{header}>", "#include <stdint.h>", "#include <stddef.h>"]
+    lines.append(
+        re.search(r"^struct resource {.*?^};", declarations(), re.DOTALL | re.MULTILINE)[0]
+    )
+    if header == "cuda.h":
+        lines.append(RESOURCE)
     for ours, value in constants() if header == "cuda.h" else ():
         lines.append(f'_Static_assert({value} == (int){CONSTANTS[ours]}, "{ours}");')
     for theirs, ours in WIDTHS[header].items():
@@ -99,7 +114,7 @@ def program(functions, header):
 
 def test_the_lists_are_read():
     names = [name for name, _ in rows()]
-    assert len(names) == len(set(names)) == 32
+    assert len(names) == len(set(names)) == 38
     assert ("cuInit", ["unsigned int flags"]) in rows()
 
 
