@@ -22,7 +22,9 @@ from pytest_xsched.errors import (
     ScenarioError,
     XSchedError,
 )
+from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
 from pytest_xsched.model import CpuModel, SimModel
+from pytest_xsched.names import GPUS
 from pytest_xsched.workload import Command
 
 try:
@@ -148,24 +150,33 @@ class DeviceInfo:
     parallel: int
 
 
-def _library(name: str) -> Any:
-    """Give the file that PYTEST_XSCHED_GPU_DRIVER or _COMPILER names, NULL: search for one."""
-    path = os.environ.get(f"PYTEST_XSCHED_GPU_{name}", "")
-    return ffi.new("char[]", os.fsencode(path)) if path else ffi.NULL
+def _path(file: LibraryFile | None) -> Any:
+    return ffi.new("char[]", os.fsencode(file.path)) if file else ffi.NULL
 
 
 class Device:
     """An open device. Close it after the last run on it.
 
+    Args:
+        kind: one of `names.DEVICES`.
+        cpu: parameters of the kind ``"cpu"``.
+        sim: parameters of the kind ``"sim"``.
+        libraries: of a GPU; None: those that the environment names.
+
     Raises:
+        ScenarioError: the environment names a file that is not there.
         DeviceUnavailable: there is no such device here.
         DeviceError: it is there, but does not open.
     """
 
-    def __init__(self, kind: str, *, cpu: CpuModel, sim: SimModel) -> None:
+    def __init__(
+        self, kind: str, *, cpu: CpuModel, sim: SimModel, libraries: Libraries | None = None
+    ) -> None:
+        if libraries is None:
+            libraries = find_libraries() if kind in GPUS else Libraries()
         options = ffi.new("struct xs_device_options *")
-        libraries = [_library(name) for name in ("DRIVER", "COMPILER")]
-        options.gpu.driver, options.gpu.compiler = libraries
+        paths = [_path(libraries.driver), _path(libraries.compiler)]
+        options.gpu.driver, options.gpu.compiler = paths
         options.cpu = {
             "workers": cpu.workers,
             "honour_priority": cpu.priority,
@@ -180,7 +191,11 @@ class Device:
             "full_items": sim.full_items,
         }
         out = ffi.new("struct xs_device **")
-        call(lib.xs_device_open, kind.encode(), options, out)
+        try:
+            call(lib.xs_device_open, kind.encode(), options, out)
+        except DeviceError as error:
+            sentence = f"{error}{libraries.remark(error.call)}"
+            raise type(error)(sentence, call=error.call, code=error.code) from None
         self.pointer = out[0]
 
     def describe(self) -> DeviceInfo:

@@ -7,12 +7,14 @@ refused with the place it came from.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_xsched.libraries import VARIABLES, LibraryFile
 from pytest_xsched.names import DEVICES, SCHEDULERS
 
 MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed")
@@ -34,6 +36,9 @@ class Settings:
     process: str = "auto"
     """Where runs are measured: ``"inside"`` pytest's process, in a fresh ``"worker"`` each, or
     ``"auto"``: in a worker where a GPU's driver could take the process with it."""
+    gpu_driver: LibraryFile | None = None
+    gpu_compiler: LibraryFile | None = None
+    """None: what the environment names, or else a search; see `libraries`."""
     asked_for: bool = False
     """Whether anything was set, or the plugin loaded by name."""
 
@@ -48,6 +53,8 @@ def add_options(parser: pytest.Parser) -> None:
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
         ("require-device", "KIND", "fail instead of skipping or using another device"),
         ("process", "WHERE", "measure in a worker process, inside pytest's, or auto (default)"),
+        ("gpu-driver", "PATH", "the GPU's driver library, instead of a search"),
+        ("gpu-compiler", "PATH", "the library that compiles its kernels, instead of a search"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
@@ -78,12 +85,17 @@ def read_settings(config: pytest.Config) -> Settings:
         seed=_seed(*given["seed"]),
         require_device=_choice(given["require_device"], DEVICES),
         process=_choice(given["process"], ("auto", "inside", "worker")) or "auto",
+        gpu_driver=_library(config, "driver", given["gpu_driver"]),
+        gpu_compiler=_library(config, "compiler", given["gpu_compiler"]),
         json_path=_path(config, *given["json"]),
         asked_for=True,
     )
 
 
-_NAMES = ("device", "scheduler", "duration", "seed", "require_device", "process", "json")
+_NAMES = (
+    *("device", "scheduler", "duration", "seed", "require_device", "process"),
+    *("gpu_driver", "gpu_compiler", "json"),
+)
 
 
 def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:
@@ -127,17 +139,34 @@ def _seed(value: str | None, origin: str) -> int:
 
 
 def _path(config: pytest.Config, value: str | None, origin: str) -> Path | None:
-    """Take a path from the command line as from there, one of the ini file as from rootdir."""
     if value is None:
         return None
-    command_line = config.getoption("xsched_json") is not None
-    path = (config.invocation_params.dir if command_line else config.rootpath) / value
+    path = _directory(config, origin) / value
     if path.is_dir():
         raise pytest.UsageError(f"{origin}: {path} is a directory")
     there = next(parent for parent in path.absolute().parents if parent.exists())
     if not there.is_dir():
         raise pytest.UsageError(f"{origin}: {path} lies below {there}, which is not a directory")
     return path
+
+
+def _library(config: pytest.Config, role: str, given: tuple[str | None, str]) -> LibraryFile | None:
+    """Read the path of a library: command line > environment > ini, since a path is a machine's."""
+    value, origin = given
+    if value is None or (not origin.startswith("--") and os.environ.get(VARIABLES[role])):
+        return None
+    if not value:
+        raise pytest.UsageError(f"{origin}: '' is not a file")
+    path = str(_directory(config, origin) / value) if "/" in value else value
+    file = LibraryFile(path=path, origin=origin)
+    if file.fault:
+        raise pytest.UsageError(file.fault)
+    return file
+
+
+def _directory(config: pytest.Config, origin: str) -> Path:
+    """Give what a path is relative to: the command line's directory, or the ini file's rootdir."""
+    return config.invocation_params.dir if origin.startswith("--") else config.rootpath
 
 
 def read_marker(item: pytest.Item) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pytest_xsched.assertions import Run
 from pytest_xsched.checks import integer, one_of
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError
 from pytest_xsched.harness import Measurement, Progress, make_run, measure
+from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.model import (
@@ -221,11 +222,18 @@ class Session:
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
         if self._in_worker(scenario.device):
             try:
-                return measure_in_worker(scenario, progress)
+                return measure_in_worker(
+                    scenario, progress, libraries=self._libraries(scenario.device)
+                )
             except DeviceUnavailable as error:
                 self._unavailable(scenario.device, error)
         device = self._device(scenario.device, scenario.cpu, scenario.sim)
         return measure(device, scenario, progress)
+
+    def _libraries(self, kind: str) -> Libraries:
+        if kind not in GPUS:
+            return Libraries()
+        return find_libraries(self.settings.gpu_driver, self.settings.gpu_compiler)
 
     def _device(self, kind: str, cpu: CpuModel, sim: SimModel) -> Device:
         if self._pid != os.getpid():  # forked: the parent's devices are not ours
@@ -242,7 +250,7 @@ class Session:
 
     def _open(self, kind: str, cpu: CpuModel, sim: SimModel) -> Device:
         try:
-            return Device(kind, cpu=cpu, sim=sim)
+            return Device(kind, cpu=cpu, sim=sim, libraries=self._libraries(kind))
         except DeviceUnavailable as error:
             self._unavailable(kind, error)
 

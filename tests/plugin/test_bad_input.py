@@ -54,6 +54,21 @@ def test_option(load, inside, pytester, place, option, value, fault):
     assert fault in message
 
 
+@pytest.mark.parametrize("option", ["gpu-driver", "gpu-compiler"])
+def test_a_library_that_is_not_there(load, inside, pytester, option):
+    load("def test_it(run): pass")
+    key = f"xsched_{option.replace('-', '_')}"
+
+    # Relative to where pytest was started, or to where the ini file is.
+    there = pytester.mkdir("there")
+    message = usage_error(inside("--rootdir=there", f"--xsched-{option}=lib/x.so"))
+    assert message == f"--xsched-{option}: {pytester.path}/lib/x.so does not exist"
+    message = usage_error(inside("--rootdir=there", "-o", f"{key}=../there/lib/x.so"))
+    assert message == f"ini option {key}: {there}/../there/lib/x.so does not exist"
+    message = usage_error(inside(f"--xsched-{option}=./there"))
+    assert message == f"--xsched-{option}: {there} is not a file"
+
+
 def test_an_option_without_a_value_is_refused_an_ini_key_is_not_set(load, inside, pytester):
     load("def test_it(xsched): pass")
     pytester.makeini("[pytest]\nxsched_device =")

@@ -139,6 +139,28 @@ def test_duration(asked, sim, argument, marker, option, ini, expected):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    ("option", "variable", "ini", "expected"),
+    [
+        ("a.so", "b.so", "c.so", "a.so (--xsched-gpu-driver)"),
+        (None, "b.so", "c.so", "b.so (PYTEST_XSCHED_GPU_DRIVER)"),
+        (None, "", "c.so", "c.so (ini option xsched_gpu_driver)"),
+        (None, "", "", "none"),
+    ],
+)
+def test_libraries(pytester, sim, monkeypatch, option, variable, ini, expected):
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", variable)
+    pytester.makeini(f"[pytest]\nxsched_gpu_driver = {ini}")
+    pytester.makepyfile(f"""
+        def test_it(xsched):
+            driver = xsched._libraries("cuda").driver
+            said = f"{{driver.path}} ({{driver.origin}})" if driver else "none"
+            assert said == {expected!r}
+        """)
+
+    sim(*[f"--xsched-gpu-driver={option}"] * (option is not None)).assert_outcomes(passed=1)
+
+
 def test_warmup_and_drain_have_defaults(load, sim):
     load("""
         def test_it(xsched, load):
@@ -300,7 +322,8 @@ def test_header_shows_what_was_set(idle, pytester):
 
 def test_help_and_markers(idle):
     text = str(idle("--help").stdout)
-    for name in ("device", "scheduler", "duration", "seed", "require-device", "json"):
+    names = ("device", "scheduler", "duration", "seed", "require-device", "json")
+    for name in (*names, "gpu-driver", "gpu-compiler"):
         assert f"--xsched-{name}=" in text
         assert re.search(rf"^  xsched_{name.replace('-', '_')} \(", text, re.MULTILINE)
 
