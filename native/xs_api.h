@@ -106,6 +106,13 @@ struct xs_device_info {
     int32_t computes;        /* 1: results can be read back and checked */
     int32_t honour_priority; /* 1: streams of higher priority go first; -1: not known */
     uint32_t parallel;       /* commands executed at once; 0: not known */
+    /* Of a GPU; "" and 0: not known. */
+    char architecture[64]; /* what kernels are compiled for: "sm_90", "gfx90a:sramecc+:xnack-" */
+    char uuid[48];
+    char pci_id[32]; /* "0000:1b:00.0" */
+    char driver_version[24];
+    char compiler_version[24];
+    int64_t memory_bytes;
 };
 
 /* Opening is slow and outlives runs: open once, run often. The caller closes

@@ -148,6 +148,13 @@ class DeviceInfo:
     honours_priority: bool | None
     """Whether streams of higher priority go first; None: not known."""
     parallel: int
+    architecture: str
+    """This and what follows: of a GPU; "" and 0 are not known."""
+    uuid: str
+    pci_id: str
+    driver_version: str
+    compiler_version: str
+    memory_bytes: int
 
 
 def _path(file: LibraryFile | None) -> Any:
@@ -209,6 +216,12 @@ class Device:
             computes=bool(info.computes),
             honours_priority=None if info.honour_priority < 0 else bool(info.honour_priority),
             parallel=int(info.parallel),
+            architecture=_text(info.architecture),
+            uuid=_text(info.uuid),
+            pci_id=_text(info.pci_id),
+            driver_version=_text(info.driver_version),
+            compiler_version=_text(info.compiler_version),
+            memory_bytes=int(info.memory_bytes),
         )
 
     def close(self) -> None:

@@ -38,19 +38,17 @@ class Evidence:
         }
 
 
-def gather(
-    queues: tuple[QueueResult, ...], wrong_results: tuple[str, ...], *, checked: bool
-) -> Evidence:
+def gather(queues: tuple[QueueResult, ...], others: tuple[str, ...], *, checked: bool) -> Evidence:
     """Judge a run by its counts, its arrivals and, where asked for, its results.
 
     Args:
         queues: what was measured.
-        wrong_results: sentences about results that differ from numpy's.
+        others: sentences about settings that spoil any figure, and about wrong results.
         checked: whether results were compared at all.
     """
     faults = [fault for queue in queues for fault in _count_faults(queue)]
     return Evidence(
-        faults=(*faults, *wrong_results),
+        faults=(*faults, *others),
         queue_faults={queue.name: tuple(_load_faults(queue)) for queue in queues},
         checked=checked,
     )

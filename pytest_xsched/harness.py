@@ -22,6 +22,7 @@ from pytest_xsched.assertions import MeasuredQueue, Run
 from pytest_xsched.checking import wrong_results
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.evidence import gather
+from pytest_xsched.fingerprint import Fingerprint, take_fingerprint
 from pytest_xsched.load import SAMPLES_MAX, Closed
 from pytest_xsched.model import THRESHOLD_MAX, QueueSpec, Scenario
 
@@ -34,14 +35,14 @@ class Measurement:
     """What a device gave for a scenario: everything that has to leave a worker process.
 
     Attributes:
-        device_name: what the device says of itself.
+        fingerprint: where it was measured.
         counts: of each queue, in the scenario's order.
         samples: of each queue, one row a request; see `QueueResult`.
         wrong_results: sentences about results that differ from numpy's.
         remark: about the way it was measured; empty where there is nothing to say.
     """
 
-    device_name: str
+    fingerprint: Fingerprint
     counts: tuple[Counts, ...]
     samples: tuple[NDArray[np.void], ...]
     wrong_results: tuple[str, ...]
@@ -73,7 +74,7 @@ def measure(device: Device, scenario: Scenario, progress: Progress | None = None
         while not native.wait():
             if progress is not None:
                 progress(min(native.now_ns(), total_ns), total_ns)
-        return _collect(scenario, info.name, queues)
+        return _collect(scenario, take_fingerprint([info]), queues)
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
 
@@ -87,11 +88,12 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
             scenario.queues, measurement.counts, measurement.samples, strict=True
         )
     )
+    others = (*measurement.fingerprint.faults, *measurement.wrong_results)
     return Run(
         scenario=scenario,
-        device_name=measurement.device_name,
+        fingerprint=measurement.fingerprint,
         queues=queues,
-        evidence=gather(queues, measurement.wrong_results, checked=scenario.check),
+        evidence=gather(queues, others, checked=scenario.check),
         remark=measurement.remark,
     )
 
@@ -138,7 +140,7 @@ def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec) -> Queue:
     return native.add_open(settings, commands, arrivals_ns)
 
 
-def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Measurement:
+def _collect(scenario: Scenario, fingerprint: Fingerprint, queues: list[Queue]) -> Measurement:
     all_counts, all_samples, wrong = [], [], []
     for spec, queue in zip(scenario.queues, queues, strict=True):
         counts = queue.counts()
@@ -150,7 +152,7 @@ def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Measu
         if scenario.check:
             wrong += _wrong_results(scenario, spec, queue)
     return Measurement(
-        device_name=device_name,
+        fingerprint=fingerprint,
         counts=tuple(all_counts),
         samples=tuple(all_samples),
         wrong_results=tuple(wrong),

@@ -40,7 +40,7 @@ PARALLEL_MAX = 64  # commands executed at once
 # A queue is reached as an attribute of its run; these are attributes of every run already.
 RESERVED_NAMES = frozenset(
     {"queues", "scenario", "evidence", "remark", "verdicts", "require"}
-    | {"device_kind", "device_name", "scheduler", "to_dict", "to_json"}
+    | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
 )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from pytest_xsched import errors
 from pytest_xsched._running import Counts
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
+from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.harness import Measurement, Progress
 from pytest_xsched.libraries import Libraries
 from pytest_xsched.model import Scenario
@@ -154,7 +155,7 @@ def _understand(directory: Path, returncode: int, in_time: bool) -> Measurement:
         remark = f"the worker process {how}, after it had left its data{last_words}"
     with np.load(directory / SAMPLES, allow_pickle=False) as samples:
         return Measurement(
-            device_name=data["device_name"],
+            fingerprint=Fingerprint.from_dict(data["fingerprint"]),
             counts=tuple(Counts(**counts) for counts in data["counts"]),
             samples=tuple(samples[name] for name in samples.files),
             wrong_results=tuple(data["wrong_results"]),

@@ -22,7 +22,17 @@ def title(run: Record) -> str:
     """Say in one line what was run."""
     s = run["scenario"]
     scheduler = s["scheduler"] + (f" ({s['policy']})" if s["scheduler"] == "builtin" else "")
-    return f"{scheduler} on {s['device']}, {format_duration(s['duration_ns'])}, seed {s['seed']}"
+    devices = " and ".join(_device(device) for device in run["fingerprint"]["devices"])
+    return f"{scheduler} on {devices}, {format_duration(s['duration_ns'])}, seed {s['seed']}"
+
+
+def _device(facts: Record) -> str:
+    """Name a device, and of a GPU which it is and what drives it."""
+    driver = facts["kernel_driver_version"] or facts["driver_version"]
+    if driver is None:
+        return str(facts["kind"])
+    parts = (facts["name"], facts["architecture"], f"driver {driver}")
+    return f"{facts['kind']} ({', '.join(part for part in parts if part)})"
 
 
 def table(run: Record) -> list[str]:

@@ -79,7 +79,7 @@ def _leave(measurement: Measurement) -> None:
     _write(
         RESULT,
         {
-            "device_name": measurement.device_name,
+            "fingerprint": measurement.fingerprint.to_dict(),
             "counts": [dataclasses.asdict(counts) for counts in measurement.counts],
             "wrong_results": list(measurement.wrong_results),
         },

@@ -18,7 +18,7 @@ PYTHON_LAYERS = [
     ["workload", "load"],
     ["model"],
     ["arrivals", "stats", "checking", "_binding", "quantity"],
-    ["_running"],
+    ["_running", "fingerprint"],
     ["result"],
     ["evidence", "verdict"],
     ["assertions"],
