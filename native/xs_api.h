@@ -156,6 +156,7 @@ struct xs_queue_spec {
     uint32_t command_count;            /* [1, XS_COMMANDS_MAX]; 0 for XS_LOAD_MANUAL */
     const struct xs_command *commands; /* of each request; copied */
     struct xs_load_spec load;
+    struct xs_device *device; /* another than the run's, in real time only; NULL: the run's */
 };
 
 struct xs_timing {
@@ -182,8 +183,9 @@ struct xs_queue_counts {
 
 /* A run: one device, one policy, some queues. Add queues, start, wait until
  * XS_OK, read, close. Queues of XS_LOAD_MANUAL can be added and destroyed
- * while it runs. `device` must stay open until xs_run_close(); a device of
- * virtual time takes one run at a time. */
+ * while it runs. `device`, and other devices of its queues, must stay open until
+ * xs_run_close(); a device of virtual time takes one run at a time. The policy
+ * schedules the queues of each device among themselves. */
 struct xs_run;
 int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **out,
                 struct xs_error *err);

@@ -24,7 +24,7 @@ from pytest_xsched.errors import (
 )
 from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
 from pytest_xsched.model import CpuModel, SimModel
-from pytest_xsched.names import GPUS
+from pytest_xsched.names import GPUS, split_device
 from pytest_xsched.workload import Command
 
 try:
@@ -142,6 +142,7 @@ class DeviceInfo:
     """What a device says of itself."""
 
     kind: str
+    index: int
     name: str
     virtual_time: bool
     computes: bool
@@ -165,7 +166,7 @@ class Device:
     """An open device. Close it after the last run on it.
 
     Args:
-        kind: one of `names.DEVICES`.
+        name: of the device, ``"cpu"`` or ``"cuda:1"``.
         cpu: parameters of the kind ``"cpu"``.
         sim: parameters of the kind ``"sim"``.
         libraries: of a GPU; None: those that the environment names.
@@ -177,11 +178,13 @@ class Device:
     """
 
     def __init__(
-        self, kind: str, *, cpu: CpuModel, sim: SimModel, libraries: Libraries | None = None
+        self, name: str, *, cpu: CpuModel, sim: SimModel, libraries: Libraries | None = None
     ) -> None:
+        kind, self.index = split_device(name)
         if libraries is None:
             libraries = find_libraries() if kind in GPUS else Libraries()
         options = ffi.new("struct xs_device_options *")
+        options.index = self.index
         paths = [_path(libraries.driver), _path(libraries.compiler)]
         options.gpu.driver, options.gpu.compiler = paths
         options.cpu = {
@@ -211,6 +214,7 @@ class Device:
         call(lib.xs_device_describe, self.pointer, info)
         return DeviceInfo(
             kind=_text(info.kind),
+            index=self.index,
             name=_text(info.name),
             virtual_time=bool(info.virtual_time),
             computes=bool(info.computes),

@@ -52,6 +52,8 @@ class Settings:
     threshold: int
     batch_size: int
     seed: int = 0
+    device: Device | None = None
+    """Another than the run's; it must outlive the run."""
 
 
 class Queue:
@@ -183,6 +185,8 @@ class Run:
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size
         spec.seed = settings.seed
+        if settings.device is not None:
+            spec.device = settings.device.pointer
         if samples is not None:
             pointer = ffi.from_buffer("struct xs_sample[]", samples, require_writable=True)
             load = {**load, "samples": pointer, "sample_cap": len(samples)}

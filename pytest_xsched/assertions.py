@@ -148,7 +148,7 @@ class Run:
         remark: str = "",
     ) -> None:
         self.scenario = scenario
-        self.device_kind = scenario.device
+        self.device_kind = scenario.device_kind
         self.device_name = fingerprint.devices[0].name
         self.fingerprint = fingerprint
         self.evidence = evidence

@@ -50,6 +50,7 @@ class DeviceFacts:
 
     Attributes:
         kind: one of `names.DEVICES`.
+        index: which of several, as the driver counts them.
         name: what it says of itself.
         architecture: what its kernels are compiled for, ``"sm_90"``.
         uuid: as the vendor's tools write it.
@@ -64,6 +65,7 @@ class DeviceFacts:
     """
 
     kind: str
+    index: int = 0
     name: str
     architecture: str | None = None
     uuid: str | None = None
@@ -197,6 +199,7 @@ def _facts(device: DeviceInfo) -> DeviceFacts:
     more = pci_facts(device.pci_id) if device.pci_id else {}
     return DeviceFacts(
         kind=device.kind,
+        index=device.index,
         name=device.name,
         architecture=device.architecture or None,
         uuid=device.uuid or None,

@@ -7,7 +7,7 @@ which the second half makes the object that tests ask for figures and verdicts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -49,22 +49,33 @@ class Measurement:
     remark: str = ""
 
 
-def measure(device: Device, scenario: Scenario, progress: Progress | None = None) -> Measurement:
-    """Run a scenario on an open device of its kind.
+def measure(
+    devices: Mapping[str, Device], scenario: Scenario, progress: Progress | None = None
+) -> Measurement:
+    """Run a scenario on its devices.
+
+    Args:
+        devices: open ones, by the names that `scenario.devices` gives.
+        scenario: what is to be run.
+        progress: called with elapsed and total ns of the run.
 
     Raises:
         ScenarioError: the device cannot do what the scenario asks, or it makes too many requests.
         DeviceError: a device call failed; the run was stopped there.
-        ForkedError: the device was opened by the parent of this process.
+        ForkedError: a device was opened by the parent of this process.
     """
-    info = device.describe()
+    infos = [devices[name].describe() for name in scenario.devices]
+    info = infos[0]
     if scenario.check and not info.computes:
         raise ScenarioError(
             f"check=True: the {info.kind} device computes nothing, so there are no results to check"
         )
-    native = NativeRun(device, scenario.policy)
+    native = NativeRun(devices[scenario.device], scenario.policy)
     try:
-        queues = [_add(native, scenario, spec) for spec in scenario.queues]
+        queues = [
+            _add(native, scenario, spec, devices[spec.device or scenario.device])
+            for spec in scenario.queues
+        ]
         native.start(
             warmup_ns=scenario.warmup_ns,
             duration_ns=scenario.duration_ns,
@@ -74,7 +85,7 @@ def measure(device: Device, scenario: Scenario, progress: Progress | None = None
         while not native.wait():
             if progress is not None:
                 progress(min(native.now_ns(), total_ns), total_ns)
-        return _collect(scenario, take_fingerprint([info]), queues)
+        return _collect(scenario, take_fingerprint(infos), queues)
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
 
@@ -98,7 +109,7 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
     )
 
 
-def _settings(scenario: Scenario, spec: QueueSpec) -> Settings:
+def _settings(scenario: Scenario, spec: QueueSpec, device: Device) -> Settings:
     """Say what a scheduler is made of: a policy, stream priorities, a threshold.
 
     Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
@@ -112,6 +123,7 @@ def _settings(scenario: Scenario, spec: QueueSpec) -> Settings:
         threshold=spec.threshold if builtin else THRESHOLD_MAX,
         batch_size=spec.batch_size if builtin else THRESHOLD_MAX // 2,
         seed=_seed(scenario, spec),
+        device=device,
     )
 
 
@@ -119,8 +131,8 @@ def _seed(scenario: Scenario, spec: QueueSpec) -> int:
     return (scenario.seed + zlib.crc32(spec.name.encode())) % 2**32
 
 
-def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec) -> Queue:
-    settings, commands = _settings(scenario, spec), spec.workload.commands
+def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec, device: Device) -> Queue:
+    settings, commands = _settings(scenario, spec, device), spec.workload.commands
     if isinstance(spec.arrivals, Closed):
         closed_loops = sum(isinstance(queue.arrivals, Closed) for queue in scenario.queues)
         return native.add_closed(

@@ -25,6 +25,7 @@ class Settings:
     """What the command line and the ini file say; None: nothing."""
 
     device: str = "auto"
+    """``"auto"``, a kind, or a kind and an index: ``"cuda:1"``."""
     scheduler: str = "builtin"
     duration: str | None = None
     """Of the command line: overrides every other."""
@@ -32,6 +33,7 @@ class Settings:
     """Of the ini file: for runs that name none."""
     seed: int = 0
     require_device: str | None = None
+    """A kind, which takes any index, or a kind and an index."""
     json_path: Path | None = None
     process: str = "auto"
     """Where runs are measured: ``"inside"`` pytest's process, in a fresh ``"worker"`` each, or
@@ -47,11 +49,11 @@ def add_options(parser: pytest.Parser) -> None:
     """Register the options and their ini keys (the same names with underscores)."""
     group = parser.getgroup("xsched", "GPU QoS targets (pytest-xsched)")
     for name, metavar, text in (
-        ("device", "KIND", "device to run on: auto, cpu, sim, hip, cuda (default: auto)"),
+        ("device", "NAME", "auto, cpu, sim, hip, cuda, or one of several: cuda:1 (default: auto)"),
         ("scheduler", "NAME", "native, priority or builtin (default: builtin)"),
         ("duration", "TIME", 'measured time of every run, overrides the tests: "10s"'),
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
-        ("require-device", "KIND", "fail instead of skipping or using another device"),
+        ("require-device", "NAME", "fail instead of skipping or using another device"),
         ("process", "WHERE", "measure in a worker process, inside pytest's, or auto (default)"),
         ("gpu-driver", "PATH", "the GPU's driver library, instead of a search"),
         ("gpu-compiler", "PATH", "the library that compiles its kernels, instead of a search"),
@@ -78,12 +80,12 @@ def read_settings(config: pytest.Config) -> Settings:
     duration, origin = given["duration"]
     _check_duration(duration, origin)
     return Settings(
-        device=_choice(given["device"], ("auto", *DEVICES)) or "auto",
+        device=_device(given["device"], ("auto", *DEVICES)) or "auto",
         scheduler=_choice(given["scheduler"], SCHEDULERS) or "builtin",
         duration=command_line,
         default_duration=None if command_line else duration,
         seed=_seed(*given["seed"]),
-        require_device=_choice(given["require_device"], DEVICES),
+        require_device=_device(given["require_device"], DEVICES) and given["require_device"][0],
         process=_choice(given["process"], ("auto", "inside", "worker")) or "auto",
         gpu_driver=_library(config, "driver", given["gpu_driver"]),
         gpu_compiler=_library(config, "compiler", given["gpu_compiler"]),
@@ -110,6 +112,19 @@ def _choice(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None
     if value is not None and value not in known:
         raise pytest.UsageError(f"{origin}: {value!r} is unknown; known: {', '.join(known)}")
     return value
+
+
+def _device(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None:
+    value, origin = given
+    if value is None:
+        return None
+    from pytest_xsched.checks import device_name
+    from pytest_xsched.errors import ScenarioError
+
+    try:
+        return device_name(f"{origin}:", value, known)
+    except ScenarioError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _check_duration(value: str | None, origin: str) -> None:

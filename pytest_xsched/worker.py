@@ -55,8 +55,11 @@ def _measure(scenario: Scenario, libraries: Libraries, progress_fd: int) -> Meas
             raise SystemExit("cancelled")
         os.write(progress_fd, f"{elapsed_ns} {total_ns}\n".encode())
 
-    device = Device(scenario.device, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
-    return measure(device, scenario, progress)  # not closed: the end of the process does that
+    devices = {
+        name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
+        for name in scenario.devices
+    }
+    return measure(devices, scenario, progress)  # not closed: the end of the process does that
 
 
 def _die_with_parent(parent: int) -> None:

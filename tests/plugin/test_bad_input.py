@@ -27,6 +27,9 @@ def usage_error(result):
     ("option", "value", "fault"),
     [
         ("device", "tpu", "'tpu' is unknown; known: auto, cpu, sim, hip, cuda"),
+        ("device", "cpu:1", "'cpu:1' has an index, which only hip and "),
+        ("device", "cuda:x", "'cuda:x': behind the colon belongs an index, as in 'cuda:1'"),
+        ("require-device", "sim:0", "'sim:0' has an index, which only hip and "),
         ("scheduler", "fair", "'fair' is unknown; known: native, priority, builtin"),
         ("require-device", "auto", "'auto' is unknown; known: cpu, sim, hip, cuda"),
         ("duration", "60", "'60' has no unit; write \"60s\", 60 * s or a timedelta"),
@@ -117,6 +120,7 @@ def test_usage_error_at_collection_leaves_an_earlier_file_alone(load, sim, pytes
             "device='tpu'",
             "marker xsched: device 'tpu' is unknown; known: auto, cpu, sim, hip, cuda",
         ),
+        ("device='sim:1'", "marker xsched: device 'sim:1' has an index, which only hip and "),
         ("scheduler='fair'", "scheduler 'fair' is unknown; known: native, priority, builtin"),
         ("policy='fair'", "policy 'fair' is unknown; known: none, hpf"),
         ("duration='60'", "marker xsched: duration: '60' has no unit"),
@@ -218,6 +222,7 @@ def session():
         ({"name": "_high"}, "queue name '_high' starts with an underscore"),
         ({"name": "evidence"}, "queue name 'evidence' would hide an attribute of the run"),
         ({"name": 1}, "queue name 1 is not a text"),
+        ({"device": "cpu:1"}, "queue 'high': device 'cpu:1' has an index, which only hip and "),
     ],
 )
 def test_queue(session, changed, sentence):

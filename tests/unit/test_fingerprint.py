@@ -23,6 +23,7 @@ from pytest_xsched.report import title
 
 GPU = DeviceInfo(
     kind="cuda",
+    index=1,
     name="NVIDIA H200",
     virtual_time=False,
     computes=True,
@@ -174,6 +175,8 @@ def test_the_title_says_which_gpu(made_fingerprint, made_queue, made_run):
     versions = {"driver_version": "13.0", "kernel_driver_version": "580.178"}
     for more, said in (
         ({}, "cuda"),
+        ({"index": 1}, "cuda:1"),
+        ({"index": 1}, "cuda:1"),
         ({"driver_version": "13.0"}, "cuda (NVIDIA H200, sm_90, driver 13.0)"),
         (versions, "cuda (NVIDIA H200, sm_90, driver 580.178)"),
     ):

@@ -8,3 +8,8 @@ def test_devices_and_policies_are_those_of_the_native_module():
     assert set(names.DEVICES) == set(device_kinds())
     assert set(names.POLICIES) == set(policies())
     assert set(names.GPUS) <= set(names.DEVICES)
+
+
+def test_a_device_has_a_kind_and_an_index():
+    assert names.split_device("cpu") == ("cpu", 0)
+    assert names.split_device("cuda:12") == ("cuda", 12)
