@@ -108,6 +108,13 @@ struct xs_device_info {
     uint32_t parallel;       /* commands executed at once; 0: not known */
     uint32_t units;          /* multiprocessors that a queue can be bound to; 0: it cannot */
     uint32_t unit_step;      /* they are given in groups of so many, from 0 */
+    /* Of a GPU; "" and 0: not known. */
+    char architecture[64]; /* what kernels are compiled for: "sm_90", "gfx90a:sramecc+:xnack-" */
+    char uuid[48];
+    char pci_id[32]; /* "0000:1b:00.0" */
+    char driver_version[24];
+    char compiler_version[24];
+    int64_t memory_bytes;
 };
 
 /* Opening is slow and outlives runs: open once, run often. The caller closes
@@ -153,6 +160,7 @@ struct xs_queue_spec {
     const uint32_t *units;             /* bit i % 32 of word i / 32: may use multiprocessor i */
     uint32_t unit_words;               /* 0: all of them */
     struct xs_load_spec load;
+    struct xs_device *device; /* another than the run's, in real time only; NULL: the run's */
 };
 
 /* What a thread does that waits for a device which can only be polled. */
@@ -188,8 +196,9 @@ struct xs_queue_counts {
 
 /* A run: one device, one policy, some queues. Add queues, start, wait until
  * XS_OK, read, close. Queues of XS_LOAD_MANUAL can be added and destroyed
- * while it runs. `device` must stay open until xs_run_close(); a device of
- * virtual time takes one run at a time. */
+ * while it runs. `device`, and other devices of its queues, must stay open until
+ * xs_run_close(); a device of virtual time takes one run at a time. The policy
+ * schedules the queues of each device among themselves. */
 struct xs_run;
 int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **out,
                 struct xs_error *err);

@@ -22,7 +22,9 @@ from pytest_xsched.errors import (
     ScenarioError,
     XSchedError,
 )
+from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
 from pytest_xsched.model import CpuModel, SimModel
+from pytest_xsched.names import GPUS, split_device
 from pytest_xsched.workload import Command
 
 try:
@@ -140,6 +142,7 @@ class DeviceInfo:
     """What a device says of itself."""
 
     kind: str
+    index: int
     name: str
     virtual_time: bool
     computes: bool
@@ -150,26 +153,44 @@ class DeviceInfo:
     """Multiprocessors that a queue can be bound to; 0: it cannot."""
     unit_step: int
     """They are given in groups of so many."""
+    architecture: str
+    """This and what follows: of a GPU; "" and 0 are not known."""
+    uuid: str
+    pci_id: str
+    driver_version: str
+    compiler_version: str
+    memory_bytes: int
 
 
-def _library(name: str) -> Any:
-    """Give the file that PYTEST_XSCHED_GPU_DRIVER or _COMPILER names, NULL: search for one."""
-    path = os.environ.get(f"PYTEST_XSCHED_GPU_{name}", "")
-    return ffi.new("char[]", os.fsencode(path)) if path else ffi.NULL
+def _path(file: LibraryFile | None) -> Any:
+    return ffi.new("char[]", os.fsencode(file.path)) if file else ffi.NULL
 
 
 class Device:
     """An open device. Close it after the last run on it.
 
+    Args:
+        name: of the device, ``"cpu"`` or ``"cuda:1"``.
+        cpu: parameters of the kind ``"cpu"``.
+        sim: parameters of the kind ``"sim"``.
+        libraries: of a GPU; None: those that the environment names.
+
     Raises:
+        ScenarioError: the environment names a file that is not there.
         DeviceUnavailable: there is no such device here.
         DeviceError: it is there, but does not open.
     """
 
-    def __init__(self, kind: str, *, cpu: CpuModel, sim: SimModel) -> None:
+    def __init__(
+        self, name: str, *, cpu: CpuModel, sim: SimModel, libraries: Libraries | None = None
+    ) -> None:
+        kind, self.index = split_device(name)
+        if libraries is None:
+            libraries = find_libraries() if kind in GPUS else Libraries()
         options = ffi.new("struct xs_device_options *")
-        libraries = [_library(name) for name in ("DRIVER", "COMPILER")]
-        options.gpu.driver, options.gpu.compiler = libraries
+        options.index = self.index
+        paths = [_path(libraries.driver), _path(libraries.compiler)]
+        options.gpu.driver, options.gpu.compiler = paths
         options.cpu = {
             "workers": cpu.workers,
             "honour_priority": cpu.priority,
@@ -184,7 +205,11 @@ class Device:
             "full_items": sim.full_items,
         }
         out = ffi.new("struct xs_device **")
-        call(lib.xs_device_open, kind.encode(), options, out)
+        try:
+            call(lib.xs_device_open, kind.encode(), options, out)
+        except DeviceError as error:
+            sentence = f"{error}{libraries.remark(error.call)}"
+            raise type(error)(sentence, call=error.call, code=error.code) from None
         self.pointer = out[0]
 
     def describe(self) -> DeviceInfo:
@@ -193,6 +218,7 @@ class Device:
         call(lib.xs_device_describe, self.pointer, info)
         return DeviceInfo(
             kind=_text(info.kind),
+            index=self.index,
             name=_text(info.name),
             virtual_time=bool(info.virtual_time),
             computes=bool(info.computes),
@@ -200,6 +226,12 @@ class Device:
             parallel=int(info.parallel),
             units=int(info.units),
             unit_step=int(info.unit_step),
+            architecture=_text(info.architecture),
+            uuid=_text(info.uuid),
+            pci_id=_text(info.pci_id),
+            driver_version=_text(info.driver_version),
+            compiler_version=_text(info.compiler_version),
+            memory_bytes=int(info.memory_bytes),
         )
 
     def close(self) -> None:

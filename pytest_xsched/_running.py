@@ -58,6 +58,8 @@ class Settings:
     seed: int = 0
     units: tuple[int, ...] = ()
     """Multiprocessors it may use; none named: all."""
+    device: Device | None = None
+    """Another than the run's; it must outlive the run."""
 
 
 def _mask(units: tuple[int, ...]) -> Any:
@@ -200,6 +202,8 @@ class Run:
         spec.seed = settings.seed
         words = _mask(settings.units)
         spec.units, spec.unit_words = words, len(words)
+        if settings.device is not None:
+            spec.device = settings.device.pointer
         if samples is not None:
             pointer = ffi.from_buffer("struct xs_sample[]", samples, require_writable=True)
             load = {**load, "samples": pointer, "sample_cap": len(samples)}

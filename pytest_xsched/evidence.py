@@ -44,7 +44,7 @@ class Evidence:
 
 def gather(
     queues: tuple[QueueResult, ...],
-    wrong_results: tuple[str, ...],
+    others: tuple[str, ...],
     *,
     checked: bool,
     priority_effect: str | None = None,
@@ -53,13 +53,13 @@ def gather(
 
     Args:
         queues: what was measured.
-        wrong_results: sentences about results that differ from numpy's.
+        others: sentences about settings that spoil any figure, and about wrong results.
         checked: whether results were compared at all.
         priority_effect: see `Evidence`.
     """
     faults = [fault for queue in queues for fault in _count_faults(queue)]
     return Evidence(
-        faults=(*faults, *wrong_results),
+        faults=(*faults, *others),
         queue_faults={queue.name: tuple(_load_faults(queue)) for queue in queues},
         checked=checked,
         priority_effect=priority_effect,

@@ -7,7 +7,7 @@ which the second half makes the object that tests ask for figures and verdicts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ from pytest_xsched.assertions import MeasuredQueue, Run
 from pytest_xsched.checking import wrong_results
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.evidence import gather
+from pytest_xsched.fingerprint import Fingerprint, take_fingerprint
 from pytest_xsched.load import SAMPLES_MAX, Closed
 from pytest_xsched.model import THRESHOLD_MAX, QueueSpec, Scenario
 from pytest_xsched.partition import partition
@@ -36,7 +37,7 @@ class Measurement:
     """What a device gave for a scenario: everything that has to leave a worker process.
 
     Attributes:
-        device_name: what the device says of itself.
+        fingerprint: where it was measured.
         counts: of each queue, in the scenario's order.
         samples: of each queue, one row a request; see `QueueResult`.
         wrong_results: sentences about results that differ from numpy's.
@@ -44,7 +45,7 @@ class Measurement:
         remark: about the way it was measured; empty where there is nothing to say.
     """
 
-    device_name: str
+    fingerprint: Fingerprint
     counts: tuple[Counts, ...]
     samples: tuple[NDArray[np.void], ...]
     wrong_results: tuple[str, ...]
@@ -52,26 +53,35 @@ class Measurement:
     remark: str = ""
 
 
-def measure(device: Device, scenario: Scenario, progress: Progress | None = None) -> Measurement:
-    """Run a scenario on an open device of its kind.
+def measure(
+    devices: Mapping[str, Device], scenario: Scenario, progress: Progress | None = None
+) -> Measurement:
+    """Run a scenario on its devices.
+
+    Args:
+        devices: open ones, by the names that `scenario.devices` gives.
+        scenario: what is to be run.
+        progress: called with elapsed and total ns of the run.
 
     Raises:
         ScenarioError: the device cannot do what the scenario asks, or it makes too many requests.
         DeviceError: a device call failed; the run was stopped there.
-        ForkedError: the device was opened by the parent of this process.
+        ForkedError: a device was opened by the parent of this process.
     """
-    info = device.describe()
+    infos = [devices[name].describe() for name in scenario.devices]
+    info = infos[0]
     if scenario.check and not info.computes:
         raise ScenarioError(
             f"check=True: the {info.kind} device computes nothing, so there are no results to check"
         )
-    effect = priority_effect(device) if _rests_on_priorities(scenario) else None
-    native = NativeRun(device, scenario.policy)
+    default = devices[scenario.device]
+    effect = priority_effect(default) if _rests_on_priorities(scenario) else None
+    native = NativeRun(default, scenario.policy)
     try:
-        shares = partition(scenario.queues, units=info.units, step=info.unit_step)
+        units = _units(devices, scenario)
         queues = [
-            _add(native, scenario, spec, units)
-            for spec, units in zip(scenario.queues, shares, strict=True)
+            _add(native, scenario, spec, devices[spec.device or scenario.device], units[spec.name])
+            for spec in scenario.queues
         ]
         native.start(
             warmup_ns=scenario.warmup_ns,
@@ -83,7 +93,7 @@ def measure(device: Device, scenario: Scenario, progress: Progress | None = None
         while not native.wait():
             if progress is not None:
                 progress(min(native.now_ns(), total_ns), total_ns)
-        return _collect(scenario, info.name, queues, effect)
+        return _collect(scenario, take_fingerprint(infos), queues, effect)
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
 
@@ -97,13 +107,14 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
             scenario.queues, measurement.counts, measurement.samples, strict=True
         )
     )
+    others = (*measurement.fingerprint.faults, *measurement.wrong_results)
     return Run(
         scenario=scenario,
-        device_name=measurement.device_name,
+        fingerprint=measurement.fingerprint,
         queues=queues,
         evidence=gather(
             queues,
-            measurement.wrong_results,
+            others,
             checked=scenario.check,
             priority_effect=measurement.priority_effect,
         ),
@@ -121,7 +132,20 @@ def _rests_on_priorities(scenario: Scenario) -> bool:
     return _uses_stream_priorities(scenario) and len({q.priority for q in scenario.queues}) > 1
 
 
-def _settings(scenario: Scenario, spec: QueueSpec, units: tuple[int, ...]) -> Settings:
+def _units(devices: Mapping[str, Device], scenario: Scenario) -> dict[str, tuple[int, ...]]:
+    """Divide the multiprocessors of each device among the queues on it."""
+    units: dict[str, tuple[int, ...]] = {}
+    for name in scenario.devices:
+        queues = [q for q in scenario.queues if (q.device or scenario.device) == name]
+        info = devices[name].describe()
+        shares = partition(queues, units=info.units, step=info.unit_step)
+        units |= {queue.name: share for queue, share in zip(queues, shares, strict=True)}
+    return units
+
+
+def _settings(
+    scenario: Scenario, spec: QueueSpec, device: Device, units: tuple[int, ...]
+) -> Settings:
     """Say what a scheduler is made of: a policy, stream priorities, a threshold.
 
     Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
@@ -137,6 +161,7 @@ def _settings(scenario: Scenario, spec: QueueSpec, units: tuple[int, ...]) -> Se
         batch_size=batch_size,
         seed=_seed(scenario, spec),
         units=units,
+        device=device,
     )
 
 
@@ -144,8 +169,15 @@ def _seed(scenario: Scenario, spec: QueueSpec) -> int:
     return (scenario.seed + zlib.crc32(spec.name.encode())) % 2**32
 
 
-def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec, units: tuple[int, ...]) -> Queue:
-    settings, commands = _settings(scenario, spec, units), spec.workload.commands
+def _add(
+    native: NativeRun,
+    scenario: Scenario,
+    spec: QueueSpec,
+    device: Device,
+    units: tuple[int, ...],
+) -> Queue:
+    settings = _settings(scenario, spec, device, units)
+    commands = spec.workload.commands
     if isinstance(spec.arrivals, Closed):
         closed_loops = sum(isinstance(queue.arrivals, Closed) for queue in scenario.queues)
         return native.add_closed(
@@ -166,7 +198,7 @@ def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec, units: tuple[in
 
 
 def _collect(
-    scenario: Scenario, device_name: str, queues: list[Queue], effect: str | None
+    scenario: Scenario, fingerprint: Fingerprint, queues: list[Queue], effect: str | None
 ) -> Measurement:
     all_counts, all_samples, wrong = [], [], []
     for spec, queue in zip(scenario.queues, queues, strict=True):
@@ -179,7 +211,7 @@ def _collect(
         if scenario.check:
             wrong += _wrong_results(scenario, spec, queue)
     return Measurement(
-        device_name=device_name,
+        fingerprint=fingerprint,
         counts=tuple(all_counts),
         samples=tuple(all_samples),
         wrong_results=tuple(wrong),

@@ -17,6 +17,7 @@ from pytest_xsched.checks import (
     check_flag,
     checked_fields,
     checked_list,
+    device_name,
     integer,
     one_of,
     set_integer,
@@ -25,7 +26,7 @@ from pytest_xsched.checks import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import ARRIVAL_KINDS, SAMPLES_MAX, Arrivals, known_count, read_arrivals
-from pytest_xsched.names import DEVICES, POLICIES, SCHEDULERS, WAITING
+from pytest_xsched.names import POLICIES, SCHEDULERS, WAITING, split_device
 from pytest_xsched.units import MAX_NS, spell_duration
 from pytest_xsched.workload import Command, Workload, read_workload
 
@@ -43,7 +44,7 @@ PARALLEL_MAX = 64  # commands executed at once
 # A queue is reached as an attribute of its run; these are attributes of every run already.
 RESERVED_NAMES = frozenset(
     {"queues", "scenario", "evidence", "remark", "verdicts", "require"}
-    | {"device_kind", "device_name", "scheduler", "to_dict", "to_json"}
+    | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
 )
 
 
@@ -63,6 +64,7 @@ class QueueSpec:
         sm_share: share of the multiprocessors that only this queue uses, above 0 and below 1; what
             no queue claims is left to those without a share.
         cu_mask: the same by number: multiprocessors (compute units) in [0, 1024), ascending.
+        device: another than the run's and of its kind, ``"cuda:1"``; None: the run's.
     """
 
     name: str
@@ -73,10 +75,13 @@ class QueueSpec:
     batch_size: int | None = None
     sm_share: float | None = None
     cu_mask: tuple[int, ...] | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         what = f"queue {self.name!r}"
+        if self.device is not None:
+            object.__setattr__(self, "device", device_name(f"{what}: device", self.device))
         if not isinstance(self.workload, Workload):
             raise ScenarioError(
                 f"{what}: workload {self.workload!r} is none; write matmul(512), vector_add(n) "
@@ -231,7 +236,7 @@ class Scenario:
         warmup_ns: before it, under the same load; `default_warmup_ns`.
         drain_ns: longest wait behind it for what is unfinished; `default_drain_ns`.
         seed: of arrivals and inputs, in [0, 2**32).
-        device: one of `names.DEVICES`.
+        device: one of `names.DEVICES`, of GPUs also with an index: ``"cuda:1"``.
         scheduler: one of `names.SCHEDULERS`, the mechanism under test.
         policy: one of `names.POLICIES`; other than "none" only with scheduler "builtin".
         stream_priority: under scheduler "builtin", whether the streams underneath get the queues'
@@ -262,7 +267,7 @@ class Scenario:
         set_integer(self, "warmup_ns", "scenario", 0, MAX_NS)
         set_integer(self, "drain_ns", "scenario", 0, MAX_NS)
         set_integer(self, "seed", "scenario", 0, 2**32 - 1)
-        one_of("device", self.device, DEVICES)
+        object.__setattr__(self, "device", device_name("device", self.device))
         one_of("scheduler", self.scheduler, SCHEDULERS)
         one_of("policy", self.policy, POLICIES)
         if self.policy != "none" and self.scheduler != "builtin":
@@ -290,6 +295,7 @@ class Scenario:
             if queue.name in names:
                 raise ScenarioError(f"scenario: two queues are named {queue.name!r}")
             names.add(queue.name)
+            self._check_device(queue)
             total += known_count(
                 queue.arrivals,
                 warmup_ns=self.warmup_ns,
@@ -302,6 +308,24 @@ class Scenario:
                 f"{spell_duration(self.duration_ns)}, above {SAMPLES_MAX}; lower a rate or the "
                 "duration"
             )
+
+    def _check_device(self, queue: QueueSpec) -> None:
+        if queue.device and split_device(queue.device)[0] != self.device_kind:
+            raise ScenarioError(
+                f"queue {queue.name!r}: device {queue.device!r} is of another kind than the run's, "
+                f"{self.device!r}"
+            )
+
+    @property
+    def device_kind(self) -> str:
+        """Kind of the devices: one of `names.DEVICES`."""
+        return split_device(self.device)[0]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices: the run's, then others of its queues, in their order."""
+        others = (queue.device for queue in self.queues if queue.device)
+        return tuple(dict.fromkeys((self.device, *others)))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the scenario in JSON's types; `from_dict` reads it back."""

@@ -7,6 +7,16 @@ DEVICES = ("cpu", "sim", "hip", "cuda")
 GPUS = ("hip", "cuda")
 """Devices whose driver lives in worker processes only."""
 
+
+def split_device(name: str) -> tuple[str, int]:
+    """Give kind and index of a device: `("cuda", 1)` of ``"cuda:1"``, `("cuda", 0)` of ``"cuda"``.
+
+    The name is one that was checked, by `checks.device_name`.
+    """
+    kind, _, index = name.partition(":")
+    return kind, int(index or 0)
+
+
 SCHEDULERS = ("native", "priority", "builtin")
 POLICIES = ("none", "hpf")
 WAITING = ("yield", "spin", "sleep")

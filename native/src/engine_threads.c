@@ -86,7 +86,7 @@ static void between_looks(const struct xs_queue *q, xs_ns now, xs_ns until)
 /* Commands are in flight, and nothing can be launched. `until` by the clock. */
 static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
 {
-    const struct xs_device_ops *ops = q->run->device->ops;
+    const struct xs_device_ops *ops = q->device->ops;
     uint32_t slot;
     xs_ns now = xs__clock_ns();
     if (ops->wait == NULL || until <= now || !xs_xqueue_oldest_mark(&q->xq, &slot)) {
@@ -181,7 +181,7 @@ static void *queue_main(void *argument)
     struct xs_error err = {0};
     bool over = false;
     xs__clock_precise_thread();
-    int rc = run->device->ops->bind_thread(run->device, &err);
+    int rc = q->device->ops->bind_thread(q->device, &err);
     wait_for_start(q);
     while (rc == XS_OK && !over && !should_leave(q))
         rc = turn(q, &over, &err);

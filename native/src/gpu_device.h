@@ -8,6 +8,12 @@
 #include "gpu_driver.h"
 #include "gpu_kernels.h"
 
+/* Which device it is, and what drives it; "" and 0: not known. */
+struct xs_gpu_identity {
+    char pci_id[32], uuid[48], driver_version[24], compiler_version[24];
+    int64_t memory_bytes;
+};
+
 /* A device_*.c embeds this first. */
 struct xs_gpu {
     struct xs_device base;
@@ -17,6 +23,8 @@ struct xs_gpu {
     uint32_t processors;       /* multiprocessors, compute units */
     uint32_t units, unit_step; /* of them that streams can be bound to; see xs_device_info */
     /* From here on by xs__gpu_prepare(). */
+    struct xs_gpu_identity identity;
+    struct xs_rtc rtc;   /* open as long as the device is, so that it can be seen what compiled */
     int least, greatest; /* stream priorities; lower numbers go first */
     void *setup;         /* stream on which memory is filled, so that no busy one is waited for */
     void *module, *functions[XS_GPU_FUNCTIONS];
@@ -63,7 +71,6 @@ int xs__gpu_prepare(struct xs_gpu *gpu, const char *compiler, struct xs_error *e
 void xs__gpu_release(struct xs_gpu *gpu);
 
 /* As in struct xs_device_ops. */
-void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out);
 int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
                           struct xs_error *err);
 int xs__gpu_stream_create_on(struct xs_device *dev, int32_t priority, const uint32_t *units,
@@ -71,6 +78,13 @@ int xs__gpu_stream_create_on(struct xs_device *dev, int32_t priority, const uint
 void xs__gpu_stream_destroy(struct xs_stream *stream);
 int xs__gpu_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
 int xs__gpu_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
+
+/* ---- gpu_identity.c -------------------------------------------------------- */
+
+/* Fill gpu->identity: all but the compiler, and the compiler once gpu->rtc is open. */
+int xs__gpu_identify(struct xs_gpu *gpu, struct xs_error *err);
+void xs__gpu_identify_compiler(struct xs_gpu *gpu);
+void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out);
 
 /* ---- gpu_commands.c -------------------------------------------------------- */
 

@@ -57,6 +57,15 @@ static int driver_symbols(struct xs_gpu_driver *into, const char *where, struct 
                                COUNT(cuda_rows), where, err);
 }
 
+static void optional_symbols(struct xs_gpu_driver *into)
+{
+    const struct xs_symbol cuda_rows[] = {XS_GPU_OPTIONAL_SYMBOLS(CUDA_ROW)};
+    const struct xs_symbol hip_rows[] = {XS_GPU_OPTIONAL_SYMBOLS(HIP_ROW)};
+    const struct xs_symbol *rows = into->brand == XS_BRAND_HIP ? hip_rows : cuda_rows;
+    for (size_t i = 0; i < COUNT(cuda_rows); i++)
+        *rows[i].target = dlsym(into->library, rows[i].name);
+}
+
 static int rtc_symbols(void *library, struct xs_rtc *into, const char *where, struct xs_error *err)
 {
     const struct xs_symbol cuda_rows[] = {XS_RTC_SYMBOLS(CUDA_ROW)};
@@ -72,7 +81,11 @@ int xs__gpu_driver_open(struct xs_gpu_driver *driver, enum xs_gpu_brand brand, c
     snprintf(where, sizeof where, "%s.open", brands[brand].kind);
     driver->brand = brand;
     int rc = xs__library_open(path, brands[brand].driver_names, where, &driver->library, err);
-    return rc == XS_OK ? driver_symbols(driver, where, err) : rc;
+    if (rc == XS_OK)
+        rc = driver_symbols(driver, where, err);
+    if (rc == XS_OK)
+        optional_symbols(driver);
+    return rc;
 }
 
 int xs__rtc_open(struct xs_rtc *rtc, const struct xs_gpu_driver *driver, const char *path,

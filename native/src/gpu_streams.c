@@ -33,17 +33,16 @@ int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_de
 
 static int load_kernels(struct xs_gpu *gpu, const char *compiler, struct xs_error *err)
 {
-    struct xs_rtc rtc = {0};
     void *image = NULL;
-    int rc = xs__rtc_open(&rtc, &gpu->driver, compiler, err);
+    int rc = xs__rtc_open(&gpu->rtc, &gpu->driver, compiler, err);
     if (rc == XS_OK)
-        rc = xs__rtc_compile(&rtc, xs__gpu_source, gpu->architecture, &image, err);
+        xs__gpu_identify_compiler(gpu);
+    if (rc == XS_OK)
+        rc = xs__rtc_compile(&gpu->rtc, xs__gpu_source, gpu->architecture, &image, err);
     if (rc == XS_OK)
         rc = xs__gpu_status(&gpu->driver, gpu->driver.ModuleLoadData(&gpu->module, image), "module",
                             err);
     free(image);
-    if (rtc.library != NULL)
-        dlclose(rtc.library);
     if (rc != XS_OK)
         return rc;
     for (int i = 0; i < XS_GPU_FUNCTIONS; i++)
@@ -71,7 +70,9 @@ int xs__gpu_prepare(struct xs_gpu *gpu, const char *compiler, struct xs_error *e
     TRY(gpu, GetStreamPriorityRange(&gpu->least, &gpu->greatest), "priority_range");
     TRY(gpu, StreamCreateWithPriority(&gpu->setup, XS_GPU_STREAM_NON_BLOCKING, gpu->least),
         "stream_create");
-    int rc = load_kernels(gpu, compiler, err);
+    int rc = xs__gpu_identify(gpu, err);
+    if (rc == XS_OK)
+        rc = load_kernels(gpu, compiler, err);
     return rc == XS_OK ? calibrate(gpu, err) : rc;
 }
 
@@ -81,17 +82,8 @@ void xs__gpu_release(struct xs_gpu *gpu)
         gpu->driver.StreamDestroy(gpu->setup);
     if (gpu->module != NULL)
         gpu->driver.ModuleUnload(gpu->module);
-}
-
-void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out)
-{
-    const struct xs_gpu *gpu = (const struct xs_gpu *)dev;
-    snprintf(out->kind, sizeof out->kind, "%s", xs__gpu_kind(gpu->driver.brand));
-    snprintf(out->name, sizeof out->name, "%s", gpu->name);
-    out->computes = 1;
-    out->honour_priority = -1;
-    out->units = gpu->units;
-    out->unit_step = gpu->unit_step;
+    if (gpu->rtc.library != NULL)
+        dlclose(gpu->rtc.library);
 }
 
 /* ---- streams --------------------------------------------------------------- */

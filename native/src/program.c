@@ -20,7 +20,7 @@ static struct xs_prepared *prepare(struct xs_queue *q, const struct xs_command *
         return NULL;
     }
     p->command = *command;
-    if (q->run->device->ops->kernel_create(q->stream, command, q->seed, &p->kernel, err) != XS_OK) {
+    if (q->device->ops->kernel_create(q->stream, command, q->seed, &p->kernel, err) != XS_OK) {
         free(p);
         return NULL;
     }
@@ -79,7 +79,7 @@ void xs__programs_free(struct xs_queue *q)
     }
     while (q->prepared != NULL) {
         struct xs_prepared *next = q->prepared->next;
-        q->run->device->ops->kernel_destroy(q->prepared->kernel);
+        q->device->ops->kernel_destroy(q->prepared->kernel);
         free(q->prepared);
         q->prepared = next;
     }

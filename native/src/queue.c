@@ -4,7 +4,7 @@
 
 static const struct xs_device_ops *ops_of(const struct xs_queue *q)
 {
-    return q->run->device->ops;
+    return q->device->ops;
 }
 
 xs_ns xs__queue_due(struct xs_queue *q)

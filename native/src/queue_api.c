@@ -90,7 +90,7 @@ static void unlock_virtual_time(struct xs_run *run)
 
 static int make_stream(struct xs_queue *q, const struct xs_queue_spec *spec, struct xs_error *err)
 {
-    struct xs_device *dev = q->run->device;
+    struct xs_device *dev = q->device;
     if (spec->unit_words == 0)
         return dev->ops->stream_create(dev, spec->stream_priority, &q->stream, err);
     if (dev->ops->stream_create_on == NULL)
@@ -103,9 +103,9 @@ static int make_stream(struct xs_queue *q, const struct xs_queue_spec *spec, str
 
 static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, struct xs_error *err)
 {
-    const struct xs_device_ops *ops = q->run->device->ops;
+    const struct xs_device_ops *ops = q->device->ops;
     struct xs_load_spec load = spec->load;
-    int rc = ops->bind_thread(q->run->device, err);
+    int rc = ops->bind_thread(q->device, err);
     if (rc == XS_OK) {
         lock_virtual_time(q->run);
         rc = make_stream(q, spec, err);
@@ -159,12 +159,15 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     int rc = xs__device_check(run->device, "queue.add", err);
     if (rc == XS_OK)
         rc = check_spec(spec, err);
+    if (rc == XS_OK)
+        rc = xs__run_check_device(run, spec, err);
     if (rc != XS_OK)
         return rc;
     struct xs_queue *q = calloc(1, sizeof *q);
     if (q == NULL)
         return xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for queue '%s'", spec->name);
     q->run = run;
+    q->device = spec->device != NULL ? spec->device : run->device;
     q->seed = spec->seed;
     q->priority = spec->priority;
     snprintf(q->name, sizeof q->name, "%s", spec->name);
@@ -190,10 +193,10 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
 
 void xs__queue_free(struct xs_queue *q)
 {
-    q->run->device->ops->bind_thread(q->run->device, NULL);
+    q->device->ops->bind_thread(q->device, NULL);
     if (q->stream != NULL) {
         lock_virtual_time(q->run);
-        q->run->device->ops->stream_destroy(q->stream);
+        q->device->ops->stream_destroy(q->stream);
         unlock_virtual_time(q->run);
     }
     xs__programs_free(q);
@@ -349,7 +352,7 @@ int xs_queue_submit(struct xs_queue *q, const struct xs_command *commands, uint3
         rc = xs__fail(err, XS_EINVAL, "queue.submit", 0, "queue '%s' has a load of its own",
                       q->name);
     if (rc == XS_OK)
-        rc = q->run->device->ops->bind_thread(q->run->device, err);
+        rc = q->device->ops->bind_thread(q->device, err);
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&q->submit_lock);

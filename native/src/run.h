@@ -82,6 +82,7 @@ struct xs_program {
 
 struct xs_queue {
     struct xs_run *run;         /* (setup) */
+    struct xs_device *device;   /* (setup) the run's, or another one */
     char name[64];              /* (setup) */
     uint32_t seed;              /* (setup) */
     struct xs_stream *stream;   /* (setup) */
@@ -151,9 +152,14 @@ void xs__programs_free(struct xs_queue *q); /* behind the stream */
 
 /* The queue is, or is no longer, busy; asks the policy if that is news. */
 void xs__schedule_edge(struct xs_queue *q, bool busy);
-void xs__schedule(struct xs_run *run); /* ask the policy, suspend and resume */
+/* Ask the policy about the queues of each device, suspend and resume. */
+void xs__schedule(struct xs_run *run);
 
 /* ---- run.c ------------------------------------------------------------- */
+
+/* Whether a queue of the run may be on the device that its spec names. */
+int xs__run_check_device(const struct xs_run *run, const struct xs_queue_spec *spec,
+                         struct xs_error *err);
 
 /* Lock held, all three. Keep the first error and stop the run; make everybody
  * leave; the first error, XS_ECANCELED, or XS_OK. */

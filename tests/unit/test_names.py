@@ -15,3 +15,8 @@ def test_ways_of_waiting_are_those_of_the_native_enum():
     assert [native[i].removeprefix("XS_WAIT_").lower() for i in sorted(native)] == list(
         names.WAITING
     )
+
+
+def test_a_device_has_a_kind_and_an_index():
+    assert names.split_device("cpu") == ("cpu", 0)
+    assert names.split_device("cuda:12") == ("cuda", 12)

@@ -32,8 +32,10 @@ def test_what_a_device_knows_of_itself_is_believed(priority, effect, monkeypatch
     device.close()
 
 
-@pytest.mark.parametrize(("priority", "effect"), [(True, "yes"), (False, "no")])
-@pytest.mark.parametrize("kind", ["sim", "cpu"])
+@pytest.mark.parametrize(
+    ("kind", "priority", "effect"),
+    [("sim", True, "yes"), ("sim", False, "no"), ("cpu", True, "yes")],
+)
 def test_the_experiment_finds_what_is_known(kind, priority, effect, monkeypatch):
     from pytest_xsched._binding import Device
 
