@@ -72,6 +72,7 @@ def test_a_gate_refuses(made_fingerprint, made_queue, made_run):
             counts=(run.high.counts,),
             samples=(run.high.samples,),
             wrong_results=(),
+            priority_effect=None,
         )
         return make_run(dataclasses.replace(run.scenario, device=kind), measurement)
 
