@@ -32,7 +32,8 @@ enum xs_limit {
     XS_THRESHOLD_MAX = 1024, /* commands in flight on one stream */
     XS_QUEUES_MAX = 256,     /* queues of one run */
     XS_COMMANDS_MAX = 4096,  /* commands of one request */
-    XS_PENDING_MAX = 4096    /* unfinished requests of one XS_LOAD_MANUAL queue */
+    XS_PENDING_MAX = 4096,   /* unfinished requests of one XS_LOAD_MANUAL queue */
+    XS_WAVES_MAX = 1024      /* of one XS_SPIN */
 };
 
 struct xs_error {
@@ -68,6 +69,11 @@ struct xs_command {
     uint32_t n;          /* >= 1; 0 for XS_SPIN */
     uint32_t batch;      /* >= 1 */
     int64_t duration_ns; /* XS_SPIN only; >= 0 */
+    /* XS_SPIN only, and for GPUs: the share of the device that it takes, in
+     * thousandths, 0 being all of it; and how many waves of blocks it makes of its
+     * duration, one behind the other, 0 being one. Others run it as a whole. */
+    uint32_t fill_permille; /* [0, 1000] */
+    uint32_t waves;         /* [0, XS_WAVES_MAX]; above 1 only where it takes all */
 };
 
 /* ---- devices ---------------------------------------------------------- */

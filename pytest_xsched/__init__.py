@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from pytest_xsched.model import CpuModel, QueueSpec, Scenario, SimModel
     from pytest_xsched.quantity import Quantity
     from pytest_xsched.session import Session
+    from pytest_xsched.traces import trace
     from pytest_xsched.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
     from pytest_xsched.verdict import Verdict
-    from pytest_xsched.workload import Workload, matmul, spin, vector_add
+    from pytest_xsched.workload import Workload, empty, matmul, sequence, spin, vector_add
 
 _HOMES = {
     "assertions": ["MeasuredQueue", "Run"],
@@ -50,9 +51,10 @@ _HOMES = {
     "model": ["CpuModel", "QueueSpec", "Scenario", "SimModel"],
     "quantity": ["Quantity"],
     "session": ["Session"],
+    "traces": ["trace"],
     "units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
     "verdict": ["Verdict"],
-    "workload": ["Workload", "matmul", "spin", "vector_add"],
+    "workload": ["Workload", "empty", "matmul", "sequence", "spin", "vector_add"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -85,6 +87,7 @@ __all__ = [
     "bursts",
     "closed",
     "constant",
+    "empty",
     "gamma",
     "matmul",
     "minutes",
@@ -95,7 +98,9 @@ __all__ = [
     "poisson",
     "replay",
     "s",
+    "sequence",
     "spin",
+    "trace",
     "us",
     "vector_add",
 ]

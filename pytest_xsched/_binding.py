@@ -132,6 +132,7 @@ def commands_array(commands: Sequence[Command]) -> Any:
     for slot, command in zip(array, commands, strict=True):
         slot.kind, slot.n, slot.batch = _KINDS[command.kind], command.n, command.batch
         slot.duration_ns = command.duration_ns
+        slot.fill_permille, slot.waves = command.fill_permille, command.waves
     return array
 
 

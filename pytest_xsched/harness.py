@@ -159,9 +159,8 @@ def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Measu
 
 def _wrong_results(scenario: Scenario, spec: QueueSpec, queue: Queue) -> list[str]:
     sentences = []
-    commands = spec.workload.commands
-    for command in dict.fromkeys(commands):  # equal commands share inputs, output and numbers
-        index = commands.index(command)
+    # Equal commands share inputs, output and numbers: ask for the last of each.
+    for command, index in {c: i for i, c in enumerate(spec.workload.commands)}.items():
         launches, checksum = queue.checksum(index)
         last = queue.output(index, command.items)
         sentence = wrong_results(command, _seed(scenario, spec), launches, checksum, last)

@@ -132,7 +132,8 @@ class SimModel:
 
         max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
 
-    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration.
+    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration, whatever
+    its share of the device and its waves.
 
     Args:
         slots: commands executed at once, in [1, 64].

@@ -71,6 +71,14 @@ int xs__command_check(const struct xs_command *c, struct xs_error *err)
         if (c->duration_ns < 0)
             return xs__fail(err, XS_EINVAL, where, 0, "spin for %lld ns is negative",
                             (long long)c->duration_ns);
+        if (c->fill_permille > 1000 || c->waves > XS_WAVES_MAX)
+            return xs__fail(err, XS_EINVAL, where, 0,
+                            "spin on %u / 1000 of the device in %u waves: at most 1000, and %d",
+                            c->fill_permille, c->waves, XS_WAVES_MAX);
+        if (c->waves > 1 && c->fill_permille % 1000 != 0)
+            return xs__fail(err, XS_EINVAL, where, 0,
+                            "spin in %u waves takes all of the device, not %u / 1000 of it",
+                            c->waves, c->fill_permille);
         return XS_OK;
     case XS_MATMUL:
     case XS_VECTOR_ADD:
@@ -87,7 +95,8 @@ int xs__command_check(const struct xs_command *c, struct xs_error *err)
 bool xs__command_equal(const struct xs_command *a, const struct xs_command *b)
 {
     return a->kind == b->kind && a->n == b->n && a->batch == b->batch &&
-           a->duration_ns == b->duration_ns;
+           a->duration_ns == b->duration_ns && a->fill_permille == b->fill_permille &&
+           a->waves == b->waves;
 }
 
 uint64_t xs__command_items(const struct xs_command *c)

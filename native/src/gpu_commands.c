@@ -76,6 +76,14 @@ static int make_kernel(struct xs_kernel *k, uint32_t seed, struct xs_error *err)
     return XS_OK;
 }
 
+/* Of one block: the waves of a spin share its time. */
+static uint64_t iterations_of(const struct xs_gpu *gpu, const struct xs_command *command)
+{
+    bool is_crowded = xs__gpu_spin_blocks(command, gpu->processors) > gpu->processors;
+    double total = (double)command->duration_ns * gpu->iterations_per_ns[is_crowded];
+    return (uint64_t)(total / (command->waves > 0 ? command->waves : 1));
+}
+
 int xs__gpu_kernel_create(struct xs_stream *stream, const struct xs_command *command, uint32_t seed,
                           struct xs_kernel **out, struct xs_error *err)
 {
@@ -91,7 +99,7 @@ int xs__gpu_kernel_create(struct xs_stream *stream, const struct xs_command *com
     kernel->stream = stream;
     kernel->command = *command;
     kernel->items = xs__command_items(command);
-    kernel->iterations = (uint64_t)((double)command->duration_ns * stream->gpu->iterations_per_ns);
+    kernel->iterations = iterations_of(stream->gpu, command);
     int rc = make_kernel(kernel, seed, err);
     if (rc != XS_OK) {
         xs__gpu_kernel_destroy(kernel);
@@ -150,9 +158,10 @@ static int time_spin(struct xs_gpu *gpu, struct xs_kernel *k, uint64_t iteration
 
 /* The difference of a long and a short spin, so that the launch cancels out;
  * the first ones wake the clocks up. The fastest of three: others disturb. */
-int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, struct xs_error *err)
+int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, double *per_ns,
+                         struct xs_error *err)
 {
-    const uint64_t some = 200000, more = 2200000;
+    const uint64_t some = 100000, more = 1100000;
     double shorter, longer, best = 0;
     int rc = XS_OK;
     for (int i = 0; i < 5 && rc == XS_OK; i++) {
@@ -166,6 +175,6 @@ int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, struct xs_erro
     }
     if (rc == XS_OK && !(best > 0))
         rc = xs__fail(err, XS_EDEVICE, "gpu.calibrate", 0, "a longer spin took no longer");
-    gpu->iterations_per_ns = best;
+    *per_ns = best;
     return rc;
 }

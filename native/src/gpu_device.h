@@ -19,7 +19,7 @@ struct xs_gpu {
     int least, greatest; /* stream priorities; lower numbers go first */
     void *setup;         /* stream on which memory is filled, so that no busy one is waited for */
     void *module, *functions[XS_GPU_FUNCTIONS];
-    double iterations_per_ns; /* of xs_spin */
+    double iterations_per_ns[2]; /* of xs_spin, by blocks on a multiprocessor: one, two */
 };
 
 struct xs_stream {
@@ -74,8 +74,9 @@ int xs__gpu_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t 
 int xs__gpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
 int xs__gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
 
-/* Find gpu->iterations_per_ns with a kernel of XS_SPIN. */
-int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *kernel, struct xs_error *err);
+/* Iterations of a kernel of XS_SPIN in a nanosecond. */
+int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *kernel, double *per_ns,
+                         struct xs_error *err);
 
 /* The part of an xs_device_ops that both share. */
 #define XS_GPU_OPS                                                                                 \

@@ -51,19 +51,28 @@ static int load_kernels(struct xs_gpu *gpu, const char *compiler, struct xs_erro
     return XS_OK;
 }
 
-static int calibrate(struct xs_gpu *gpu, struct xs_error *err)
+static int calibrate_spin(struct xs_gpu *gpu, uint32_t fill_permille, double *per_ns,
+                          struct xs_error *err)
 {
-    const struct xs_command command = {.kind = XS_SPIN, .batch = 1, .duration_ns = 0};
+    const struct xs_command command = {
+        .kind = XS_SPIN, .batch = 1, .fill_permille = fill_permille, .waves = 1};
     struct xs_stream *stream = NULL;
     struct xs_kernel *kernel = NULL;
     int rc = xs__gpu_stream_create(&gpu->base, 0, &stream, err);
     if (rc == XS_OK)
         rc = xs__gpu_kernel_create(stream, &command, 0, &kernel, err);
     if (rc == XS_OK)
-        rc = xs__gpu_measure_spin(gpu, kernel, err);
+        rc = xs__gpu_measure_spin(gpu, kernel, per_ns, err);
     xs__gpu_stream_destroy(stream);
     xs__gpu_kernel_destroy(kernel);
     return rc;
+}
+
+/* The blocks of a spin slow one another down where there are two on a multiprocessor. */
+static int calibrate(struct xs_gpu *gpu, struct xs_error *err)
+{
+    int rc = calibrate_spin(gpu, 1000, &gpu->iterations_per_ns[1], err);
+    return rc == XS_OK ? calibrate_spin(gpu, 500, &gpu->iterations_per_ns[0], err) : rc;
 }
 
 int xs__gpu_prepare(struct xs_gpu *gpu, const char *compiler, struct xs_error *err)

@@ -17,7 +17,7 @@ PYTHON_LAYERS = [
     ["units", "checks"],
     ["workload", "load"],
     ["model"],
-    ["arrivals", "stats", "checking", "_binding", "quantity"],
+    ["arrivals", "traces", "stats", "checking", "_binding", "quantity"],
     ["_running"],
     ["result"],
     ["evidence", "verdict"],
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "pytest": {"options", "session", "outcome", "state", "fixtures", "plugin"},
     "numpy": {
         "arrivals",
+        "traces",
         "stats",
         "checking",
         "_binding",

@@ -208,6 +208,8 @@ def test_json_round_trip():
         "n": 64,
         "batch": 2,
         "duration_ns": 0,
+        "fill_permille": 1000,
+        "waves": 1,
     }
 
 
