@@ -96,6 +96,7 @@ struct xs_sim_model {
 struct xs_gpu_libraries {
     const char *driver;   /* a file, instead of the names that are searched; NULL: search */
     const char *compiler; /* likewise */
+    const char *cache;    /* directory of compiled kernels, made if need be; NULL: none */
 };
 
 struct xs_device_options {

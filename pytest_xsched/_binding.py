@@ -155,6 +155,20 @@ def _library(name: str) -> Any:
     return ffi.new("char[]", os.fsencode(path)) if path else ffi.NULL
 
 
+def cache_directory() -> str | None:
+    """Give the directory for compiled kernels; None: they are not kept.
+
+    PYTEST_XSCHED_CACHE (empty: none), or pytest-xsched under XDG_CACHE_HOME or ~/.cache.
+    """
+    path = os.environ.get("PYTEST_XSCHED_CACHE")
+    if path is not None:
+        return os.path.abspath(path) if path else None
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(home):  # which the XDG specification tells us to ignore
+        home = os.path.expanduser("~/.cache")
+    return os.path.join(home, "pytest-xsched") if os.path.isabs(home) else None
+
+
 class Device:
     """An open device. Close it after the last run on it.
 
@@ -167,6 +181,9 @@ class Device:
         options = ffi.new("struct xs_device_options *")
         libraries = [_library(name) for name in ("DRIVER", "COMPILER")]
         options.gpu.driver, options.gpu.compiler = libraries
+        cache = cache_directory()
+        name = ffi.NULL if cache is None else ffi.new("char[]", os.fsencode(cache))
+        options.gpu.cache = name
         options.cpu = {
             "workers": cpu.workers,
             "honour_priority": cpu.priority,

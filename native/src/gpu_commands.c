@@ -1,5 +1,6 @@
 /* gpu_commands.c - commands on cuda and hip: their memory, their launch, their
  * results, and how long an iteration of xs_spin takes. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "clock.h"
@@ -157,24 +158,23 @@ static int time_spin(struct xs_gpu *gpu, struct xs_kernel *k, uint64_t iteration
 }
 
 /* The difference of a long and a short spin, so that the launch cancels out;
- * the first ones wake the clocks up. The fastest of three: others disturb. */
+ * the first ones wake the clocks up. The shortest of three each: others disturb. */
 int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, double *per_ns,
                          struct xs_error *err)
 {
     const uint64_t some = 100000, more = 1100000;
-    double shorter, longer, best = 0;
-    int rc = XS_OK;
-    for (int i = 0; i < 5 && rc == XS_OK; i++) {
-        rc = time_spin(gpu, k, some, &shorter, err);
+    double ns[2], best[2] = {INFINITY, INFINITY};
+    for (int i = 0; i < 5; i++) {
+        int rc = time_spin(gpu, k, some, &ns[0], err);
         if (rc == XS_OK)
-            rc = time_spin(gpu, k, more, &longer, err);
-        double rate =
-            rc == XS_OK && longer > shorter ? (double)(more - some) / (longer - shorter) : 0;
-        if (i >= 2 && rate > best)
-            best = rate;
+            rc = time_spin(gpu, k, more, &ns[1], err);
+        if (rc != XS_OK)
+            return rc;
+        for (int j = 0; i >= 2 && j < 2; j++)
+            best[j] = fmin(best[j], ns[j]);
     }
-    if (rc == XS_OK && !(best > 0))
-        rc = xs__fail(err, XS_EDEVICE, "gpu.calibrate", 0, "a longer spin took no longer");
-    *per_ns = best;
-    return rc;
+    if (!(best[1] > best[0]))
+        return xs__fail(err, XS_EDEVICE, "gpu.calibrate", 0, "a longer spin took no longer");
+    *per_ns = (double)(more - some) / (best[1] - best[0]);
+    return XS_OK;
 }

@@ -18,6 +18,8 @@ struct xs_gpu {
     /* From here on by xs__gpu_prepare(). */
     int least, greatest; /* stream priorities; lower numbers go first */
     void *setup;         /* stream on which memory is filled, so that no busy one is waited for */
+    struct xs_rtc rtc;
+    char *cache; /* directory of compiled kernels; NULL: none */
     void *module, *functions[XS_GPU_FUNCTIONS];
     double iterations_per_ns[2]; /* of xs_spin, by blocks on a multiprocessor: one, two */
 };
@@ -52,7 +54,8 @@ int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_de
                  struct xs_error *err);
 /* Kernels, priorities, calibration. The context is current; name, architecture
  * and processors are filled. */
-int xs__gpu_prepare(struct xs_gpu *gpu, const char *compiler, struct xs_error *err);
+int xs__gpu_prepare(struct xs_gpu *gpu, const struct xs_gpu_libraries *libraries,
+                    struct xs_error *err);
 /* Undo it, as far as it came; the context is current. */
 void xs__gpu_release(struct xs_gpu *gpu);
 
@@ -63,6 +66,16 @@ int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_str
 void xs__gpu_stream_destroy(struct xs_stream *stream);
 int xs__gpu_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
 int xs__gpu_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
+
+/* ---- gpu_modules.c --------------------------------------------------------- */
+
+/* Find the compiler; close it also after an error. */
+int xs__gpu_compiler_open(struct xs_gpu *gpu, const struct xs_gpu_libraries *libraries,
+                          struct xs_error *err);
+void xs__gpu_compiler_close(struct xs_gpu *gpu);
+/* Compile source or find it in the cache; the caller unloads *module. */
+int xs__gpu_module_load(struct xs_gpu *gpu, const char *source, void **module,
+                        struct xs_error *err);
 
 /* ---- gpu_commands.c -------------------------------------------------------- */
 

@@ -147,13 +147,13 @@ static int compile_error(const struct xs_rtc *rtc, void *program, int result, st
 }
 
 int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *architecture,
-                    void **image, struct xs_error *err)
+                    void **image, size_t *bytes, struct xs_error *err)
 {
     char option[128];
     const char *options[] = {option};
     void *program = NULL;
-    size_t bytes = 0;
     *image = NULL;
+    *bytes = 0;
     snprintf(option, sizeof option, "%s%s", brands[rtc->brand].option, architecture);
     int result = rtc->CreateProgram(&program, source, "pytest_xsched.cu", 0, NULL, NULL);
     if (result != 0)
@@ -161,9 +161,9 @@ int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *ar
                         "making a program failed with error %d", result);
     result = rtc->CompileProgram(program, 1, options);
     if (result == 0)
-        result = rtc->GetCodeSize(program, &bytes);
-    if (result == 0 && bytes > 0)
-        *image = malloc(bytes);
+        result = rtc->GetCodeSize(program, bytes);
+    if (result == 0 && *bytes > 0)
+        *image = malloc(*bytes);
     if (result == 0 && *image != NULL)
         result = rtc->GetCode(program, *image);
     int rc = result == 0 && *image != NULL ? XS_OK : compile_error(rtc, program, result, err);

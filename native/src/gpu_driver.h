@@ -52,7 +52,8 @@
     X(GetProgramLogSize, "nvrtcGetProgramLogSize", "hiprtcGetProgramLogSize",                      \
       (void *program, size_t *bytes))                                                              \
     X(GetProgramLog, "nvrtcGetProgramLog", "hiprtcGetProgramLog", (void *program, char *log))      \
-    X(DestroyProgram, "nvrtcDestroyProgram", "hiprtcDestroyProgram", (void **program))
+    X(DestroyProgram, "nvrtcDestroyProgram", "hiprtcDestroyProgram", (void **program))             \
+    X(Version, "nvrtcVersion", "hiprtcVersion", (int *major, int *minor))
 
 #define XS_DECLARE(member, cuda, hip, parameters) int(*member) parameters;
 
@@ -111,8 +112,9 @@ int xs__gpu_status(const struct xs_gpu_driver *driver, int result, const char *w
 /* What Init and DeviceGetCount answer where there is no device to use. */
 bool xs__gpu_no_device(int result);
 
-/* Compile source for an architecture ("sm_90", "gfx90a"); the caller frees *image. */
+/* Compile source for an architecture ("sm_90", "gfx90a"); the caller frees *image.
+ * What else the code may come to depend on belongs into the key in gpu_modules.c. */
 int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *architecture,
-                    void **image, struct xs_error *err);
+                    void **image, size_t *bytes, struct xs_error *err);
 
 #endif

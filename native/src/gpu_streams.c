@@ -4,7 +4,6 @@
  * Stream priority: a queue's priority p becomes -p within the range of the
  * device (lower numbers go first there). Drivers take it as a hint, so whether
  * it has an effect is not known here (honour_priority -1). */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,19 +30,12 @@ int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_de
     return xs__gpu_status(&gpu->driver, result, "init", err);
 }
 
-static int load_kernels(struct xs_gpu *gpu, const char *compiler, struct xs_error *err)
+static int load_kernels(struct xs_gpu *gpu, const struct xs_gpu_libraries *libraries,
+                        struct xs_error *err)
 {
-    struct xs_rtc rtc = {0};
-    void *image = NULL;
-    int rc = xs__rtc_open(&rtc, &gpu->driver, compiler, err);
+    int rc = xs__gpu_compiler_open(gpu, libraries, err);
     if (rc == XS_OK)
-        rc = xs__rtc_compile(&rtc, xs__gpu_source, gpu->architecture, &image, err);
-    if (rc == XS_OK)
-        rc = xs__gpu_status(&gpu->driver, gpu->driver.ModuleLoadData(&gpu->module, image), "module",
-                            err);
-    free(image);
-    if (rtc.library != NULL)
-        dlclose(rtc.library);
+        rc = xs__gpu_module_load(gpu, xs__gpu_source, &gpu->module, err);
     if (rc != XS_OK)
         return rc;
     for (int i = 0; i < XS_GPU_FUNCTIONS; i++)
@@ -75,12 +67,13 @@ static int calibrate(struct xs_gpu *gpu, struct xs_error *err)
     return rc == XS_OK ? calibrate_spin(gpu, 500, &gpu->iterations_per_ns[0], err) : rc;
 }
 
-int xs__gpu_prepare(struct xs_gpu *gpu, const char *compiler, struct xs_error *err)
+int xs__gpu_prepare(struct xs_gpu *gpu, const struct xs_gpu_libraries *libraries,
+                    struct xs_error *err)
 {
     TRY(gpu, GetStreamPriorityRange(&gpu->least, &gpu->greatest), "priority_range");
     TRY(gpu, StreamCreateWithPriority(&gpu->setup, XS_GPU_STREAM_NON_BLOCKING, gpu->least),
         "stream_create");
-    int rc = load_kernels(gpu, compiler, err);
+    int rc = load_kernels(gpu, libraries, err);
     return rc == XS_OK ? calibrate(gpu, err) : rc;
 }
 
@@ -90,6 +83,7 @@ void xs__gpu_release(struct xs_gpu *gpu)
         gpu->driver.StreamDestroy(gpu->setup);
     if (gpu->module != NULL)
         gpu->driver.ModuleUnload(gpu->module);
+    xs__gpu_compiler_close(gpu);
 }
 
 void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out)

@@ -57,7 +57,7 @@ MAY_IMPORT = {
 C_LAYERS = [
     ["xs_api"],
     ["base"],
-    ["clock", "cpu_kernels", "gpu_kernels", "library"],
+    ["clock", "cpu_kernels", "gpu_kernels", "kernel_cache", "library"],
     ["gpu_driver"],
     ["xqueue", "policy", "device", "load"],
     ["gpu_device"],
@@ -67,11 +67,12 @@ C_LAYERS = [
 C_ONLY = {
     r"xqueue": {"base", "xs_api", "xqueue"},
     r"load": {"base", "xs_api", "load"},
+    r"kernel_cache": {"base", "xs_api", "kernel_cache"},
     r"policy(_\w+)?": {"base", "xs_api", "policy"},
     r"device(_cpu|_sim)?": {"base", "xs_api", "device", "clock", "cpu_kernels"},
     r"gpu_\w+|device_(cuda|hip)": {
         *("base", "xs_api", "device", "clock", "library"),
-        *("gpu_kernels", "gpu_driver", "gpu_device"),
+        *("gpu_kernels", "gpu_driver", "gpu_device", "kernel_cache"),
     },
 }
 
