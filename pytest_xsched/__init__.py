@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         WorkerCrashed,
         XSchedError,
     )
+    from pytest_xsched.kernels import buffer, float32, int32, int64
     from pytest_xsched.live import Ticket, XQueue, XQueues
     from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
     from pytest_xsched.model import CpuModel, QueueSpec, Scenario, SimModel
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from pytest_xsched.traces import trace
     from pytest_xsched.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
     from pytest_xsched.verdict import Verdict
-    from pytest_xsched.workload import Workload, empty, matmul, sequence, spin, vector_add
+    from pytest_xsched.workload import (
+        Workload,
+        empty,
+        kernel,
+        matmul,
+        sequence,
+        spin,
+        vector_add,
+    )
 
 _HOMES = {
     "assertions": ["MeasuredQueue", "Run"],
@@ -46,6 +55,7 @@ _HOMES = {
         "WorkerCrashed",
         "XSchedError",
     ],
+    "kernels": ["buffer", "float32", "int32", "int64"],
     "live": ["Ticket", "XQueue", "XQueues"],
     "load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
     "model": ["CpuModel", "QueueSpec", "Scenario", "SimModel"],
@@ -54,7 +64,7 @@ _HOMES = {
     "traces": ["trace"],
     "units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
     "verdict": ["Verdict"],
-    "workload": ["Workload", "empty", "matmul", "sequence", "spin", "vector_add"],
+    "workload": ["Workload", "empty", "kernel", "matmul", "sequence", "spin", "vector_add"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -84,11 +94,16 @@ __all__ = [
     "XQueue",
     "XQueues",
     "XSchedError",
+    "buffer",
     "bursts",
     "closed",
     "constant",
     "empty",
+    "float32",
     "gamma",
+    "int32",
+    "int64",
+    "kernel",
     "matmul",
     "minutes",
     "ms",

@@ -22,6 +22,7 @@ from pytest_xsched.errors import (
     ScenarioError,
     XSchedError,
 )
+from pytest_xsched.kernels import Kernel
 from pytest_xsched.model import CpuModel, SimModel
 from pytest_xsched.workload import Command
 
@@ -54,7 +55,18 @@ __all__ = [
 SLICE_NS = 50_000_000
 """Longest wall time of one native call, so that Ctrl-C and timeouts are seen."""
 
-_KINDS = {"matmul": lib.XS_MATMUL, "vector_add": lib.XS_VECTOR_ADD, "spin": lib.XS_SPIN}
+_KINDS = {
+    "matmul": lib.XS_MATMUL,
+    "vector_add": lib.XS_VECTOR_ADD,
+    "spin": lib.XS_SPIN,
+    "kernel": lib.XS_KERNEL,
+}
+_ARGUMENTS = {
+    "buffer": lib.XS_BUFFER,
+    "int32": lib.XS_INT32,
+    "int64": lib.XS_INT64,
+    "float32": lib.XS_FLOAT32,
+}
 
 WARMUP: int = lib.XS_SAMPLE_WARMUP
 DRAIN: int = lib.XS_SAMPLE_DRAIN
@@ -127,13 +139,37 @@ def call(function: Any, *arguments: Any) -> int:
     return status
 
 
-def commands_array(commands: Sequence[Command]) -> Any:
+def commands_array(commands: Sequence[Command]) -> tuple[Any, Any]:
+    """Give the commands as an array, and what has to be kept alive as long as it."""
     array = ffi.new("struct xs_command[]", len(commands))
+    sources: dict[Kernel, Any] = {}
     for slot, command in zip(array, commands, strict=True):
         slot.kind, slot.n, slot.batch = _KINDS[command.kind], command.n, command.batch
         slot.duration_ns = command.duration_ns
         slot.fill_permille, slot.waves = command.fill_permille, command.waves
-    return array
+        if command.kernel is not None:
+            if command.kernel not in sources:
+                sources[command.kernel] = _source(command.kernel)
+            slot.source = sources[command.kernel][0]
+    return array, sources
+
+
+def _source(kernel: Kernel) -> tuple[Any, ...]:
+    """Give a kernel as a struct, and behind it what that points to."""
+    text = ffi.new("char[]", kernel.source.encode())
+    name = ffi.new("char[]", kernel.name.encode())
+    arguments = ffi.new("struct xs_argument[]", len(kernel.args))
+    for slot, argument in zip(arguments, kernel.args, strict=True):
+        slot.kind = _ARGUMENTS[argument.kind]
+        if argument.kind == "float32":
+            slot.real = argument.value
+        else:
+            slot.integer = argument.value
+    source = ffi.new("struct xs_source *")
+    source.text, source.name, source.arguments = text, name, arguments
+    source.grid, source.block = kernel.grid, kernel.block
+    source.argument_count = len(kernel.args)
+    return source, text, name, arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

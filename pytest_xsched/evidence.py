@@ -21,12 +21,14 @@ class Evidence:
     Attributes:
         faults: one sentence for each thing that makes every number of the run worthless.
         queue_faults: the same by queue, for that queue's latencies only.
-        checked: whether results were compared with numpy.
+        checked: whether results were compared with numpy, all of them.
+        unchecked: one sentence for each kind of results that should have been and could not.
     """
 
     faults: tuple[str, ...]
     queue_faults: dict[str, tuple[str, ...]]
     checked: bool
+    unchecked: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evidence in JSON's types."""
@@ -35,11 +37,16 @@ class Evidence:
             "faults": list(self.faults),
             "queue_faults": {name: list(faults) for name, faults in self.queue_faults.items()},
             "results_checked": self.checked,
+            "results_not_checked": list(self.unchecked),
         }
 
 
 def gather(
-    queues: tuple[QueueResult, ...], wrong_results: tuple[str, ...], *, checked: bool
+    queues: tuple[QueueResult, ...],
+    wrong_results: tuple[str, ...],
+    *,
+    checked: bool,
+    unchecked: tuple[str, ...] = (),
 ) -> Evidence:
     """Judge a run by its counts, its arrivals and, where asked for, its results.
 
@@ -47,12 +54,14 @@ def gather(
         queues: what was measured.
         wrong_results: sentences about results that differ from numpy's.
         checked: whether results were compared at all.
+        unchecked: sentences about those that were not, although that was asked.
     """
     faults = [fault for queue in queues for fault in _count_faults(queue)]
     return Evidence(
         faults=(*faults, *wrong_results),
         queue_faults={queue.name: tuple(_load_faults(queue)) for queue in queues},
-        checked=checked,
+        checked=checked and not unchecked,
+        unchecked=unchecked,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pytest_xsched.checks import (
     checked_fields,
@@ -16,12 +16,13 @@ from pytest_xsched.checks import (
     set_tuple,
 )
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.kernels import Argument, Kernel, read_kernel
 from pytest_xsched.units import MAX_NS, DurationLike, parse_duration, spell_duration
 
 COMMANDS_MAX = 4096  # of a request: the limit of the native runner
 ITEMS_MAX = 2**31  # elements of one output
 WAVES_MAX = 1024  # of a spin: likewise
-COMMAND_KINDS = ("matmul", "vector_add", "spin")
+COMMAND_KINDS = ("matmul", "vector_add", "spin", "kernel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +31,16 @@ class Command:
 
     Args:
         kind: ``"matmul"`` (`batch` products of two n x n matrices), ``"vector_add"`` (n + n
-            elements), both float32, or ``"spin"`` (keep the device busy for `duration_ns`).
-        n: size, at least 1; 0 for a spin.
+            elements), both float32, ``"spin"`` (keep the device busy for `duration_ns`) or
+            ``"kernel"`` (the user's own).
+        n: size, at least 1; 0 for a spin and a kernel.
         batch: products of one matmul, at least 1; 1 for the others.
         duration_ns: of a spin; 0 for the others.
         fill_permille: share of the device that a spin takes, in thousandths, in [1, 1000]; 1000
             for the others.
         waves: of blocks that a spin divides its duration into, in [1, 1024]; 1 for the others, and
             where it takes a share.
+        kernel: what to compile and launch, of a kernel; None for the others.
     """
 
     kind: str
@@ -46,20 +49,24 @@ class Command:
     duration_ns: int = 0
     fill_permille: int = 1000
     waves: int = 1
+    kernel: Kernel | None = None
 
     def __post_init__(self) -> None:
         one_of("kind of command", self.kind, COMMAND_KINDS)
-        computes, matmul = self.kind != "spin", self.kind == "matmul"
+        computes, matmul = self.kind in ("matmul", "vector_add"), self.kind == "matmul"
+        spins = self.kind == "spin"
         set_integer(self, "n", self.kind, 1 if computes else 0, ITEMS_MAX if computes else 0)
         set_integer(self, "batch", self.kind, 1, ITEMS_MAX if matmul else 1)
-        set_integer(self, "duration_ns", self.kind, 0, 0 if computes else MAX_NS)
-        set_integer(self, "fill_permille", self.kind, 1000 if computes else 1, 1000)
-        set_integer(self, "waves", self.kind, 1, 1 if computes else WAVES_MAX)
+        set_integer(self, "duration_ns", self.kind, 0, MAX_NS if spins else 0)
+        set_integer(self, "fill_permille", self.kind, 1 if spins else 1000, 1000)
+        set_integer(self, "waves", self.kind, 1, WAVES_MAX if spins else 1)
         if self.waves > 1 and self.fill_permille < 1000:
             raise ScenarioError(
                 f"spin: {self.waves} waves need all of the device, not {self.fill_permille / 1000} "
                 "of it"
             )
+        if isinstance(self.kernel, Kernel) != (self.kind == "kernel"):
+            raise ScenarioError(f"{self.kind}: kernel {self.kernel!r} does not go with it")
         if self.items > ITEMS_MAX:
             raise ScenarioError(
                 f"matmul({self.n}, batch={self.batch}): n * n * batch = {self.items} elements, "
@@ -68,7 +75,7 @@ class Command:
 
     @property
     def items(self) -> int:
-        """Elements of the output: n*n*batch of a matmul, n of a vector_add, 0 of a spin."""
+        """Elements of the output: n*n*batch of a matmul, n of a vector_add, else 0."""
         return self.n * self.n * self.batch if self.kind == "matmul" else self.n
 
     @property
@@ -156,6 +163,44 @@ def empty(*, layers: int = 1) -> Workload:
     return _layered(Command(kind="spin"), layers, "empty")
 
 
+def kernel(
+    source: str,
+    name: str,
+    *,
+    grid: int | tuple[int, ...],
+    block: int | tuple[int, ...],
+    args: Iterable[Argument] = (),
+    layers: int = 1,
+) -> Workload:
+    """Make a workload of a kernel of your own, on the devices "cuda" and "hip".
+
+    It is compiled there, once for each source text. Its results are not compared with anything:
+    under `check=True` the run says so.
+
+    Args:
+        source: text in CUDA's or HIP's language.
+        name: of an ``extern "C" __global__ void`` function in it.
+        grid: blocks, a number or up to three of them.
+        block: threads of a block, likewise; together at most 1024.
+        args: of the function, in order, at most 64: made by `buffer(n)`, `int32(n)`, `int64(n)` and
+            `float32(x)`.
+        layers: commands of one request, in [1, COMMANDS_MAX].
+
+    Raises:
+        ScenarioError: a value is wrong; when it runs, the device compiles no source.
+        DeviceError: when it runs, the text does not compile (the message ends as the log of the
+            compiler does), or has no function of that name.
+    """
+    own = Kernel(  # which takes all of that, and makes of it what its fields say
+        source=source,
+        name=name,
+        grid=cast("tuple[int, int, int]", grid),
+        block=cast("tuple[int, int, int]", block),
+        args=cast("tuple[Argument, ...]", args),
+    )
+    return _layered(Command(kind="kernel", kernel=own), layers, "kernel", f"'{name}'")
+
+
 def sequence(workloads: Iterable[Workload], *, label: str | None = None) -> Workload:
     """Make a workload whose request is the commands of several, one after the other.
 
@@ -195,8 +240,13 @@ def _layered(command: Command, layers: int, name: str, *arguments: str) -> Workl
 def read_workload(data: Any) -> Workload:
     """Make a workload from its JSON: the fields of Workload, and those of Command in each."""
     values = checked_fields(Workload, data, "workload")
-    values["commands"] = tuple(
-        Command(**checked_fields(Command, command, "command"))
-        for command in checked_list(values, "commands", "workload")
-    )
+    commands = checked_list(values, "commands", "workload")
+    values["commands"] = tuple(_read_command(command) for command in commands)
     return Workload(**values)
+
+
+def _read_command(data: Any) -> Command:
+    values = checked_fields(Command, data, "command")
+    if values["kernel"] is not None:
+        values["kernel"] = read_kernel(values["kernel"])
+    return Command(**values)

@@ -4,6 +4,8 @@
 #ifndef XS_GPU_DEVICE_H
 #define XS_GPU_DEVICE_H
 
+#include <pthread.h>
+
 #include "device.h"
 #include "gpu_driver.h"
 #include "gpu_kernels.h"
@@ -19,7 +21,9 @@ struct xs_gpu {
     int least, greatest; /* stream priorities; lower numbers go first */
     void *setup;         /* stream on which memory is filled, so that no busy one is waited for */
     struct xs_rtc rtc;
-    char *cache; /* directory of compiled kernels; NULL: none */
+    char *cache;                   /* directory of compiled kernels; NULL: none */
+    struct xs_gpu_module *modules; /* of users' sources */
+    pthread_mutex_t modules_lock;  /* over modules */
     void *module, *functions[XS_GPU_FUNCTIONS];
     double iterations_per_ns[2]; /* of xs_spin, by blocks on a multiprocessor: one, two */
 };
@@ -37,6 +41,7 @@ struct xs_kernel {
     uint64_t items;
     uint64_t a, b, out, checksum; /* device memory */
     uint64_t iterations;
+    struct xs_gpu_user *user; /* XS_KERNEL, else NULL */
 };
 
 /* Return from the function with the driver's error, if there is one. */
@@ -87,15 +92,31 @@ int xs__gpu_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t 
 int xs__gpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
 int xs__gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
 
+/* For the files of the device: launch a function; fill memory as operand `which`,
+ * on the stream `setup`. */
+int xs__gpu_start(struct xs_gpu *gpu, void *function, struct xs_gpu_grid grid, void *stream,
+                  void **parameters, const char *what, struct xs_error *err);
+int xs__gpu_fill(struct xs_gpu *gpu, uint64_t to, uint64_t items, uint32_t seed, uint32_t which,
+                 struct xs_error *err);
+
 /* Iterations of a kernel of XS_SPIN in a nanosecond. */
 int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *kernel, double *per_ns,
                          struct xs_error *err);
+
+/* ---- gpu_user.c: XS_KERNEL --------------------------------------------------- */
+
+void xs__gpu_modules_free(struct xs_gpu *gpu);
+/* Fill k->user, and k->out and k->items with its first buffer. */
+int xs__gpu_user_create(struct xs_kernel *k, uint32_t seed, struct xs_error *err);
+void xs__gpu_user_destroy(struct xs_kernel *k); /* a half-made one is fine */
+int xs__gpu_user_launch(struct xs_stream *stream, struct xs_kernel *k, struct xs_error *err);
 
 /* The part of an xs_device_ops that both share. */
 #define XS_GPU_OPS                                                                                 \
     .describe = xs__gpu_describe, .stream_create = xs__gpu_stream_create,                          \
     .stream_destroy = xs__gpu_stream_destroy, .kernel_create = xs__gpu_kernel_create,              \
     .kernel_destroy = xs__gpu_kernel_destroy, .launch = xs__gpu_launch, .mark = xs__gpu_mark,      \
-    .passed = xs__gpu_passed, .checksum = xs__gpu_checksum, .output = xs__gpu_output
+    .passed = xs__gpu_passed, .checksum = xs__gpu_checksum, .output = xs__gpu_output,              \
+    .runs_sources = true
 
 #endif

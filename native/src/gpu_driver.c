@@ -126,7 +126,7 @@ bool xs__gpu_no_device(int result)
 
 /* ---- compiling ------------------------------------------------------------- */
 
-/* The end of the log: that is where the errors are. */
+/* The end of the log, as much as there is room for: that is where the errors are. */
 static int compile_error(const struct xs_rtc *rtc, void *program, int result, struct xs_error *err)
 {
     size_t bytes = 0;
@@ -140,8 +140,9 @@ static int compile_error(const struct xs_rtc *rtc, void *program, int result, st
         if (log[i] == '\n')
             log[i] = ' ';
     snprintf(where, sizeof where, "%s.compile", brands[rtc->brand].compiler);
-    xs__fail(err, XS_EDEVICE, where, result, "%s",
-             length == 0 ? "no log" : log + (length > 180 ? length - 180 : 0));
+    const size_t most = sizeof err->message - sizeof "...";
+    xs__fail(err, XS_EDEVICE, where, result, "%s%s", length > most ? "..." : "",
+             length == 0 ? "no log" : log + (length > most ? length - most : 0));
     free(log);
     return XS_EDEVICE;
 }

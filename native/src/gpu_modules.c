@@ -21,9 +21,11 @@ int xs__gpu_compiler_open(struct xs_gpu *gpu, const struct xs_gpu_libraries *lib
 
 void xs__gpu_compiler_close(struct xs_gpu *gpu)
 {
+    xs__gpu_modules_free(gpu);
     if (gpu->rtc.library != NULL)
         dlclose(gpu->rtc.library);
     free(gpu->cache);
+    pthread_mutex_destroy(&gpu->modules_lock);
 }
 
 /* All that the code depends on; NULL where that cannot be said. */

@@ -15,6 +15,7 @@ int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_de
                  struct xs_error *err)
 {
     int count = 0;
+    pthread_mutex_init(&gpu->modules_lock, NULL);
     int rc = xs__gpu_driver_open(&gpu->driver, brand, o->gpu.driver, err);
     if (rc != XS_OK)
         return rc;

@@ -1,7 +1,8 @@
 /* A libcuda and an NVRTC in one, without a GPU: for tests of what is around the
  * kernels. Device memory is host memory, a launch is over when it returns, and
  * compiled code is the source text itself. Kernels are known by their names.
- * Compilations, loads and spins are lines in the file that FAKE_CUDA_LOG names. */
+ * `scale` stands for a user's own. Compilations, loads, and launches of it and of
+ * spins are lines in the file that FAKE_CUDA_LOG names. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,16 +186,28 @@ static void spin(void **parameters, unsigned blocks)
     *ARGUMENT(int64_t *, 2) += ARGUMENT(uint32_t, 1) % 1024u;
 }
 
+/* A user's: (float *x, long long n, float by, int more). */
+static void scale(void **parameters)
+{
+    float *x = ARGUMENT(float *, 0);
+    for (long long i = 0; i < ARGUMENT(long long, 1); i++)
+        x[i] = x[i] * ARGUMENT(float, 2) + (float)ARGUMENT(int, 3);
+}
+
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned shared, void *stream, void **parameters, void **extra)
 {
-    (void)gy, (void)gz, (void)bx, (void)by, (void)bz, (void)shared, (void)stream, (void)extra;
+    char grid[128];
+    (void)shared, (void)stream, (void)extra;
+    snprintf(grid, sizeof grid, "%u %u %u %u %u %u", gx, gy, gz, bx, by, bz);
     if (strcmp(function, "xs_fill") == 0)
         fill(parameters);
     else if (strcmp(function, "xs_vector_add") == 0)
         vector_add(parameters);
     else if (strcmp(function, "xs_spin") == 0)
         spin(parameters, gx);
+    else if (strcmp(function, "scale") == 0)
+        note("scale", grid), scale(parameters);
     else
         return NOT_FOUND;
     return 0;

@@ -1,4 +1,5 @@
-"""The cuda device on a driver and a compiler made for tests: the cache of compiled kernels, errors.
+"""The cuda device on a driver and a compiler made for tests: the cache of compiled kernels,
+kernels of the user's own.
 
 What a kernel does is tested on GPUs; here it is what is around them, on every machine.
 """
@@ -9,10 +10,31 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pytest_xsched import Session, sequence, spin, trace, vector_add
+from pytest_xsched import (
+    CpuModel,
+    DeviceError,
+    ScenarioError,
+    Session,
+    SimModel,
+    buffer,
+    float32,
+    int32,
+    int64,
+    kernel,
+    sequence,
+    spin,
+    trace,
+    vector_add,
+)
+from pytest_xsched._binding import Device
+from pytest_xsched._running import Run
+from pytest_xsched._running import Settings as QueueSettings
+from pytest_xsched.checking import operand
 from pytest_xsched.options import Settings
+from pytest_xsched.report import table
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +150,83 @@ def test_a_relative_directory_is_that_of_pytest(cuda, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTEST_XSCHED_CACHE", "here")
     measure(cuda)
     assert len(list((tmp_path / "here").iterdir())) == 1
+
+
+# ---- kernels of the user's own
+
+SCALE = 'extern "C" __global__ void scale(float *x, long long n, float by, int more) { ... }'
+ARGUMENTS = [buffer(1000), int64(1000), float32(0.5), int32(-7)]
+
+
+def scale(source=SCALE, name="scale", args=ARGUMENTS, **arguments):
+    return kernel(source, name, grid=(4, 2), block=(32, 8, 1), args=args, **arguments)
+
+
+def test_a_kernel_gets_its_arguments_and_its_grid(cuda):
+    device = Device("cuda", cpu=CpuModel(), sim=SimModel())
+    run = Run(device, "none")
+    settings = QueueSettings(
+        name="q", priority=0, stream_priority=0, threshold=4, batch_size=2, seed=3
+    )
+    queue = run.add_open(settings, scale(layers=2).commands, np.array([0]))
+    run.start(warmup_ns=0, duration_ns=10_000_000, drain_ns=1_000_000_000)
+    while not run.wait():
+        pass
+    expected = operand(1000, 3, 0)
+    for _ in range(2):  # equal commands share their buffers
+        expected = expected * np.float32(0.5) + np.float32(-7)
+    assert np.array_equal(queue.output(1, 1000), expected)
+    with pytest.raises(ScenarioError, match="kernel 'scale' has no checksum of ours"):
+        queue.checksum(0)
+    run.close()
+    device.close()
+    assert cuda.noted("scale") == 2 * [["scale", "4", "2", "1", "32", "8", "1"]]
+
+
+def test_a_text_is_compiled_once_and_kept(cuda):
+    both = sequence([scale(), scale(args=[*ARGUMENTS[:1], int64(10), *ARGUMENTS[2:]])])
+    measure(cuda, both)
+    assert cuda.noted() == 2 * COMPILED  # ours, and theirs for two kernels
+    measure(cuda, sequence([both, scale(SCALE + " ")]))
+    assert cuda.noted() == 2 * CACHED + COMPILED
+
+
+def test_results_of_a_kernel_are_said_not_to_be_checked(cuda):
+    run = cuda.run(
+        cuda.queue("own", sequence([scale(), vector_add(10)]), rate="100/s"),
+        cuda.queue("other", vector_add(10), rate="100/s"),
+        duration="50ms",
+        check=True,
+    )
+    assert not run.evidence.checked
+    assert run.evidence.unchecked == ("own: results of kernel 'scale' are not checked",)
+    assert run.evidence.faults == ()
+    assert run.to_dict()["evidence"]["results_not_checked"] == list(run.evidence.unchecked)
+    assert "  ! own: results of kernel 'scale' are not checked" in table(run.to_dict())
+    assert "  results equal numpy's" not in table(run.to_dict())
+    assert measure(cuda, scale()).evidence.unchecked == ()  # nobody asked
+
+
+def test_a_compile_error_carries_the_end_of_the_log(cuda):
+    with pytest.raises(DeviceError) as caught:
+        measure(cuda, scale("#error"))
+    assert caught.value.call == "nvrtc.compile"
+    assert str(caught.value).startswith("nvrtc.compile: ....")
+    assert str(caught.value).endswith("error: this is the end of the log ")
+    assert len(str(caught.value)) > 1000
+
+
+def test_a_kernel_that_is_not_in_the_source(cuda):
+    with pytest.raises(DeviceError, match="the source has no kernel 'other'; one is declared as"):
+        measure(cuda, scale(name="other"))
+
+
+@pytest.mark.parametrize("kind", ["cpu", "sim"])
+def test_other_devices_run_no_source(kind):
+    session = Session(Settings(device=kind))
+    with pytest.raises(ScenarioError) as error:
+        measure(session, scale())
+    assert str(error.value) == (
+        f"kernel 'scale': the {kind} device runs no source text; cuda and hip do"
+    )
+    session.close()

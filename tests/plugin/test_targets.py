@@ -81,6 +81,7 @@ def test_json_files_of_two_runs_are_equal_to_the_byte(two_models, sim, pytester)
         "faults": [],
         "queue_faults": {"high": [], "low": []},
         "results_checked": False,
+        "results_not_checked": [],
     }
     assert [v["status"] for v in run["verdicts"]] == ["PASS"] * 4
     assert [v["nodeid"].partition("::")[2] for v in run["verdicts"]] == [

@@ -23,6 +23,7 @@ def test_nothing(made_queue):
         "faults": [],
         "queue_faults": {"high": [], "low": []},
         "results_checked": False,
+        "results_not_checked": [],
     }
 
 

@@ -15,6 +15,7 @@ NATIVE = ROOT / "native"
 PYTHON_LAYERS = [
     ["errors", "names"],
     ["units", "checks"],
+    ["kernels"],
     ["workload", "load"],
     ["model"],
     ["arrivals", "traces", "stats", "checking", "_binding", "quantity"],

@@ -210,6 +210,7 @@ def test_json_round_trip():
         "duration_ns": 0,
         "fill_permille": 1000,
         "waves": 1,
+        "kernel": None,
     }
 
 

@@ -120,7 +120,10 @@ def test_sequence_is_the_commands_in_order():
         (lambda: sequence([empty()], label=""), "label ''"),
         (lambda: Command(kind="matmul", n=3, fill_permille=999), "matmul: fill_permille 999"),
         (lambda: Command(kind="matmul", n=3, waves=2), "matmul: waves 2 is outside [1, 1]"),
-        (lambda: Command(kind="conv", n=1), "'conv' is unknown; known: matmul, vector_add, spin"),
+        (
+            lambda: Command(kind="conv", n=1),
+            "'conv' is unknown; known: matmul, vector_add, spin, kernel",
+        ),
         (lambda: Command(kind="spin", n=3), "spin: n 3"),
         (lambda: Command(kind="vector_add", n=3, batch=2), "vector_add: batch 2"),
         (lambda: Command(kind="matmul", n=3, duration_ns=1), "matmul: duration_ns 1"),
