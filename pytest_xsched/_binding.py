@@ -22,6 +22,7 @@ from pytest_xsched.errors import (
     ScenarioError,
     XSchedError,
 )
+from pytest_xsched.kernels import Kernel
 from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
 from pytest_xsched.model import CpuModel, SimModel
 from pytest_xsched.names import GPUS, split_device
@@ -56,7 +57,18 @@ __all__ = [
 SLICE_NS = 50_000_000
 """Longest wall time of one native call, so that Ctrl-C and timeouts are seen."""
 
-_KINDS = {"matmul": lib.XS_MATMUL, "vector_add": lib.XS_VECTOR_ADD, "spin": lib.XS_SPIN}
+_KINDS = {
+    "matmul": lib.XS_MATMUL,
+    "vector_add": lib.XS_VECTOR_ADD,
+    "spin": lib.XS_SPIN,
+    "kernel": lib.XS_KERNEL,
+}
+_ARGUMENTS = {
+    "buffer": lib.XS_BUFFER,
+    "int32": lib.XS_INT32,
+    "int64": lib.XS_INT64,
+    "float32": lib.XS_FLOAT32,
+}
 
 WARMUP: int = lib.XS_SAMPLE_WARMUP
 DRAIN: int = lib.XS_SAMPLE_DRAIN
@@ -129,12 +141,37 @@ def call(function: Any, *arguments: Any) -> int:
     return status
 
 
-def commands_array(commands: Sequence[Command]) -> Any:
+def commands_array(commands: Sequence[Command]) -> tuple[Any, Any]:
+    """Give the commands as an array, and what has to be kept alive as long as it."""
     array = ffi.new("struct xs_command[]", len(commands))
+    sources: dict[Kernel, Any] = {}
     for slot, command in zip(array, commands, strict=True):
         slot.kind, slot.n, slot.batch = _KINDS[command.kind], command.n, command.batch
         slot.duration_ns = command.duration_ns
-    return array
+        slot.fill_permille, slot.waves = command.fill_permille, command.waves
+        if command.kernel is not None:
+            if command.kernel not in sources:
+                sources[command.kernel] = _source(command.kernel)
+            slot.source = sources[command.kernel][0]
+    return array, sources
+
+
+def _source(kernel: Kernel) -> tuple[Any, ...]:
+    """Give a kernel as a struct, and behind it what that points to."""
+    text = ffi.new("char[]", kernel.source.encode())
+    name = ffi.new("char[]", kernel.name.encode())
+    arguments = ffi.new("struct xs_argument[]", len(kernel.args))
+    for slot, argument in zip(arguments, kernel.args, strict=True):
+        slot.kind = _ARGUMENTS[argument.kind]
+        if argument.kind == "float32":
+            slot.real = argument.value
+        else:
+            slot.integer = argument.value
+    source = ffi.new("struct xs_source *")
+    source.text, source.name, source.arguments = text, name, arguments
+    source.grid, source.block = kernel.grid, kernel.block
+    source.argument_count = len(kernel.args)
+    return source, text, name, arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +203,20 @@ def _path(file: LibraryFile | None) -> Any:
     return ffi.new("char[]", os.fsencode(file.path)) if file else ffi.NULL
 
 
+def cache_directory() -> str | None:
+    """Give the directory for compiled kernels; None: they are not kept.
+
+    PYTEST_XSCHED_CACHE (empty: none), or pytest-xsched under XDG_CACHE_HOME or ~/.cache.
+    """
+    path = os.environ.get("PYTEST_XSCHED_CACHE")
+    if path is not None:
+        return os.path.abspath(path) if path else None
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(home):  # which the XDG specification tells us to ignore
+        home = os.path.expanduser("~/.cache")
+    return os.path.join(home, "pytest-xsched") if os.path.isabs(home) else None
+
+
 class Device:
     """An open device. Close it after the last run on it.
 
@@ -191,6 +242,9 @@ class Device:
         options.index = self.index
         paths = [_path(libraries.driver), _path(libraries.compiler)]
         options.gpu.driver, options.gpu.compiler = paths
+        cache = cache_directory()
+        kept = ffi.NULL if cache is None else ffi.new("char[]", os.fsencode(cache))
+        options.gpu.cache = kept
         options.cpu = {
             "workers": cpu.workers,
             "honour_priority": cpu.priority,

@@ -141,7 +141,8 @@ class Queue:
     def submit(self, commands: Sequence[Command]) -> int:
         """Push one request; gives its ticket, counted from 0."""
         ticket = ffi.new("uint64_t *")
-        call(lib.xs_queue_submit, self._pointer, commands_array(commands), len(commands), ticket)
+        array, _kept = commands_array(commands)  # copied by the call
+        call(lib.xs_queue_submit, self._pointer, array, len(commands), ticket)
         return int(ticket[0])
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
@@ -195,7 +196,8 @@ class Run:
         keep: tuple[Any, ...],
     ) -> Queue:
         spec = ffi.new("struct xs_queue_spec *")
-        name, array = ffi.new("char[]", settings.name.encode()), commands_array(commands)
+        name = ffi.new("char[]", settings.name.encode())
+        array, _kept = commands_array(commands)  # copied by the call
         spec.name, spec.commands, spec.command_count = name, array, len(commands)
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size

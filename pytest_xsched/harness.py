@@ -117,6 +117,7 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
             others,
             checked=scenario.check,
             priority_effect=measurement.priority_effect,
+            unchecked=tuple(_unchecked(scenario)),
         ),
         remark=measurement.remark,
     )
@@ -219,11 +220,25 @@ def _collect(
     )
 
 
+def _unchecked(scenario: Scenario) -> list[str]:
+    """Say of which results nobody knows whether they are right, although that was asked."""
+    if not scenario.check:
+        return []
+    kernels = {
+        (spec.name, command.kernel.name): None
+        for spec in scenario.queues
+        for command in spec.workload.commands
+        if command.kernel is not None
+    }
+    return [f"{queue}: results of kernel {name!r} are not checked" for queue, name in kernels]
+
+
 def _wrong_results(scenario: Scenario, spec: QueueSpec, queue: Queue) -> list[str]:
     sentences = []
-    commands = spec.workload.commands
-    for command in dict.fromkeys(commands):  # equal commands share inputs, output and numbers
-        index = commands.index(command)
+    # Equal commands share inputs, output and numbers: ask for the last of each.
+    for command, index in {c: i for i, c in enumerate(spec.workload.commands)}.items():
+        if command.kernel is not None:
+            continue  # see _unchecked
         launches, checksum = queue.checksum(index)
         last = queue.output(index, command.items)
         sentence = wrong_results(command, _seed(scenario, spec), launches, checksum, last)

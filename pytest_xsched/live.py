@@ -16,9 +16,9 @@ from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.load import Closed
 from pytest_xsched.model import PRIORITY_MAX, PRIORITY_MIN, QueueSpec
 from pytest_xsched.units import MAX_NS, Duration, DurationLike, parse_duration
-from pytest_xsched.workload import Workload, spin
+from pytest_xsched.workload import Workload, empty
 
-_NOTHING = spin("0s")  # a spec names a workload; here each request brings its own
+_NOTHING = empty()  # a spec names a workload; here each request brings its own
 
 
 class Ticket:

@@ -188,7 +188,8 @@ class SimModel:
 
         max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
 
-    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration.
+    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration, whatever
+    its share of the device and its waves.
 
     Args:
         slots: commands executed at once, in [1, 64].
@@ -222,6 +223,8 @@ class SimModel:
         """Compute how long a command keeps its slot, in ns, rounded to the nearest."""
         if command.kind == "spin":
             return command.duration_ns
+        if command.kernel is not None:
+            raise ScenarioError(f"kernel {command.kernel.name!r} has no cost on the sim device")
         full_s = max(command.flops / self.flops_per_s, command.bytes / self.bytes_per_s)
         return round(full_s / min(1.0, command.items / self.full_items) * 1e9)
 

@@ -100,10 +100,12 @@ def _start(
 
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
-    path = environment.get("PYTHONPATH")
-    if path:
+    # Absolute, because the worker has a directory of its own.
+    if path := environment.get("PYTHONPATH"):
         absolute = [os.path.abspath(part) for part in path.split(os.pathsep)]
         environment["PYTHONPATH"] = os.pathsep.join(absolute)
+    if path := environment.get("PYTEST_XSCHED_CACHE"):
+        environment["PYTEST_XSCHED_CACHE"] = os.path.abspath(path)
     return environment
 
 

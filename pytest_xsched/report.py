@@ -54,6 +54,7 @@ def table(run: Record) -> list[str]:
         lines.append(f"  ! {run['remark']}")
     if evidence["results_checked"] and not evidence["faults"]:
         lines.append("  results equal numpy's")
+    lines += [f"  ! {sentence}" for sentence in evidence["results_not_checked"]]
     return lines
 
 

@@ -185,7 +185,7 @@ static int cuda_open(const struct xs_device_options *options, struct xs_device *
     if (rc == XS_OK)
         find_groups(cuda);
     if (rc == XS_OK)
-        rc = xs__gpu_prepare(&cuda->gpu, options->gpu.compiler, err);
+        rc = xs__gpu_prepare(&cuda->gpu, &options->gpu, err);
     if (rc != XS_OK) {
         cuda_close(&cuda->gpu.base);
         return rc;

@@ -127,7 +127,7 @@ static int hip_open(const struct xs_device_options *options, struct xs_device **
     if (rc == XS_OK)
         rc = take_device(hip, options->index, err);
     if (rc == XS_OK)
-        rc = xs__gpu_prepare(&hip->gpu, options->gpu.compiler, err);
+        rc = xs__gpu_prepare(&hip->gpu, &options->gpu, err);
     if (rc != XS_OK) {
         hip_close(&hip->gpu.base);
         return rc;

@@ -97,6 +97,7 @@ enum {
     XS_GPU_NO_DEVICE = 100,
     XS_GPU_INVALID_DEVICE = 101,
     XS_GPU_SHARED_OBJECT_INIT_FAILED = 303,
+    XS_GPU_NOT_FOUND = 500,
     XS_GPU_NOT_READY = 600,
     XS_GPU_STREAM_NON_BLOCKING = 1,
     XS_GPU_EVENT_DISABLE_TIMING = 2
@@ -120,8 +121,9 @@ int xs__gpu_status(const struct xs_gpu_driver *driver, int result, const char *w
 /* What Init and DeviceGetCount answer where there is no device to use. */
 bool xs__gpu_no_device(int result);
 
-/* Compile source for an architecture ("sm_90", "gfx90a"); the caller frees *image. */
+/* Compile source for an architecture ("sm_90", "gfx90a"); the caller frees *image.
+ * What else the code may come to depend on belongs into the key in gpu_modules.c. */
 int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *architecture,
-                    void **image, struct xs_error *err);
+                    void **image, size_t *bytes, struct xs_error *err);
 
 #endif

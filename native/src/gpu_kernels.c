@@ -194,19 +194,28 @@ enum xs_gpu_function xs__gpu_function(const struct xs_command *command, uint32_t
     }
 }
 
+uint32_t xs__gpu_spin_blocks(const struct xs_command *c, uint32_t processors)
+{
+    uint32_t all = 2 * processors; /* of 1024 threads: they leave no room beside them */
+    uint32_t blocks = c->fill_permille > 0 ? (all * c->fill_permille + 500) / 1000 : all;
+    return blocks > 0 ? blocks : 1;
+}
+
 struct xs_gpu_grid xs__gpu_grid(const struct xs_command *c, uint64_t iterations,
                                 uint32_t processors, uint32_t most)
 {
-    uint32_t tiles;
+    uint32_t tiles, blocks;
     switch (c->kind) {
     case XS_MATMUL:
         tiles = tiles_of(c->n, xs__gpu_function(c, processors));
         return (struct xs_gpu_grid){{tiles, tiles, c->batch}, {XS_GPU_SIDE, XS_GPU_SIDE, 1}};
     case XS_VECTOR_ADD:
         return xs__gpu_fill_grid(c->n);
-    default: /* two full blocks a multiprocessor leave no room beside them */
-        return iterations == 0 ? (struct xs_gpu_grid){{1, 1, 1}, {1, 1, 1}}
-                               : (struct xs_gpu_grid){{2 * processors, 1, 1}, {most, 1, 1}};
+    default:
+        if (iterations == 0)
+            return (struct xs_gpu_grid){{1, 1, 1}, {1, 1, 1}};
+        blocks = xs__gpu_spin_blocks(c, processors) * (c->waves > 0 ? c->waves : 1);
+        return (struct xs_gpu_grid){{blocks, 1, 1}, {most, 1, 1}};
     }
 }
 

@@ -4,7 +4,6 @@
  * Stream priority: a queue's priority p becomes -p within the range of the
  * device (lower numbers go first there). Drivers take it as a hint, so whether
  * it has an effect is not known here (honour_priority -1). */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,6 +15,7 @@ int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_de
                  struct xs_error *err)
 {
     int count = 0;
+    pthread_mutex_init(&gpu->modules_lock, NULL);
     int rc = xs__gpu_driver_open(&gpu->driver, brand, o->gpu.driver, err);
     if (rc != XS_OK)
         return rc;
@@ -31,18 +31,14 @@ int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_de
     return xs__gpu_status(&gpu->driver, result, "init", err);
 }
 
-static int load_kernels(struct xs_gpu *gpu, const char *compiler, struct xs_error *err)
+static int load_kernels(struct xs_gpu *gpu, const struct xs_gpu_libraries *libraries,
+                        struct xs_error *err)
 {
-    void *image = NULL;
-    int rc = xs__rtc_open(&gpu->rtc, &gpu->driver, compiler, err);
+    int rc = xs__gpu_compiler_open(gpu, libraries, err);
     if (rc == XS_OK)
         xs__gpu_identify_compiler(gpu);
     if (rc == XS_OK)
-        rc = xs__rtc_compile(&gpu->rtc, xs__gpu_source, gpu->architecture, &image, err);
-    if (rc == XS_OK)
-        rc = xs__gpu_status(&gpu->driver, gpu->driver.ModuleLoadData(&gpu->module, image), "module",
-                            err);
-    free(image);
+        rc = xs__gpu_module_load(gpu, xs__gpu_source, &gpu->module, err);
     if (rc != XS_OK)
         return rc;
     for (int i = 0; i < XS_GPU_FUNCTIONS; i++)
@@ -50,29 +46,39 @@ static int load_kernels(struct xs_gpu *gpu, const char *compiler, struct xs_erro
     return XS_OK;
 }
 
-static int calibrate(struct xs_gpu *gpu, struct xs_error *err)
+static int calibrate_spin(struct xs_gpu *gpu, uint32_t fill_permille, double *per_ns,
+                          struct xs_error *err)
 {
-    const struct xs_command command = {.kind = XS_SPIN, .batch = 1, .duration_ns = 0};
+    const struct xs_command command = {
+        .kind = XS_SPIN, .batch = 1, .fill_permille = fill_permille, .waves = 1};
     struct xs_stream *stream = NULL;
     struct xs_kernel *kernel = NULL;
     int rc = xs__gpu_stream_create(&gpu->base, 0, &stream, err);
     if (rc == XS_OK)
         rc = xs__gpu_kernel_create(stream, &command, 0, &kernel, err);
     if (rc == XS_OK)
-        rc = xs__gpu_measure_spin(gpu, kernel, err);
+        rc = xs__gpu_measure_spin(gpu, kernel, per_ns, err);
     xs__gpu_stream_destroy(stream);
     xs__gpu_kernel_destroy(kernel);
     return rc;
 }
 
-int xs__gpu_prepare(struct xs_gpu *gpu, const char *compiler, struct xs_error *err)
+/* The blocks of a spin slow one another down where there are two on a multiprocessor. */
+static int calibrate(struct xs_gpu *gpu, struct xs_error *err)
+{
+    int rc = calibrate_spin(gpu, 1000, &gpu->iterations_per_ns[1], err);
+    return rc == XS_OK ? calibrate_spin(gpu, 500, &gpu->iterations_per_ns[0], err) : rc;
+}
+
+int xs__gpu_prepare(struct xs_gpu *gpu, const struct xs_gpu_libraries *libraries,
+                    struct xs_error *err)
 {
     TRY(gpu, GetStreamPriorityRange(&gpu->least, &gpu->greatest), "priority_range");
     TRY(gpu, StreamCreateWithPriority(&gpu->setup, XS_GPU_STREAM_NON_BLOCKING, gpu->least),
         "stream_create");
     int rc = xs__gpu_identify(gpu, err);
     if (rc == XS_OK)
-        rc = load_kernels(gpu, compiler, err);
+        rc = load_kernels(gpu, libraries, err);
     return rc == XS_OK ? calibrate(gpu, err) : rc;
 }
 
@@ -82,8 +88,7 @@ void xs__gpu_release(struct xs_gpu *gpu)
         gpu->driver.StreamDestroy(gpu->setup);
     if (gpu->module != NULL)
         gpu->driver.ModuleUnload(gpu->module);
-    if (gpu->rtc.library != NULL)
-        dlclose(gpu->rtc.library);
+    xs__gpu_compiler_close(gpu);
 }
 
 /* ---- streams --------------------------------------------------------------- */

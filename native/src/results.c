@@ -32,6 +32,10 @@ int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, in
     int rc = find_result(q, index, &command, "queue.checksum", err);
     if (rc != XS_OK)
         return rc;
+    if (command->command.kind == XS_KERNEL)
+        return xs__fail(err, XS_ENOTSUP, "queue.checksum", 0,
+                        "queue '%s': kernel '%.64s' has no checksum of ours", q->name,
+                        command->command.source->name);
     *launches = command->launches;
     return q->device->ops->checksum(command->kernel, checksum, err);
 }

@@ -83,6 +83,7 @@ def test_json_files_of_two_runs_are_equal_to_the_byte(two_models, sim, pytester)
         "queue_faults": {"high": [], "low": []},
         "results_checked": False,
         "priority_effect": "yes",
+        "results_not_checked": [],
     }
     assert [v["status"] for v in run["verdicts"]] == ["PASS"] * 4
     assert [v["nodeid"].partition("::")[2] for v in run["verdicts"]] == [

@@ -24,6 +24,7 @@ def test_nothing(made_queue):
         "queue_faults": {"high": [], "low": []},
         "results_checked": False,
         "priority_effect": None,
+        "results_not_checked": [],
     }
 
 

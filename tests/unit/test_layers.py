@@ -15,9 +15,10 @@ NATIVE = ROOT / "native"
 PYTHON_LAYERS = [
     ["errors", "names"],
     ["units", "checks", "libraries"],
+    ["kernels"],
     ["workload", "load"],
     ["model"],
-    ["arrivals", "stats", "checking", "_binding", "quantity", "partition"],
+    ["arrivals", "traces", "stats", "checking", "_binding", "quantity", "partition"],
     ["_running", "fingerprint"],
     ["result", "probe"],
     ["evidence", "verdict"],
@@ -37,6 +38,7 @@ MAY_IMPORT = {
     "pytest": {"options", "session", "outcome", "state", "fixtures", "plugin"},
     "numpy": {
         "arrivals",
+        "traces",
         "stats",
         "checking",
         "_binding",
@@ -57,7 +59,7 @@ MAY_IMPORT = {
 C_LAYERS = [
     ["xs_api"],
     ["base"],
-    ["clock", "cpu_kernels", "gpu_kernels", "library"],
+    ["clock", "cpu_kernels", "gpu_kernels", "kernel_cache", "library"],
     ["gpu_driver"],
     ["xqueue", "pace", "policy", "device", "load"],
     ["gpu_device"],
@@ -68,11 +70,12 @@ C_ONLY = {
     r"xqueue": {"base", "xs_api", "xqueue"},
     r"pace": {"base", "xs_api", "pace"},
     r"load": {"base", "xs_api", "load"},
+    r"kernel_cache": {"base", "xs_api", "kernel_cache"},
     r"policy(_\w+)?": {"base", "xs_api", "policy"},
     r"device(_cpu|_sim)?": {"base", "xs_api", "device", "clock", "cpu_kernels"},
     r"gpu_\w+|device_(cuda|hip)": {
         *("base", "xs_api", "device", "clock", "library"),
-        *("gpu_kernels", "gpu_driver", "gpu_device"),
+        *("gpu_kernels", "gpu_driver", "gpu_device", "kernel_cache"),
     },
 }
 

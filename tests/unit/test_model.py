@@ -225,6 +225,9 @@ def test_json_round_trip():
         "n": 64,
         "batch": 2,
         "duration_ns": 0,
+        "fill_permille": 1000,
+        "waves": 1,
+        "kernel": None,
     }
 
 
