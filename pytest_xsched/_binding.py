@@ -50,6 +50,7 @@ __all__ = [
     "ffi",
     "lib",
     "limits",
+    "locate",
     "policies",
 ]
 
@@ -162,6 +163,37 @@ def _path(file: LibraryFile | None) -> Any:
     return ffi.new("char[]", os.fsencode(file.path)) if file else ffi.NULL
 
 
+class _Options:
+    """The options of a device and what they point to; its errors name the libraries."""
+
+    def __init__(self, name: str, libraries: Libraries | None) -> None:
+        self.kind, self.index = split_device(name)
+        if libraries is None:
+            libraries = find_libraries() if self.kind in GPUS else Libraries()
+        self._libraries = libraries
+        self._paths = [_path(libraries.driver), _path(libraries.compiler)]
+        self.native = ffi.new("struct xs_device_options *")
+        self.native.index = self.index
+        self.native.gpu.driver, self.native.gpu.compiler = self._paths
+
+    def call(self, function: Any, out: Any) -> None:
+        try:
+            call(function, self.kind.encode(), self.native, out)
+        except DeviceError as error:
+            sentence = f"{error}{self._libraries.remark(error.call)}"
+            raise type(error)(sentence, call=error.call, code=error.code) from None
+
+
+def locate(name: str, *, libraries: Libraries | None = None) -> str:
+    """Give the PCI id of a device without opening it; '' of one that processes do not share.
+
+    Loads the driver, which then stays loaded. Arguments and errors are those of `Device`.
+    """
+    place = ffi.new("struct xs_device_place *")
+    _Options(name, libraries).call(lib.xs_device_locate, place)
+    return _text(place.pci_id)
+
+
 class Device:
     """An open device. Close it after the last run on it.
 
@@ -180,19 +212,14 @@ class Device:
     def __init__(
         self, name: str, *, cpu: CpuModel, sim: SimModel, libraries: Libraries | None = None
     ) -> None:
-        kind, self.index = split_device(name)
-        if libraries is None:
-            libraries = find_libraries() if kind in GPUS else Libraries()
-        options = ffi.new("struct xs_device_options *")
-        options.index = self.index
-        paths = [_path(libraries.driver), _path(libraries.compiler)]
-        options.gpu.driver, options.gpu.compiler = paths
-        options.cpu = {
+        options = _Options(name, libraries)
+        self.index = options.index
+        options.native.cpu = {
             "workers": cpu.workers,
             "honour_priority": cpu.priority,
             "spin_ns": cpu.spin_ns,
         }
-        options.sim = {
+        options.native.sim = {
             "slots": sim.slots,
             "honour_priority": sim.priority,
             "launch_ns": sim.launch_ns,
@@ -201,11 +228,7 @@ class Device:
             "full_items": sim.full_items,
         }
         out = ffi.new("struct xs_device **")
-        try:
-            call(lib.xs_device_open, kind.encode(), options, out)
-        except DeviceError as error:
-            sentence = f"{error}{libraries.remark(error.call)}"
-            raise type(error)(sentence, call=error.call, code=error.code) from None
+        options.call(lib.xs_device_open, out)
         self.pointer = out[0]
 
     def describe(self) -> DeviceInfo:

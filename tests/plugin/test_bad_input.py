@@ -36,6 +36,8 @@ def usage_error(result):
         ("duration", "0s", "'0s' is zero"),
         ("duration", "-1s", "'-1s' is negative"),
         ("duration", "nan s", 'is not a time; write "60s"'),
+        ("lock-timeout", "60", "'60' has no unit; write \"60s\""),
+        ("lock-timeout", "-1s", "'-1s' is negative"),
         ("seed", "x", "'x' is not a whole number from 0 to 4294967295, nor 'random'"),
         ("seed", "-1", "'-1' is not a whole number"),
         ("seed", "4294967296", "'4294967296' is not a whole number"),
