@@ -24,7 +24,7 @@ from pytest_xsched.errors import (
 )
 from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
 from pytest_xsched.model import CpuModel, SimModel
-from pytest_xsched.names import GPUS, split_device
+from pytest_xsched.names import split_device
 from pytest_xsched.workload import Command
 
 try:
@@ -169,7 +169,7 @@ class _Options:
     def __init__(self, name: str, libraries: Libraries | None) -> None:
         self.kind, self.index = split_device(name)
         if libraries is None:
-            libraries = find_libraries() if self.kind in GPUS else Libraries()
+            libraries = find_libraries(self.kind)
         self._libraries = libraries
         self._paths = [_path(libraries.driver), _path(libraries.compiler)]
         self.native = ffi.new("struct xs_device_options *")

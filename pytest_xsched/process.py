@@ -25,14 +25,12 @@ from pytest_xsched._running import Counts
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.harness import Measurement, Progress
-from pytest_xsched.libraries import Libraries
+from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.model import Scenario
 from pytest_xsched.worker import ERROR, JOB, RESULT, SAMPLES, WAITING
 
 SET_UP_S = 60.0
 """Allowed beyond the run itself: importing, opening the device, compiling, reading results."""
-
-NONE_NAMED = Libraries()
 
 _POLL_S = 0.05
 _OUTPUT = "output.txt"
@@ -43,7 +41,7 @@ def measure_in_worker(
     progress: Progress | None = None,
     *,
     waiting: Callable[[str], None] | None = None,
-    libraries: Libraries = NONE_NAMED,
+    libraries: Libraries | None = None,
     lock_timeout_s: float = 600.0,
     set_up_s: float = SET_UP_S,
     module: str = "pytest_xsched.worker",
@@ -55,7 +53,7 @@ def measure_in_worker(
         progress: called with elapsed and total ns of the run.
         waiting: called with a phrase, "waiting for ...", while another process measures on the
             GPU. That time does not count against the worker.
-        libraries: of the GPU.
+        libraries: of the GPU; None: those that the environment names.
         lock_timeout_s: longest wait of that kind.
         set_up_s: wall time beyond the run after which the worker is killed.
         module: what the process runs.
@@ -65,6 +63,8 @@ def measure_in_worker(
         WorkerCrashed: it ended without a result, or did not end; the message says how.
         XSchedError: what was raised there, as here.
     """
+    if libraries is None:
+        libraries = find_libraries(scenario.device_kind)
     run_ns = scenario.warmup_ns + scenario.duration_ns + scenario.drain_ns
     news = _News(set_up_s + run_ns / 1e9, progress, waiting)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:

@@ -255,9 +255,7 @@ class Session:
         return measure(devices, scenario, progress)
 
     def _libraries(self, kind: str) -> Libraries:
-        if kind not in GPUS:
-            return Libraries()
-        return find_libraries(self.settings.gpu_driver, self.settings.gpu_compiler)
+        return find_libraries(kind, self.settings.gpu_driver, self.settings.gpu_compiler)
 
     def _device(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
         if self._pid != os.getpid():  # forked: the parent's devices are not ours
