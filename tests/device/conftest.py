@@ -1,8 +1,19 @@
-"""For tests on the devices that every machine has."""
+"""For tests on the devices that every machine has, and on GPU drivers that are made for a test."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
+
+from pytest_xsched import Session
+from pytest_xsched.options import Settings
+
+NATIVE = Path(__file__).resolve().parents[2] / "native"
+STRICT = ("-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-pthread")
+FAKE = ("fake_cuda.c", "fake_kernels.c", "fake_nvrtc.c")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -12,3 +23,50 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "device",
             [pytest.param(kind, marks=pytest.mark.xsched(device=kind)) for kind in ("sim", "cpu")],
         )
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Compiles C files of native/tests/gpu or native/src; gives the path of what was made."""
+    made = {}
+
+    def build(*files, flags=("-shared", "-fPIC")):
+        compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
+        if (files, flags) not in made:
+            out = tmp_path_factory.mktemp("built") / f"{Path(files[0]).stem}.so"
+            sources = [
+                next(NATIVE.glob(f"*/{name}"), NATIVE / "tests/gpu" / name) for name in files
+            ]
+            includes = [f"-I{NATIVE}", f"-I{NATIVE / 'src'}"]
+            command = [compiler, *STRICT, *flags, *includes, *map(str, sources), "-ldl"]
+            subprocess.run([*command, "-o", str(out)], check=True)
+            made[files, flags] = out
+        return made[files, flags]
+
+    return build
+
+
+@pytest.fixture(params=["cuda", "hip"])
+def fake_gpu(request, built, monkeypatch):
+    """Puts the fake driver under `cuda`, and through the forwarding one under `hip`; its kind."""
+    fake = built(*FAKE)
+    monkeypatch.setenv("XS_TEST_CUDA_DRIVER", str(fake))
+    monkeypatch.setenv("XS_TEST_CUDA_COMPILER", str(fake))
+    hip = request.param == "hip"
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(built("hip_on_cuda.c") if hip else fake))
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", "" if hip else str(fake))
+    return request.param
+
+
+@pytest.fixture
+def session_on():
+    """Makes a session whose runs are on a kind of device, each in a worker process."""
+    sessions = []
+
+    def make(kind, **settings):
+        sessions.append(Session(Settings(device=kind, **settings)))
+        return sessions[-1]
+
+    yield make
+    for session in sessions:
+        session.close()
