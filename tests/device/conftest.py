@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -70,3 +72,23 @@ def session_on():
     yield make
     for session in sessions:
         session.close()
+
+
+@pytest.fixture(scope="session")
+def cuda_files():
+    """Finds a file of NVIDIA's toolkit by pattern: CUDA_HOME, PyPI's packages, /usr/local."""
+
+    def find(pattern):
+        spec = importlib.util.find_spec("nvidia")
+        places = [Path(os.environ["CUDA_HOME"])] if "CUDA_HOME" in os.environ else []
+        for parent in spec.submodule_search_locations or () if spec else ():
+            places += sorted(Path(parent).glob("cu*"))
+        places += sorted(Path("/usr/local").glob("cuda*"))
+        for place in places:
+            for path in sorted(place.glob(pattern)):
+                return str(path)
+        return pytest.skip(
+            f"{pattern} is not here (CUDA_HOME, PyPI's nvidia-cuda-nvrtc, /usr/local/cuda)"
+        )
+
+    return find
