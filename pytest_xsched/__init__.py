@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ScenarioError,
         WorkerCrashed,
         XSchedError,
+        XSchedWarning,
     )
     from pytest_xsched.live import Ticket, XQueue, XQueues
     from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
@@ -44,6 +45,7 @@ _HOMES = {
         "ScenarioError",
         "WorkerCrashed",
         "XSchedError",
+        "XSchedWarning",
     ],
     "live": ["Ticket", "XQueue", "XQueues"],
     "load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
@@ -82,6 +84,7 @@ __all__ = [
     "XQueue",
     "XQueues",
     "XSchedError",
+    "XSchedWarning",
     "bursts",
     "closed",
     "constant",

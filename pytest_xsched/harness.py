@@ -102,11 +102,10 @@ def _settings(scenario: Scenario, spec: QueueSpec) -> Settings:
     Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
     """
     builtin = scenario.scheduler == "builtin"
-    streams = scenario.scheduler == "priority" or (builtin and scenario.stream_priority)
     return Settings(
         name=spec.name,
         priority=spec.priority,
-        stream_priority=spec.priority if streams else 0,
+        stream_priority=scenario.stream_priority_of(spec),
         threshold=spec.threshold if builtin else THRESHOLD_MAX,
         batch_size=spec.batch_size if builtin else THRESHOLD_MAX // 2,
         seed=_seed(scenario, spec),

@@ -17,7 +17,7 @@ PYTHON_LAYERS = [
     ["units", "checks"],
     ["workload", "load"],
     ["model"],
-    ["arrivals", "stats", "checking", "_binding", "quantity"],
+    ["arrivals", "aliasing", "stats", "checking", "_binding", "quantity"],
     ["_running"],
     ["result"],
     ["evidence", "verdict"],
