@@ -74,11 +74,9 @@ def test_an_unknown_architecture_gives_no_code(compiled, brand, architecture):
     assert "code" not in process.stdout
 
 
-def test_a_compiler_that_ends_its_process_ends_one_run(built, session_on, monkeypatch):
+def test_a_compiler_that_ends_its_process_ends_one_run(built, fake_cuda, session_on, monkeypatch):
     # The forwarding driver says gfx90, which is none of AMD's.
     real = ctypes.util.find_library("amdhip64") or pytest.skip("hiprtc is not installed")
-    fake = str(built("fake_cuda.c", "fake_kernels.c", "fake_nvrtc.c"))
-    monkeypatch.setenv("XS_TEST_CUDA_DRIVER", fake)
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(built("hip_on_cuda.c")))
     monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", real)
     session = session_on("hip")
