@@ -32,7 +32,7 @@ def document(session: Session) -> Queues:
 def short(session: Session) -> Queues:
     """A request of high is shorter than one command of low."""
     return (
-        session.queue("high", matmul(512, layers=10), priority=10, rate="20/s", threshold=16),
+        session.queue("high", matmul(512, layers=10), priority=10, rate="20/s"),
         session.queue("low", matmul(1024, batch=8, layers=100), priority=1),
     )
 
@@ -40,7 +40,7 @@ def short(session: Session) -> Queues:
 def long(session: Session) -> Queues:
     """A request of high is longer than several commands of low."""
     return (
-        session.queue("high", matmul(512, layers=100), priority=10, rate="10/s", threshold=16),
+        session.queue("high", matmul(512, layers=100), priority=10, rate="10/s"),
         session.queue("low", matmul(1024, batch=8, layers=100), priority=1),
     )
 

@@ -29,17 +29,21 @@ enum xs_status {
 enum xs_limit {
     XS_PRIORITY_MIN = -255,
     XS_PRIORITY_MAX = 255,
-    XS_THRESHOLD_MAX = 1024, /* commands in flight on one stream */
-    XS_QUEUES_MAX = 256,     /* queues of one run */
-    XS_COMMANDS_MAX = 4096,  /* commands of one request */
-    XS_PENDING_MAX = 4096    /* unfinished requests of one XS_LOAD_MANUAL queue */
+    XS_THRESHOLD_MAX = 1024,  /* commands in flight on one stream */
+    XS_QUEUES_MAX = 256,      /* queues of one run */
+    XS_COMMANDS_MAX = 4096,   /* commands of one request */
+    XS_PENDING_MAX = 4096,    /* unfinished requests of one XS_LOAD_MANUAL queue */
+    XS_WAVES_MAX = 1024,      /* of one XS_SPIN */
+    XS_ARGUMENTS_MAX = 64,    /* of one XS_KERNEL */
+    XS_ITEMS_MAX = 2147483647 /* elements of an output or a buffer */
 };
 
 struct xs_error {
-    int32_t status;    /* enum xs_status */
-    int32_t native;    /* the driver's code or errno; 0 if none */
-    char where[48];    /* the call that failed: "cpu.launch" */
-    char message[208]; /* one sentence, UTF-8, no newline */
+    int32_t status; /* enum xs_status */
+    int32_t native; /* the driver's code or errno; 0 if none */
+    char where[48]; /* the call that failed: "cpu.launch" */
+    /* One sentence, or the end of a compiler's log; UTF-8, no newline. */
+    char message[1024];
 };
 
 enum xs_sample_flag {
@@ -60,14 +64,42 @@ struct xs_sample {
 enum xs_command_kind {
     XS_MATMUL = 1,     /* batch x (n x n) . (n x n), float32 */
     XS_VECTOR_ADD = 2, /* n + n elements, float32 */
-    XS_SPIN = 3        /* keep the device busy for duration_ns */
+    XS_SPIN = 3,       /* keep the device busy for duration_ns */
+    XS_KERNEL = 4      /* a kernel of the user's own; on cuda and hip */
+};
+
+enum xs_argument_kind {
+    XS_BUFFER = 1, /* float32 *, filled like the first operand of our own commands */
+    XS_INT32 = 2,
+    XS_INT64 = 3,
+    XS_FLOAT32 = 4
+};
+
+struct xs_argument {
+    int32_t kind;    /* enum xs_argument_kind */
+    float real;      /* XS_FLOAT32, else 0 */
+    int64_t integer; /* of the others; of XS_BUFFER its elements, [1, XS_ITEMS_MAX] */
+};
+
+struct xs_source {
+    const char *text;           /* in the language of the device: CUDA's, HIP's */
+    const char *name;           /* of a kernel in it, extern "C" */
+    uint32_t grid[3], block[3]; /* x, y, z: blocks; threads of one; >= 1 */
+    uint32_t argument_count;    /* [0, XS_ARGUMENTS_MAX] */
+    const struct xs_argument *arguments;
 };
 
 struct xs_command {
     int32_t kind;        /* enum xs_command_kind */
-    uint32_t n;          /* >= 1; 0 for XS_SPIN */
+    uint32_t n;          /* >= 1; 0 for XS_SPIN and XS_KERNEL */
     uint32_t batch;      /* >= 1 */
     int64_t duration_ns; /* XS_SPIN only; >= 0 */
+    /* XS_SPIN only, and for GPUs: the share of the device that it takes, in
+     * thousandths, 0 being all of it; and how many waves of blocks it makes of its
+     * duration, one behind the other, 0 being one. Others run it as a whole. */
+    uint32_t fill_permille;         /* [0, 1000] */
+    uint32_t waves;                 /* [0, XS_WAVES_MAX]; above 1 only where it takes all */
+    const struct xs_source *source; /* XS_KERNEL, else NULL */
 };
 
 /* ---- devices ---------------------------------------------------------- */
@@ -90,6 +122,7 @@ struct xs_sim_model {
 struct xs_gpu_libraries {
     const char *driver;   /* a file, instead of the names that are searched; NULL: search */
     const char *compiler; /* likewise */
+    const char *cache;    /* directory of compiled kernels, made if need be; NULL: none */
 };
 
 struct xs_device_options {
@@ -106,6 +139,15 @@ struct xs_device_info {
     int32_t computes;        /* 1: results can be read back and checked */
     int32_t honour_priority; /* 1: streams of higher priority go first; -1: not known */
     uint32_t parallel;       /* commands executed at once; 0: not known */
+    uint32_t units;          /* multiprocessors that a queue can be bound to; 0: it cannot */
+    uint32_t unit_step;      /* they are given in groups of so many, from 0 */
+    /* Of a GPU; "" and 0: not known. */
+    char architecture[64]; /* what kernels are compiled for: "sm_90", "gfx90a:sramecc+:xnack-" */
+    char uuid[48];
+    char pci_id[32]; /* "0000:1b:00.0" */
+    char driver_version[24];
+    char compiler_version[24];
+    int64_t memory_bytes;
 };
 
 /* Opening is slow and outlives runs: open once, run often. The caller closes
@@ -143,12 +185,22 @@ struct xs_queue_spec {
     const char *name;                  /* for messages; copied */
     int32_t priority;                  /* for the policy; higher runs first */
     int32_t stream_priority;           /* for the device; higher runs first */
-    uint32_t threshold;                /* [batch_size, XS_THRESHOLD_MAX] */
-    uint32_t batch_size;               /* >= 1 */
+    uint32_t threshold;                /* [batch_size, XS_THRESHOLD_MAX]; 0: automatic */
+    uint32_t batch_size;               /* >= 1; 0 with an automatic threshold */
     uint32_t seed;                     /* of the inputs of its commands */
     uint32_t command_count;            /* [1, XS_COMMANDS_MAX]; 0 for XS_LOAD_MANUAL */
-    const struct xs_command *commands; /* of each request; copied */
+    const struct xs_command *commands; /* of each request; copied, sources too */
+    const uint32_t *units;             /* bit i % 32 of word i / 32: may use multiprocessor i */
+    uint32_t unit_words;               /* 0: all of them */
     struct xs_load_spec load;
+    struct xs_device *device; /* another than the run's, in real time only; NULL: the run's */
+};
+
+/* What a thread does that waits for a device which can only be polled. */
+enum xs_waiting {
+    XS_WAIT_YIELD = 0, /* spin for a while, then let others run between looks */
+    XS_WAIT_SPIN = 1,  /* never leave the processor */
+    XS_WAIT_SLEEP = 2  /* spin for a while, then sleep 50 us between looks */
 };
 
 struct xs_timing {
@@ -157,6 +209,7 @@ struct xs_timing {
     /* Longest wait behind the window for unfinished requests, >= 0. What is on
      * the device then is still seen to complete, but its requests are censored. */
     int64_t drain_ns;
+    int32_t waiting; /* enum xs_waiting; no effect in virtual time */
 };
 
 enum xs_queue_state {
@@ -168,15 +221,17 @@ enum xs_queue_state {
 struct xs_queue_counts {
     uint64_t submitted, launched, completed, failed; /* commands */
     uint64_t requests_submitted, requests_completed;
-    uint64_t suspended; /* times the queue was suspended while it had work */
-    int32_t priority;   /* in effect */
-    int32_t state;      /* enum xs_queue_state */
+    uint64_t suspended;      /* times the queue was suspended while it had work */
+    uint64_t most_in_flight; /* commands at once */
+    int32_t priority;        /* in effect */
+    int32_t state;           /* enum xs_queue_state */
 };
 
 /* A run: one device, one policy, some queues. Add queues, start, wait until
  * XS_OK, read, close. Queues of XS_LOAD_MANUAL can be added and destroyed
- * while it runs. `device` must stay open until xs_run_close(); a device of
- * virtual time takes one run at a time. */
+ * while it runs. `device`, and other devices of its queues, must stay open until
+ * xs_run_close(); a device of virtual time takes one run at a time. The policy
+ * schedules the queues of each device among themselves. */
 struct xs_run;
 int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **out,
                 struct xs_error *err);
@@ -214,10 +269,12 @@ int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err
 /* Results of command `index` of a queue's requests, when the run is over:
  * `launches` of it were executed; `checksum` is the sum over launches k of
  * output element (k * 2654435761 mod 2^32) mod items, and of k mod 1024 for
- * XS_SPIN. Commands that are equal share inputs, output and both numbers. */
+ * XS_SPIN. Commands that are equal share inputs, output and both numbers.
+ * XS_ENOTSUP for XS_KERNEL. */
 int xs_queue_checksum(struct xs_queue *queue, uint32_t index, uint64_t *launches, int64_t *checksum,
                       struct xs_error *err);
-/* The output of its last launch: `count` float32, row-major. */
+/* The output of its last launch: `count` float32, row-major. Of XS_KERNEL its
+ * first buffer. */
 int xs_queue_output(struct xs_queue *queue, uint32_t index, float *out, uint64_t count,
                     struct xs_error *err);
 /* cdef end */

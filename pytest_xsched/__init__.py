@@ -23,14 +23,24 @@ if TYPE_CHECKING:
         XSchedError,
         XSchedWarning,
     )
+    from pytest_xsched.kernels import buffer, float32, int32, int64
     from pytest_xsched.live import Ticket, XQueue, XQueues
     from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
     from pytest_xsched.model import CpuModel, QueueSpec, Scenario, SimModel
     from pytest_xsched.quantity import Quantity
     from pytest_xsched.session import Session
+    from pytest_xsched.traces import trace
     from pytest_xsched.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
     from pytest_xsched.verdict import Verdict
-    from pytest_xsched.workload import Workload, matmul, spin, vector_add
+    from pytest_xsched.workload import (
+        Workload,
+        empty,
+        kernel,
+        matmul,
+        sequence,
+        spin,
+        vector_add,
+    )
 
 _HOMES = {
     "assertions": ["MeasuredQueue", "Run"],
@@ -47,14 +57,16 @@ _HOMES = {
         "XSchedError",
         "XSchedWarning",
     ],
+    "kernels": ["buffer", "float32", "int32", "int64"],
     "live": ["Ticket", "XQueue", "XQueues"],
     "load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
     "model": ["CpuModel", "QueueSpec", "Scenario", "SimModel"],
     "quantity": ["Quantity"],
     "session": ["Session"],
+    "traces": ["trace"],
     "units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
     "verdict": ["Verdict"],
-    "workload": ["Workload", "matmul", "spin", "vector_add"],
+    "workload": ["Workload", "empty", "kernel", "matmul", "sequence", "spin", "vector_add"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -85,10 +97,16 @@ __all__ = [
     "XQueues",
     "XSchedError",
     "XSchedWarning",
+    "buffer",
     "bursts",
     "closed",
     "constant",
+    "empty",
+    "float32",
     "gamma",
+    "int32",
+    "int64",
+    "kernel",
     "matmul",
     "minutes",
     "ms",
@@ -98,7 +116,9 @@ __all__ = [
     "poisson",
     "replay",
     "s",
+    "sequence",
     "spin",
+    "trace",
     "us",
     "vector_add",
 ]

@@ -22,7 +22,10 @@ from pytest_xsched.errors import (
     ScenarioError,
     XSchedError,
 )
+from pytest_xsched.kernels import Kernel
+from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
 from pytest_xsched.model import CpuModel, SimModel
+from pytest_xsched.names import GPUS, split_device
 from pytest_xsched.workload import Command
 
 try:
@@ -54,7 +57,18 @@ __all__ = [
 SLICE_NS = 50_000_000
 """Longest wall time of one native call, so that Ctrl-C and timeouts are seen."""
 
-_KINDS = {"matmul": lib.XS_MATMUL, "vector_add": lib.XS_VECTOR_ADD, "spin": lib.XS_SPIN}
+_KINDS = {
+    "matmul": lib.XS_MATMUL,
+    "vector_add": lib.XS_VECTOR_ADD,
+    "spin": lib.XS_SPIN,
+    "kernel": lib.XS_KERNEL,
+}
+_ARGUMENTS = {
+    "buffer": lib.XS_BUFFER,
+    "int32": lib.XS_INT32,
+    "int64": lib.XS_INT64,
+    "float32": lib.XS_FLOAT32,
+}
 
 WARMUP: int = lib.XS_SAMPLE_WARMUP
 DRAIN: int = lib.XS_SAMPLE_DRAIN
@@ -127,12 +141,37 @@ def call(function: Any, *arguments: Any) -> int:
     return status
 
 
-def commands_array(commands: Sequence[Command]) -> Any:
+def commands_array(commands: Sequence[Command]) -> tuple[Any, Any]:
+    """Give the commands as an array, and what has to be kept alive as long as it."""
     array = ffi.new("struct xs_command[]", len(commands))
+    sources: dict[Kernel, Any] = {}
     for slot, command in zip(array, commands, strict=True):
         slot.kind, slot.n, slot.batch = _KINDS[command.kind], command.n, command.batch
         slot.duration_ns = command.duration_ns
-    return array
+        slot.fill_permille, slot.waves = command.fill_permille, command.waves
+        if command.kernel is not None:
+            if command.kernel not in sources:
+                sources[command.kernel] = _source(command.kernel)
+            slot.source = sources[command.kernel][0]
+    return array, sources
+
+
+def _source(kernel: Kernel) -> tuple[Any, ...]:
+    """Give a kernel as a struct, and behind it what that points to."""
+    text = ffi.new("char[]", kernel.source.encode())
+    name = ffi.new("char[]", kernel.name.encode())
+    arguments = ffi.new("struct xs_argument[]", len(kernel.args))
+    for slot, argument in zip(arguments, kernel.args, strict=True):
+        slot.kind = _ARGUMENTS[argument.kind]
+        if argument.kind == "float32":
+            slot.real = argument.value
+        else:
+            slot.integer = argument.value
+    source = ffi.new("struct xs_source *")
+    source.text, source.name, source.arguments = text, name, arguments
+    source.grid, source.block = kernel.grid, kernel.block
+    source.argument_count = len(kernel.args)
+    return source, text, name, arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,32 +179,72 @@ class DeviceInfo:
     """What a device says of itself."""
 
     kind: str
+    index: int
     name: str
     virtual_time: bool
     computes: bool
     honours_priority: bool | None
     """Whether streams of higher priority go first; None: not known."""
     parallel: int
+    units: int
+    """Multiprocessors that a queue can be bound to; 0: it cannot."""
+    unit_step: int
+    """They are given in groups of so many."""
+    architecture: str
+    """This and what follows: of a GPU; "" and 0 are not known."""
+    uuid: str
+    pci_id: str
+    driver_version: str
+    compiler_version: str
+    memory_bytes: int
 
 
-def _library(name: str) -> Any:
-    """Give the file that PYTEST_XSCHED_GPU_DRIVER or _COMPILER names, NULL: search for one."""
-    path = os.environ.get(f"PYTEST_XSCHED_GPU_{name}", "")
-    return ffi.new("char[]", os.fsencode(path)) if path else ffi.NULL
+def _path(file: LibraryFile | None) -> Any:
+    return ffi.new("char[]", os.fsencode(file.path)) if file else ffi.NULL
+
+
+def cache_directory() -> str | None:
+    """Give the directory for compiled kernels; None: they are not kept.
+
+    PYTEST_XSCHED_CACHE (empty: none), or pytest-xsched under XDG_CACHE_HOME or ~/.cache.
+    """
+    path = os.environ.get("PYTEST_XSCHED_CACHE")
+    if path is not None:
+        return os.path.abspath(path) if path else None
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(home):  # which the XDG specification tells us to ignore
+        home = os.path.expanduser("~/.cache")
+    return os.path.join(home, "pytest-xsched") if os.path.isabs(home) else None
 
 
 class Device:
     """An open device. Close it after the last run on it.
 
+    Args:
+        name: of the device, ``"cpu"`` or ``"cuda:1"``.
+        cpu: parameters of the kind ``"cpu"``.
+        sim: parameters of the kind ``"sim"``.
+        libraries: of a GPU; None: those that the environment names.
+
     Raises:
+        ScenarioError: the environment names a file that is not there.
         DeviceUnavailable: there is no such device here.
         DeviceError: it is there, but does not open.
     """
 
-    def __init__(self, kind: str, *, cpu: CpuModel, sim: SimModel) -> None:
+    def __init__(
+        self, name: str, *, cpu: CpuModel, sim: SimModel, libraries: Libraries | None = None
+    ) -> None:
+        kind, self.index = split_device(name)
+        if libraries is None:
+            libraries = find_libraries() if kind in GPUS else Libraries()
         options = ffi.new("struct xs_device_options *")
-        libraries = [_library(name) for name in ("DRIVER", "COMPILER")]
-        options.gpu.driver, options.gpu.compiler = libraries
+        options.index = self.index
+        paths = [_path(libraries.driver), _path(libraries.compiler)]
+        options.gpu.driver, options.gpu.compiler = paths
+        cache = cache_directory()
+        kept = ffi.NULL if cache is None else ffi.new("char[]", os.fsencode(cache))
+        options.gpu.cache = kept
         options.cpu = {
             "workers": cpu.workers,
             "honour_priority": cpu.priority,
@@ -180,7 +259,11 @@ class Device:
             "full_items": sim.full_items,
         }
         out = ffi.new("struct xs_device **")
-        call(lib.xs_device_open, kind.encode(), options, out)
+        try:
+            call(lib.xs_device_open, kind.encode(), options, out)
+        except DeviceError as error:
+            sentence = f"{error}{libraries.remark(error.call)}"
+            raise type(error)(sentence, call=error.call, code=error.code) from None
         self.pointer = out[0]
 
     def describe(self) -> DeviceInfo:
@@ -189,11 +272,20 @@ class Device:
         call(lib.xs_device_describe, self.pointer, info)
         return DeviceInfo(
             kind=_text(info.kind),
+            index=self.index,
             name=_text(info.name),
             virtual_time=bool(info.virtual_time),
             computes=bool(info.computes),
             honours_priority=None if info.honour_priority < 0 else bool(info.honour_priority),
             parallel=int(info.parallel),
+            units=int(info.units),
+            unit_step=int(info.unit_step),
+            architecture=_text(info.architecture),
+            uuid=_text(info.uuid),
+            pci_id=_text(info.pci_id),
+            driver_version=_text(info.driver_version),
+            compiler_version=_text(info.compiler_version),
+            memory_bytes=int(info.memory_bytes),
         )
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pytest_xsched._binding import SAMPLE, SLICE_NS, Device, call, commands_array, ffi, lib
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.load import SAMPLES_MAX
+from pytest_xsched.names import WAITING
 from pytest_xsched.workload import Command
 
 _STATES = {
@@ -37,6 +38,8 @@ class Counts:
     requests_completed: int
     suspended: int
     """Times the queue was suspended while it had work."""
+    most_in_flight: int
+    """Commands in flight at once."""
     priority: int
     state: str
     """``"idle"``, ``"ready"`` (unfinished work, may launch) or ``"suspended"``."""
@@ -50,8 +53,21 @@ class Settings:
     priority: int
     stream_priority: int
     threshold: int
+    """0, as is batch_size then: automatic."""
     batch_size: int
     seed: int = 0
+    units: tuple[int, ...] = ()
+    """Multiprocessors it may use; none named: all."""
+    device: Device | None = None
+    """Another than the run's; it must outlive the run."""
+
+
+def _mask(units: tuple[int, ...]) -> Any:
+    """Set bit i % 32 of word i // 32 for each unit i."""
+    words = ffi.new("uint32_t[]", max(units, default=-1) // 32 + 1)
+    for unit in units:
+        words[unit // 32] |= 1 << unit % 32
+    return words
 
 
 class Queue:
@@ -81,6 +97,7 @@ class Queue:
             requests_submitted=c.requests_submitted,
             requests_completed=c.requests_completed,
             suspended=c.suspended,
+            most_in_flight=c.most_in_flight,
             priority=c.priority,
             state=_STATES[c.state],
         )
@@ -124,7 +141,8 @@ class Queue:
     def submit(self, commands: Sequence[Command]) -> int:
         """Push one request; gives its ticket, counted from 0."""
         ticket = ffi.new("uint64_t *")
-        call(lib.xs_queue_submit, self._pointer, commands_array(commands), len(commands), ticket)
+        array, _kept = commands_array(commands)  # copied by the call
+        call(lib.xs_queue_submit, self._pointer, array, len(commands), ticket)
         return int(ticket[0])
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
@@ -178,11 +196,16 @@ class Run:
         keep: tuple[Any, ...],
     ) -> Queue:
         spec = ffi.new("struct xs_queue_spec *")
-        name, array = ffi.new("char[]", settings.name.encode()), commands_array(commands)
+        name = ffi.new("char[]", settings.name.encode())
+        array, _kept = commands_array(commands)  # copied by the call
         spec.name, spec.commands, spec.command_count = name, array, len(commands)
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size
         spec.seed = settings.seed
+        words = _mask(settings.units)
+        spec.units, spec.unit_words = words, len(words)
+        if settings.device is not None:
+            spec.device = settings.device.pointer
         if samples is not None:
             pointer = ffi.from_buffer("struct xs_sample[]", samples, require_writable=True)
             load = {**load, "samples": pointer, "sample_cap": len(samples)}
@@ -226,9 +249,12 @@ class Run:
         """Add a queue whose requests are pushed by `Queue.submit`."""
         return self._add(settings, {"kind": lib.XS_LOAD_MANUAL}, (), None, ())
 
-    def start(self, *, warmup_ns: int, duration_ns: int, drain_ns: int) -> None:
+    def start(
+        self, *, warmup_ns: int, duration_ns: int, drain_ns: int, waiting: str = "yield"
+    ) -> None:
         """Start the clock; a duration of 0 means until stopped."""
-        timing = ffi.new("struct xs_timing *", (warmup_ns, duration_ns, drain_ns))
+        how = WAITING.index(waiting)
+        timing = ffi.new("struct xs_timing *", (warmup_ns, duration_ns, drain_ns, how))
         call(lib.xs_run_start, self._pointer, timing)
 
     def wait(self) -> bool:

@@ -15,6 +15,7 @@ from pytest_xsched import verdict as judge
 from pytest_xsched.checks import finite_number
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError
 from pytest_xsched.evidence import Evidence
+from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.model import Scenario
 from pytest_xsched.result import QueueResult
 from pytest_xsched.units import (
@@ -131,6 +132,7 @@ class Run:
         scenario: what was asked for.
         device_kind: ``"cpu"``, ``"sim"``, ``"cuda"``; a figure of a double is never one of a GPU.
         device_name: what the device says of itself.
+        fingerprint: where it was measured: devices, drivers, settings, host.
         evidence: why the numbers can be trusted, or not.
         remark: about the way it was measured; empty where there is nothing to say.
         verdicts: of the targets asserted so far.
@@ -140,14 +142,15 @@ class Run:
         self,
         *,
         scenario: Scenario,
-        device_name: str,
+        fingerprint: Fingerprint,
         queues: tuple[MeasuredQueue, ...],
         evidence: Evidence,
         remark: str = "",
     ) -> None:
         self.scenario = scenario
-        self.device_kind = scenario.device
-        self.device_name = device_name
+        self.device_kind = scenario.device_kind
+        self.device_name = fingerprint.devices[0].name
+        self.fingerprint = fingerprint
         self.evidence = evidence
         self.remark = remark
         self.verdicts: list[Verdict] = []
@@ -200,6 +203,7 @@ class Run:
             "digest": self.scenario.digest(),
             "device_kind": self.device_kind,
             "device_name": self.device_name,
+            "fingerprint": self.fingerprint.to_dict(),
             "scheduler": self.scheduler,
             "evidence": self.evidence.to_dict(),
             "remark": self.remark,

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.names import DEVICES, GPUS
 
 _Item = TypeVar("_Item")
 
@@ -81,6 +83,22 @@ def one_of(what: str, value: object, known: tuple[str, ...]) -> None:
     """Check that a value is one of the known names."""
     if value not in known:
         raise ScenarioError(f"{what} {value!r} is unknown; known: {', '.join(known)}")
+
+
+def device_name(what: str, value: object, known: tuple[str, ...] = DEVICES) -> str:
+    """Check the name of a device, ``"cuda"`` or ``"cuda:1"``, and give it without an index of 0."""
+    kind, colon, index = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind not in known:
+        raise ScenarioError(f"{what} {value!r} is unknown; known: {', '.join(known)}")
+    if colon and kind not in GPUS:
+        raise ScenarioError(
+            f"{what} {value!r} has an index, which only {' and '.join(GPUS)} devices have"
+        )
+    if colon and not re.fullmatch("0|[1-9][0-9]{0,3}", index):
+        raise ScenarioError(
+            f"{what} {value!r}: behind the colon belongs an index, as in '{kind}:1'"
+        )
+    return f"{kind}:{index}" if index not in ("", "0") else kind
 
 
 def checked_fields(cls: type[Any], data: Any, what: str) -> dict[str, Any]:

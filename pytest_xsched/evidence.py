@@ -21,12 +21,17 @@ class Evidence:
     Attributes:
         faults: one sentence for each thing that makes every number of the run worthless.
         queue_faults: the same by queue, for that queue's latencies only.
-        checked: whether results were compared with numpy.
+        priority_effect: whether stream priorities do anything on the device, measured: ``"yes"``,
+            ``"no"`` or ``"unknown"``; None where the run did not rest on them.
+        checked: whether results were compared with numpy, all of them.
+        unchecked: one sentence for each kind of results that should have been and could not.
     """
 
     faults: tuple[str, ...]
     queue_faults: dict[str, tuple[str, ...]]
     checked: bool
+    priority_effect: str | None = None
+    unchecked: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evidence in JSON's types."""
@@ -35,24 +40,35 @@ class Evidence:
             "faults": list(self.faults),
             "queue_faults": {name: list(faults) for name, faults in self.queue_faults.items()},
             "results_checked": self.checked,
+            "priority_effect": self.priority_effect,
+            "results_not_checked": list(self.unchecked),
         }
 
 
 def gather(
-    queues: tuple[QueueResult, ...], wrong_results: tuple[str, ...], *, checked: bool
+    queues: tuple[QueueResult, ...],
+    others: tuple[str, ...],
+    *,
+    checked: bool,
+    priority_effect: str | None = None,
+    unchecked: tuple[str, ...] = (),
 ) -> Evidence:
     """Judge a run by its counts, its arrivals and, where asked for, its results.
 
     Args:
         queues: what was measured.
-        wrong_results: sentences about results that differ from numpy's.
+        others: sentences about settings that spoil any figure, and about wrong results.
         checked: whether results were compared at all.
+        priority_effect: see `Evidence`.
+        unchecked: sentences about those that were not, although that was asked.
     """
     faults = [fault for queue in queues for fault in _count_faults(queue)]
     return Evidence(
-        faults=(*faults, *wrong_results),
+        faults=(*faults, *others),
         queue_faults={queue.name: tuple(_load_faults(queue)) for queue in queues},
-        checked=checked,
+        priority_effect=priority_effect,
+        checked=checked and not unchecked,
+        unchecked=unchecked,
     )
 
 

@@ -7,7 +7,7 @@ which the second half makes the object that tests ask for figures and verdicts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,8 +22,11 @@ from pytest_xsched.assertions import MeasuredQueue, Run
 from pytest_xsched.checking import wrong_results
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.evidence import gather
+from pytest_xsched.fingerprint import Fingerprint, take_fingerprint
 from pytest_xsched.load import SAMPLES_MAX, Closed
 from pytest_xsched.model import THRESHOLD_MAX, QueueSpec, Scenario
+from pytest_xsched.partition import partition
+from pytest_xsched.probe import priority_effect
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called some twenty times a second with elapsed and total ns of the run; may raise to stop it."""
@@ -34,46 +37,63 @@ class Measurement:
     """What a device gave for a scenario: everything that has to leave a worker process.
 
     Attributes:
-        device_name: what the device says of itself.
+        fingerprint: where it was measured.
         counts: of each queue, in the scenario's order.
         samples: of each queue, one row a request; see `QueueResult`.
         wrong_results: sentences about results that differ from numpy's.
+        priority_effect: see `Evidence`.
         remark: about the way it was measured; empty where there is nothing to say.
     """
 
-    device_name: str
+    fingerprint: Fingerprint
     counts: tuple[Counts, ...]
     samples: tuple[NDArray[np.void], ...]
     wrong_results: tuple[str, ...]
+    priority_effect: str | None
     remark: str = ""
 
 
-def measure(device: Device, scenario: Scenario, progress: Progress | None = None) -> Measurement:
-    """Run a scenario on an open device of its kind.
+def measure(
+    devices: Mapping[str, Device], scenario: Scenario, progress: Progress | None = None
+) -> Measurement:
+    """Run a scenario on its devices.
+
+    Args:
+        devices: open ones, by the names that `scenario.devices` gives.
+        scenario: what is to be run.
+        progress: called with elapsed and total ns of the run.
 
     Raises:
         ScenarioError: the device cannot do what the scenario asks, or it makes too many requests.
         DeviceError: a device call failed; the run was stopped there.
-        ForkedError: the device was opened by the parent of this process.
+        ForkedError: a device was opened by the parent of this process.
     """
-    info = device.describe()
+    infos = [devices[name].describe() for name in scenario.devices]
+    info = infos[0]
     if scenario.check and not info.computes:
         raise ScenarioError(
             f"check=True: the {info.kind} device computes nothing, so there are no results to check"
         )
-    native = NativeRun(device, scenario.policy)
+    default = devices[scenario.device]
+    effect = priority_effect(default) if _rests_on_priorities(scenario) else None
+    native = NativeRun(default, scenario.policy)
     try:
-        queues = [_add(native, scenario, spec) for spec in scenario.queues]
+        units = _units(devices, scenario)
+        queues = [
+            _add(native, scenario, spec, devices[spec.device or scenario.device], units[spec.name])
+            for spec in scenario.queues
+        ]
         native.start(
             warmup_ns=scenario.warmup_ns,
             duration_ns=scenario.duration_ns,
             drain_ns=scenario.drain_ns,
+            waiting=scenario.waiting,
         )
         total_ns = scenario.warmup_ns + scenario.duration_ns
         while not native.wait():
             if progress is not None:
                 progress(min(native.now_ns(), total_ns), total_ns)
-        return _collect(scenario, info.name, queues)
+        return _collect(scenario, take_fingerprint(infos), queues, effect)
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
 
@@ -87,28 +107,56 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
             scenario.queues, measurement.counts, measurement.samples, strict=True
         )
     )
+    others = (*measurement.fingerprint.faults, *measurement.wrong_results)
     return Run(
         scenario=scenario,
-        device_name=measurement.device_name,
+        fingerprint=measurement.fingerprint,
         queues=queues,
-        evidence=gather(queues, measurement.wrong_results, checked=scenario.check),
+        evidence=gather(
+            queues,
+            others,
+            checked=scenario.check,
+            priority_effect=measurement.priority_effect,
+            unchecked=tuple(_unchecked(scenario)),
+        ),
         remark=measurement.remark,
     )
 
 
-def _settings(scenario: Scenario, spec: QueueSpec) -> Settings:
+def _rests_on_priorities(scenario: Scenario) -> bool:
+    """Whether streams of different priorities are made."""
+    return len({scenario.stream_priority_of(queue) for queue in scenario.queues}) > 1
+
+
+def _units(devices: Mapping[str, Device], scenario: Scenario) -> dict[str, tuple[int, ...]]:
+    """Divide the multiprocessors of each device among the queues on it."""
+    units: dict[str, tuple[int, ...]] = {}
+    for name in scenario.devices:
+        queues = [q for q in scenario.queues if (q.device or scenario.device) == name]
+        info = devices[name].describe()
+        shares = partition(queues, units=info.units, step=info.unit_step)
+        units |= {queue.name: share for queue, share in zip(queues, shares, strict=True)}
+    return units
+
+
+def _settings(
+    scenario: Scenario, spec: QueueSpec, device: Device, units: tuple[int, ...]
+) -> Settings:
     """Say what a scheduler is made of: a policy, stream priorities, a threshold.
 
     Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
     """
     builtin = scenario.scheduler == "builtin"
+    threshold, batch_size = spec.depth if builtin else (THRESHOLD_MAX, THRESHOLD_MAX // 2)
     return Settings(
         name=spec.name,
         priority=spec.priority,
         stream_priority=scenario.stream_priority_of(spec),
-        threshold=spec.threshold if builtin else THRESHOLD_MAX,
-        batch_size=spec.batch_size if builtin else THRESHOLD_MAX // 2,
+        threshold=threshold,
+        batch_size=batch_size,
         seed=_seed(scenario, spec),
+        units=units,
+        device=device,
     )
 
 
@@ -116,8 +164,15 @@ def _seed(scenario: Scenario, spec: QueueSpec) -> int:
     return (scenario.seed + zlib.crc32(spec.name.encode())) % 2**32
 
 
-def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec) -> Queue:
-    settings, commands = _settings(scenario, spec), spec.workload.commands
+def _add(
+    native: NativeRun,
+    scenario: Scenario,
+    spec: QueueSpec,
+    device: Device,
+    units: tuple[int, ...],
+) -> Queue:
+    settings = _settings(scenario, spec, device, units)
+    commands = spec.workload.commands
     if isinstance(spec.arrivals, Closed):
         closed_loops = sum(isinstance(queue.arrivals, Closed) for queue in scenario.queues)
         return native.add_closed(
@@ -137,7 +192,9 @@ def _add(native: NativeRun, scenario: Scenario, spec: QueueSpec) -> Queue:
     return native.add_open(settings, commands, arrivals_ns)
 
 
-def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Measurement:
+def _collect(
+    scenario: Scenario, fingerprint: Fingerprint, queues: list[Queue], effect: str | None
+) -> Measurement:
     all_counts, all_samples, wrong = [], [], []
     for spec, queue in zip(scenario.queues, queues, strict=True):
         counts = queue.counts()
@@ -149,18 +206,33 @@ def _collect(scenario: Scenario, device_name: str, queues: list[Queue]) -> Measu
         if scenario.check:
             wrong += _wrong_results(scenario, spec, queue)
     return Measurement(
-        device_name=device_name,
+        fingerprint=fingerprint,
         counts=tuple(all_counts),
         samples=tuple(all_samples),
         wrong_results=tuple(wrong),
+        priority_effect=effect,
     )
+
+
+def _unchecked(scenario: Scenario) -> list[str]:
+    """Say of which results nobody knows whether they are right, although that was asked."""
+    if not scenario.check:
+        return []
+    kernels = {
+        (spec.name, command.kernel.name): None
+        for spec in scenario.queues
+        for command in spec.workload.commands
+        if command.kernel is not None
+    }
+    return [f"{queue}: results of kernel {name!r} are not checked" for queue, name in kernels]
 
 
 def _wrong_results(scenario: Scenario, spec: QueueSpec, queue: Queue) -> list[str]:
     sentences = []
-    commands = spec.workload.commands
-    for command in dict.fromkeys(commands):  # equal commands share inputs, output and numbers
-        index = commands.index(command)
+    # Equal commands share inputs, output and numbers: ask for the last of each.
+    for command, index in {c: i for i, c in enumerate(spec.workload.commands)}.items():
+        if command.kernel is not None:
+            continue  # see _unchecked
         launches, checksum = queue.checksum(index)
         last = queue.output(index, command.items)
         sentence = wrong_results(command, _seed(scenario, spec), launches, checksum, last)

@@ -16,9 +16,9 @@ from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.load import Closed
 from pytest_xsched.model import PRIORITY_MAX, PRIORITY_MIN, QueueSpec
 from pytest_xsched.units import MAX_NS, Duration, DurationLike, parse_duration
-from pytest_xsched.workload import Workload, spin
+from pytest_xsched.workload import Workload, empty
 
-_NOTHING = spin("0s")  # a spec names a workload; here each request brings its own
+_NOTHING = empty()  # a spec names a workload; here each request brings its own
 
 
 class Ticket:
@@ -172,8 +172,8 @@ class XQueues:
         self,
         *,
         priority: int = 0,
-        threshold: int = 4,
-        batch_size: int = 2,
+        threshold: int | str = 4,
+        batch_size: int | None = None,
         name: str | None = None,
     ) -> XQueue:
         """Make an XQueue.
@@ -183,8 +183,8 @@ class XQueues:
 
         Args:
             priority: in [-255, 255], higher wins.
-            threshold: most commands in flight, in [batch_size, 1024].
-            batch_size: commands between marks, at least 1.
+            threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``.
+            batch_size: commands between marks, at least 1; default 2. None with ``"auto"``.
             name: for messages; ``"xq0"``, ``"xq1"``, ... by default.
         """
         name = f"xq{self._count}" if name is None else name
@@ -200,8 +200,8 @@ class XQueues:
             name=name,
             priority=spec.priority,
             stream_priority=0,
-            threshold=spec.threshold,
-            batch_size=spec.batch_size,
+            threshold=spec.depth[0],
+            batch_size=spec.depth[1],
             seed=(self._seed + self._count) % 2**32,
         )
         self._count += 1

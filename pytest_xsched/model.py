@@ -17,6 +17,8 @@ from pytest_xsched.checks import (
     check_flag,
     checked_fields,
     checked_list,
+    device_name,
+    integer,
     one_of,
     set_integer,
     set_number,
@@ -24,7 +26,7 @@ from pytest_xsched.checks import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import ARRIVAL_KINDS, SAMPLES_MAX, Arrivals, known_count, read_arrivals
-from pytest_xsched.names import DEVICES, POLICIES, SCHEDULERS
+from pytest_xsched.names import POLICIES, SCHEDULERS, WAITING, split_device
 from pytest_xsched.units import MAX_NS, spell_duration
 from pytest_xsched.workload import Command, Workload, read_workload
 
@@ -32,15 +34,17 @@ from pytest_xsched.workload import Command, Workload, read_workload
 PRIORITY_MIN = -255
 PRIORITY_MAX = 255
 THRESHOLD_MAX = 1024
+AUTO = "auto"  # a threshold
 QUEUES_MAX = 256
 
+UNITS_MAX = 1024  # multiprocessors that a mask can name
 PARALLEL_MAX = 64  # commands executed at once
 
 
 # A queue is reached as an attribute of its run; these are attributes of every run already.
 RESERVED_NAMES = frozenset(
     {"queues", "scenario", "evidence", "remark", "verdicts", "require"}
-    | {"device_kind", "device_name", "scheduler", "to_dict", "to_json"}
+    | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
 )
 
 
@@ -53,20 +57,31 @@ class QueueSpec:
         workload: the commands of one request.
         priority: in [-255, 255], higher wins.
         arrivals: when the requests come.
-        threshold: most commands in flight, in [batch_size, 1024].
-        batch_size: commands between marks, at least 1.
+        threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``: as few as keep the
+            device busy, from what the queue's commands were seen to take (native/src/pace.h).
+        batch_size: commands between marks, at least 1; default 2, and at most the threshold. None
+            with an automatic threshold, which sets marks by time.
+        sm_share: share of the multiprocessors that only this queue uses, above 0 and below 1; what
+            no queue claims is left to those without a share.
+        cu_mask: the same by number: multiprocessors (compute units) in [0, 1024), ascending.
+        device: another than the run's and of its kind, ``"cuda:1"``; None: the run's.
     """
 
     name: str
     workload: Workload
     priority: int = 0
     arrivals: Arrivals
-    threshold: int = 4
-    batch_size: int = 2
+    threshold: int | str = AUTO
+    batch_size: int | None = None
+    sm_share: float | None = None
+    cu_mask: tuple[int, ...] | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         what = f"queue {self.name!r}"
+        if self.device is not None:
+            object.__setattr__(self, "device", device_name(f"{what}: device", self.device))
         if not isinstance(self.workload, Workload):
             raise ScenarioError(
                 f"{what}: workload {self.workload!r} is none; write matmul(512), vector_add(n) "
@@ -78,8 +93,49 @@ class QueueSpec:
                 f"{', '.join(ARRIVAL_KINDS)}"
             )
         set_integer(self, "priority", what, PRIORITY_MIN, PRIORITY_MAX)
+        if self.threshold == AUTO:
+            self._check_auto(what)
+        else:
+            self._check_threshold(what)
+        self._check_multiprocessors(what)
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Threshold and batch size as the native runner takes them: 0 and 0 are automatic."""
+        if self.batch_size is None:
+            return 0, 0
+        return int(self.threshold), self.batch_size
+
+    def _check_auto(self, what: str) -> None:
+        if self.batch_size is not None:
+            raise ScenarioError(
+                f"{what}: batch_size {self.batch_size!r} needs a threshold; an automatic one sets "
+                "its own marks"
+            )
+
+    def _check_multiprocessors(self, what: str) -> None:
+        if self.sm_share is not None and self.cu_mask is not None:
+            raise ScenarioError(f"{what}: sm_share and cu_mask are two ways to say it; name one")
+        if self.sm_share is not None:
+            set_number(self, "sm_share", what, 0, 1)
+        if self.cu_mask is not None:
+            set_tuple(self, "cu_mask", int, what, UNITS_MAX)
+            assert self.cu_mask is not None
+            for unit in self.cu_mask:
+                integer(f"{what}: cu_mask", unit, 0, UNITS_MAX - 1)
+            if list(self.cu_mask) != sorted(set(self.cu_mask)):
+                raise ScenarioError(f"{what}: cu_mask {self.cu_mask} is not ascending")
+
+    def _check_threshold(self, what: str) -> None:
+        if isinstance(self.threshold, str):
+            raise ScenarioError(
+                f"{what}: threshold {self.threshold!r} is neither a whole number nor {AUTO!r}"
+            )
         set_integer(self, "threshold", what, 1, THRESHOLD_MAX)
+        if self.batch_size is None:
+            object.__setattr__(self, "batch_size", min(2, self.threshold))
         set_integer(self, "batch_size", what, 1, THRESHOLD_MAX)
+        assert self.batch_size is not None
         if self.threshold < self.batch_size:
             raise ScenarioError(
                 f"{what}: threshold {self.threshold} is below batch_size {self.batch_size}"
@@ -132,7 +188,8 @@ class SimModel:
 
         max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
 
-    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration.
+    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration, whatever
+    its share of the device and its waves.
 
     Args:
         slots: commands executed at once, in [1, 64].
@@ -166,6 +223,8 @@ class SimModel:
         """Compute how long a command keeps its slot, in ns, rounded to the nearest."""
         if command.kind == "spin":
             return command.duration_ns
+        if command.kernel is not None:
+            raise ScenarioError(f"kernel {command.kernel.name!r} has no cost on the sim device")
         full_s = max(command.flops / self.flops_per_s, command.bytes / self.bytes_per_s)
         return round(full_s / min(1.0, command.items / self.full_items) * 1e9)
 
@@ -180,12 +239,13 @@ class Scenario:
         warmup_ns: before it, under the same load; `default_warmup_ns`.
         drain_ns: longest wait behind it for what is unfinished; `default_drain_ns`.
         seed: of arrivals and inputs, in [0, 2**32).
-        device: one of `names.DEVICES`.
+        device: one of `names.DEVICES`, of GPUs also with an index: ``"cuda:1"``.
         scheduler: one of `names.SCHEDULERS`, the mechanism under test.
         policy: one of `names.POLICIES`; other than "none" only with scheduler "builtin".
         stream_priority: under scheduler "builtin", whether the streams underneath get the queues'
             priorities too; must be True otherwise.
         check: whether the results of the commands are compared with numpy.
+        waiting: one of `names.WAITING`: what the runner's threads do while they wait for a GPU.
         cpu: parameters of the device "cpu".
         sim: parameters of the device "sim".
     """
@@ -200,6 +260,7 @@ class Scenario:
     policy: str
     stream_priority: bool = True
     check: bool = False
+    waiting: str = "yield"
     cpu: CpuModel = field(default_factory=CpuModel)
     sim: SimModel = field(default_factory=SimModel)
 
@@ -209,7 +270,7 @@ class Scenario:
         set_integer(self, "warmup_ns", "scenario", 0, MAX_NS)
         set_integer(self, "drain_ns", "scenario", 0, MAX_NS)
         set_integer(self, "seed", "scenario", 0, 2**32 - 1)
-        one_of("device", self.device, DEVICES)
+        object.__setattr__(self, "device", device_name("device", self.device))
         one_of("scheduler", self.scheduler, SCHEDULERS)
         one_of("policy", self.policy, POLICIES)
         if self.policy != "none" and self.scheduler != "builtin":
@@ -222,6 +283,7 @@ class Scenario:
                 f"stream_priority False needs scheduler 'builtin', not {self.scheduler!r}"
             )
         check_flag("scenario: check", self.check)
+        one_of("waiting", self.waiting, WAITING)
         for name, kind in (("cpu", CpuModel), ("sim", SimModel)):
             if not isinstance(getattr(self, name), kind):
                 raise ScenarioError(
@@ -236,6 +298,7 @@ class Scenario:
             if queue.name in names:
                 raise ScenarioError(f"scenario: two queues are named {queue.name!r}")
             names.add(queue.name)
+            self._check_device(queue)
             total += known_count(
                 queue.arrivals,
                 warmup_ns=self.warmup_ns,
@@ -248,6 +311,24 @@ class Scenario:
                 f"{spell_duration(self.duration_ns)}, above {SAMPLES_MAX}; lower a rate or the "
                 "duration"
             )
+
+    def _check_device(self, queue: QueueSpec) -> None:
+        if queue.device and split_device(queue.device)[0] != self.device_kind:
+            raise ScenarioError(
+                f"queue {queue.name!r}: device {queue.device!r} is of another kind than the run's, "
+                f"{self.device!r}"
+            )
+
+    @property
+    def device_kind(self) -> str:
+        """Kind of the devices: one of `names.DEVICES`."""
+        return split_device(self.device)[0]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices: the run's, then others of its queues, in their order."""
+        others = (queue.device for queue in self.queues if queue.device)
+        return tuple(dict.fromkeys((self.device, *others)))
 
     def stream_priority_of(self, queue: QueueSpec) -> int:
         """Give the priority of a queue's stream; higher goes first where the device has it."""

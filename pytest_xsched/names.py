@@ -7,5 +7,18 @@ DEVICES = ("cpu", "sim", "hip", "cuda")
 GPUS = ("hip", "cuda")
 """Devices whose driver lives in worker processes only."""
 
+
+def split_device(name: str) -> tuple[str, int]:
+    """Give kind and index of a device: `("cuda", 1)` of ``"cuda:1"``, `("cuda", 0)` of ``"cuda"``.
+
+    The name is one that was checked, by `checks.device_name`.
+    """
+    kind, _, index = name.partition(":")
+    return kind, int(index or 0)
+
+
 SCHEDULERS = ("native", "priority", "builtin")
 POLICIES = ("none", "hpf")
+WAITING = ("yield", "spin", "sleep")
+"""What a thread does that waits for a GPU, behind a first 200 us of spinning: let others run
+between two looks, spin on, or sleep 50 us. In the order of the native enum."""

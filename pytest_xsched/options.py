@@ -7,13 +7,15 @@ refused with the place it came from.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_xsched.names import DEVICES, SCHEDULERS
+from pytest_xsched.libraries import VARIABLES, LibraryFile
+from pytest_xsched.names import DEVICES, SCHEDULERS, WAITING
 
 MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed")
 
@@ -23,6 +25,7 @@ class Settings:
     """What the command line and the ini file say; None: nothing."""
 
     device: str = "auto"
+    """``"auto"``, a kind, or a kind and an index: ``"cuda:1"``."""
     scheduler: str = "builtin"
     duration: str | None = None
     """Of the command line: overrides every other."""
@@ -30,10 +33,16 @@ class Settings:
     """Of the ini file: for runs that name none."""
     seed: int = 0
     require_device: str | None = None
+    """A kind, which takes any index, or a kind and an index."""
     json_path: Path | None = None
     process: str = "auto"
     """Where runs are measured: ``"inside"`` pytest's process, in a fresh ``"worker"`` each, or
     ``"auto"``: in a worker where a GPU's driver could take the process with it."""
+    waiting: str = "yield"
+    """What the runner's threads do while they wait for a GPU; one of `names.WAITING`."""
+    gpu_driver: LibraryFile | None = None
+    gpu_compiler: LibraryFile | None = None
+    """None: what the environment names, or else a search; see `libraries`."""
     asked_for: bool = False
     """Whether anything was set, or the plugin loaded by name."""
 
@@ -42,12 +51,15 @@ def add_options(parser: pytest.Parser) -> None:
     """Register the options and their ini keys (the same names with underscores)."""
     group = parser.getgroup("xsched", "GPU QoS targets (pytest-xsched)")
     for name, metavar, text in (
-        ("device", "KIND", "device to run on: auto, cpu, sim, hip, cuda (default: auto)"),
+        ("device", "NAME", "auto, cpu, sim, hip, cuda, or one of several: cuda:1 (default: auto)"),
         ("scheduler", "NAME", "native, priority or builtin (default: builtin)"),
         ("duration", "TIME", 'measured time of every run, overrides the tests: "10s"'),
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
-        ("require-device", "KIND", "fail instead of skipping or using another device"),
+        ("require-device", "NAME", "fail instead of skipping or using another device"),
         ("process", "WHERE", "measure in a worker process, inside pytest's, or auto (default)"),
+        ("waiting", "HOW", "for a GPU: yield (default), spin or sleep between two looks"),
+        ("gpu-driver", "PATH", "the GPU's driver library, instead of a search"),
+        ("gpu-compiler", "PATH", "the library that compiles its kernels, instead of a search"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
@@ -71,19 +83,25 @@ def read_settings(config: pytest.Config) -> Settings:
     duration, origin = given["duration"]
     _check_duration(duration, origin)
     return Settings(
-        device=_choice(given["device"], ("auto", *DEVICES)) or "auto",
+        device=_device(given["device"], ("auto", *DEVICES)) or "auto",
         scheduler=_choice(given["scheduler"], SCHEDULERS) or "builtin",
         duration=command_line,
         default_duration=None if command_line else duration,
         seed=_seed(*given["seed"]),
-        require_device=_choice(given["require_device"], DEVICES),
+        require_device=_device(given["require_device"], DEVICES) and given["require_device"][0],
         process=_choice(given["process"], ("auto", "inside", "worker")) or "auto",
+        waiting=_choice(given["waiting"], WAITING) or "yield",
+        gpu_driver=_library(config, "driver", given["gpu_driver"]),
+        gpu_compiler=_library(config, "compiler", given["gpu_compiler"]),
         json_path=_path(config, *given["json"]),
         asked_for=True,
     )
 
 
-_NAMES = ("device", "scheduler", "duration", "seed", "require_device", "process", "json")
+_NAMES = (
+    *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
+    *("gpu_driver", "gpu_compiler", "json"),
+)
 
 
 def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:
@@ -98,6 +116,19 @@ def _choice(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None
     if value is not None and value not in known:
         raise pytest.UsageError(f"{origin}: {value!r} is unknown; known: {', '.join(known)}")
     return value
+
+
+def _device(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None:
+    value, origin = given
+    if value is None:
+        return None
+    from pytest_xsched.checks import device_name
+    from pytest_xsched.errors import ScenarioError
+
+    try:
+        return device_name(f"{origin}:", value, known)
+    except ScenarioError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _check_duration(value: str | None, origin: str) -> None:
@@ -127,17 +158,34 @@ def _seed(value: str | None, origin: str) -> int:
 
 
 def _path(config: pytest.Config, value: str | None, origin: str) -> Path | None:
-    """Take a path from the command line as from there, one of the ini file as from rootdir."""
     if value is None:
         return None
-    command_line = config.getoption("xsched_json") is not None
-    path = (config.invocation_params.dir if command_line else config.rootpath) / value
+    path = _directory(config, origin) / value
     if path.is_dir():
         raise pytest.UsageError(f"{origin}: {path} is a directory")
     there = next(parent for parent in path.absolute().parents if parent.exists())
     if not there.is_dir():
         raise pytest.UsageError(f"{origin}: {path} lies below {there}, which is not a directory")
     return path
+
+
+def _library(config: pytest.Config, role: str, given: tuple[str | None, str]) -> LibraryFile | None:
+    """Read the path of a library: command line > environment > ini, since a path is a machine's."""
+    value, origin = given
+    if value is None or (not origin.startswith("--") and os.environ.get(VARIABLES[role])):
+        return None
+    if not value:
+        raise pytest.UsageError(f"{origin}: '' is not a file")
+    path = str(_directory(config, origin) / value) if "/" in value else value
+    file = LibraryFile(path=path, origin=origin)
+    if file.fault:
+        raise pytest.UsageError(file.fault)
+    return file
+
+
+def _directory(config: pytest.Config, origin: str) -> Path:
+    """Give what a path is relative to: the command line's directory, or the ini file's rootdir."""
+    return config.invocation_params.dir if origin.startswith("--") else config.rootpath
 
 
 def read_marker(item: pytest.Item) -> dict[str, Any]:

@@ -22,12 +22,16 @@ import numpy as np
 from pytest_xsched import errors
 from pytest_xsched._running import Counts
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
+from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.harness import Measurement, Progress
+from pytest_xsched.libraries import Libraries
 from pytest_xsched.model import Scenario
 from pytest_xsched.worker import ERROR, JOB, RESULT, SAMPLES
 
 SET_UP_S = 60.0
 """Allowed beyond the run itself: importing, opening the device, compiling, reading results."""
+
+NONE_NAMED = Libraries()
 
 _POLL_S = 0.05
 _OUTPUT = "output.txt"
@@ -37,6 +41,7 @@ def measure_in_worker(
     scenario: Scenario,
     progress: Progress | None = None,
     *,
+    libraries: Libraries = NONE_NAMED,
     set_up_s: float = SET_UP_S,
     module: str = "pytest_xsched.worker",
 ) -> Measurement:
@@ -45,6 +50,7 @@ def measure_in_worker(
     Args:
         scenario: what is to be run.
         progress: called with elapsed and total ns of the run.
+        libraries: of the GPU.
         set_up_s: wall time beyond the run after which the worker is killed.
         module: what the process runs.
 
@@ -56,7 +62,8 @@ def measure_in_worker(
     deadline_s = time.monotonic() + set_up_s + run_ns / 1e9
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
         directory = Path(name)
-        worker, progress_fd = _start(directory, scenario, module)
+        job = {"scenario": scenario.to_dict(), "libraries": libraries.to_dict()}
+        worker, progress_fd = _start(directory, job, module)
         try:
             in_time = _watch(worker, progress_fd, deadline_s, progress)
         finally:  # also on Ctrl-C and time-outs: nobody waits for the result any more
@@ -65,9 +72,11 @@ def measure_in_worker(
         return _understand(directory, worker.returncode, in_time)
 
 
-def _start(directory: Path, scenario: Scenario, module: str) -> tuple[subprocess.Popen[bytes], int]:
+def _start(
+    directory: Path, job: dict[str, Any], module: str
+) -> tuple[subprocess.Popen[bytes], int]:
     read_fd, write_fd = os.pipe()
-    job = {"scenario": scenario.to_dict(), "parent": os.getpid(), "progress_fd": write_fd}
+    job = {**job, "parent": os.getpid(), "progress_fd": write_fd}
     (directory / JOB).write_text(json.dumps(job), encoding="utf-8")
     try:
         with open(directory / _OUTPUT, "wb") as output:
@@ -91,10 +100,12 @@ def _start(directory: Path, scenario: Scenario, module: str) -> tuple[subprocess
 
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
-    path = environment.get("PYTHONPATH")
-    if path:
+    # Absolute, because the worker has a directory of its own.
+    if path := environment.get("PYTHONPATH"):
         absolute = [os.path.abspath(part) for part in path.split(os.pathsep)]
         environment["PYTHONPATH"] = os.pathsep.join(absolute)
+    if path := environment.get("PYTEST_XSCHED_CACHE"):
+        environment["PYTEST_XSCHED_CACHE"] = os.path.abspath(path)
     return environment
 
 
@@ -146,10 +157,11 @@ def _understand(directory: Path, returncode: int, in_time: bool) -> Measurement:
         remark = f"the worker process {how}, after it had left its data{last_words}"
     with np.load(directory / SAMPLES, allow_pickle=False) as samples:
         return Measurement(
-            device_name=data["device_name"],
+            fingerprint=Fingerprint.from_dict(data["fingerprint"]),
             counts=tuple(Counts(**counts) for counts in data["counts"]),
             samples=tuple(samples[name] for name in samples.files),
             wrong_results=tuple(data["wrong_results"]),
+            priority_effect=data["priority_effect"],
             remark=remark,
         )
 

@@ -22,13 +22,24 @@ def title(run: Record) -> str:
     """Say in one line what was run."""
     s = run["scenario"]
     scheduler = s["scheduler"] + (f" ({s['policy']})" if s["scheduler"] == "builtin" else "")
-    return f"{scheduler} on {s['device']}, {format_duration(s['duration_ns'])}, seed {s['seed']}"
+    devices = " and ".join(_device(device) for device in run["fingerprint"]["devices"])
+    return f"{scheduler} on {devices}, {format_duration(s['duration_ns'])}, seed {s['seed']}"
+
+
+def _device(facts: Record) -> str:
+    """Name a device, and of a GPU which it is and what drives it."""
+    driver = facts["kernel_driver_version"] or facts["driver_version"]
+    name = facts["kind"] + (f":{facts['index']}" if facts["index"] else "")
+    if driver is None:
+        return str(name)
+    parts = (facts["name"], facts["architecture"], f"driver {driver}")
+    return f"{name} ({', '.join(part for part in parts if part)})"
 
 
 def table(run: Record) -> list[str]:
     """Give the run as lines: title, one row a queue, what speaks against it."""
-    priorities = {spec["name"]: spec["priority"] for spec in run["scenario"]["queues"]}
-    rows = [_COLUMNS, *(_row(queue, priorities) for queue in run["queues"])]
+    specs = {spec["name"]: spec for spec in run["scenario"]["queues"]}
+    rows = [_COLUMNS, *(_row(queue, specs[queue["name"]]) for queue in run["queues"])]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     lines = [title(run)]
     for row in rows:
@@ -37,21 +48,24 @@ def table(run: Record) -> list[str]:
     evidence = run["evidence"]
     for faults in (evidence["faults"], *evidence["queue_faults"].values()):
         lines += [f"  ! {fault}" for fault in faults]
+    if evidence["priority_effect"] == "no":
+        lines.append("  ! stream priorities have no effect on this device")
     if run["remark"]:
         lines.append(f"  ! {run['remark']}")
     if evidence["results_checked"] and not evidence["faults"]:
         lines.append("  results equal numpy's")
+    lines += [f"  ! {sentence}" for sentence in evidence["results_not_checked"]]
     return lines
 
 
-def _row(queue: Record, priorities: dict[str, int]) -> tuple[str, ...]:
+def _row(queue: Record, spec: Record) -> tuple[str, ...]:
     rate = format_rate(queue["throughput_hz"])
     if queue["offered_hz"] is not None:
         rate += f" of {format_rate(queue['offered_hz'])}"
     n = str(queue["n"]) + (f" ({queue['censored']} unfinished)" if queue["censored"] else "")
     return (
-        queue["name"],
-        str(priorities[queue["name"]]),
+        queue["name"] + (f" ({spec['device']})" if spec["device"] else ""),
+        str(spec["priority"]),
         queue["workload"],
         n,
         *(_time(queue[f"{key}_ns"], queue["n"]) for key in ("p50", "p99", "max")),

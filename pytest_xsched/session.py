@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import pytest
@@ -12,12 +12,14 @@ import pytest
 from pytest_xsched._binding import Device
 from pytest_xsched.aliasing import hardware_queues, stream_warnings
 from pytest_xsched.assertions import Run
-from pytest_xsched.checks import integer, one_of
+from pytest_xsched.checks import device_name, integer, one_of
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.harness import Measurement, Progress, make_run, measure
+from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.model import (
+    AUTO,
     CpuModel,
     QueueSpec,
     Scenario,
@@ -25,7 +27,7 @@ from pytest_xsched.model import (
     default_drain_ns,
     default_warmup_ns,
 )
-from pytest_xsched.names import DEVICES, GPUS, POLICIES, SCHEDULERS
+from pytest_xsched.names import DEVICES, GPUS, POLICIES, SCHEDULERS, split_device
 from pytest_xsched.options import Settings
 from pytest_xsched.process import measure_in_worker
 from pytest_xsched.progress import ProgressLine
@@ -62,15 +64,24 @@ class Session:
     @property
     def device_kind(self) -> str:
         """Kind of device that runs use: one of `names.DEVICES`."""
-        kind = self._of_marker("device", ("auto", *DEVICES)) or self.settings.device
-        if kind == "auto":
-            kind = next((gpu for gpu, file in GPU_FILES.items() if os.path.exists(file)), "cpu")
+        return split_device(self.device)[0]
+
+    @property
+    def device(self) -> str:
+        """Name of the device that runs use: its kind, and behind a colon an index above 0."""
+        name = self.settings.device
+        if "device" in self.overrides:
+            known = ("auto", *DEVICES)
+            name = device_name("marker xsched: device", self.overrides["device"], known)
+        if name == "auto":
+            name = next((gpu for gpu, file in GPU_FILES.items() if os.path.exists(file)), "cpu")
+        kind, index = split_device(name)
         required = self.settings.require_device
-        if required is not None and kind != required:
+        if required not in (None, kind, f"{kind}:{index}"):
             pytest.fail(
-                f"--xsched-require-device={required}, but the device is {kind}", pytrace=False
+                f"--xsched-require-device={required}, but the device is {name}", pytrace=False
             )
-        return kind
+        return name
 
     def queue(
         self,
@@ -82,8 +93,11 @@ class Session:
         arrivals: Arrivals | None = None,
         concurrency: int | None = None,
         think: DurationLike | None = None,
-        threshold: int = 4,
-        batch_size: int = 2,
+        threshold: int | str = AUTO,
+        batch_size: int | None = None,
+        sm_share: float | None = None,
+        cu_mask: Sequence[int] | None = None,
+        device: str | None = None,
     ) -> QueueSpec:
         """Describe an XQueue and the load on it; nothing runs yet.
 
@@ -97,8 +111,15 @@ class Session:
             arrivals: any other load: ``poisson("20/s")``, ``replay([...])``, ...
             concurrency: closed loop of so many clients.
             think: closed loop whose clients pause between requests.
-            threshold: most commands in flight, with scheduler ``"builtin"``.
-            batch_size: commands between marks, with scheduler ``"builtin"``.
+            threshold: most commands in flight, with scheduler ``"builtin"``; ``"auto"``: as few as
+                keep the device busy.
+            batch_size: commands between marks, with scheduler ``"builtin"`` and a threshold;
+                default 2.
+            sm_share: share of a GPU's multiprocessors that only this queue uses, above 0 and
+                below 1. On NVIDIA through green contexts, on AMD through a stream with a mask,
+                which has no priority.
+            cu_mask: the same by the numbers of the multiprocessors (compute units).
+            device: another GPU than the run's, of the same kind: ``"cuda:1"``.
 
         Raises:
             ScenarioError: a value is wrong, or two kinds of load are named.
@@ -110,6 +131,9 @@ class Session:
             arrivals=_load(name, rate, arrivals, concurrency, think),
             threshold=threshold,
             batch_size=batch_size,
+            sm_share=sm_share,
+            cu_mask=None if cu_mask is None else tuple(cu_mask),
+            device=device,
         )
 
     def run(
@@ -166,11 +190,12 @@ class Session:
             warmup_ns=_or_default(warmup, "warmup", default_warmup_ns(duration_ns)),
             drain_ns=_or_default(drain, "drain", default_drain_ns()),
             seed=self.seed if seed is None else seed,
-            device=self.device_kind,
+            device=self.device,
             scheduler=scheduler,
             policy=policy,
             stream_priority=stream_priority,
             check=check,
+            waiting=self.settings.waiting,
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )
@@ -198,7 +223,7 @@ class Session:
                 "--xsched-process=inside allows that"
             )
         # Not the device of the runs: virtual time goes one way only, and load would disturb.
-        device = self._open(self.device_kind, CpuModel(), SimModel())
+        device = self._open(self.device, CpuModel(), SimModel())
         return XQueues(device, policy=policy, seed=self.seed)
 
     def close(self) -> None:
@@ -226,19 +251,28 @@ class Session:
         raise ScenarioError('run() needs a duration; write duration="60s"')
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
-        if self._in_worker(scenario.device):
+        if self._in_worker(scenario.device_kind):
             try:
-                return measure_in_worker(scenario, progress)
+                return measure_in_worker(
+                    scenario, progress, libraries=self._libraries(scenario.device_kind)
+                )
             except DeviceUnavailable as error:
                 self._unavailable(scenario.device, error)
-        device = self._device(scenario.device, scenario.cpu, scenario.sim)
-        return measure(device, scenario, progress)
+        devices = {
+            name: self._device(name, scenario.cpu, scenario.sim) for name in scenario.devices
+        }
+        return measure(devices, scenario, progress)
 
-    def _device(self, kind: str, cpu: CpuModel, sim: SimModel) -> Device:
+    def _libraries(self, kind: str) -> Libraries:
+        if kind not in GPUS:
+            return Libraries()
+        return find_libraries(self.settings.gpu_driver, self.settings.gpu_compiler)
+
+    def _device(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
         if self._pid != os.getpid():  # forked: the parent's devices are not ours
             self._devices.clear()
             self._pid = os.getpid()
-        key = (kind, cpu, sim)
+        key = (name, cpu, sim)
         if key not in self._devices:
             self._devices[key] = self._open(*key)
         return self._devices[key]
@@ -247,15 +281,16 @@ class Session:
         process = self.settings.process
         return process == "worker" or (process == "auto" and kind in GPUS)
 
-    def _open(self, kind: str, cpu: CpuModel, sim: SimModel) -> Device:
+    def _open(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
+        libraries = self._libraries(split_device(name)[0])
         try:
-            return Device(kind, cpu=cpu, sim=sim)
+            return Device(name, cpu=cpu, sim=sim, libraries=libraries)
         except DeviceUnavailable as error:
-            self._unavailable(kind, error)
+            self._unavailable(name, error)
 
-    def _unavailable(self, kind: str, error: DeviceUnavailable) -> NoReturn:
+    def _unavailable(self, name: str, error: DeviceUnavailable) -> NoReturn:
         if self.settings.require_device is None:
-            pytest.skip(f"no {kind} device: {error}")
+            pytest.skip(f"no {name} device: {error}")
         pytest.fail(
             f"--xsched-require-device={self.settings.require_device}: {error}", pytrace=False
         )

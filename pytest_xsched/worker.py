@@ -22,6 +22,7 @@ import numpy as np
 from pytest_xsched._binding import Device
 from pytest_xsched.errors import DeviceError, XSchedError
 from pytest_xsched.harness import Measurement, measure
+from pytest_xsched.libraries import Libraries
 from pytest_xsched.model import Scenario
 
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
@@ -36,7 +37,11 @@ def main() -> int:
     job = json.loads(Path(JOB).read_text(encoding="utf-8"))
     _die_with_parent(job["parent"])
     try:
-        measurement = _measure(Scenario.from_dict(job["scenario"]), job["progress_fd"])
+        measurement = _measure(
+            Scenario.from_dict(job["scenario"]),
+            Libraries.from_dict(job["libraries"]),
+            job["progress_fd"],
+        )
     except XSchedError as error:
         _write(ERROR, _plain_error(error))
         return FAILED
@@ -44,14 +49,17 @@ def main() -> int:
     return 0
 
 
-def _measure(scenario: Scenario, progress_fd: int) -> Measurement:
+def _measure(scenario: Scenario, libraries: Libraries, progress_fd: int) -> Measurement:
     def progress(elapsed_ns: int, total_ns: int) -> None:
         if select.select([0], [], [], 0)[0]:  # only ever at its end: nobody wants the result
             raise SystemExit("cancelled")
         os.write(progress_fd, f"{elapsed_ns} {total_ns}\n".encode())
 
-    device = Device(scenario.device, cpu=scenario.cpu, sim=scenario.sim)
-    return measure(device, scenario, progress)  # not closed: the end of the process does that
+    devices = {
+        name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
+        for name in scenario.devices
+    }
+    return measure(devices, scenario, progress)  # not closed: the end of the process does that
 
 
 def _die_with_parent(parent: int) -> None:
@@ -74,9 +82,10 @@ def _leave(measurement: Measurement) -> None:
     _write(
         RESULT,
         {
-            "device_name": measurement.device_name,
+            "fingerprint": measurement.fingerprint.to_dict(),
             "counts": [dataclasses.asdict(counts) for counts in measurement.counts],
             "wrong_results": list(measurement.wrong_results),
+            "priority_effect": measurement.priority_effect,
         },
     )
 

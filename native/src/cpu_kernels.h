@@ -21,7 +21,7 @@ uint64_t xs__cpu_panel_floats(uint32_t n);
 /* out = a + b + argument */
 void xs__cpu_vector_add(uint32_t n, const float *a, const float *b, float argument, float *out);
 
-/* Busy for duration_ns. */
+/* Busy for duration_ns: all of the one worker, whatever share a GPU would give. */
 void xs__cpu_spin(int64_t duration_ns);
 
 #endif

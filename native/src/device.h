@@ -39,8 +39,14 @@ struct xs_device_ops {
                          struct xs_error *err);
     void (*stream_destroy)(struct xs_stream *stream);
 
+    /* stream_create() on some of the multiprocessors: see struct xs_queue_spec.
+     * NULL where xs_device_info has none to give. */
+    int (*stream_create_on)(struct xs_device *dev, int32_t priority, const uint32_t *units,
+                            uint32_t words, struct xs_stream **out, struct xs_error *err);
+
     /* Everything `command` needs: launch() allocates nothing. From any thread.
-     * The inputs follow from `seed`. The caller destroys *out, after its stream. */
+     * The inputs follow from `seed`. The caller destroys *out, after its stream;
+     * a source that the command points to lives as long. */
     int (*kernel_create)(struct xs_stream *stream, const struct xs_command *command, uint32_t seed,
                          struct xs_kernel **out, struct xs_error *err);
     void (*kernel_destroy)(struct xs_kernel *kernel);
@@ -69,6 +75,8 @@ struct xs_device_ops {
      * advance() precedes every launch() at `now`. NULL on real devices. */
     xs_ns (*next_due)(const struct xs_device *dev);
     void (*advance)(struct xs_device *dev, xs_ns now);
+
+    bool runs_sources; /* kernel_create() takes XS_KERNEL */
 };
 
 extern const struct xs_device_ops xs_device_cpu;
@@ -83,10 +91,13 @@ int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_opti
 /* XS_EFORKED in a child of the process that opened it. */
 int xs__device_check(const struct xs_device *dev, const char *where, struct xs_error *err);
 
-/* XS_EINVAL for a command that no device could run. */
+/* command.c. XS_EINVAL for a command that no device could run. */
 int xs__command_check(const struct xs_command *command, struct xs_error *err);
 bool xs__command_equal(const struct xs_command *a, const struct xs_command *b);
-/* Elements of its output; 0 for XS_SPIN. */
+/* Elements of its output; 0 for XS_SPIN and XS_KERNEL. */
 uint64_t xs__command_items(const struct xs_command *command);
+/* With a source of its own, which the caller frees; the original is one that passes the check. */
+int xs__command_copy(const struct xs_command *from, struct xs_command *to, struct xs_error *err);
+void xs__command_free(struct xs_command *command);
 
 #endif

@@ -15,7 +15,32 @@
     X(DevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (int device))                       \
     X(CtxSetCurrent, "cuCtxSetCurrent", (void *context))
 
+/* Green contexts, of driver 550 and later: each has multiprocessors of its own. */
+#define XS_GREEN_SYMBOLS(X)                                                                        \
+    X(DeviceGetDevResource, "cuDeviceGetDevResource",                                              \
+      (int device, struct resource *resource, int type))                                           \
+    X(DevSmResourceSplitByCount, "cuDevSmResourceSplitByCount",                                    \
+      (struct resource * groups, unsigned int *group_count, const struct resource *whole,          \
+       struct resource *remaining, unsigned int flags, unsigned int least))                        \
+    X(DevResourceGenerateDesc, "cuDevResourceGenerateDesc",                                        \
+      (void **description, struct resource *resources, unsigned int count))                        \
+    X(GreenCtxCreate, "cuGreenCtxCreate",                                                          \
+      (void **context, void *description, int device, unsigned int flags))                         \
+    X(GreenCtxDestroy, "cuGreenCtxDestroy", (void *context))                                       \
+    X(GreenCtxStreamCreate, "cuGreenCtxStreamCreate",                                              \
+      (void **stream, void *context, unsigned int flags, int priority))
+
+/* CUdevResource */
+struct resource {
+    int type;
+    unsigned char padding[92];
+    unsigned int count, least, step; /* multiprocessors */
+    unsigned char more[36];
+};
+
 enum {
+    XS_CUDA_RESOURCE_SM = 1,
+    XS_CUDA_GREEN_DEFAULT_STREAM = 1,
     XS_CUDA_MULTIPROCESSOR_COUNT = 16,
     XS_CUDA_MAJOR = 75,
     XS_CUDA_MINOR = 76
@@ -27,8 +52,10 @@ enum {
 struct cuda {
     struct xs_gpu gpu;
     XS_CUDA_SYMBOLS(DECLARE)
+    XS_GREEN_SYMBOLS(DECLARE)
     void *context;
     bool retained;
+    struct resource *groups; /* of gpu.unit_step multiprocessors each; NULL: not to be had */
 };
 
 /* As TRY, for the calls of this file. */
@@ -56,8 +83,67 @@ static void cuda_close(struct xs_device *dev)
     }
     if (cuda->gpu.driver.library != NULL)
         dlclose(cuda->gpu.driver.library);
+    free(cuda->groups);
     free(cuda);
 }
+
+/* ---- streams on some of the multiprocessors ------------------------------- */
+
+static int make_bound(struct xs_stream *stream, int level, const uint32_t *units, uint32_t words,
+                      struct xs_error *err)
+{
+    struct cuda *cuda = (struct cuda *)stream->gpu;
+    struct resource *taken = calloc(cuda->gpu.units, sizeof *taken);
+    void *description = NULL;
+    unsigned int count = 0;
+    if (taken == NULL)
+        return xs__fail(err, XS_ENOMEM, "cuda.stream_create", 0, "no memory for a green context");
+    for (uint32_t i = 0; i < 32 * words && i < cuda->gpu.units; i += cuda->gpu.unit_step)
+        if (units[i / 32] >> i % 32 & 1)
+            taken[count++] = cuda->groups[i / cuda->gpu.unit_step];
+    int result = cuda->DevResourceGenerateDesc(&description, taken, count);
+    free(taken);
+    int rc = xs__gpu_status(&cuda->gpu.driver, result, "green_description", err);
+    if (rc != XS_OK)
+        return rc;
+    TRY_CUDA(cuda,
+             GreenCtxCreate(&stream->partition, description, cuda->gpu.device,
+                            XS_CUDA_GREEN_DEFAULT_STREAM),
+             "green_context");
+    TRY_CUDA(
+        cuda,
+        GreenCtxStreamCreate(&stream->stream, stream->partition, XS_GPU_STREAM_NON_BLOCKING, level),
+        "green_stream");
+    return XS_OK;
+}
+
+static void unmake_bound(struct xs_stream *stream)
+{
+    ((struct cuda *)stream->gpu)->GreenCtxDestroy(stream->partition);
+}
+
+/* Split the device into the smallest groups. A driver that cannot is no error:
+ * only who asks for such a stream is told. */
+static void find_groups(struct cuda *cuda)
+{
+    const struct xs_symbol rows[] = {XS_GREEN_SYMBOLS(ROW)};
+    struct resource whole = {0}, remaining;
+    unsigned int count = 0;
+    if (!xs__library_optional(cuda->gpu.driver.library, rows, sizeof rows / sizeof rows[0]) ||
+        cuda->DeviceGetDevResource(cuda->gpu.device, &whole, XS_CUDA_RESOURCE_SM) != 0 ||
+        cuda->DevSmResourceSplitByCount(NULL, &count, &whole, NULL, 0, 1) != 0 || count == 0)
+        return;
+    cuda->groups = calloc(count, sizeof *cuda->groups);
+    if (cuda->groups == NULL ||
+        cuda->DevSmResourceSplitByCount(cuda->groups, &count, &whole, &remaining, 0, 1) != 0)
+        return;
+    cuda->gpu.unit_step = cuda->groups[0].count;
+    cuda->gpu.units = count * cuda->groups[0].count;
+    cuda->gpu.make_bound = make_bound;
+    cuda->gpu.unmake_bound = unmake_bound;
+}
+
+/* ---- open ------------------------------------------------------------------ */
 
 static int take_context(struct cuda *cuda, int32_t index, struct xs_error *err)
 {
@@ -97,7 +183,9 @@ static int cuda_open(const struct xs_device_options *options, struct xs_device *
     if (rc == XS_OK)
         rc = ask_device(&cuda->gpu, err);
     if (rc == XS_OK)
-        rc = xs__gpu_prepare(&cuda->gpu, options->gpu.compiler, err);
+        find_groups(cuda);
+    if (rc == XS_OK)
+        rc = xs__gpu_prepare(&cuda->gpu, &options->gpu, err);
     if (rc != XS_OK) {
         cuda_close(&cuda->gpu.base);
         return rc;

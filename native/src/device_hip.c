@@ -23,6 +23,7 @@ struct hip {
     struct xs_gpu gpu;
     int (*SetDevice)(int device);
     int (*GetDeviceProperties)(void *properties, int device);
+    int (*ExtStreamCreateWithCUMask)(void **stream, uint32_t words, const uint32_t *mask);
 };
 
 /* As TRY, for the calls of this file. */
@@ -73,6 +74,28 @@ static int ask_architecture(struct hip *hip, struct xs_error *err)
                     hip->gpu.architecture);
 }
 
+/* A stream with a mask has no priority, and no flag keeps it from waiting for the
+ * null stream, which nobody uses here. */
+static int make_bound(struct xs_stream *stream, int level, const uint32_t *units, uint32_t words,
+                      struct xs_error *err)
+{
+    struct hip *hip = (struct hip *)stream->gpu;
+    (void)level;
+    TRY_HIP(hip, ExtStreamCreateWithCUMask(&stream->stream, words, units), "stream_create");
+    return XS_OK;
+}
+
+static void find_masks(struct hip *hip)
+{
+    const struct xs_symbol row = {"hipExtStreamCreateWithCUMask",
+                                  (void **)&hip->ExtStreamCreateWithCUMask};
+    if (!xs__library_optional(hip->gpu.driver.library, &row, 1))
+        return;
+    hip->gpu.units = hip->gpu.processors;
+    hip->gpu.unit_step = 2; /* RDNA's work-group processors are pairs of compute units */
+    hip->gpu.make_bound = make_bound;
+}
+
 static int take_device(struct hip *hip, int32_t index, struct xs_error *err)
 {
     struct xs_gpu *gpu = &hip->gpu;
@@ -90,6 +113,7 @@ static int take_device(struct hip *hip, int32_t index, struct xs_error *err)
     TRY(gpu, DeviceGetAttribute(&processors, XS_HIP_MULTIPROCESSOR_COUNT, gpu->device),
         "attribute");
     gpu->processors = (uint32_t)processors;
+    find_masks(hip);
     return XS_OK;
 }
 
@@ -103,7 +127,7 @@ static int hip_open(const struct xs_device_options *options, struct xs_device **
     if (rc == XS_OK)
         rc = take_device(hip, options->index, err);
     if (rc == XS_OK)
-        rc = xs__gpu_prepare(&hip->gpu, options->gpu.compiler, err);
+        rc = xs__gpu_prepare(&hip->gpu, &options->gpu, err);
     if (rc != XS_OK) {
         hip_close(&hip->gpu.base);
         return rc;

@@ -10,8 +10,9 @@
  *     max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
  *
  * rounded to whole nanoseconds, where items are the elements of its result: a
- * small command does not fill the device. A spin costs its duration. Nothing
- * is computed. Single-threaded: the engine moves time. */
+ * small command does not fill the device. A spin costs its duration and keeps
+ * a slot, whatever its share of the device and its waves. Nothing is computed. Single-threaded: the
+ * engine moves time. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

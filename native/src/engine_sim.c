@@ -43,7 +43,7 @@ static int launch(struct xs_run *run, struct xs_error *err)
 {
     for (uint32_t i = 0; i < run->queue_count; i++) {
         struct xs_queue *q = run->queues[i];
-        while (!q->finished && xs__queue_step(q) == XS_STEP_LAUNCH) {
+        while (!q->finished && xs__queue_step(q, run->virtual_now) == XS_STEP_LAUNCH) {
             int rc = xs__queue_launch(q, run->virtual_now, err);
             if (rc != XS_OK)
                 return rc;
@@ -84,7 +84,7 @@ static xs_ns next_event(struct xs_run *run)
 {
     xs_ns next = run->device->ops->next_due(run->device);
     for (uint32_t i = 0; i < run->queue_count; i++) {
-        xs_ns due = run->queues[i]->finished ? XS_NEVER : xs__queue_due(run->queues[i]);
+        xs_ns due = run->queues[i]->finished ? XS_NEVER : xs__queue_next(run->queues[i]);
         if (due < next)
             next = due;
     }

@@ -12,6 +12,8 @@
 
 /* Threads are at their first arrival before time 0. */
 #define LEAD_NS INT64_C(2000000)
+/* Of XS_WAIT_SLEEP. */
+#define NAP_NS INT64_C(50000)
 
 static xs_ns threads_now(const struct xs_run *run)
 {
@@ -67,13 +69,28 @@ static void rest(struct xs_queue *q, xs_ns due, xs_ns now)
     pthread_mutex_unlock(&run->lock);
 }
 
+/* Between two looks at a device that can only be polled. Who waits long gives
+ * its processor away, or threads that are more than the processors would hold
+ * each other up. `now` and `until` by the clock. */
+static void between_looks(const struct xs_queue *q, xs_ns now, xs_ns until)
+{
+    bool is_long = now - q->waiting_since >= XS_SPIN_NS && until > now;
+    if (!is_long || q->run->waiting == XS_WAIT_SPIN)
+        xs__clock_relax();
+    else if (q->run->waiting == XS_WAIT_SLEEP)
+        xs__clock_sleep_until(earlier(until, now + NAP_NS));
+    else
+        xs__clock_yield();
+}
+
 /* Commands are in flight, and nothing can be launched. `until` by the clock. */
 static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
 {
-    const struct xs_device_ops *ops = q->run->device->ops;
+    const struct xs_device_ops *ops = q->device->ops;
     uint32_t slot;
-    if (ops->wait == NULL || until <= xs__clock_ns() || !xs_xqueue_oldest_mark(&q->xq, &slot)) {
-        xs__clock_relax();
+    xs_ns now = xs__clock_ns();
+    if (ops->wait == NULL || until <= now || !xs_xqueue_oldest_mark(&q->xq, &slot)) {
+        between_looks(q, now, until);
         return XS_OK;
     }
     int rc = ops->wait(q->stream, slot, until, err);
@@ -118,15 +135,18 @@ static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
     if (*over)
         return XS_OK;
     q->launching = true; /* before the look at `suspended`; see hold() in queue_api.c */
-    enum xs_step step = xs__queue_step(q);
+    now = threads_now(run);
+    enum xs_step step = xs__queue_step(q, now);
     if (step == XS_STEP_LAUNCH)
-        rc = xs__queue_launch(q, threads_now(run), err);
+        rc = xs__queue_launch(q, now, err);
+    if (step == XS_STEP_LAUNCH || moved)
+        q->waiting_since = run->epoch + now;
     q->launching = false;
     switch (step) {
     case XS_STEP_LAUNCH:
         return rc;
     case XS_STEP_WAIT:
-        return wait_for_mark(q, block_in_device_until(q, xs__queue_due(q), now), err);
+        return wait_for_mark(q, block_in_device_until(q, xs__queue_next(q), now), err);
     default:
         rest(q, xs__queue_due(q), now);
         return XS_OK;
@@ -161,7 +181,7 @@ static void *queue_main(void *argument)
     struct xs_error err = {0};
     bool over = false;
     xs__clock_precise_thread();
-    int rc = run->device->ops->bind_thread(run->device, &err);
+    int rc = q->device->ops->bind_thread(q->device, &err);
     wait_for_start(q);
     while (rc == XS_OK && !over && !should_leave(q))
         rc = turn(q, &over, &err);

@@ -57,6 +57,15 @@ static int driver_symbols(struct xs_gpu_driver *into, const char *where, struct 
                                COUNT(cuda_rows), where, err);
 }
 
+static void optional_symbols(struct xs_gpu_driver *into)
+{
+    const struct xs_symbol cuda_rows[] = {XS_GPU_OPTIONAL_SYMBOLS(CUDA_ROW)};
+    const struct xs_symbol hip_rows[] = {XS_GPU_OPTIONAL_SYMBOLS(HIP_ROW)};
+    const struct xs_symbol *rows = into->brand == XS_BRAND_HIP ? hip_rows : cuda_rows;
+    for (size_t i = 0; i < COUNT(cuda_rows); i++)
+        *rows[i].target = dlsym(into->library, rows[i].name);
+}
+
 static int rtc_symbols(void *library, struct xs_rtc *into, const char *where, struct xs_error *err)
 {
     const struct xs_symbol cuda_rows[] = {XS_RTC_SYMBOLS(CUDA_ROW)};
@@ -72,7 +81,11 @@ int xs__gpu_driver_open(struct xs_gpu_driver *driver, enum xs_gpu_brand brand, c
     snprintf(where, sizeof where, "%s.open", brands[brand].kind);
     driver->brand = brand;
     int rc = xs__library_open(path, brands[brand].driver_names, where, &driver->library, err);
-    return rc == XS_OK ? driver_symbols(driver, where, err) : rc;
+    if (rc == XS_OK)
+        rc = driver_symbols(driver, where, err);
+    if (rc == XS_OK)
+        optional_symbols(driver);
+    return rc;
 }
 
 int xs__rtc_open(struct xs_rtc *rtc, const struct xs_gpu_driver *driver, const char *path,
@@ -126,7 +139,7 @@ bool xs__gpu_no_device(int result)
 
 /* ---- compiling ------------------------------------------------------------- */
 
-/* The end of the log: that is where the errors are. */
+/* The end of the log, as much as there is room for: that is where the errors are. */
 static int compile_error(const struct xs_rtc *rtc, void *program, int result, struct xs_error *err)
 {
     size_t bytes = 0;
@@ -140,20 +153,21 @@ static int compile_error(const struct xs_rtc *rtc, void *program, int result, st
         if (log[i] == '\n')
             log[i] = ' ';
     snprintf(where, sizeof where, "%s.compile", brands[rtc->brand].compiler);
-    xs__fail(err, XS_EDEVICE, where, result, "%s",
-             length == 0 ? "no log" : log + (length > 180 ? length - 180 : 0));
+    const size_t most = sizeof err->message - sizeof "...";
+    xs__fail(err, XS_EDEVICE, where, result, "%s%s", length > most ? "..." : "",
+             length == 0 ? "no log" : log + (length > most ? length - most : 0));
     free(log);
     return XS_EDEVICE;
 }
 
 int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *architecture,
-                    void **image, struct xs_error *err)
+                    void **image, size_t *bytes, struct xs_error *err)
 {
     char option[128];
     const char *options[] = {option};
     void *program = NULL;
-    size_t bytes = 0;
     *image = NULL;
+    *bytes = 0;
     snprintf(option, sizeof option, "%s%s", brands[rtc->brand].option, architecture);
     int result = rtc->CreateProgram(&program, source, "pytest_xsched.cu", 0, NULL, NULL);
     if (result != 0)
@@ -161,9 +175,9 @@ int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *ar
                         "making a program failed with error %d", result);
     result = rtc->CompileProgram(program, 1, options);
     if (result == 0)
-        result = rtc->GetCodeSize(program, &bytes);
-    if (result == 0 && bytes > 0)
-        *image = malloc(bytes);
+        result = rtc->GetCodeSize(program, bytes);
+    if (result == 0 && *bytes > 0)
+        *image = malloc(*bytes);
     if (result == 0 && *image != NULL)
         result = rtc->GetCode(program, *image);
     int rc = result == 0 && *image != NULL ? XS_OK : compile_error(rtc, program, result, err);

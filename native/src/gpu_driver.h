@@ -16,6 +16,9 @@
     X(DeviceGetName, "cuDeviceGetName", "hipDeviceGetName", (char *name, int length, int device))  \
     X(DeviceGetAttribute, "cuDeviceGetAttribute", "hipDeviceGetAttribute",                         \
       (int *value, int attribute, int device))                                                     \
+    X(DeviceGetPCIBusId, "cuDeviceGetPCIBusId", "hipDeviceGetPCIBusId",                            \
+      (char *id, int length, int device))                                                          \
+    X(DeviceTotalMem, "cuDeviceTotalMem_v2", "hipDeviceTotalMem", (size_t *bytes, int device))     \
     X(GetStreamPriorityRange, "cuCtxGetStreamPriorityRange", "hipDeviceGetStreamPriorityRange",    \
       (int *least, int *greatest))                                                                 \
     X(StreamCreateWithPriority, "cuStreamCreateWithPriority", "hipStreamCreateWithPriority",       \
@@ -40,8 +43,13 @@
        unsigned int block_x, unsigned int block_y, unsigned int block_z,                           \
        unsigned int shared_bytes, void *stream, void **parameters, void **extra))
 
+/* What older drivers lack: NULL there. */
+#define XS_GPU_OPTIONAL_SYMBOLS(X)                                                                 \
+    X(DeviceGetUuid, "cuDeviceGetUuid_v2", "hipDeviceGetUuid", (void *uuid, int device))
+
 /* The compilers, NVRTC and hiprtc. */
 #define XS_RTC_SYMBOLS(X)                                                                          \
+    X(Version, "nvrtcVersion", "hiprtcVersion", (int *major, int *minor))                          \
     X(CreateProgram, "nvrtcCreateProgram", "hiprtcCreateProgram",                                  \
       (void **program, const char *source, const char *name, int header_count,                     \
        const char *const *headers, const char *const *include_names))                              \
@@ -65,6 +73,7 @@ struct xs_gpu_driver {
     void *library;
     enum xs_gpu_brand brand;
     XS_GPU_SYMBOLS(XS_DECLARE)
+    XS_GPU_OPTIONAL_SYMBOLS(XS_DECLARE)
     /* Of the brand, the others are NULL. */
     int (*cuda_error_name)(int result, const char **text);
     int (*cuda_error_text)(int result, const char **text);
@@ -88,6 +97,7 @@ enum {
     XS_GPU_NO_DEVICE = 100,
     XS_GPU_INVALID_DEVICE = 101,
     XS_GPU_SHARED_OBJECT_INIT_FAILED = 303,
+    XS_GPU_NOT_FOUND = 500,
     XS_GPU_NOT_READY = 600,
     XS_GPU_STREAM_NON_BLOCKING = 1,
     XS_GPU_EVENT_DISABLE_TIMING = 2
@@ -111,8 +121,9 @@ int xs__gpu_status(const struct xs_gpu_driver *driver, int result, const char *w
 /* What Init and DeviceGetCount answer where there is no device to use. */
 bool xs__gpu_no_device(int result);
 
-/* Compile source for an architecture ("sm_90", "gfx90a"); the caller frees *image. */
+/* Compile source for an architecture ("sm_90", "gfx90a"); the caller frees *image.
+ * What else the code may come to depend on belongs into the key in gpu_modules.c. */
 int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *architecture,
-                    void **image, struct xs_error *err);
+                    void **image, size_t *bytes, struct xs_error *err);
 
 #endif

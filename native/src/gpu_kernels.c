@@ -23,6 +23,10 @@
     "    u64 matrix = (u64)BLOCK(2) * n * n;\n"                                                    \
     "    u32 x = THREAD(0), y = THREAD(1), thread = 16 * y + x;\n"                                 \
     "    u32 top = " TILE " * BLOCK(1), first = " TILE " * BLOCK(0);\n"                            \
+    "    u32 b_row = thread / " TILE ", b_column = first + thread % " TILE ";\n"                   \
+    "    GLOBAL const float *a_from = a + matrix + (u64)(top + y) * n + x;\n"                      \
+    "    GLOBAL const float *b_from = b + matrix + (u64)b_row * n + b_column;\n"                   \
+    "    int inside = top + " TILE " <= n && first + " TILE " <= n;\n"                             \
     "    float sums[" EACH "][" EACH "], a_next[" EACH "], b_next[" EACH "];\n"                    \
     "    for (u32 i = 0; i < " EACH "; i++) {\n"                                                   \
     "        a_next[i] = b_next[i] = 0.0f;\n"                                                      \
@@ -31,13 +35,18 @@
     "    }\n"                                                                                      \
     "    for (u32 start = 0, stage = 0; start < n + 32; start += 16, stage ^= 1) {\n"              \
     "        float a_later[" EACH "], b_later[" EACH "];\n"                                        \
-    "        for (u32 i = 0; i < " EACH "; i++) {\n"                                               \
-    "            u32 row = top + y + 16 * i, across = start + x;\n"                                \
-    "            u32 down = start + (thread + 256 * i) / " TILE ";\n"                              \
-    "            u32 column = first + (thread + 256 * i) % " TILE ";\n"                            \
-    "            a_later[i] = row < n && across < n ? a[matrix + (u64)row * n + across] : 0;\n"    \
-    "            b_later[i] = down < n && column < n ? b[matrix + (u64)down * n + column] : 0;\n"  \
-    "        }\n"                                                                                  \
+    "        if (inside && start + 16 <= n)\n"                                                     \
+    "            for (u32 i = 0; i < " EACH "; i++) {\n"                                           \
+    "                a_later[i] = a_from[(u64)(16 * i) * n + start];\n"                            \
+    "                b_later[i] = b_from[(u64)(start + 256 / " TILE " * i) * n];\n"                \
+    "            }\n"                                                                              \
+    "        else\n"                                                                               \
+    "            for (u32 i = 0; i < " EACH "; i++) {\n"                                           \
+    "                u32 row = 16 * i, down = start + 256 / " TILE " * i;\n"                       \
+    "                a_later[i] = top + y + row < n && start + x < n ? a_from[(u64)row * n + "     \
+    "start] : 0;\n"                                                                                \
+    "                b_later[i] = b_row + down < n && b_column < n ? b_from[(u64)down * n] : 0;\n" \
+    "            }\n"                                                                              \
     "        if (start > 16)\n"                                                                    \
     "#pragma unroll\n"                                                                             \
     "            for (u32 k = 0; k < 16; k++) {\n"                                                 \
@@ -55,9 +64,9 @@
     "                        sums[i][j] += l[i] * r[j];\n"                                         \
     "            }\n"                                                                              \
     "        for (u32 i = 0; i < " EACH "; i++) {\n"                                               \
-    "            u32 row = 16 * (stage ^ 1) + (thread + 256 * i) / " TILE ";\n"                    \
+    "            u32 row = 16 * (stage ^ 1) + b_row + 256 / " TILE " * i;\n"                       \
     "            left[(16 * (stage ^ 1) + x) * wide + y + 16 * i] = a_next[i];\n"                  \
-    "            right[row * wide + (thread + 256 * i) % " TILE "] = b_next[i];\n"                 \
+    "            right[row * wide + thread % " TILE "] = b_next[i];\n"                             \
     "            a_next[i] = a_later[i];\n"                                                        \
     "            b_next[i] = b_later[i];\n"                                                        \
     "        }\n"                                                                                  \
@@ -185,19 +194,28 @@ enum xs_gpu_function xs__gpu_function(const struct xs_command *command, uint32_t
     }
 }
 
+uint32_t xs__gpu_spin_blocks(const struct xs_command *c, uint32_t processors)
+{
+    uint32_t all = 2 * processors; /* of 1024 threads: they leave no room beside them */
+    uint32_t blocks = c->fill_permille > 0 ? (all * c->fill_permille + 500) / 1000 : all;
+    return blocks > 0 ? blocks : 1;
+}
+
 struct xs_gpu_grid xs__gpu_grid(const struct xs_command *c, uint64_t iterations,
                                 uint32_t processors, uint32_t most)
 {
-    uint32_t tiles;
+    uint32_t tiles, blocks;
     switch (c->kind) {
     case XS_MATMUL:
         tiles = tiles_of(c->n, xs__gpu_function(c, processors));
         return (struct xs_gpu_grid){{tiles, tiles, c->batch}, {XS_GPU_SIDE, XS_GPU_SIDE, 1}};
     case XS_VECTOR_ADD:
         return xs__gpu_fill_grid(c->n);
-    default: /* two full blocks a multiprocessor leave no room beside them */
-        return iterations == 0 ? (struct xs_gpu_grid){{1, 1, 1}, {1, 1, 1}}
-                               : (struct xs_gpu_grid){{2 * processors, 1, 1}, {most, 1, 1}};
+    default:
+        if (iterations == 0)
+            return (struct xs_gpu_grid){{1, 1, 1}, {1, 1, 1}};
+        blocks = xs__gpu_spin_blocks(c, processors) * (c->waves > 0 ? c->waves : 1);
+        return (struct xs_gpu_grid){{blocks, 1, 1}, {most, 1, 1}};
     }
 }
 

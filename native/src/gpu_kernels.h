@@ -38,11 +38,17 @@ struct xs_gpu_grid xs__gpu_fill_grid(uint64_t items);
 
 /* The function and grid of a command on a device of `processors`
  * multiprocessors, with blocks of at most `most` threads (>= XS_GPU_BLOCK). A
- * matmul takes large tiles where those give each multiprocessor one. A spin takes
- * all of the device; one of no iterations is as small as can be. */
+ * matmul takes large tiles where those give each multiprocessor one. A spin that
+ * takes all of the device has two blocks on each multiprocessor, and more behind
+ * them in further waves; one that takes a share has so many blocks less, at least
+ * one. A spin of no iterations is as small as can be. */
 enum xs_gpu_function xs__gpu_function(const struct xs_command *command, uint32_t processors);
 struct xs_gpu_grid xs__gpu_grid(const struct xs_command *command, uint64_t iterations,
                                 uint32_t processors, uint32_t most);
+
+/* Blocks of a spin that execute at once. Up to one on a multiprocessor, each of
+ * them has it to itself and is faster than one of two. */
+uint32_t xs__gpu_spin_blocks(const struct xs_command *command, uint32_t processors);
 
 /* The output element that launch `argument` adds to the checksum. */
 uint64_t xs__gpu_at(uint32_t argument, uint64_t items);

@@ -25,6 +25,16 @@ int xs__library_open(const char *path, const char *const *names, const char *whe
                                    "%s and other names of it are not here", names[0]);
 }
 
+bool xs__library_optional(void *library, const struct xs_symbol *symbols, size_t count)
+{
+    bool all = true;
+    for (size_t i = 0; i < count; i++) {
+        *symbols[i].target = dlsym(library, symbols[i].name);
+        all = all && *symbols[i].target != NULL;
+    }
+    return all;
+}
+
 int xs__library_symbols(void *library, const struct xs_symbol *symbols, size_t count,
                         const char *where, struct xs_error *err)
 {

@@ -18,6 +18,9 @@ struct xs_symbol {
     void **target;
 };
 
+/* Look up those that are there; the others become NULL. True: all are. */
+bool xs__library_optional(void *library, const struct xs_symbol *symbols, size_t count);
+
 /* Look up all of them; the message names the first that is missing. */
 int xs__library_symbols(void *library, const struct xs_symbol *symbols, size_t count,
                         const char *where, struct xs_error *err);

@@ -14,13 +14,23 @@ static struct xs_prepared *prepare(struct xs_queue *q, const struct xs_command *
             return p;
     if (xs__command_check(command, err) != XS_OK)
         return NULL;
+    const struct xs_device_ops *ops = q->run->device->ops;
+    if (command->kind == XS_KERNEL && !ops->runs_sources) {
+        xs__fail(err, XS_ENOTSUP, "queue.add", 0,
+                 "kernel '%.64s': the %s device runs no source text; cuda and hip do",
+                 command->source->name, ops->kind);
+        return NULL;
+    }
     struct xs_prepared *p = calloc(1, sizeof *p);
     if (p == NULL) {
         xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for a command");
         return NULL;
     }
-    p->command = *command;
-    if (q->run->device->ops->kernel_create(q->stream, command, q->seed, &p->kernel, err) != XS_OK) {
+    int rc = xs__command_copy(command, &p->command, err);
+    if (rc == XS_OK)
+        rc = ops->kernel_create(q->stream, &p->command, q->seed, &p->kernel, err);
+    if (rc != XS_OK) {
+        xs__command_free(&p->command);
         free(p);
         return NULL;
     }
@@ -79,7 +89,8 @@ void xs__programs_free(struct xs_queue *q)
     }
     while (q->prepared != NULL) {
         struct xs_prepared *next = q->prepared->next;
-        q->run->device->ops->kernel_destroy(q->prepared->kernel);
+        q->device->ops->kernel_destroy(q->prepared->kernel);
+        xs__command_free(&q->prepared->command);
         free(q->prepared);
         q->prepared = next;
     }

@@ -4,7 +4,7 @@
 
 static const struct xs_device_ops *ops_of(const struct xs_queue *q)
 {
-    return q->run->device->ops;
+    return q->device->ops;
 }
 
 xs_ns xs__queue_due(struct xs_queue *q)
@@ -40,10 +40,18 @@ int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
     return XS_OK;
 }
 
-enum xs_step xs__queue_step(struct xs_queue *q)
+enum xs_step xs__queue_step(struct xs_queue *q, xs_ns now)
 {
     q->xq.suspended = q->suspended;
+    q->xq.full = xs_pace_due(&q->pace) > now;
     return xs_xqueue_step(&q->xq);
+}
+
+xs_ns xs__queue_next(struct xs_queue *q)
+{
+    xs_ns due = xs__queue_due(q), launch = xs_pace_due(&q->pace);
+    bool waits = q->xq.full && !q->xq.suspended && q->xq.launched < q->xq.submitted;
+    return waits && launch < due ? launch : due;
 }
 
 int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
@@ -60,10 +68,16 @@ int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
         return rc;
     }
     command->launches++;
-    bool marked = xs_xqueue_launch(&q->xq, xs_load_next_is_last(&q->load), &slot);
+    bool paced = xs_pace_launch(&q->pace, &command->cost, now);
+    bool marked = xs_xqueue_launch(&q->xq, paced || xs_load_next_is_last(&q->load), &slot);
     xs_load_launch(&q->load, now);
     q->launched = q->xq.launched;
-    return marked ? ops_of(q)->mark(q->stream, slot, err) : XS_OK;
+    if (q->xq.launched - q->xq.completed > q->most_in_flight)
+        q->most_in_flight = q->xq.launched - q->xq.completed;
+    if (!marked)
+        return XS_OK;
+    xs_pace_mark(&q->pace);
+    return ops_of(q)->mark(q->stream, slot, err);
 }
 
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
@@ -75,7 +89,9 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
         if (rc != XS_OK)
             return rc == XS_EAGAIN ? XS_OK : rc;
         /* The sample is stamped here, right behind the look that saw the mark passed. */
-        xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), q->run->engine->now(q->run));
+        xs_ns now = q->run->engine->now(q->run);
+        xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), now);
+        xs_pace_complete(&q->pace, q->xq.completed, now);
         q->completed = q->xq.completed;
         q->requests_completed = q->load.completed;
         *moved = true;

@@ -51,11 +51,12 @@ static int check_priority(const char *name, int32_t priority, struct xs_error *e
 
 static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
 {
-    if (spec->batch_size < 1 || spec->threshold < spec->batch_size ||
-        spec->threshold > XS_THRESHOLD_MAX)
+    bool automatic = spec->threshold == 0 && spec->batch_size == 0;
+    if (!automatic && (spec->batch_size < 1 || spec->threshold < spec->batch_size ||
+                       spec->threshold > XS_THRESHOLD_MAX))
         return xs__fail(err, XS_EINVAL, "queue.add", 0,
                         "queue '%s': threshold %u, batch size %u; needed is "
-                        "1 <= batch size <= threshold <= %d",
+                        "1 <= batch size <= threshold <= %d, or 0 and 0 for automatic",
                         spec->name, spec->threshold, spec->batch_size, XS_THRESHOLD_MAX);
     int rc = check_priority(spec->name, spec->priority, err);
     return rc == XS_OK ? check_load(spec, err) : rc;
@@ -87,14 +88,27 @@ static void unlock_virtual_time(struct xs_run *run)
         pthread_mutex_unlock(&run->lock);
 }
 
+static int make_stream(struct xs_queue *q, const struct xs_queue_spec *spec, struct xs_error *err)
+{
+    struct xs_device *dev = q->device;
+    if (spec->unit_words == 0)
+        return dev->ops->stream_create(dev, spec->stream_priority, &q->stream, err);
+    if (dev->ops->stream_create_on == NULL)
+        return xs__fail(err, XS_ENOTSUP, "queue.add", 0,
+                        "queue '%s': the %s device cannot bind a queue to multiprocessors",
+                        spec->name, dev->ops->kind);
+    return dev->ops->stream_create_on(dev, spec->stream_priority, spec->units, spec->unit_words,
+                                      &q->stream, err);
+}
+
 static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, struct xs_error *err)
 {
-    const struct xs_device_ops *ops = q->run->device->ops;
+    const struct xs_device_ops *ops = q->device->ops;
     struct xs_load_spec load = spec->load;
-    int rc = ops->bind_thread(q->run->device, err);
+    int rc = ops->bind_thread(q->device, err);
     if (rc == XS_OK) {
         lock_virtual_time(q->run);
-        rc = ops->stream_create(q->run->device, spec->stream_priority, &q->stream, err);
+        rc = make_stream(q, spec, err);
         unlock_virtual_time(q->run);
     }
     if (rc == XS_OK && load.kind == XS_LOAD_MANUAL)
@@ -109,7 +123,9 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         }
     }
     if (rc == XS_OK) {
-        xs_xqueue_init(&q->xq, spec->threshold, spec->batch_size);
+        q->pace.on = spec->threshold == 0;
+        xs_xqueue_init(&q->xq, q->pace.on ? XS_THRESHOLD_MAX : spec->threshold,
+                       q->pace.on ? XS_THRESHOLD_MAX : spec->batch_size);
         xs_load_init(&q->load, &load, q->program == NULL ? 0 : spec->command_count, q->sizes,
                      q->run->window_start, q->run->window_end);
     }
@@ -143,12 +159,15 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     int rc = xs__device_check(run->device, "queue.add", err);
     if (rc == XS_OK)
         rc = check_spec(spec, err);
+    if (rc == XS_OK)
+        rc = xs__run_check_device(run, spec, err);
     if (rc != XS_OK)
         return rc;
     struct xs_queue *q = calloc(1, sizeof *q);
     if (q == NULL)
         return xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for queue '%s'", spec->name);
     q->run = run;
+    q->device = spec->device != NULL ? spec->device : run->device;
     q->seed = spec->seed;
     q->priority = spec->priority;
     snprintf(q->name, sizeof q->name, "%s", spec->name);
@@ -174,10 +193,10 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
 
 void xs__queue_free(struct xs_queue *q)
 {
-    q->run->device->ops->bind_thread(q->run->device, NULL);
+    q->device->ops->bind_thread(q->device, NULL);
     if (q->stream != NULL) {
         lock_virtual_time(q->run);
-        q->run->device->ops->stream_destroy(q->stream);
+        q->device->ops->stream_destroy(q->stream);
         unlock_virtual_time(q->run);
     }
     xs__programs_free(q);
@@ -233,6 +252,7 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     out->requests_completed = q->requests_completed;
     out->requests_submitted = q->requests_submitted;
     out->suspended = q->suspended_count;
+    out->most_in_flight = q->most_in_flight;
     out->priority = q->priority;
     out->state = q->suspended ? XS_QUEUE_SUSPENDED : q->busy ? XS_QUEUE_READY : XS_QUEUE_IDLE;
     pthread_mutex_unlock(&q->run->lock);
@@ -332,7 +352,7 @@ int xs_queue_submit(struct xs_queue *q, const struct xs_command *commands, uint3
         rc = xs__fail(err, XS_EINVAL, "queue.submit", 0, "queue '%s' has a load of its own",
                       q->name);
     if (rc == XS_OK)
-        rc = q->run->device->ops->bind_thread(q->run->device, err);
+        rc = q->device->ops->bind_thread(q->device, err);
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&q->submit_lock);

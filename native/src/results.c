@@ -4,13 +4,13 @@
 static int find_result(struct xs_queue *q, uint32_t index, struct xs_prepared **out,
                        const char *where, struct xs_error *err)
 {
-    int rc = xs__device_check(q->run->device, where, err);
+    int rc = xs__device_check(q->device, where, err);
     if (rc != XS_OK)
         return rc;
-    if (q->run->device->ops->checksum == NULL)
+    if (q->device->ops->checksum == NULL)
         return xs__fail(err, XS_ENOTSUP, where, 0,
                         "the %s device computes nothing, so there are no results to check",
-                        q->run->device->ops->kind);
+                        q->device->ops->kind);
     pthread_mutex_lock(&q->run->lock);
     if (q->program == NULL || index >= q->program->count)
         rc = xs__fail(err, XS_EINVAL, where, 0, "queue '%s' has no command %u in its requests",
@@ -20,7 +20,7 @@ static int find_result(struct xs_queue *q, uint32_t index, struct xs_prepared **
     else
         *out = q->program->commands[index];
     pthread_mutex_unlock(&q->run->lock);
-    return rc == XS_OK ? q->run->device->ops->bind_thread(q->run->device, err) : rc;
+    return rc == XS_OK ? q->device->ops->bind_thread(q->device, err) : rc;
 }
 
 int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, int64_t *checksum,
@@ -32,8 +32,12 @@ int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, in
     int rc = find_result(q, index, &command, "queue.checksum", err);
     if (rc != XS_OK)
         return rc;
+    if (command->command.kind == XS_KERNEL)
+        return xs__fail(err, XS_ENOTSUP, "queue.checksum", 0,
+                        "queue '%s': kernel '%.64s' has no checksum of ours", q->name,
+                        command->command.source->name);
     *launches = command->launches;
-    return q->run->device->ops->checksum(command->kernel, checksum, err);
+    return q->device->ops->checksum(command->kernel, checksum, err);
 }
 
 int xs_queue_output(struct xs_queue *q, uint32_t index, float *out, uint64_t count,
@@ -41,5 +45,5 @@ int xs_queue_output(struct xs_queue *q, uint32_t index, float *out, uint64_t cou
 {
     struct xs_prepared *command = NULL;
     int rc = find_result(q, index, &command, "queue.output", err);
-    return rc == XS_OK ? q->run->device->ops->output(command->kernel, out, count, err) : rc;
+    return rc == XS_OK ? q->device->ops->output(command->kernel, out, count, err) : rc;
 }

@@ -36,6 +36,21 @@ int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **ou
     return XS_OK;
 }
 
+/* A second device would have a second virtual time, and a run has one. */
+int xs__run_check_device(const struct xs_run *run, const struct xs_queue_spec *spec,
+                         struct xs_error *err)
+{
+    const struct xs_device *device = spec->device;
+    if (device == NULL || device == run->device)
+        return XS_OK;
+    if (device->ops->next_due != NULL || run->device->ops->next_due != NULL)
+        return xs__fail(err, XS_ENOTSUP, "queue.add", 0,
+                        "queue '%s': a run on %s cannot have a second device, %s, because the "
+                        "time of one of them is virtual",
+                        spec->name, run->device->ops->kind, device->ops->kind);
+    return xs__device_check(device, "queue.add", err);
+}
+
 static int set_timing(struct xs_run *run, const struct xs_timing *t, struct xs_error *err)
 {
     const int64_t most = INT64_MAX / 4; /* so that the sums below cannot overflow */
@@ -44,6 +59,10 @@ static int set_timing(struct xs_run *run, const struct xs_timing *t, struct xs_e
         return xs__fail(err, XS_EINVAL, "run.start", 0,
                         "warm-up %lld ns, duration %lld ns, drain %lld ns: out of range",
                         (long long)t->warmup_ns, (long long)t->duration_ns, (long long)t->drain_ns);
+    if (t->waiting < XS_WAIT_YIELD || t->waiting > XS_WAIT_SLEEP)
+        return xs__fail(err, XS_EINVAL, "run.start", 0, "there is no way of waiting %d",
+                        t->waiting);
+    run->waiting = t->waiting;
     run->window_start = t->warmup_ns;
     if (t->duration_ns > 0) {
         run->window_end = t->warmup_ns + t->duration_ns;

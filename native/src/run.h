@@ -17,6 +17,7 @@
 
 #include "device.h"
 #include "load.h"
+#include "pace.h"
 #include "policy.h"
 #include "xqueue.h"
 
@@ -47,6 +48,7 @@ struct xs_run {
     const struct xs_engine_ops *engine; /* (setup) */
     xs_ns window_start, window_end;     /* (setup) of the measured window */
     xs_ns hard_end;                     /* (setup) behind the drain */
+    int32_t waiting;                    /* (setup) enum xs_waiting */
     pthread_mutex_t lock;
     pthread_cond_t changed;                 /* a queue finished, a ticket completed, an error */
     struct xs_queue *queues[XS_QUEUES_MAX]; /* (lock) in order of creation */
@@ -68,6 +70,7 @@ struct xs_prepared {
     struct xs_command command;
     struct xs_kernel *kernel;
     uint64_t launches; /* (owner) */
+    xs_ns cost;        /* (owner) what one takes, for the queue's pace */
 };
 
 /* The commands of a request, ready to launch. */
@@ -79,10 +82,12 @@ struct xs_program {
 
 struct xs_queue {
     struct xs_run *run;         /* (setup) */
+    struct xs_device *device;   /* (setup) the run's, or another one */
     char name[64];              /* (setup) */
     uint32_t seed;              /* (setup) */
     struct xs_stream *stream;   /* (setup) */
     struct xs_xqueue xq;        /* (owner) */
+    struct xs_pace pace;        /* (owner) */
     struct xs_load load;        /* (owner) */
     bool finished;              /* (owner) its load will do nothing more */
     struct xs_program *program; /* (setup) of every request; NULL for XS_LOAD_MANUAL */
@@ -107,9 +112,11 @@ struct xs_queue {
     /* Published by the owner for everybody. */
     _Atomic uint64_t submitted, launched, completed, failed;
     _Atomic uint64_t requests_submitted, requests_completed;
+    _Atomic uint64_t most_in_flight; /* commands */
 
     /* engine_threads */
     pthread_t thread;
+    xs_ns waiting_since;    /* (owner) by the clock */
     _Atomic bool launching; /* between the look at `suspended` and the launch */
     pthread_cond_t wake;
     _Atomic bool leaving;
@@ -119,7 +126,11 @@ struct xs_queue {
 
 xs_ns xs__queue_due(struct xs_queue *q); /* next arrival, XS_NEVER */
 int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err);
-enum xs_step xs__queue_step(struct xs_queue *q); /* looks at `suspended` first */
+/* Looks at `suspended` first. */
+enum xs_step xs__queue_step(struct xs_queue *q, xs_ns now);
+/* Behind a step: the next arrival, or the moment from which an automatic
+ * threshold has room, if that is earlier. */
+xs_ns xs__queue_next(struct xs_queue *q);
 int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err);
 /* Count the marks that were passed; *moved if any. */
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err);
@@ -141,9 +152,14 @@ void xs__programs_free(struct xs_queue *q); /* behind the stream */
 
 /* The queue is, or is no longer, busy; asks the policy if that is news. */
 void xs__schedule_edge(struct xs_queue *q, bool busy);
-void xs__schedule(struct xs_run *run); /* ask the policy, suspend and resume */
+/* Ask the policy about the queues of each device, suspend and resume. */
+void xs__schedule(struct xs_run *run);
 
 /* ---- run.c ------------------------------------------------------------- */
+
+/* Whether a queue of the run may be on the device that its spec names. */
+int xs__run_check_device(const struct xs_run *run, const struct xs_queue_spec *spec,
+                         struct xs_error *err);
 
 /* Lock held, all three. Keep the first error and stop the run; make everybody
  * leave; the first error, XS_ECANCELED, or XS_OK. */

@@ -22,13 +22,14 @@ bool xs_xqueue_busy(const struct xs_xqueue *xq)
 enum xs_step xs_xqueue_step(const struct xs_xqueue *xq)
 {
     bool pending = xq->launched < xq->submitted;
-    bool room = xq->launched - xq->completed < xq->threshold;
+    bool room = xq->launched - xq->completed < xq->threshold && !xq->full;
     if (pending && room && !xq->suspended)
         return XS_STEP_LAUNCH;
     if (xq->marks_passed < xq->marks_set)
         return XS_STEP_WAIT;
     /* No mark is out, so fewer than batch_size <= threshold commands are in
-     * flight: there is room, and what is pending can only be held back. */
+     * flight: there is room, and what is pending can only be held back. Nor is an
+     * automatic threshold full without a mark. */
     return pending ? XS_STEP_PAUSED : XS_STEP_IDLE;
 }
 
@@ -45,11 +46,11 @@ static uint32_t set_mark(struct xs_xqueue *xq)
     return slot;
 }
 
-bool xs_xqueue_launch(struct xs_xqueue *xq, bool last, uint32_t *slot)
+bool xs_xqueue_launch(struct xs_xqueue *xq, bool marked, uint32_t *slot)
 {
     XS_ASSERT(xs_xqueue_step(xq) == XS_STEP_LAUNCH);
     xq->launched++;
-    if (!last && xq->launched - last_mark_at(xq) < xq->batch_size)
+    if (!marked && xq->launched - last_mark_at(xq) < xq->batch_size)
         return false;
     *slot = set_mark(xq);
     return true;

@@ -7,7 +7,8 @@
  * A launched command is out of our hands, so a low-priority queue delays a
  * high-priority one by at most `threshold` commands. A mark is set behind
  * every `batch_size`-th command and behind the last one of a request; only a
- * passed mark moves `completed`.
+ * passed mark moves `completed`. An automatic threshold (pace.h) bounds the time
+ * in flight instead: it says `full`, and where else marks go.
  *
  * Nothing here blocks, allocates or fails. The caller owns the struct, uses it
  * from one thread at a time and asks xs_xqueue_step() what to do next; the two
@@ -21,6 +22,7 @@ struct xs_xqueue {
     uint32_t threshold;  /* fixed after init, [batch_size, XS_THRESHOLD_MAX] */
     uint32_t batch_size; /* fixed after init, >= 1 */
     bool suspended;      /* written by the caller, from what the policy said */
+    bool full;           /* written by the caller: no room, although below the threshold */
     uint64_t submitted, launched, completed;
     uint64_t marks_set;                 /* marks [marks_passed, marks_set) are outstanding */
     uint64_t marks_passed;              /* mark m sits at slot m % XS_THRESHOLD_MAX */
@@ -42,9 +44,9 @@ bool xs_xqueue_busy(const struct xs_xqueue *xq);
 
 enum xs_step xs_xqueue_step(const struct xs_xqueue *xq);
 
-/* Count one launch, only after XS_STEP_LAUNCH. `last`: a request ends with it.
- * True: set the mark of slot *slot behind it. */
-bool xs_xqueue_launch(struct xs_xqueue *xq, bool last, uint32_t *slot);
+/* Count one launch, only after XS_STEP_LAUNCH. `marked`: a mark is wanted behind
+ * it, because a request ends there, say. True: set the mark of slot *slot. */
+bool xs_xqueue_launch(struct xs_xqueue *xq, bool marked, uint32_t *slot);
 
 /* Nothing will be launched any more. True: set the mark of slot *slot behind
  * what was, because no mark covers the last of it yet. */

@@ -78,7 +78,8 @@ static inline struct xs_device *open_device(const char *kind)
 
 static inline struct xs_command spin(int64_t duration_ns)
 {
-    struct xs_command command = {.kind = XS_SPIN, .batch = 1, .duration_ns = duration_ns};
+    struct xs_command command = {
+        .kind = XS_SPIN, .batch = 1, .duration_ns = duration_ns, .fill_permille = 1000, .waves = 1};
     return command;
 }
 

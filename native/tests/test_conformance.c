@@ -178,6 +178,29 @@ static void computes(void)
     results_are_right(add, 30);
 }
 
+/* Whatever part of a device a spin takes, it is one command. */
+static void a_spin_may_take_a_share(void)
+{
+    struct xs_command share = spin(10000), waves = spin(10000);
+    share.fill_permille = 1;
+    waves.waves = 8;
+    struct xs_stream *stream = stream_of(0);
+    struct xs_kernel *kernels[] = {kernel_of(stream, share), kernel_of(stream, waves)};
+    int64_t sum = -1;
+    for (uint32_t i = 0; i < 2; i++) {
+        launch(stream, kernels[i], 7);
+        mark(stream, i);
+        wait_mark(stream, i);
+        if (ops->checksum != NULL) {
+            CHECK_EQ(ops->checksum(kernels[i], &sum, NULL), XS_OK);
+            CHECK_EQ(sum, 7); /* once, however many blocks there are */
+        }
+    }
+    ops->stream_destroy(stream);
+    for (uint32_t i = 0; i < 2; i++)
+        ops->kernel_destroy(kernels[i]);
+}
+
 static void destroying_waits(void)
 {
     struct xs_stream *stream = stream_of(0);
@@ -214,6 +237,7 @@ static void conforms(const char *kind)
         order_between_streams(-5, 5, true);
     if (info.computes)
         computes();
+    a_spin_may_take_a_share();
     destroying_waits();
     xs_device_close(dev);
 }

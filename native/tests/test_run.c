@@ -229,6 +229,12 @@ static void bad_values_are_named(struct xs_device *dev)
     expect_refused(run, &good, "50000");
     command.kind = 99;
     expect_refused(run, &good, "99");
+    command = spin(1), command.fill_permille = 1001;
+    expect_refused(run, &good, "1001 / 1000");
+    command = spin(1), command.waves = XS_WAVES_MAX + 1;
+    expect_refused(run, &good, "1025 waves");
+    command = spin(1), command.waves = 2, command.fill_permille = 999;
+    expect_refused(run, &good, "not 999 / 1000");
     command = spin(1);
     bad = good, bad.priority = 256;
     expect_refused(run, &bad, "256");

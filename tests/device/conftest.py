@@ -54,6 +54,7 @@ def fake_cuda(built, monkeypatch):
     fake = str(built(*FAKE))
     monkeypatch.setenv("XS_TEST_CUDA_DRIVER", fake)
     monkeypatch.setenv("XS_TEST_CUDA_COMPILER", fake)
+    monkeypatch.setenv("PYTEST_XSCHED_CACHE", "")  # or its compiler would be asked only once
     return fake
 
 

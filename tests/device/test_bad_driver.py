@@ -7,6 +7,7 @@ import pytest
 
 from pytest_xsched import DeviceError, DeviceUnavailable, WorkerCrashed, matmul, spin
 from pytest_xsched import vector_add as add
+from pytest_xsched.libraries import find_libraries
 from pytest_xsched.model import Scenario
 from pytest_xsched.process import measure_in_worker
 
@@ -33,7 +34,7 @@ def measured(fake_gpu, session_on, monkeypatch):
             scheduler="builtin",
             policy="hpf",
         )
-        return measure_in_worker(scenario, **more)
+        return measure_in_worker(scenario, libraries=find_libraries(), **more)
 
     return measure
 
@@ -89,10 +90,17 @@ def test_a_call_that_fails_is_named_with_code_and_text(measured, fake_gpu, fault
     assert caught.value.code == int(fault.rpartition(":")[2])
 
 
-def test_out_of_memory_says_what_was_wanted(measured):
-    with pytest.raises(DeviceError, match=r"16 x 16 in a batch of 1 needs three times") as caught:
-        measured("cuMemAlloc_v2:4:2")
+def test_out_of_memory_says_what_was_wanted(fake_gpu, session_on):
+    made = session_on(fake_gpu)  # with 4 GB
+    with pytest.raises(DeviceError, match=r"40000 x 40000 .* three times 6\.4 GB") as caught:
+        made.run(made.queue("q", matmul(40000)), duration="1s")
     assert (caught.value.call, caught.value.code) == ("gpu.kernel_create", 2)
+
+
+def test_out_of_memory_for_little_is_in_the_drivers_words(measured, fake_gpu):
+    with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY: out of memory") as caught:
+        measured("cuMemAlloc_v2:1:2")
+    assert (caught.value.call, caught.value.code) == (f"{fake_gpu}.kernel_create", 2)
 
 
 def test_a_kernel_that_does_not_compile_shows_the_log(measured, fake_gpu):

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_xsched import CpuModel, InvalidRun, ScenarioError, Workload, matmul, spin, vector_add
+from pytest_xsched import (
+    CpuModel,
+    InvalidRun,
+    ScenarioError,
+    empty,
+    matmul,
+    sequence,
+    spin,
+    trace,
+    vector_add,
+)
 
 pytestmark = pytest.mark.xsched(device="cpu", duration="150ms")
 
-MIXED = Workload(
-    commands=(
-        *matmul(9, layers=2).commands,
-        *vector_add(77).commands,
-        *spin("10us").commands,
-        *matmul(5, batch=3).commands,
-        *vector_add(77).commands,
-    ),
+MIXED = sequence(
+    [
+        matmul(9, layers=2),
+        vector_add(77),
+        spin("10us", fill=0.5),
+        matmul(5, batch=3),
+        vector_add(77),
+        empty(),
+        spin("10us", waves=3),
+    ],
     label="mixed",
 )
 
@@ -30,6 +42,7 @@ MIXED = Workload(
         vector_add(1000, layers=2),
         spin("100us"),
         spin("0s", layers=4),
+        trace("decode", seed=1, commands=40, total="1ms"),
         MIXED,
     ],
     ids=lambda workload: workload.label,

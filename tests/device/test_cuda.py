@@ -8,6 +8,7 @@ import pytest
 
 from pytest_xsched import DeviceError, DeviceUnavailable, ScenarioError, Session, matmul, spin
 from pytest_xsched import vector_add as add
+from pytest_xsched.libraries import LibraryFile
 from pytest_xsched.options import Settings
 from pytest_xsched.session import GPU_FILES
 
@@ -60,7 +61,7 @@ def test_a_required_device_that_is_missing_is_a_failure(monkeypatch):
         session.run(session.queue("q", matmul(8)), duration="1s")
 
 
-def nothing_there(scenario, progress):
+def nothing_there(scenario, progress, **_):
     raise DeviceUnavailable("not here", call="cuda.open", code=100)
 
 
@@ -70,6 +71,7 @@ def test_a_driver_file_that_cannot_be_loaded_is_an_error_not_a_skip(cuda, monkey
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(wrong))
     with pytest.raises(DeviceError, match=rf"cannot load {wrong}") as caught:
         cuda.run(cuda.queue("q", matmul(8)), duration="1s")
+    assert str(caught.value).endswith(f"({wrong} is from PYTEST_XSCHED_GPU_DRIVER)")
     assert not isinstance(caught.value, DeviceUnavailable)
     assert caught.value.call == "cuda.open"
 
@@ -79,6 +81,24 @@ def test_a_library_that_is_no_driver_names_the_missing_function(cuda, monkeypatc
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", libc)
     with pytest.raises(DeviceError, match="the library has no function cuInit"):
         cuda.run(cuda.queue("q", matmul(8)), duration="1s")
+
+
+@pytest.mark.parametrize("process", ["worker", "inside"])
+def test_the_option_wins_over_the_environment(process, monkeypatch, tmp_path):
+    wrong = tmp_path / "libcuda.so.1"
+    wrong.write_text("not a library")
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", "/nowhere/libcuda.so.1")
+    named = LibraryFile(path=str(wrong), origin="--xsched-gpu-driver")
+    session = Session(Settings(device="cuda", process=process, gpu_driver=named))
+    with pytest.raises(DeviceError, match=rf"cannot load {wrong}") as caught:
+        session.run(session.queue("q", matmul(8)), duration="1s")
+    assert str(caught.value).endswith(f"({wrong} is from --xsched-gpu-driver)")
+    # Without the option it is the other file, which is not even there.
+    with pytest.raises(ScenarioError) as missing:
+        Session(Settings(device="cuda", process=process)).run(
+            session.queue("q", matmul(8)), duration="1s"
+        )
+    assert str(missing.value) == "PYTEST_XSCHED_GPU_DRIVER: /nowhere/libcuda.so.1 does not exist"
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,12 @@ CUDA_CONSTANTS = {
     "XS_GPU_NO_DEVICE": "CUDA_ERROR_NO_DEVICE",
     "XS_GPU_INVALID_DEVICE": "CUDA_ERROR_INVALID_DEVICE",
     "XS_GPU_SHARED_OBJECT_INIT_FAILED": "CUDA_ERROR_SHARED_OBJECT_INIT_FAILED",
+    "XS_GPU_NOT_FOUND": "CUDA_ERROR_NOT_FOUND",
     "XS_GPU_NOT_READY": "CUDA_ERROR_NOT_READY",
     "XS_GPU_STREAM_NON_BLOCKING": "CU_STREAM_NON_BLOCKING",
     "XS_GPU_EVENT_DISABLE_TIMING": "CU_EVENT_DISABLE_TIMING",
+    "XS_CUDA_RESOURCE_SM": "CU_DEV_RESOURCE_TYPE_SM",
+    "XS_CUDA_GREEN_DEFAULT_STREAM": "CU_GREEN_CTX_DEFAULT_STREAM",
     "XS_CUDA_MULTIPROCESSOR_COUNT": "CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT",
     "XS_CUDA_MAJOR": "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR",
     "XS_CUDA_MINOR": "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR",
@@ -42,6 +45,7 @@ HIP_CONSTANTS = {
     "XS_GPU_NO_DEVICE": "hipErrorNoDevice",
     "XS_GPU_INVALID_DEVICE": "hipErrorInvalidDevice",
     "XS_GPU_SHARED_OBJECT_INIT_FAILED": "hipErrorSharedObjectInitFailed",
+    "XS_GPU_NOT_FOUND": "hipErrorNotFound",
     "XS_GPU_NOT_READY": "hipErrorNotReady",
     "XS_GPU_STREAM_NON_BLOCKING": "hipStreamNonBlocking",
     "XS_GPU_EVENT_DISABLE_TIMING": "hipEventDisableTiming",
@@ -49,6 +53,14 @@ HIP_CONSTANTS = {
     "XS_HIP_ARCHITECTURE_OLD": "OF_LAYOUT(XS_OLD)",
     "XS_HIP_ARCHITECTURE_R0600": "OF_LAYOUT(XS_R0600)",
 }
+RESOURCE = """
+_Static_assert(sizeof(struct resource) == sizeof(CUdevResource), "resource");
+_Static_assert(offsetof(struct resource, count) == offsetof(CUdevResource, sm.smCount), "count");
+_Static_assert(offsetof(struct resource, least) == offsetof(CUdevResource, sm.minSmPartitionSize),
+               "least");
+_Static_assert(offsetof(struct resource, step) ==
+               offsetof(CUdevResource, sm.smCoscheduledAlignment), "step");
+"""
 # hipDeviceProp_t of the installed header has one of the two layouts.
 LAYOUT = """
 enum { XS_OLD = 396, XS_R0600 = 1160 };
@@ -71,6 +83,7 @@ HEADERS = {
             "CUdeviceptr": "uint64_t",
             **dict.fromkeys(CUDA_HANDLES, "void *"),
         },
+        "more": RESOURCE,
     },
     "nvrtc.h": {
         "start": "nvrtc",
@@ -174,6 +187,7 @@ def argument(parameter, header):
 def program(functions, header):
     facts = HEADERS[header]
     lines = [f"#include <{header}>", "#include <stdint.h>", "#include <stddef.h>"]
+    lines += re.findall(r"^struct resource {.*?^};", text_of(facts["files"]), re.S | re.M)
     lines.append(facts.get("more", ""))
     for ours, value in constants(facts["files"]) if "constants" in facts else ():
         lines.append(f'_Static_assert({value} == (int){facts["constants"][ours]}, "{ours}");')
@@ -190,10 +204,10 @@ def program(functions, header):
 @pytest.mark.parametrize(
     ("header", "count", "row"),
     [
-        ("cuda.h", 27, ("cuInit", ["unsigned int flags"])),
-        ("nvrtc.h", 7, ("nvrtcDestroyProgram", ["void **program"])),
-        ("hip/hip_runtime_api.h", 25, ("hipSetDevice", ["int device"])),
-        ("hip/hiprtc.h", 7, ("hiprtcDestroyProgram", ["void **program"])),
+        ("cuda.h", 36, ("cuInit", ["unsigned int flags"])),
+        ("nvrtc.h", 8, ("nvrtcDestroyProgram", ["void **program"])),
+        ("hip/hip_runtime_api.h", 29, ("hipSetDevice", ["int device"])),
+        ("hip/hiprtc.h", 8, ("hiprtcDestroyProgram", ["void **program"])),
     ],
 )
 def test_the_lists_are_read(header, count, row):

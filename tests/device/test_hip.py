@@ -61,6 +61,7 @@ def test_it_computes_on_an_nvidia_gpu(built, session_on, monkeypatch):
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(built("hip_on_cuda.c")))
     monkeypatch.setenv("XS_TEST_CUDA_COMPILER", os.environ.get("PYTEST_XSCHED_GPU_COMPILER", ""))
     monkeypatch.delenv("PYTEST_XSCHED_GPU_COMPILER", raising=False)
+    monkeypatch.setenv("PYTEST_XSCHED_CACHE", "")
     run = run_every_kind(session_on("hip"))
     assert run.device_name
 

@@ -262,7 +262,7 @@ def test_bad_values(device, xqueues):
     with pytest.raises(ScenarioError, match=r"^duration of sleep: 5 has no unit"):
         xqueues.sleep(5)
     with pytest.raises(ScenarioError, match=r"^queue 'xq1': threshold 1 is below batch_size 2"):
-        xqueues(threshold=1)
+        xqueues(threshold=1, batch_size=2)
     with pytest.raises(ScenarioError, match=r"^queue name 'a b' is not a Python identifier"):
         xqueues(name="a b")
 

@@ -27,6 +27,9 @@ def usage_error(result):
     ("option", "value", "fault"),
     [
         ("device", "tpu", "'tpu' is unknown; known: auto, cpu, sim, hip, cuda"),
+        ("device", "cpu:1", "'cpu:1' has an index, which only hip and "),
+        ("device", "cuda:x", "'cuda:x': behind the colon belongs an index, as in 'cuda:1'"),
+        ("require-device", "sim:0", "'sim:0' has an index, which only hip and "),
         ("scheduler", "fair", "'fair' is unknown; known: native, priority, builtin"),
         ("require-device", "auto", "'auto' is unknown; known: cpu, sim, hip, cuda"),
         ("duration", "60", "'60' has no unit; write \"60s\", 60 * s or a timedelta"),
@@ -52,6 +55,21 @@ def test_option(load, inside, pytester, place, option, value, fault):
     origin = f"--xsched-{option}" if place != "ini" else f"ini option {ini_key}"
     assert message.startswith(f"{origin}: ")
     assert fault in message
+
+
+@pytest.mark.parametrize("option", ["gpu-driver", "gpu-compiler"])
+def test_a_library_that_is_not_there(load, inside, pytester, option):
+    load("def test_it(run): pass")
+    key = f"xsched_{option.replace('-', '_')}"
+
+    # Relative to where pytest was started, or to where the ini file is.
+    there = pytester.mkdir("there")
+    message = usage_error(inside("--rootdir=there", f"--xsched-{option}=lib/x.so"))
+    assert message == f"--xsched-{option}: {pytester.path}/lib/x.so does not exist"
+    message = usage_error(inside("--rootdir=there", "-o", f"{key}=../there/lib/x.so"))
+    assert message == f"ini option {key}: {there}/../there/lib/x.so does not exist"
+    message = usage_error(inside(f"--xsched-{option}=./there"))
+    assert message == f"--xsched-{option}: {there} is not a file"
 
 
 def test_an_option_without_a_value_is_refused_an_ini_key_is_not_set(load, inside, pytester):
@@ -102,6 +120,7 @@ def test_usage_error_at_collection_leaves_an_earlier_file_alone(load, sim, pytes
             "device='tpu'",
             "marker xsched: device 'tpu' is unknown; known: auto, cpu, sim, hip, cuda",
         ),
+        ("device='sim:1'", "marker xsched: device 'sim:1' has an index, which only hip and "),
         ("scheduler='fair'", "scheduler 'fair' is unknown; known: native, priority, builtin"),
         ("policy='fair'", "policy 'fair' is unknown; known: none, hpf"),
         ("duration='60'", "marker xsched: duration: '60' has no unit"),
@@ -173,12 +192,20 @@ def session():
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"threshold": 1}, "queue 'high': threshold 1 is below batch_size 2"),
+        ({"threshold": 1, "batch_size": 2}, "queue 'high': threshold 1 is below batch_size 2"),
         ({"threshold": 0}, "queue 'high': threshold 0 is outside [1, 1024]"),
         ({"threshold": 1025}, "queue 'high': threshold 1025 is outside [1, 1024]"),
         ({"threshold": 4.0}, "queue 'high': threshold 4.0 is not an integer"),
-        ({"batch_size": 0}, "queue 'high': batch_size 0 is outside [1, 1024]"),
-        ({"batch_size": 5}, "queue 'high': threshold 4 is below batch_size 5"),
+        ({"threshold": 4, "batch_size": 0}, "queue 'high': batch_size 0 is outside [1, 1024]"),
+        ({"threshold": 4, "batch_size": 5}, "queue 'high': threshold 4 is below batch_size 5"),
+        (
+            {"threshold": "many"},
+            "queue 'high': threshold 'many' is neither a whole number nor 'auto'",
+        ),
+        (
+            {"batch_size": 5},
+            "queue 'high': batch_size 5 needs a threshold; an automatic one sets its own marks",
+        ),
         ({"priority": 256}, "queue 'high': priority 256 is outside [-255, 255]"),
         ({"priority": -256}, "queue 'high': priority -256 is outside [-255, 255]"),
         ({"priority": "high"}, "queue 'high': priority 'high' is not an integer"),
@@ -203,6 +230,7 @@ def session():
         ({"name": "_high"}, "queue name '_high' starts with an underscore"),
         ({"name": "evidence"}, "queue name 'evidence' would hide an attribute of the run"),
         ({"name": 1}, "queue name 1 is not a text"),
+        ({"device": "cpu:1"}, "queue 'high': device 'cpu:1' has an index, which only hip and "),
     ],
 )
 def test_queue(session, changed, sentence):
@@ -294,7 +322,7 @@ def test_bad_values_in_a_test_are_one_line_each(load, sim):
             run.high.assert_p99_below(50)
 
         def test_queue(xsched):
-            xsched.queue("high", spin("1ms"), threshold=1)
+            xsched.queue("high", spin("1ms"), threshold=1, batch_size=2)
 
         def test_run(xsched, load):
             xsched.run(*load, duration=60)

@@ -55,5 +55,5 @@ def test_the_workloads_and_loads_of_the_readme_exist():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     import pytest_xsched
 
-    for call in re.findall(r"`((?:poisson|gamma|bursts|replay)\(.*?\))`", readme):
+    for call in re.findall(r"`((?:poisson|gamma|bursts|replay|sequence|trace)\(.*?\))`", readme):
         eval(call, {name: getattr(pytest_xsched, name) for name in pytest_xsched.__all__})

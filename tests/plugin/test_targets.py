@@ -75,12 +75,15 @@ def test_json_files_of_two_runs_are_equal_to_the_byte(two_models, sim, pytester)
     content = json.loads(first)
     assert content["format"] == 1
     (run,) = content["runs"]
-    assert run["device_kind"] == "sim"
+    assert run["device_kind"] == run["fingerprint"]["devices"][0]["kind"] == "sim"
+    assert run["fingerprint"]["packages"]["numpy"]
     assert run["evidence"] == {
         "valid": True,
         "faults": [],
         "queue_faults": {"high": [], "low": []},
         "results_checked": False,
+        "priority_effect": "yes",
+        "results_not_checked": [],
     }
     assert [v["status"] for v in run["verdicts"]] == ["PASS"] * 4
     assert [v["nodeid"].partition("::")[2] for v in run["verdicts"]] == [

@@ -8,20 +8,36 @@ of a command of low (which runs from 10 to 11 ms).
 import pytest
 
 from pytest_xsched import SimModel, replay, spin
+from pytest_xsched.units import parse_duration
 
 
-def latency_ms(sim, bare, *, high_layers, low_threshold, policy, scheduler="builtin", model=None):
+def latency_ms(
+    sim,
+    bare,
+    *,
+    high_layers,
+    low_threshold,
+    policy,
+    scheduler="builtin",
+    model=None,
+    arrival="10.5ms",
+):
+    low_batch = None if low_threshold == "auto" else 1
     run = sim.run(
         sim.queue(
             "high",
             spin("1ms", layers=high_layers),
             priority=10,
-            arrivals=replay(["10.5ms"]),
+            arrivals=replay([arrival]),
             threshold=1,
             batch_size=1,
         ),
         sim.queue(
-            "low", spin("1ms", layers=100), priority=1, threshold=low_threshold, batch_size=1
+            "low",
+            spin("1ms", layers=100),
+            priority=1,
+            threshold=low_threshold,
+            batch_size=low_batch,
         ),
         duration="50ms",
         warmup="0s",
@@ -95,3 +111,43 @@ def test_batch_size_delays_what_is_seen_of_a_completion(sim, bare):
     # launched at 3.5 ms (mark behind the third: 0.5 + 3) and reach it from 4.0 ms on: 7 ms.
     run = sim.run(queue, duration="10ms", warmup="0s", sim=SimModel(launch_ns=500_000))
     assert run.q.latency_ns.tolist() == [7_000_000]
+
+
+@pytest.mark.parametrize("policy", ["none", "hpf"])
+@pytest.mark.parametrize(
+    ("arrival", "expected"),
+    [
+        # Low runs from 10 to 11 ms and launches the next at 10.97 ms, 30 us before the end.
+        ("10.5ms", 1.5),
+        ("10.96ms", 1.04),
+        ("10.98ms", 2.02),
+    ],
+)
+def test_an_automatic_threshold_keeps_one_long_command_in_flight(
+    sim, bare, policy, arrival, expected
+):
+    measured = latency_ms(
+        sim, bare, high_layers=1, low_threshold="auto", policy=policy, arrival=arrival
+    )
+    assert measured == expected
+
+
+@pytest.mark.parametrize(
+    ("duration", "in_flight"),
+    [("500us", 2), ("100us", 2), ("25us", 3), ("10us", 4), ("1us", 31)],
+)
+def test_an_automatic_threshold_keeps_the_device_busy(sim, bare, duration, in_flight):
+    # As many as are worth 30 us without the oldest; of long ones the next is there in time.
+    queue = sim.queue("q", spin(duration, layers=500))
+    run = sim.run(queue, duration="50ms", warmup="0s", sim=bare)
+    assert run.q.counts.most_in_flight == in_flight
+    cost_ns = parse_duration(duration, what="duration")
+    assert run.q.latency_ns.tolist() == [500 * cost_ns] * len(run.q.latency_ns)
+
+
+def test_an_automatic_threshold_hides_the_way_to_the_device(sim):
+    # A launch takes 20 us, less than it is ahead: only the first of a request is waited for, once
+    # it is known what a command takes.
+    queue = sim.queue("q", spin("500us", layers=4))
+    run = sim.run(queue, duration="20ms", warmup="0s", sim=SimModel(launch_ns=20_000))
+    assert run.q.latency_ns[-1] == 20_000 + 4 * 500_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_xsched import SimModel, matmul, replay, spin, vector_add
+from pytest_xsched import SimModel, matmul, replay, sequence, spin, trace, vector_add
 from pytest_xsched.workload import Command
 
 
@@ -46,6 +46,23 @@ def test_costs_in_c_and_in_python_agree(sim, n):
         command: Command = workload.commands[0]
         expected = SimModel().launch_ns + SimModel().cost_ns(command)
         assert latencies_ns(sim, SimModel(), queue, duration="100s")["q"] == [expected]
+
+
+@pytest.mark.parametrize("name", ["cnn-small", "decode", "train", "prefill", "hog"])
+def test_a_trace_takes_the_sum_of_its_durations(sim, name):
+    workload = trace(name, seed=4)
+    queue = sim.queue("q", workload, arrivals=replay(["0ms"]))
+    expected = sum(command.duration_ns for command in workload.commands)
+    # Whatever share of the device each takes: a command keeps a slot.
+    assert latencies_ns(sim, SimModel(launch_ns=0), queue)["q"] == [expected]
+    assert expected == sum(SimModel().cost_ns(command) for command in workload.commands)
+
+
+def test_a_sequence_is_its_parts_one_after_the_other(sim):
+    model = SimModel(launch_ns=0, flops_per_s=1e12, bytes_per_s=1e11, full_items=1)
+    workload = sequence([matmul(100, layers=3), vector_add(1000), spin("7us")])
+    queue = sim.queue("q", workload, arrivals=replay(["0ms"]))
+    assert latencies_ns(sim, model, queue)["q"] == [3 * 2_000 + 120 + 7_000]
 
 
 def test_launches_of_a_stream_follow_one_another(sim):

@@ -50,6 +50,7 @@ def made_queue():
             "requests_submitted": n,
             "requests_completed": done,
             "suspended": 0,
+            "most_in_flight": 4,
             "priority": 10,
             "state": "idle",
             **counts,
@@ -66,7 +67,28 @@ def made_queue():
 
 
 @pytest.fixture
-def made_run():
+def made_fingerprint():
+    """Makes a Fingerprint of one device, its fields as given."""
+    from pytest_xsched.fingerprint import DeviceFacts, Fingerprint
+
+    def make(environment=None, **device):
+        return Fingerprint(
+            devices=(DeviceFacts(**{"kind": "sim", "name": "by hand", **device}),),
+            libraries=(),
+            environment=environment or {},
+            kernel="6.1",
+            cpu=None,
+            cpu_count=None,
+            cpus_usable=2,
+            python="3.12.1",
+            packages={},
+        )
+
+    return make
+
+
+@pytest.fixture
+def made_run(made_fingerprint):
     """Makes a Run of queues, with the evidence that they give."""
     from pytest_xsched.assertions import Run
     from pytest_xsched.evidence import gather
@@ -84,6 +106,8 @@ def made_run():
             policy="hpf",
         )
         evidence = gather(queues, tuple(wrong_results), checked=checked)
-        return Run(scenario=scenario, device_name="by hand", queues=queues, evidence=evidence)
+        return Run(
+            scenario=scenario, fingerprint=made_fingerprint(), queues=queues, evidence=evidence
+        )
 
     return make

@@ -1,5 +1,7 @@
 """What streams on hip cannot do, from a scenario alone."""
 
+import dataclasses
+
 import pytest
 
 from pytest_xsched import Session, XSchedWarning, matmul
@@ -59,6 +61,20 @@ def test_streams_without_priority_are_all_of_one_class():
     assert len(stream_warnings(scenario(mixed, stream_priority=False))) == 1
 
 
+def test_streams_with_compute_units_of_their_own_share_no_queue():
+    masked = scenario([0] * 6)
+    first = dataclasses.replace(masked.queues[0], sm_share=0.5)
+    assert stream_warnings(masked)
+    assert stream_warnings(dataclasses.replace(masked, queues=(first, *masked.queues[1:]))) == []
+
+
+def test_each_device_has_its_own():
+    both = scenario([0] * 6, device="hip:0")
+    half = [dataclasses.replace(queue, device="hip:1") for queue in both.queues[:3]]
+    assert stream_warnings(both)
+    assert stream_warnings(dataclasses.replace(both, queues=(*half, *both.queues[3:]))) == []
+
+
 def test_other_limits_and_other_devices():
     assert stream_warnings(scenario([0] * 8), 8) == []
     assert len(stream_warnings(scenario([0] * 3), 2)) == 1
@@ -83,7 +99,7 @@ def test_priorities_that_one_level_has_to_serve():
 
 
 def test_a_run_warns(monkeypatch):
-    def nothing_there(scenario, progress):
+    def nothing_there(scenario, progress, **more):
         raise DeviceUnavailable("not here")
 
     monkeypatch.setattr("pytest_xsched.session.measure_in_worker", nothing_there)

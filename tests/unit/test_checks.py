@@ -10,6 +10,7 @@ from pytest_xsched.checks import (
     check_flag,
     checked_fields,
     checked_list,
+    device_name,
     finite_number,
     integer,
     one_of,
@@ -79,3 +80,49 @@ def test_value_is_refused(check, words):
     with pytest.raises(ScenarioError) as error:
         check()
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("cpu", "cpu"),
+        ("cuda", "cuda"),
+        ("cuda:0", "cuda"),
+        ("cuda:1", "cuda:1"),
+        ("hip:9999", "hip:9999"),
+    ],
+)
+def test_device_name(given, name):
+    assert device_name("device", given) == name
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("tpu", "device 'tpu' is unknown; known: cpu, sim, "),
+        ("tpu:1", "device 'tpu:1' is unknown"),
+        ("auto", "device 'auto' is unknown"),
+        ("", "device '' is unknown"),
+        (None, "device None is unknown"),
+        (1, "device 1 is unknown"),
+        ("cpu:1", "device 'cpu:1' has an index, which only hip and "),
+        ("sim:0", "device 'sim:0' has an index"),
+        ("cuda:", "device 'cuda:': behind the colon belongs an index, as in 'cuda:1'"),
+        ("cuda:x", "behind the colon belongs an index"),
+        ("cuda:-1", "behind the colon belongs an index"),
+        ("cuda:01", "behind the colon belongs an index"),
+        ("cuda:1:2", "behind the colon belongs an index"),
+        ("cuda:10000", "behind the colon belongs an index"),
+        ("cuda:\u0663", "behind the colon belongs an index"),
+    ],
+)
+def test_device_name_is_refused(given, words):
+    with pytest.raises(ScenarioError) as error:
+        device_name("device", given)
+    assert words in str(error.value)
+
+
+def test_auto_has_no_index():
+    assert device_name("device", "auto", ("auto", "cuda")) == "auto"
+    with pytest.raises(ScenarioError, match="'auto:1' has an index"):
+        device_name("device", "auto:1", ("auto", "cuda"))

@@ -23,6 +23,8 @@ def test_nothing(made_queue):
         "faults": [],
         "queue_faults": {"high": [], "low": []},
         "results_checked": False,
+        "priority_effect": None,
+        "results_not_checked": [],
     }
 
 

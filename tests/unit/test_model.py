@@ -55,13 +55,16 @@ def test_limits_are_those_of_the_native_runner():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"name": "low", "threshold": 1}, "queue 'low': threshold 1 is below batch_size 2"),
+        (
+            {"name": "low", "threshold": 1, "batch_size": 2},
+            "queue 'low': threshold 1 is below batch_size 2",
+        ),
         ({"priority": 256}, "queue 'high': priority 256 is outside [-255, 255]"),
         ({"priority": -256}, "queue 'high': priority -256"),
         ({"priority": 1.0}, "queue 'high': priority 1.0 is not an integer"),
         ({"priority": True}, "queue 'high': priority True"),
         ({"threshold": 1025}, "queue 'high': threshold 1025 is outside [1, 1024]"),
-        ({"batch_size": 0}, "queue 'high': batch_size 0"),
+        ({"threshold": 4, "batch_size": 0}, "queue 'high': batch_size 0"),
         ({"workload": 512}, "queue 'high': workload 512 is none"),
         ({"arrivals": "20/s"}, "queue 'high': arrivals '20/s' are none"),
         ({"name": 3}, "queue name 3 is not a text"),
@@ -69,6 +72,8 @@ def test_limits_are_those_of_the_native_runner():
         ({"name": "my queue"}, "queue name 'my queue' is not a Python identifier"),
         ({"name": "class"}, "queue name 'class' is not a Python identifier"),
         ({"name": "_x"}, "queue name '_x' starts with an underscore"),
+        ({"device": "tpu"}, "queue 'high': device 'tpu' is unknown; known: cpu, sim, "),
+        ({"device": "cpu:1"}, "queue 'high': device 'cpu:1' has an index, which only hip and "),
     ],
 )
 def test_queue_is_refused(changes, words):
@@ -85,7 +90,10 @@ def test_queue_does_not_hide_an_attribute_of_the_run(name):
 
 def test_queue_defaults():
     queue = make_queue()
-    assert (queue.priority, queue.threshold, queue.batch_size) == (0, 4, 2)
+    assert (queue.priority, queue.threshold, queue.batch_size) == (0, "auto", None)
+    assert queue.depth == (0, 0)
+    assert make_queue(threshold=8).depth == (8, 2)
+    assert make_queue(threshold=1).depth == (1, 1)
     assert make_queue(threshold=1024, batch_size=1024, priority=-255).threshold == 1024
 
 
@@ -142,6 +150,15 @@ def test_device_model_is_refused(make, words):
         ({"seed": 2**32}, "scenario: seed 4294967296"),
         ({"seed": -1}, "scenario: seed -1"),
         ({"device": "tpu"}, "device 'tpu' is unknown; known: cpu, sim, hip, cuda"),
+        ({"device": "sim:1"}, "device 'sim:1' has an index, which only hip and "),
+        (
+            {"device": "hip:1", "queues": (make_queue("low", device="cuda:1"),)},
+            "queue 'low': device 'cuda:1' is of another kind than the run's, 'hip:1'",
+        ),
+        (
+            {"queues": (make_queue("low", device="cuda"),)},
+            "queue 'low': device 'cuda' is of another kind than the run's, 'sim'",
+        ),
         ({"scheduler": "cfs"}, "scheduler 'cfs' is unknown; known: native, priority, builtin"),
         ({"policy": "fifo"}, "policy 'fifo' is unknown; known: none, hpf"),
         ({"scheduler": "native"}, "policy 'hpf' needs scheduler 'builtin', not 'native'"),
@@ -208,7 +225,27 @@ def test_json_round_trip():
         "n": 64,
         "batch": 2,
         "duration_ns": 0,
+        "fill_permille": 1000,
+        "waves": 1,
+        "kernel": None,
     }
+
+
+def test_several_gpus():
+    queues = (make_queue("a"), make_queue("b", device="cuda:2"), make_queue("c", device="cuda:1"))
+    scenario = make_scenario(device="cuda:1", queues=queues)
+    assert (scenario.device, scenario.device_kind) == ("cuda:1", "cuda")
+    assert scenario.devices == ("cuda:1", "cuda:2")
+    assert Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
+    assert make_scenario(device="cuda", queues=queues).devices == ("cuda", "cuda:2", "cuda:1")
+    assert make_scenario(device="cpu").devices == ("cpu",)
+
+
+def test_index_0_is_the_device_without_an_index():
+    queues = (make_queue("a"), make_queue("b", device="cuda:0"))
+    scenario = make_scenario(device="cuda:0", queues=queues)
+    assert scenario.devices == (scenario.queues[1].device,) == ("cuda",)
+    assert make_scenario(device="cuda:0").digest() == make_scenario(device="cuda").digest()
 
 
 def test_every_field_counts_in_the_digest():
@@ -224,6 +261,9 @@ def test_every_field_counts_in_the_digest():
         {"drain_ns": 0},
         {"seed": 1},
         {"device": "cpu"},
+        {"device": "cuda"},
+        {"device": "cuda:1"},
+        {"device": "cuda", "queues": (make_queue(), make_queue("low", device="cuda:1"))},
         {"policy": "none"},
         {"scheduler": "native", "policy": "none"},
         {"stream_priority": False},

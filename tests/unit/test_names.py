@@ -1,10 +1,22 @@
 """The names that options take are those that the native module knows."""
 
 from pytest_xsched import names
-from pytest_xsched._binding import device_kinds, policies
+from pytest_xsched._binding import device_kinds, ffi, policies
 
 
 def test_devices_and_policies_are_those_of_the_native_module():
     assert set(names.DEVICES) == set(device_kinds())
     assert set(names.POLICIES) == set(policies())
     assert set(names.GPUS) <= set(names.DEVICES)
+
+
+def test_ways_of_waiting_are_those_of_the_native_enum():
+    native = ffi.typeof("enum xs_waiting").elements
+    assert [native[i].removeprefix("XS_WAIT_").lower() for i in sorted(native)] == list(
+        names.WAITING
+    )
+
+
+def test_a_device_has_a_kind_and_an_index():
+    assert names.split_device("cpu") == ("cpu", 0)
+    assert names.split_device("cuda:12") == ("cuda", 12)

@@ -12,10 +12,13 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.units import ms
 from pytest_xsched.workload import (
     COMMANDS_MAX,
+    WAVES_MAX,
     Command,
     Workload,
+    empty,
     matmul,
     read_workload,
+    sequence,
     spin,
     vector_add,
 )
@@ -24,6 +27,7 @@ from pytest_xsched.workload import (
 def test_limit_is_that_of_the_native_runner():
     native = pytest.importorskip("pytest_xsched._native")
     assert native.lib.XS_COMMANDS_MAX == COMMANDS_MAX
+    assert native.lib.XS_WAVES_MAX == WAVES_MAX
 
 
 @pytest.mark.parametrize(
@@ -39,6 +43,11 @@ def test_limit_is_that_of_the_native_runner():
         (spin(1.5 * ms, layers=2), "spin('1.5ms', layers=2)", 2),
         (spin(timedelta(seconds=1)), "spin('1s')", 1),
         (spin("0s"), "spin('0s')", 1),
+        (spin("1ms", fill=0.25), "spin('1ms', fill=0.25)", 1),
+        (spin("1ms", fill=1), "spin('1ms')", 1),
+        (spin("1ms", waves=8, layers=2), "spin('1ms', waves=8, layers=2)", 2),
+        (empty(), "empty()", 1),
+        (empty(layers=3), "empty(layers=3)", 3),
         (matmul(1, layers=COMMANDS_MAX), "matmul(1, layers=4096)", COMMANDS_MAX),
     ],
 )
@@ -60,6 +69,25 @@ def test_work_of_commands():
     assert command.duration_ns == 2_000_000
     (command,) = spin("0s").commands
     assert command == Command(kind="spin")
+    assert empty().commands == (command,)
+
+
+@pytest.mark.parametrize(
+    ("fill", "permille"), [(1.0, 1000), (0.3, 300), (0.0004, 1), (0.0016, 2), (0.9999, 1000)]
+)
+def test_share_of_a_spin(fill, permille):
+    (command,) = spin("1ms", fill=fill).commands
+    assert command.fill_permille == permille
+
+
+def test_sequence_is_the_commands_in_order():
+    parts = [matmul(512, layers=3), vector_add(2**20), spin("50us")]
+    whole = sequence(parts)
+    assert whole.label == "sequence(matmul(512, layers=3), vector_add(1048576), spin('50us'))"
+    assert whole.commands == parts[0].commands + parts[1].commands + parts[2].commands
+    assert sequence(iter(parts), label="model").label == "model"
+    nested = sequence([whole, empty()], label="more")
+    assert nested.commands == (*whole.commands, *empty().commands)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +105,25 @@ def test_work_of_commands():
         (lambda: vector_add(2**31 + 1), "vector_add: n 2147483649"),
         (lambda: spin(5), "duration of spin: 5 has no unit"),
         (lambda: spin("0.1ns"), "duration of spin: '0.1ns' is below 1 ns"),
-        (lambda: Command(kind="conv", n=1), "'conv' is unknown; known: matmul, vector_add, spin"),
+        (lambda: spin("1ms", fill=0), "spin: fill 0 is outside (0, 1]"),
+        (lambda: spin("1ms", fill=1.5), "spin: fill 1.5 is outside (0, 1]"),
+        (lambda: spin("1ms", fill="30%"), "spin: fill '30%' is not a number"),
+        (lambda: spin("1ms", waves=0), "spin: waves 0 is outside [1, 1024]"),
+        (lambda: spin("1ms", waves=2, fill=0.5), "spin: 2 waves need all of the device, not 0.5"),
+        (lambda: spin("1ms", layers=0), "spin: layers 0"),
+        (lambda: empty(layers=5000), "empty: layers 5000"),
+        (lambda: sequence([]), "sequence: an empty list"),
+        (lambda: sequence(matmul(8)), "is not a list of workloads"),
+        (lambda: sequence(8), "sequence: 8 is not a list of workloads"),
+        (lambda: sequence([matmul(8), 8]), "sequence: 8 is not a workload"),
+        (lambda: sequence([empty(layers=4000), empty(layers=97)]), "4097 commands are outside"),
+        (lambda: sequence([empty()], label=""), "label ''"),
+        (lambda: Command(kind="matmul", n=3, fill_permille=999), "matmul: fill_permille 999"),
+        (lambda: Command(kind="matmul", n=3, waves=2), "matmul: waves 2 is outside [1, 1]"),
+        (
+            lambda: Command(kind="conv", n=1),
+            "'conv' is unknown; known: matmul, vector_add, spin, kernel",
+        ),
         (lambda: Command(kind="spin", n=3), "spin: n 3"),
         (lambda: Command(kind="vector_add", n=3, batch=2), "vector_add: batch 2"),
         (lambda: Command(kind="matmul", n=3, duration_ns=1), "matmul: duration_ns 1"),
@@ -98,7 +144,16 @@ def test_largest_matmul():
 
 
 @pytest.mark.parametrize(
-    "workload", [matmul(64, batch=2, layers=3), vector_add(1000), spin("1ms"), spin("0s")]
+    "workload",
+    [
+        matmul(64, batch=2, layers=3),
+        vector_add(1000),
+        spin("1ms"),
+        spin("0s"),
+        spin("1ms", fill=0.125),
+        spin("1ms", waves=1024),
+        sequence([matmul(8), vector_add(8), spin("1us"), empty()]),
+    ],
 )
 def test_workload_is_read_from_its_json(workload):
     assert read_workload(json.loads(json.dumps(asdict(workload)))) == workload

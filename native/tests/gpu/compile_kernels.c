@@ -21,6 +21,7 @@ int main(int count, char **arguments)
     struct xs_rtc rtc = {0};
     struct xs_error err = {0};
     void *image = NULL;
+    size_t bytes;
     int version = 0;
     int rc = is_hip ? xs__gpu_driver_open(&driver, XS_BRAND_HIP, path, &err) : XS_OK;
     if (rc == XS_ENODEV) {
@@ -34,7 +35,7 @@ int main(int count, char **arguments)
     if (rc == XS_OK)
         rc = xs__rtc_open(&rtc, &driver, is_hip ? NULL : path, &err);
     if (rc == XS_OK)
-        rc = xs__rtc_compile(&rtc, source, arguments[2], &image, &err);
+        rc = xs__rtc_compile(&rtc, source, arguments[2], &image, &bytes, &err);
     if (rc != XS_OK)
         fprintf(stderr, "%s: %s\n", err.where, err.message);
     else

@@ -35,6 +35,8 @@ enum {
     STICKY = 700 /* and above: the context is broken for good */
 };
 
+#define MEMORY_BYTES ((size_t)1 << 32)
+
 static _Thread_local void *current;
 static char context; /* its address is the handle */
 static bool initialized;
@@ -134,6 +136,27 @@ int cuDeviceGetName(char *name, int length, int device)
 {
     ENTER;
     snprintf(name, (size_t)length, "fake GPU %d", device);
+    return SUCCESS;
+}
+
+int cuDeviceGetPCIBusId(char *id, int length, int device)
+{
+    ENTER;
+    snprintf(id, (size_t)length, "0000:%02x:00.0", device + 1);
+    return SUCCESS;
+}
+
+int cuDeviceTotalMem_v2(size_t *bytes, int device)
+{
+    ENTER;
+    *bytes = MEMORY_BYTES;
+    return device == 0 ? SUCCESS : INVALID_VALUE;
+}
+
+int cuDeviceGetUuid_v2(unsigned char *uuid, int device)
+{
+    ENTER;
+    memset(uuid, 0xf0 + device, 16);
     return SUCCESS;
 }
 
@@ -269,7 +292,7 @@ int cuEventQuery(void *event)
 int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)
 {
     WITH_CONTEXT;
-    *pointer = bytes > (size_t)1 << 32 ? 0 : (uint64_t)(uintptr_t)make(bytes);
+    *pointer = bytes > MEMORY_BYTES ? 0 : (uint64_t)(uintptr_t)make(bytes);
     return *pointer != 0 ? SUCCESS : OUT_OF_MEMORY;
 }
 

@@ -9,6 +9,7 @@
  * properties have the old layout. */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,10 @@ enum {
     X(hipGetDeviceCount, "cuDeviceGetCount", (int *count), (count))                                \
     X(hipDeviceGetName, "cuDeviceGetName", (char *name, int length, int device),                   \
       (name, length, device))                                                                      \
+    X(hipDeviceGetPCIBusId, "cuDeviceGetPCIBusId", (char *id, int length, int device),             \
+      (id, length, device))                                                                        \
+    X(hipDeviceTotalMem, "cuDeviceTotalMem_v2", (size_t *bytes, int device), (bytes, device))      \
+    X(hipDeviceGetUuid, "cuDeviceGetUuid_v2", (void *uuid, int device), (uuid, device))            \
     X(hipStreamDestroy, "cuStreamDestroy_v2", (handle stream), (stream))                           \
     X(hipStreamSynchronize, "cuStreamSynchronize", (handle stream), (stream))                      \
     X(hipEventCreateWithFlags, "cuEventCreate", (handle * event, unsigned flags), (event, flags))  \
@@ -57,6 +62,7 @@ enum {
       (function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra))
 
 #define SAME_RTC(X)                                                                                \
+    X(hiprtcVersion, "nvrtcVersion", (int *major, int *minor), (major, minor))                     \
     X(hiprtcCreateProgram, "nvrtcCreateProgram",                                                   \
       (handle * program, const char *source, const char *name, int count, const char **headers,    \
        const char **names),                                                                        \
@@ -209,6 +215,15 @@ int hipStreamCreateWithPriority(handle *stream, unsigned flags, int priority)
         return result;
     int level = priority > 0 ? least : priority < 0 ? greatest : (least + greatest) / 2;
     return to_StreamCreate(stream, flags, level);
+}
+
+/* The mask is looked at, and has no effect. */
+int hipExtStreamCreateWithCUMask(handle *stream, uint32_t words, const uint32_t *mask)
+{
+    uint32_t any = 0;
+    for (uint32_t i = 0; i < words; i++)
+        any |= mask[i];
+    return any != 0 ? hipStreamCreateWithPriority(stream, 1, 0) : INVALID_VALUE;
 }
 
 const char *hipGetErrorName(int error)

@@ -1,0 +1,232 @@
+"""The cuda device on a driver and a compiler made for tests: the cache of compiled kernels,
+kernels of the user's own.
+
+What a kernel does is tested on GPUs; here it is what is around them, on every machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_xsched import (
+    CpuModel,
+    DeviceError,
+    ScenarioError,
+    Session,
+    SimModel,
+    buffer,
+    float32,
+    int32,
+    int64,
+    kernel,
+    sequence,
+    spin,
+    trace,
+    vector_add,
+)
+from pytest_xsched._binding import Device
+from pytest_xsched._running import Run
+from pytest_xsched._running import Settings as QueueSettings
+from pytest_xsched.checking import operand
+from pytest_xsched.options import Settings
+from pytest_xsched.report import table
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
+    library = tmp_path_factory.mktemp("fake") / "libfake_cuda.so"
+    source = Path(__file__).with_name("fake_cuda.c")
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([compiler, *flags, "-o", library, source], check=True)
+    return library
+
+
+@pytest.fixture
+def cuda(driver, tmp_path, monkeypatch):
+    """A session on the fake driver, in worker processes; `cuda.noted()` is what the driver saw."""
+    log = tmp_path / "log.txt"
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(driver))
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", str(driver))
+    monkeypatch.setenv("PYTEST_XSCHED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FAKE_CUDA_LOG", str(log))
+    session = Session(Settings(device="cuda"))
+
+    def noted(*kinds):
+        """What was compiled and loaded since the last look, or lines of other kinds."""
+        lines = [line.split() for line in log.read_text().splitlines()]
+        log.write_text("")
+        return [line for line in lines if line[0] in (kinds or ("compile", "load"))]
+
+    log.write_text("")
+    session.noted = noted
+    yield session
+    session.close()
+
+
+def measure(session, workload=None, **arguments):
+    queue = session.queue("q", workload or spin("1us"), rate="100/s")
+    return session.run(queue, duration="50ms", **arguments)
+
+
+COMPILED = [["compile", "--gpu-architecture=sm_90"], ["load"]]
+CACHED = [["load"]]
+
+
+def test_it_computes(cuda):
+    run = measure(cuda, vector_add(1000), check=True)
+    assert run.evidence.checked and run.evidence.faults == ()
+    assert run.device_name == "fake 0"
+
+
+@pytest.mark.parametrize("name", ["cnn-small", "decode", "train", "prefill", "hog"])
+def test_traces_run(cuda, name):
+    run = measure(cuda, trace(name, seed=1, commands=30), check=True)
+    assert run.evidence.checked and run.evidence.faults == ()
+
+
+def test_spins_are_calibrated_by_how_full_the_device_is(cuda):
+    parts = [spin("1ms"), spin("1ms", fill=0.5), spin("1ms", fill=0.2), spin("1ms", waves=4)]
+    measure(cuda, sequence(parts))
+    spins = [(int(blocks), int(iterations)) for _, blocks, iterations in cuda.noted("spin")]
+    # Four multiprocessors take eight blocks. An iteration takes 1 ns, and 2 with two blocks on one.
+    expected = [(8, 500_000), (4, 1_000_000), (2, 1_000_000), (32, 125_000)]
+    assert len(spins) > 20 and (len(spins) - 20) % 4 == 0  # 20 of the calibration
+    for (blocks, iterations), (expected_blocks, per_duration) in zip(
+        spins[20:24], expected, strict=True
+    ):
+        assert blocks == expected_blocks
+        assert iterations == pytest.approx(per_duration, rel=0.3)
+
+
+def test_the_second_worker_compiles_nothing(cuda, tmp_path):
+    measure(cuda)
+    assert cuda.noted() == COMPILED
+    (file,) = (tmp_path / "cache").iterdir()
+    before = file.stat()
+    measure(cuda)
+    assert cuda.noted() == CACHED
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_another_driver_version_compiles_again(cuda, tmp_path, monkeypatch):
+    measure(cuda)
+    monkeypatch.setenv("FAKE_CUDA_VERSION", "13010")
+    cuda.noted()
+    measure(cuda)
+    assert cuda.noted() == COMPILED
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-9] + b"X" * 9])
+def test_a_damaged_file_is_compiled_anew(cuda, tmp_path, damage):
+    measure(cuda)
+    (file,) = (tmp_path / "cache").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    cuda.noted()
+    measure(cuda)
+    assert cuda.noted() == COMPILED
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("where", ["", "file/below"])
+def test_without_a_cache_everything_is_compiled(cuda, tmp_path, monkeypatch, where):
+    (tmp_path / "file").write_text("not a directory")
+    monkeypatch.setenv("PYTEST_XSCHED_CACHE", str(tmp_path / where) if where else "")
+    for _ in range(2):
+        measure(cuda)
+        assert cuda.noted() == COMPILED
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "log.txt"]
+
+
+def test_a_relative_directory_is_that_of_pytest(cuda, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTEST_XSCHED_CACHE", "here")
+    measure(cuda)
+    assert len(list((tmp_path / "here").iterdir())) == 1
+
+
+# ---- kernels of the user's own
+
+SCALE = 'extern "C" __global__ void scale(float *x, long long n, float by, int more) { ... }'
+ARGUMENTS = [buffer(1000), int64(1000), float32(0.5), int32(-7)]
+
+
+def scale(source=SCALE, name="scale", args=ARGUMENTS, **arguments):
+    return kernel(source, name, grid=(4, 2), block=(32, 8, 1), args=args, **arguments)
+
+
+def test_a_kernel_gets_its_arguments_and_its_grid(cuda):
+    device = Device("cuda", cpu=CpuModel(), sim=SimModel())
+    run = Run(device, "none")
+    settings = QueueSettings(
+        name="q", priority=0, stream_priority=0, threshold=4, batch_size=2, seed=3
+    )
+    queue = run.add_open(settings, scale(layers=2).commands, np.array([0]))
+    run.start(warmup_ns=0, duration_ns=10_000_000, drain_ns=1_000_000_000)
+    while not run.wait():
+        pass
+    expected = operand(1000, 3, 0)
+    for _ in range(2):  # equal commands share their buffers
+        expected = expected * np.float32(0.5) + np.float32(-7)
+    assert np.array_equal(queue.output(1, 1000), expected)
+    with pytest.raises(ScenarioError, match="kernel 'scale' has no checksum of ours"):
+        queue.checksum(0)
+    run.close()
+    device.close()
+    assert cuda.noted("scale") == 2 * [["scale", "4", "2", "1", "32", "8", "1"]]
+
+
+def test_a_text_is_compiled_once_and_kept(cuda):
+    both = sequence([scale(), scale(args=[*ARGUMENTS[:1], int64(10), *ARGUMENTS[2:]])])
+    measure(cuda, both)
+    assert cuda.noted() == 2 * COMPILED  # ours, and theirs for two kernels
+    measure(cuda, sequence([both, scale(SCALE + " ")]))
+    assert cuda.noted() == 2 * CACHED + COMPILED
+
+
+def test_results_of_a_kernel_are_said_not_to_be_checked(cuda):
+    run = cuda.run(
+        cuda.queue("own", sequence([scale(), vector_add(10)]), rate="100/s"),
+        cuda.queue("other", vector_add(10), rate="100/s"),
+        duration="50ms",
+        check=True,
+    )
+    assert not run.evidence.checked
+    assert run.evidence.unchecked == ("own: results of kernel 'scale' are not checked",)
+    assert run.evidence.faults == ()
+    assert run.to_dict()["evidence"]["results_not_checked"] == list(run.evidence.unchecked)
+    assert "  ! own: results of kernel 'scale' are not checked" in table(run.to_dict())
+    assert "  results equal numpy's" not in table(run.to_dict())
+    assert measure(cuda, scale()).evidence.unchecked == ()  # nobody asked
+
+
+def test_a_compile_error_carries_the_end_of_the_log(cuda):
+    with pytest.raises(DeviceError) as caught:
+        measure(cuda, scale("#error"))
+    assert caught.value.call == "nvrtc.compile"
+    assert str(caught.value).startswith("nvrtc.compile: ....")
+    assert str(caught.value).endswith("error: this is the end of the log ")
+    assert len(str(caught.value)) > 1000
+
+
+def test_a_kernel_that_is_not_in_the_source(cuda):
+    with pytest.raises(DeviceError, match="the source has no kernel 'other'; one is declared as"):
+        measure(cuda, scale(name="other"))
+
+
+@pytest.mark.parametrize("kind", ["cpu", "sim"])
+def test_other_devices_run_no_source(kind):
+    session = Session(Settings(device=kind))
+    with pytest.raises(ScenarioError) as error:
+        measure(session, scale())
+    assert str(error.value) == (
+        f"kernel 'scale': the {kind} device runs no source text; cuda and hip do"
+    )
+    session.close()
