@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ScenarioError,
         WorkerCrashed,
         XSchedError,
+        XSchedWarning,
     )
     from pytest_xsched.kernels import buffer, float32, int32, int64
     from pytest_xsched.live import Ticket, XQueue, XQueues
@@ -56,6 +57,7 @@ _HOMES = {
         "ScenarioError",
         "WorkerCrashed",
         "XSchedError",
+        "XSchedWarning",
     ],
     "kernels": ["buffer", "float32", "int32", "int64"],
     "live": ["Ticket", "XQueue", "XQueues"],
@@ -97,6 +99,7 @@ __all__ = [
     "XQueue",
     "XQueues",
     "XSchedError",
+    "XSchedWarning",
     "buffer",
     "bursts",
     "closed",

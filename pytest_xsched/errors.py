@@ -78,6 +78,10 @@ class NotBuilt(XSchedError, ImportError):
     """The native module is missing or was built from other sources."""
 
 
+class XSchedWarning(UserWarning):
+    """A scenario can be run, but not as its author will have meant it."""
+
+
 class QosAssertionError(XSchedError, AssertionError):
     """A target was missed.
 

@@ -123,14 +123,9 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
     )
 
 
-def _uses_stream_priorities(scenario: Scenario) -> bool:
-    builtin = scenario.scheduler == "builtin"
-    return scenario.scheduler == "priority" or (builtin and scenario.stream_priority)
-
-
 def _rests_on_priorities(scenario: Scenario) -> bool:
     """Whether streams of different priorities are made."""
-    return _uses_stream_priorities(scenario) and len({q.priority for q in scenario.queues}) > 1
+    return len({scenario.stream_priority_of(queue) for queue in scenario.queues}) > 1
 
 
 def _units(devices: Mapping[str, Device], scenario: Scenario) -> dict[str, tuple[int, ...]]:
@@ -153,11 +148,10 @@ def _settings(
     """
     builtin = scenario.scheduler == "builtin"
     threshold, batch_size = spec.depth if builtin else (THRESHOLD_MAX, THRESHOLD_MAX // 2)
-    streams = _uses_stream_priorities(scenario)
     return Settings(
         name=spec.name,
         priority=spec.priority,
-        stream_priority=spec.priority if streams else 0,
+        stream_priority=scenario.stream_priority_of(spec),
         threshold=threshold,
         batch_size=batch_size,
         seed=_seed(scenario, spec),

@@ -330,6 +330,13 @@ class Scenario:
         others = (queue.device for queue in self.queues if queue.device)
         return tuple(dict.fromkeys((self.device, *others)))
 
+    def stream_priority_of(self, queue: QueueSpec) -> int:
+        """Give the priority of a queue's stream; higher goes first where the device has it."""
+        with_streams = self.scheduler == "priority" or (
+            self.scheduler == "builtin" and self.stream_priority
+        )
+        return queue.priority if with_streams else 0
+
     def to_dict(self) -> dict[str, Any]:
         """Give the scenario in JSON's types; `from_dict` reads it back."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))

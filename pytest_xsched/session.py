@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import pytest
 
 from pytest_xsched._binding import Device, locate
+from pytest_xsched.aliasing import hardware_queues, stream_warnings
 from pytest_xsched.assertions import Run
 from pytest_xsched.checks import device_name, integer, one_of
-from pytest_xsched.errors import DeviceUnavailable, ScenarioError
+from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.harness import Measurement, Progress, make_run, measure
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.live import XQueues
@@ -174,6 +176,9 @@ class Session:
             ScenarioError: a value is wrong.
             DeviceError: a device call failed.
             WorkerCrashed: the process of the run ended without a result, or did not end.
+
+        Warns:
+            XSchedWarning: on "hip", streams cannot have what the scenario asks of them.
         """
         if scheduler is None:
             scheduler = self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
@@ -197,6 +202,8 @@ class Session:
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )
+        for sentence in stream_warnings(scenario, hardware_queues(os.environ)):
+            warnings.warn(sentence, XSchedWarning, stacklevel=2)
         label = f"{', '.join(queue.name for queue in queues)}: {scheduler} on {scenario.device}"
         progress = self._progress(label) if self._progress else None
         try:

@@ -3,19 +3,23 @@
 
 #include <dlfcn.h>
 
+/* Never unloaded, dlclose() or not: a driver leaves threads and state behind, and
+ * some of the compilers inside end the process when they are loaded again. */
+#define FLAGS (RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)
+
 int xs__library_open(const char *path, const char *const *names, const char *where, void **out,
                      struct xs_error *err)
 {
     *out = NULL;
     if (path != NULL && path[0] != '\0') {
-        *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        *out = dlopen(path, FLAGS);
         return *out != NULL ? XS_OK
                             : xs__fail(err, XS_EDEVICE, where, 0, "cannot load %s", dlerror());
     }
     for (size_t i = 0; names[i] != NULL && *out == NULL; i++)
-        *out = dlopen(names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+        *out = dlopen(names[i], FLAGS | RTLD_NOLOAD);
     for (size_t i = 0; names[i] != NULL && *out == NULL; i++)
-        *out = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+        *out = dlopen(names[i], FLAGS);
     return *out != NULL ? XS_OK
                         : xs__fail(err, XS_ENODEV, where, 0,
                                    "%s and other names of it are not here", names[0]);

@@ -3,6 +3,7 @@
 #ifndef XS_CHECK_H
 #define XS_CHECK_H
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,10 +44,25 @@ static inline struct xs_device_options default_options(void)
     return options;
 }
 
+/* Those for a kind of device: XS_TEST_HIP_DRIVER and XS_TEST_HIP_COMPILER name the
+ * libraries of hip, and so on; where they are not set, the installed ones are taken. */
+static inline struct xs_device_options options_for(const char *kind)
+{
+    struct xs_device_options options = default_options();
+    char driver[64] = "XS_TEST_", compiler[64];
+    for (size_t i = strlen(driver); *kind != '\0' && i < 32; i++)
+        driver[i] = (char)toupper(*kind++);
+    snprintf(compiler, sizeof compiler, "%s_COMPILER", driver);
+    strcat(driver, "_DRIVER");
+    options.gpu.driver = getenv(driver);
+    options.gpu.compiler = getenv(compiler);
+    return options;
+}
+
 /* NULL: there is no such device here, which is said. */
 static inline struct xs_device *open_device(const char *kind)
 {
-    struct xs_device_options options = default_options();
+    struct xs_device_options options = options_for(kind);
     struct xs_device *dev;
     struct xs_error err = {0};
     int rc = xs_device_open(kind, &options, &dev, &err);

@@ -214,7 +214,7 @@ static void destroying_waits(void)
 static void conforms(const char *kind)
 {
     struct xs_device_info info;
-    struct xs_device_options options = default_options();
+    struct xs_device_options options = options_for(kind);
     struct xs_error err;
     options.index = 1000;
     CHECK_EQ(xs_device_open(kind, &options, &dev, &err), XS_ENODEV);

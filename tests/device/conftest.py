@@ -1,15 +1,25 @@
-"""For tests on the devices that every machine has."""
+"""For tests on the devices that every machine has, and on GPU drivers that are made for a test."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
+import subprocess
 import textwrap
+from pathlib import Path
 
 import pytest
 
+from pytest_xsched import Session
 from pytest_xsched.load import constant
 from pytest_xsched.model import QueueSpec, Scenario
+from pytest_xsched.options import Settings
 from pytest_xsched.workload import spin
+
+NATIVE = Path(__file__).resolve().parents[2] / "native"
+FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread")
+FAKE = ("fake_cuda.c", "fake_kernels.c", "fake_nvrtc.c")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,3 +61,78 @@ def worker(tmp_path, monkeypatch):
         return "other_worker"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Compiles C files of native/tests/gpu or native/src; gives the path of what was made."""
+    made = {}
+
+    def build(*files, flags=("-shared", "-fPIC")):
+        compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
+        if (files, flags) not in made:
+            out = tmp_path_factory.mktemp("built") / f"{Path(files[0]).stem}.so"
+            places = [NATIVE / "src", NATIVE / "tests" / "gpu"]
+            sources = [str(place / name) for name in files for place in places]
+            sources = [source for source in sources if os.path.exists(source)]
+            includes = [f"-I{NATIVE}", f"-I{NATIVE / 'src'}"]
+            command = [compiler, *FLAGS, *flags, *includes, *sources, "-ldl", "-o", str(out)]
+            subprocess.run(command, check=True)
+            made[files, flags] = out
+        return made[files, flags]
+
+    return build
+
+
+@pytest.fixture
+def fake_cuda(built, monkeypatch):
+    """Gives the path of the fake driver, and puts it behind the one that forwards."""
+    fake = str(built(*FAKE))
+    monkeypatch.setenv("XS_TEST_CUDA_DRIVER", fake)
+    monkeypatch.setenv("XS_TEST_CUDA_COMPILER", fake)
+    monkeypatch.setenv("PYTEST_XSCHED_CACHE", "")  # or its compiler would be asked only once
+    return fake
+
+
+@pytest.fixture(params=["cuda", "hip"])
+def fake_gpu(request, built, fake_cuda, monkeypatch):
+    """Puts the fake driver under `cuda`, and through the forwarding one under `hip`; its kind."""
+    hip = request.param == "hip"
+    driver = str(built("hip_on_cuda.c")) if hip else fake_cuda
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", driver)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", "" if hip else fake_cuda)
+    return request.param
+
+
+@pytest.fixture
+def session_on():
+    """Makes a session whose runs are on a kind of device, each in a worker process."""
+    sessions = []
+
+    def make(kind, **settings):
+        sessions.append(Session(Settings(device=kind, **settings)))
+        return sessions[-1]
+
+    yield make
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture(scope="session")
+def cuda_files():
+    """Finds a file of NVIDIA's toolkit by pattern: CUDA_HOME, PyPI's packages, /usr/local."""
+
+    def find(pattern):
+        spec = importlib.util.find_spec("nvidia")
+        places = [Path(os.environ["CUDA_HOME"])] if "CUDA_HOME" in os.environ else []
+        for parent in spec.submodule_search_locations or () if spec else ():
+            places += sorted(Path(parent).glob("cu*"))
+        places += sorted(Path("/usr/local").glob("cuda*"))
+        for place in places:
+            for path in sorted(place.glob(pattern)):
+                return str(path)
+        return pytest.skip(
+            f"{pattern} is not here (CUDA_HOME, PyPI's nvidia-cuda-nvrtc, /usr/local/cuda)"
+        )
+
+    return find

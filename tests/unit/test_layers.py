@@ -18,7 +18,7 @@ PYTHON_LAYERS = [
     ["kernels"],
     ["workload", "load"],
     ["model"],
-    ["arrivals", "traces", "stats", "checking", "_binding", "quantity", "partition"],
+    ["arrivals", "traces", "aliasing", "stats", "checking", "_binding", "quantity", "partition"],
     ["_running", "fingerprint"],
     ["result", "probe"],
     ["evidence", "verdict"],

@@ -1,0 +1,388 @@
+/* fake_cuda.c - a libcuda without a GPU, for tests of the gpu devices. Its one
+ * device runs one command at a time, first come, first served. Results are there at
+ * once (fake_kernels.c), time passes by the clock. It is strict: a thread that has
+ * not made the context current, a flag that ours never set or a grid that does not
+ * cover the work gets an error, and objects that are left when the context goes end
+ * the process.
+ *
+ * It plays a bad driver too: XS_FAKE_FAULT="cuEventQuery:50:700" makes that call
+ * return 700 from the 50th time on; instead of the number: exit, segfault, hang.
+ * A test in the same process says so with xs_fake_fault(), and asks afterwards
+ * whether it came to that and how many objects there are. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fake.h"
+
+enum {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_INITIALIZED = 3,
+    INVALID_CONTEXT = 201,
+    INVALID_IMAGE = 200,
+    INVALID_HANDLE = 400,
+    NOT_FOUND = 500,
+    NOT_READY = 600,
+    STICKY = 700 /* and above: the context is broken for good */
+};
+
+#define MEMORY_BYTES ((size_t)1 << 32)
+
+static _Thread_local void *current;
+static char context; /* its address is the handle */
+static bool initialized;
+static _Atomic int retained, alive; /* alive: streams, events, memory, modules */
+
+/* ---- faults ------------------------------------------------------------------- */
+
+static struct {
+    char call[64], what[16];
+    int nth;
+} fault;
+static _Atomic int fault_calls, broken;
+static _Atomic bool has_failed;
+
+int xs_fake_fault(const char *text)
+{
+    fault_calls = broken = 0;
+    has_failed = false;
+    memset(&fault, 0, sizeof fault);
+    return text == NULL || sscanf(text, "%63[^:]:%d:%15s", fault.call, &fault.nth, fault.what) == 3;
+}
+
+int xs_fake_has_failed(void)
+{
+    return has_failed;
+}
+
+int xs_fake_alive(void)
+{
+    return alive;
+}
+
+__attribute__((constructor)) static void read_fault(void)
+{
+    if (!xs_fake_fault(getenv("XS_FAKE_FAULT"))) {
+        fprintf(stderr, "XS_FAKE_FAULT is not CALL:NTH:WHAT\n");
+        abort();
+    }
+}
+
+int fake_misbehave(const char *call)
+{
+    if (strcmp(call, fault.call) != 0 || ++fault_calls < fault.nth)
+        return broken;
+    has_failed = true;
+    if (strcmp(fault.what, "exit") == 0) {
+        fprintf(stderr, "fake_cuda: %s gives up\n", call);
+        _exit(1);
+    }
+    if (strcmp(fault.what, "segfault") == 0)
+        raise(SIGSEGV);
+    while (strcmp(fault.what, "hang") == 0)
+        pause();
+    int result = atoi(fault.what);
+    if (result >= STICKY)
+        broken = result;
+    return result;
+}
+
+/* First in every call that needs a context. */
+#define WITH_CONTEXT                                                                               \
+    ENTER;                                                                                         \
+    if (current != &context || retained == 0)                                                      \
+    return INVALID_CONTEXT
+
+/* ---- device and context -------------------------------------------------------- */
+
+int cuInit(unsigned flags)
+{
+    ENTER;
+    initialized = flags == 0;
+    return initialized ? SUCCESS : INVALID_VALUE;
+}
+
+int cuDriverGetVersion(int *version)
+{
+    ENTER;
+    *version = 13000;
+    return SUCCESS;
+}
+
+int cuDeviceGetCount(int *count)
+{
+    ENTER;
+    *count = 1;
+    return initialized ? SUCCESS : NOT_INITIALIZED;
+}
+
+int cuDeviceGet(int *device, int ordinal)
+{
+    ENTER;
+    *device = ordinal;
+    return ordinal == 0 ? SUCCESS : INVALID_VALUE;
+}
+
+int cuDeviceGetName(char *name, int length, int device)
+{
+    ENTER;
+    snprintf(name, (size_t)length, "fake GPU %d", device);
+    return SUCCESS;
+}
+
+int cuDeviceGetPCIBusId(char *id, int length, int device)
+{
+    ENTER;
+    snprintf(id, (size_t)length, "0000:%02x:00.0", device + 1);
+    return SUCCESS;
+}
+
+int cuDeviceTotalMem_v2(size_t *bytes, int device)
+{
+    ENTER;
+    *bytes = MEMORY_BYTES;
+    return device == 0 ? SUCCESS : INVALID_VALUE;
+}
+
+int cuDeviceGetUuid_v2(unsigned char *uuid, int device)
+{
+    ENTER;
+    memset(uuid, 0xf0 + device, 16);
+    return SUCCESS;
+}
+
+int cuDeviceGetAttribute(int *value, int attribute, int device)
+{
+    ENTER;
+    *value = attribute == 16 ? 4 : attribute == 75 ? 9 : 0; /* processors, sm_9 0 */
+    return device == 0 && (attribute == 16 || attribute == 75 || attribute == 76) ? SUCCESS
+                                                                                  : INVALID_VALUE;
+}
+
+int cuDevicePrimaryCtxRetain(void **out, int device)
+{
+    ENTER;
+    *out = &context;
+    retained++;
+    return device == 0 ? SUCCESS : INVALID_VALUE;
+}
+
+int cuDevicePrimaryCtxRelease_v2(int device)
+{
+    (void)device;
+    if (--retained == 0 && alive != 0) {
+        fprintf(stderr, "fake_cuda: %d objects are left\n", alive);
+        abort();
+    }
+    return SUCCESS;
+}
+
+int cuCtxSetCurrent(void *to)
+{
+    ENTER;
+    current = to;
+    return to == &context ? SUCCESS : INVALID_CONTEXT;
+}
+
+int cuCtxGetStreamPriorityRange(int *least, int *greatest)
+{
+    WITH_CONTEXT;
+    *least = 0;
+    *greatest = -5;
+    return SUCCESS;
+}
+
+/* ---- streams, events ------------------------------------------------------------- */
+
+struct stream {
+    _Atomic int64_t end_ns; /* of what was launched on it */
+};
+
+struct event {
+    _Atomic int64_t at_ns;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int64_t device_end_ns;
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static void *make(size_t bytes)
+{
+    void *object = calloc(1, bytes > 0 ? bytes : 1);
+    alive += object != NULL;
+    return object;
+}
+
+static int drop(void *object)
+{
+    free(object);
+    alive -= object != NULL;
+    return object != NULL ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority)
+{
+    WITH_CONTEXT;
+    if (flags != 1 || priority > 0 || priority < -5)
+        return INVALID_VALUE;
+    *stream = make(sizeof(struct stream));
+    return *stream != NULL ? SUCCESS : OUT_OF_MEMORY;
+}
+
+int cuStreamDestroy_v2(void *stream)
+{
+    return drop(stream);
+}
+
+int cuStreamSynchronize(void *stream)
+{
+    WITH_CONTEXT;
+    int64_t left_ns;
+    while ((left_ns = ((struct stream *)stream)->end_ns - now_ns()) > 0) {
+        struct timespec t = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
+        nanosleep(&t, NULL);
+    }
+    return SUCCESS;
+}
+
+int cuEventCreate(void **event, unsigned flags)
+{
+    WITH_CONTEXT;
+    if (flags != 2)
+        return INVALID_VALUE;
+    *event = make(sizeof(struct event));
+    return *event != NULL ? SUCCESS : OUT_OF_MEMORY;
+}
+
+int cuEventDestroy_v2(void *event)
+{
+    return drop(event);
+}
+
+int cuEventRecord(void *event, void *stream)
+{
+    WITH_CONTEXT;
+    ((struct event *)event)->at_ns = ((struct stream *)stream)->end_ns;
+    return SUCCESS;
+}
+
+int cuEventQuery(void *event)
+{
+    WITH_CONTEXT;
+    return ((struct event *)event)->at_ns <= now_ns() ? SUCCESS : NOT_READY;
+}
+
+/* ---- memory ------------------------------------------------------------------------ */
+
+int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)
+{
+    WITH_CONTEXT;
+    *pointer = bytes > MEMORY_BYTES ? 0 : (uint64_t)(uintptr_t)make(bytes);
+    return *pointer != 0 ? SUCCESS : OUT_OF_MEMORY;
+}
+
+int cuMemFree_v2(uint64_t pointer)
+{
+    return drop((void *)(uintptr_t)pointer);
+}
+
+int cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t count, void *stream)
+{
+    WITH_CONTEXT;
+    memset((void *)(uintptr_t)pointer, value, count);
+    return stream != NULL ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes)
+{
+    WITH_CONTEXT;
+    memcpy(to, (void *)(uintptr_t)from, bytes);
+    return SUCCESS;
+}
+
+/* ---- modules and launches --------------------------------------------------------- */
+
+int cuModuleLoadData(void **module, const void *image)
+{
+    WITH_CONTEXT;
+    if (strcmp(image, FAKE_IMAGE) != 0)
+        return INVALID_IMAGE;
+    *module = make(1);
+    return *module != NULL ? SUCCESS : OUT_OF_MEMORY;
+}
+
+int cuModuleUnload(void *module)
+{
+    return drop(module);
+}
+
+int cuModuleGetFunction(void **function, void *module, const char *name)
+{
+    WITH_CONTEXT;
+    *function = module != NULL ? fake_kernel(name) : NULL;
+    return *function != NULL ? SUCCESS : NOT_FOUND;
+}
+
+int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned shared, void *stream, void **parameters, void **extra)
+{
+    WITH_CONTEXT;
+    struct fake_grid grid = {gx, gy, gz, (uint64_t)bx * by * bz};
+    if (grid.threads > 1024 || grid.threads == 0 || gz > 65535 || shared != 0 || extra != NULL)
+        return INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    int64_t duration_ns = fake_run(function, grid, parameters), now = now_ns();
+    if (duration_ns >= 0) {
+        device_end_ns = (device_end_ns > now ? device_end_ns : now) + duration_ns;
+        ((struct stream *)stream)->end_ns = device_end_ns;
+    }
+    pthread_mutex_unlock(&lock);
+    return duration_ns >= 0 ? SUCCESS : INVALID_VALUE;
+}
+
+/* ---- errors ------------------------------------------------------------------------ */
+
+static const struct {
+    int code;
+    const char *name, *text;
+} errors[] = {{INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+              {OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+              {INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
+              {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+              {700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+              {719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+              {999, "CUDA_ERROR_UNKNOWN", "unknown error"}};
+
+static int describe(int code, const char **out, bool is_name)
+{
+    *out = NULL;
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
+        if (errors[i].code == code)
+            *out = is_name ? errors[i].name : errors[i].text;
+    return *out != NULL ? SUCCESS : INVALID_VALUE;
+}
+
+int cuGetErrorName(int code, const char **text)
+{
+    return describe(code, text, true);
+}
+
+int cuGetErrorString(int code, const char **text)
+{
+    return describe(code, text, false);
+}

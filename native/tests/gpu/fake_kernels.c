@@ -1,0 +1,100 @@
+/* fake_kernels.c - the kernels of the fake driver, computed from the parameters
+ * that the real ones get. A spin takes a nanosecond an iteration. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "fake.h"
+
+#define PARAMETER(type, n) (*(type *)parameters[n])
+
+/* Each gives how long it takes, in ns, or -1 if the grid is wrong. */
+static int64_t fill(struct fake_grid g, void **parameters)
+{
+    float *out = PARAMETER(float *, 0);
+    uint64_t count = PARAMETER(uint64_t, 1);
+    uint32_t seed = PARAMETER(uint32_t, 2), which = PARAMETER(uint32_t, 3);
+    if (g.x * g.threads < count)
+        return -1;
+    for (uint64_t i = 0; i < count; i++) {
+        uint32_t h = (uint32_t)i * 2654435761u + (2u * seed + which) * 668265263u;
+        h ^= h >> 15;
+        h *= 2246822519u;
+        h ^= h >> 13;
+        out[i] = (float)(h % 5u) - 2.0f;
+    }
+    return 1000;
+}
+
+static float matmul_element(const float *a, const float *b, uint64_t to, uint64_t n)
+{
+    uint64_t matrix = to / (n * n) * n * n, row = to % (n * n) / n, column = to % n;
+    float sum = 0;
+    for (uint64_t k = 0; k < n; k++)
+        sum += a[matrix + row * n + k] * b[matrix + k * n + column];
+    return sum;
+}
+
+static int64_t compute(void **parameters, uint64_t items, bool is_matmul)
+{
+    const float *a = PARAMETER(float *, 0), *b = PARAMETER(float *, 1);
+    float *out = PARAMETER(float *, 2);
+    uint32_t n = PARAMETER(uint32_t, 3), launch = PARAMETER(uint32_t, 4);
+    for (uint64_t i = 0; i < items; i++)
+        out[i] = (is_matmul ? matmul_element(a, b, i, n) : a[i] + b[i]) + (float)(launch % 1024u);
+    *PARAMETER(int64_t *, 6) += (int64_t)out[PARAMETER(uint64_t, 5)];
+    return 10000;
+}
+
+static int64_t matmul(struct fake_grid g, void **parameters, uint64_t tile)
+{
+    uint64_t n = PARAMETER(uint32_t, 3);
+    if (g.x * tile < n || g.y * tile < n || g.threads != 256)
+        return -1;
+    return compute(parameters, n * n * g.z, true);
+}
+
+static int64_t matmul_small(struct fake_grid g, void **parameters)
+{
+    return matmul(g, parameters, 64);
+}
+
+static int64_t matmul_large(struct fake_grid g, void **parameters)
+{
+    return matmul(g, parameters, 128);
+}
+
+static int64_t vector_add(struct fake_grid g, void **parameters)
+{
+    uint64_t n = PARAMETER(uint32_t, 3);
+    return g.x * g.threads < n ? -1 : compute(parameters, n, false);
+}
+
+static int64_t spin(struct fake_grid g, void **parameters)
+{
+    (void)g;
+    *PARAMETER(int64_t *, 2) += PARAMETER(uint32_t, 1) % 1024u;
+    return (int64_t)PARAMETER(uint64_t, 0);
+}
+
+static const struct function {
+    const char *name;
+    int64_t (*run)(struct fake_grid g, void **parameters);
+} functions[] = {{"xs_fill", fill},
+                 {"xs_matmul_small", matmul_small},
+                 {"xs_matmul_large", matmul_large},
+                 {"xs_vector_add", vector_add},
+                 {"xs_spin", spin}};
+
+void *fake_kernel(const char *name)
+{
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
+        if (strcmp(functions[i].name, name) == 0)
+            return (void *)(uintptr_t)&functions[i];
+    return NULL;
+}
+
+int64_t fake_run(const void *kernel, struct fake_grid grid, void **parameters)
+{
+    return ((const struct function *)kernel)->run(grid, parameters);
+}
