@@ -129,7 +129,7 @@ class Run:
 
     Attributes:
         scenario: what was asked for.
-        device_kind: ``"cpu"``, ``"sim"``, ``"cuda"``; a figure of a double is never one of a GPU.
+        device_kind: one of `names.DEVICES`; a figure of a double is never one of a GPU.
         device_name: what the device says of itself.
         evidence: why the numbers can be trusted, or not.
         remark: about the way it was measured; empty where there is nothing to say.

@@ -42,7 +42,7 @@ def add_options(parser: pytest.Parser) -> None:
     """Register the options and their ini keys (the same names with underscores)."""
     group = parser.getgroup("xsched", "GPU QoS targets (pytest-xsched)")
     for name, metavar, text in (
-        ("device", "KIND", "device to run on: auto, cpu, sim, hip, cuda (default: auto)"),
+        ("device", "KIND", "device to run on: auto, cpu, sim, hip, cuda, opencl (default: auto)"),
         ("scheduler", "NAME", "native, priority or builtin (default: builtin)"),
         ("duration", "TIME", 'measured time of every run, overrides the tests: "10s"'),
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),

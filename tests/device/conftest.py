@@ -1,4 +1,4 @@
-"""For tests on the devices that every machine has."""
+"""For tests on the devices that every machine has, and the environment of PoCL."""
 
 from __future__ import annotations
 
@@ -12,3 +12,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "device",
             [pytest.param(kind, marks=pytest.mark.xsched(device=kind)) for kind in ("sim", "cpu")],
         )
+
+
+@pytest.fixture(scope="session")
+def pocl_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a directory for the kernels that PoCL compiles: not the user's, whatever is in that."""
+    return str(tmp_path_factory.mktemp("pocl"))
+
+
+@pytest.fixture
+def pocl(monkeypatch: pytest.MonkeyPatch, pocl_cache: str) -> None:
+    """Leave processors to us: PoCL's kernels get one (3.x and 5.x call that differently)."""
+    monkeypatch.setenv("POCL_CACHE_DIR", pocl_cache)
+    monkeypatch.setenv("POCL_MAX_PTHREAD_COUNT", "1")
+    monkeypatch.setenv("POCL_CPU_MAX_CU_COUNT", "1")

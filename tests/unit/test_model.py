@@ -141,7 +141,7 @@ def test_device_model_is_refused(make, words):
         ({"drain_ns": 1.5}, "scenario: drain_ns 1.5 is not an integer"),
         ({"seed": 2**32}, "scenario: seed 4294967296"),
         ({"seed": -1}, "scenario: seed -1"),
-        ({"device": "tpu"}, "device 'tpu' is unknown; known: cpu, sim, hip, cuda"),
+        ({"device": "tpu"}, "device 'tpu' is unknown; known: cpu, sim, hip, cuda, opencl"),
         ({"scheduler": "cfs"}, "scheduler 'cfs' is unknown; known: native, priority, builtin"),
         ({"policy": "fifo"}, "policy 'fifo' is unknown; known: none, hpf"),
         ({"scheduler": "native"}, "policy 'hpf' needs scheduler 'builtin', not 'native'"),
