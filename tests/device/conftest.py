@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "native" / "src"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -26,3 +31,11 @@ def pocl(monkeypatch: pytest.MonkeyPatch, pocl_cache: str) -> None:
     monkeypatch.setenv("POCL_CACHE_DIR", pocl_cache)
     monkeypatch.setenv("POCL_MAX_PTHREAD_COUNT", "1")
     monkeypatch.setenv("POCL_CPU_MAX_CU_COUNT", "1")
+
+
+@pytest.fixture(scope="session")
+def opencl_functions() -> list[tuple[str, str, str]]:
+    """Give result, name and parameters of every OpenCL function that we declare."""
+    text = (SOURCE / "opencl_api.h").read_text(encoding="utf-8").replace("\\\n", " ")
+    rows = re.findall(r"X\((int|void \*), (\w+),\s*\(([^()]*)\)\)", text)
+    return [(result, f"cl{name}", " ".join(rest.split())) for result, name, rest in rows]
