@@ -130,7 +130,7 @@ class Run:
 
     Attributes:
         scenario: what was asked for.
-        device_kind: ``"cpu"``, ``"sim"``, ``"cuda"``; a figure of a double is never one of a GPU.
+        device_kind: one of `names.DEVICES`; a figure of a double is never one of a GPU.
         device_name: what the device says of itself.
         fingerprint: where it was measured: devices, drivers, settings, host.
         evidence: why the numbers can be trusted, or not.

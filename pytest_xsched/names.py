@@ -3,8 +3,8 @@
 Apart from `model`, because pytest reads options at every start and a start must cost nothing.
 """
 
-DEVICES = ("cpu", "sim", "hip", "cuda")
-GPUS = ("hip", "cuda")
+DEVICES = ("cpu", "sim", "hip", "cuda", "opencl")
+GPUS = ("hip", "cuda", "opencl")
 """Devices whose driver lives in worker processes only."""
 
 

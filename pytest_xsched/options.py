@@ -54,7 +54,7 @@ def add_options(parser: pytest.Parser) -> None:
     """Register the options and their ini keys (the same names with underscores)."""
     group = parser.getgroup("xsched", "GPU QoS targets (pytest-xsched)")
     for name, metavar, text in (
-        ("device", "NAME", "auto, cpu, sim, hip, cuda, or one of several: cuda:1 (default: auto)"),
+        ("device", "NAME", "auto (default), cpu, sim, hip, cuda, opencl; of several: cuda:1"),
         ("scheduler", "NAME", "native, priority or builtin (default: builtin)"),
         ("duration", "TIME", 'measured time of every run, overrides the tests: "10s"'),
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct xs_device_ops *const backends[] = {&xs_device_cpu, &xs_device_sim,
-                                                       &xs_device_hip, &xs_device_cuda};
+static const struct xs_device_ops *const backends[] = {
+    &xs_device_cpu, &xs_device_sim, &xs_device_hip, &xs_device_cuda, &xs_device_opencl};
 
 #define BACKEND_COUNT (sizeof backends / sizeof backends[0])
 

@@ -87,6 +87,7 @@ extern const struct xs_device_ops xs_device_cpu;
 extern const struct xs_device_ops xs_device_sim;
 extern const struct xs_device_ops xs_device_hip;
 extern const struct xs_device_ops xs_device_cuda;
+extern const struct xs_device_ops xs_device_opencl;
 
 /* Open with given ops: device.c, and tests that wrap a backend. */
 int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_options *options,

@@ -66,8 +66,12 @@ static void marks_are_passed_in_order(void)
 {
     struct xs_stream *stream = stream_of(0);
     struct xs_kernel *kernel = kernel_of(stream, spin(1 * MS));
+    /* Longer than this thread may have to wait for a processor: a driver whose
+     * kernels run on CPUs takes them away from whoever launches. */
+    struct xs_kernel *long_one = kernel_of(stream, spin(50 * MS));
     mark(stream, 9);
     CHECK_EQ(passed(stream, 9), XS_OK); /* behind nothing */
+    launch(stream, long_one, 0);
     for (uint32_t i = 0; i < 8; i++) {
         launch(stream, kernel, i);
         mark(stream, i);
@@ -77,11 +81,12 @@ static void marks_are_passed_in_order(void)
     for (uint32_t i = 0; i <= 3; i++)
         CHECK_EQ(passed(stream, i), XS_OK);
     wait_mark(stream, 7);
-    launch(stream, kernel, 8);
+    launch(stream, long_one, 8);
     mark(stream, 0); /* a slot may be used again */
     CHECK_EQ(passed(stream, 0), XS_EAGAIN);
     wait_mark(stream, 0);
     ops->stream_destroy(stream);
+    ops->kernel_destroy(long_one);
     ops->kernel_destroy(kernel);
 }
 
@@ -232,7 +237,10 @@ static void conforms(const char *kind)
     CHECK_EQ(ops->bind_thread(dev, NULL), XS_OK);
     marks_are_passed_in_order();
     a_stream_takes_as_many_as_promised();
-    order_between_streams(0, 0, false);
+    /* First come, first served: no driver promises that where it may execute
+     * commands of several streams at once. */
+    if (info.parallel == 1)
+        order_between_streams(0, 0, false);
     if (info.honour_priority == 1 && info.parallel == 1)
         order_between_streams(-5, 5, true);
     if (info.computes)

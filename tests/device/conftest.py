@@ -1,9 +1,10 @@
-"""For tests on the devices that every machine has, and on GPU drivers that are made for a test."""
+"""For tests on the devices that every machine has, on drivers made for a test, and on PoCL."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import textwrap
@@ -136,3 +137,25 @@ def cuda_files():
         )
 
     return find
+
+
+@pytest.fixture(scope="session")
+def pocl_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a directory for the kernels that PoCL compiles: not the user's, whatever is in that."""
+    return str(tmp_path_factory.mktemp("pocl"))
+
+
+@pytest.fixture
+def pocl(monkeypatch: pytest.MonkeyPatch, pocl_cache: str) -> None:
+    """Leave processors to us: PoCL's kernels get one (3.x and 5.x call that differently)."""
+    monkeypatch.setenv("POCL_CACHE_DIR", pocl_cache)
+    monkeypatch.setenv("POCL_MAX_PTHREAD_COUNT", "1")
+    monkeypatch.setenv("POCL_CPU_MAX_CU_COUNT", "1")
+
+
+@pytest.fixture(scope="session")
+def opencl_functions() -> list[tuple[str, str, str]]:
+    """Give result, name and parameters of every OpenCL function that we declare."""
+    text = (NATIVE / "src" / "opencl_api.h").read_text(encoding="utf-8").replace("\\\n", " ")
+    rows = re.findall(r"X\((int|void \*), (\w+),\s*\(([^()]*)\)\)", text)
+    return [(result, f"cl{name}", " ".join(rest.split())) for result, name, rest in rows]

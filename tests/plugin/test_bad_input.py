@@ -26,12 +26,12 @@ def usage_error(result):
 @pytest.mark.parametrize(
     ("option", "value", "fault"),
     [
-        ("device", "tpu", "'tpu' is unknown; known: auto, cpu, sim, hip, cuda"),
         ("device", "cpu:1", "'cpu:1' has an index, which only hip and "),
         ("device", "cuda:x", "'cuda:x': behind the colon belongs an index, as in 'cuda:1'"),
         ("require-device", "sim:0", "'sim:0' has an index, which only hip and "),
+        ("device", "tpu", "'tpu' is unknown; known: auto, cpu, sim, hip, cuda, opencl"),
         ("scheduler", "fair", "'fair' is unknown; known: native, priority, builtin"),
-        ("require-device", "auto", "'auto' is unknown; known: cpu, sim, hip, cuda"),
+        ("require-device", "auto", "'auto' is unknown; known: cpu, sim, hip, cuda, opencl"),
         ("duration", "60", "'60' has no unit; write \"60s\", 60 * s or a timedelta"),
         ("duration", "0s", "'0s' is zero"),
         ("duration", "-1s", "'-1s' is negative"),
@@ -80,7 +80,7 @@ def test_an_option_without_a_value_is_refused_an_ini_key_is_not_set(load, inside
 
     assert inside().ret == 0
     message = usage_error(inside("--xsched-device="))
-    assert message == "--xsched-device: '' is unknown; known: auto, cpu, sim, hip, cuda"
+    assert message == "--xsched-device: '' is unknown; known: auto, cpu, sim, hip, cuda, opencl"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_usage_error_at_collection_leaves_an_earlier_file_alone(load, sim, pytes
     [
         (
             "device='tpu'",
-            "marker xsched: device 'tpu' is unknown; known: auto, cpu, sim, hip, cuda",
+            "marker xsched: device 'tpu' is unknown; known: auto, cpu, sim, hip, cuda, opencl",
         ),
         ("device='sim:1'", "marker xsched: device 'sim:1' has an index, which only hip and "),
         ("scheduler='fair'", "scheduler 'fair' is unknown; known: native, priority, builtin"),

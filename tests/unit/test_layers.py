@@ -60,9 +60,9 @@ C_LAYERS = [
     ["xs_api"],
     ["base"],
     ["clock", "cpu_kernels", "gpu_kernels", "kernel_cache", "library"],
-    ["gpu_driver"],
+    ["gpu_driver", "opencl_api"],
     ["xqueue", "pace", "policy", "device", "load"],
-    ["gpu_device"],
+    ["gpu_device", "opencl_device"],
     ["run"],
 ]
 # Pure state machines and backends: what they may include at all.
@@ -76,6 +76,10 @@ C_ONLY = {
     r"gpu_\w+|device_(cuda|hip)": {
         *("base", "xs_api", "device", "clock", "library"),
         *("gpu_kernels", "gpu_driver", "gpu_device", "kernel_cache"),
+    },
+    r"opencl_\w+|device_opencl": {
+        *("base", "xs_api", "device", "clock", "library", "gpu_kernels"),
+        *("opencl_api", "opencl_device"),
     },
 }
 

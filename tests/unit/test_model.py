@@ -149,7 +149,6 @@ def test_device_model_is_refused(make, words):
         ({"drain_ns": 1.5}, "scenario: drain_ns 1.5 is not an integer"),
         ({"seed": 2**32}, "scenario: seed 4294967296"),
         ({"seed": -1}, "scenario: seed -1"),
-        ({"device": "tpu"}, "device 'tpu' is unknown; known: cpu, sim, hip, cuda"),
         ({"device": "sim:1"}, "device 'sim:1' has an index, which only hip and "),
         (
             {"device": "hip:1", "queues": (make_queue("low", device="cuda:1"),)},
@@ -159,6 +158,7 @@ def test_device_model_is_refused(make, words):
             {"queues": (make_queue("low", device="cuda"),)},
             "queue 'low': device 'cuda' is of another kind than the run's, 'sim'",
         ),
+        ({"device": "tpu"}, "device 'tpu' is unknown; known: cpu, sim, hip, cuda, opencl"),
         ({"scheduler": "cfs"}, "scheduler 'cfs' is unknown; known: native, priority, builtin"),
         ({"policy": "fifo"}, "policy 'fifo' is unknown; known: none, hpf"),
         ({"scheduler": "native"}, "policy 'hpf' needs scheduler 'builtin', not 'native'"),
