@@ -94,14 +94,12 @@ def test_spins_are_calibrated_by_how_full_the_device_is(cuda):
     parts = [spin("1ms"), spin("1ms", fill=0.5), spin("1ms", fill=0.2), spin("1ms", waves=4)]
     measure(cuda, sequence(parts))
     spins = [(int(blocks), int(iterations)) for _, blocks, iterations in cuda.noted("spin")]
-    # Four multiprocessors take eight blocks. An iteration takes 1 ns, and 2 with two blocks on one.
-    expected = [(8, 500_000), (4, 1_000_000), (2, 1_000_000), (32, 125_000)]
     assert len(spins) > 20 and (len(spins) - 20) % 4 == 0  # 20 of the calibration
-    for (blocks, iterations), (expected_blocks, per_duration) in zip(
-        spins[20:24], expected, strict=True
-    ):
-        assert blocks == expected_blocks
-        assert iterations == pytest.approx(per_duration, rel=0.3)
+    whole, half, fifth, waves = spins[20:24]
+    # Four multiprocessors take eight blocks; where there are two on one, an iteration takes longer.
+    assert [blocks for blocks, _ in (whole, half, fifth, waves)] == [8, 4, 2, 32]
+    assert 0 < whole[1] < half[1] == fifth[1]
+    assert waves[1] == pytest.approx(whole[1] / 4, abs=1)
 
 
 def test_the_second_worker_compiles_nothing(cuda, tmp_path):

@@ -72,6 +72,23 @@ def test_a_library_that_is_not_there(load, inside, pytester, option):
     assert message == f"--xsched-{option}: {there} is not a file"
 
 
+def test_a_kernel_of_ones_own_needs_a_gpu(inside, pytester):
+    pytester.makepyfile(
+        """
+        from pytest_xsched import buffer, kernel
+
+        def test_it(xsched):
+            own = kernel("...", "scale", grid=1, block=1, args=[buffer(8)])
+            xsched.run(xsched.queue("q", own), duration="1s")
+        """
+    )
+    result = inside("--xsched-device=sim")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E * kernel 'scale': the sim device runs no source text; cuda and hip do"]
+    )
+
+
 def test_an_option_without_a_value_is_refused_an_ini_key_is_not_set(load, inside, pytester):
     load("def test_it(xsched): pass")
     pytester.makeini("[pytest]\nxsched_device =")
