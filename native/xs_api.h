@@ -150,6 +150,16 @@ struct xs_device_info {
     int64_t memory_bytes;
 };
 
+struct xs_device_place {
+    char pci_id[32]; /* of a GPU; "": not one that processes share */
+};
+
+/* Where that is which xs_device_open() would open. Makes no context on it, so
+ * that the caller can first wait until others are done with it. The driver
+ * stays loaded. */
+int xs_device_locate(const char *kind, const struct xs_device_options *options,
+                     struct xs_device_place *out, struct xs_error *err);
+
 /* Opening is slow and outlives runs: open once, run often. The caller closes
  * it after the last run on it. */
 struct xs_device;

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_xsched.assertions import MeasuredQueue, Run
     from pytest_xsched.errors import (
+        DeviceBusy,
         DeviceError,
         DeviceUnavailable,
         ForkedError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "assertions": ["MeasuredQueue", "Run"],
     "errors": [
+        "DeviceBusy",
         "DeviceError",
         "DeviceUnavailable",
         "ForkedError",
@@ -72,6 +74,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CpuModel",
+    "DeviceBusy",
     "DeviceError",
     "DeviceUnavailable",
     "Duration",

@@ -25,7 +25,7 @@ from pytest_xsched.errors import (
 from pytest_xsched.kernels import Kernel
 from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
 from pytest_xsched.model import CpuModel, SimModel
-from pytest_xsched.names import GPUS, split_device
+from pytest_xsched.names import split_device
 from pytest_xsched.workload import Command
 
 try:
@@ -51,6 +51,7 @@ __all__ = [
     "ffi",
     "lib",
     "limits",
+    "locate",
     "policies",
 ]
 
@@ -217,6 +218,40 @@ def cache_directory() -> str | None:
     return os.path.join(home, "pytest-xsched") if os.path.isabs(home) else None
 
 
+class _Options:
+    """The options of a device and what they point to; its errors name the libraries."""
+
+    def __init__(self, name: str, libraries: Libraries | None) -> None:
+        self.kind, self.index = split_device(name)
+        if libraries is None:
+            libraries = find_libraries(self.kind)
+        self._libraries = libraries
+        self._paths = [_path(libraries.driver), _path(libraries.compiler)]
+        self.native = ffi.new("struct xs_device_options *")
+        self.native.index = self.index
+        self.native.gpu.driver, self.native.gpu.compiler = self._paths
+        cache = cache_directory()
+        self._cache = ffi.NULL if cache is None else ffi.new("char[]", os.fsencode(cache))
+        self.native.gpu.cache = self._cache
+
+    def call(self, function: Any, out: Any) -> None:
+        try:
+            call(function, self.kind.encode(), self.native, out)
+        except DeviceError as error:
+            sentence = f"{error}{self._libraries.remark(error.call)}"
+            raise type(error)(sentence, call=error.call, code=error.code) from None
+
+
+def locate(name: str, *, libraries: Libraries | None = None) -> str:
+    """Give the PCI id of a device without opening it; '' of one that processes do not share.
+
+    Loads the driver, which then stays loaded. Arguments and errors are those of `Device`.
+    """
+    place = ffi.new("struct xs_device_place *")
+    _Options(name, libraries).call(lib.xs_device_locate, place)
+    return _text(place.pci_id)
+
+
 class Device:
     """An open device. Close it after the last run on it.
 
@@ -235,22 +270,14 @@ class Device:
     def __init__(
         self, name: str, *, cpu: CpuModel, sim: SimModel, libraries: Libraries | None = None
     ) -> None:
-        kind, self.index = split_device(name)
-        if libraries is None:
-            libraries = find_libraries() if kind in GPUS else Libraries()
-        options = ffi.new("struct xs_device_options *")
-        options.index = self.index
-        paths = [_path(libraries.driver), _path(libraries.compiler)]
-        options.gpu.driver, options.gpu.compiler = paths
-        cache = cache_directory()
-        kept = ffi.NULL if cache is None else ffi.new("char[]", os.fsencode(cache))
-        options.gpu.cache = kept
-        options.cpu = {
+        options = _Options(name, libraries)
+        self.index = options.index
+        options.native.cpu = {
             "workers": cpu.workers,
             "honour_priority": cpu.priority,
             "spin_ns": cpu.spin_ns,
         }
-        options.sim = {
+        options.native.sim = {
             "slots": sim.slots,
             "honour_priority": sim.priority,
             "launch_ns": sim.launch_ns,
@@ -259,11 +286,7 @@ class Device:
             "full_items": sim.full_items,
         }
         out = ffi.new("struct xs_device **")
-        try:
-            call(lib.xs_device_open, kind.encode(), options, out)
-        except DeviceError as error:
-            sentence = f"{error}{libraries.remark(error.call)}"
-            raise type(error)(sentence, call=error.call, code=error.code) from None
+        options.call(lib.xs_device_open, out)
         self.pointer = out[0]
 
     def describe(self) -> DeviceInfo:

@@ -36,6 +36,10 @@ class DeviceUnavailable(DeviceError):
     """The device asked for does not exist here."""
 
 
+class DeviceBusy(DeviceError):
+    """Another process measured on the GPU, for longer than was to be waited."""
+
+
 class ForkedError(XSchedError):
     """A device or a run was used in a forked child of the process that opened it."""
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.names import GPUS
 
 VARIABLES = {
     "driver": "PYTEST_XSCHED_GPU_DRIVER",
@@ -69,13 +70,20 @@ class Libraries:
 
 
 def find_libraries(
-    driver: LibraryFile | None = None, compiler: LibraryFile | None = None
+    kind: str, driver: LibraryFile | None = None, compiler: LibraryFile | None = None
 ) -> Libraries:
     """Give the files that were named, by the environment where nothing else named one.
+
+    Args:
+        kind: of device; none but a GPU has such files.
+        driver: what an option or an ini key named.
+        compiler: likewise.
 
     Raises:
         ScenarioError: a file is not there; says which, and what named it.
     """
+    if kind not in GPUS:
+        return Libraries()
     found = Libraries(
         driver=driver or _of_environment("driver"),
         compiler=compiler or _of_environment("compiler"),

@@ -17,6 +17,7 @@ import pytest
 from pytest_xsched.libraries import VARIABLES, LibraryFile
 from pytest_xsched.names import DEVICES, SCHEDULERS, WAITING
 
+LOCK_TIMEOUT_NS = 600 * 10**9
 MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed")
 
 
@@ -35,6 +36,8 @@ class Settings:
     require_device: str | None = None
     """A kind, which takes any index, or a kind and an index."""
     json_path: Path | None = None
+    lock_timeout_ns: int = LOCK_TIMEOUT_NS
+    """Longest wait for a GPU on which another process measures."""
     process: str = "auto"
     """Where runs are measured: ``"inside"`` pytest's process, in a fresh ``"worker"`` each, or
     ``"auto"``: in a worker where a GPU's driver could take the process with it."""
@@ -58,6 +61,11 @@ def add_options(parser: pytest.Parser) -> None:
         ("require-device", "NAME", "fail instead of skipping or using another device"),
         ("process", "WHERE", "measure in a worker process, inside pytest's, or auto (default)"),
         ("waiting", "HOW", "for a GPU: yield (default), spin or sleep between two looks"),
+        (
+            "lock-timeout",
+            "TIME",
+            'longest wait for a GPU that others measure on (default: "10min")',
+        ),
         ("gpu-driver", "PATH", "the GPU's driver library, instead of a search"),
         ("gpu-compiler", "PATH", "the library that compiles its kernels, instead of a search"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
@@ -81,7 +89,8 @@ def read_settings(config: pytest.Config) -> Settings:
         return Settings()
     command_line = config.getoption("xsched_duration")
     duration, origin = given["duration"]
-    _check_duration(duration, origin)
+    _time_ns(duration, origin)
+    lock_timeout_ns = _time_ns(*given["lock_timeout"], allow_zero=True)
     return Settings(
         device=_device(given["device"], ("auto", *DEVICES)) or "auto",
         scheduler=_choice(given["scheduler"], SCHEDULERS) or "builtin",
@@ -89,6 +98,7 @@ def read_settings(config: pytest.Config) -> Settings:
         default_duration=None if command_line else duration,
         seed=_seed(*given["seed"]),
         require_device=_device(given["require_device"], DEVICES) and given["require_device"][0],
+        lock_timeout_ns=LOCK_TIMEOUT_NS if lock_timeout_ns is None else lock_timeout_ns,
         process=_choice(given["process"], ("auto", "inside", "worker")) or "auto",
         waiting=_choice(given["waiting"], WAITING) or "yield",
         gpu_driver=_library(config, "driver", given["gpu_driver"]),
@@ -100,7 +110,7 @@ def read_settings(config: pytest.Config) -> Settings:
 
 _NAMES = (
     *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
-    *("gpu_driver", "gpu_compiler", "json"),
+    *("lock_timeout", "gpu_driver", "gpu_compiler", "json"),
 )
 
 
@@ -131,14 +141,14 @@ def _device(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None
         raise pytest.UsageError(str(error)) from None
 
 
-def _check_duration(value: str | None, origin: str) -> None:
+def _time_ns(value: str | None, origin: str, *, allow_zero: bool = False) -> int | None:
     if value is None:
-        return
+        return None
     from pytest_xsched.errors import ScenarioError
     from pytest_xsched.units import parse_duration
 
     try:
-        parse_duration(value, what=origin)
+        return parse_duration(value, what=origin, allow_zero=allow_zero)
     except ScenarioError as error:
         raise pytest.UsageError(str(error)) from None
 

@@ -2,6 +2,8 @@
 
 Drivers accept a priority and give it back when asked, whether or not their hardware queues differ.
 So two queues that never run out of work fill the device, and it is counted who gets how much.
+Their commands are many waves of blocks: a block that runs is not stopped, so whoever has only one
+wave loses the device to the other between two commands, priority or not.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from pytest_xsched._running import Queue, Run, Settings
 from pytest_xsched.model import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX
 from pytest_xsched.workload import spin
 
-_WARMUP_NS, _WINDOW_NS, _DRAIN_NS = 20_000_000, 60_000_000, 10_000_000_000
-_WORK = spin("100us", layers=4)
+_WARMUP_NS, _WINDOW_NS, _DRAIN_NS = 20_000_000, 100_000_000, 10_000_000_000
+_WORK = spin("1ms", waves=32)
 _CLIENTS = 8
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,12 @@ from pytest_xsched._running import Counts
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.harness import Measurement, Progress
-from pytest_xsched.libraries import Libraries
+from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.model import Scenario
-from pytest_xsched.worker import ERROR, JOB, RESULT, SAMPLES
+from pytest_xsched.worker import ERROR, JOB, RESULT, SAMPLES, WAITING
 
 SET_UP_S = 60.0
 """Allowed beyond the run itself: importing, opening the device, compiling, reading results."""
-
-NONE_NAMED = Libraries()
 
 _POLL_S = 0.05
 _OUTPUT = "output.txt"
@@ -41,7 +40,9 @@ def measure_in_worker(
     scenario: Scenario,
     progress: Progress | None = None,
     *,
-    libraries: Libraries = NONE_NAMED,
+    waiting: Callable[[str], None] | None = None,
+    libraries: Libraries | None = None,
+    lock_timeout_s: float = 600.0,
     set_up_s: float = SET_UP_S,
     module: str = "pytest_xsched.worker",
 ) -> Measurement:
@@ -50,22 +51,32 @@ def measure_in_worker(
     Args:
         scenario: what is to be run.
         progress: called with elapsed and total ns of the run.
-        libraries: of the GPU.
+        waiting: called with a phrase, "waiting for ...", while another process measures on the
+            GPU. That time does not count against the worker.
+        libraries: of the GPU; None: those that the environment names.
+        lock_timeout_s: longest wait of that kind.
         set_up_s: wall time beyond the run after which the worker is killed.
         module: what the process runs.
 
     Raises:
+        DeviceBusy: another process measured for longer than that.
         WorkerCrashed: it ended without a result, or did not end; the message says how.
         XSchedError: what was raised there, as here.
     """
+    if libraries is None:
+        libraries = find_libraries(scenario.device_kind)
     run_ns = scenario.warmup_ns + scenario.duration_ns + scenario.drain_ns
-    deadline_s = time.monotonic() + set_up_s + run_ns / 1e9
+    news = _News(set_up_s + run_ns / 1e9, progress, waiting)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
         directory = Path(name)
-        job = {"scenario": scenario.to_dict(), "libraries": libraries.to_dict()}
+        job = {
+            "scenario": scenario.to_dict(),
+            "libraries": libraries.to_dict(),
+            "lock_timeout_s": lock_timeout_s,
+        }
         worker, progress_fd = _start(directory, job, module)
         try:
-            in_time = _watch(worker, progress_fd, deadline_s, progress)
+            in_time = _watch(worker, progress_fd, news)
         finally:  # also on Ctrl-C and time-outs: nobody waits for the result any more
             os.close(progress_fd)
             _end(worker)
@@ -109,24 +120,47 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _watch(
-    worker: subprocess.Popen[bytes], progress_fd: int, deadline_s: float, progress: Progress | None
-) -> bool:
-    """Hand on the progress until the worker ends; False if it did not within its time."""
-    told = b""
+class _News:
+    """What a worker says while it works, and the time until which it has to be done."""
+
+    def __init__(
+        self,
+        allowed_s: float,
+        progress: Progress | None,
+        waiting: Callable[[str], None] | None,
+    ) -> None:
+        self._allowed_s = allowed_s
+        self._progress = progress
+        self._waiting = waiting
+        self._told = b""
+        self.deadline_s = time.monotonic() + allowed_s
+
+    def read(self, news: bytes) -> None:
+        """Hand on the last of what was said; the worker's time begins behind the waiting."""
+        *lines, self._told = (self._told + news).split(b"\n")
+        texts = [line.decode() for line in lines]
+        if any(text.startswith(WAITING) for text in texts):
+            self.deadline_s = time.monotonic() + self._allowed_s
+        for text in texts[-1:]:
+            if text.startswith(WAITING):
+                if self._waiting is not None:
+                    self._waiting(text)
+            elif self._progress is not None:
+                elapsed, total = text.split()
+                self._progress(int(elapsed), int(total))
+
+
+def _watch(worker: subprocess.Popen[bytes], progress_fd: int, news: _News) -> bool:
+    """Hand on the news until the worker ends; False if it did not within its time."""
     while worker.poll() is None:
-        if time.monotonic() > deadline_s:
+        if time.monotonic() > news.deadline_s:
             return False
         if not select.select([progress_fd], [], [], _POLL_S)[0]:
             continue
-        news = os.read(progress_fd, 65536)
-        if not news:  # closed on purpose or by its end
+        said = os.read(progress_fd, 65536)
+        if not said:  # closed on purpose or by its end
             time.sleep(_POLL_S)
-            continue
-        *lines, told = (told + news).split(b"\n")
-        if progress is not None and lines:
-            elapsed, total = lines[-1].split()
-            progress(int(elapsed), int(total))
+        news.read(said)
     return True
 
 

@@ -13,7 +13,7 @@ _EVERY_S = 0.5
 
 
 class ProgressLine:
-    """Called with elapsed and total ns of a run; writes at most twice a second.
+    """Called with elapsed and total ns of a run; writes at most twice a second, as `note` does.
 
     Args:
         terminal: pytest's terminal reporter.
@@ -39,16 +39,20 @@ class ProgressLine:
         self._width = 0
 
     def __call__(self, elapsed_ns: int, total_ns: int) -> None:
+        self.note(f"{elapsed_ns / 1e9:.0f} s of {total_ns / 1e9:.0f} s")
+
+    def note(self, text: str) -> None:
+        """Say what is going on, instead of how far it has come."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             return
         self._next_s = now_s + _EVERY_S
-        end = f", {elapsed_ns / 1e9:.0f} s of {total_ns / 1e9:.0f} s"
+        end = f", {text}"[: max(0, self._columns - 1)]
         start = f"xsched: {self._label}"[: max(0, self._columns - 1 - len(end))]
         with self._uncaptured():
             if not self._width:
                 self._terminal.ensure_newline()
-            self._rewrite(start + end)
+            self._rewrite((start + end).ljust(self._width))
 
     def close(self) -> None:
         """Leave an empty line where the progress was."""

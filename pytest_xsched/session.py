@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pytest_xsched._binding import Device
+from pytest_xsched._binding import Device, locate
 from pytest_xsched.aliasing import hardware_queues, stream_warnings
 from pytest_xsched.assertions import Run
 from pytest_xsched.checks import device_name, integer, one_of
@@ -18,6 +18,7 @@ from pytest_xsched.harness import Measurement, Progress, make_run, measure
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
+from pytest_xsched.lock import GpuLocks, lock_gpus
 from pytest_xsched.model import (
     AUTO,
     CpuModel,
@@ -50,6 +51,8 @@ class Session:
         self.runs: list[Run] = []
         self._progress = progress
         self._devices: dict[tuple[str, CpuModel, SimModel], Device] = {}
+        self._locks: dict[str, GpuLocks] = {}
+        """Of the GPUs that this process has open, by PCI id."""
         self._pid = os.getpid()
 
     # ---- what tests use
@@ -231,6 +234,9 @@ class Session:
         for device in self._devices.values():
             device.close()
         self._devices.clear()
+        for locks in self._locks.values():
+            locks.release()
+        self._locks.clear()
 
     def _of_marker(self, key: str, known: tuple[str, ...]) -> str | None:
         if key not in self.overrides:
@@ -254,7 +260,11 @@ class Session:
         if self._in_worker(scenario.device_kind):
             try:
                 return measure_in_worker(
-                    scenario, progress, libraries=self._libraries(scenario.device_kind)
+                    scenario,
+                    progress,
+                    waiting=progress.note if isinstance(progress, ProgressLine) else None,
+                    libraries=self._libraries(scenario.device_kind),
+                    lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
                 )
             except DeviceUnavailable as error:
                 self._unavailable(scenario.device, error)
@@ -264,13 +274,12 @@ class Session:
         return measure(devices, scenario, progress)
 
     def _libraries(self, kind: str) -> Libraries:
-        if kind not in GPUS:
-            return Libraries()
-        return find_libraries(self.settings.gpu_driver, self.settings.gpu_compiler)
+        return find_libraries(kind, self.settings.gpu_driver, self.settings.gpu_compiler)
 
     def _device(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
         if self._pid != os.getpid():  # forked: the parent's devices are not ours
             self._devices.clear()
+            self._locks.clear()
             self._pid = os.getpid()
         key = (name, cpu, sim)
         if key not in self._devices:
@@ -284,9 +293,16 @@ class Session:
     def _open(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
         libraries = self._libraries(split_device(name)[0])
         try:
+            self._lock(locate(name, libraries=libraries))
             return Device(name, cpu=cpu, sim=sim, libraries=libraries)
         except DeviceUnavailable as error:
             self._unavailable(name, error)
+
+    def _lock(self, pci_id: str) -> None:
+        """Keep other processes off a GPU until `close`, as its driver is open here that long."""
+        if pci_id not in self._locks:
+            timeout_s = self.settings.lock_timeout_ns / 1e9
+            self._locks[pci_id] = lock_gpus([pci_id], timeout_s=timeout_s)
 
     def _unavailable(self, name: str, error: DeviceUnavailable) -> NoReturn:
         if self.settings.require_device is None:

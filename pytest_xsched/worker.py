@@ -19,13 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from pytest_xsched._binding import Device
+from pytest_xsched._binding import Device, locate
 from pytest_xsched.errors import DeviceError, XSchedError
 from pytest_xsched.harness import Measurement, measure
 from pytest_xsched.libraries import Libraries
+from pytest_xsched.lock import lock_gpus
 from pytest_xsched.model import Scenario
 
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
+WAITING = "waiting "
+"""Start of a line that is no progress, but says for what the worker waits."""
 FAILED = 3
 """Exit status with an ERROR file."""
 
@@ -36,12 +39,13 @@ def main() -> int:
     """Do the job of the working directory."""
     job = json.loads(Path(JOB).read_text(encoding="utf-8"))
     _die_with_parent(job["parent"])
+    scenario = Scenario.from_dict(job["scenario"])
+    libraries = Libraries.from_dict(job["libraries"])
     try:
-        measurement = _measure(
-            Scenario.from_dict(job["scenario"]),
-            Libraries.from_dict(job["libraries"]),
-            job["progress_fd"],
-        )
+        # Before anything is made on the GPU. Not released: the end of this process does that, and
+        # is also the end of what it made there.
+        _lock(scenario, libraries, job["lock_timeout_s"], job["progress_fd"])
+        measurement = _measure(scenario, libraries, job["progress_fd"])
     except XSchedError as error:
         _write(ERROR, _plain_error(error))
         return FAILED
@@ -49,11 +53,23 @@ def main() -> int:
     return 0
 
 
+def _tell(progress_fd: int, line: str) -> None:
+    if select.select([0], [], [], 0)[0]:  # only ever at its end: nobody wants the result
+        raise SystemExit("cancelled")
+    os.write(progress_fd, f"{line}\n".encode())
+
+
+def _lock(scenario: Scenario, libraries: Libraries, timeout_s: float, progress_fd: int) -> None:
+    lock_gpus(
+        [locate(name, libraries=libraries) for name in scenario.devices],
+        timeout_s=timeout_s,
+        waiting=lambda sentence: _tell(progress_fd, f"{WAITING}{sentence}"),
+    )
+
+
 def _measure(scenario: Scenario, libraries: Libraries, progress_fd: int) -> Measurement:
     def progress(elapsed_ns: int, total_ns: int) -> None:
-        if select.select([0], [], [], 0)[0]:  # only ever at its end: nobody wants the result
-            raise SystemExit("cancelled")
-        os.write(progress_fd, f"{elapsed_ns} {total_ns}\n".encode())
+        _tell(progress_fd, f"{elapsed_ns} {total_ns}")
 
     devices = {
         name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)

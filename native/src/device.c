@@ -26,14 +26,31 @@ int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_opti
     return rc;
 }
 
+static const struct xs_device_ops *find(const char *kind, struct xs_error *err)
+{
+    for (size_t i = 0; i < BACKEND_COUNT; i++)
+        if (strcmp(backends[i]->kind, kind) == 0)
+            return backends[i];
+    xs__fail(err, XS_EINVAL, "device.open", 0, "there is no device '%.32s'", kind);
+    return NULL;
+}
+
 int xs_device_open(const char *kind, const struct xs_device_options *options,
                    struct xs_device **out, struct xs_error *err)
 {
     *out = NULL;
-    for (size_t i = 0; i < BACKEND_COUNT; i++)
-        if (strcmp(backends[i]->kind, kind) == 0)
-            return xs__device_open(backends[i], options, out, err);
-    return xs__fail(err, XS_EINVAL, "device.open", 0, "there is no device '%.32s'", kind);
+    const struct xs_device_ops *ops = find(kind, err);
+    return ops == NULL ? XS_EINVAL : xs__device_open(ops, options, out, err);
+}
+
+int xs_device_locate(const char *kind, const struct xs_device_options *options,
+                     struct xs_device_place *out, struct xs_error *err)
+{
+    memset(out, 0, sizeof *out);
+    const struct xs_device_ops *ops = find(kind, err);
+    if (ops == NULL)
+        return XS_EINVAL;
+    return ops->locate == NULL ? XS_OK : ops->locate(options, out, err);
 }
 
 int xs__device_check(const struct xs_device *dev, const char *where, struct xs_error *err)

@@ -22,6 +22,10 @@ struct xs_kernel; /* what one kind of command needs on one stream */
 struct xs_device_ops {
     const char *kind; /* what xs_device_open() takes */
 
+    /* See xs_device_locate(). NULL: each process has its own. */
+    int (*locate)(const struct xs_device_options *options, struct xs_device_place *out,
+                  struct xs_error *err);
+
     /* XS_ENODEV if the driver or the device is absent. The caller closes *out;
      * its base is filled by xs_device_open(). */
     int (*open)(const struct xs_device_options *options, struct xs_device **out,

@@ -145,14 +145,31 @@ static void find_groups(struct cuda *cuda)
 
 /* ---- open ------------------------------------------------------------------ */
 
-static int take_context(struct cuda *cuda, int32_t index, struct xs_error *err)
+static int find_device(struct cuda *cuda, const struct xs_device_options *options,
+                       struct xs_error *err)
 {
     const struct xs_symbol rows[] = {XS_CUDA_SYMBOLS(ROW)};
-    int rc = xs__library_symbols(cuda->gpu.driver.library, rows, sizeof rows / sizeof rows[0],
+    int rc = xs__gpu_find(&cuda->gpu, XS_BRAND_CUDA, options, err);
+    if (rc == XS_OK)
+        rc = xs__library_symbols(cuda->gpu.driver.library, rows, sizeof rows / sizeof rows[0],
                                  "cuda.open", err);
     if (rc != XS_OK)
         return rc;
-    TRY_CUDA(cuda, DeviceGet(&cuda->gpu.device, index), "device_get");
+    TRY_CUDA(cuda, DeviceGet(&cuda->gpu.device, options->index), "device_get");
+    return XS_OK;
+}
+
+/* The library stays open: it is opened again next, and need not start twice. */
+static int cuda_locate(const struct xs_device_options *options, struct xs_device_place *out,
+                       struct xs_error *err)
+{
+    struct cuda cuda = {0};
+    int rc = find_device(&cuda, options, err);
+    return rc == XS_OK ? xs__gpu_locate(&cuda.gpu, out, err) : rc;
+}
+
+static int take_context(struct cuda *cuda, struct xs_error *err)
+{
     TRY_CUDA(cuda, DevicePrimaryCtxRetain(&cuda->context, cuda->gpu.device), "context");
     cuda->retained = true;
     return cuda_bind_thread(&cuda->gpu.base, err);
@@ -177,9 +194,9 @@ static int cuda_open(const struct xs_device_options *options, struct xs_device *
     struct cuda *cuda = calloc(1, sizeof *cuda);
     if (cuda == NULL)
         return xs__fail(err, XS_ENOMEM, "cuda.open", 0, "no memory for the cuda device");
-    int rc = xs__gpu_find(&cuda->gpu, XS_BRAND_CUDA, options, err);
+    int rc = find_device(cuda, options, err);
     if (rc == XS_OK)
-        rc = take_context(cuda, options->index, err);
+        rc = take_context(cuda, err);
     if (rc == XS_OK)
         rc = ask_device(&cuda->gpu, err);
     if (rc == XS_OK)
@@ -196,6 +213,7 @@ static int cuda_open(const struct xs_device_options *options, struct xs_device *
 
 const struct xs_device_ops xs_device_cuda = {
     .kind = "cuda",
+    .locate = cuda_locate,
     .open = cuda_open,
     .close = cuda_close,
     .bind_thread = cuda_bind_thread,

@@ -96,6 +96,15 @@ static void find_masks(struct hip *hip)
     hip->gpu.make_bound = make_bound;
 }
 
+/* The library stays open: it is opened again next, and need not start twice. */
+static int hip_locate(const struct xs_device_options *options, struct xs_device_place *out,
+                      struct xs_error *err)
+{
+    struct xs_gpu gpu = {.device = options->index};
+    int rc = xs__gpu_find(&gpu, XS_BRAND_HIP, options, err);
+    return rc == XS_OK ? xs__gpu_locate(&gpu, out, err) : rc;
+}
+
 static int take_device(struct hip *hip, int32_t index, struct xs_error *err)
 {
     struct xs_gpu *gpu = &hip->gpu;
@@ -138,6 +147,7 @@ static int hip_open(const struct xs_device_options *options, struct xs_device **
 
 const struct xs_device_ops xs_device_hip = {
     .kind = "hip",
+    .locate = hip_locate,
     .open = hip_open,
     .close = hip_close,
     .bind_thread = hip_bind_thread,

@@ -88,6 +88,8 @@ int xs__gpu_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *err
 
 /* ---- gpu_identity.c -------------------------------------------------------- */
 
+/* The second half of xs_device_ops.locate: the driver's handle or number is known. */
+int xs__gpu_locate(struct xs_gpu *gpu, struct xs_device_place *out, struct xs_error *err);
 /* Fill gpu->identity: all but the compiler, and the compiler once gpu->rtc is open. */
 int xs__gpu_identify(struct xs_gpu *gpu, struct xs_error *err);
 void xs__gpu_identify_compiler(struct xs_gpu *gpu);

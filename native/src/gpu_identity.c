@@ -31,16 +31,26 @@ static void write_uuid(const unsigned char bytes[16], char *out, size_t size)
                                i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", bytes[i]);
 }
 
+int xs__gpu_locate(struct xs_gpu *gpu, struct xs_device_place *out, struct xs_error *err)
+{
+    TRY(gpu, DeviceGetPCIBusId(out->pci_id, sizeof out->pci_id, gpu->device), "pci_id");
+    return XS_OK;
+}
+
 int xs__gpu_identify(struct xs_gpu *gpu, struct xs_error *err)
 {
     struct xs_gpu_identity *to = &gpu->identity;
+    struct xs_device_place place;
     unsigned char uuid[16] = {0};
     size_t bytes = 0;
     int version = 0;
     TRY(gpu, GetVersion(&version), "version");
-    TRY(gpu, DeviceGetPCIBusId(to->pci_id, sizeof to->pci_id, gpu->device), "pci_id");
+    int rc = xs__gpu_locate(gpu, &place, err);
+    if (rc != XS_OK)
+        return rc;
     TRY(gpu, DeviceTotalMem(&bytes, gpu->device), "memory");
     to->memory_bytes = (int64_t)bytes;
+    snprintf(to->pci_id, sizeof to->pci_id, "%s", place.pci_id);
     write_version(gpu->driver.brand, version, to->driver_version, sizeof to->driver_version);
     if (gpu->driver.DeviceGetUuid != NULL &&
         gpu->driver.DeviceGetUuid(uuid, gpu->device) == XS_GPU_SUCCESS)

@@ -94,6 +94,19 @@ static void says_what_the_driver_says(void)
     CHECK(strcmp(identified(&gpu).driver_version, "12.4") == 0);
 }
 
+static void says_where_it_is_before_it_is_open(void)
+{
+    struct xs_gpu gpu = stub(XS_BRAND_HIP);
+    struct xs_device_options options = default_options();
+    struct xs_device_place place;
+    struct xs_error err = {0};
+    CHECK_EQ(xs__gpu_locate(&gpu, &place, &err), XS_OK);
+    CHECK(strcmp(place.pci_id, "0000:1b:00.3") == 0);
+    CHECK_EQ(xs_device_locate("cpu", &options, &place, &err), XS_OK);
+    CHECK(strcmp(place.pci_id, "") == 0); /* each process has its own */
+    CHECK_EQ(xs_device_locate("tpu", &options, &place, &err), XS_EINVAL);
+}
+
 static void amd_says_it_in_text(void)
 {
     struct xs_gpu gpu = stub(XS_BRAND_HIP);
@@ -128,6 +141,7 @@ static void a_failing_call_is_named(void)
 int main(void)
 {
     says_what_the_driver_says();
+    says_where_it_is_before_it_is_open();
     amd_says_it_in_text();
     what_is_not_known_is_left_out();
     a_failing_call_is_named();

@@ -6,12 +6,16 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from pytest_xsched import Session
+from pytest_xsched.load import constant
+from pytest_xsched.model import QueueSpec, Scenario
 from pytest_xsched.options import Settings
+from pytest_xsched.workload import spin
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread")
@@ -25,6 +29,38 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "device",
             [pytest.param(kind, marks=pytest.mark.xsched(device=kind)) for kind in ("sim", "cpu")],
         )
+
+
+@pytest.fixture
+def scenario():
+    """A second of virtual time, or the same scenario on another device."""
+
+    def make(device="sim", **changes):
+        values = {
+            "queues": (QueueSpec(name="q", workload=spin("1ms"), arrivals=constant("100/s")),),
+            "duration_ns": 1_000_000_000,
+            "warmup_ns": 0,
+            "drain_ns": 1_000_000_000,
+            "seed": 0,
+            "device": device,
+            "scheduler": "builtin",
+            "policy": "hpf",
+        }
+        return Scenario(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """Writes a module that a worker process runs instead of ours; gives its name."""
+
+    def write(body):
+        (tmp_path / "other_worker.py").write_text(textwrap.dedent(body))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        return "other_worker"
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def measured(fake_gpu, session_on, monkeypatch):
             scheduler="builtin",
             policy="hpf",
         )
-        return measure_in_worker(scenario, libraries=find_libraries(), **more)
+        return measure_in_worker(scenario, libraries=find_libraries(fake_gpu), **more)
 
     return measure
 

@@ -10,6 +10,7 @@ from pytest_xsched import DeviceError, DeviceUnavailable, ScenarioError, Session
 from pytest_xsched import vector_add as add
 from pytest_xsched.libraries import LibraryFile
 from pytest_xsched.options import Settings
+from pytest_xsched.process import measure_in_worker
 from pytest_xsched.session import GPU_FILES
 
 
@@ -81,6 +82,13 @@ def test_a_library_that_is_no_driver_names_the_missing_function(cuda, monkeypatc
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", libc)
     with pytest.raises(DeviceError, match="the library has no function cuInit"):
         cuda.run(cuda.queue("q", matmul(8)), duration="1s")
+
+
+def test_a_worker_that_is_started_directly_asks_the_environment(scenario, monkeypatch, tmp_path):
+    (tmp_path / "libcuda.so.1").write_text("not a library")
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(tmp_path / "libcuda.so.1"))
+    with pytest.raises(DeviceError, match="is from PYTEST_XSCHED_GPU_DRIVER"):
+        measure_in_worker(scenario("cuda"))
 
 
 @pytest.mark.parametrize("process", ["worker", "inside"])

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import CpuModel, DeviceError, ScenarioError, Session, WorkerCrashed, matmul, spin
-from pytest_xsched.model import Scenario
 from pytest_xsched.options import Settings
 from pytest_xsched.process import measure_in_worker
 
@@ -22,38 +21,6 @@ def session():
         return Session(Settings(**settings))
 
     return make
-
-
-@pytest.fixture
-def scenario(session):
-    """A second of virtual time, or the same scenario on another device."""
-
-    def make(device="sim", **changes):
-        values = {
-            "queues": (session().queue("q", spin("1ms"), rate="100/s"),),
-            "duration_ns": 1_000_000_000,
-            "warmup_ns": 0,
-            "drain_ns": 1_000_000_000,
-            "seed": 0,
-            "device": device,
-            "scheduler": "builtin",
-            "policy": "hpf",
-        }
-        return Scenario(**{**values, **changes})
-
-    return make
-
-
-@pytest.fixture
-def worker(tmp_path, monkeypatch):
-    """Writes a module that a worker process runs instead of ours; gives its name."""
-
-    def write(body):
-        (tmp_path / "other_worker.py").write_text(textwrap.dedent(body))
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-        return "other_worker"
-
-    return write
 
 
 def test_a_worker_gives_the_same_bytes(session):

@@ -36,6 +36,8 @@ def usage_error(result):
         ("duration", "0s", "'0s' is zero"),
         ("duration", "-1s", "'-1s' is negative"),
         ("duration", "nan s", 'is not a time; write "60s"'),
+        ("lock-timeout", "60", "'60' has no unit; write \"60s\""),
+        ("lock-timeout", "-1s", "'-1s' is negative"),
         ("seed", "x", "'x' is not a whole number from 0 to 4294967295, nor 'random'"),
         ("seed", "-1", "'-1' is not a whole number"),
         ("seed", "4294967296", "'4294967296' is not a whole number"),
@@ -70,23 +72,6 @@ def test_a_library_that_is_not_there(load, inside, pytester, option):
     assert message == f"ini option {key}: {there}/../there/lib/x.so does not exist"
     message = usage_error(inside(f"--xsched-{option}=./there"))
     assert message == f"--xsched-{option}: {there} is not a file"
-
-
-def test_a_kernel_of_ones_own_needs_a_gpu(inside, pytester):
-    pytester.makepyfile(
-        """
-        from pytest_xsched import buffer, kernel
-
-        def test_it(xsched):
-            own = kernel("...", "scale", grid=1, block=1, args=[buffer(8)])
-            xsched.run(xsched.queue("q", own), duration="1s")
-        """
-    )
-    result = inside("--xsched-device=sim")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["E * kernel 'scale': the sim device runs no source text; cuda and hip do"]
-    )
 
 
 def test_an_option_without_a_value_is_refused_an_ini_key_is_not_set(load, inside, pytester):

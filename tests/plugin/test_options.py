@@ -139,28 +139,6 @@ def test_duration(asked, sim, argument, marker, option, ini, expected):
     result.assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    ("option", "variable", "ini", "expected"),
-    [
-        ("a.so", "b.so", "c.so", "a.so (--xsched-gpu-driver)"),
-        (None, "b.so", "c.so", "b.so (PYTEST_XSCHED_GPU_DRIVER)"),
-        (None, "", "c.so", "c.so (ini option xsched_gpu_driver)"),
-        (None, "", "", "none"),
-    ],
-)
-def test_libraries(pytester, sim, monkeypatch, option, variable, ini, expected):
-    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", variable)
-    pytester.makeini(f"[pytest]\nxsched_gpu_driver = {ini}")
-    pytester.makepyfile(f"""
-        def test_it(xsched):
-            driver = xsched._libraries("cuda").driver
-            said = f"{{driver.path}} ({{driver.origin}})" if driver else "none"
-            assert said == {expected!r}
-        """)
-
-    sim(*[f"--xsched-gpu-driver={option}"] * (option is not None)).assert_outcomes(passed=1)
-
-
 def test_warmup_and_drain_have_defaults(load, sim):
     load("""
         def test_it(xsched, load):
@@ -286,53 +264,6 @@ def test_required_device_is_another(load, inside, option):
     result.stdout.fnmatch_lines(["--xsched-require-device=sim, but the device is cpu"])
 
 
-@pytest.mark.parametrize(
-    ("marker", "option", "ini", "expected"),
-    [
-        ("cuda:2", "cuda:1", "cuda", "cuda:2"),
-        ("", "cuda:1", "cuda", "cuda:1"),
-        ("", None, "cuda:3", "cuda:3"),
-        ("cuda:0", "cuda:1", "", "cuda"),
-    ],
-)
-def test_which_of_several_gpus(pytester, inside, marker, option, ini, expected):
-    pytester.makeini(f"[pytest]\nxsched_device = {ini}")
-    pytester.makepyfile(f"""
-        import pytest
-
-        @pytest.mark.xsched({f"device={marker!r}" if marker else ""})
-        def test_it(xsched):
-            assert (xsched.device, xsched.device_kind) == ({expected!r}, "cuda")
-        """)
-
-    inside(*[f"--xsched-device={option}"] * (option is not None)).assert_outcomes(passed=1)
-
-
-@pytest.mark.parametrize(
-    ("device", "required", "is_it"),
-    [
-        ("cuda:1", "cuda", True),
-        ("cuda:1", "cuda:1", True),
-        ("cuda:0", "cuda:0", True),
-        ("cuda", "cuda:0", True),
-        ("cuda:1", "cuda:0", False),
-        ("cuda", "cuda:1", False),
-        ("hip:1", "cuda:1", False),
-    ],
-)
-def test_required_device_with_an_index(pytester, inside, device, required, is_it):
-    pytester.makepyfile("def test_it(xsched): assert xsched.device")
-
-    result = inside(f"--xsched-device={device}", f"--xsched-require-device={required}")
-
-    result.assert_outcomes(passed=int(is_it), failed=int(not is_it))
-    if not is_it:
-        shown = device.removesuffix(":0")
-        result.stdout.fnmatch_lines(
-            [f"*--xsched-require-device={required}, but the device is {shown}"]
-        )
-
-
 # ---- what is shown
 
 
@@ -370,7 +301,7 @@ def test_header_shows_what_was_set(idle, pytester):
 def test_help_and_markers(idle):
     text = str(idle("--help").stdout)
     names = ("device", "scheduler", "duration", "seed", "require-device", "json")
-    for name in (*names, "gpu-driver", "gpu-compiler"):
+    for name in (*names, "gpu-driver", "gpu-compiler", "lock-timeout"):
         assert f"--xsched-{name}=" in text
         assert re.search(rf"^  xsched_{name.replace('-', '_')} \(", text, re.MULTILINE)
 

@@ -17,7 +17,7 @@ def nothing_named(monkeypatch):
 
 
 def test_nothing_named():
-    assert find_libraries() == Libraries()
+    assert find_libraries("cuda") == Libraries()
 
 
 def test_the_environment_is_asked_where_nothing_else_was_named(monkeypatch, tmp_path):
@@ -27,7 +27,7 @@ def test_the_environment_is_asked_where_nothing_else_was_named(monkeypatch, tmp_
     file = tmp_path / "lib" / "nvrtc.so"
     file.parent.mkdir()
     file.touch()
-    found = find_libraries(driver=DRIVER)
+    found = find_libraries("hip", driver=DRIVER)
     assert found.driver == DRIVER
     # Absolute: it is opened in a process with another working directory.
     assert found.compiler == LibraryFile(path=str(file), origin="PYTEST_XSCHED_GPU_COMPILER")
@@ -37,8 +37,13 @@ def test_the_environment_is_asked_where_nothing_else_was_named(monkeypatch, tmp_
 def test_an_absent_file_is_one_sentence(monkeypatch, role, tmp_path):
     monkeypatch.setenv(f"PYTEST_XSCHED_GPU_{role}", f"{tmp_path}/x.so")
     with pytest.raises(ScenarioError) as caught:
-        find_libraries()
+        find_libraries("cuda")
     assert str(caught.value) == f"PYTEST_XSCHED_GPU_{role}: {tmp_path}/x.so does not exist"
+
+
+def test_what_is_no_gpu_has_none(monkeypatch):
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", "/nowhere/x.so")
+    assert find_libraries("cpu", driver=DRIVER) == find_libraries("sim") == Libraries()
 
 
 def test_a_name_without_a_slash_is_left_to_the_loader():

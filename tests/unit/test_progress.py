@@ -74,3 +74,15 @@ def test_not_erased_where_nothing_was_written(clock):
     terminal = Terminal()
     ProgressLine(terminal, "high").close()
     assert terminal.written == []
+
+
+def test_a_note_stands_where_the_progress_will_be(clock):
+    terminal = Terminal()
+    line = ProgressLine(terminal, "high", columns=40)
+    clock.now_s = 101.0
+    line.note("waiting for GPU 0000:1b:00.0, on which process 4711 measures")
+    clock.now_s = 102.0
+    line(10**9, 60 * 10**9)
+    noted, progressed = terminal.written[1:]
+    assert noted == "\r, waiting for GPU 0000:1b:00.0, on whic"
+    assert progressed == "\rxsched: high, 1 s of 60 s".ljust(40)  # nothing of the note is left

@@ -1,0 +1,169 @@
+"""Runs on a GPU that others measure on; which GPU it is, is made up, as the devices are cpu and
+sim."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pytest_xsched import DeviceBusy, Session, spin
+from pytest_xsched import process as process_module
+from pytest_xsched.lock import lock_gpus
+from pytest_xsched.options import Settings
+from pytest_xsched.process import measure_in_worker
+
+GPU = "0000:1b:00.0"
+
+ON_A_GPU = f"""
+    import sys
+    from pytest_xsched import worker
+    worker.locate = lambda name, libraries: {GPU!r}
+    """
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(tmp_path))
+    return tmp_path
+
+
+def is_free():
+    try:
+        lock_gpus([GPU], timeout_s=0).release()
+    except DeviceBusy:
+        return False
+    return True
+
+
+# ---- in a worker process
+
+
+def test_the_worker_waits_and_then_measures(scenario, worker):
+    locks, said = lock_gpus([GPU], timeout_s=0), []
+
+    def waiting(what):
+        said.append(what)
+        locks.release()
+
+    module = worker(f"{ON_A_GPU}\n    sys.exit(worker.main())")
+    measurement = measure_in_worker(scenario(), waiting=waiting, module=module)
+    assert len(measurement.samples[0]) == 100
+    assert said[0].startswith(f"waiting for GPU {GPU}, on which process ")
+    assert is_free()  # the worker is gone
+
+
+def test_a_worker_that_waited_long_enough_is_an_error(scenario, worker):
+    module = worker(f"{ON_A_GPU}\n    sys.exit(worker.main())")
+    locks = lock_gpus([GPU], timeout_s=0)
+    with pytest.raises(DeviceBusy, match=f"GPU {GPU} was not free within 0 s: process "):
+        measure_in_worker(scenario(), module=module, lock_timeout_s=0.0)
+    locks.release()
+
+
+def test_an_interrupt_ends_a_waiting_worker(scenario, worker):
+    def interrupt(what):
+        raise KeyboardInterrupt
+
+    module = worker(f"{ON_A_GPU}\n    sys.exit(worker.main())")
+    locks = lock_gpus([GPU], timeout_s=0)
+    with pytest.raises(KeyboardInterrupt):
+        measure_in_worker(scenario(), module=module, waiting=interrupt)
+    locks.release()
+    assert is_free()
+
+
+def test_two_workers_measure_one_after_the_other(scenario, worker, directory):
+    journal = directory / "journal"
+    module = worker(
+        f"""{ON_A_GPU}
+    import os
+    def note(what):
+        fd = os.open({str(journal)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(fd, f"{{what}} {{os.getpid()}}\\n".encode())
+        os.close(fd)
+    measure = worker._measure
+    def noted(*arguments):
+        note("begin")
+        measurement = measure(*arguments)
+        note("end")
+        return measurement
+    worker._measure = noted
+    sys.exit(worker.main())"""
+    )
+    run = scenario("cpu", duration_ns=200_000_000)
+    threads = [
+        threading.Thread(target=measure_in_worker, args=(run,), kwargs={"module": module})
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    words = [line.split() for line in journal.read_text().splitlines()]
+    assert [what for what, _ in words] == ["begin", "end"] * 3
+    assert all(begin[1] == end[1] for begin, end in zip(words[::2], words[1::2], strict=True))
+
+
+def test_waiting_does_not_count_against_the_worker(monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr(process_module.time, "monotonic", lambda: now_s)
+    said, seen = [], []
+    news = process_module._News(10, lambda *times: seen.append(times), said.append)
+    assert news.deadline_s == 110
+    now_s = 500.0
+    news.read(b"waiting for GPU 1\nwaiting for ")
+    assert news.deadline_s == 510 and said == ["waiting for GPU 1"]
+    now_s = 600.0
+    news.read(b"GPU 2\n1 2\n")  # the last of it is what is handed on
+    assert news.deadline_s == 610 and said == ["waiting for GPU 1"] and seen == [(1, 2)]
+    now_s = 605.0
+    news.read(b"2 2\n")
+    news.read(b"")
+    assert news.deadline_s == 610 and seen[1:] == [(2, 2)]
+
+
+# ---- in this process
+
+
+@pytest.fixture
+def session(monkeypatch):
+    """A session that measures in this process, on a device that is said to be GPU."""
+    monkeypatch.setattr("pytest_xsched.session.locate", lambda name, libraries: GPU)
+
+    def make(**settings):
+        return Session(Settings(device="sim", process="inside", **settings))
+
+    return make
+
+
+def test_a_device_in_this_process_keeps_others_off_as_long_as_it_is_open(session):
+    made = session()
+    queue = made.queue("q", spin("1ms"), rate="100/s")
+    assert is_free()
+    made.run(queue, duration="1s")
+    assert not is_free()
+    made.run(queue, duration="1s")
+    made.live().close()  # a second device, on the same GPU
+    assert not is_free()
+    made.close()
+    assert is_free()
+
+
+def test_a_device_in_this_process_waits_for_others(session):
+    made = session(lock_timeout_ns=0)
+    queue = made.queue("q", spin("1ms"), rate="100/s")
+    locks = lock_gpus([GPU], timeout_s=0)
+    with pytest.raises(DeviceBusy, match=f"GPU {GPU} was not free"):
+        made.run(queue, duration="1s")
+    locks.release()
+    assert made.run(queue, duration="1s").q.n == 100
+    made.close()
+
+
+def test_devices_that_are_no_gpu_are_not_locked(directory):
+    for kind in ("cpu", "sim"):
+        for where in ("inside", "worker"):
+            made = Session(Settings(device=kind, process=where))
+            made.run(made.queue("q", spin("1ms"), rate="100/s"), duration="100ms")
+            made.close()
+    assert not list(Path(directory).glob("*.lock"))
