@@ -20,7 +20,7 @@ from pytest_xsched.workload import spin
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread")
-FAKE = ("fake_cuda.c", "fake_kernels.c", "fake_nvrtc.c")
+FAKE = ("fake_cuda.c", "fake_errors.c", "fake_kernels.c", "fake_nvrtc.c")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

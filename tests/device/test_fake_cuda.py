@@ -6,10 +6,6 @@ What a kernel does is tested on GPUs; here it is what is around them, on every m
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -37,22 +33,12 @@ from pytest_xsched.options import Settings
 from pytest_xsched.report import table
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
-    library = tmp_path_factory.mktemp("fake") / "libfake_cuda.so"
-    source = Path(__file__).with_name("fake_cuda.c")
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run([compiler, *flags, "-o", library, source], check=True)
-    return library
-
-
 @pytest.fixture
-def cuda(driver, tmp_path, monkeypatch):
+def cuda(fake_cuda, tmp_path, monkeypatch):
     """A session on the fake driver, in worker processes; `cuda.noted()` is what the driver saw."""
     log = tmp_path / "log.txt"
-    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(driver))
-    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", str(driver))
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
     monkeypatch.setenv("PYTEST_XSCHED_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("FAKE_CUDA_LOG", str(log))
     session = Session(Settings(device="cuda"))

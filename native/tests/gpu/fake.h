@@ -4,18 +4,26 @@
 
 #include <stdint.h>
 
-/* What its compiler makes: code for the device that fake_cuda.c claims to be. */
-#define FAKE_IMAGE "fake code for sm_90"
-
 struct fake_grid {
     uint64_t x, y, z; /* blocks */
     uint64_t threads; /* of a block */
 };
 
+struct fake_kernel {
+    const char *name;
+    /* How long it takes, in ns, or -1 if the grid does not cover the work. */
+    int64_t (*run)(struct fake_grid grid, void **parameters);
+};
+
+enum {
+    FAKE_PROCESSORS = 4
+};
+
 /* NULL: there is no such kernel. */
-void *fake_kernel(const char *name);
-/* Run it; how long it takes, in ns, or -1 if the grid does not cover the work. */
-int64_t fake_run(const void *kernel, struct fake_grid grid, void **parameters);
+const struct fake_kernel *fake_find(const char *name);
+
+/* A line in the file that FAKE_CUDA_LOG names, if it does. */
+__attribute__((format(printf, 1, 2))) void fake_note(const char *format, ...);
 
 /* What this call has to return by XS_FAKE_FAULT; 0: what it returns anyway. */
 int fake_misbehave(const char *call);

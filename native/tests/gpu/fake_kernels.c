@@ -1,5 +1,6 @@
 /* fake_kernels.c - the kernels of the fake driver, computed from the parameters
- * that the real ones get. A spin takes a nanosecond an iteration. */
+ * that the real ones get. A spin takes a nanosecond an iteration, and two where it
+ * has more than a block on a multiprocessor. `scale` stands for a user's own. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -72,29 +73,34 @@ static int64_t vector_add(struct fake_grid g, void **parameters)
 
 static int64_t spin(struct fake_grid g, void **parameters)
 {
-    (void)g;
+    uint64_t iterations = PARAMETER(uint64_t, 0);
     *PARAMETER(int64_t *, 2) += PARAMETER(uint32_t, 1) % 1024u;
-    return (int64_t)PARAMETER(uint64_t, 0);
+    fake_note("spin %llu %llu", (unsigned long long)g.x, (unsigned long long)iterations);
+    return (int64_t)iterations * (g.x > FAKE_PROCESSORS ? 2 : 1);
 }
 
-static const struct function {
-    const char *name;
-    int64_t (*run)(struct fake_grid g, void **parameters);
-} functions[] = {{"xs_fill", fill},
-                 {"xs_matmul_small", matmul_small},
-                 {"xs_matmul_large", matmul_large},
-                 {"xs_vector_add", vector_add},
-                 {"xs_spin", spin}};
-
-void *fake_kernel(const char *name)
+/* (float *x, long long n, float by, int more) */
+static int64_t scale(struct fake_grid g, void **parameters)
 {
-    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
-        if (strcmp(functions[i].name, name) == 0)
-            return (void *)(uintptr_t)&functions[i];
+    float *x = PARAMETER(float *, 0);
+    (void)g;
+    for (int64_t i = 0; i < PARAMETER(int64_t, 1); i++)
+        x[i] = x[i] * PARAMETER(float, 2) + (float)PARAMETER(int32_t, 3);
+    return 10000;
+}
+
+const struct fake_kernel *fake_find(const char *name)
+{
+    static const struct fake_kernel kernels[] = {
+        {"xs_fill", fill},
+        {"xs_matmul_small", matmul_small},
+        {"xs_matmul_large", matmul_large},
+        {"xs_vector_add", vector_add},
+        {"xs_spin", spin},
+        {"scale", scale},
+    };
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
+        if (strcmp(kernels[i].name, name) == 0)
+            return &kernels[i];
     return NULL;
-}
-
-int64_t fake_run(const void *kernel, struct fake_grid grid, void **parameters)
-{
-    return ((const struct function *)kernel)->run(grid, parameters);
 }
