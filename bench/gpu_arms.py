@@ -1,6 +1,6 @@
 """The arms of a scenario side by side on a GPU: alone, native, priority, builtin.
 
-    python bench/gpu_arms.py [--scenario document|short|long] [--device cuda] [--repetitions 4]
+    python bench/gpu_arms.py [--scenario document|short|long|shared] [--device cuda] [--repetitions 4]
 
 Every arm of every repetition is a fresh process; the arms go by turns, forth and back. Percentiles
 and rates are medians over the repetitions, the maximum is that of all, n their sum.
@@ -9,6 +9,7 @@ and rates are medians over the repetitions, the maximum is that of all, n their 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 from collections.abc import Callable
 
@@ -45,17 +46,25 @@ def long(session: Session) -> Queues:
     )
 
 
+def shared(session: Session) -> Queues:
+    """As `short`, but high has half of the multiprocessors for itself, except when alone."""
+    high, low = short(session)
+    return dataclasses.replace(high, sm_share=0.5), low
+
+
 SCENARIOS: dict[str, Callable[[Session], Queues]] = {
     "document": document,
     "short": short,
     "long": long,
+    "shared": shared,
 }
 ARMS = ("high alone", "low alone", "native", "priority", "builtin")
 
 
 def measure(session: Session, queues: Queues, arm: str, duration: str, seed: int) -> Run:
     high, low = queues
-    chosen = {"high alone": (high,), "low alone": (low,)}.get(arm, queues)
+    whole = dataclasses.replace(high, sm_share=None)
+    chosen = {"high alone": (whole,), "low alone": (low,)}.get(arm, queues)
     scheduler = "native" if arm.endswith("alone") else arm
     run = session.run(*chosen, duration=duration, scheduler=scheduler, seed=seed)
     for queue in run:

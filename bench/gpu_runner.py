@@ -108,7 +108,7 @@ def overhead(session: Session, given: argparse.Namespace) -> list[tuple[str, boo
         rates: dict[str, list[float]] = {"native": [], "builtin": []}
         depth = 0
         for scheduler in by_turns(given.repetitions, list(rates)):
-            run = session.run(queue, duration="4s", scheduler=scheduler)
+            run = session.run(queue, duration="3s", scheduler=scheduler)
             rates[scheduler].append(run.alone.throughput.value * layers)
             if scheduler == "builtin":
                 depth = max(depth, run.alone.counts.most_in_flight)
@@ -118,7 +118,7 @@ def overhead(session: Session, given: argparse.Namespace) -> list[tuple[str, boo
         targets.append(
             (f"{duration}: an XQueue keeps {kept:.2%}, at least {least:.0%}", kept >= least)
         )
-    print(f"closed loops of requests of 10 ms, {given.repetitions} x 4s an arm; commands/s\n")
+    print(f"closed loops of requests of 10 ms, {given.repetitions} x 3s an arm; commands/s\n")
     table(["command", "native", "builtin", "kept", "most in flight"], rows)
     return targets
 
