@@ -1,6 +1,6 @@
 """The arms of a scenario side by side on a GPU: alone, native, priority, builtin.
 
-    python bench/gpu_arms.py [--scenario document|short|long|shared] [--device cuda] [--repetitions 4]
+    python bench/gpu_arms.py [--scenario document|short|long|shared] [--repetitions 4]
 
 Every arm of every repetition is a fresh process; the arms go by turns, forth and back. Percentiles
 and rates are medians over the repetitions, the maximum is that of all, n their sum.
