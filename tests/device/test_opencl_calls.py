@@ -64,12 +64,14 @@ import os
 import sys
 
 from pytest_xsched import CpuModel, DeviceError, DeviceUnavailable, Scenario, SimModel, matmul, spin
-from pytest_xsched import QueueSpec, closed
+from pytest_xsched import QueueSpec, constant
 from pytest_xsched._binding import Device
 from pytest_xsched.harness import measure
 
 queues = tuple(
-    QueueSpec(name=name, workload=work, priority=p, arrivals=closed(1), threshold=4, batch_size=2)
+    QueueSpec(
+        name=name, workload=work, priority=p, arrivals=constant("1000/s"), threshold=4, batch_size=2
+    )
     for name, p, work in (("m", 10, matmul(8, layers=3)), ("s", 1, spin("10us")))
 )
 scenario = Scenario(
