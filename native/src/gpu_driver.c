@@ -27,9 +27,9 @@ static const struct brand brands[] = {
     [XS_BRAND_HIP] = {.kind = "hip",
                       .compiler = "hiprtc",
                       .driver_names = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5",
-                                       "libamdhip64.so", "/opt/rocm/lib/libamdhip64.so"},
+                                       "libamdhip64.so", "/opt/rocm*/lib/libamdhip64.so"},
                       .compiler_names = {"libhiprtc.so.7", "libhiprtc.so.6", "libhiprtc.so",
-                                         "/opt/rocm/lib/libhiprtc.so"},
+                                         "/opt/rocm*/lib/libhiprtc.so"},
                       .option = "--offload-arch="},
 };
 

@@ -2,10 +2,28 @@
 #include "library.h"
 
 #include <dlfcn.h>
+#include <glob.h>
+#include <string.h>
 
 /* Never unloaded, dlclose() or not: a driver leaves threads and state behind, and
  * some of the compilers inside end the process when they are loaded again. */
 #define FLAGS (RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)
+
+/* A pattern: the last of the files it stands for that can be loaded, which is the
+ * newest of versions of equal length. */
+static void *open_name(const char *name, int flags)
+{
+    glob_t found;
+    void *library = NULL;
+    if (strchr(name, '*') == NULL)
+        return dlopen(name, flags);
+    if (glob(name, 0, NULL, &found) != 0)
+        return NULL;
+    for (size_t i = found.gl_pathc; i-- > 0 && library == NULL;)
+        library = dlopen(found.gl_pathv[i], flags);
+    globfree(&found);
+    return library;
+}
 
 int xs__library_open(const char *path, const char *const *names, const char *where, void **out,
                      struct xs_error *err)
@@ -17,9 +35,9 @@ int xs__library_open(const char *path, const char *const *names, const char *whe
                             : xs__fail(err, XS_EDEVICE, where, 0, "cannot load %s", dlerror());
     }
     for (size_t i = 0; names[i] != NULL && *out == NULL; i++)
-        *out = dlopen(names[i], FLAGS | RTLD_NOLOAD);
+        *out = open_name(names[i], FLAGS | RTLD_NOLOAD);
     for (size_t i = 0; names[i] != NULL && *out == NULL; i++)
-        *out = dlopen(names[i], FLAGS);
+        *out = open_name(names[i], FLAGS);
     return *out != NULL ? XS_OK
                         : xs__fail(err, XS_ENODEV, where, 0,
                                    "%s and other names of it are not here", names[0]);

@@ -5,8 +5,8 @@
 
 #include "base.h"
 
-/* Open the first of `names` (NULL-terminated) that is there; one that the
- * process has already mapped comes before all others. `path` (NULL or "":
+/* Open the first of `names` (NULL-terminated; may be patterns of files) that is
+ * there; one that the process has already mapped comes before all others. `path` (NULL or "":
  * none) is tried alone, if given, and has to be right. XS_ENODEV: none is
  * there. The caller closes *out with dlclose(). */
 int xs__library_open(const char *path, const char *const *names, const char *where, void **out,
