@@ -138,6 +138,8 @@ struct xs_device_info {
     int32_t virtual_time;    /* 1: no clock of its own, runs at any speed */
     int32_t computes;        /* 1: results can be read back and checked */
     int32_t honour_priority; /* 1: streams of higher priority go first; -1: not known */
+    int32_t least_priority;  /* of streams; what is below counts as this */
+    int32_t most_priority;   /* likewise above */
     uint32_t parallel;       /* commands executed at once; 0: not known */
     uint32_t units;          /* multiprocessors that a queue can be bound to; 0: it cannot */
     uint32_t unit_step;      /* they are given in groups of so many, from 0 */

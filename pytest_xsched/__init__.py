@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_xsched.assertions import MeasuredQueue, Run
+    from pytest_xsched.doubles import CpuModel, SimModel
     from pytest_xsched.errors import (
         DeviceBusy,
         DeviceError,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_xsched.kernels import buffer, float32, int32, int64
     from pytest_xsched.live import Ticket, XQueue, XQueues
     from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
-    from pytest_xsched.model import CpuModel, QueueSpec, Scenario, SimModel
+    from pytest_xsched.model import QueueSpec, Scenario
     from pytest_xsched.quantity import Quantity
     from pytest_xsched.session import Session
     from pytest_xsched.traces import trace
@@ -62,7 +63,8 @@ _HOMES = {
     "kernels": ["buffer", "float32", "int32", "int64"],
     "live": ["Ticket", "XQueue", "XQueues"],
     "load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
-    "model": ["CpuModel", "QueueSpec", "Scenario", "SimModel"],
+    "doubles": ["CpuModel", "SimModel"],
+    "model": ["QueueSpec", "Scenario"],
     "quantity": ["Quantity"],
     "session": ["Session"],
     "traces": ["trace"],

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import (
     DeviceError,
     DeviceUnavailable,
@@ -24,7 +25,6 @@ from pytest_xsched.errors import (
 )
 from pytest_xsched.kernels import Kernel
 from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
-from pytest_xsched.model import CpuModel, SimModel
 from pytest_xsched.names import split_device
 from pytest_xsched.workload import Command
 
@@ -186,6 +186,8 @@ class DeviceInfo:
     computes: bool
     honours_priority: bool | None
     """Whether streams of higher priority go first; None: not known."""
+    stream_priorities: tuple[int, int]
+    """The least and the most that streams have; what is outside counts as one of them."""
     parallel: int
     units: int
     """Multiprocessors that a queue can be bound to; 0: it cannot."""
@@ -300,6 +302,7 @@ class Device:
             virtual_time=bool(info.virtual_time),
             computes=bool(info.computes),
             honours_priority=None if info.honour_priority < 0 else bool(info.honour_priority),
+            stream_priorities=(int(info.least_priority), int(info.most_priority)),
             parallel=int(info.parallel),
             units=int(info.units),
             unit_step=int(info.unit_step),

@@ -36,7 +36,7 @@ def stream_warnings(scenario: Scenario, queues_of_a_class: int = HARDWARE_QUEUES
         return []
     sentences = []
     for name in scenario.devices:
-        queues = [queue for queue in scenario.queues if (queue.device or scenario.device) == name]
+        queues = scenario.queues_on(name)
         if all(queue.sm_share is None and queue.cu_mask is None for queue in queues):
             sentences += _of_a_device(scenario, queues, queues_of_a_class)
     return sentences
@@ -45,8 +45,8 @@ def stream_warnings(scenario: Scenario, queues_of_a_class: int = HARDWARE_QUEUES
 def _of_a_device(scenario: Scenario, queues: Sequence[QueueSpec], most: int) -> list[str]:
     classes: dict[int, list[int]] = {}
     for queue in queues:
-        priority = scenario.stream_priority_of(queue)
-        classes.setdefault((priority > 0) - (priority < 0), []).append(priority)
+        level = scenario.stream_priority_of(queue, min(_CLASSES), max(_CLASSES))
+        classes.setdefault(level, []).append(queue.priority)
     sentences = []
     for level, priorities in sorted(classes.items(), reverse=True):
         if len(priorities) > most:
@@ -59,7 +59,6 @@ def _of_a_device(scenario: Scenario, queues: Sequence[QueueSpec], most: int) -> 
             named = ", ".join(str(priority) for priority in sorted(set(priorities), reverse=True))
             sentences.append(
                 f"queues of priority {named} all have streams of {_CLASSES[level]} priority: HIP "
-                "has three levels, above 0, 0 and below 0; scheduler 'priority' cannot tell them "
-                "apart"
+                "has three levels, so scheduler 'priority' cannot tell them apart"
             )
     return sentences

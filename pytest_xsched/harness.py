@@ -125,14 +125,14 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
 
 def _rests_on_priorities(scenario: Scenario) -> bool:
     """Whether streams of different priorities are made."""
-    return len({scenario.stream_priority_of(queue) for queue in scenario.queues}) > 1
+    return scenario.uses_stream_priorities and len({q.priority for q in scenario.queues}) > 1
 
 
 def _units(devices: Mapping[str, Device], scenario: Scenario) -> dict[str, tuple[int, ...]]:
     """Divide the multiprocessors of each device among the queues on it."""
     units: dict[str, tuple[int, ...]] = {}
     for name in scenario.devices:
-        queues = [q for q in scenario.queues if (q.device or scenario.device) == name]
+        queues = scenario.queues_on(name)
         info = devices[name].describe()
         shares = partition(queues, units=info.units, step=info.unit_step)
         units |= {queue.name: share for queue, share in zip(queues, shares, strict=True)}
@@ -151,7 +151,7 @@ def _settings(
     return Settings(
         name=spec.name,
         priority=spec.priority,
-        stream_priority=scenario.stream_priority_of(spec),
+        stream_priority=scenario.stream_priority_of(spec, *device.describe().stream_priorities),
         threshold=threshold,
         batch_size=batch_size,
         seed=_seed(scenario, spec),

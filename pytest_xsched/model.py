@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import keyword
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -24,11 +23,12 @@ from pytest_xsched.checks import (
     set_number,
     set_tuple,
 )
+from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import ARRIVAL_KINDS, SAMPLES_MAX, Arrivals, known_count, read_arrivals
 from pytest_xsched.names import POLICIES, SCHEDULERS, WAITING, split_device
 from pytest_xsched.units import MAX_NS, spell_duration
-from pytest_xsched.workload import Command, Workload, read_workload
+from pytest_xsched.workload import Workload, read_workload
 
 # The limits of the native runner (enum xs_limit); a test compares them with the compiled module.
 PRIORITY_MIN = -255
@@ -36,9 +36,7 @@ PRIORITY_MAX = 255
 THRESHOLD_MAX = 1024
 AUTO = "auto"  # a threshold
 QUEUES_MAX = 256
-
 UNITS_MAX = 1024  # multiprocessors that a mask can name
-PARALLEL_MAX = 64  # commands executed at once
 
 
 # A queue is reached as an attribute of its run; these are attributes of every run already.
@@ -157,79 +155,6 @@ def _check_name(name: object) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CpuModel:
-    """The `cpu` device: worker threads that really compute.
-
-    Args:
-        workers: commands executed at once, in [1, 64].
-        priority: whether streams of higher priority go first; else first come, first served.
-        spin_ns: busy-wait this long for work before sleeping.
-    """
-
-    workers: int = 1
-    priority: bool = True
-    spin_ns: int = 50_000
-
-    def __post_init__(self) -> None:
-        set_integer(self, "workers", "cpu", 1, PARALLEL_MAX)
-        check_flag("cpu: priority", self.priority)
-        set_integer(self, "spin_ns", "cpu", 0, MAX_NS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimModel:
-    """The `sim` device: a model in virtual time.
-
-    Streams are in order. `slots` commands execute at once and are not preempted. A launch reaches
-    the device `launch_ns` after the later of its call and the previous launch of its stream
-    reaching it. A free slot takes, of the commands at the heads of their streams, the one of the
-    highest stream priority (if `priority`), else the one that reached the device first; ties go by
-    order of launch. A command costs
-
-        max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
-
-    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration, whatever
-    its share of the device and its waves.
-
-    Args:
-        slots: commands executed at once, in [1, 64].
-        priority: whether streams of higher priority go first.
-        launch_ns: from a launch to the device, serial per stream.
-        flops_per_s: of a full device, above 0.
-        bytes_per_s: of a full device, above 0.
-        full_items: output elements that fill the device, at least 1; fewer leave part of it idle.
-
-    >>> from pytest_xsched.workload import matmul
-    >>> SimModel().cost_ns(matmul(512).commands[0])
-    745654
-    """
-
-    slots: int = 1
-    priority: bool = True
-    launch_ns: int = 5_000
-    flops_per_s: float = 1.44e12
-    bytes_per_s: float = 4.0e12
-    full_items: int = 2**20
-
-    def __post_init__(self) -> None:
-        set_integer(self, "slots", "sim", 1, PARALLEL_MAX)
-        check_flag("sim: priority", self.priority)
-        set_integer(self, "launch_ns", "sim", 0, MAX_NS)
-        set_number(self, "flops_per_s", "sim", 0, math.inf)
-        set_number(self, "bytes_per_s", "sim", 0, math.inf)
-        set_integer(self, "full_items", "sim", 1, 2**53)
-
-    def cost_ns(self, command: Command) -> int:
-        """Compute how long a command keeps its slot, in ns, rounded to the nearest."""
-        if command.kind == "spin":
-            return command.duration_ns
-        if command.kernel is not None:
-            raise ScenarioError(f"kernel {command.kernel.name!r} has no cost on the sim device")
-        full_s = max(command.flops / self.flops_per_s, command.bytes / self.bytes_per_s)
-        return round(full_s / min(1.0, command.items / self.full_items) * 1e9)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """Everything a run depends on: queues, times, seed, device and scheduler.
 
@@ -330,12 +255,28 @@ class Scenario:
         others = (queue.device for queue in self.queues if queue.device)
         return tuple(dict.fromkeys((self.device, *others)))
 
-    def stream_priority_of(self, queue: QueueSpec) -> int:
-        """Give the priority of a queue's stream; higher goes first where the device has it."""
-        with_streams = self.scheduler == "priority" or (
-            self.scheduler == "builtin" and self.stream_priority
-        )
-        return queue.priority if with_streams else 0
+    @property
+    def uses_stream_priorities(self) -> bool:
+        """Whether streams get priorities: under "priority", and "builtin" unless told otherwise."""
+        builtin = self.scheduler == "builtin" and self.stream_priority
+        return self.scheduler == "priority" or builtin
+
+    def queues_on(self, device: str) -> tuple[QueueSpec, ...]:
+        """Give the queues of one of `devices`."""
+        return tuple(queue for queue in self.queues if (queue.device or self.device) == device)
+
+    def stream_priority_of(self, queue: QueueSpec, least: int, most: int) -> int:
+        """Give the priority of a queue's stream on a device with priorities from `least` to `most`.
+
+        By rank among the queues of its device, because devices have few: those of the highest
+        priority get `most`, the next one less, and so on; what is left shares `least`. 0 where
+        all are equal.
+        """
+        beside = self.queues_on(queue.device or self.device)
+        ranks = sorted({other.priority for other in beside}, reverse=True)
+        if not self.uses_stream_priorities or len(ranks) == 1:
+            return 0
+        return max(least, most - ranks.index(queue.priority))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the scenario in JSON's types; `from_dict` reads it back."""

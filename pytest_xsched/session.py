@@ -13,6 +13,7 @@ from pytest_xsched._binding import Device, locate
 from pytest_xsched.aliasing import hardware_queues, stream_warnings
 from pytest_xsched.assertions import Run
 from pytest_xsched.checks import device_name, integer, one_of
+from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.harness import Measurement, Progress, make_run, measure
 from pytest_xsched.libraries import Libraries, find_libraries
@@ -21,10 +22,8 @@ from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.lock import GpuLocks, lock_gpus
 from pytest_xsched.model import (
     AUTO,
-    CpuModel,
     QueueSpec,
     Scenario,
-    SimModel,
     default_drain_ns,
     default_warmup_ns,
 )

@@ -216,6 +216,8 @@ static void cpu_describe(struct xs_device *dev, struct xs_device_info *out)
              model->workers == 1 ? "" : "s");
     out->computes = 1;
     out->honour_priority = model->honour_priority != 0;
+    out->least_priority = XS_PRIORITY_MIN;
+    out->most_priority = XS_PRIORITY_MAX;
     out->parallel = model->workers;
 }
 

@@ -220,6 +220,7 @@ static void opencl_describe(struct xs_device *dev, struct xs_device_info *out)
     snprintf(out->name, sizeof out->name, "%s", cl->name);
     out->computes = 1;
     out->honour_priority = cl->has_priorities ? -1 : 0;
+    out->most_priority = cl->has_priorities ? 2 : 0; /* low, medium, high */
 }
 
 static void opencl_close(struct xs_device *dev)

@@ -87,6 +87,8 @@ static void sim_describe(struct xs_device *dev, struct xs_device_info *out)
              model->slots == 1 ? "" : "s");
     out->virtual_time = 1;
     out->honour_priority = model->honour_priority != 0;
+    out->least_priority = XS_PRIORITY_MIN;
+    out->most_priority = XS_PRIORITY_MAX;
     out->parallel = model->slots;
 }
 

@@ -80,6 +80,8 @@ void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out)
     out->memory_bytes = from->memory_bytes;
     out->computes = 1;
     out->honour_priority = -1;
+    out->least_priority = -gpu->least;
+    out->most_priority = -gpu->greatest;
     out->units = gpu->units;
     out->unit_step = gpu->unit_step;
 }

@@ -232,6 +232,7 @@ static void conforms(const char *kind)
     now = 0;
     CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
     CHECK(strcmp(info.kind, kind) == 0 && info.name[0] != '\0');
+    CHECK(info.least_priority <= 0 && info.most_priority >= 0);
     CHECK_EQ(info.virtual_time, ops->next_due != NULL);
     CHECK_EQ(info.computes, ops->checksum != NULL);
     CHECK_EQ(ops->bind_thread(dev, NULL), XS_OK);

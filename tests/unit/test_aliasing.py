@@ -33,8 +33,9 @@ def scenario(priorities, scheduler="builtin", device="hip", **more):
     ("priorities", "count"),
     [
         ([9, 5, 2, 1], 0),
-        ([9, 5, 2, 1, 1], 1),
-        ([9, 5, 2, 1, 0, 0, 0, 0, -1, -1, -1, -7], 0),
+        ([9, 5, 2, 2, 1, 1], 0),
+        ([9, 5, 2, 2, 2, 1, 1], 1),  # the third and all below are of one class
+        ([9, 9, 9, 9, 0, 0, 0, 0, -1, -1, -1, -7], 0),
         ([0] * 5, 1),
         ([-1] * 5 + [0] * 5 + [1] * 5, 3),
     ],
@@ -46,7 +47,7 @@ def test_five_streams_of_a_class_are_one_too_many(priorities, count):
 
 
 def test_the_sentence_says_how_many_of_which_class_and_what_to_do():
-    (sentence,) = stream_warnings(scenario([-1] * 7 + [3]))
+    (sentence,) = stream_warnings(scenario([-1] * 7 + [1, 3]))
     assert sentence == (
         "7 queues have streams of low priority, and HIP has 4 hardware queues for them: some share "
         "one and wait for each other, whatever the scheduler does; use fewer queues, or raise "
@@ -93,8 +94,9 @@ def test_the_variable_counts_if_it_is_a_number(value, count):
 
 def test_priorities_that_one_level_has_to_serve():
     (sentence,) = stream_warnings(scenario([10, 1, 10, 0, -3], "priority"))
-    assert sentence.startswith("queues of priority 10, 1 all have streams of high priority")
+    assert sentence.startswith("queues of priority 0, -3 all have streams of low priority")
     assert stream_warnings(scenario([1, 0, -1], "priority")) == []
+    assert stream_warnings(scenario([10, 1], "priority")) == []
     assert stream_warnings(scenario([10, 1])) == []  # XQueues tell them apart
 
 

@@ -28,6 +28,7 @@ GPU = DeviceInfo(
     virtual_time=False,
     computes=True,
     honours_priority=None,
+    stream_priorities=(0, 5),
     parallel=0,
     units=0,
     unit_step=0,

@@ -17,6 +17,7 @@ PYTHON_LAYERS = [
     ["units", "checks", "libraries", "lock"],
     ["kernels"],
     ["workload", "load"],
+    ["doubles"],
     ["model"],
     ["arrivals", "traces", "aliasing", "stats", "checking", "_binding", "quantity", "partition"],
     ["_running", "fingerprint"],

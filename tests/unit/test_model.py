@@ -8,16 +8,10 @@ import json
 import pytest
 
 from pytest_xsched import model
+from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
-from pytest_xsched.model import (
-    CpuModel,
-    QueueSpec,
-    Scenario,
-    SimModel,
-    default_drain_ns,
-    default_warmup_ns,
-)
+from pytest_xsched.model import QueueSpec, Scenario, default_drain_ns, default_warmup_ns
 from pytest_xsched.workload import matmul, spin, vector_add
 
 S = 10**9
@@ -307,3 +301,36 @@ def test_default_times():
     assert default_warmup_ns(60 * S) == S
     assert default_warmup_ns(2 * S) == S // 5
     assert default_drain_ns() == 5 * S
+
+
+# ---- stream priorities
+
+
+@pytest.mark.parametrize(
+    ("priorities", "levels", "expected"),
+    [
+        ([10, 1], (-1, 1), [1, 0]),  # hip
+        ([10, 1], (0, 5), [5, 4]),  # cuda
+        ([1, 10, 5], (-1, 1), [-1, 1, 0]),
+        ([4, 3, 2, 1, 4], (-1, 1), [1, 0, -1, -1, 1]),
+        ([7, 7], (0, 5), [0, 0]),
+        ([10, 1], (0, 0), [0, 0]),
+        ([255, -255], (-255, 255), [255, 254]),
+    ],
+)
+def test_stream_priorities_go_by_rank(priorities, levels, expected):
+    queues = tuple(make_queue(f"q{i}", priority=p) for i, p in enumerate(priorities))
+    scenario = make_scenario(queues=queues)
+    assert [scenario.stream_priority_of(queue, *levels) for queue in queues] == expected
+    plain = make_scenario(queues=queues, scheduler="native", policy="none")
+    assert [plain.stream_priority_of(queue, *levels) for queue in queues] == [0] * len(queues)
+
+
+def test_each_device_ranks_its_own_queues():
+    queues = (
+        make_queue("a", priority=3),
+        make_queue("b", priority=2, device="cuda:1"),
+        make_queue("c", priority=1, device="cuda:1"),
+    )
+    scenario = make_scenario(queues=queues, device="cuda")
+    assert [scenario.stream_priority_of(queue, 0, 5) for queue in queues] == [0, 5, 4]

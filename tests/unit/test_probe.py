@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_xsched.model import CpuModel, SimModel
+from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.probe import judge, priority_effect
 
 
