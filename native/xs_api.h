@@ -219,7 +219,8 @@ struct xs_timing {
     int64_t warmup_ns;   /* samples before are flagged; >= 0 */
     int64_t duration_ns; /* of the measured window behind it; 0: until stopped */
     /* Longest wait behind the window for unfinished requests, >= 0. What is on
-     * the device then is still seen to complete, but its requests are censored. */
+     * the device then is still seen to complete, but its requests are censored;
+     * what takes more than 10 s beyond is an error, and its device is given up. */
     int64_t drain_ns;
     int32_t waiting; /* enum xs_waiting; no effect in virtual time */
 };

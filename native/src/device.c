@@ -76,6 +76,6 @@ int xs_device_describe(struct xs_device *dev, struct xs_device_info *out, struct
 void xs_device_close(struct xs_device *dev)
 {
     /* A forked child has none of the threads that close() would join. */
-    if (dev != NULL && xs__device_check(dev, "device.close", NULL) == XS_OK)
+    if (dev != NULL && !dev->lost && xs__device_check(dev, "device.close", NULL) == XS_OK)
         dev->ops->close(dev);
 }

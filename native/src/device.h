@@ -13,7 +13,9 @@
 /* A backend embeds this first. Shared by all threads of a run. */
 struct xs_device {
     const struct xs_device_ops *ops;
-    int32_t opened_by;   /* pid; a forked child gets XS_EFORKED, not a crash */
+    int32_t opened_by; /* pid; a forked child gets XS_EFORKED, not a crash */
+    /* It hangs, and so would whoever waits for it: what is on it is left as it is. */
+    _Atomic bool lost;
     _Atomic bool in_run; /* virtual time: a run moves its clock, and only one can */
 };
 struct xs_stream; /* in order; launch, mark, passed and wait by one thread at a time */

@@ -12,6 +12,8 @@
 
 /* Threads are at their first arrival before time 0. */
 #define LEAD_NS INT64_C(2000000)
+/* For what is on the device when the drain is over: longer means that it hangs. */
+#define PATIENCE_NS INT64_C(10000000000)
 /* Of XS_WAIT_SLEEP. */
 #define NAP_NS INT64_C(50000)
 
@@ -165,8 +167,16 @@ static void wait_for_start(struct xs_queue *q)
 static int drain(struct xs_queue *q, struct xs_error *err)
 {
     uint64_t left;
+    xs_ns give_up = xs__later(q->run->hard_end, PATIENCE_NS);
     int rc = xs__queue_drain(q, &left, err);
     while (rc == XS_OK && left > 0 && !should_leave(q)) {
+        if (threads_now(q->run) > give_up) {
+            q->device->lost = true;
+            return xs__fail(err, XS_EDEVICE, "queue.drain", 0,
+                            "queue '%s': %llu commands did not complete within %d s behind the "
+                            "end of the run: the device does not answer, or they never end",
+                            q->name, (unsigned long long)left, (int)(PATIENCE_NS / 1000000000));
+        }
         rc = wait_for_mark(q, xs__clock_ns() + XS_SLICE_NS, err);
         if (rc == XS_OK)
             rc = xs__queue_drain(q, &left, err);

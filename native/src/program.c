@@ -89,7 +89,8 @@ void xs__programs_free(struct xs_queue *q)
     }
     while (q->prepared != NULL) {
         struct xs_prepared *next = q->prepared->next;
-        q->device->ops->kernel_destroy(q->prepared->kernel);
+        if (!q->device->lost) /* or it could still write there */
+            q->device->ops->kernel_destroy(q->prepared->kernel);
         xs__command_free(&q->prepared->command);
         free(q->prepared);
         q->prepared = next;

@@ -193,8 +193,9 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
 
 void xs__queue_free(struct xs_queue *q)
 {
-    q->device->ops->bind_thread(q->device, NULL);
-    if (q->stream != NULL) {
+    if (!q->device->lost)
+        q->device->ops->bind_thread(q->device, NULL);
+    if (q->stream != NULL && !q->device->lost) {
         lock_virtual_time(q->run);
         q->device->ops->stream_destroy(q->stream);
         unlock_virtual_time(q->run);

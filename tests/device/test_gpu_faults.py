@@ -7,7 +7,6 @@ import pytest
 from pytest_xsched import (
     DeviceError,
     Session,
-    WorkerCrashed,
     buffer,
     int32,
     kernel,
@@ -66,7 +65,7 @@ def test_more_memory_than_there_is_is_one_error(cuda):
     good(cuda)
 
 
-def test_a_kernel_that_never_ends_is_killed_in_time(cuda):
+def test_a_kernel_that_never_ends_is_one_error(cuda):
     good(cuda)
     scenario = Scenario(
         queues=(cuda.queue("q", spoil(1), rate="50/s"),),
@@ -79,7 +78,7 @@ def test_a_kernel_that_never_ends_is_killed_in_time(cuda):
         policy="hpf",
     )
     start = time.monotonic()
-    with pytest.raises(WorkerCrashed, match="did not end in time and was killed"):
-        measure_in_worker(scenario, set_up_s=15)
+    with pytest.raises(DeviceError, match="did not complete within 10 s behind the end of the run"):
+        measure_in_worker(scenario)
     assert time.monotonic() - start < 60
     good(cuda)
