@@ -43,6 +43,8 @@ class Measurement:
         wrong_results: sentences about results that differ from numpy's.
         priority_effect: see `Evidence`.
         remark: about the way it was measured; empty where there is nothing to say.
+        output: the end of what a worker process wrote, drivers and libraries in it included; empty
+            where it was measured in this process.
     """
 
     fingerprint: Fingerprint
@@ -51,10 +53,15 @@ class Measurement:
     wrong_results: tuple[str, ...]
     priority_effect: str | None
     remark: str = ""
+    output: str = ""
 
 
 def measure(
-    devices: Mapping[str, Device], scenario: Scenario, progress: Progress | None = None
+    devices: Mapping[str, Device],
+    scenario: Scenario,
+    progress: Progress | None = None,
+    *,
+    keep: Callable[[Measurement], None] | None = None,
 ) -> Measurement:
     """Run a scenario on its devices.
 
@@ -62,6 +69,8 @@ def measure(
         devices: open ones, by the names that `scenario.devices` gives.
         scenario: what is to be run.
         progress: called with elapsed and total ns of the run.
+        keep: called with the measurement before anything of the run is torn down, which is where
+            drivers hang and crash.
 
     Raises:
         ScenarioError: the device cannot do what the scenario asks, or it makes too many requests.
@@ -93,7 +102,10 @@ def measure(
         while not native.wait():
             if progress is not None:
                 progress(min(native.now_ns(), total_ns), total_ns)
-        return _collect(scenario, take_fingerprint(infos), queues, effect)
+        measurement = _collect(scenario, take_fingerprint(infos), queues, effect)
+        if keep is not None:
+            keep(measurement)
+        return measurement
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
 

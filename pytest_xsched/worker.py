@@ -2,7 +2,7 @@
 
 `python -m pytest_xsched.worker`, started by `process` in an empty directory with a job in it. A
 driver that ends, hangs or corrupts its process then takes one measurement with it and not the test
-run. The data is written before anything is torn down, because some drivers crash at exit.
+run. The data is written before anything is torn down, because drivers hang and crash there.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from pytest_xsched.model import Scenario
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
 WAITING = "waiting "
 """Start of a line that is no progress, but says for what the worker waits."""
+LEFT = "left"
+"""The line behind which the data is there, and nothing but the end is to come."""
+UNWRITABLE = "unwritable "
+"""Start of a line that says why no file could be written, and where nothing else may be, either."""
 FAILED = 3
 """Exit status with an ERROR file."""
 
@@ -39,17 +43,24 @@ def main() -> int:
     """Do the job of the working directory."""
     job = json.loads(Path(JOB).read_text(encoding="utf-8"))
     _die_with_parent(job["parent"])
+    try:
+        return _do(job)
+    except OSError as error:
+        _tell(job["progress_fd"], f"{UNWRITABLE}{error}")
+        raise
+
+
+def _do(job: dict[str, Any]) -> int:
     scenario = Scenario.from_dict(job["scenario"])
     libraries = Libraries.from_dict(job["libraries"])
     try:
         # Before anything is made on the GPU. Not released: the end of this process does that, and
         # is also the end of what it made there.
         _lock(scenario, libraries, job["lock_timeout_s"], job["progress_fd"])
-        measurement = _measure(scenario, libraries, job["progress_fd"])
+        _measure(scenario, libraries, job["progress_fd"])
     except XSchedError as error:
         _write(ERROR, _plain_error(error))
         return FAILED
-    _leave(measurement)
     return 0
 
 
@@ -67,15 +78,19 @@ def _lock(scenario: Scenario, libraries: Libraries, timeout_s: float, progress_f
     )
 
 
-def _measure(scenario: Scenario, libraries: Libraries, progress_fd: int) -> Measurement:
+def _measure(scenario: Scenario, libraries: Libraries, progress_fd: int) -> None:
     def progress(elapsed_ns: int, total_ns: int) -> None:
         _tell(progress_fd, f"{elapsed_ns} {total_ns}")
+
+    def keep(measurement: Measurement) -> None:
+        _leave(measurement)
+        _tell(progress_fd, LEFT)
 
     devices = {
         name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
         for name in scenario.devices
     }
-    return measure(devices, scenario, progress)  # not closed: the end of the process does that
+    measure(devices, scenario, progress, keep=keep)  # not closed: the end of the process does that
 
 
 def _die_with_parent(parent: int) -> None:

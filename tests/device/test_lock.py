@@ -108,7 +108,7 @@ def test_waiting_does_not_count_against_the_worker(monkeypatch):
     now_s = 100.0
     monkeypatch.setattr(process_module.time, "monotonic", lambda: now_s)
     said, seen = [], []
-    news = process_module._News(10, lambda *times: seen.append(times), said.append)
+    news = process_module._News(10, 1, lambda *times: seen.append(times), said.append)
     assert news.deadline_s == 110
     now_s = 500.0
     news.read(b"waiting for GPU 1\nwaiting for ")

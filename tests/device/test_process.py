@@ -1,6 +1,7 @@
 """Runs in worker processes: the same data as inside, and every way in which a worker can end."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from pytest_xsched import CpuModel, DeviceError, ScenarioError, Session, WorkerCrashed, matmul, spin
 from pytest_xsched.options import Settings
-from pytest_xsched.process import measure_in_worker
+from pytest_xsched.process import OUTPUT_BYTES, Environment, last_words, measure_in_worker
 
 
 @pytest.fixture
@@ -115,6 +116,100 @@ def test_a_crash_at_exit_keeps_the_data(scenario, worker):
         "the worker process was ended by SIGSEGV, after it had left its data; "
         "its last words: tearing down"
     )
+
+
+@pytest.mark.parametrize(
+    ("close", "how"),
+    [
+        ("os.abort()", "was ended by SIGABRT"),
+        ("os._exit(1)", "ended with exit status 1"),
+        ("time.sleep(1000)", "did not end and was killed"),
+        ("fail()", r"ended with exit status 3 \(the driver said no\)"),
+    ],
+)
+def test_a_fault_in_the_tearing_down_keeps_the_data(scenario, worker, close, how):
+    module = worker(
+        f"""
+        import os, sys, time
+        from pytest_xsched import DeviceError, harness, worker
+
+        def fail():
+            raise DeviceError("the driver said no")
+
+        harness.NativeRun.close = lambda self: {close}
+        sys.exit(worker.main())
+        """
+    )
+    # If the grace did not count, the test would end by its own time-out.
+    measurement = measure_in_worker(scenario(), module=module, set_up_s=1000.0, grace_s=0.5)
+    assert len(measurement.samples[0]) == 100
+    assert re.fullmatch(f"the worker process {how}, after it had left its data", measurement.remark)
+
+
+def test_a_disk_without_room_is_told(scenario, worker):
+    module = worker(
+        """
+        import resource, sys
+        from pytest_xsched import worker
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # what it says is lost, too
+        sys.exit(worker.main())
+        """
+    )
+    with pytest.raises(WorkerCrashed, match=r"exit status 1, without a result \(.*too large\)$"):
+        measure_in_worker(scenario(), module=module)
+
+
+def test_the_environment_is_what_was_asked_for(scenario, worker, monkeypatch):
+    for name in ("XSCHED_POLICY", "XSCHED_X", "CUXTRA_CUDA_LIB", "XLOG_LEVEL", "MY_XSCHED_"):
+        monkeypatch.setenv(name, "inherited")
+    module = worker(
+        """
+        import os
+        found = (f"{k}={v}" for k, v in os.environ.items() if v in ("inherited", "HPF"))
+        raise SystemExit(" ".join(sorted(found)))
+        """
+    )
+    environment = Environment(
+        scrubbed=("XSCHED_", "CUXTRA_", "XLOG_LEVEL"), values={"XSCHED_POLICY": "HPF"}
+    )
+    with pytest.raises(WorkerCrashed, match=r"words: MY_XSCHED_=inherited XSCHED_POLICY=HPF$"):
+        measure_in_worker(scenario(), module=module, environment=environment)
+    assert os.environ["XSCHED_POLICY"] == "inherited"
+
+
+def test_the_end_of_the_output_is_kept(scenario, worker):
+    module = worker(
+        """
+        import sys
+        from pytest_xsched import worker
+        print("first " + 100_000 * "x", "the last line", sep="\\n", flush=True)
+        sys.exit(worker.main())
+        """
+    )
+    measurement = measure_in_worker(scenario(), module=module)
+    assert measurement.remark == ""
+    assert measurement.output.endswith("x\nthe last line\n")
+    assert len(measurement.output) == OUTPUT_BYTES
+
+
+ASSERTION = (
+    "[XSCHED ERRO @ T 7 @ 10:00:00.000001] Assertion failed: hip error 709 @ hip_queue.cpp:32"
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("", ""),
+        ("a\nb\n\n c \nd\n", "; its last words: b | c | d"),
+        (f"a\n{ASSERTION}\nb\nc\nd\n", f"; its last words: {ASSERTION} | c | d"),
+        (f"a\n{ASSERTION}\n", f"; its last words: {ASSERTION}"),
+        (f"[ERRO @ T 1] old\na\n{ASSERTION}\nb\n", f"; its last words: {ASSERTION} | b"),
+        ("[ERRO @ T 1] old\na\n", "; its last words: [ERRO @ T 1] old | a"),
+    ],
+)
+def test_last_words_begin_with_the_error_of_xsched(output, words):
+    assert last_words(output) == words
 
 
 def test_one_bad_arm_is_one_failed_test(session, monkeypatch):
