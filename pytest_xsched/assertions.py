@@ -135,6 +135,7 @@ class Run:
         fingerprint: where it was measured: devices, drivers, settings, host.
         evidence: why the numbers can be trusted, or not.
         remark: about the way it was measured; empty where there is nothing to say.
+        origin: node id of the test that made it, or of the first that asked a fixture for it.
         verdicts: of the targets asserted so far.
     """
 
@@ -153,6 +154,7 @@ class Run:
         self.fingerprint = fingerprint
         self.evidence = evidence
         self.remark = remark
+        self.origin = ""
         self.verdicts: list[Verdict] = []
         self.queues = {queue.name: queue for queue in queues}
         for queue in queues:
@@ -207,6 +209,7 @@ class Run:
             "scheduler": self.scheduler,
             "evidence": self.evidence.to_dict(),
             "remark": self.remark,
+            "origin": self.origin,
             "queues": [queue.to_dict() for queue in self.queues.values()],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
         }

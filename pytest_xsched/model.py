@@ -41,7 +41,7 @@ UNITS_MAX = 1024  # multiprocessors that a mask can name
 
 # A queue is reached as an attribute of its run; these are attributes of every run already.
 RESERVED_NAMES = frozenset(
-    {"queues", "scenario", "evidence", "remark", "verdicts", "require"}
+    {"queues", "scenario", "evidence", "remark", "origin", "verdicts", "require"}
     | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
 )
 

@@ -1,13 +1,11 @@
-"""Runs as people and machines read them: tables, summary lines, the JSON file.
+"""Runs as people read them: tables, summary lines, properties.
 
 Works on `Run.to_dict` and nothing else, because under xdist that is all there is.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import Any
 
 from pytest_xsched.units import format_duration, format_rate
@@ -104,16 +102,3 @@ def properties(verdict: Record) -> list[tuple[str, str | int | float]]:
         (f"{start}.unit", verdict["unit"] or "1"),
         (f"{start}.n", verdict["n"]),
     ]
-
-
-def write_json(path: Path, runs: list[Record]) -> None:
-    """Write all runs to a file, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": 1, "runs": runs}, indent=1, allow_nan=False)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)

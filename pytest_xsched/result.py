@@ -19,6 +19,7 @@ from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.load import Closed
 from pytest_xsched.model import QueueSpec
 from pytest_xsched.quantity import Quantity
+from pytest_xsched.spread import spread
 from pytest_xsched.stats import CENSORED_NS, nearest_rank, requests_needed, saturated
 from pytest_xsched.units import format_rate
 from pytest_xsched.workload import Workload
@@ -245,6 +246,7 @@ class QueueResult:
         for key in ("p50", "p95", "p99", "max"):
             value = getattr(self, key).value if self.n else math.inf
             data[f"{key}_ns"] = None if value == math.inf else int(value)
+        data["spread"] = spread(self.latency_ns)
         late = self.lateness_ns
         data["lateness_p99_ns"] = nearest_rank(late, 0.99) if len(late) else None
         return data

@@ -47,6 +47,8 @@ class Session:
         self.settings = settings
         self.overrides: dict[str, Any] = {}
         """Of the marker of the test that is running."""
+        self.origin = ""
+        """Node id of that test."""
         self.runs: list[Run] = []
         self._progress = progress
         self._devices: dict[tuple[str, CpuModel, SimModel], Device] = {}
@@ -211,6 +213,7 @@ class Session:
             if progress is not None:
                 progress.close()
         run = make_run(scenario, measurement)
+        run.origin = self.origin
         self.runs.append(run)
         return run
 

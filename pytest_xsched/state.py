@@ -32,6 +32,7 @@ class State:
         self.complaint = ""
         """About the session, for the end of the terminal summary."""
         self._overrides: dict[str, Any] = {}
+        self._origin = ""
         self._from_workers: list[dict[str, Any]] = []
 
     def open_session(self) -> Session:
@@ -39,14 +40,14 @@ class State:
         from pytest_xsched.session import Session
 
         self.session = Session(self.settings, self._progress)
-        self.session.overrides = self._overrides
+        self.session.overrides, self.session.origin = self._overrides, self._origin
         return self.session
 
     def begin(self, item: pytest.Item) -> None:
         """Let the marker of a test hold for everything that runs from now on."""
-        self._overrides = read_marker(item)
+        self._overrides, self._origin = read_marker(item), item.nodeid
         if self.session is not None:
-            self.session.overrides = self._overrides
+            self.session.overrides, self.session.origin = self._overrides, self._origin
 
     def attribute(self, nodeid: str) -> list[tuple[Run, Verdict]]:
         """Give the verdicts since the last call to a test."""
@@ -68,10 +69,10 @@ class State:
         path = self.settings.json_path
         if path is None:
             return True
-        from pytest_xsched.report import write_json
+        from pytest_xsched.rows import write_json
 
         try:
-            write_json(path, self.runs())
+            write_json(path, self.runs(), self.config.rootpath)
         except OSError as error:
             self.complaint = f"--xsched-json: {error}"
             return False

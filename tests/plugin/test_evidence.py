@@ -125,7 +125,7 @@ def test_saturated_queue(load, sim, pytester):
             "max *, saturated: 100/s offered), builtin on sim, seed 0",
         ]
     )
-    (run,) = json.loads((pytester.path / "out.json").read_text())["runs"]
+    (run,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
     assert run["queues"][0]["saturated"] is True
     assert run["evidence"]["valid"] is True
     assert len(run["evidence"]["queue_faults"]["high"]) == 1

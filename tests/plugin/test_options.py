@@ -201,7 +201,7 @@ def test_seed_changes_digest_and_arrivals(load, sim, pytester):
     runs = []
     for name in ("1", "1", "2"):
         assert sim(f"--xsched-seed={name}", "--xsched-json=out.json").ret == 0
-        runs += json.loads((pytester.path / "out.json").read_text())["runs"]
+        runs += json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
 
     assert runs[0] == runs[1]
     assert runs[0]["digest"] != runs[2]["digest"]
@@ -215,7 +215,7 @@ def shown_and_used_seeds(result, path):
     assert result.ret == 0
     header = re.search(r"xsched: device sim, scheduler builtin, seed (\d+)", str(result.stdout))
     assert header is not None
-    runs = json.loads(path.read_text())["runs"]
+    runs = json.loads(path.read_text())["xsched"]["runs"]
     return int(header[1]), {run["scenario"]["seed"] for run in runs}
 
 

@@ -53,7 +53,7 @@ def test_runs_of_both_workers_are_reported(load, two_workers, pytester):
         ]
     )
     # Each worker measured once, each run has the verdicts of its own file.
-    runs = json.loads((pytester.path / "out.json").read_text())["runs"]
+    runs = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
     nodeids = [[verdict["nodeid"] for verdict in run["verdicts"]] for run in runs]
     assert sorted(nodeids) == [
         [f"test_{file}.py::test_met", f"test_{file}.py::test_missed"] for file in "ab"

@@ -187,6 +187,7 @@ def test_numbers_are_of_json_types(made_queue):
         "p95_ns": 285 * MS,
         "p99_ns": 297 * MS,
         "max_ns": None,
+        "spread": None,
         "lateness_p99_ns": 1 * MS,
     }
     for value in [*numbers.values(), *numbers["commands"].values()]:

@@ -1,0 +1,97 @@
+"""Which runs may be set beside each other: everything that a figure depends on, as named fields.
+
+Works on `Run.to_dict` and nothing else, so that a run out of a file is as good as one just made.
+Two runs are alike if only the scheduler differs, and the seed, which says which draw of a load it
+was. Whatever a scenario gains counts, unless it is named here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from typing import Any
+
+Record = dict[str, Any]
+"""One run in JSON's types."""
+
+_OF_THE_DRAW = ("seed",)
+_OF_THE_SCHEDULER = ("scheduler", "policy", "stream_priority")
+_QUEUE_OF_THE_SCHEDULER = ("threshold", "batch_size")
+# The clocks are those of one moment; a compiler is mapped only where something was compiled, and
+# its version stands in the device's facts.
+_MOMENTARY = ("core_clock_mhz", "memory_clock_mhz")
+_DRIVERS = re.compile(r"lib(cuda|amdhip64|hsa-runtime64|OpenCL|pocl)\.so")
+_SCHEDULERS = re.compile(r"lib(xsched|preempt|shim|hal)")
+_VARIABLES_OF_THE_SCHEDULER = re.compile(r"XSCHED_|LD_PRELOAD$")
+# Which device it was, its uuid says; which libraries, their own lines.
+_VARIABLES_OF_NOTHING = re.compile(r".*_VISIBLE_DEVICES$|LD_LIBRARY_PATH$")
+
+
+def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
+    """Give the fields that must be equal, by name, in JSON's types.
+
+    Args:
+        run: what `Run.to_dict` gave.
+        scheduler: whether the scheduler counts, too: its name, settings and libraries.
+    """
+    scenario = run["scenario"]
+    fields: dict[str, Any] = {}
+    for key, value in scenario.items():
+        if key == "queues" or key in _OF_THE_DRAW or (key in _OF_THE_SCHEDULER and not scheduler):
+            continue
+        _flatten(key, value, fields)
+    fields["queues"] = [queue["name"] for queue in scenario["queues"]]
+    labels = {queue["name"]: queue["workload"] for queue in run["queues"]}
+    for queue in scenario["queues"]:
+        start = f"queues.{queue['name']}"
+        # Its label for people; two of one label are told apart by their commands.
+        fields[f"{start}.workload"] = f"{labels[queue['name']]} ({_hash(queue['workload'])[:8]})"
+        for key, value in queue.items():
+            if key in ("name", "workload") or (key in _QUEUE_OF_THE_SCHEDULER and not scheduler):
+                continue
+            _flatten(f"{start}.{key}", value, fields)
+    fields |= _machine(run["fingerprint"], scheduler=scheduler)
+    return fields
+
+
+def likeness_digest(run: Record, *, scheduler: bool = False) -> str:
+    """Compute the SHA-256, in hex, of `likeness`: equal for runs that may be compared."""
+    return _hash(likeness(run, scheduler=scheduler))
+
+
+def _machine(fingerprint: Record, *, scheduler: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for i, device in enumerate(fingerprint["devices"]):
+        for key, value in device.items():
+            if key not in _MOMENTARY:
+                fields[f"devices.{i}.{key}"] = value
+    for library in fingerprint["libraries"]:
+        name = os.path.basename(library["path"])
+        if _DRIVERS.match(name) or (scheduler and _SCHEDULERS.match(name)):
+            fields[f"libraries.{name}"] = {k: v for k, v in library.items() if k != "path"}
+    for name, value in fingerprint["environment"].items():
+        of_the_scheduler = bool(_VARIABLES_OF_THE_SCHEDULER.match(name))
+        if value is None or _VARIABLES_OF_NOTHING.match(name):
+            continue
+        if scheduler or not of_the_scheduler:
+            fields[f"environment.{name}"] = value
+    for key in ("kernel", "cpu", "cpu_count", "cpus_usable"):
+        fields[f"host.{key}"] = fingerprint[key]
+    # Of the packages only our own has a part in a measurement.
+    fields["pytest-xsched"] = fingerprint["packages"].get("pytest-xsched")
+    return fields
+
+
+def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _flatten(f"{name}.{key}", inner, into)
+    else:
+        into[name] = value
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
