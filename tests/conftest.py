@@ -1,11 +1,71 @@
-"""For all tests: pytester, and what must not be imported twice in one process.
+"""For all tests: pytester, libraries that are compiled for tests, what is imported only once.
 
 pytester drops the modules that a run inside this process imported; numpy's C core and the native
 module cannot be imported again, so they are imported here, where they stay.
 """
 
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np  # noqa: F401
+import pytest
 
 import pytest_xsched._binding  # noqa: F401
 
 pytest_plugins = ["pytester"]
+
+NATIVE = Path(__file__).resolve().parents[1] / "native"
+PLACES = [NATIVE / "src", NATIVE / "tests" / "gpu", NATIVE / "tests" / "xsched"]
+FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread", f"-I{NATIVE}", f"-I{NATIVE / 'src'}")
+SHARED = ("-shared", "-fPIC")
+PREEMPT = ("hardware.c", "launch.c", "log.c", "queues.c", "scheduler.c", "vices.c")
+OF_THE_RUNNER = ("base.c", "clock.c", "policy_hpf.c", "xqueue.c")
+
+
+def compile_c(out: Path, files: tuple[str, ...], flags: tuple[str, ...]) -> Path:
+    """Compile C files of PLACES to `out`."""
+    compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
+    sources = [str(place / name) for name in files for place in PLACES if (place / name).exists()]
+    subprocess.run([compiler, *FLAGS, *sources, *flags, "-ldl", "-o", str(out)], check=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Compiles C files of native/tests/gpu or native/src; gives the path of what was made."""
+    made = {}
+
+    def build(*files, flags=SHARED):
+        if (files, flags) not in made:
+            out = tmp_path_factory.mktemp("built") / f"{Path(files[0]).stem}.so"
+            made[files, flags] = compile_c(out, files, flags)
+        return made[files, flags]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def xsched_double(tmp_path_factory):
+    """Compiles the double of XSched's libraries; gives a directory like that of an installation.
+
+    native/tests/xsched/preempt.h says what it is, vices.h what PREEMPT_DOUBLE makes it do.
+    """
+    home = tmp_path_factory.mktemp("xsched")
+    lib = home / "lib"
+    lib.mkdir()
+    hidden = (*SHARED, "-fvisibility=hidden")
+    compile_c(lib / "libpreempt.so", (*PREEMPT, *OF_THE_RUNNER), (*hidden, soname("libpreempt.so")))
+    linked = (*hidden, f"-L{lib}", "-lpreempt", "-Wl,-rpath,$ORIGIN")
+    for kind in ("hal", "shim"):
+        for driver in ("cuda", "hip", "opencl"):
+            name = f"lib{kind}{driver}.so"
+            compile_c(lib / name, (f"{kind}_{driver}.c", "hal.c"), (*linked, soname(name)))
+    return home
+
+
+def soname(name: str) -> str:
+    """Give the flag of a library's own name, which others that are linked to it look for."""
+    return f"-Wl,-soname,{name}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
-import subprocess
 import textwrap
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from pytest_xsched.options import Settings
 from pytest_xsched.workload import spin
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
-FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread")
 FAKE = ("fake_cuda.c", "fake_errors.c", "fake_kernels.c", "fake_nvrtc.c")
 
 
@@ -62,27 +59,6 @@ def worker(tmp_path, monkeypatch):
         return "other_worker"
 
     return write
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """Compiles C files of native/tests/gpu or native/src; gives the path of what was made."""
-    made = {}
-
-    def build(*files, flags=("-shared", "-fPIC")):
-        compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
-        if (files, flags) not in made:
-            out = tmp_path_factory.mktemp("built") / f"{Path(files[0]).stem}.so"
-            places = [NATIVE / "src", NATIVE / "tests" / "gpu"]
-            sources = [str(place / name) for name in files for place in places]
-            sources = [source for source in sources if os.path.exists(source)]
-            includes = [f"-I{NATIVE}", f"-I{NATIVE / 'src'}"]
-            command = [compiler, *FLAGS, *flags, *includes, *sources, "-ldl", "-o", str(out)]
-            subprocess.run(command, check=True)
-            made[files, flags] = out
-        return made[files, flags]
-
-    return build
 
 
 @pytest.fixture

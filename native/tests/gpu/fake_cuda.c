@@ -213,6 +213,13 @@ int cuCtxSetCurrent(void *to)
     return to == &context ? SUCCESS : INVALID_CONTEXT;
 }
 
+int cuCtxGetCurrent(void **out)
+{
+    ENTER;
+    *out = current;
+    return SUCCESS;
+}
+
 int cuCtxGetStreamPriorityRange(int *least, int *greatest)
 {
     WITH_CONTEXT;
@@ -267,6 +274,13 @@ int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority)
 int cuStreamDestroy_v2(void *stream)
 {
     return drop(stream);
+}
+
+int cuStreamGetCtx(void *stream, void **out)
+{
+    ENTER;
+    *out = &context;
+    return stream != NULL ? SUCCESS : INVALID_HANDLE;
 }
 
 int cuStreamSynchronize(void *stream)

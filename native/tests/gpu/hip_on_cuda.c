@@ -1,8 +1,8 @@
 /* hip_on_cuda.c - a libamdhip64 with hiprtc inside that forwards to libcuda and
  * NVRTC, so that the hip device runs where there is an NVIDIA GPU, or on
- * fake_cuda.c. It has the functions that the hip device asks for and no others,
- * with the types of HIP's headers. Error codes are nearly the same in both and
- * pass unchanged.
+ * fake_cuda.c. It has the functions that the hip device and XSched's library for
+ * HIP ask for and no others, with the types of HIP's headers. Error codes are
+ * nearly the same in both and pass unchanged.
  *
  * XS_TEST_CUDA_DRIVER and XS_TEST_CUDA_COMPILER name the libraries behind it; the
  * default are the installed ones. Built with -DXS_OLD_LAYOUT it is like HIP 5: the
@@ -39,6 +39,8 @@ enum {
     X(hipDeviceGetPCIBusId, "cuDeviceGetPCIBusId", (char *id, int length, int device),             \
       (id, length, device))                                                                        \
     X(hipDeviceTotalMem, "cuDeviceTotalMem_v2", (size_t *bytes, int device), (bytes, device))      \
+    X(hipCtxGetCurrent, "cuCtxGetCurrent", (handle * context), (context))                          \
+    X(hipCtxSetCurrent, "cuCtxSetCurrent", (handle context), (context))                            \
     X(hipDeviceGetUuid, "cuDeviceGetUuid_v2", (void *uuid, int device), (uuid, device))            \
     X(hipStreamDestroy, "cuStreamDestroy_v2", (handle stream), (stream))                           \
     X(hipStreamSynchronize, "cuStreamSynchronize", (handle stream), (stream))                      \

@@ -1,0 +1,17 @@
+/* shim_hip.c - libshimhip of the double, to be preloaded: the one function that launches
+ * kernels, handed on to the driver that XSCHED_HIP_LIB names, as it is. */
+#include "hal.h"
+
+typedef int launch(void *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned shared, void *stream, void **parameters, void **extra);
+
+PREEMPT_API launch hipModuleLaunchKernel;
+
+int hipModuleLaunchKernel(void *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                          unsigned by, unsigned bz, unsigned shared, void *stream,
+                          void **parameters, void **extra)
+{
+    launch *to;
+    *(void **)&to = hal_symbol("XSCHED_HIP_LIB", "hipModuleLaunchKernel");
+    return to(kernel, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra);
+}

@@ -1,0 +1,116 @@
+/* vices.c - see vices.h. */
+#include "vices.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "preempt.h"
+
+#define NTH 20 /* so that the start of a run is a good one */
+#define DROPPED 7
+
+struct vices preempt_vices;
+
+static const struct {
+    const char *name;
+    bool *flag;
+} table[] = {
+    {"exit", &preempt_vices.exits},
+    {"abort", &preempt_vices.aborts},
+    {"segv", &preempt_vices.faults},
+    {"kill", &preempt_vices.is_killed},
+    {"oom", &preempt_vices.out_of_memory},
+    {"hang-callback", &preempt_vices.hangs},
+    {"callback", &preempt_vices.callback_fails},
+    {"hang-destroy", &preempt_vices.hang_destroy},
+    {"hang-exit", &preempt_vices.hang_exit},
+    {"crash-exit", &preempt_vices.crash_exit},
+    {"ignore-priority", &preempt_vices.ignore_priority},
+    {"never-resume", &preempt_vices.never_resume},
+    {"inactive", &preempt_vices.inactive},
+    {"drop", &preempt_vices.drop},
+};
+
+#define VICE_COUNT (sizeof table / sizeof table[0])
+
+static void turn_on(const char *name)
+{
+    for (size_t i = 0; i < VICE_COUNT; i++)
+        if (strcmp(table[i].name, name) == 0) {
+            *table[i].flag = true;
+            return;
+        }
+    fprintf(stderr, "PREEMPT_DOUBLE knows no vice of the name \"%s\"\n", name);
+    _exit(2);
+}
+
+__attribute__((constructor)) static void read_vices(void)
+{
+    const char *text = getenv("PREEMPT_DOUBLE");
+    char *names = strdup(text != NULL ? text : ""), *rest = names;
+    for (char *name = strtok_r(names, ",", &rest); name != NULL; name = strtok_r(NULL, ",", &rest))
+        turn_on(name);
+    free(names);
+}
+
+/* As without a handler, whoever has set one. */
+static void die_of(int signal_number)
+{
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+/* What a C++ program does whose `new` gets nothing. */
+static void run_out_of_memory(void)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = 1;
+    setrlimit(RLIMIT_AS, &limit);
+    while (malloc(1 << 20) != NULL)
+        ;
+    fputs("terminate called after throwing an instance of 'std::bad_alloc'\n"
+          "  what():  std::bad_alloc\n",
+          stderr);
+    die_of(SIGABRT);
+}
+
+static void hang(void)
+{
+    for (;;)
+        pause();
+}
+
+bool preempt_vice_allows(unsigned n)
+{
+    if (n == NTH) {
+        if (preempt_vices.exits)
+            preempt_log("ERRO", "Assertion failed: the driver answers 700 to a synchronize");
+        if (preempt_vices.aborts)
+            die_of(SIGABRT);
+        if (preempt_vices.faults)
+            die_of(SIGSEGV);
+        if (preempt_vices.is_killed)
+            raise(SIGKILL);
+        if (preempt_vices.out_of_memory)
+            run_out_of_memory();
+        if (preempt_vices.hangs)
+            hang();
+        if (preempt_vices.callback_fails)
+            preempt_log("ERRO", "Assertion failed: a launch callback returned 1");
+    }
+    return !preempt_vices.drop || n % DROPPED != 0;
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    if (preempt_vices.hang_exit)
+        hang();
+    if (preempt_vices.crash_exit)
+        die_of(SIGSEGV);
+}
