@@ -14,7 +14,7 @@ NATIVE = ROOT / "native"
 # Each may import what stands in a line above it, and nothing else of the package.
 PYTHON_LAYERS = [
     ["errors", "names"],
-    ["units", "checks", "libraries", "lock", "elf"],
+    ["units", "checks", "libraries", "lock", "elf", "xsched_variables"],
     ["kernels"],
     ["workload", "load"],
     ["doubles"],

@@ -1,0 +1,158 @@
+"""The environment variables that XSched reads, and what is wrong with those that are set.
+
+XSched itself never complains: a name that it does not know is ignored, and of most values that it
+does not know it takes the default. Source: XSched 1.2.0 (protocol/def.h, utils/log.h, utils/lib.h).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+POLICIES = ("HPF", "HHPF", "CHPF", "UP", "PUP", "KEDF", "LAX", "AWF", "CFS", "MLFQ")
+SCHEDULERS = ("APP", "LCL", "GLB")
+OWN = ("XSCHED_HOME",)
+"""Of this family, but read by pytest-xsched."""
+
+_PREFIXES = ("XSCHED_", "CUXTRA_", "XLOG_")
+
+
+class _Choice(NamedTuple):
+    words: tuple[str, ...]
+    otherwise: str
+    """What XSched takes for any other value."""
+
+
+class _Number(NamedTuple):
+    lowest: int
+    highest: int
+
+
+class _Switch:
+    pass
+
+
+class _File:
+    pass
+
+
+_Kind = _Choice | _Number | _Switch | _File
+
+_LARGEST = 2**63 - 1
+_AUTO = "XSCHED_AUTO_XQUEUE"
+_THRESHOLD, _BATCH_SIZE = f"{_AUTO}_THRESHOLD", f"{_AUTO}_BATCH_SIZE"
+_DEFAULT_THRESHOLD, _DEFAULT_BATCH_SIZE = 16, 8
+
+VARIABLES: dict[str, _Kind] = {
+    "XSCHED_SCHEDULER": _Choice(SCHEDULERS, "APP, which schedules nothing"),
+    "XSCHED_POLICY": _Choice(POLICIES, "no policy, which schedules nothing"),
+    "XSCHED_SCHEDULER_SUSPEND_SYNC_HWQ": _Switch(),
+    "XSCHED_SCHEDULER_SUSPEND_WAIT_ALL": _Switch(),
+    "XSCHED_SCHEDULER_SUSPEND_WAIT_IDLE": _Switch(),
+    _AUTO: _Switch(),
+    f"{_AUTO}_LEVEL": _Number(1, 3),
+    _THRESHOLD: _Number(1, _LARGEST),
+    _BATCH_SIZE: _Number(1, _LARGEST),
+    f"{_AUTO}_PRIORITY": _Number(-255, 255),
+    f"{_AUTO}_UTILIZATION": _Number(0, 100),
+    f"{_AUTO}_TIMESLICE": _Number(100, 10_000_000),
+    f"{_AUTO}_DEADLINE": _Number(1, _LARGEST),
+    f"{_AUTO}_KDEADLINE": _Number(1, _LARGEST),
+    f"{_AUTO}_LAXITY": _Number(1, _LARGEST),
+    **{
+        f"XSCHED_{name}_LIB": _File()
+        for name in (
+            *("CUDA", "CUPTI", "CUDART", "CUDLA", "HIP", "HIP_COMGR", "OPENCL", "LEVELZERO"),
+            *("VPI", "ASCEND", "ACL_CBLAS", "ACL_NNOP_BASE", "ACL_OP_API", "ACL_OP_COMPILER"),
+            *("COREX", "COREX_RT"),
+        )
+    },
+    **{f"CUXTRA_{name}_LIB": _File() for name in ("CUDA", "CUDART", "CUDLA")},
+    "XSCHED_CUDA_SINGLE_STREAM_PER_PROCESS": _Switch(),
+    "XSCHED_CUDA_LV3_IMPL": _Choice(("TRAP", "TSG"), "TRAP"),
+    "XSCHED_LEVELZERO_SLICE_CNT": _Number(1, _LARGEST),
+    "XLOG_LEVEL": _Choice(("ERRO", "WARN", "INFO", "DEBG"), "INFO"),
+}
+"""All that XSched reads."""
+
+
+def of_xsched(name: str) -> bool:
+    """Tell whether a variable is XSched's, known to it or not."""
+    return name.startswith(_PREFIXES) and name not in OWN
+
+
+def faults(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Say what XSched would not do as it was told, a sentence each, sorted by name.
+
+    Args:
+        environment: of the process that is to load XSched.
+    """
+    found: list[str] = []
+    for name in sorted(filter(of_xsched, environment)):
+        value = environment[name]
+        if name not in VARIABLES:
+            found.append(f"{name} is no variable of XSched, which ignores it{_meant(name)}")
+        elif value:  # XSched takes an empty one for one that is not set
+            found += _of_value(name, value)
+    return (*found, *_of_together(environment))
+
+
+def _meant(name: str) -> str:
+    close = difflib.get_close_matches(name, [*VARIABLES, *OWN], n=1, cutoff=0.75)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _of_value(name: str, value: str) -> Iterator[str]:
+    kind = VARIABLES[name]
+    if name == "XSCHED_OPENCL_LIB":
+        yield f"{name} has no effect: for OpenCL, too, XSched reads XSCHED_CUDA_LIB"
+    elif (name, value) == ("XSCHED_POLICY", "SPUP"):
+        yield f"{name}=SPUP ends every process that loads XSched: declared there, but not made"
+    elif isinstance(kind, _Choice) and value not in kind.words:
+        known = ", ".join(kind.words)
+        yield f"{name}={value!r} is unknown to XSched, which takes it for {kind.otherwise}; " + (
+            f"did you mean {value.upper()}?" if value.upper() in kind.words else f"known: {known}"
+        )
+    elif isinstance(kind, _Switch) and value.lower() not in ("on", "off", "1", "0"):
+        yield f"{name}={value!r} is unknown to XSched, which takes it for OFF; known: ON, OFF, 1, 0"
+    elif isinstance(kind, _Number):
+        yield from _of_number(name, value, kind)
+    elif isinstance(kind, _File) and not os.path.exists(value):
+        yield f"{name}: {value} does not exist, and XSched searches for another"
+
+
+def _of_number(name: str, value: str, kind: _Number) -> Iterator[str]:
+    number = _number(value)
+    if number is None:
+        yield f"{name}={value!r} is not a whole number, and XSched takes the default"
+    elif not kind.lowest <= number <= kind.highest:
+        highest = "" if kind.highest == _LARGEST else f" to {kind.highest}"
+        yield f"{name}={value} is outside XSched's range, {kind.lowest}{highest or ' and up'}"
+
+
+def _number(value: str) -> int | None:
+    return int(value) if re.fullmatch(r"[+-]?\d{1,19}", value.strip(), re.ASCII) else None
+
+
+def _of_together(environment: Mapping[str, str]) -> Iterator[str]:
+    """Values that are right, each by itself."""
+    scheduler, policy = environment.get("XSCHED_SCHEDULER"), environment.get("XSCHED_POLICY")
+    if scheduler == "LCL" and not policy:
+        yield "XSCHED_SCHEDULER=LCL without XSCHED_POLICY schedules nothing: XSched stays at APP"
+    elif policy in POLICIES and scheduler in ("APP", "GLB"):
+        yield f"XSCHED_POLICY={policy} makes the scheduler LCL, whatever XSCHED_SCHEDULER says"
+    if environment.get(_AUTO, "").lower() not in ("on", "1"):
+        for name in sorted(environment):
+            if name.startswith(f"{_AUTO}_") and name in VARIABLES:
+                yield f"{name} has no effect without {_AUTO}=ON: no XQueue is created"
+        return
+    threshold = _number(environment.get(_THRESHOLD, "")) or _DEFAULT_THRESHOLD
+    batch_size = _number(environment.get(_BATCH_SIZE, "")) or _DEFAULT_BATCH_SIZE
+    if 0 < threshold < batch_size:
+        yield (
+            f"a threshold of {threshold} below a batch size of {batch_size} ends the process: set "
+            f"{_BATCH_SIZE} as well (default {_DEFAULT_BATCH_SIZE})"
+        )
