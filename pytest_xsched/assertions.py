@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_xsched import verdict as judge
+from pytest_xsched.benchmark import publish
 from pytest_xsched.checks import finite_number
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError
 from pytest_xsched.evidence import Evidence
@@ -114,6 +115,27 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         self._run.require()
         self._settle(judge.no_errors(self))
+
+    def publish(self, benchmark: Any) -> None:
+        """Make the latencies of this queue the rounds of pytest-benchmark's fixture.
+
+        Its table, files and comparisons then have them. The test names both fixtures, `benchmark`
+        and `xsched` or one made of it. Where pytest-benchmark is disabled, as it is under xdist,
+        nothing happens.
+
+        Args:
+            benchmark: the fixture; it can be used once a test.
+
+        Raises:
+            InvalidRun: the latencies mean nothing, or one of them never ended.
+            ScenarioError: it is not pytest-benchmark's fixture, or has a clock of its own.
+        """
+        __tracebackhide__ = True
+        self._run.require(self.name)
+        scenario, numbers = self._run.scenario, self.to_dict()
+        facts = {"scheduler": scenario.scheduler, "device": scenario.device, "seed": scenario.seed}
+        keys = ("workload", "n", "p50_ns", "p95_ns", "p99_ns", "max_ns", "throughput_hz")
+        publish(self, benchmark, {"queue": self.name, **facts, **{k: numbers[k] for k in keys}})
 
     def _settle(self, verdict: Verdict) -> None:
         __tracebackhide__ = True

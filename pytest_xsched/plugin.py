@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_xsched.fixtures import xqueues, xsched
+from pytest_xsched.fixtures import set_clock, xqueues, xsched
 from pytest_xsched.options import MARKER_KEYS, add_options, read_marker, read_settings
 from pytest_xsched.state import State, is_worker, keep, state_of
 
@@ -48,6 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return  # xdist takes a usage error here for a crash; the set-up of the test raises it
     for item in items:
         read_marker(item)
+    set_clock(config, items)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -108,7 +109,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         config.workeroutput["xsched"] = state.to_controller()  # type: ignore[attr-defined]
         return
     nothing_ran = exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
-    if not nothing_ran and not config.option.collectonly and not state.write_json():
+    if not nothing_ran and not config.option.collectonly and not state.write_files():
         session.exitstatus = max(exitstatus, pytest.ExitCode.TESTS_FAILED)
 
 

@@ -36,23 +36,34 @@ def _device(facts: Record) -> str:
 
 def table(run: Record) -> list[str]:
     """Give the run as lines: title, one row a queue, what speaks against it."""
-    specs = {spec["name"]: spec for spec in run["scenario"]["queues"]}
-    rows = [_COLUMNS, *(_row(queue, specs[queue["name"]]) for queue in run["queues"])]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    all_rows = rows(run)
+    widths = [max(len(row[i]) for row in all_rows) for i in range(len(_COLUMNS))]
     lines = [title(run)]
-    for row in rows:
+    for row in all_rows:
         cells = [f"{cell:{'<' if i in (0, 2) else '>'}{widths[i]}}" for i, cell in enumerate(row)]
         lines.append("  " + "  ".join(cells).rstrip())
+    return lines + [f"  {remark}" for remark in remarks(run)]
+
+
+def rows(run: Record) -> list[tuple[str, ...]]:
+    """Give the table of a run as cells: the heads of its columns, then a row a queue."""
+    specs = {spec["name"]: spec for spec in run["scenario"]["queues"]}
+    return [_COLUMNS, *(_row(queue, specs[queue["name"]]) for queue in run["queues"])]
+
+
+def remarks(run: Record) -> list[str]:
+    """Give what there is to say of a run beside its numbers; with ! what speaks against it."""
+    lines = []
     evidence = run["evidence"]
     for faults in (evidence["faults"], *evidence["queue_faults"].values()):
-        lines += [f"  ! {fault}" for fault in faults]
+        lines += [f"! {fault}" for fault in faults]
     if evidence["priority_effect"] == "no":
-        lines.append("  ! stream priorities have no effect on this device")
+        lines.append("! stream priorities have no effect on this device")
     if run["remark"]:
-        lines.append(f"  ! {run['remark']}")
+        lines.append(f"! {run['remark']}")
     if evidence["results_checked"] and not evidence["faults"]:
-        lines.append("  results equal numpy's")
-    lines += [f"  ! {sentence}" for sentence in evidence["results_not_checked"]]
+        lines.append("results equal numpy's")
+    lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
     return lines
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,8 +66,11 @@ class State:
         own = [run.to_dict() for run in self.session.runs] if self.session else []
         return own + self._from_workers
 
-    def write_json(self) -> bool:
-        """Write the runs where --xsched-json says; False, and a complaint, if that fails."""
+    def write_files(self) -> bool:
+        """Write what was asked for; False, and a complaint, if one file cannot be written."""
+        return all((self._write_json(), self._write_step_summary()))
+
+    def _write_json(self) -> bool:
         path = self.settings.json_path
         if path is None:
             return True
@@ -75,6 +80,21 @@ class State:
             write_json(path, self.runs(), self.config.rootpath)
         except OSError as error:
             self.complaint = f"--xsched-json: {error}"
+            return False
+        return True
+
+    def _write_step_summary(self) -> bool:
+        """Add the runs to the page of a job on GitHub, where this is one."""
+        path = os.environ.get("GITHUB_STEP_SUMMARY")
+        runs = self.runs() if path else []
+        if not path or not runs:
+            return True
+        from pytest_xsched.markdown import append
+
+        try:
+            append(Path(path), runs)
+        except OSError as error:
+            self.complaint = f"GITHUB_STEP_SUMMARY: {error}"
             return False
         return True
 

@@ -63,6 +63,7 @@ def two_models(pytester):
 def alone(monkeypatch):
     """Keeps every plugin out of a run that the run does not name: a second less, each time."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)  # of the job that runs these tests
 
 
 @pytest.fixture

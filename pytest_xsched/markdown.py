@@ -1,0 +1,50 @@
+"""The runs of a session as Markdown, for the summary page of a job on GitHub.
+
+Plain dicts only, because under xdist that is all there is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_xsched.report import Record, remarks, rows, title
+
+_MARKS = {"PASS": ":white_check_mark:", "FAIL": ":x:"}
+
+
+def append(path: Path, runs: list[Record]) -> None:
+    """Write behind what other steps have written.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("\n".join(page(runs)) + "\n")
+
+
+def page(runs: list[Record]) -> list[str]:
+    """Give the lines: of each run its table, what speaks against it, and its targets."""
+    lines = ["## pytest-xsched", ""]
+    for run in runs:
+        head, *body = rows(run)
+        lines += [f"### {_escape(title(run))}", "", _row(head), _row(("---",) * len(head))]
+        lines += [*(_row(row) for row in body), ""]
+        lines += [f"- {_escape(remark)}" for remark in remarks(run)]
+        for verdict in run["verdicts"]:
+            mark = _MARKS.get(verdict["status"], ":grey_question:")
+            where = f" <sub>{_escape(verdict['nodeid'])}</sub>" if verdict["nodeid"] else ""
+            lines.append(f"- {mark} {verdict['status']} {_escape(verdict['sentence'])}{where}")
+        lines.append("")
+    return lines
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(_escape(cell) for cell in cells)} |"
+
+
+def _escape(text: str) -> str:
+    """Keep what Markdown or HTML would take for its own, such as test_it[<b>-x|y]."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", text)

@@ -1,0 +1,75 @@
+"""The page of a job on GitHub: every run and every target, behind what others wrote."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def page(pytester, alone, monkeypatch):
+    """Names the file, as GitHub does; gives its path."""
+    path = pytester.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    return path
+
+
+TWO_TARGETS = """
+    def test_met(run):
+        run.high.assert_p99_below("1h")
+
+    @pytest.mark.parametrize("limit", ["1us"], ids=["<b>|_a_"])
+    def test_missed(run, limit):
+        run.high.assert_p99_below(limit)
+    """
+
+
+def test_runs_and_verdicts(load, sim, page):
+    page.write_text("# Of another step\n", encoding="utf-8")
+    load(TWO_TARGETS)
+
+    assert sim().ret == 1
+
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert lines[:4] == ["# Of another step", "## pytest-xsched", "", lines[3]]
+    assert lines[3] == "### builtin (hpf) on sim, 15 s, seed 0"
+    head, rule, high, low = lines[5:9]
+    assert head.startswith("| queue | prio | workload | n | P50 |")
+    assert rule.count("---") == head.count("|") - 1 == high.count("|") - 1 == low.count("|") - 1
+    assert high.startswith("| high | 10 | spin('1ms') | 300 | ")
+    met, missed = lines[10:12]
+    assert met.startswith("- :white_check_mark: PASS high: P99 ")
+    assert met.endswith(r"<sub>test\_it.py::test\_met</sub>")
+    assert missed.startswith("- :x: FAIL high: P99 ")
+    assert missed.endswith(r"<sub>test\_it.py::test\_missed\[&lt;b>\|\_a\_\]</sub>")
+
+
+def test_what_speaks_against_a_run(load, sim, page):
+    load("""
+        def test_it(xsched):
+            xsched.run(xsched.queue("high", spin("20ms"), rate="100/s"), duration="5s")
+        """)
+    assert sim().ret == 0
+    assert "\n- ! high is saturated: 100/s were offered" in page.read_text(encoding="utf-8")
+
+
+def test_once_under_xdist(load, fresh, page):
+    load(TWO_TARGETS)
+    assert fresh("-pxdist", "-n2", "--dist=loadfile", "--xsched-device=sim").ret == 1
+    text = page.read_text(encoding="utf-8")
+    assert text.count("## pytest-xsched\n") == text.count("\n- :x: FAIL ") == 1
+
+
+def test_not_without_a_run(load, sim, page):
+    load("def test_it(): pass")
+    assert sim().ret == 0
+    assert not page.exists()
+
+
+def test_it_cannot_be_written(load, sim, page):
+    page.mkdir()
+    load("def test_it(run): pass")
+
+    result = sim()
+
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["GITHUB_STEP_SUMMARY: *Is a directory*"])
