@@ -223,6 +223,9 @@ struct xs_timing {
      * what takes more than 10 s beyond is an error, and its device is given up. */
     int64_t drain_ns;
     int32_t waiting; /* enum xs_waiting; no effect in virtual time */
+    /* When time 0 of the run is to be, by CLOCK_MONOTONIC, which all processes share: not
+     * before now and at most 60 s ahead. 0: as soon as possible; must be 0 in virtual time. */
+    int64_t start_clock_ns;
 };
 
 enum xs_queue_state {

@@ -250,11 +250,22 @@ class Run:
         return self._add(settings, {"kind": lib.XS_LOAD_MANUAL}, (), None, ())
 
     def start(
-        self, *, warmup_ns: int, duration_ns: int, drain_ns: int, waiting: str = "yield"
+        self,
+        *,
+        warmup_ns: int,
+        duration_ns: int,
+        drain_ns: int,
+        waiting: str = "yield",
+        start_clock_ns: int = 0,
     ) -> None:
-        """Start the clock; a duration of 0 means until stopped."""
+        """Start the clock, at a moment of CLOCK_MONOTONIC if one is named.
+
+        A duration of 0 means until stopped.
+        """
         how = WAITING.index(waiting)
-        timing = ffi.new("struct xs_timing *", (warmup_ns, duration_ns, drain_ns, how))
+        timing = ffi.new(
+            "struct xs_timing *", (warmup_ns, duration_ns, drain_ns, how, start_clock_ns)
+        )
         call(lib.xs_run_start, self._pointer, timing)
 
     def wait(self) -> bool:

@@ -7,7 +7,7 @@ which the second half makes the object that tests ask for figures and verdicts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -56,53 +56,72 @@ class Measurement:
     output: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What one of several processes has of a scenario.
+
+    Attributes:
+        queues: its queues, by their indices in the scenario, ascending.
+        ready: called when they are made; waits for the other processes, and gives the moment of
+            CLOCK_MONOTONIC, in ns, at which all begin.
+    """
+
+    queues: tuple[int, ...]
+    ready: Callable[[], int]
+
+
 def measure(
     devices: Mapping[str, Device],
     scenario: Scenario,
     progress: Progress | None = None,
     *,
     keep: Callable[[Measurement], None] | None = None,
+    part: Part | None = None,
 ) -> Measurement:
     """Run a scenario on its devices.
 
     Args:
-        devices: open ones, by the names that `scenario.devices` gives.
+        devices: open ones, by the names that `devices_of` gives.
         scenario: what is to be run.
         progress: called with elapsed and total ns of the run.
         keep: called with the measurement before anything of the run is torn down, which is where
             drivers hang and crash.
+        part: which of the queues are run here; None: all. The measurement is of those.
 
     Raises:
         ScenarioError: the device cannot do what the scenario asks, or it makes too many requests.
         DeviceError: a device call failed; the run was stopped there.
         ForkedError: a device was opened by the parent of this process.
     """
-    infos = [devices[name].describe() for name in scenario.devices]
+    names = devices_of(scenario, None if part is None else part.queues)
+    infos = [devices[name].describe() for name in names]
     info = infos[0]
     if scenario.check and not info.computes:
         raise ScenarioError(
             f"check=True: the {info.kind} device computes nothing, so there are no results to check"
         )
-    default = devices[scenario.device]
-    effect = priority_effect(default) if _rests_on_priorities(scenario) else None
+    default = devices[names[0]]
+    specs = scenario.queues if part is None else [scenario.queues[i] for i in part.queues]
+    effect = _effect(default, scenario, len(specs))
     native = NativeRun(default, scenario.policy)
     try:
-        units = _units(devices, scenario)
+        units = _units(devices, scenario, names)
         queues = [
             _add(native, scenario, spec, devices[spec.device or scenario.device], units[spec.name])
-            for spec in scenario.queues
+            for spec in specs
         ]
         native.start(
             warmup_ns=scenario.warmup_ns,
             duration_ns=scenario.duration_ns,
             drain_ns=scenario.drain_ns,
             waiting=scenario.waiting,
+            start_clock_ns=0 if part is None else part.ready(),
         )
         total_ns = scenario.warmup_ns + scenario.duration_ns
         while not native.wait():
             if progress is not None:
                 progress(min(native.now_ns(), total_ns), total_ns)
-        measurement = _collect(scenario, take_fingerprint(infos), queues, effect)
+        measurement = _collect(scenario, specs, take_fingerprint(infos), queues, effect)
         if keep is not None:
             keep(measurement)
         return measurement
@@ -135,15 +154,27 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
     )
 
 
-def _rests_on_priorities(scenario: Scenario) -> bool:
-    """Whether streams of different priorities are made."""
-    return scenario.uses_stream_priorities and len({q.priority for q in scenario.queues}) > 1
+def devices_of(scenario: Scenario, queues: Sequence[int] | None) -> tuple[str, ...]:
+    """Give the names of the devices that some of the queues, by their indices, need; None: all."""
+    if queues is None:
+        return scenario.devices
+    return tuple(dict.fromkeys(scenario.queues[i].device or scenario.device for i in queues))
 
 
-def _units(devices: Mapping[str, Device], scenario: Scenario) -> dict[str, tuple[int, ...]]:
+def _effect(device: Device, scenario: Scenario, here: int) -> str | None:
+    """See `Evidence.priority_effect`; `here` are the queues of this process."""
+    if not scenario.uses_stream_priorities or len({q.priority for q in scenario.queues}) == 1:
+        return None
+    # What priorities do within a process says nothing about streams of two.
+    return priority_effect(device) if here == len(scenario.queues) else "unknown"
+
+
+def _units(
+    devices: Mapping[str, Device], scenario: Scenario, names: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
     """Divide the multiprocessors of each device among the queues on it."""
     units: dict[str, tuple[int, ...]] = {}
-    for name in scenario.devices:
+    for name in names:
         queues = scenario.queues_on(name)
         info = devices[name].describe()
         shares = partition(queues, units=info.units, step=info.unit_step)
@@ -205,10 +236,14 @@ def _add(
 
 
 def _collect(
-    scenario: Scenario, fingerprint: Fingerprint, queues: list[Queue], effect: str | None
+    scenario: Scenario,
+    specs: Sequence[QueueSpec],
+    fingerprint: Fingerprint,
+    queues: list[Queue],
+    effect: str | None,
 ) -> Measurement:
     all_counts, all_samples, wrong = [], [], []
-    for spec, queue in zip(scenario.queues, queues, strict=True):
+    for spec, queue in zip(specs, queues, strict=True):
         counts = queue.counts()
         count = counts.requests_submitted
         if not isinstance(spec.arrivals, Closed):

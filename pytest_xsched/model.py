@@ -26,7 +26,7 @@ from pytest_xsched.checks import (
 from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import ARRIVAL_KINDS, SAMPLES_MAX, Arrivals, known_count, read_arrivals
-from pytest_xsched.names import POLICIES, SCHEDULERS, WAITING, split_device
+from pytest_xsched.names import POLICIES, PROCESSES, SCHEDULERS, WAITING, split_device
 from pytest_xsched.units import MAX_NS, spell_duration
 from pytest_xsched.workload import Workload, read_workload
 
@@ -171,6 +171,8 @@ class Scenario:
             priorities too; must be True otherwise.
         check: whether the results of the commands are compared with numpy.
         waiting: one of `names.WAITING`: what the runner's threads do while they wait for a GPU.
+        processes: one of `names.PROCESSES`; "separate" needs real time, a scheduler that reaches
+            beyond a process, and queues without a share of the multiprocessors.
         cpu: parameters of the device "cpu".
         sim: parameters of the device "sim".
     """
@@ -186,6 +188,7 @@ class Scenario:
     stream_priority: bool = True
     check: bool = False
     waiting: str = "yield"
+    processes: str = "together"
     cpu: CpuModel = field(default_factory=CpuModel)
     sim: SimModel = field(default_factory=SimModel)
 
@@ -209,12 +212,15 @@ class Scenario:
             )
         check_flag("scenario: check", self.check)
         one_of("waiting", self.waiting, WAITING)
+        one_of("processes", self.processes, PROCESSES)
         for name, kind in (("cpu", CpuModel), ("sim", SimModel)):
             if not isinstance(getattr(self, name), kind):
                 raise ScenarioError(
                     f"scenario: {name} {getattr(self, name)!r} is not a {kind.__name__}"
                 )
         self._check_queues()
+        if self.processes == "separate":
+            self._check_separate()
 
     def _check_queues(self) -> None:
         names: set[str] = set()
@@ -243,6 +249,22 @@ class Scenario:
                 f"queue {queue.name!r}: device {queue.device!r} is of another kind than the run's, "
                 f"{self.device!r}"
             )
+
+    def _check_separate(self) -> None:
+        what = 'processes="separate"'
+        if self.scheduler == "builtin":
+            raise ScenarioError(
+                f"{what}: the policy of scheduler 'builtin' sees the queues of its own process "
+                "only; take 'native' or 'priority'"
+            )
+        if self.device_kind == "sim":
+            raise ScenarioError(f"{what}: processes share no virtual time; the device is 'sim'")
+        for queue in self.queues:
+            if queue.sm_share is not None or queue.cu_mask is not None:
+                raise ScenarioError(
+                    f"{what}: queue {queue.name!r} has a share of the multiprocessors, which are "
+                    "divided among the queues of one process only"
+                )
 
     @property
     def device_kind(self) -> str:

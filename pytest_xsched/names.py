@@ -19,6 +19,8 @@ def split_device(name: str) -> tuple[str, int]:
 
 SCHEDULERS = ("native", "priority", "builtin")
 POLICIES = ("none", "hpf")
+PROCESSES = ("together", "separate")
+"""Whether the queues of a run share a process, or have one each."""
 WAITING = ("yield", "spin", "sleep")
 """What a thread does that waits for a GPU, behind a first 200 us of spinning: let others run
 between two looks, spin on, or sleep 50 us. In the order of the native enum."""

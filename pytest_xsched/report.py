@@ -21,7 +21,8 @@ def title(run: Record) -> str:
     s = run["scenario"]
     scheduler = s["scheduler"] + (f" ({s['policy']})" if s["scheduler"] == "builtin" else "")
     devices = " and ".join(_device(device) for device in run["fingerprint"]["devices"])
-    return f"{scheduler} on {devices}, {format_duration(s['duration_ns'])}, seed {s['seed']}"
+    how = ", separate processes" if s["processes"] == "separate" else ""
+    return f"{scheduler} on {devices}, {format_duration(s['duration_ns'])}, seed {s['seed']}{how}"
 
 
 def _device(facts: Record) -> str:

@@ -31,6 +31,7 @@ from pytest_xsched.names import DEVICES, GPUS, POLICIES, SCHEDULERS, split_devic
 from pytest_xsched.options import Settings
 from pytest_xsched.process import measure_in_worker
 from pytest_xsched.progress import ProgressLine
+from pytest_xsched.separate import measure_separately
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.workload import Workload
 
@@ -151,6 +152,7 @@ class Session:
         stream_priority: bool = True,
         seed: int | None = None,
         check: bool = False,
+        processes: str = "together",
         cpu: CpuModel | None = None,
         sim: SimModel | None = None,
     ) -> Run:
@@ -167,6 +169,9 @@ class Session:
             stream_priority: whether ``"builtin"`` uses the device's stream priorities as well.
             seed: of arrivals and inputs.
             check: compare the results of the commands with numpy.
+            processes: ``"together"``, or ``"separate"``: each queue in a process of its own, all on
+                one GPU and started at one moment. On ``"cpu"`` each process has a device of its
+                own, so there is no contention but for processors.
             cpu: parameters of the device ``"cpu"``.
             sim: parameters of the device ``"sim"``.
 
@@ -199,6 +204,7 @@ class Session:
             policy=policy,
             stream_priority=stream_priority,
             check=check,
+            processes=processes,
             waiting=self.settings.waiting,
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
@@ -259,9 +265,13 @@ class Session:
         raise ScenarioError('run() needs a duration; write duration="60s"')
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
-        if self._in_worker(scenario.device_kind):
+        separate = scenario.processes == "separate"
+        if separate and self.settings.process == "inside":
+            raise ScenarioError('processes="separate" and --xsched-process=inside: choose one')
+        if separate or self._in_worker(scenario.device_kind):
+            measure_there = measure_separately if separate else measure_in_worker
             try:
-                return measure_in_worker(
+                return measure_there(
                     scenario,
                     progress,
                     waiting=progress.note if isinstance(progress, ProgressLine) else None,

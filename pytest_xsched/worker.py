@@ -21,7 +21,7 @@ import numpy as np
 
 from pytest_xsched._binding import Device, locate
 from pytest_xsched.errors import DeviceError, XSchedError
-from pytest_xsched.harness import Measurement, measure
+from pytest_xsched.harness import Measurement, Part, devices_of, measure
 from pytest_xsched.libraries import Libraries
 from pytest_xsched.lock import lock_gpus
 from pytest_xsched.model import Scenario
@@ -29,8 +29,9 @@ from pytest_xsched.model import Scenario
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
 WAITING = "waiting "
 """Start of a line that is no progress, but says for what the worker waits."""
-LEFT = "left"
-"""The line behind which the data is there, and nothing but the end is to come."""
+LOCKED, READY, LEFT = "locked", "ready", "left"
+"""Lines: the GPUs are this process's, or its parent's. The queues are made, and the moment of the
+start is awaited on stdin. The data is there, and nothing but the end is to come."""
 UNWRITABLE = "unwritable "
 """Start of a line that says why no file could be written, and where nothing else may be, either."""
 FAILED = 3
@@ -56,8 +57,9 @@ def _do(job: dict[str, Any]) -> int:
     try:
         # Before anything is made on the GPU. Not released: the end of this process does that, and
         # is also the end of what it made there.
-        _lock(scenario, libraries, job["lock_timeout_s"], job["progress_fd"])
-        _measure(scenario, libraries, job["progress_fd"])
+        if job["lock"]:
+            _lock(scenario, libraries, job["lock_timeout_s"], job["progress_fd"])
+        _measure(scenario, libraries, job["part"], job["progress_fd"])
     except XSchedError as error:
         _write(ERROR, _plain_error(error))
         return FAILED
@@ -76,21 +78,35 @@ def _lock(scenario: Scenario, libraries: Libraries, timeout_s: float, progress_f
         timeout_s=timeout_s,
         waiting=lambda sentence: _tell(progress_fd, f"{WAITING}{sentence}"),
     )
+    _tell(progress_fd, LOCKED)
 
 
-def _measure(scenario: Scenario, libraries: Libraries, progress_fd: int) -> None:
+def _measure(
+    scenario: Scenario, libraries: Libraries, indices: list[int] | None, progress_fd: int
+) -> None:
     def progress(elapsed_ns: int, total_ns: int) -> None:
         _tell(progress_fd, f"{elapsed_ns} {total_ns}")
+
+    def ready() -> int:
+        _tell(progress_fd, READY)
+        line = sys.stdin.readline()
+        if not line:
+            raise SystemExit("cancelled")
+        return int(line)
 
     def keep(measurement: Measurement) -> None:
         _leave(measurement)
         _tell(progress_fd, LEFT)
+        if part is not None:  # others may still measure, and tearing down would disturb them
+            sys.stdin.read()
 
+    part = None if indices is None else Part(queues=tuple(indices), ready=ready)
     devices = {
         name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
-        for name in scenario.devices
+        for name in devices_of(scenario, indices)
     }
-    measure(devices, scenario, progress, keep=keep)  # not closed: the end of the process does that
+    # The devices are not closed: the end of the process does that.
+    measure(devices, scenario, progress, keep=keep, part=part)
 
 
 def _die_with_parent(parent: int) -> None:

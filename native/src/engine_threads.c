@@ -12,6 +12,8 @@
 
 /* Threads are at their first arrival before time 0. */
 #define LEAD_NS INT64_C(2000000)
+/* So far ahead a start may be: a moment beyond is of another clock. */
+#define START_MAX_NS INT64_C(60000000000)
 /* For what is on the device when the drain is over: longer means that it hangs. */
 #define PATIENCE_NS INT64_C(10000000000)
 /* Of XS_WAIT_SLEEP. */
@@ -214,8 +216,12 @@ static void *queue_main(void *argument)
 
 static int threads_start(struct xs_run *run, struct xs_error *err)
 {
-    (void)err;
-    run->epoch = xs__clock_ns() + (run->loads > 0 ? LEAD_NS : 0);
+    xs_ns now = xs__clock_ns(), ahead = run->start_clock - now;
+    if (run->start_clock != 0 && (ahead < 0 || ahead > START_MAX_NS))
+        return xs__fail(err, XS_EINVAL, "run.start", 0,
+                        "the run was to start at %lld ns of the monotonic clock, and it is %lld ns",
+                        (long long)run->start_clock, (long long)now);
+    run->epoch = run->start_clock != 0 ? run->start_clock : now + (run->loads > 0 ? LEAD_NS : 0);
     return XS_OK;
 }
 

@@ -62,6 +62,11 @@ static int set_timing(struct xs_run *run, const struct xs_timing *t, struct xs_e
     if (t->waiting < XS_WAIT_YIELD || t->waiting > XS_WAIT_SLEEP)
         return xs__fail(err, XS_EINVAL, "run.start", 0, "there is no way of waiting %d",
                         t->waiting);
+    if (t->start_clock_ns != 0 && run->engine->advance != NULL)
+        return xs__fail(err, XS_ENOTSUP, "run.start", 0,
+                        "time is virtual on the %s device: it cannot start by a clock",
+                        run->device->ops->kind);
+    run->start_clock = t->start_clock_ns;
     run->waiting = t->waiting;
     run->window_start = t->warmup_ns;
     if (t->duration_ns > 0) {

@@ -49,6 +49,7 @@ struct xs_run {
     xs_ns window_start, window_end;     /* (setup) of the measured window */
     xs_ns hard_end;                     /* (setup) behind the drain */
     int32_t waiting;                    /* (setup) enum xs_waiting */
+    xs_ns start_clock;                  /* (setup) time 0 by the clock; 0: as soon as possible */
     pthread_mutex_t lock;
     pthread_cond_t changed;                 /* a queue finished, a ticket completed, an error */
     struct xs_queue *queues[XS_QUEUES_MAX]; /* (lock) in order of creation */

@@ -1,6 +1,8 @@
 /* Whole runs on every device: counts, order, the end, the first error. */
 #include "scenario.h"
 
+#include <time.h>
+
 static void everything_is_accounted_for(struct xs_device *dev, const char *policy)
 {
     struct scenario s;
@@ -263,6 +265,58 @@ static void bad_values_are_named(struct xs_device *dev)
     xs_run_close(run);
 }
 
+static int64_t clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 * MS + t.tv_nsec;
+}
+
+/* Time 0 at a moment of the clock, so that several processes can have the same. */
+static void a_start_can_be_set(struct xs_device *dev, int is_virtual)
+{
+    struct xs_run *run;
+    struct xs_queue *q;
+    struct xs_error err = {0};
+    struct xs_command command = spin(1000);
+    struct xs_sample sample;
+    int64_t arrival = 0;
+    struct xs_queue_spec spec = {.name = "q",
+                                 .threshold = 1,
+                                 .batch_size = 1,
+                                 .command_count = 1,
+                                 .commands = &command,
+                                 .load = {.kind = XS_LOAD_OPEN,
+                                          .arrivals_ns = &arrival,
+                                          .arrival_count = 1,
+                                          .samples = &sample,
+                                          .sample_cap = 1}};
+    struct xs_timing timing = {.duration_ns = MS, .drain_ns = INT64_C(20000) * MS};
+    CHECK_EQ(xs_run_open(dev, "none", &run, &err), XS_OK);
+    CHECK_EQ(xs_queue_add(run, &spec, &q, &err), XS_OK);
+    timing.start_clock_ns = clock_ns() - 1;
+    CHECK_EQ(xs_run_start(run, &timing, &err), is_virtual ? XS_ENOTSUP : XS_EINVAL);
+    CHECK(strstr(err.message, is_virtual ? "virtual" : "was to start at") != NULL);
+    if (!is_virtual) {
+        timing.start_clock_ns = clock_ns() + INT64_C(61000) * MS;
+        CHECK_EQ(xs_run_start(run, &timing, &err), XS_EINVAL);
+        timing.start_clock_ns = clock_ns() + 200 * MS;
+        CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+        CHECK_EQ(wait_run(run, &err), XS_OK);
+        int64_t ended = clock_ns() - timing.start_clock_ns;
+        CHECK(sample.submitted_ns >= 0 && sample.completed_ns <= ended);
+    }
+    xs_run_close(run);
+    if (is_virtual)
+        return;
+    CHECK_EQ(xs_run_open(dev, "none", &run, &err), XS_OK);
+    CHECK_EQ(xs_queue_add(run, &spec, &q, &err), XS_OK);
+    timing.start_clock_ns = clock_ns() + INT64_C(50000) * MS;
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+    xs_run_close(run); /* without waiting for that */
+    CHECK(clock_ns() < timing.start_clock_ns);
+}
+
 int main(void)
 {
     for (uint32_t i = 0; xs_device_kind(i) != NULL; i++) {
@@ -282,6 +336,7 @@ int main(void)
             virtual_time_goes_one_way(dev);
         too_many_requests_is_an_error(dev);
         bad_values_are_named(dev);
+        a_start_can_be_set(dev, info.virtual_time);
         xs_device_close(dev);
     }
     return 0;

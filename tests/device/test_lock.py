@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched import DeviceBusy, Session, spin
-from pytest_xsched import process as process_module
+from pytest_xsched import DeviceBusy, Session, child, spin
 from pytest_xsched.lock import lock_gpus
 from pytest_xsched.options import Settings
 from pytest_xsched.process import measure_in_worker
@@ -106,9 +105,9 @@ def test_two_workers_measure_one_after_the_other(scenario, worker, directory):
 
 def test_waiting_does_not_count_against_the_worker(monkeypatch):
     now_s = 100.0
-    monkeypatch.setattr(process_module.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(child.time, "monotonic", lambda: now_s)
     said, seen = [], []
-    news = process_module._News(10, 1, lambda *times: seen.append(times), said.append)
+    news = child.News(10, 1, lambda *times: seen.append(times), said.append)
     assert news.deadline_s == 110
     now_s = 500.0
     news.read(b"waiting for GPU 1\nwaiting for ")

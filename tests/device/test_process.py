@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import CpuModel, DeviceError, ScenarioError, Session, WorkerCrashed, matmul, spin
+from pytest_xsched.child import OUTPUT_BYTES, Environment, last_words
 from pytest_xsched.options import Settings
-from pytest_xsched.process import OUTPUT_BYTES, Environment, last_words, measure_in_worker
+from pytest_xsched.process import measure_in_worker
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_one_bad_arm_is_one_failed_test(session, monkeypatch):
     made = session(device="sim", process="worker")
     queue = made.queue("q", spin("1ms"), rate="100/s")
     with monkeypatch.context() as patch:
-        patch.setattr("pytest_xsched.process.sys.executable", "/bin/false")
+        patch.setattr("pytest_xsched.child.sys.executable", "/bin/false")
         with pytest.raises(WorkerCrashed, match="exit status 1"):
             made.run(queue, duration="1s")
     assert made.run(queue, duration="1s").q.n == 100

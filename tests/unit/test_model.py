@@ -262,11 +262,34 @@ def test_every_field_counts_in_the_digest():
         {"scheduler": "native", "policy": "none"},
         {"stream_priority": False},
         {"check": True},
+        {"device": "cpu", "scheduler": "native", "policy": "none"},
+        {"device": "cpu", "scheduler": "native", "policy": "none", "processes": "separate"},
         {"cpu": CpuModel(workers=2)},
         {"sim": SimModel(slots=2)},
     ]
     digests = {make_scenario(**change).digest() for change in changes}
     assert len(digests | {digest}) == len(changes) + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"processes": "two"}, "processes 'two' is unknown; known: together, separate"),
+        ({"device": "cpu"}, "'builtin' sees the queues of its own process only"),
+        ({"scheduler": "native", "policy": "none"}, "share no virtual time; the device is 'sim'"),
+        (
+            {
+                **{"device": "cuda", "scheduler": "native", "policy": "none"},
+                "queues": (make_queue(sm_share=0.5),),
+            },
+            "queue 'high' has a share of the multiprocessors",
+        ),
+    ],
+)
+def test_separate_processes_are_refused(changes, words):
+    with pytest.raises(ScenarioError) as error:
+        make_scenario(**{"processes": "separate", **changes})
+    assert words in str(error.value)
 
 
 def test_digest_does_not_depend_on_how_a_number_was_given():
