@@ -6,6 +6,7 @@ module cannot be imported again, so they are imported here, where they stay.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -64,6 +65,18 @@ def xsched_double(tmp_path_factory):
             name = f"lib{kind}{driver}.so"
             compile_c(lib / name, (f"{kind}_{driver}.c", "hal.c"), (*linked, soname(name)))
     return home
+
+
+@pytest.fixture(params=["double", "installed"])
+def xsched_home(request):
+    """Gives the directory of the double, and that of the real XSched that XSCHED_HOME names.
+
+    The real one has to be able to do what the double can: on `fake_cuda`, too.
+    """
+    if request.param == "double":
+        return request.getfixturevalue("xsched_double")
+    home = os.environ.get("XSCHED_HOME") or pytest.skip("XSCHED_HOME names no XSched")
+    return Path(home)
 
 
 def soname(name: str) -> str:

@@ -330,6 +330,8 @@ static void vices(void)
                  {"abort", 128 + SIGABRT},
                  {"segv", 128 + SIGSEGV},
                  {"kill", 128 + SIGKILL},
+                 {"exit:40", 1},
+                 {"exit:41", 0},
                  {"callback", 1},
                  {"hang-callback", 128 + SIGTERM},
                  {"hang-destroy", 128 + SIGTERM},

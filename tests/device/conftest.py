@@ -17,7 +17,7 @@ from pytest_xsched.options import Settings
 from pytest_xsched.workload import spin
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
-FAKE = ("fake_cuda.c", "fake_errors.c", "fake_kernels.c", "fake_nvrtc.c")
+FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -2,6 +2,7 @@
 #ifndef XS_FAKE_H
 #define XS_FAKE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct fake_grid {
@@ -18,6 +19,8 @@ struct fake_kernel {
 enum {
     FAKE_PROCESSORS = 4
 };
+
+#define FAKE_MEMORY_BYTES ((size_t)1 << 32)
 
 /* NULL: there is no such kernel. */
 const struct fake_kernel *fake_find(const char *name);

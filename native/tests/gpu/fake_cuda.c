@@ -38,8 +38,6 @@ enum {
     STICKY = 700 /* and above: the context is broken for good */
 };
 
-#define MEMORY_BYTES ((size_t)1 << 32)
-
 static _Thread_local void *current;
 static char context; /* its address is the handle */
 static bool initialized;
@@ -150,42 +148,6 @@ int cuDeviceGet(int *device, int ordinal)
     ENTER;
     *device = ordinal;
     return ordinal == 0 ? SUCCESS : INVALID_VALUE;
-}
-
-int cuDeviceGetName(char *name, int length, int device)
-{
-    ENTER;
-    snprintf(name, (size_t)length, "fake %d", device);
-    return SUCCESS;
-}
-
-int cuDeviceGetPCIBusId(char *id, int length, int device)
-{
-    ENTER;
-    snprintf(id, (size_t)length, "0000:%02x:00.0", device + 1);
-    return SUCCESS;
-}
-
-int cuDeviceTotalMem_v2(size_t *bytes, int device)
-{
-    ENTER;
-    *bytes = MEMORY_BYTES;
-    return device == 0 ? SUCCESS : INVALID_VALUE;
-}
-
-int cuDeviceGetUuid_v2(unsigned char *uuid, int device)
-{
-    ENTER;
-    memset(uuid, 0xf0 + device, 16);
-    return SUCCESS;
-}
-
-int cuDeviceGetAttribute(int *value, int attribute, int device)
-{
-    ENTER;
-    *value = attribute == 16 ? FAKE_PROCESSORS : attribute == 75 ? 9 : 0; /* processors, sm_9 0 */
-    return device == 0 && (attribute == 16 || attribute == 75 || attribute == 76) ? SUCCESS
-                                                                                  : INVALID_VALUE;
 }
 
 int cuDevicePrimaryCtxRetain(void **out, int device)
@@ -326,7 +288,7 @@ int cuEventQuery(void *event)
 int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)
 {
     WITH_CONTEXT;
-    *pointer = bytes > MEMORY_BYTES ? 0 : (uint64_t)(uintptr_t)make(bytes);
+    *pointer = bytes > FAKE_MEMORY_BYTES ? 0 : (uint64_t)(uintptr_t)make(bytes);
     return *pointer != 0 ? SUCCESS : OUT_OF_MEMORY;
 }
 

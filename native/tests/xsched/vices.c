@@ -11,9 +11,9 @@
 
 #include "preempt.h"
 
-#define NTH 20 /* so that the start of a run is a good one */
 #define DROPPED 7
 
+static unsigned nth = 20; /* so that the start is a good one */
 struct vices preempt_vices;
 
 static const struct {
@@ -38,8 +38,13 @@ static const struct {
 
 #define VICE_COUNT (sizeof table / sizeof table[0])
 
-static void turn_on(const char *name)
+static void turn_on(char *name)
 {
+    char *colon = strchr(name, ':');
+    if (colon != NULL) {
+        *colon = '\0';
+        nth = (unsigned)strtoul(colon + 1, NULL, 10);
+    }
     for (size_t i = 0; i < VICE_COUNT; i++)
         if (strcmp(table[i].name, name) == 0) {
             *table[i].flag = true;
@@ -88,7 +93,7 @@ static void hang(void)
 
 bool preempt_vice_allows(unsigned n)
 {
-    if (n == NTH) {
+    if (n == nth) {
         if (preempt_vices.exits)
             preempt_log("ERRO", "Assertion failed: the driver answers 700 to a synchronize");
         if (preempt_vices.aborts)
