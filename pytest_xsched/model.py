@@ -27,6 +27,7 @@ from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import ARRIVAL_KINDS, SAMPLES_MAX, Arrivals, known_count, read_arrivals
 from pytest_xsched.names import POLICIES, PROCESSES, SCHEDULERS, WAITING, split_device
+from pytest_xsched.spelling import python_text
 from pytest_xsched.units import MAX_NS, spell_duration
 from pytest_xsched.workload import Workload, read_workload
 
@@ -306,6 +307,14 @@ class Scenario:
         for plain, queue in zip(data["queues"], self.queues, strict=True):
             plain["arrivals"]["kind"] = type(queue.arrivals).__name__.lower()
         return data
+
+    def to_python(self) -> str:
+        """Give the scenario as Python text, an expression to be pasted into a test."""
+        return python_text(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Print it so where values are shown to people: by hypothesis, by IPython."""
+        printer.text(python_text(self, printer.indentation))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scenario:

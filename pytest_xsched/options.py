@@ -36,6 +36,8 @@ class Settings:
     require_device: str | None = None
     """A kind, which takes any index, or a kind and an index."""
     json_path: Path | None = None
+    corpus: Path | None = None
+    """Directory of scenarios that once failed."""
     lock_timeout_ns: int = LOCK_TIMEOUT_NS
     """Longest wait for a GPU on which another process measures."""
     process: str = "auto"
@@ -68,6 +70,7 @@ def add_options(parser: pytest.Parser) -> None:
         ),
         ("gpu-driver", "PATH", "the GPU's driver library, instead of a search"),
         ("gpu-compiler", "PATH", "the library that compiles its kernels, instead of a search"),
+        ("corpus", "DIR", "keep scenarios that failed in DIR, and run those kept there"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
@@ -104,13 +107,14 @@ def read_settings(config: pytest.Config) -> Settings:
         gpu_driver=_library(config, "driver", given["gpu_driver"]),
         gpu_compiler=_library(config, "compiler", given["gpu_compiler"]),
         json_path=_path(config, *given["json"]),
+        corpus=_folder(config, *given["corpus"]),
         asked_for=True,
     )
 
 
 _NAMES = (
     *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
-    *("lock_timeout", "gpu_driver", "gpu_compiler", "json"),
+    *("lock_timeout", "gpu_driver", "gpu_compiler", "json", "corpus"),
 )
 
 
@@ -176,6 +180,15 @@ def _path(config: pytest.Config, value: str | None, origin: str) -> Path | None:
     there = next(parent for parent in path.absolute().parents if parent.exists())
     if not there.is_dir():
         raise pytest.UsageError(f"{origin}: {path} lies below {there}, which is not a directory")
+    return path
+
+
+def _folder(config: pytest.Config, value: str | None, origin: str) -> Path | None:
+    if value is None:
+        return None
+    path = _directory(config, origin) / value
+    if path.exists() and not path.is_dir():
+        raise pytest.UsageError(f"{origin}: {path} is not a directory")
     return path
 
 

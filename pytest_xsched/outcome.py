@@ -11,6 +11,12 @@ from pytest_xsched.quantity import Quantity
 from pytest_xsched.verdict import Verdict
 
 
+def failed(call: pytest.CallInfo[None]) -> bool:
+    """Whether a phase of a test ended with an error, not by a skip or Ctrl-C."""
+    error = call.excinfo.value if call.excinfo else None
+    return isinstance(error, Exception) and not isinstance(error, pytest.skip.Exception)
+
+
 def set_properties(item: pytest.Item, fresh: list[tuple[Run, Verdict]]) -> None:
     """Put the verdicts of a test where JUnit finds them; a repeated test replaces its own."""
     new = dict(pair for _, verdict in fresh for pair in text.properties(verdict.to_dict()))

@@ -51,6 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     set_clock(config, items)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "known_scenario" in metafunc.fixturenames:
+        known = state_of(metafunc.config).known_scenarios()
+        metafunc.parametrize("known_scenario", known.values(), ids=known)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     state_of(item.config).begin(item)
@@ -65,6 +71,8 @@ def pytest_runtest_makereport(
         return (yield)
     from pytest_xsched import outcome
 
+    if call.when == "call" and outcome.failed(call):
+        state.keep_trial(item.nodeid)
     fresh = state.attribute(item.nodeid)
     outcome.set_properties(item, fresh)
     report = yield

@@ -51,6 +51,8 @@ class Session:
         self.origin = ""
         """Node id of that test."""
         self.runs: list[Run] = []
+        self.trial: Run | None = None
+        """The last of `run_scenario`: reported only if its test fails."""
         self._progress = progress
         self._devices: dict[tuple[str, CpuModel, SimModel], Device] = {}
         self._locks: dict[str, GpuLocks] = {}
@@ -209,18 +211,24 @@ class Session:
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )
-        for sentence in stream_warnings(scenario, hardware_queues(os.environ)):
-            warnings.warn(sentence, XSchedWarning, stacklevel=2)
-        label = f"{', '.join(queue.name for queue in queues)}: {scheduler} on {scenario.device}"
-        progress = self._progress(label) if self._progress else None
-        try:
-            measurement = self._measure(scenario, progress)
-        finally:
-            if progress is not None:
-                progress.close()
-        run = make_run(scenario, measurement)
-        run.origin = self.origin
+        run = self._run(scenario)
         self.runs.append(run)
+        return run
+
+    def run_scenario(self, scenario: Scenario) -> Run:
+        """Run a scenario as it is: one drawn by hypothesis, one of a corpus, one of a report.
+
+        A test may try thousands. Of these the last is reported, with its table, if the test fails,
+        and then written to ``--xsched-corpus``: hypothesis ends with the smallest that fails.
+
+        Raises:
+            DeviceError: a device call failed.
+            WorkerCrashed: the process of the run ended without a result, or did not end.
+        """
+        if not isinstance(scenario, Scenario):
+            raise ScenarioError(f"run_scenario takes a Scenario, not {scenario!r}")
+        self.trial = None
+        self.trial = run = self._run(scenario)
         return run
 
     # ---- what fixtures and hooks use
@@ -252,6 +260,21 @@ class Session:
         value = self.overrides[key]
         one_of(f"marker xsched: {key}", value, known)
         return str(value)
+
+    def _run(self, scenario: Scenario) -> Run:
+        for sentence in stream_warnings(scenario, hardware_queues(os.environ)):
+            warnings.warn(sentence, XSchedWarning, stacklevel=3)
+        names = ", ".join(queue.name for queue in scenario.queues)
+        label = f"{names}: {scenario.scheduler} on {scenario.device}"
+        progress = self._progress(label) if self._progress else None
+        try:
+            measurement = self._measure(scenario, progress)
+        finally:
+            if progress is not None:
+                progress.close()
+        run = make_run(scenario, measurement)
+        run.origin = self.origin
+        return run
 
     def _duration_ns(self, duration: DurationLike | None) -> int:
         if self.settings.duration is not None:

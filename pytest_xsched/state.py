@@ -20,6 +20,7 @@ from pytest_xsched.progress import ProgressLine
 
 if TYPE_CHECKING:
     from pytest_xsched.assertions import Run
+    from pytest_xsched.model import Scenario
     from pytest_xsched.session import Session
     from pytest_xsched.verdict import Verdict
 
@@ -50,6 +51,38 @@ class State:
         self._overrides, self._origin = read_marker(item), item.nodeid
         if self.session is not None:
             self.session.overrides, self.session.origin = self._overrides, self._origin
+            self.session.trial = None
+
+    def keep_trial(self, nodeid: str) -> None:
+        """A test failed: report the last scenario that it tried, and add that to the corpus."""
+        if self.session is None or self.session.trial is None:
+            return
+        run, self.session.trial = self.session.trial, None
+        self.session.runs.append(run)
+        if self.settings.corpus is None:
+            return
+        from pytest_xsched.corpus import save
+
+        try:
+            save(self.settings.corpus, run.scenario, nodeid)
+        except OSError as error:
+            self.complaint = f"--xsched-corpus: {error}"
+
+    def known_scenarios(self) -> dict[str, Scenario]:
+        """Read the corpus: scenarios by name; none without --xsched-corpus.
+
+        Raises:
+            pytest.UsageError: a file of it is damaged; says which.
+        """
+        if self.settings.corpus is None:
+            return {}
+        from pytest_xsched.corpus import load
+        from pytest_xsched.errors import ScenarioError
+
+        try:
+            return load(self.settings.corpus)
+        except ScenarioError as error:
+            raise pytest.UsageError(f"--xsched-corpus: {error}") from None
 
     def attribute(self, nodeid: str) -> list[tuple[Run, Verdict]]:
         """Give the verdicts since the last call to a test."""

@@ -44,6 +44,11 @@ def test_live_queues(pytester, inside):
         inside(f"--xsched-device={device}").assert_outcomes(passed=1)
 
 
+def test_random_mixes(pytester, sim):
+    pytester.makepyfile(blocks()[3])
+    sim().assert_outcomes(passed=1, skipped=1)
+
+
 def test_the_options_are_all_there(inside):
     shown = inside("--help").stdout.str()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

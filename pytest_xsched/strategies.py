@@ -1,0 +1,222 @@
+"""Hypothesis strategies for workloads, arrivals, queues and scenarios, and profiles to run them.
+
+Every choice is from an ordered grid of round numbers with the simplest first, so that a failing
+scenario shrinks towards fewer queues, fewer requests, shorter work. The only module that imports
+hypothesis, with those built on it; hypothesis itself loads it, by its entry point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from pytest_xsched.doubles import SimModel
+from pytest_xsched.load import Arrivals, bursts, closed, constant, gamma, poisson, replay
+from pytest_xsched.model import (
+    AUTO,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    QueueSpec,
+    Scenario,
+    default_drain_ns,
+)
+from pytest_xsched.units import Duration, DurationLike, Rate, parse_duration
+from pytest_xsched.workload import Workload, sequence, spin
+
+NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
+"""Of the queues of a scenario, in order."""
+DURATIONS = ("1ms", "2ms", "500us", "100us", "5ms")
+"""Of a command, the simplest first."""
+LAYERS = (1, 2, 3, 5)
+"""Commands of a request."""
+REQUESTS = (1, 2, 3, 5, 8)
+"""Of an open loop in the measured window."""
+DEPTHS: tuple[tuple[int | str, int | None], ...] = (
+    *((1, 1), (2, 1), (2, 2), (3, 2), (4, 1), (4, 3), (8, 4), (16, 8)),
+    (AUTO, None),
+)
+"""Thresholds with batch sizes."""
+PRIORITIES = (0, 1, 2, -1, PRIORITY_MAX, PRIORITY_MIN)
+MODELS = (
+    SimModel(launch_ns=0, priority=False),
+    SimModel(launch_ns=0),
+    SimModel(),
+    SimModel(slots=2, launch_ns=0, priority=False),
+    SimModel(slots=3),
+)
+"""Of the device `sim`: bare, with stream priorities, with a way to the device, with slots."""
+
+_T = TypeVar("_T")
+
+
+def _grid(values: Sequence[_T]) -> SearchStrategy[_T]:
+    return st.sampled_from(tuple(values))
+
+
+def priorities() -> SearchStrategy[int]:
+    """Draw priorities, the extremes among them."""
+    return _grid(PRIORITIES)
+
+
+def launch_configurations(*, auto: bool = True) -> SearchStrategy[tuple[int | str, int | None]]:
+    """Draw pairs of threshold and batch size.
+
+    Args:
+        auto: whether the automatic threshold is among them.
+    """
+    return _grid([depth for depth in DEPTHS if auto or depth[0] != AUTO])
+
+
+def workloads(*, durations: Sequence[DurationLike] = DURATIONS) -> SearchStrategy[Workload]:
+    """Draw requests of one to eight spins, most of them of equal length.
+
+    Args:
+        durations: of the spins, the simplest first.
+    """
+    equal = st.builds(
+        lambda duration, layers: spin(duration, layers=layers), _grid(durations), _grid(LAYERS)
+    )
+    mixed = st.lists(equal, min_size=2, max_size=3).map(sequence)
+    return st.one_of(equal, equal, mixed)
+
+
+def arrivals(
+    *,
+    duration: DurationLike = "100ms",
+    requests: Sequence[int] = REQUESTS,
+    closed_loops: bool = True,
+) -> SearchStrategy[Arrivals]:
+    """Draw loads: a few requests at given times, at a rate of any kind, or a closed loop.
+
+    Args:
+        duration: of the measured window that they are for.
+        requests: how many come in it, the simplest first.
+        closed_loops: whether those are drawn, which make as many as they can.
+    """
+    duration_ns = parse_duration(duration, what="duration of arrivals")
+    rates = _grid([Rate(count * 1e9 / duration_ns) for count in requests])
+    tenths = st.lists(st.integers(0, 9), min_size=1, max_size=max(requests)).map(sorted)
+    phase = Duration(max(100_000, duration_ns // 10))
+    kinds: list[SearchStrategy[Arrivals]] = [
+        tenths.map(lambda times: replay([Duration(t * duration_ns // 10) for t in times])),
+        rates.map(constant),
+        rates.map(poisson),
+        st.builds(lambda rate, cv: gamma(rate, cv=cv), rates, _grid([0.5, 2.0, 5.0])),
+        rates.map(lambda rate: bursts(rate, on=phase, off=phase)),
+    ]
+    if closed_loops:
+        thinks = _grid(["0s", "1ms", "10ms"])
+        kinds.append(st.builds(lambda n, think: closed(n, think=think), _grid([1, 2, 4]), thinks))
+    return st.one_of(kinds)
+
+
+@st.composite
+def queue_specs(
+    draw: DrawFn,
+    name: str = "a",
+    *,
+    duration: DurationLike = "100ms",
+    work: SearchStrategy[Workload] | None = None,
+    loads: SearchStrategy[Arrivals] | None = None,
+    priority: SearchStrategy[int] | None = None,
+    depths: SearchStrategy[tuple[int | str, int | None]] | None = None,
+) -> QueueSpec:
+    """Draw a queue and the load on it.
+
+    Args:
+        draw: given by hypothesis.
+        name: of the queue.
+        duration: of the measured window.
+        work: `workloads()` unless given; likewise
+        loads: `arrivals()`,
+        priority: `priorities()`,
+        depths: `launch_configurations()`.
+    """
+    threshold, batch_size = draw(launch_configurations() if depths is None else depths)
+    return QueueSpec(
+        name=name,
+        workload=draw(workloads() if work is None else work),
+        priority=draw(priorities() if priority is None else priority),
+        arrivals=draw(arrivals(duration=duration) if loads is None else loads),
+        threshold=threshold,
+        batch_size=batch_size,
+    )
+
+
+@st.composite
+def scenarios(
+    draw: DrawFn,
+    *,
+    queues: int = 4,
+    least: int = 1,
+    duration: DurationLike = "100ms",
+    device: str = "sim",
+    scheduler: str = "builtin",
+    policies: Sequence[str] = ("hpf", "none"),
+    models: Sequence[SimModel] = MODELS,
+    work: SearchStrategy[Workload] | None = None,
+    loads: SearchStrategy[Arrivals] | None = None,
+    priority: SearchStrategy[int] | None = None,
+    depths: SearchStrategy[tuple[int | str, int | None]] | None = None,
+) -> Scenario:
+    """Draw a whole scenario, for `xsched.run_scenario`.
+
+    Args:
+        draw: given by hypothesis.
+        queues: at most so many, up to eight, named "a", "b", ...
+        least: at least so many.
+        duration: of the measured window; there is no warm-up.
+        device: as of a scenario; likewise
+        scheduler: one, and
+        policies: to draw from, the simplest first, and
+        models: of the device "sim".
+        work: see `queue_specs`; likewise
+        loads: when requests come,
+        priority: of the queues,
+        depths: thresholds and batch sizes.
+    """
+    count = draw(st.integers(least, queues))
+    return Scenario(
+        queues=tuple(
+            draw(
+                queue_specs(
+                    name,
+                    duration=duration,
+                    work=work,
+                    loads=loads,
+                    priority=priority,
+                    depths=depths,
+                )
+            )
+            for name in NAMES[:count]
+        ),
+        duration_ns=parse_duration(duration, what="duration of scenarios"),
+        warmup_ns=0,
+        drain_ns=default_drain_ns(),
+        seed=draw(_grid([0, 1, 2, 3])),
+        device=device,
+        scheduler=scheduler,
+        policy=draw(_grid(policies)) if scheduler == "builtin" else "none",
+        sim=draw(_grid(models)) if device == "sim" else SimModel(),
+    )
+
+
+def _set_up() -> None:
+    """Register `Scenario` and the profiles; called by hypothesis when it is imported.
+
+    No profile explains: that phase repeats a failing scenario a hundred times to say which parts of
+    it matter. No deadline, because a run takes as long as it takes.
+    """
+    st.register_type_strategy(Scenario, scenarios())
+    st.register_type_strategy(Workload, workloads())
+    phases = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain]
+    hypothesis.settings.register_profile(
+        "xsched-ci", max_examples=25, derandomize=True, database=None, deadline=None, phases=phases
+    )
+    hypothesis.settings.register_profile(
+        "xsched-nightly", max_examples=1000, deadline=None, phases=phases, print_blob=True
+    )
