@@ -12,8 +12,8 @@ from pytest_xsched._binding import Device
 from pytest_xsched._running import Queue, Run, Settings
 from pytest_xsched.arrivals import arrival_times
 from pytest_xsched.load import constant
-from pytest_xsched.model import THRESHOLD_MAX
 from pytest_xsched.options import Settings as Options
+from pytest_xsched.queue_spec import THRESHOLD_MAX
 from pytest_xsched.workload import Workload
 
 REPETITIONS = 11

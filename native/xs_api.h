@@ -150,6 +150,7 @@ struct xs_device_info {
     char driver_version[24];
     char compiler_version[24];
     int64_t memory_bytes;
+    char driver_file[512]; /* the library that drives it, as the loader knows it */
 };
 
 struct xs_device_place {
@@ -169,6 +170,24 @@ int xs_device_open(const char *kind, const struct xs_device_options *options,
                    struct xs_device **out, struct xs_error *err);
 int xs_device_describe(struct xs_device *dev, struct xs_device_info *out, struct xs_error *err);
 void xs_device_close(struct xs_device *dev); /* NULL is fine; nothing in a forked child */
+
+/* The user's own XSched, over a device. */
+struct xs_xsched_options {
+    const char *preempt;  /* libpreempt.so */
+    const char *hal;      /* the libhal*.so for the device's kind */
+    int32_t scheduler;    /* as XSched counts them: 1 app-managed, 2 local, 3 global */
+    int32_t policy;       /* likewise; 0 unless local */
+    int32_t level;        /* of preemption, >= 1 */
+    int64_t timeslice_us; /* of its policies that have one; 0: their own */
+    uint32_t k;           /* of K-EDF; 0: its own */
+};
+
+/* *out is `device` with XSched between launches and streams, and owns it: it is
+ * closed with *out. After an error the caller still has it. XSched's state is the
+ * process's, and there is no way back: one scheduler a process. It may end the
+ * process, or hang in any call. */
+int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *options,
+                   struct xs_device **out, struct xs_error *err);
 
 /* The n-th device kind that xs_device_open() takes, NULL behind the last. */
 const char *xs_device_kind(uint32_t n);
@@ -193,6 +212,25 @@ struct xs_load_spec {
     uint64_t sample_cap;       /* XS_LOAD_OPEN: >= arrival_count */
 };
 
+/* For schedulers that take them; 0: none. */
+struct xs_hints {
+    uint32_t threshold, batch_size; /* of the XQueue that a scheduler below makes */
+    int32_t utilization;            /* percent of the device, [0, 100] */
+    int64_t deadline_ns;            /* of a burst of work, from its begin */
+    int64_t laxity_ns;              /* from there on it is critical */
+};
+
+enum xs_change_kind {
+    XS_CHANGE_PRIORITY = 1, /* to `value` */
+    XS_CHANGE_HELD = 2      /* value 1: suspended by the user, 0: resumed */
+};
+
+struct xs_change {
+    int64_t at_ns;
+    int32_t kind; /* enum xs_change_kind */
+    int32_t value;
+};
+
 struct xs_queue_spec {
     const char *name;                  /* for messages; copied */
     int32_t priority;                  /* for the policy; higher runs first */
@@ -204,6 +242,9 @@ struct xs_queue_spec {
     const struct xs_command *commands; /* of each request; copied, sources too */
     const uint32_t *units;             /* bit i % 32 of word i / 32: may use multiprocessor i */
     uint32_t unit_words;               /* 0: all of them */
+    struct xs_hints hints;
+    const struct xs_change *changes; /* ascending; the caller's until xs_run_close() */
+    uint32_t change_count;
     struct xs_load_spec load;
     struct xs_device *device; /* another than the run's, in real time only; NULL: the run's */
 };
@@ -269,6 +310,15 @@ int xs_queue_counts(struct xs_queue *queue, struct xs_queue_counts *out, struct 
 int xs_queue_set_priority(struct xs_queue *queue, int32_t priority, struct xs_error *err);
 int xs_queue_suspend(struct xs_queue *queue, struct xs_error *err); /* until resumed by the user */
 int xs_queue_resume(struct xs_queue *queue, struct xs_error *err);
+
+struct xs_stream_commands {
+    uint64_t submitted; /* as the scheduler counts them */
+    uint64_t launched;  /* times it launched one */
+};
+
+/* Commands of a queue that went through a scheduler below the runner, such as
+ * XSched. XS_ENOTSUP where there is none. */
+int xs_queue_below(struct xs_queue *queue, struct xs_stream_commands *out, struct xs_error *err);
 
 /* XS_LOAD_MANUAL. One request; *ticket counts from 0. */
 int xs_queue_submit(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,

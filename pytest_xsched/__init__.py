@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_xsched.assertions import MeasuredQueue, Run
+    from pytest_xsched.changes import Change, at
     from pytest_xsched.doubles import CpuModel, SimModel
     from pytest_xsched.errors import (
         DeviceBusy,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         QosAssertionError,
         QueueTimeout,
         ScenarioError,
+        SchedulerInactive,
         WorkerCrashed,
         XSchedError,
         XSchedWarning,
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
     from pytest_xsched.kernels import buffer, float32, int32, int64
     from pytest_xsched.live import Ticket, XQueue, XQueues
     from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
-    from pytest_xsched.model import QueueSpec, Scenario
+    from pytest_xsched.mechanism import XSched
+    from pytest_xsched.model import Scenario
     from pytest_xsched.quantity import Quantity
+    from pytest_xsched.queue_spec import QueueSpec
     from pytest_xsched.session import Session
     from pytest_xsched.traces import trace
     from pytest_xsched.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
@@ -56,15 +60,19 @@ _HOMES = {
         "QosAssertionError",
         "QueueTimeout",
         "ScenarioError",
+        "SchedulerInactive",
         "WorkerCrashed",
         "XSchedError",
         "XSchedWarning",
     ],
+    "changes": ["Change", "at"],
     "kernels": ["buffer", "float32", "int32", "int64"],
     "live": ["Ticket", "XQueue", "XQueues"],
+    "mechanism": ["XSched"],
     "load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
     "doubles": ["CpuModel", "SimModel"],
-    "model": ["QueueSpec", "Scenario"],
+    "model": ["Scenario"],
+    "queue_spec": ["QueueSpec"],
     "quantity": ["Quantity"],
     "session": ["Session"],
     "traces": ["trace"],
@@ -75,6 +83,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Change",
     "CpuModel",
     "DeviceBusy",
     "DeviceError",
@@ -92,6 +101,7 @@ __all__ = [
     "Run",
     "Scenario",
     "ScenarioError",
+    "SchedulerInactive",
     "Session",
     "SimModel",
     "Ticket",
@@ -100,8 +110,10 @@ __all__ = [
     "Workload",
     "XQueue",
     "XQueues",
+    "XSched",
     "XSchedError",
     "XSchedWarning",
+    "at",
     "buffer",
     "bursts",
     "closed",

@@ -25,6 +25,7 @@ from pytest_xsched.errors import (
 )
 from pytest_xsched.kernels import Kernel
 from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
+from pytest_xsched.mechanism import POLICY_NUMBERS, SCHEDULER_NUMBERS, XSched
 from pytest_xsched.names import split_device
 from pytest_xsched.workload import Command
 
@@ -200,6 +201,8 @@ class DeviceInfo:
     driver_version: str
     compiler_version: str
     memory_bytes: int
+    driver_file: str
+    """The library that drives it, as the loader knows it."""
 
 
 def _path(file: LibraryFile | None) -> Any:
@@ -312,7 +315,32 @@ class Device:
             driver_version=_text(info.driver_version),
             compiler_version=_text(info.compiler_version),
             memory_bytes=int(info.memory_bytes),
+            driver_file=_text(info.driver_file),
         )
+
+    def put_under(self, xsched: XSched, *, preempt: str, hal: str) -> None:
+        """Put XSched between the launches and the streams of this device, from now on.
+
+        Args:
+            xsched: how it is to schedule.
+            preempt: path of its libpreempt.so.
+            hal: path of its libhal*.so for this kind of device.
+
+        Raises:
+            ScenarioError: XSched does not know this kind of device.
+            DeviceError: a file cannot be loaded, lacks a function, or XSched refuses a setting.
+        """
+        options = ffi.new("struct xs_xsched_options *")
+        paths = [ffi.new("char[]", os.fsencode(path)) for path in (preempt, hal)]
+        options.preempt, options.hal = paths
+        options.scheduler = SCHEDULER_NUMBERS[xsched.scheduler]
+        # Of its own server it takes whatever policy that has; see XHintSetScheduler.
+        options.policy = POLICY_NUMBERS[xsched.policy] if xsched.scheduler == "local" else 0
+        options.level, options.timeslice_us = xsched.level, xsched.timeslice_us
+        options.k = xsched.k or 0
+        out = ffi.new("struct xs_device **")
+        call(lib.xs_xsched_open, self.pointer, options, out)
+        self.pointer = out[0]
 
     def close(self) -> None:
         """Close the device; does nothing the second time, and in a forked child."""

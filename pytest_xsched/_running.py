@@ -6,6 +6,7 @@ and destroying wait for what is on the device.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched._binding import SAMPLE, SLICE_NS, Device, call, commands_array, ffi, lib
+from pytest_xsched.changes import Change
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.load import SAMPLES_MAX
 from pytest_xsched.names import WAITING
@@ -46,6 +48,17 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What a scheduler may want to know of a queue; see `struct xs_hints`. 0: nothing said."""
+
+    threshold: int = 0
+    batch_size: int = 0
+    utilization: int = 0
+    deadline_ns: int = 0
+    laxity_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a queue is to be made; see `struct xs_queue_spec`."""
 
@@ -58,6 +71,9 @@ class Settings:
     seed: int = 0
     units: tuple[int, ...] = ()
     """Multiprocessors it may use; none named: all."""
+    hints: Hints = Hints()
+    changes: tuple[Change, ...] = ()
+    """Of this queue, by their times, which count from the start of the run here."""
     device: Device | None = None
     """Another than the run's; it must outlive the run."""
 
@@ -68,6 +84,17 @@ def _mask(units: tuple[int, ...]) -> Any:
     for unit in units:
         words[unit // 32] |= 1 << unit % 32
     return words
+
+
+def _changes(changes: tuple[Change, ...]) -> Any:
+    """Give the changes as an array: one of the native side for each thing that changes."""
+    rows = []
+    for change in changes:
+        if change.priority is not None:
+            rows.append((change.at_ns, lib.XS_CHANGE_PRIORITY, change.priority))
+        if change.suspended is not None:
+            rows.append((change.at_ns, lib.XS_CHANGE_HELD, int(change.suspended)))
+    return ffi.new("struct xs_change[]", rows)
 
 
 class Queue:
@@ -125,6 +152,12 @@ class Queue:
         pointer = ffi.from_buffer("float[]", out, require_writable=True)
         call(lib.xs_queue_output, self._pointer, index, pointer, count)
         return out
+
+    def below(self) -> tuple[int, int]:
+        """Count the commands that a scheduler below the runner was given, and has launched."""
+        out = ffi.new("struct xs_stream_commands *")
+        call(lib.xs_queue_below, self._pointer, out)
+        return int(out.submitted), int(out.launched)
 
     def set_priority(self, priority: int) -> None:
         """Change the priority that the policy sees."""
@@ -202,6 +235,10 @@ class Run:
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size
         spec.seed = settings.seed
+        spec.hints = dataclasses.asdict(settings.hints)
+        changes = _changes(settings.changes)
+        spec.changes, spec.change_count = changes, len(changes)
+        keep = (*keep, changes)
         words = _mask(settings.units)
         spec.units, spec.unit_words = words, len(words)
         if settings.device is not None:

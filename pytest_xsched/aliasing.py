@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_xsched.model import QueueSpec, Scenario
+from pytest_xsched.model import Scenario
+from pytest_xsched.queue_spec import QueueSpec
 
 HARDWARE_QUEUES = 4
 VARIABLE = "GPU_MAX_HW_QUEUES"

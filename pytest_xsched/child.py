@@ -24,6 +24,7 @@ import numpy as np
 
 from pytest_xsched import errors
 from pytest_xsched._running import Counts
+from pytest_xsched.activity import Activity
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.harness import Measurement, Progress
@@ -32,6 +33,7 @@ from pytest_xsched.worker import (
     JOB,
     LEFT,
     LOCKED,
+    OUTPUT,
     READY,
     RESULT,
     SAMPLES,
@@ -42,7 +44,6 @@ from pytest_xsched.worker import (
 OUTPUT_BYTES = 64 * 1024
 """Kept of what a worker wrote: its end."""
 
-_OUTPUT = "output.txt"
 _ERROR_LINE = re.compile(r"\[XSCHED ERRO|\[ERRO @|Assertion failed")
 """How XSched says why it ends the process, before and behind its version 1.2."""
 
@@ -153,7 +154,7 @@ class Worker:
         job = {**job, "parent": os.getpid(), "progress_fd": write_fd}
         try:
             (directory / JOB).write_text(json.dumps(job), encoding="utf-8")
-            with open(directory / _OUTPUT, "wb") as output:
+            with open(directory / OUTPUT, "wb") as output:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", module],
                     cwd=directory,  # also what -m puts on sys.path: nothing of the user's
@@ -264,12 +265,13 @@ class Worker:
                 samples=tuple(samples[name] for name in samples.files),
                 wrong_results=tuple(data["wrong_results"]),
                 priority_effect=data["priority_effect"],
+                activity=data["activity"] and Activity.from_dict(data["activity"]),
                 remark=remark,
                 output=output,
             )
 
     def _output(self) -> str:
-        with open(self._directory / _OUTPUT, "rb") as file:
+        with open(self._directory / OUTPUT, "rb") as file:
             file.seek(max(0, os.path.getsize(file.name) - OUTPUT_BYTES))
             return file.read().decode(errors="replace")
 

@@ -70,6 +70,10 @@ class InvalidRun(XSchedError):
         self.run = run
 
 
+class SchedulerInactive(InvalidRun):
+    """The scheduler under test was not in effect, so nothing was measured that concerns it."""
+
+
 class QueueTimeout(XSchedError, TimeoutError):
     """A request of a live queue did not complete within the given time."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_xsched.activity import Activity
 from pytest_xsched.result import QueueResult
 
 
@@ -25,6 +26,7 @@ class Evidence:
             ``"no"`` or ``"unknown"``; None where the run did not rest on them.
         checked: whether results were compared with numpy, all of them.
         unchecked: one sentence for each kind of results that should have been and could not.
+        activity: what shows that XSched was in effect; None under other schedulers.
     """
 
     faults: tuple[str, ...]
@@ -32,6 +34,7 @@ class Evidence:
     checked: bool
     priority_effect: str | None = None
     unchecked: tuple[str, ...] = ()
+    activity: Activity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evidence in JSON's types."""
@@ -42,6 +45,7 @@ class Evidence:
             "results_checked": self.checked,
             "priority_effect": self.priority_effect,
             "results_not_checked": list(self.unchecked),
+            "xsched": None if self.activity is None else self.activity.to_dict(),
         }
 
 
@@ -52,6 +56,7 @@ def gather(
     checked: bool,
     priority_effect: str | None = None,
     unchecked: tuple[str, ...] = (),
+    activity: Activity | None = None,
 ) -> Evidence:
     """Judge a run by its counts, its arrivals and, where asked for, its results.
 
@@ -61,6 +66,7 @@ def gather(
         checked: whether results were compared at all.
         priority_effect: see `Evidence`.
         unchecked: sentences about those that were not, although that was asked.
+        activity: see `Evidence`.
     """
     faults = [fault for queue in queues for fault in _count_faults(queue)]
     return Evidence(
@@ -69,6 +75,7 @@ def gather(
         priority_effect=priority_effect,
         checked=checked and not unchecked,
         unchecked=unchecked,
+        activity=activity,
     )
 
 

@@ -6,6 +6,7 @@ which the second half makes the object that tests ask for figures and verdicts.
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched._binding import Device
-from pytest_xsched._running import Counts, Queue, Settings
+from pytest_xsched._running import Counts, Hints, Queue, Settings
 from pytest_xsched._running import Run as NativeRun
+from pytest_xsched.activity import Activity, with_commands
 from pytest_xsched.arrivals import arrival_times
 from pytest_xsched.assertions import MeasuredQueue, Run
 from pytest_xsched.checking import wrong_results
@@ -24,9 +26,10 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.evidence import gather
 from pytest_xsched.fingerprint import Fingerprint, take_fingerprint
 from pytest_xsched.load import SAMPLES_MAX, Closed
-from pytest_xsched.model import THRESHOLD_MAX, QueueSpec, Scenario
+from pytest_xsched.model import Scenario
 from pytest_xsched.partition import partition
 from pytest_xsched.probe import priority_effect
+from pytest_xsched.queue_spec import THRESHOLD_MAX, QueueSpec
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called some twenty times a second with elapsed and total ns of the run; may raise to stop it."""
@@ -43,6 +46,7 @@ class Measurement:
         wrong_results: sentences about results that differ from numpy's.
         priority_effect: see `Evidence`.
         remark: about the way it was measured; empty where there is nothing to say.
+        activity: what shows that XSched was in effect; None under other schedulers.
         output: the end of what a worker process wrote, drivers and libraries in it included; empty
             where it was measured in this process.
     """
@@ -53,6 +57,7 @@ class Measurement:
     wrong_results: tuple[str, ...]
     priority_effect: str | None
     remark: str = ""
+    activity: Activity | None = None
     output: str = ""
 
 
@@ -75,6 +80,7 @@ def measure(
     scenario: Scenario,
     progress: Progress | None = None,
     *,
+    activity: Activity | None = None,
     keep: Callable[[Measurement], None] | None = None,
     part: Part | None = None,
 ) -> Measurement:
@@ -84,6 +90,7 @@ def measure(
         devices: open ones, by the names that `devices_of` gives.
         scenario: what is to be run.
         progress: called with elapsed and total ns of the run.
+        activity: of XSched, where that is under the devices; without what the run will show of it.
         keep: called with the measurement before anything of the run is torn down, which is where
             drivers hang and crash.
         part: which of the queues are run here; None: all. The measurement is of those.
@@ -122,6 +129,10 @@ def measure(
             if progress is not None:
                 progress(min(native.now_ns(), total_ns), total_ns)
         measurement = _collect(scenario, specs, take_fingerprint(infos), queues, effect)
+        if activity is not None:
+            of = [spec.name for spec in specs]
+            shown = with_commands(activity, dict(zip(of, queues, strict=True)))
+            measurement = dataclasses.replace(measurement, activity=shown)
         if keep is not None:
             keep(measurement)
         return measurement
@@ -138,17 +149,21 @@ def make_run(scenario: Scenario, measurement: Measurement) -> Run:
             scenario.queues, measurement.counts, measurement.samples, strict=True
         )
     )
-    others = (*measurement.fingerprint.faults, *measurement.wrong_results)
+    others = [*measurement.fingerprint.faults, *measurement.wrong_results]
+    if measurement.activity is not None:
+        launched = {queue.name: queue.counts.launched for queue in queues}
+        others += measurement.activity.faults(launched)
     return Run(
         scenario=scenario,
         fingerprint=measurement.fingerprint,
         queues=queues,
         evidence=gather(
             queues,
-            others,
+            tuple(others),
             checked=scenario.check,
             priority_effect=measurement.priority_effect,
             unchecked=tuple(_unchecked(scenario)),
+            activity=measurement.activity,
         ),
         remark=measurement.remark,
     )
@@ -191,6 +206,7 @@ def _settings(
     """
     builtin = scenario.scheduler == "builtin"
     threshold, batch_size = spec.depth if builtin else (THRESHOLD_MAX, THRESHOLD_MAX // 2)
+    changes = [change for change in scenario.changes if change.queue == spec.name]
     return Settings(
         name=spec.name,
         priority=spec.priority,
@@ -199,6 +215,17 @@ def _settings(
         batch_size=batch_size,
         seed=_seed(scenario, spec),
         units=units,
+        hints=Hints(
+            threshold=spec.depth[0],
+            batch_size=spec.depth[1],
+            utilization=spec.utilization or 0,
+            deadline_ns=spec.deadline_ns or 0,
+            laxity_ns=spec.laxity_ns or 0,
+        ),
+        changes=tuple(
+            dataclasses.replace(change, at_ns=scenario.warmup_ns + change.at_ns)
+            for change in changes
+        ),
         device=device,
     )
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pytest_xsched.assertions import MeasuredQueue, Run
 from pytest_xsched.load import Closed
-from pytest_xsched.model import THRESHOLD_MAX, Scenario
+from pytest_xsched.model import Scenario
+from pytest_xsched.queue_spec import THRESHOLD_MAX
 
 _Times = NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from pytest_xsched._running import Counts, Queue, Run, Settings
 from pytest_xsched.checks import integer
 from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.load import Closed
-from pytest_xsched.model import PRIORITY_MAX, PRIORITY_MIN, QueueSpec
+from pytest_xsched.queue_spec import PRIORITY_MAX, PRIORITY_MIN, QueueSpec
 from pytest_xsched.units import MAX_NS, Duration, DurationLike, parse_duration
 from pytest_xsched.workload import Workload, empty
 

@@ -7,152 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import keyword
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pytest_xsched.changes import Change
 from pytest_xsched.checks import (
     check_flag,
     checked_fields,
     checked_list,
     device_name,
-    integer,
     one_of,
     set_integer,
-    set_number,
     set_tuple,
 )
 from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.load import ARRIVAL_KINDS, SAMPLES_MAX, Arrivals, known_count, read_arrivals
-from pytest_xsched.names import POLICIES, PROCESSES, SCHEDULERS, WAITING, split_device
+from pytest_xsched.load import SAMPLES_MAX, known_count
+from pytest_xsched.mechanism import XSched, read_xsched
+from pytest_xsched.names import GPUS, POLICIES, PROCESSES, SCHEDULERS, WAITING, split_device
+from pytest_xsched.queue_spec import QueueSpec, read_queue
 from pytest_xsched.spelling import python_text
 from pytest_xsched.units import MAX_NS, spell_duration
-from pytest_xsched.workload import Workload, read_workload
 
-# The limits of the native runner (enum xs_limit); a test compares them with the compiled module.
-PRIORITY_MIN = -255
-PRIORITY_MAX = 255
-THRESHOLD_MAX = 1024
-AUTO = "auto"  # a threshold
-QUEUES_MAX = 256
-UNITS_MAX = 1024  # multiprocessors that a mask can name
-
-
-# A queue is reached as an attribute of its run; these are attributes of every run already.
-RESERVED_NAMES = frozenset(
-    {"queues", "scenario", "evidence", "remark", "origin", "verdicts", "require"}
-    | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSpec:
-    """One XQueue and the load on it.
-
-    Args:
-        name: how reports and the run call it; a Python identifier.
-        workload: the commands of one request.
-        priority: in [-255, 255], higher wins.
-        arrivals: when the requests come.
-        threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``: as few as keep the
-            device busy, from what the queue's commands were seen to take (native/src/pace.h).
-        batch_size: commands between marks, at least 1; default 2, and at most the threshold. None
-            with an automatic threshold, which sets marks by time.
-        sm_share: share of the multiprocessors that only this queue uses, above 0 and below 1; what
-            no queue claims is left to those without a share.
-        cu_mask: the same by number: multiprocessors (compute units) in [0, 1024), ascending.
-        device: another than the run's and of its kind, ``"cuda:1"``; None: the run's.
-    """
-
-    name: str
-    workload: Workload
-    priority: int = 0
-    arrivals: Arrivals
-    threshold: int | str = AUTO
-    batch_size: int | None = None
-    sm_share: float | None = None
-    cu_mask: tuple[int, ...] | None = None
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-        what = f"queue {self.name!r}"
-        if self.device is not None:
-            object.__setattr__(self, "device", device_name(f"{what}: device", self.device))
-        if not isinstance(self.workload, Workload):
-            raise ScenarioError(
-                f"{what}: workload {self.workload!r} is none; write matmul(512), vector_add(n) "
-                "or spin(duration)"
-            )
-        if not isinstance(self.arrivals, Arrivals):
-            raise ScenarioError(
-                f'{what}: arrivals {self.arrivals!r} are none; write poisson("20/s") or one of '
-                f"{', '.join(ARRIVAL_KINDS)}"
-            )
-        set_integer(self, "priority", what, PRIORITY_MIN, PRIORITY_MAX)
-        if self.threshold == AUTO:
-            self._check_auto(what)
-        else:
-            self._check_threshold(what)
-        self._check_multiprocessors(what)
-
-    @property
-    def depth(self) -> tuple[int, int]:
-        """Threshold and batch size as the native runner takes them: 0 and 0 are automatic."""
-        if self.batch_size is None:
-            return 0, 0
-        return int(self.threshold), self.batch_size
-
-    def _check_auto(self, what: str) -> None:
-        if self.batch_size is not None:
-            raise ScenarioError(
-                f"{what}: batch_size {self.batch_size!r} needs a threshold; an automatic one sets "
-                "its own marks"
-            )
-
-    def _check_multiprocessors(self, what: str) -> None:
-        if self.sm_share is not None and self.cu_mask is not None:
-            raise ScenarioError(f"{what}: sm_share and cu_mask are two ways to say it; name one")
-        if self.sm_share is not None:
-            set_number(self, "sm_share", what, 0, 1)
-        if self.cu_mask is not None:
-            set_tuple(self, "cu_mask", int, what, UNITS_MAX)
-            assert self.cu_mask is not None
-            for unit in self.cu_mask:
-                integer(f"{what}: cu_mask", unit, 0, UNITS_MAX - 1)
-            if list(self.cu_mask) != sorted(set(self.cu_mask)):
-                raise ScenarioError(f"{what}: cu_mask {self.cu_mask} is not ascending")
-
-    def _check_threshold(self, what: str) -> None:
-        if isinstance(self.threshold, str):
-            raise ScenarioError(
-                f"{what}: threshold {self.threshold!r} is neither a whole number nor {AUTO!r}"
-            )
-        set_integer(self, "threshold", what, 1, THRESHOLD_MAX)
-        if self.batch_size is None:
-            object.__setattr__(self, "batch_size", min(2, self.threshold))
-        set_integer(self, "batch_size", what, 1, THRESHOLD_MAX)
-        assert self.batch_size is not None
-        if self.threshold < self.batch_size:
-            raise ScenarioError(
-                f"{what}: threshold {self.threshold} is below batch_size {self.batch_size}"
-            )
-
-
-def _check_name(name: object) -> None:
-    fault = ""
-    if not isinstance(name, str):
-        fault = "is not a text"
-    elif not name.isidentifier() or keyword.iskeyword(name):
-        fault = "is not a Python identifier"
-    elif name.startswith("_"):
-        fault = "starts with an underscore"
-    elif name in RESERVED_NAMES:
-        fault = "would hide an attribute of the run"
-    if fault:
-        raise ScenarioError(f"queue name {name!r} {fault}")
+QUEUES_MAX = 256  # the limit of the native runner
+CHANGES_MAX = 10_000  # of a run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +47,8 @@ class Scenario:
         device: one of `names.DEVICES`, of GPUs also with an index: ``"cuda:1"``.
         scheduler: one of `names.SCHEDULERS`, the mechanism under test.
         policy: one of `names.POLICIES`; other than "none" only with scheduler "builtin".
+        xsched: the settings of scheduler "xsched"; None with the others.
+        changes: of queues during the run, by their times.
         stream_priority: under scheduler "builtin", whether the streams underneath get the queues'
             priorities too; must be True otherwise.
         check: whether the results of the commands are compared with numpy.
@@ -186,6 +67,8 @@ class Scenario:
     device: str
     scheduler: str
     policy: str
+    xsched: XSched | None = None
+    changes: tuple[Change, ...] = ()
     stream_priority: bool = True
     check: bool = False
     waiting: str = "yield"
@@ -211,6 +94,7 @@ class Scenario:
             raise ScenarioError(
                 f"stream_priority False needs scheduler 'builtin', not {self.scheduler!r}"
             )
+        self._check_xsched()
         check_flag("scenario: check", self.check)
         one_of("waiting", self.waiting, WAITING)
         one_of("processes", self.processes, PROCESSES)
@@ -222,6 +106,39 @@ class Scenario:
         self._check_queues()
         if self.processes == "separate":
             self._check_separate()
+
+    def _check_xsched(self) -> None:
+        if (self.scheduler == "xsched") != isinstance(self.xsched, XSched):
+            raise ScenarioError(
+                f"scenario: xsched {self.xsched!r} does not go with scheduler {self.scheduler!r}"
+            )
+        if self.xsched and self.device_kind not in GPUS:
+            raise ScenarioError(
+                f"scheduler 'xsched' schedules {', '.join(GPUS)} devices, not {self.device!r}"
+            )
+        for queue in self.queues:
+            if self.xsched and self.xsched.policy == "kedf" and queue.deadline_ns is None:
+                raise ScenarioError(
+                    f"queue {queue.name!r}: XSched's K-EDF can suspend a queue without a deadline "
+                    'for ever; write deadline="1s"'
+                )
+
+    def _check_changes(self, names: set[str]) -> None:
+        if self.changes:
+            set_tuple(self, "changes", Change, "scenario", CHANGES_MAX)
+        object.__setattr__(self, "changes", tuple(sorted(self.changes, key=lambda c: c.at_ns)))
+        for change in self.changes:
+            if change.queue not in names:
+                raise ScenarioError(
+                    f"scenario: a change names queue {change.queue!r}; known: "
+                    f"{', '.join(sorted(names))}"
+                )
+            if change.at_ns >= self.duration_ns:
+                raise ScenarioError(
+                    f"scenario: the change of queue {change.queue!r} at "
+                    f"{spell_duration(change.at_ns)} is behind the end, "
+                    f"{spell_duration(self.duration_ns)}"
+                )
 
     def _check_queues(self) -> None:
         names: set[str] = set()
@@ -237,6 +154,7 @@ class Scenario:
                 duration_ns=self.duration_ns,
                 name=queue.name,
             )
+        self._check_changes(names)
         if total > SAMPLES_MAX:
             raise ScenarioError(
                 f"scenario: {total} requests in {spell_duration(self.warmup_ns)} of warm-up and "
@@ -325,7 +243,12 @@ class Scenario:
         """
         values = checked_fields(cls, data, "scenario")
         values["queues"] = tuple(
-            _read_queue(queue) for queue in checked_list(values, "queues", "scenario")
+            read_queue(queue) for queue in checked_list(values, "queues", "scenario")
+        )
+        values["xsched"] = read_xsched(values["xsched"])
+        values["changes"] = tuple(
+            Change(**checked_fields(Change, change, "change"))
+            for change in checked_list(values, "changes", "scenario")
         )
         values["cpu"] = CpuModel(**checked_fields(CpuModel, values["cpu"], "cpu"))
         values["sim"] = SimModel(**checked_fields(SimModel, values["sim"], "sim"))
@@ -348,10 +271,3 @@ def default_warmup_ns(duration_ns: int) -> int:
 def default_drain_ns() -> int:
     """Give the drain time of a run for which none was named: 5 s."""
     return 5 * 10**9
-
-
-def _read_queue(data: Any) -> QueueSpec:
-    values = checked_fields(QueueSpec, data, "queue")
-    values["workload"] = read_workload(values["workload"])
-    values["arrivals"] = read_arrivals(values["arrivals"])
-    return QueueSpec(**values)

@@ -17,7 +17,7 @@ def split_device(name: str) -> tuple[str, int]:
     return kind, int(index or 0)
 
 
-SCHEDULERS = ("native", "priority", "builtin")
+SCHEDULERS = ("native", "priority", "builtin", "xsched")
 POLICIES = ("none", "hpf")
 PROCESSES = ("together", "separate")
 """Whether the queues of a run share a process, or have one each."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pytest_xsched.installation import VARIABLE as HOME_VARIABLE
+from pytest_xsched.installation import Home
 from pytest_xsched.libraries import VARIABLES, LibraryFile
 from pytest_xsched.names import DEVICES, SCHEDULERS, WAITING
 
@@ -45,6 +47,8 @@ class Settings:
     ``"auto"``: in a worker where a GPU's driver could take the process with it."""
     waiting: str = "yield"
     """What the runner's threads do while they wait for a GPU; one of `names.WAITING`."""
+    xsched_home: Home | None = None
+    """None: what the environment names; see `installation`."""
     gpu_driver: LibraryFile | None = None
     gpu_compiler: LibraryFile | None = None
     """None: what the environment names, or else a search; see `libraries`."""
@@ -57,7 +61,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("xsched", "GPU QoS targets (pytest-xsched)")
     for name, metavar, text in (
         ("device", "NAME", "auto (default), cpu, sim, hip, cuda, opencl; of several: cuda:1"),
-        ("scheduler", "NAME", "native, priority or builtin (default: builtin)"),
+        ("scheduler", "NAME", "native, priority, builtin or xsched (default: builtin)"),
         ("duration", "TIME", 'measured time of every run, overrides the tests: "10s"'),
         ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
         ("require-device", "NAME", "fail instead of skipping or using another device"),
@@ -68,6 +72,7 @@ def add_options(parser: pytest.Parser) -> None:
             "TIME",
             'longest wait for a GPU that others measure on (default: "10min")',
         ),
+        ("home", "DIR", "where the XSched is installed that scheduler xsched uses"),
         ("gpu-driver", "PATH", "the GPU's driver library, instead of a search"),
         ("gpu-compiler", "PATH", "the library that compiles its kernels, instead of a search"),
         ("corpus", "DIR", "keep scenarios that failed in DIR, and run those kept there"),
@@ -104,6 +109,7 @@ def read_settings(config: pytest.Config) -> Settings:
         lock_timeout_ns=LOCK_TIMEOUT_NS if lock_timeout_ns is None else lock_timeout_ns,
         process=_choice(given["process"], ("auto", "inside", "worker")) or "auto",
         waiting=_choice(given["waiting"], WAITING) or "yield",
+        xsched_home=_home(config, *given["home"]),
         gpu_driver=_library(config, "driver", given["gpu_driver"]),
         gpu_compiler=_library(config, "compiler", given["gpu_compiler"]),
         json_path=_path(config, *given["json"]),
@@ -114,7 +120,7 @@ def read_settings(config: pytest.Config) -> Settings:
 
 _NAMES = (
     *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
-    *("lock_timeout", "gpu_driver", "gpu_compiler", "json", "corpus"),
+    *("home", "lock_timeout", "gpu_driver", "gpu_compiler", "json", "corpus"),
 )
 
 
@@ -204,6 +210,13 @@ def _library(config: pytest.Config, role: str, given: tuple[str | None, str]) ->
     if file.fault:
         raise pytest.UsageError(file.fault)
     return file
+
+
+def _home(config: pytest.Config, value: str | None, origin: str) -> Home | None:
+    """Read the directory of XSched: command line > environment > ini, as for a library."""
+    if value is None or (not origin.startswith("--") and os.environ.get(HOME_VARIABLE)):
+        return None
+    return Home(path=str((_directory(config, origin) / value).absolute()), origin=origin)
 
 
 def _directory(config: pytest.Config, origin: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.model import QueueSpec
+from pytest_xsched.queue_spec import QueueSpec
 
 
 def partition(queues: Sequence[QueueSpec], *, units: int, step: int) -> list[tuple[int, ...]]:

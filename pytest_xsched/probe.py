@@ -12,7 +12,7 @@ import numpy as np
 
 from pytest_xsched._binding import Device
 from pytest_xsched._running import Queue, Run, Settings
-from pytest_xsched.model import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX
+from pytest_xsched.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX
 from pytest_xsched.workload import spin
 
 _WARMUP_NS, _WINDOW_NS, _DRAIN_NS = 20_000_000, 100_000_000, 10_000_000_000

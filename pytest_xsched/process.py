@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pytest_xsched.child import Environment, News, Worker
 from pytest_xsched.harness import Measurement, Progress
+from pytest_xsched.installation import Files
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.model import Scenario
 
@@ -29,6 +31,7 @@ def measure_in_worker(
     libraries: Libraries | None = None,
     lock_timeout_s: float = 600.0,
     environment: Environment | None = None,
+    xsched: Files | None = None,
     set_up_s: float = SET_UP_S,
     grace_s: float = GRACE_S,
     module: str = "pytest_xsched.worker",
@@ -43,6 +46,7 @@ def measure_in_worker(
         libraries: of the GPU; None: those that the environment names.
         lock_timeout_s: longest wait of that kind.
         environment: in which it differs from this process; None: in nothing.
+        xsched: what the worker loads of XSched, where that is the scheduler.
         set_up_s: wall time beyond the run after which the worker is killed.
         grace_s: the same behind the moment at which it has left its data.
         module: what the process runs.
@@ -56,7 +60,7 @@ def measure_in_worker(
         libraries = find_libraries(scenario.device_kind)
     news = News(set_up_s + run_s(scenario), grace_s, progress, waiting)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
-        job = make_job(scenario, libraries, lock_timeout_s)
+        job = make_job(scenario, libraries, lock_timeout_s, xsched=xsched)
         worker = Worker(Path(name), job, news=news, environment=environment, module=module)
         try:
             while worker.works() and not worker.is_late():
@@ -78,6 +82,7 @@ def make_job(
     *,
     lock: bool = True,
     part: Sequence[int] | None = None,
+    xsched: Files | None = None,
 ) -> dict[str, Any]:
     """Say what a worker has to do, in JSON's types.
 
@@ -87,6 +92,7 @@ def make_job(
         lock_timeout_s: longest wait for the GPU.
         lock: whether the worker sees to it that nobody else measures there.
         part: its queues, where others have the rest.
+        xsched: what it loads of XSched, where that is the scheduler.
     """
     return {
         "scenario": scenario.to_dict(),
@@ -94,4 +100,5 @@ def make_job(
         "lock_timeout_s": lock_timeout_s,
         "lock": lock,
         "part": None if part is None else list(part),
+        "xsched": None if xsched is None else asdict(xsched),
     }

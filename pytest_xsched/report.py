@@ -19,10 +19,17 @@ _COLUMNS = ("queue", "prio", "workload", "n", "P50", "P99", "max", "rate", "comm
 def title(run: Record) -> str:
     """Say in one line what was run."""
     s = run["scenario"]
-    scheduler = s["scheduler"] + (f" ({s['policy']})" if s["scheduler"] == "builtin" else "")
+    scheduler = s["scheduler"] + _policy(s)
     devices = " and ".join(_device(device) for device in run["fingerprint"]["devices"])
     how = ", separate processes" if s["processes"] == "separate" else ""
     return f"{scheduler} on {devices}, {format_duration(s['duration_ns'])}, seed {s['seed']}{how}"
+
+
+def _policy(scenario: Record) -> str:
+    xsched = scenario["xsched"]
+    if xsched is not None:
+        return f" ({xsched['policy']}, {xsched['scheduler']}, level {xsched['level']})"
+    return f" ({scenario['policy']})" if scenario["scheduler"] == "builtin" else ""
 
 
 def _device(facts: Record) -> str:

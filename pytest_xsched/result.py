@@ -17,8 +17,8 @@ from pytest_xsched._binding import CENSORED, DRAIN, WARMUP
 from pytest_xsched._running import Counts
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.load import Closed
-from pytest_xsched.model import QueueSpec
 from pytest_xsched.quantity import Quantity
+from pytest_xsched.queue_spec import QueueSpec
 from pytest_xsched.spread import spread
 from pytest_xsched.stats import CENSORED_NS, nearest_rank, requests_needed, saturated
 from pytest_xsched.units import format_rate

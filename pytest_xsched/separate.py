@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pytest_xsched.activity import unite_activities
 from pytest_xsched.child import Environment, News, Worker
 from pytest_xsched.fingerprint import DeviceFacts, Fingerprint
 from pytest_xsched.harness import Measurement, Progress
+from pytest_xsched.installation import Files
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.model import Scenario
 from pytest_xsched.process import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
@@ -33,6 +35,7 @@ def measure_separately(
     libraries: Libraries | None = None,
     lock_timeout_s: float = 600.0,
     environment: Environment | None = None,
+    xsched: Files | None = None,
     set_up_s: float = SET_UP_S,
     grace_s: float = GRACE_S,
     module: str = "pytest_xsched.worker",
@@ -52,7 +55,9 @@ def measure_separately(
         workers.append(
             Worker(
                 directory,
-                make_job(scenario, libraries, lock_timeout_s, lock=first, part=[index]),
+                make_job(
+                    scenario, libraries, lock_timeout_s, lock=first, part=[index], xsched=xsched
+                ),
                 news=News(
                     set_up_s + run_s(scenario),
                     grace_s,
@@ -100,6 +105,7 @@ def unite(parts: Sequence[Measurement]) -> Measurement:
         counts=tuple(counts for part in parts for counts in part.counts),
         samples=tuple(samples for part in parts for samples in part.samples),
         wrong_results=tuple(sentence for part in parts for sentence in part.wrong_results),
+        activity=unite_activities([part.activity for part in parts if part.activity]),
         remark="; ".join(part.remark for part in parts if part.remark),
         output="".join(part.output for part in parts),
     )

@@ -12,17 +12,19 @@ import pytest
 from pytest_xsched._binding import Device, locate
 from pytest_xsched.aliasing import hardware_queues, stream_warnings
 from pytest_xsched.assertions import Run
+from pytest_xsched.changes import Change
 from pytest_xsched.checks import device_name, integer, one_of
+from pytest_xsched.child import Environment
 from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.harness import Measurement, Progress, make_run, measure
+from pytest_xsched.installation import ENVIRONMENT, SCRUBBED, files_for, find_home
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, Closed, closed, constant
 from pytest_xsched.lock import GpuLocks, lock_gpus
+from pytest_xsched.mechanism import XSched
 from pytest_xsched.model import (
-    AUTO,
-    QueueSpec,
     Scenario,
     default_drain_ns,
     default_warmup_ns,
@@ -31,6 +33,7 @@ from pytest_xsched.names import DEVICES, GPUS, POLICIES, SCHEDULERS, split_devic
 from pytest_xsched.options import Settings
 from pytest_xsched.process import measure_in_worker
 from pytest_xsched.progress import ProgressLine
+from pytest_xsched.queue_spec import AUTO, QueueSpec
 from pytest_xsched.separate import measure_separately
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.workload import Workload
@@ -105,6 +108,9 @@ class Session:
         sm_share: float | None = None,
         cu_mask: Sequence[int] | None = None,
         device: str | None = None,
+        utilization: int | None = None,
+        deadline: DurationLike | None = None,
+        laxity: DurationLike | None = None,
     ) -> QueueSpec:
         """Describe an XQueue and the load on it; nothing runs yet.
 
@@ -127,6 +133,9 @@ class Session:
                 which has no priority.
             cu_mask: the same by the numbers of the multiprocessors (compute units).
             device: another GPU than the run's, of the same kind: ``"cuda:1"``.
+            utilization: percent of the device, in [1, 100], for policies that divide it.
+            deadline: of a burst of work, from its begin, for policies that go by deadlines.
+            laxity: how long a burst may wait before it is urgent, for policies that go by that.
 
         Raises:
             ScenarioError: a value is wrong, or two kinds of load are named.
@@ -141,6 +150,9 @@ class Session:
             sm_share=sm_share,
             cu_mask=None if cu_mask is None else tuple(cu_mask),
             device=device,
+            utilization=utilization,
+            deadline_ns=_ns_or_none(deadline, f"queue {name!r}: deadline"),
+            laxity_ns=_ns_or_none(laxity, f"queue {name!r}: laxity"),
         )
 
     def run(
@@ -149,8 +161,9 @@ class Session:
         duration: DurationLike | None = None,
         warmup: DurationLike | None = None,
         drain: DurationLike | None = None,
-        scheduler: str | None = None,
+        scheduler: str | XSched | None = None,
         policy: str | None = None,
+        changes: Iterable[Change] = (),
         stream_priority: bool = True,
         seed: int | None = None,
         check: bool = False,
@@ -166,8 +179,10 @@ class Session:
             warmup: before it, under the same load; a tenth of the duration, at most 1 s.
             drain: longest wait behind it for what is unfinished; 5 s.
             scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream
-                priorities) or ``"builtin"`` (XQueues under a policy).
+                priorities), ``"builtin"`` (XQueues under a policy), or the installed XSched:
+                ``"xsched"``, ``XSched(policy="kedf")``.
             policy: of ``"builtin"``: ``"hpf"`` (highest priority first) or ``"none"``.
+            changes: of queues during the run: ``[at("2s", "low", priority=20)]``.
             stream_priority: whether ``"builtin"`` uses the device's stream priorities as well.
             seed: of arrivals and inputs.
             check: compare the results of the commands with numpy.
@@ -183,6 +198,7 @@ class Session:
         Raises:
             ScenarioError: a value is wrong.
             DeviceError: a device call failed.
+            SchedulerInactive: XSched is not installed, or was not in effect.
             WorkerCrashed: the process of the run ended without a result, or did not end.
 
         Warns:
@@ -190,6 +206,9 @@ class Session:
         """
         if scheduler is None:
             scheduler = self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
+        xsched = XSched() if scheduler == "xsched" else None
+        if isinstance(scheduler, XSched):
+            xsched, scheduler = scheduler, "xsched"
         if policy is None:
             policy = self._of_marker("policy", POLICIES)
         if policy is None:
@@ -204,6 +223,8 @@ class Session:
             device=self.device,
             scheduler=scheduler,
             policy=policy,
+            xsched=xsched,
+            changes=tuple(changes),
             stream_priority=stream_priority,
             check=check,
             processes=processes,
@@ -288,11 +309,20 @@ class Session:
         raise ScenarioError('run() needs a duration; write duration="60s"')
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
+        if scenario.xsched is not None and self.settings.process == "inside":
+            raise ScenarioError(
+                "scheduler 'xsched' may end the process it is in; it runs in worker processes "
+                "only, not with --xsched-process=inside"
+            )
         separate = scenario.processes == "separate"
         if separate and self.settings.process == "inside":
             raise ScenarioError('processes="separate" and --xsched-process=inside: choose one')
         if separate or self._in_worker(scenario.device_kind):
             measure_there = measure_separately if separate else measure_in_worker
+            files = environment = None
+            if scenario.xsched is not None:
+                files = files_for(scenario.device_kind, find_home(self.settings.xsched_home))
+                environment = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
             try:
                 return measure_there(
                     scenario,
@@ -300,6 +330,8 @@ class Session:
                     waiting=progress.note if isinstance(progress, ProgressLine) else None,
                     libraries=self._libraries(scenario.device_kind),
                     lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
+                    environment=environment,
+                    xsched=files,
                 )
             except DeviceUnavailable as error:
                 self._unavailable(scenario.device, error)
@@ -349,6 +381,10 @@ class Session:
 
 def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:
     return default_ns if value is None else parse_duration(value, what=what, allow_zero=True)
+
+
+def _ns_or_none(value: DurationLike | None, what: str) -> int | None:
+    return None if value is None else parse_duration(value, what=what)
 
 
 def _load(

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pytest_xsched._binding import Device, locate
+from pytest_xsched.activity import Activity, check_said, put_under, show_order
 from pytest_xsched.errors import DeviceError, XSchedError
 from pytest_xsched.harness import Measurement, Part, devices_of, measure
 from pytest_xsched.libraries import Libraries
@@ -27,6 +28,8 @@ from pytest_xsched.lock import lock_gpus
 from pytest_xsched.model import Scenario
 
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
+OUTPUT = "output.txt"
+"""Where everything goes that is written in the process, by libraries, too."""
 WAITING = "waiting "
 """Start of a line that is no progress, but says for what the worker waits."""
 LOCKED, READY, LEFT = "locked", "ready", "left"
@@ -59,7 +62,7 @@ def _do(job: dict[str, Any]) -> int:
         # is also the end of what it made there.
         if job["lock"]:
             _lock(scenario, libraries, job["lock_timeout_s"], job["progress_fd"])
-        _measure(scenario, libraries, job["part"], job["progress_fd"])
+        _measure(scenario, libraries, job)
     except XSchedError as error:
         _write(ERROR, _plain_error(error))
         return FAILED
@@ -81,9 +84,10 @@ def _lock(scenario: Scenario, libraries: Libraries, timeout_s: float, progress_f
     _tell(progress_fd, LOCKED)
 
 
-def _measure(
-    scenario: Scenario, libraries: Libraries, indices: list[int] | None, progress_fd: int
-) -> None:
+def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> None:
+    indices: list[int] | None = job["part"]
+    progress_fd: int = job["progress_fd"]
+
     def progress(elapsed_ns: int, total_ns: int) -> None:
         _tell(progress_fd, f"{elapsed_ns} {total_ns}")
 
@@ -105,8 +109,20 @@ def _measure(
         name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
         for name in devices_of(scenario, indices)
     }
+    activity = _put_xsched_under(devices, scenario, job["xsched"])
     # The devices are not closed: the end of the process does that.
-    measure(devices, scenario, progress, keep=keep, part=part)
+    measure(devices, scenario, progress, activity=activity, keep=keep, part=part)
+
+
+def _put_xsched_under(
+    devices: dict[str, Device], scenario: Scenario, files: dict[str, str] | None
+) -> Activity | None:
+    if scenario.xsched is None or files is None:
+        return None
+    put_under(devices.values(), scenario.device_kind, scenario.xsched, **files)
+    said = check_said(scenario.xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace"))
+    order = show_order(next(iter(devices.values())), scenario.xsched)
+    return Activity(said=said, order=order, commands={}, files=())
 
 
 def _die_with_parent(parent: int) -> None:
@@ -133,6 +149,7 @@ def _leave(measurement: Measurement) -> None:
             "counts": [dataclasses.asdict(counts) for counts in measurement.counts],
             "wrong_results": list(measurement.wrong_results),
             "priority_effect": measurement.priority_effect,
+            "activity": measurement.activity and measurement.activity.to_dict(),
         },
     )
 

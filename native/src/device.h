@@ -83,6 +83,22 @@ struct xs_device_ops {
     void (*advance)(struct xs_device *dev, xs_ns now);
 
     bool runs_sources; /* kernel_create() takes XS_KERNEL */
+
+    /* The driver's own handle of a stream, for a scheduler below. NULL: there is no driver. */
+    void *(*stream_handle)(struct xs_stream *stream);
+
+    /* A scheduler of its own below launch(), which only hands commands over to it.
+     * All NULL where there is none. By any thread, one at a time, but for
+     * launched_at(), which is the owner's. */
+    int (*stream_configure)(struct xs_stream *stream, const struct xs_queue_spec *spec,
+                            struct xs_error *err);
+    int (*stream_set_priority)(struct xs_stream *stream, int32_t priority, struct xs_error *err);
+    int (*stream_hold)(struct xs_stream *stream, bool held, struct xs_error *err);
+    int (*stream_commands)(struct xs_stream *stream, struct xs_stream_commands *out,
+                           struct xs_error *err);
+    /* When launch `number` of the stream, from 0, was really made, by the clock. Only
+     * of one that is complete, and XS_THRESHOLD_MAX launches long. */
+    xs_ns (*launched_at)(const struct xs_stream *stream, uint64_t number);
 };
 
 extern const struct xs_device_ops xs_device_cpu;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "library.h"
 #include "opencl_device.h"
 
 enum {
@@ -173,6 +174,11 @@ static int opencl_stream_create(struct xs_device *dev, int32_t priority, struct 
     return rc;
 }
 
+static void *opencl_stream_handle(struct xs_stream *stream)
+{
+    return stream->queue;
+}
+
 /* A mark is the event of the launch before it. A marker of its own would be one
  * more command that has to wait for its turn: PoCL 3.1 passed it only when also
  * a command of another stream had been executed. */
@@ -218,6 +224,8 @@ static void opencl_describe(struct xs_device *dev, struct xs_device_info *out)
     const struct xs_opencl *cl = (const struct xs_opencl *)dev;
     snprintf(out->kind, sizeof out->kind, "opencl");
     snprintf(out->name, sizeof out->name, "%s", cl->name);
+    xs__library_file((void (*)(void))cl->api.GetPlatformIDs, out->driver_file,
+                     sizeof out->driver_file);
     out->computes = 1;
     out->honour_priority = cl->has_priorities ? -1 : 0;
     out->most_priority = cl->has_priorities ? 2 : 0; /* low, medium, high */
@@ -296,6 +304,7 @@ const struct xs_device_ops xs_device_opencl = {
     .bind_thread = opencl_bind_thread,
     .stream_create = opencl_stream_create,
     .stream_destroy = opencl_stream_destroy,
+    .stream_handle = opencl_stream_handle,
     .kernel_create = xs__opencl_kernel_create,
     .kernel_destroy = xs__opencl_kernel_destroy,
     .launch = xs__opencl_launch,

@@ -25,6 +25,13 @@ static bool see_edges(struct xs_run *run)
     return edge;
 }
 
+static void change(struct xs_queue *q)
+{
+    const struct xs_change *due;
+    while ((due = xs__queue_change_due(q, q->run->virtual_now)) != NULL)
+        xs__queue_change(q, due); /* nothing is below a device of virtual time */
+}
+
 /* What has finished, or was cut off at the end of the run, is driven no more. */
 static int complete_and_submit(struct xs_run *run, struct xs_error *err)
 {
@@ -34,8 +41,10 @@ static int complete_and_submit(struct xs_run *run, struct xs_error *err)
         if (!run->queues[i]->finished)
             rc = xs__queue_poll(run->queues[i], &moved, err);
     for (uint32_t i = 0; i < run->queue_count && rc == XS_OK; i++)
-        if (!run->queues[i]->finished)
+        if (!run->queues[i]->finished) {
+            change(run->queues[i]);
             rc = xs__queue_submit_due(run->queues[i], run->virtual_now, err);
+        }
     return rc;
 }
 

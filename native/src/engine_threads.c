@@ -120,6 +120,20 @@ static void announce(struct xs_run *run)
     pthread_mutex_unlock(&run->lock);
 }
 
+/* Priorities and holds that are to change by now. */
+static int change(struct xs_queue *q, xs_ns now, struct xs_error *err)
+{
+    const struct xs_change *due;
+    int rc = XS_OK;
+    while (rc == XS_OK && (due = xs__queue_change_due(q, now)) != NULL) {
+        pthread_mutex_lock(&q->run->lock);
+        xs__queue_change(q, due);
+        pthread_mutex_unlock(&q->run->lock);
+        rc = xs__queue_change_below(q, due, err);
+    }
+    return rc;
+}
+
 /* One turn of the queue's thread; *over when it has nothing more to do. */
 static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
 {
@@ -127,6 +141,8 @@ static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
     bool moved;
     int rc = xs__queue_poll(q, &moved, err);
     xs_ns now = threads_now(run);
+    if (rc == XS_OK)
+        rc = change(q, now, err);
     if (rc == XS_OK)
         rc = xs__queue_submit_due(q, now, err);
     if (rc != XS_OK)

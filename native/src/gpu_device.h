@@ -83,6 +83,7 @@ int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_str
 int xs__gpu_stream_create_on(struct xs_device *dev, int32_t priority, const uint32_t *units,
                              uint32_t words, struct xs_stream **out, struct xs_error *err);
 void xs__gpu_stream_destroy(struct xs_stream *stream);
+void *xs__gpu_stream_handle(struct xs_stream *stream);
 int xs__gpu_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
 int xs__gpu_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
 
@@ -137,8 +138,9 @@ int xs__gpu_user_launch(struct xs_stream *stream, struct xs_kernel *k, struct xs
 #define XS_GPU_OPS                                                                                 \
     .describe = xs__gpu_describe, .stream_create = xs__gpu_stream_create,                          \
     .stream_create_on = xs__gpu_stream_create_on, .stream_destroy = xs__gpu_stream_destroy,        \
-    .kernel_create = xs__gpu_kernel_create, .kernel_destroy = xs__gpu_kernel_destroy,              \
-    .launch = xs__gpu_launch, .mark = xs__gpu_mark, .passed = xs__gpu_passed,                      \
-    .checksum = xs__gpu_checksum, .output = xs__gpu_output, .runs_sources = true
+    .stream_handle = xs__gpu_stream_handle, .kernel_create = xs__gpu_kernel_create,                \
+    .kernel_destroy = xs__gpu_kernel_destroy, .launch = xs__gpu_launch, .mark = xs__gpu_mark,      \
+    .passed = xs__gpu_passed, .checksum = xs__gpu_checksum, .output = xs__gpu_output,              \
+    .runs_sources = true
 
 #endif

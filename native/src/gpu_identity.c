@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gpu_device.h"
+#include "library.h"
 
 /* CUDA packs 13.0 into 13000, HIP 6.4.43484 into 60443484. */
 static void write_version(enum xs_gpu_brand brand, int version, char *out, size_t size)
@@ -78,6 +79,7 @@ void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out)
     snprintf(out->driver_version, sizeof out->driver_version, "%s", from->driver_version);
     snprintf(out->compiler_version, sizeof out->compiler_version, "%s", from->compiler_version);
     out->memory_bytes = from->memory_bytes;
+    xs__library_file((void (*)(void))gpu->driver.Init, out->driver_file, sizeof out->driver_file);
     out->computes = 1;
     out->honour_priority = -1;
     out->least_priority = -gpu->least;

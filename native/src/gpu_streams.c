@@ -175,6 +175,11 @@ int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_str
     return xs__gpu_stream_create_on(dev, priority, NULL, 0, out, err);
 }
 
+void *xs__gpu_stream_handle(struct xs_stream *stream)
+{
+    return stream->stream;
+}
+
 /* ---- marks ------------------------------------------------------------------ */
 
 int xs__gpu_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err)

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <glob.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Never unloaded, dlclose() or not: a driver leaves threads and state behind, and
@@ -63,4 +64,13 @@ int xs__library_symbols(void *library, const struct xs_symbol *symbols, size_t c
                             symbols[i].name);
     }
     return XS_OK;
+}
+
+void xs__library_file(void (*function)(void), char *out, size_t size)
+{
+    const void *address = NULL;
+    Dl_info info;
+    memcpy(&address, &function, sizeof address); /* which POSIX allows, and ISO C not by a cast */
+    bool known = dladdr(address, &info) != 0 && info.dli_fname != NULL;
+    snprintf(out, size, "%s", known ? info.dli_fname : "");
 }

@@ -12,6 +12,9 @@
 int xs__library_open(const char *path, const char *const *names, const char *where, void **out,
                      struct xs_error *err);
 
+/* The file that a function of a library is in; "" if that is not known. */
+void xs__library_file(void (*function)(void), char *out, size_t size);
+
 /* One row of a table of functions. */
 struct xs_symbol {
     const char *name;

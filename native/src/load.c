@@ -21,7 +21,7 @@ struct xs_sample *xs_load_sample(const struct xs_load *load, uint64_t request)
     return &load->spec.samples[at];
 }
 
-static uint32_t size_of(const struct xs_load *load, uint64_t request)
+uint32_t xs_load_size(const struct xs_load *load, uint64_t request)
 {
     return load->sizes == NULL ? load->commands : load->sizes[request % load->spec.sample_cap];
 }
@@ -81,7 +81,7 @@ uint32_t xs_load_submit(struct xs_load *load, xs_ns now)
     open_sample(load, request, xs_load_due(load));
     xs_load_sample(load, request)->submitted_ns = now;
     load->submitted++;
-    return size_of(load, request);
+    return xs_load_size(load, request);
 }
 
 void xs_load_next(const struct xs_load *load, uint64_t *request, uint32_t *index)
@@ -92,7 +92,7 @@ void xs_load_next(const struct xs_load *load, uint64_t *request, uint32_t *index
 
 bool xs_load_next_is_last(const struct xs_load *load)
 {
-    return load->launched_of_it + 1 == size_of(load, load->launching);
+    return load->launched_of_it + 1 == xs_load_size(load, load->launching);
 }
 
 void xs_load_launch(struct xs_load *load, xs_ns now)
@@ -108,7 +108,7 @@ void xs_load_launch(struct xs_load *load, xs_ns now)
 void xs_load_complete(struct xs_load *load, uint64_t commands, xs_ns now)
 {
     while (load->completed < load->launching) {
-        uint64_t end = load->completed_commands + size_of(load, load->completed);
+        uint64_t end = load->completed_commands + xs_load_size(load, load->completed);
         if (end > commands)
             return;
         xs_load_sample(load, load->completed)->completed_ns = now;

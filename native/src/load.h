@@ -50,6 +50,9 @@ void xs_load_complete(struct xs_load *load, uint64_t commands, xs_ns now);
  * arrivals that were never submitted. */
 void xs_load_censor(struct xs_load *load);
 
+/* Commands of a request that was submitted. */
+uint32_t xs_load_size(const struct xs_load *load, uint64_t request);
+
 struct xs_sample *xs_load_sample(const struct xs_load *load, uint64_t request);
 
 #endif

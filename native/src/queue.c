@@ -7,10 +7,18 @@ static const struct xs_device_ops *ops_of(const struct xs_queue *q)
     return q->device->ops;
 }
 
-xs_ns xs__queue_due(struct xs_queue *q)
+static xs_ns load_due(struct xs_queue *q)
 {
     q->load.pushed = q->pushed;
     return xs_load_due(&q->load);
+}
+
+xs_ns xs__queue_due(struct xs_queue *q)
+{
+    xs_ns due = load_due(q);
+    if (q->changed < q->change_count && q->changes[q->changed].at_ns < due)
+        due = q->changes[q->changed].at_ns;
+    return due;
 }
 
 /* Contenders go on until the last open-loop request is answered, so that it
@@ -24,7 +32,7 @@ static void close_loop(struct xs_queue *q, xs_ns now)
 int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
 {
     close_loop(q, now);
-    while (xs__queue_due(q) <= now) {
+    while (load_due(q) <= now) {
         if (!xs_load_has_room(&q->load))
             return xs__fail(err, XS_EINVAL, "queue.submit", 0,
                             "queue '%s' made more than %llu requests: longer commands, a think "
@@ -80,6 +88,19 @@ int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
     return ops_of(q)->mark(q->stream, slot, err);
 }
 
+/* A scheduler below made the launches later than we handed them over: put that into
+ * the samples of the requests that begin with one of those that just completed. */
+static void stamp_launches(struct xs_queue *q, uint64_t completed)
+{
+    uint64_t first = q->load.completed_commands;
+    for (uint64_t r = q->load.completed; first < completed; r++) {
+        if (first >= q->xq.completed)
+            xs_load_sample(&q->load, r)->launched_ns =
+                ops_of(q)->launched_at(q->stream, first) - q->run->epoch;
+        first += xs_load_size(&q->load, r);
+    }
+}
+
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
 {
     uint32_t slot;
@@ -90,6 +111,8 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
             return rc == XS_EAGAIN ? XS_OK : rc;
         /* The sample is stamped here, right behind the look that saw the mark passed. */
         xs_ns now = q->run->engine->now(q->run);
+        if (ops_of(q)->launched_at != NULL)
+            stamp_launches(q, xs_xqueue_next_completed(&q->xq));
         xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), now);
         xs_pace_complete(&q->pace, q->xq.completed, now);
         q->completed = q->xq.completed;

@@ -40,15 +40,6 @@ static int check_load(const struct xs_queue_spec *spec, struct xs_error *err)
     }
 }
 
-static int check_priority(const char *name, int32_t priority, struct xs_error *err)
-{
-    if (priority >= XS_PRIORITY_MIN && priority <= XS_PRIORITY_MAX)
-        return XS_OK;
-    return xs__fail(err, XS_EINVAL, "queue.priority", 0,
-                    "queue '%s': priority %d is outside %d..%d", name, priority, XS_PRIORITY_MIN,
-                    XS_PRIORITY_MAX);
-}
-
 static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
 {
     bool automatic = spec->threshold == 0 && spec->batch_size == 0;
@@ -58,7 +49,9 @@ static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
                         "queue '%s': threshold %u, batch size %u; needed is "
                         "1 <= batch size <= threshold <= %d, or 0 and 0 for automatic",
                         spec->name, spec->threshold, spec->batch_size, XS_THRESHOLD_MAX);
-    int rc = check_priority(spec->name, spec->priority, err);
+    int rc = xs__check_priority(spec->name, spec->priority, err);
+    if (rc == XS_OK)
+        rc = xs__check_changes(spec, err);
     return rc == XS_OK ? check_load(spec, err) : rc;
 }
 
@@ -111,6 +104,8 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         rc = make_stream(q, spec, err);
         unlock_virtual_time(q->run);
     }
+    if (rc == XS_OK && ops->stream_configure != NULL)
+        rc = ops->stream_configure(q->stream, spec, err);
     if (rc == XS_OK && load.kind == XS_LOAD_MANUAL)
         rc = make_rings(q, &load, err);
     if (rc == XS_OK && load.kind != XS_LOAD_MANUAL) {
@@ -170,6 +165,8 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     q->device = spec->device != NULL ? spec->device : run->device;
     q->seed = spec->seed;
     q->priority = spec->priority;
+    q->changes = spec->changes;
+    q->change_count = spec->change_count;
     snprintf(q->name, sizeof q->name, "%s", spec->name);
     pthread_mutex_init(&q->submit_lock, NULL);
     xs__cond_init(&q->wake);
@@ -260,52 +257,16 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     return XS_OK;
 }
 
-/* Lock held: let the policy, and virtual time, see what changed. */
-static void reconsider(struct xs_run *run)
+int xs_queue_below(struct xs_queue *q, struct xs_stream_commands *out, struct xs_error *err)
 {
-    xs__schedule(run);
-    if (run->engine->settle != NULL)
-        run->engine->settle(run);
-}
-
-int xs_queue_set_priority(struct xs_queue *q, int32_t priority, struct xs_error *err)
-{
-    int rc = xs__device_check(q->run->device, "queue.priority", err);
-    if (rc == XS_OK)
-        rc = check_priority(q->name, priority, err);
+    memset(out, 0, sizeof *out);
+    int rc = xs__device_check(q->run->device, "queue.below", err);
     if (rc != XS_OK)
         return rc;
-    pthread_mutex_lock(&q->run->lock);
-    q->priority = priority;
-    reconsider(q->run);
-    pthread_mutex_unlock(&q->run->lock);
-    return XS_OK;
-}
-
-static int hold(struct xs_queue *q, bool held, const char *where, struct xs_error *err)
-{
-    int rc = xs__device_check(q->run->device, where, err);
-    if (rc != XS_OK)
-        return rc;
-    pthread_mutex_lock(&q->run->lock);
-    q->held = held;
-    reconsider(q->run);
-    pthread_mutex_unlock(&q->run->lock);
-    /* When this returns, nothing is launched any more: not even what the owner
-     * was about to launch when it last looked. */
-    while (held && q->launching)
-        xs__clock_relax();
-    return XS_OK;
-}
-
-int xs_queue_suspend(struct xs_queue *q, struct xs_error *err)
-{
-    return hold(q, true, "queue.suspend", err);
-}
-
-int xs_queue_resume(struct xs_queue *q, struct xs_error *err)
-{
-    return hold(q, false, "queue.resume", err);
+    if (q->device->ops->stream_commands == NULL)
+        return xs__fail(err, XS_ENOTSUP, "queue.below", 0,
+                        "queue '%s': no scheduler is below the runner", q->name);
+    return q->device->ops->stream_commands(q->stream, out, err);
 }
 
 /* Lock held. */

@@ -104,6 +104,10 @@ struct xs_queue {
     _Atomic uint64_t pushed;      /* requests */
     bool enlisted;                /* (lock) one of run->queues */
 
+    const struct xs_change *changes; /* (setup) */
+    uint32_t change_count;           /* (setup) */
+    uint32_t changed;                /* (owner) how many took effect */
+
     int32_t priority;  /* (lock) */
     _Atomic bool busy; /* has unfinished commands, as the policy sees it; set under the lock */
     bool held;         /* (lock) suspended by the user */
@@ -125,7 +129,7 @@ struct xs_queue {
 
 /* ---- queue.c: the steps of a queue, all by its owner ------------------- */
 
-xs_ns xs__queue_due(struct xs_queue *q); /* next arrival, XS_NEVER */
+xs_ns xs__queue_due(struct xs_queue *q); /* next arrival or change, XS_NEVER */
 int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err);
 /* Looks at `suspended` first. */
 enum xs_step xs__queue_step(struct xs_queue *q, xs_ns now);
@@ -141,6 +145,18 @@ void xs__queue_end(struct xs_queue *q);
 /* Behind that: count what is still in flight as it completes; *left of it. */
 int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err);
 void xs__queue_free(struct xs_queue *q); /* a half-made one is fine */
+
+/* ---- queue_change.c ------------------------------------------------------- */
+
+int xs__check_priority(const char *name, int32_t priority, struct xs_error *err);
+int xs__check_changes(const struct xs_queue_spec *spec, struct xs_error *err);
+/* The next change if it is due, NULL; it counts as made. */
+const struct xs_change *xs__queue_change_due(struct xs_queue *q, xs_ns now);
+/* What the policy sees of a change; lock held. What a scheduler below is told; no
+ * lock held, and nothing happens where there is none. */
+void xs__queue_change(struct xs_queue *q, const struct xs_change *change);
+int xs__queue_change_below(struct xs_queue *q, const struct xs_change *change,
+                           struct xs_error *err);
 
 /* ---- program.c ---------------------------------------------------------- */
 

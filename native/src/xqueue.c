@@ -70,10 +70,15 @@ bool xs_xqueue_oldest_mark(const struct xs_xqueue *xq, uint32_t *slot)
     return xq->marks_passed < xq->marks_set;
 }
 
-uint64_t xs_xqueue_pass_mark(struct xs_xqueue *xq)
+uint64_t xs_xqueue_next_completed(const struct xs_xqueue *xq)
 {
     XS_ASSERT(xq->marks_passed < xq->marks_set);
-    xq->completed = xq->mark_at[xq->marks_passed % XS_THRESHOLD_MAX];
+    return xq->mark_at[xq->marks_passed % XS_THRESHOLD_MAX];
+}
+
+uint64_t xs_xqueue_pass_mark(struct xs_xqueue *xq)
+{
+    xq->completed = xs_xqueue_next_completed(xq);
     xq->marks_passed++;
     return xq->completed;
 }

@@ -55,6 +55,9 @@ bool xs_xqueue_flush(struct xs_xqueue *xq, uint32_t *slot);
 /* True: *slot is the oldest outstanding mark. */
 bool xs_xqueue_oldest_mark(const struct xs_xqueue *xq, uint32_t *slot);
 
+/* What `completed` becomes when the oldest mark is passed; only if there is one. */
+uint64_t xs_xqueue_next_completed(const struct xs_xqueue *xq);
+
 /* Count the oldest mark as passed; returns the new `completed`. */
 uint64_t xs_xqueue_pass_mark(struct xs_xqueue *xq);
 

@@ -25,6 +25,7 @@ def test_nothing(made_queue):
         "results_checked": False,
         "priority_effect": None,
         "results_not_checked": [],
+        "xsched": None,
     }
 
 

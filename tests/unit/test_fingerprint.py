@@ -38,6 +38,7 @@ GPU = DeviceInfo(
     driver_version="13.0",
     compiler_version="",
     memory_bytes=0,
+    driver_file="/usr/lib/libcuda.so.1",
 )
 
 

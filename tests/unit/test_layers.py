@@ -14,16 +14,16 @@ NATIVE = ROOT / "native"
 # Each may import what stands in a line above it, and nothing else of the package.
 PYTHON_LAYERS = [
     ["errors", "names"],
-    ["units", "checks", "libraries", "lock", "elf", "xsched_variables"],
+    ["units", "checks", "libraries", "lock", "elf", "installation", "xsched_variables"],
     ["kernels"],
-    ["workload", "load"],
-    ["doubles", "spelling"],
+    ["workload", "load", "changes", "mechanism"],
+    ["doubles", "spelling", "queue_spec"],
     ["model"],
     ["strategies", "corpus"],
     ["arrivals", "traces", "aliasing", "stats", "checking", "_binding", "quantity", "partition"],
     ["_running", "fingerprint"],
     ["spread"],
-    ["result", "probe"],
+    ["result", "probe", "activity"],
     ["evidence", "verdict", "benchmark"],
     ["assertions"],
     ["harness", "live", "likeness", "report", "invariants"],
@@ -49,6 +49,7 @@ MAY_IMPORT = {
         "checking",
         "_binding",
         "_running",
+        "activity",
         "probe",
         "result",
         "spread",
@@ -68,7 +69,7 @@ C_LAYERS = [
     ["xs_api"],
     ["base"],
     ["clock", "cpu_kernels", "gpu_kernels", "kernel_cache", "library"],
-    ["gpu_driver", "opencl_api"],
+    ["gpu_driver", "opencl_api", "xsched_api"],
     ["xqueue", "pace", "policy", "device", "load"],
     ["gpu_device", "opencl_device"],
     ["run"],
@@ -84,6 +85,9 @@ C_ONLY = {
     r"gpu_\w+|device_(cuda|hip)": {
         *("base", "xs_api", "device", "clock", "library"),
         *("gpu_kernels", "gpu_driver", "gpu_device", "kernel_cache"),
+    },
+    r"xsched_\w+|device_xsched": {
+        *("base", "xs_api", "device", "clock", "library", "xsched_api"),
     },
     r"opencl_\w+|device_opencl": {
         *("base", "xs_api", "device", "clock", "library", "gpu_kernels"),
@@ -178,6 +182,7 @@ def test_what_pytest_loads_is_light():
             elif short not in seen:
                 todo.append(short)
     light = {"plugin", "fixtures", "state", "options", "progress", "names", "libraries", "errors"}
+    light |= {"installation"}
     assert seen == light
 
 

@@ -7,10 +7,12 @@ import json
 
 import pytest
 
-from pytest_xsched import model
+from pytest_xsched import model, queue_spec
+from pytest_xsched.changes import at
 from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
+from pytest_xsched.mechanism import XSched
 from pytest_xsched.model import QueueSpec, Scenario, default_drain_ns, default_warmup_ns
 from pytest_xsched.workload import matmul, spin, vector_add
 
@@ -40,7 +42,8 @@ def make_scenario(**changes):
 def test_limits_are_those_of_the_native_runner():
     native = pytest.importorskip("pytest_xsched._native")
     for name in ("PRIORITY_MIN", "PRIORITY_MAX", "THRESHOLD_MAX", "QUEUES_MAX"):
-        assert getattr(model, name) == getattr(native.lib, f"XS_{name}"), name
+        home = model if name == "QUEUES_MAX" else queue_spec
+        assert getattr(home, name) == getattr(native.lib, f"XS_{name}"), name
 
 
 # ---- queues
@@ -76,7 +79,7 @@ def test_queue_is_refused(changes, words):
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize("name", sorted(model.RESERVED_NAMES))
+@pytest.mark.parametrize("name", sorted(queue_spec.RESERVED_NAMES))
 def test_queue_does_not_hide_an_attribute_of_the_run(name):
     with pytest.raises(ScenarioError, match=f"queue name '{name}' would hide"):
         make_queue(name)
@@ -260,6 +263,8 @@ def test_every_field_counts_in_the_digest():
         {"device": "cuda", "queues": (make_queue(), make_queue("low", device="cuda:1"))},
         {"policy": "none"},
         {"scheduler": "native", "policy": "none"},
+        {"device": "cuda", "scheduler": "xsched", "policy": "none", "xsched": XSched()},
+        {"changes": (at("2s", "high", priority=20),)},
         {"stream_priority": False},
         {"check": True},
         {"device": "cpu", "scheduler": "native", "policy": "none"},

@@ -1,0 +1,103 @@
+"""The user's own XSched: where its files are. Nothing is loaded here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pytest_xsched.errors import SchedulerInactive
+
+VARIABLE = "XSCHED_HOME"
+OPTION = "--xsched-home"
+HALS = {"cuda": "libhalcuda.so", "hip": "libhalhip.so", "opencl": "libhalopencl.so"}
+SHIMS = {"cuda": "libshimcuda.so", "hip": "libshimhip.so", "opencl": "libshimopencl.so"}
+_FOLDERS = ("lib", "output/lib", "")  # of an installation, of a build, of the files alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Where XSched is installed.
+
+    Args:
+        path: absolute.
+        origin: what named it: an option, an ini key or an environment variable.
+    """
+
+    path: str
+    origin: str
+
+    def library(self, name: str) -> str:
+        """Give the absolute path of one of its libraries.
+
+        Raises:
+            SchedulerInactive: it is not there; says where it was looked for.
+        """
+        places = [os.path.join(self.path, folder, name) for folder in _FOLDERS]
+        for place in places:
+            if os.path.isfile(place):
+                return os.path.realpath(place)
+        raise SchedulerInactive(
+            f"scheduler inactive: {self.origin} names {self.path}, which has no {name} "
+            f"(not at {', '.join(places)})"
+        )
+
+    def program(self, name: str) -> str:
+        """Give the absolute path of one of its programs, as `library` does."""
+        places = [os.path.join(self.path, folder, name) for folder in ("bin", "output/bin", "")]
+        for place in places:
+            if os.path.isfile(place) and os.access(place, os.X_OK):
+                return place
+        raise SchedulerInactive(
+            f"scheduler inactive: {self.origin} names {self.path}, which has no program {name} "
+            f"(not at {', '.join(places)})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it in JSON's types."""
+        return asdict(self)
+
+
+def find_home(named: Home | None = None) -> Home:
+    """Give the installation that was named, by the environment where nothing else named one.
+
+    Raises:
+        SchedulerInactive: none was named, or it is no directory.
+    """
+    home = named
+    if home is None:
+        path = os.environ.get(VARIABLE)
+        if not path:
+            raise SchedulerInactive(
+                f"scheduler inactive: no XSched is named; {OPTION}=DIR, the ini key xsched_home or "
+                f"the variable {VARIABLE} says where it is installed"
+            )
+        home = Home(path=os.path.abspath(path), origin=VARIABLE)
+    if not os.path.isdir(home.path):
+        wrong = "is not a directory" if os.path.exists(home.path) else "does not exist"
+        raise SchedulerInactive(f"scheduler inactive: {home.origin}: {home.path} {wrong}")
+    return home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """What a process loads of an installation; absolute paths."""
+
+    preempt: str
+    hal: str
+
+
+def files_for(kind: str, home: Home) -> Files:
+    """Give the libraries that schedule a kind of device.
+
+    Raises:
+        SchedulerInactive: one is not there.
+    """
+    return Files(preempt=home.library("libpreempt.so"), hal=home.library(HALS[kind]))
+
+
+SCRUBBED = ("XSCHED_", "CUXTRA_", "XLOG_LEVEL")
+"""How the names of variables begin that change what XSched does: a run sets its own."""
+
+ENVIRONMENT = {"XLOG_LEVEL": "INFO", "XSCHED_SCHEDULER": "APP"}
+"""What a run sets: XSched says what it does, and does nothing until it is told."""

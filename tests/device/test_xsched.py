@@ -1,0 +1,181 @@
+"""The real XSched's place in a run: its double under the fake drivers, and PoCL under both.
+
+Where XSCHED_HOME names an installation, the same tests run with that one on PoCL.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from pytest_xsched import (
+    DeviceError,
+    ScenarioError,
+    SchedulerInactive,
+    XSched,
+    at,
+    matmul,
+    spin,
+)
+from pytest_xsched.installation import Home
+from pytest_xsched.mechanism import POLICY_NUMBERS
+
+REAL = os.environ.get("XSCHED_HOME")
+
+
+@pytest.fixture(
+    params=[
+        "double-cuda",
+        "double-hip",
+        "double-opencl",
+        pytest.param(
+            "real-opencl",
+            marks=pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched"),
+        ),
+    ]
+)
+def place(request, xsched_double, built, fake_cuda, monkeypatch, pocl):
+    """Makes a kind of device with XSched for it there; gives the kind and the installation."""
+    which, kind = request.param.split("-")
+    if kind == "opencl":
+        request.getfixturevalue("some_opencl")
+    else:
+        driver = str(built("hip_on_cuda.c")) if kind == "hip" else fake_cuda
+        monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", driver)
+        monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", "" if kind == "hip" else fake_cuda)
+    path = REAL if which == "real" else str(xsched_double)
+    monkeypatch.delenv("XSCHED_HOME", raising=False)
+    return kind, Home(path=path, origin="--xsched-home")
+
+
+@pytest.fixture
+def some_opencl():
+    from pytest_xsched import DeviceUnavailable
+    from pytest_xsched._binding import locate
+
+    try:
+        locate("opencl")
+    except DeviceUnavailable as error:
+        pytest.skip(f"no opencl device: {error}")
+
+
+@pytest.fixture
+def session(place, session_on):
+    kind, home = place
+    return session_on(kind, xsched_home=home)
+
+
+def two_queues(session, **hints):
+    return (
+        session.queue("high", matmul(16, layers=3), priority=10, rate="50/s", **hints),
+        session.queue("low", matmul(24, layers=5), priority=1, think="1ms", **hints),
+    )
+
+
+def test_two_models(session):
+    run = session.run(*two_queues(session, threshold=2), duration="1s", scheduler="xsched")
+    shown = run.evidence.activity
+    assert run.evidence.faults == ()
+    assert shown.said == "using local scheduler with policy HPF"
+    assert len(shown.order) == 2 and min(shown.order) >= 0.75
+    for name in run:
+        queue = run[name]
+        assert queue.n > 0
+        assert shown.commands[name] == (queue.counts.launched, queue.counts.launched)
+        done = queue.samples[queue.samples["completed_ns"] >= 0]
+        assert np.all(done["submitted_ns"] <= done["launched_ns"])
+        assert np.all(done["launched_ns"] <= done["completed_ns"])
+    assert {os.path.basename(file.path).partition(".")[0] for file in shown.files} >= {
+        "libpreempt",
+        f"libhal{session.device_kind}",
+    }
+
+
+def test_what_it_computes_is_checked(session):
+    run = session.run(
+        *two_queues(session), duration="500ms", scheduler=XSched(policy="hpf"), check=True
+    )
+    assert run.evidence.checked
+    assert run.evidence.faults == ()
+
+
+def test_without_a_policy_the_user_holds_and_lets_go(session):
+    low = session.queue("low", spin("1ms"), threshold=2, batch_size=1)
+    run = session.run(
+        low,
+        duration="900ms",
+        warmup="0s",
+        scheduler=XSched(policy="none", scheduler="app"),
+        changes=[at("300ms", "low", suspended=True), at("600ms", "low", suspended=False)],
+    )
+    launched_ms = run.low.samples["launched_ns"] / 1e6
+    # What was on its way when it was held is launched; then nothing, until it is let go.
+    gap = np.diff(launched_ms)
+    longest = int(gap.argmax())
+    assert launched_ms[longest] < 600 <= launched_ms[longest + 1]
+    assert longest > 3 and len(launched_ms) - longest > 3
+
+
+@pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched")
+@pytest.mark.parametrize("policy", sorted(POLICY_NUMBERS.keys() - {"none"}))
+def test_all_policies_of_the_real_one(policy, session_on, pocl, monkeypatch, some_opencl):
+    session = session_on("opencl", xsched_home=Home(path=REAL, origin="XSCHED_HOME"))
+    xsched = XSched(policy=policy, timeslice="5ms" if policy == "up" else None)
+    queues = two_queues(session, deadline="1s", laxity="1ms", utilization=50)
+    run = session.run(*queues, duration="300ms", scheduler=xsched)
+    assert run.evidence.faults == ()
+    assert run.evidence.activity.said == f"using local scheduler with policy {policy.upper()}"
+
+
+def test_the_environment_of_the_tests_does_not_reach_it(session, monkeypatch):
+    monkeypatch.setenv("XSCHED_POLICY", "CFS")
+    monkeypatch.setenv("XLOG_LEVEL", "ERRO")
+    run = session.run(*two_queues(session), duration="300ms", scheduler="xsched")
+    assert run.evidence.activity.said == "using local scheduler with policy HPF"
+
+
+# ---- what is refused, or inactive
+
+
+def test_it_does_not_run_in_this_process(place, session_on):
+    kind, home = place
+    session = session_on(kind, xsched_home=home, process="inside")
+    with pytest.raises(ScenarioError, match="--xsched-process=inside"):
+        session.run(*two_queues(session), duration="300ms", scheduler="xsched")
+
+
+def test_no_installation(place, session_on):
+    session = session_on(place[0])
+    with pytest.raises(SchedulerInactive, match="no XSched is named"):
+        session.run(*two_queues(session), duration="300ms", scheduler="xsched")
+
+
+def double(place):
+    if place[1].path == REAL:
+        pytest.skip("a vice of the double")
+
+
+@pytest.mark.parametrize(
+    ("vice", "sentence"),
+    [
+        ("inactive", "policy hpf, but XSched says 'using app-managed scheduler'"),
+        ("ignore-priority", "hints that prefer one of them, and then the other"),
+    ],
+)
+def test_a_scheduler_that_does_not_schedule(place, session, monkeypatch, vice, sentence):
+    double(place)
+    monkeypatch.setenv("PREEMPT_DOUBLE", vice)
+    with pytest.raises(SchedulerInactive, match=f"^scheduler inactive: .*{sentence}"):
+        session.run(*two_queues(session), duration="300ms", scheduler="xsched")
+
+
+def test_a_library_that_is_none(place, session_on, tmp_path):
+    kind, _ = place
+    (tmp_path / "libpreempt.so").write_bytes(b"no library")
+    for name in ("libhalcuda.so", "libhalhip.so", "libhalopencl.so"):
+        (tmp_path / name).write_bytes(b"no library")
+    session = session_on(kind, xsched_home=Home(path=str(tmp_path), origin="--xsched-home"))
+    with pytest.raises(DeviceError, match=r"cannot load .*libpreempt\.so"):
+        session.run(*two_queues(session), duration="300ms", scheduler="xsched")
