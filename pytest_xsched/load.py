@@ -224,6 +224,36 @@ def known_count(arrivals: Arrivals, *, warmup_ns: int, duration_ns: int, name: s
     return measured + request_count(arrivals.rate_hz, warmup_ns)
 
 
+def one_load(
+    name: str,
+    rate: RateLike | None,
+    arrivals: Arrivals | None,
+    concurrency: int | None,
+    think: DurationLike | None,
+) -> Arrivals:
+    """Give the arrivals that the arguments of a queue name; without any, a closed loop of one.
+
+    Raises:
+        ScenarioError: they name two kinds of load, or a value is wrong.
+    """
+    is_closed = concurrency is not None or think is not None
+    named: Iterable[tuple[str, bool]] = (
+        ("rate", rate is not None),
+        ("arrivals", arrivals is not None),
+        ("concurrency or think", is_closed),
+    )
+    given = [what for what, is_given in named if is_given]
+    if len(given) > 1:
+        raise ScenarioError(f"queue {name!r}: {' and '.join(given)} are two loads; name one")
+    if rate is not None:
+        return constant(rate)
+    if arrivals is not None:
+        return arrivals
+    if not is_closed:
+        return Closed()
+    return closed(1 if concurrency is None else concurrency, think="0s" if think is None else think)
+
+
 def read_arrivals(data: Any) -> Arrivals:
     """Make arrivals from their JSON: "kind", one of ARRIVAL_KINDS, and the fields of its class."""
     values = checked_object(data, "arrivals")

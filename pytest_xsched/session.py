@@ -21,7 +21,7 @@ from pytest_xsched.harness import Measurement, Progress, make_run, measure
 from pytest_xsched.installation import ENVIRONMENT, SCRUBBED, files_for, find_home
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.live import XQueues
-from pytest_xsched.load import Arrivals, Closed, closed, constant
+from pytest_xsched.load import Arrivals, one_load
 from pytest_xsched.lock import GpuLocks, lock_gpus
 from pytest_xsched.mechanism import XSched
 from pytest_xsched.model import (
@@ -144,7 +144,7 @@ class Session:
             name=name,
             workload=workload,
             priority=priority,
-            arrivals=_load(name, rate, arrivals, concurrency, think),
+            arrivals=one_load(name, rate, arrivals, concurrency, think),
             threshold=threshold,
             batch_size=batch_size,
             sm_share=sm_share,
@@ -385,28 +385,3 @@ def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:
 
 def _ns_or_none(value: DurationLike | None, what: str) -> int | None:
     return None if value is None else parse_duration(value, what=what)
-
-
-def _load(
-    name: str,
-    rate: RateLike | None,
-    arrivals: Arrivals | None,
-    concurrency: int | None,
-    think: DurationLike | None,
-) -> Arrivals:
-    is_closed = concurrency is not None or think is not None
-    named: Iterable[tuple[str, bool]] = (
-        ("rate", rate is not None),
-        ("arrivals", arrivals is not None),
-        ("concurrency or think", is_closed),
-    )
-    given = [what for what, is_given in named if is_given]
-    if len(given) > 1:
-        raise ScenarioError(f"queue {name!r}: {' and '.join(given)} are two loads; name one")
-    if rate is not None:
-        return constant(rate)
-    if arrivals is not None:
-        return arrivals
-    if not is_closed:
-        return Closed()
-    return closed(1 if concurrency is None else concurrency, think="0s" if think is None else think)

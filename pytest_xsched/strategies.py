@@ -16,7 +16,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from pytest_xsched.doubles import SimModel
 from pytest_xsched.load import Arrivals, bursts, closed, constant, gamma, poisson, replay
-from pytest_xsched.model import Scenario
+from pytest_xsched.model import Scenario, default_drain_ns
 from pytest_xsched.queue_spec import AUTO, PRIORITY_MAX, PRIORITY_MIN, QueueSpec
 from pytest_xsched.units import Duration, DurationLike, Rate, parse_duration
 from pytest_xsched.workload import Workload, sequence, spin
