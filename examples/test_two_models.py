@@ -33,6 +33,7 @@ def test_keeps_up(scheduled):
 
 
 def test_is_steady(scheduled):
+    scheduled.high.assert_percentile_below(0.5, "20ms")
     scheduled.high.assert_tail_ratio_below(10)  # P99 / P50
 
 

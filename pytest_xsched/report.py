@@ -106,7 +106,18 @@ def summary(runs: list[Record]) -> list[str]:
         for verdict in run["verdicts"]:
             where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
             lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
+        lines += [f"  ! {sentence}" for sentence in _advice(run["verdicts"])]
     return lines
+
+
+def _advice(verdicts: list[Record]) -> list[str]:
+    """Say which targets are worth less than they seem."""
+    rules = {(verdict["queue"], verdict["rule"]) for verdict in verdicts}
+    return [
+        f"{queue}: P99/P50 also gets better when P50 gets worse; assert a limit of P50 beside it"
+        for queue, rule in sorted(rules)
+        if rule == "P99/P50 below" and (queue, "P50 below") not in rules
+    ]
 
 
 def properties(verdict: Record) -> list[tuple[str, str | int | float]]:

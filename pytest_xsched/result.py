@@ -146,7 +146,7 @@ class QueueResult:
     def _latency(self, ns: int, metric: str, require: Callable[[], None]) -> Quantity:
         value = math.inf if ns == CENSORED_NS else ns
         detail = f"n = {self.n}"
-        if metric != "max":
+        if metric not in ("max", "wait"):
             detail += f", max {self.max}"
         if self.censored:
             detail += f", {self.censored} unfinished"
@@ -172,15 +172,54 @@ class QueueResult:
         """Longest latency; "never" if a request did not complete."""
         return self._latency(int(self._some_latency().max()), "max", lambda: self._require())
 
+    @property
+    def longest_wait(self) -> Quantity:
+        """Longest time from a request's arrival to its first launch; "never" if there was none.
+
+        Of all requests that waited within the measured window, also those of the warm-up.
+        """
+        start, end = self._window_ns
+        s = self.samples
+        launched = np.where(s["launched_ns"] < 0, CENSORED_NS, s["launched_ns"])
+        there = (s["scheduled_ns"] < end) & (launched >= start)
+        waits = np.where(launched == CENSORED_NS, CENSORED_NS, launched - s["scheduled_ns"])
+        longest = int(waits[there].max()) if there.any() else 0
+        return self._latency(longest, "wait", lambda: self._require_run())
+
     # ---- rates
 
     @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """Length of the measured window."""
         start, end = self._window_ns
         return (end - start) / 1e9
 
+    def requests_in(self, time_ns: int) -> int:
+        """Give how many requests arrive in a time, on average; at least 1."""
+        return max(1, round(self.n / self.seconds * time_ns / 1e9))
+
+    def rates_per(self, block_ns: int, deadline_ns: int | None = None) -> NDArray[np.float64]:
+        """Give the completions per second in each whole block of the measured window.
+
+        Args:
+            block_ns: length of a block.
+            deadline_ns: count only those within so much time of their arrival.
+
+        Returns:
+            float64[blocks], Hz, in order of time.
+        """
+        start, end = self._window_ns
+        done = self.samples["completed_ns"]
+        counted = done >= start
+        if deadline_ns is not None:
+            counted &= done - self.samples["scheduled_ns"] <= deadline_ns
+        blocks = (end - start) // block_ns
+        at = (done[counted] - start) // block_ns
+        counts = np.bincount(at[at < blocks], minlength=blocks)
+        return np.asarray(counts * (1e9 / block_ns), np.float64)
+
     def _rate(self, count: int, what: str) -> Quantity:
-        hz = count / self._seconds
+        hz = count / self.seconds
         return Quantity(
             hz, "Hz", f"{what} of {self.name}", f"{count} requests", lambda: self._require_run()
         )
@@ -248,6 +287,8 @@ class QueueResult:
             data[f"{key}_ns"] = None if value == math.inf else int(value)
         data["spread"] = spread(self.latency_ns)
         late = self.lateness_ns
+        wait = self.longest_wait.value
+        data["longest_wait_ns"] = None if wait == math.inf else int(wait)
         data["lateness_p99_ns"] = nearest_rank(late, 0.99) if len(late) else None
         return data
 

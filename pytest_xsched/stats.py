@@ -1,4 +1,4 @@
-"""Statistics of a run's samples: percentiles, how many requests they need, saturation.
+"""Statistics of a run's samples: percentiles and their bounds, saturation, means of batches.
 
 Pure functions of int64 arrays in ns. A percentile is always a latency that was measured (nearest
 rank), and what did not complete counts as longer than anything.
@@ -7,6 +7,7 @@ rank), and what did not complete counts as longer than anything.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -66,6 +67,114 @@ def requests_needed(q: float, confidence: float = 0.95) -> int:
     exponent = math.log(1 - _as_written(confidence)) / math.log(q)
     # An exact power (0.1**2 against 1 - 0.99) must not be lost to the last bit of a logarithm.
     return max(1, math.ceil(exponent * (1 - 1e-12)))
+
+
+def percentile_bounds(values_ns: Times, q: float, error: float) -> tuple[int, int]:
+    """Give two of the values between which the true percentile lies, whatever the distribution.
+
+    Each is wrong with probability at most `error`, for independent values: the k-th smallest is
+    below the q quantile if at least k of the n values are, and their number is binomial.
+
+    Source: H. David and H. Nagaraja, Order Statistics, 3rd edition, 2003, section 7.1.
+
+    Args:
+        values_ns: int64[n], ns, in any order, n at least 1.
+        q: in (0, 1).
+        error: in (0, 0.5).
+
+    Returns:
+        Lower and upper bound, ns: 0 or CENSORED_NS where n is too small for one.
+
+    Raises:
+        ValueError: for no values, and for q or error out of range.
+    """
+    if len(values_ns) == 0 or not 0 < q < 1 or not 0 < error < 0.5:
+        raise ValueError(f"percentile_bounds: n {len(values_ns)}, q {q}, error {error}")
+    n = len(values_ns)
+    k = np.arange(1, n + 1)
+    # log P(k of n values below the quantile), from one to the next: no table of factorials.
+    steps = np.log((n - k + 1) / k) + math.log(q / (1 - q))
+    chances = np.exp(n * math.log1p(-q) + np.concatenate([[0.0], np.cumsum(steps)]))
+    at_most = np.cumsum(chances)  # [k]: P(at most k are below)
+    ordered = np.sort(values_ns)
+    below = int(np.searchsorted(at_most, error, side="right"))  # P(fewer than `below`) <= error
+    above = int(np.searchsorted(at_most, 1 - error, side="left")) + 1
+    return (
+        int(ordered[below - 1]) if below >= 1 else 0,
+        int(ordered[above - 1]) if above <= n else CENSORED_NS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMeans:
+    """A mean of correlated values, and how sure it is.
+
+    Attributes:
+        mean: of all values.
+        error: standard error of it, by the spread of the means of batches.
+        batches: independent ones, behind the error; at least 2.
+    """
+
+    mean: float
+    error: float
+    batches: int
+
+    def reach(self, chance: float) -> float:
+        """Give how far off the mean is with probability `chance` to one side: Student's t."""
+        return t_quantile(1 - chance, self.batches - 1) * self.error
+
+
+def batch_means(values: NDArray[np.float64]) -> BatchMeans | None:
+    """Average neighbours until what is left looks uncorrelated; None for fewer than 5 batches.
+
+    Source: A. Law, Simulation Modeling and Analysis, 5th edition, 2015, section 9.5.3.
+
+    Args:
+        values: float64[n], in order of time.
+    """
+    size = 1
+    while True:
+        count = len(values) // size
+        if count < 5:
+            return None
+        means = values[: count * size].reshape(count, size).mean(axis=1)
+        around = means - means.mean()
+        spread = float(around @ around)
+        if spread == 0 or float(around[1:] @ around[:-1]) / spread < 1 / math.sqrt(count):
+            error = math.sqrt(spread / (count - 1) / count)
+            return BatchMeans(mean=float(values.mean()), error=error, batches=count)
+        size *= 2
+
+
+def t_quantile(chance: float, freedom: int) -> float:
+    """Give the quantile of Student's t, by bisection of its distribution function.
+
+    Source: M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 1964, 26.7.3-4.
+
+    Args:
+        chance: in (0, 1).
+        freedom: degrees of freedom, at least 1.
+    """
+    low, high = -1e6, 1e6
+    while high - low > 1e-9 * max(1.0, abs(low)):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_below(middle, freedom) < chance else (low, middle)
+    return (low + high) / 2
+
+
+def _t_below(t: float, freedom: int) -> float:
+    angle = math.atan(t / math.sqrt(freedom))
+    squared = math.cos(angle) ** 2
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = term if freedom > 1 else 0.0
+    for k in range(2 + odd, freedom - 1, 2):
+        term *= squared * (k - 1) / k
+        total += term
+    inside = math.sin(angle) * total
+    if odd:
+        inside = 2 / math.pi * (angle + inside)
+    return (1 + inside) / 2
 
 
 def backlog(scheduled_ns: Times, completed_ns: Times) -> Times:

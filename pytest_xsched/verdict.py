@@ -1,7 +1,4 @@
-"""Verdicts: a target, what was measured, and one sentence. Pure functions, nothing is raised.
-
-Each judges numbers only; whether numbers may be judged at all is `evidence`'s question.
-"""
+"""A verdict: a target, what was measured, and one sentence. Data only; `targets` makes them."""
 
 from __future__ import annotations
 
@@ -9,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_xsched.gate import FAIL, PASS, Decision
 from pytest_xsched.quantity import show
-from pytest_xsched.result import QueueResult, percentile_name
+from pytest_xsched.result import QueueResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +16,7 @@ class Verdict:
     """One target of one queue, judged.
 
     Attributes:
-        status: ``"PASS"`` or ``"FAIL"``.
+        status: ``"PASS"``, ``"FAIL"`` or ``"UNDECIDED"``.
         queue: name of the queue.
         rule: "P99 below", "throughput at least".
         value: what was measured; ns, Hz or a ratio, by `unit`; inf for never.
@@ -26,6 +24,8 @@ class Verdict:
         unit: ``"ns"``, ``"Hz"`` or ``""``.
         n: requests behind the value.
         sentence: all of it in words.
+        decision: the misses behind it, where it is a claim about those to come; None for a fact
+            about those measured, and for rates.
         nodeid: of the test that asked; filled in by the plugin.
     """
 
@@ -37,6 +37,7 @@ class Verdict:
     unit: str
     n: int
     sentence: str
+    decision: Decision | None = None
     nodeid: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,32 +45,50 @@ class Verdict:
         names = ("status", "queue", "rule", "limit", "unit", "n", "sentence", "nodeid")
         data: dict[str, Any] = {name: getattr(self, name) for name in names}
         data["value"] = None if math.isinf(self.value) else self.value
+        data["decision"] = None if self.decision is None else self.decision.to_dict()
         return data
 
 
-def _show(value: float, unit: str) -> str:
-    return show(value, unit) if unit else f"{value:.4g}"
-
-
-def _judge(
+def state(
     queue: QueueResult,
     *,
-    good: bool,
+    status: str,
     rule: str,
     value: float,
     limit: float,
-    unit: str,
+    unit: str = "",
     more: str = "",
+    decision: Decision | None = None,
+    hint: str = "",
 ) -> Verdict:
-    state = "is" if good else "is not"
+    """Put a verdict on a queue into words.
+
+    Args:
+        queue: what was judged.
+        status: see `Verdict`.
+        rule: its first word is the metric, the others how it compares with the limit.
+        value: what was measured.
+        limit: what it was held against.
+        unit: of both.
+        more: figures for the brackets, each behind a comma.
+        decision: see `Verdict`.
+        hint: what would decide it, where nothing is decided.
+    """
+    metric, _, relation = rule.partition(" ")
+    verb = {PASS: "is", FAIL: "is not"}.get(status, "is not decided to be")
+    figures = [f"n = {queue.n}"]
+    if queue.n:
+        figures.append(f"max {queue.max}")
+    if queue.censored:
+        figures.append(f"{queue.censored} unfinished")
     sentence = (
-        f"{queue.name}: {rule.split()[0]} {_show(value, unit)} {state} "
-        f"{' '.join(rule.split()[1:])} {_show(limit, unit)} (n = {queue.n}"
-        f"{f', max {queue.max}' if queue.n else ''}"
-        f"{f', {queue.censored} unfinished' if queue.censored else ''}{more})"
+        f"{queue.name}: {metric} {_show(value, unit)} {verb} {relation} {_show(limit, unit)} "
+        f"({', '.join(figures)}{more}{_misses(decision)})"
     )
+    if status not in (PASS, FAIL):
+        sentence += f"; {hint or _needed(decision)}"
     return Verdict(
-        status="PASS" if good else "FAIL",
+        status=status,
         queue=queue.name,
         rule=rule,
         value=value,
@@ -77,81 +96,37 @@ def _judge(
         unit=unit,
         n=queue.n,
         sentence=sentence,
+        decision=decision,
     )
 
 
-def percentile_below(queue: QueueResult, q: float, limit_ns: int) -> Verdict:
-    """Judge P(q) < limit, by nearest rank."""
-    value = queue.percentile(q).value
-    return _judge(
-        queue,
-        good=value < limit_ns,
-        rule=f"{percentile_name(q)} below",
-        value=value,
-        limit=limit_ns,
-        unit="ns",
-    )
+def _show(value: float, unit: str) -> str:
+    return show(value, unit) if unit else f"{value:.4g}"
 
 
-def max_below(queue: QueueResult, limit_ns: int) -> Verdict:
-    """Judge the longest latency < limit."""
-    value = queue.max.value
-    return _judge(
-        queue, good=value < limit_ns, rule="max below", value=value, limit=limit_ns, unit="ns"
-    )
+def _misses(decision: Decision | None) -> str:
+    if decision is None:
+        return ""
+    may = math.floor(decision.n * decision.allowed * (1 + 1e-12))
+    bursts = ""
+    if decision.misses and decision.bursts is not None:
+        bursts = f" in {decision.bursts} burst{'s' if decision.bursts != 1 else ''}"
+    text = f", {decision.misses} missed it{bursts}, {may} may"
+    if decision.status == FAIL:
+        text += f", odds {_odds(decision.log_odds_fail)} to 1 against chance"
+    return text
 
 
-def tail_ratio_below(queue: QueueResult, limit: float) -> Verdict:
-    """Judge P99 / P50 < limit."""
-    p50, p99 = queue.p50.value, queue.p99.value
-    # A P50 of 0 ns is possible in virtual time; then any tail at all is infinitely longer.
-    value = p99 / p50 if 0 < p50 < math.inf else (1.0 if p99 == p50 == 0 else math.inf)
-    more = f", P50 {queue.p50}, P99 {queue.p99}"
-    return _judge(
-        queue,
-        good=value < limit,
-        rule="P99/P50 below",
-        value=value,
-        limit=limit,
-        unit="",
-        more=more,
-    )
+def _odds(log: float) -> str:
+    """Show odds, which no one needs to more than a digit or beyond a billion."""
+    if log > math.log(1e9):
+        return "over a billion"
+    odds = math.exp(log)
+    digit = 10 ** math.floor(math.log10(odds))
+    return f"{math.floor(odds / digit) * digit:.0f}"
 
 
-def throughput_at_least(queue: QueueResult, rate_hz: float, tolerance: float) -> Verdict:
-    """Judge the throughput >= rate * (1 - tolerance)."""
-    value = queue.throughput.value
-    more = f", tolerance {tolerance:.3g}" if tolerance else ""
-    if queue.saturated:
-        more += f", saturated: {queue.offered} offered"
-    # Rates are counts over a time: 1200 in 60 s must be 20/s, however the division rounds.
-    good = value >= rate_hz * (1 - tolerance) * (1 - 1e-9)
-    return _judge(
-        queue,
-        good=good,
-        rule="throughput at least",
-        value=value,
-        limit=rate_hz,
-        unit="Hz",
-        more=more,
-    )
-
-
-def attainment_at_least(queue: QueueResult, deadline_ns: int, fraction: float) -> Verdict:
-    """Judge the share of requests done within a deadline >= fraction."""
-    value = queue.attainment(deadline_ns)
-    return _judge(
-        queue,
-        good=value >= fraction,
-        rule="attainment at least",
-        value=value,
-        limit=fraction,
-        unit="",
-        more=f", deadline {show(deadline_ns, 'ns')}",
-    )
-
-
-def no_errors(queue: QueueResult) -> Verdict:
-    """Judge that no command failed and every measured request completed."""
-    value = queue.counts.failed + queue.censored
-    return _judge(queue, good=value == 0, rule="errors exactly", value=value, limit=0, unit="")
+def _needed(decision: Decision | None) -> str:
+    if decision is None or decision.needed is None:
+        return "its misses are too near what is allowed for any number of requests to tell"
+    return f"about {decision.needed} more requests would decide"

@@ -23,7 +23,7 @@ def test_the_example_passes_on_the_simulator(pytester, sim):
 def test_what_a_test_can_say(pytester, sim):
     # As it stands, but for check=True: the simulator computes nothing.
     lines = blocks()[1].replace(", check=True", "").splitlines()
-    assert sum("assert" in line for line in lines) == 8
+    assert sum("assert" in line for line in lines) == 10
     pytester.makepyfile(
         "\n".join(
             [

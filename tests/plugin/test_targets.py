@@ -21,7 +21,8 @@ def test_two_models_meet_their_targets(two_models, sim):
             "  queue  prio  workload *n * P50 * P99 * max * rate  commands  suspended",
             "  high     10  matmul(512)            1200 *20/s of 20/s *",
             "  low       1  matmul(1024, batch=8) *",
-            "  PASS high: P99 * ms is below 50 ms (n = 1200, max * ms)  [[]test_qos.py::*latency]",
+            "  PASS high: P99 * ms is below 50 ms (n = 1200, max * ms, 0 missed it, 12 may)  "
+            "[[]test_qos.py::*latency]",
             "  PASS high: throughput 20/s is at least 20/s (*, tolerance 0.01)  *keeps_up]",
             "  PASS high: P99/P50 * is below 10 (n = 1200, max *, P50 *, P99 *)  *test_is_steady]",
             "  PASS low: throughput * is at least 40/s (*)  [[]test_qos.py::test_not_starved]",
@@ -40,8 +41,8 @@ def test_missed_targets_fail_with_figures_and_table(two_models, sim):
     result.stdout.fnmatch_lines(
         [
             "*__ test_latency __*",
-            "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 1200, max * ms), "
-            "builtin on sim, seed 0",
+            "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 1200, max * ms, "
+            "* missed it in 1 burst, 12 may, odds * to 1 against chance), builtin on sim, seed 0",
             "*- xsched run -*",
             "builtin (hpf) on sim, 60 s, seed 0",
             "  queue  prio  workload *",
@@ -78,7 +79,7 @@ def test_runs_in_two_json_files_are_equal(two_models, sim, pytester):
     (run,) = content["runs"]
     assert run["device_kind"] == run["fingerprint"]["devices"][0]["kind"] == "sim"
     assert run["fingerprint"]["packages"]["numpy"]
-    assert run["evidence"] == {
+    expected = {
         "valid": True,
         "faults": [],
         "queue_faults": {"high": [], "low": []},
@@ -86,6 +87,7 @@ def test_runs_in_two_json_files_are_equal(two_models, sim, pytester):
         "priority_effect": "yes",
         "results_not_checked": [],
     }
+    assert run["evidence"] == {**run["evidence"], **expected}
     assert [v["status"] for v in run["verdicts"]] == ["PASS"] * 4
     assert [v["nodeid"].partition("::")[2] for v in run["verdicts"]] == [
         "test_latency",
@@ -126,7 +128,7 @@ def test_every_helper_has_its_verdict_and_sentence(load, sim):
             ("assert_tail_ratio_below", [1.0001], "high: P99/P50 * is not below 1 (n = 300*"),
             ("assert_throughput_at_least", ["21/s"], "high: throughput 20/s is not at least 21/s*"),
             ("assert_attainment_at_least", ["1us", "50%"],
-             "high: attainment 0 is not at least 0.5 (*, deadline 1 us)*"),
+             "high: attainment 0 is not at least 0.5 (*, deadline 1 us, 300 missed*"),
         ])
         def test_missed(run, method, args, words):
             with pytest.raises(QosAssertionError) as error:
@@ -144,13 +146,38 @@ def test_every_helper_has_its_verdict_and_sentence(load, sim):
             run.high.assert_tail_ratio_below(100)
             run.high.assert_throughput_at_least(20 * per_s)
             run.high.assert_attainment_at_least("50ms", 1)
+            run.high.assert_attainment_at_least("50ms", "99%")
+            run.high.assert_goodput_at_least("50ms", "19/s")
+            run.high.assert_longest_wait_below("50ms")
             run.high.assert_no_errors()
-            assert [v.status for v in run.verdicts[-7:]] == ["PASS"] * 7
+            assert [v.status for v in run.verdicts[-10:]] == ["PASS"] * 10
+
+        def test_slowdown_against_alone(xsched, run, load):
+            alone = xsched.run(load[0], duration="60s")
+            run.high.assert_slowdown_below(10, alone=alone.high)
+            with pytest.raises(QosAssertionError, match="high: slowdown 3.* is not below 1.5 "):
+                run.high.assert_slowdown_below(1.5, alone=alone.high, percentile=0.5)
+            with pytest.raises(ScenarioError, match="are not the same work on one kind of device"):
+                run.high.assert_slowdown_below(10, alone=run.low)
+            with pytest.raises(ScenarioError, match="is not a queue of a run"):
+                run.high.assert_slowdown_below(10, alone=alone)
+
+        def test_fair(xsched):
+            equal = [xsched.queue(name, spin("5ms")) for name in ("a", "b")]
+            twice = xsched.queue("c", spin("2500us"))
+            xsched.run(*equal, duration="20s").assert_fair(at_least=0.9)
+            fed = xsched.run(equal[0], xsched.queue("b", spin("5ms"), think="10ms"), duration="20s")
+            with pytest.raises(QosAssertionError, match="b: fairness 0.* is not at least 0.9"):
+                fed.assert_fair(at_least=0.9)
+            with pytest.raises(ScenarioError, match="the queues have different work"):
+                xsched.run(equal[0], twice, duration="20s").assert_fair()
+            with pytest.raises(ScenarioError, match="two or more queues of equal priority"):
+                xsched.run(equal[0], duration="20s").assert_fair()
         """)
 
     result = sim()
 
-    result.assert_outcomes(passed=7)
+    result.assert_outcomes(passed=9)
     assert result.ret == 0
 
 

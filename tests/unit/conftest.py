@@ -111,3 +111,9 @@ def made_run(made_fingerprint):
         )
 
     return make
+
+
+@pytest.fixture
+def high(made_queue, made_run):
+    """A queue of 300 requests that took 1, 2, ..., 300 ms, in no order, at 20/s."""
+    return made_run(made_queue([i * 77 % 300 + 1 for i in range(300)])).high

@@ -188,6 +188,7 @@ def test_numbers_are_of_json_types(made_queue):
         "p99_ns": 297 * MS,
         "max_ns": None,
         "spread": None,
+        "longest_wait_ns": 1 * MS,
         "lateness_p99_ns": 1 * MS,
     }
     for value in [*numbers.values(), *numbers["commands"].values()]:

@@ -1,0 +1,235 @@
+"""The one primitive behind every latency target: was a deadline missed more often than is allowed?
+
+An ordered stream of 0 and 1 (a request missed the deadline) and the share that may miss it become
+PASS, FAIL or UNDECIDED, by bets against the claims. Pure functions of numpy arrays.
+
+A bet is a product of factors 1 + stake * (outcome - allowed) with mean at most 1 while the claim
+that it is placed against holds; by Ville's inequality it then ever exceeds 1/alpha with probability
+at most alpha, however often one looks. Sources: J. Ville, Etude critique de la notion de collectif,
+1939; I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by betting,
+Journal of the Royal Statistical Society B 86(1), 2024.
+
+What that guarantees. FAIL, where at most the allowed share misses on average, whatever came before:
+wrong with probability at most alpha over all looks, for any dependence within a block and a block
+chosen beforehand. Not covered by the proof: that the block is doubled when its neighbours look
+alike, and misses that come in bursts longer than a block. PASS, where more than the allowed share
+misses: wrong with probability at most beta for independent misses; for bursts it is approximate,
+because no number of requests shows the absence of bursts that are rarer than the run.
+docs/error-rates.md has measured both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+PASS, FAIL, UNDECIDED = "PASS", "FAIL", "UNDECIDED"
+
+ALPHA = 1e-3
+BETA = 0.075
+BLOCKS_MIN = 10
+"""Blocks before any verdict: less is one incident, good or bad."""
+
+_FORESIGHT = 100
+"""Beyond so many times the requests seen, an estimate of how many are needed is a guess."""
+
+Misses: TypeAlias = NDArray[np.bool_]
+_Floats: TypeAlias = NDArray[np.float64]
+
+# Rates that are betted on, as multiples of the allowed one: worse for FAIL, better for PASS. Half
+# of the stake for PASS lies on "never", so that a stream without a miss passes before 299 requests
+# for a share of 1 %, the number that any bound of a P99 takes; see `stats.requests_needed`.
+_WORSE = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0])
+_BETTER = np.array([0.0, 0.1, 0.25, 0.45, 0.7])
+_BETTER_STAKES = np.array([0.5, 0.125, 0.125, 0.125, 0.125])
+
+_LEFT_OUT = 5
+"""One incident fails no gate: a fifth of the run, the worst, is left out..."""
+_ODDS_WITHOUT = 20.0
+"""...and what is left must still speak against the claim, with these odds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a stream of misses shows.
+
+    Attributes:
+        status: ``"PASS"``, ``"FAIL"`` or ``"UNDECIDED"``.
+        n: requests looked at.
+        misses: those that missed the deadline.
+        allowed: share that may.
+        bursts: groups of misses, those closer than a block being one; None where so many may miss
+            that chance alone makes groups.
+        block: requests in a block, after doubling.
+        log_odds_fail: natural logarithm of the odds against "at most the allowed share misses".
+        log_odds_pass: of those against "more than the allowed share misses".
+        needed: how many more requests would decide, at the rates seen; None: too close to tell.
+    """
+
+    status: str
+    n: int
+    misses: int
+    allowed: float
+    bursts: int | None
+    block: int
+    log_odds_fail: float
+    log_odds_pass: float
+    needed: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the decision in JSON's types."""
+        return asdict(self)
+
+
+def decide(
+    missed: Misses,
+    *,
+    allowed: float,
+    block: int,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    burst: float = 1.0,
+) -> Decision:
+    """Judge whether a deadline is missed by at most a share of the requests.
+
+    May be called again with more of the same stream while it says UNDECIDED.
+
+    Args:
+        missed: bool[n], in order of arrival; what was lost is a miss.
+        allowed: share that may miss, in (0, 1).
+        block: requests in about a second, or longer than misses stay together; at least 1.
+        alpha: probability of a wrong FAIL, in (0, 1).
+        beta: of a wrong PASS, in (0, 1).
+        burst: requests that miss together, as long as no burst was seen, at least 1. Without a
+            miss, PASS takes that many times more requests.
+
+    Raises:
+        ValueError: allowed is outside (0, 1).
+    """
+    if not 0 < allowed < 1:
+        raise ValueError(f"decide: allowed {allowed} is outside (0, 1)")
+    n, misses = len(missed), int(np.count_nonzero(missed))
+    size, worse = _fail_bets(missed, allowed, block)
+    better = _pass_bets(n, misses, _design_effect(missed, size, burst), allowed)
+    log_pass = _log_mean_exp(better, _BETTER_STAKES)
+    log_fail, log_without = _fail_evidence(worse)
+    status = UNDECIDED
+    if n >= BLOCKS_MIN * block:
+        if log_fail >= math.log(1 / alpha) and log_without >= math.log(_ODDS_WITHOUT):
+            status = FAIL
+        elif log_pass >= math.log(1 / beta):
+            status = PASS
+    needed: int | None = 0
+    if status == UNDECIDED:
+        needed = _needed(n, block, (better, beta, _BETTER_STAKES), (worse.sum(axis=0), alpha, None))
+    return Decision(
+        status=status,
+        n=n,
+        misses=misses,
+        allowed=allowed,
+        bursts=_bursts(missed, block, allowed),
+        block=size,
+        log_odds_fail=log_fail,
+        log_odds_pass=log_pass,
+        needed=needed,
+    )
+
+
+def _bursts(missed: Misses, block: int, allowed: float) -> int | None:
+    """Count groups of misses; None where so many may miss that chance alone makes groups."""
+    if allowed * block > 0.5:
+        return None
+    at = np.flatnonzero(missed)
+    return int(np.count_nonzero(np.diff(at) > block)) + 1 if len(at) else 0
+
+
+def _design_effect(missed: Misses, size: int, burst: float) -> float:
+    """Give how many misses count for one independent miss, at least 1.
+
+    The variance of the number of misses in a block, against that of independent ones. One burst of
+    the size assumed is added to those seen, so that no miss does not mean no bursts.
+
+    Source: L. Kish, Survey Sampling, 1965, section 5.4 (design effect).
+    """
+    count, misses = len(missed) // size, int(np.count_nonzero(missed))
+    if count < 2 or misses == len(missed):
+        return burst
+    in_block = missed[: count * size].reshape(count, size).sum(axis=1)
+    spread = float(np.var(in_block, ddof=1)) * count / (1 - misses / len(missed))
+    return max(1.0, (spread + burst**2) / (misses + burst))
+
+
+def _pass_bets(n: int, misses: int, effect: float, allowed: float) -> _Floats:
+    """Give the logarithm of each bet that the rate is better, as if every `effect`-th counted."""
+    rates = _BETTER * allowed
+    met = (n - misses) / effect * np.log((1 - rates) / (1 - allowed))
+    if misses == 0:
+        return np.asarray(met, np.float64)
+    lost = np.full(len(rates), -np.inf)
+    lost[rates > 0] = misses / effect * np.log(rates[rates > 0] / allowed)
+    return np.asarray(met + lost, np.float64)
+
+
+def _fail_bets(missed: Misses, allowed: float, block: int) -> tuple[int, _Floats]:
+    """Give the size of the blocks, and float64[blocks, bets]: what each adds to each bet.
+
+    The share of misses in a block is one outcome, whatever the dependence within it. Blocks are
+    doubled until neighbours are uncorrelated, as long as there are enough of them.
+    """
+    most = 1 + 0.95 * (1 / allowed - 1)  # a bet on nearly all, which does not lose everything
+    factors = np.append(_WORSE[most > _WORSE], min(most, 2 * _WORSE[-1]))
+    stakes = (factors - 1) / (1 - allowed)
+    size = block
+    while True:
+        count = len(missed) // size
+        shares = missed[: count * size].reshape(count, size).mean(axis=1) if count else np.empty(0)
+        if count // 2 < BLOCKS_MIN or _lag_one(shares) < 1 / math.sqrt(count):
+            return size, np.log1p(np.outer(shares - allowed, stakes))
+        size *= 2
+
+
+def _lag_one(values: _Floats) -> float:
+    """Give the correlation of neighbours; 0 where nothing varies."""
+    around = values - values.mean()
+    total = float(around @ around)
+    return float(around[1:] @ around[:-1]) / total if total > 0 else 0.0
+
+
+def _fail_evidence(bets: _Floats) -> tuple[float, float]:
+    """Give the logarithm of the odds, and the same without the worst contiguous fifth."""
+    count = len(bets)
+    if count == 0:
+        return 0.0, -math.inf
+    total = bets.sum(axis=0)
+    out = max(BLOCKS_MIN // 2, -(-count // _LEFT_OUT))
+    if count < 2 * out:
+        return _log_mean_exp(total), -math.inf
+    sums = np.vstack([np.zeros_like(total), np.cumsum(bets, axis=0)])
+    without = total - (sums[out:] - sums[:-out])
+    return _log_mean_exp(total), min(_log_mean_exp(row) for row in without)
+
+
+def _log_mean_exp(logs: _Floats, stakes: _Floats | None = None) -> float:
+    most = float(logs.max())
+    if most == -math.inf:
+        return most
+    shares = np.exp(logs - most)
+    return most + math.log(float(shares.mean() if stakes is None else shares @ stakes))
+
+
+def _needed(n: int, block: int, *sides: tuple[_Floats, float, _Floats | None]) -> int | None:
+    """Estimate how many more requests would let one side win, if all goes on as it did."""
+    few = max(block, BLOCKS_MIN * block - n)
+    best = math.inf
+    for bets, error, stakes in sides:
+        logs = np.atleast_1d(bets)
+        given = np.full(len(logs), 1 / len(logs)) if stakes is None else stakes
+        winning = logs > 0
+        missing = math.log(1 / error) - np.log(given[winning]) - logs[winning]
+        more = n * missing / logs[winning]
+        best = min(best, *more, math.inf)
+    return max(few, math.ceil(best)) if best <= _FORESIGHT * n else None
