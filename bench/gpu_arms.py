@@ -1,15 +1,17 @@
-"""The arms of a scenario side by side on a GPU: alone, native, priority, builtin.
+"""The arms of a scenario side by side on a GPU: alone, native, priority, builtin, xsched.
 
-    python bench/gpu_arms.py [--scenario document|short|long|shared] [--repetitions 4]
+    python bench/gpu_arms.py [--scenario document|short|long|shared|small] [--repetitions 4]
 
 Every arm of every repetition is a fresh process; the arms go by turns, forth and back. Percentiles
-and rates are medians over the repetitions, the maximum is that of all, n their sum.
+and rates are medians over the repetitions, the maximum is that of all, n their sum. The arm
+`xsched` is there where XSCHED_HOME names an installation.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import statistics
 from collections.abc import Callable
 
@@ -52,13 +54,23 @@ def shared(session: Session) -> Queues:
     return dataclasses.replace(high, sm_share=0.5), low
 
 
+def small(session: Session) -> Queues:
+    """For a CPU under OpenCL, with the threshold that XSched's authors use most."""
+    return (
+        session.queue("high", matmul(64, layers=4), priority=10, rate="20/s", threshold=4),
+        session.queue("low", matmul(96, layers=16), priority=1, threshold=4),
+    )
+
+
 SCENARIOS: dict[str, Callable[[Session], Queues]] = {
     "document": document,
     "short": short,
     "long": long,
     "shared": shared,
+    "small": small,
 }
 ARMS = ("high alone", "low alone", "native", "priority", "builtin")
+ARMS += ("xsched",) if os.environ.get("XSCHED_HOME") else ()
 
 
 def measure(session: Session, queues: Queues, arm: str, duration: str, seed: int) -> Run:
