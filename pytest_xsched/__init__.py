@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_xsched.assertions import MeasuredQueue, Run
     from pytest_xsched.changes import Change, at
+    from pytest_xsched.comparison import ComparedQueue, Comparison
     from pytest_xsched.doubles import CpuModel, SimModel
     from pytest_xsched.errors import (
         DeviceBusy,
         DeviceError,
         DeviceUnavailable,
         ForkedError,
+        IncomparableError,
         InvalidRun,
         NotBuilt,
         QosAssertionError,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from pytest_xsched.traces import trace
     from pytest_xsched.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
     from pytest_xsched.verdict import Verdict
+    from pytest_xsched.versus import compare_runs
     from pytest_xsched.workload import (
         Workload,
         empty,
@@ -50,11 +53,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "assertions": ["MeasuredQueue", "Run"],
+    "comparison": ["ComparedQueue", "Comparison"],
     "errors": [
         "DeviceBusy",
         "DeviceError",
         "DeviceUnavailable",
         "ForkedError",
+        "IncomparableError",
         "InvalidRun",
         "NotBuilt",
         "QosAssertionError",
@@ -78,18 +83,22 @@ _HOMES = {
     "traces": ["trace"],
     "units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
     "verdict": ["Verdict"],
+    "versus": ["compare_runs"],
     "workload": ["Workload", "empty", "kernel", "matmul", "sequence", "spin", "vector_add"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Change",
+    "ComparedQueue",
+    "Comparison",
     "CpuModel",
     "DeviceBusy",
     "DeviceError",
     "DeviceUnavailable",
     "Duration",
     "ForkedError",
+    "IncomparableError",
     "InvalidRun",
     "MeasuredQueue",
     "NotBuilt",
@@ -117,6 +126,7 @@ __all__ = [
     "buffer",
     "bursts",
     "closed",
+    "compare_runs",
     "constant",
     "empty",
     "float32",

@@ -6,6 +6,7 @@ All of them survive pickling, so that they can cross a process boundary with the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -72,6 +73,28 @@ class InvalidRun(XSchedError):
 
 class SchedulerInactive(InvalidRun):
     """The scheduler under test was not in effect, so nothing was measured that concerns it."""
+
+
+class IncomparableError(XSchedError):
+    """Two runs differ in more than the scheduler, so that no ratio of the two means anything.
+
+    Args:
+        message: the fields that differ, with both values.
+        differences: the same as data, `likeness.Difference`.
+    """
+
+    def __init__(self, message: str = "", *, differences: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.differences = differences
+
+    @classmethod
+    def of(cls, differences: Sequence[Any]) -> IncomparableError:
+        """Make the error about some differences."""
+        fields = "; ".join(map(str, differences))
+        return cls(
+            f"not like with like, so that no ratio of them means anything: {fields}",
+            differences=tuple(differences),
+        )
 
 
 class QueueTimeout(XSchedError, TimeoutError):

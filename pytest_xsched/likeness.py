@@ -11,14 +11,15 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import dataclass
 from typing import Any
 
 Record = dict[str, Any]
 """One run in JSON's types."""
 
 _OF_THE_DRAW = ("seed",)
-_OF_THE_SCHEDULER = ("scheduler", "policy", "stream_priority")
-_QUEUE_OF_THE_SCHEDULER = ("threshold", "batch_size")
+_OF_THE_SCHEDULER = ("scheduler", "policy", "xsched", "stream_priority")
+_QUEUE_OF_THE_SCHEDULER = ("threshold", "batch_size", "utilization", "deadline_ns", "laxity_ns")
 # The clocks are those of one moment; a compiler is mapped only where something was compiled, and
 # its version stands in the device's facts.
 _MOMENTARY = ("core_clock_mhz", "memory_clock_mhz")
@@ -27,6 +28,24 @@ _SCHEDULERS = re.compile(r"lib(xsched|preempt|shim|hal)")
 _VARIABLES_OF_THE_SCHEDULER = re.compile(r"XSCHED_|LD_PRELOAD$")
 # Which device it was, its uuid says; which libraries, their own lines.
 _VARIABLES_OF_NOTHING = re.compile(r".*_VISIBLE_DEVICES$|LD_LIBRARY_PATH$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A field in which two runs differ.
+
+    Attributes:
+        field: its name with dots: ``"queues.high.workload"``.
+        first: its value in the first run, in JSON's types; None where it has none.
+        second: in the second.
+    """
+
+    field: str
+    first: Any
+    second: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_show(self.first)} against {_show(self.second)}"
 
 
 def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
@@ -59,6 +78,16 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
 def likeness_digest(run: Record, *, scheduler: bool = False) -> str:
     """Compute the SHA-256, in hex, of `likeness`: equal for runs that may be compared."""
     return _hash(likeness(run, scheduler=scheduler))
+
+
+def differences(first: Record, second: Record, *, scheduler: bool = False) -> list[Difference]:
+    """List the fields in which two runs are not alike, in the order of their names."""
+    a, b = (likeness(run, scheduler=scheduler) for run in (first, second))
+    return [
+        Difference(field=field, first=a.get(field), second=b.get(field))
+        for field in sorted(a.keys() | b.keys())
+        if a.get(field) != b.get(field)
+    ]
 
 
 def _machine(fingerprint: Record, *, scheduler: bool) -> dict[str, Any]:
@@ -95,3 +124,8 @@ def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
 def _hash(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _show(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:40]}... ({_hash(value)[:8]})"

@@ -1,4 +1,4 @@
-"""The runs of a session as Markdown, for the summary page of a job on GitHub.
+"""The runs and comparisons of a session as Markdown, for the summary page of a job on GitHub.
 
 Plain dicts only, because under xdist that is all there is.
 """
@@ -9,29 +9,32 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_xsched.report import Record, remarks, rows, title
+from pytest_xsched import comparison_text, report
+from pytest_xsched.comparison_text import is_comparison
+from pytest_xsched.report import Record
 
 _MARKS = {"PASS": ":white_check_mark:", "FAIL": ":x:"}
 
 
-def append(path: Path, runs: list[Record]) -> None:
+def append(path: Path, records: list[Record]) -> None:
     """Write behind what other steps have written.
 
     Raises:
         OSError: it cannot be written.
     """
     with open(path, "a", encoding="utf-8") as file:
-        file.write("\n".join(page(runs)) + "\n")
+        file.write("\n".join(page(records)) + "\n")
 
 
-def page(runs: list[Record]) -> list[str]:
-    """Give the lines: of each run its table, what speaks against it, and its targets."""
+def page(records: list[Record]) -> list[str]:
+    """Give the lines: of each run and comparison the table, what speaks against it, the targets."""
     lines = ["## pytest-xsched", ""]
-    for run in runs:
-        head, *body = rows(run)
-        lines += [f"### {_escape(title(run))}", "", _row(head), _row(("---",) * len(head))]
+    for run in records:
+        text = comparison_text if is_comparison(run) else report
+        head, *body = text.rows(run)
+        lines += [f"### {_escape(text.title(run))}", "", _row(head), _row(("---",) * len(head))]
         lines += [*(_row(row) for row in body), ""]
-        lines += [f"- {_escape(remark)}" for remark in remarks(run)]
+        lines += [f"- {_escape(remark)}" for remark in text.remarks(run)]
         for verdict in run["verdicts"]:
             mark = _MARKS.get(verdict["status"], ":grey_question:")
             where = f" <sub>{_escape(verdict['nodeid'])}</sub>" if verdict["nodeid"] else ""

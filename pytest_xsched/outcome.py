@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_xsched import report as text
 from pytest_xsched.assertions import Run
+from pytest_xsched.comparison import Comparison
+from pytest_xsched.comparison_text import summary
 from pytest_xsched.errors import InvalidRun
 from pytest_xsched.quantity import Quantity
+from pytest_xsched.report import properties
 from pytest_xsched.verdict import Verdict
 
 
@@ -17,16 +19,18 @@ def failed(call: pytest.CallInfo[None]) -> bool:
     return isinstance(error, Exception) and not isinstance(error, pytest.skip.Exception)
 
 
-def set_properties(item: pytest.Item, fresh: list[tuple[Run, Verdict]]) -> None:
+def set_properties(item: pytest.Item, fresh: list[tuple[Run | Comparison, Verdict]]) -> None:
     """Put the verdicts of a test where JUnit finds them; a repeated test replaces its own."""
-    new = dict(pair for _, verdict in fresh for pair in text.properties(verdict.to_dict()))
+    new = dict(pair for _, verdict in fresh for pair in properties(verdict.to_dict()))
     item.user_properties[:] = [pair for pair in item.user_properties if pair[0] not in new] + list(
         new.items()
     )
 
 
 def explain(
-    report: pytest.TestReport, call: pytest.CallInfo[None], fresh: list[tuple[Run, Verdict]]
+    report: pytest.TestReport,
+    call: pytest.CallInfo[None],
+    fresh: list[tuple[Run | Comparison, Verdict]],
 ) -> None:
     """Add the table of every run behind a failure; mark a run without evidence as an error."""
     runs = [run for run, verdict in fresh if verdict.status != "PASS"]
@@ -38,8 +42,8 @@ def explain(
     if not report.failed:
         return
     for run in {id(run): run for run in runs}.values():
-        lines = text.summary([run.to_dict()])
-        report.sections.append(("xsched run", "\n".join(lines)))
+        title = "xsched comparison" if isinstance(run, Comparison) else "xsched run"
+        report.sections.append((title, "\n".join(summary([run.to_dict()]))))
 
 
 def compare_lines(op: str, left: object, right: object) -> list[str] | None:

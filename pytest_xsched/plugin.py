@@ -98,13 +98,13 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     state = state_of(config)
-    runs = state.runs()
-    if not runs and not state.complaint:
+    records = state.records()
+    if not records and not state.complaint:
         return
-    from pytest_xsched.report import summary
+    from pytest_xsched.comparison_text import summary
 
     terminalreporter.section("xsched")
-    for line in summary(runs):
+    for line in summary(records):
         terminalreporter.line(line)
     if state.complaint:
         terminalreporter.line(state.complaint, red=True)

@@ -1,4 +1,4 @@
-"""Runs as people read them: tables, summary lines, properties.
+"""A run as people read it: a table, what speaks against it, JUnit properties.
 
 Works on `Run.to_dict` and nothing else, because under xdist that is all there is.
 """
@@ -18,9 +18,9 @@ _COLUMNS = ("queue", "prio", "workload", "n", "P50", "P99", "max", "rate", "comm
 
 def title(run: Record) -> str:
     """Say in one line what was run."""
+    devices = device_title(run)
     s = run["scenario"]
     scheduler = s["scheduler"] + _policy(s)
-    devices = " and ".join(_device(device) for device in run["fingerprint"]["devices"])
     how = ", separate processes" if s["processes"] == "separate" else ""
     return f"{scheduler} on {devices}, {format_duration(s['duration_ns'])}, seed {s['seed']}{how}"
 
@@ -30,6 +30,11 @@ def _policy(scenario: Record) -> str:
     if xsched is not None:
         return f" ({xsched['policy']}, {xsched['scheduler']}, level {xsched['level']})"
     return f" ({scenario['policy']})" if scenario["scheduler"] == "builtin" else ""
+
+
+def device_title(run: Record) -> str:
+    """Name the devices of a run."""
+    return " and ".join(_device(device) for device in run["fingerprint"]["devices"])
 
 
 def _device(facts: Record) -> str:
@@ -44,13 +49,21 @@ def _device(facts: Record) -> str:
 
 def table(run: Record) -> list[str]:
     """Give the run as lines: title, one row a queue, what speaks against it."""
-    all_rows = rows(run)
-    widths = [max(len(row[i]) for row in all_rows) for i in range(len(_COLUMNS))]
-    lines = [title(run)]
-    for row in all_rows:
-        cells = [f"{cell:{'<' if i in (0, 2) else '>'}{widths[i]}}" for i, cell in enumerate(row)]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return lines + [f"  {remark}" for remark in remarks(run)]
+    lines = [*aligned(rows(run), left=("queue", "workload")), *remarks(run)]
+    return [title(run), *(f"  {line}" for line in lines)]
+
+
+def aligned(table: list[tuple[str, ...]], *, left: tuple[str, ...]) -> list[str]:
+    """Give cells as lines, in columns to the right but for those of some heads."""
+    heads = table[0]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = ["<" if head in left else ">" for head in heads]
+    return [
+        "  ".join(
+            f"{cell:{side}{w}}" for cell, side, w in zip(row, sides, widths, strict=True)
+        ).rstrip()
+        for row in table
+    ]
 
 
 def rows(run: Record) -> list[tuple[str, ...]]:
@@ -98,19 +111,7 @@ def _time(ns: int | None, n: int) -> str:
     return format_duration(ns)
 
 
-def summary(runs: list[Record]) -> list[str]:
-    """Give the terminal summary: every run, and every target it was held against."""
-    lines = []
-    for run in runs:
-        lines += table(run)
-        for verdict in run["verdicts"]:
-            where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
-            lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
-        lines += [f"  ! {sentence}" for sentence in _advice(run["verdicts"])]
-    return lines
-
-
-def _advice(verdicts: list[Record]) -> list[str]:
+def advice(verdicts: list[Record]) -> list[str]:
     """Say which targets are worth less than they seem."""
     rules = {(verdict["queue"], verdict["rule"]) for verdict in verdicts}
     return [

@@ -14,6 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from pytest_xsched.comparison_text import is_comparison
 from pytest_xsched.likeness import likeness_digest
 from pytest_xsched.report import Record, title
 from pytest_xsched.units import format_duration
@@ -22,26 +23,27 @@ FORMAT = 2
 """Of the data under "xsched"."""
 
 
-def write_json(path: Path, runs: list[Record], rootdir: Path) -> None:
-    """Write all runs to a file, whole or not at all.
+def write_json(path: Path, records: list[Record], rootdir: Path) -> None:
+    """Write all runs and comparisons to a file, whole or not at all.
 
     Args:
         path: the file; its directory is made.
-        runs: what `Run.to_dict` gave.
+        records: what `Run.to_dict` and `Comparison.to_dict` gave.
         rootdir: where the tests lie, for the commit they are of.
 
     Raises:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document(runs, rootdir), indent=1, allow_nan=False)
+    text = json.dumps(document(records, rootdir), indent=1, allow_nan=False)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-def document(runs: list[Record], rootdir: Path) -> Record:
-    """Give the content of the file."""
+def document(records: list[Record], rootdir: Path) -> Record:
+    """Give the content of the file. The runs of a comparison have no rows: they are many."""
+    runs = [record for record in records if not is_comparison(record)]
     made = [row(run, queue) for run in runs for queue in run["queues"]]
     return {
         "machine_info": machine_info(runs),
@@ -52,6 +54,7 @@ def document(runs: list[Record], rootdir: Path) -> Record:
         "xsched": {
             "format": FORMAT,
             "runs": runs,
+            "comparisons": [record for record in records if is_comparison(record)],
             "without_a_row": [row for row in made if "stats" not in row],
         },
     }

@@ -15,6 +15,7 @@ from pytest_xsched.assertions import Run
 from pytest_xsched.changes import Change
 from pytest_xsched.checks import device_name, integer, one_of
 from pytest_xsched.child import Environment
+from pytest_xsched.comparing import Comparer
 from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.harness import Measurement, Progress, make_run, measure
@@ -42,12 +43,13 @@ GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
 """Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
 
 
-class Session:
+class Session(Comparer):
     """Makes queues and runs them. One per pytest session (and process); the fixture `xsched`."""
 
     def __init__(
         self, settings: Settings, progress: Callable[[str], ProgressLine | None] | None = None
     ) -> None:
+        super().__init__()
         self.settings = settings
         self.overrides: dict[str, Any] = {}
         """Of the marker of the test that is running."""

@@ -20,6 +20,7 @@ from pytest_xsched.progress import ProgressLine
 
 if TYPE_CHECKING:
     from pytest_xsched.assertions import Run
+    from pytest_xsched.comparison import Comparison
     from pytest_xsched.model import Scenario
     from pytest_xsched.session import Session
     from pytest_xsched.verdict import Verdict
@@ -84,20 +85,22 @@ class State:
         except ScenarioError as error:
             raise pytest.UsageError(f"--xsched-corpus: {error}") from None
 
-    def attribute(self, nodeid: str) -> list[tuple[Run, Verdict]]:
+    def attribute(self, nodeid: str) -> list[tuple[Run | Comparison, Verdict]]:
         """Give the verdicts since the last call to a test."""
         fresh = []
-        for run in self.session.runs if self.session else ():
-            for index, verdict in enumerate(run.verdicts):
+        for judged in self._judged():
+            for index, verdict in enumerate(judged.verdicts):
                 if not verdict.nodeid:
-                    run.verdicts[index] = dataclasses.replace(verdict, nodeid=nodeid)
-                    fresh.append((run, run.verdicts[index]))
+                    judged.verdicts[index] = dataclasses.replace(verdict, nodeid=nodeid)
+                    fresh.append((judged, judged.verdicts[index]))
         return fresh
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Give every run of this session in JSON's types, those of xdist workers too."""
-        own = [run.to_dict() for run in self.session.runs] if self.session else []
-        return own + self._from_workers
+    def _judged(self) -> list[Run | Comparison]:
+        return [*self.session.runs, *self.session.comparisons] if self.session else []
+
+    def records(self) -> list[dict[str, Any]]:
+        """Give all runs and comparisons in JSON's types, those of xdist workers too."""
+        return [judged.to_dict() for judged in self._judged()] + self._from_workers
 
     def write_files(self) -> bool:
         """Write what was asked for; False, and a complaint, if one file cannot be written."""
@@ -110,7 +113,7 @@ class State:
         from pytest_xsched.rows import write_json
 
         try:
-            write_json(path, self.runs(), self.config.rootpath)
+            write_json(path, self.records(), self.config.rootpath)
         except OSError as error:
             self.complaint = f"--xsched-json: {error}"
             return False
@@ -119,13 +122,13 @@ class State:
     def _write_step_summary(self) -> bool:
         """Add the runs to the page of a job on GitHub, where this is one."""
         path = os.environ.get("GITHUB_STEP_SUMMARY")
-        runs = self.runs() if path else []
-        if not path or not runs:
+        records = self.records() if path else []
+        if not path or not records:
             return True
         from pytest_xsched.markdown import append
 
         try:
-            append(Path(path), runs)
+            append(Path(path), records)
         except OSError as error:
             self.complaint = f"GITHUB_STEP_SUMMARY: {error}"
             return False
@@ -133,7 +136,7 @@ class State:
 
     def to_controller(self) -> str:
         """Pack the runs for the xdist controller: text, because nothing else is sure to travel."""
-        return json.dumps(self.runs(), allow_nan=False)
+        return json.dumps(self.records(), allow_nan=False)
 
     def from_worker(self, packed: str) -> None:
         """Unpack what `to_controller` packed."""

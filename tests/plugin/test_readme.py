@@ -38,6 +38,24 @@ def test_what_a_test_can_say(pytester, sim):
     sim().assert_outcomes(passed=1)
 
 
+def test_what_a_comparison_can_say(pytester, sim):
+    (block,) = [block for block in blocks() if "xsched.compare(" in block]
+    lines = block.splitlines()
+    assert sum("assert" in line for line in lines) == 5
+    pytester.makepyfile(
+        "\n".join(
+            [
+                "from pytest_xsched import matmul",
+                "def test(xsched):",
+                "    high = xsched.queue('high', matmul(512, layers=10), priority=10, rate='20/s')",
+                "    low = xsched.queue('low', matmul(1024, batch=8, layers=10), priority=1)",
+                *(f"    {line}" for line in lines),
+            ]
+        )
+    )
+    sim().assert_outcomes(passed=1)
+
+
 def test_live_queues(pytester, inside):
     pytester.makepyfile("from pytest_xsched import spin\n" + blocks()[2])
     for device in ("sim", "cpu"):
