@@ -302,7 +302,7 @@ class Comparison:
             "name": queue.name,
             "open_loop": open_loop,
             "arms": {
-                arm: {key: [n[key] for n in of_arm] for key in _FIGURES}
+                arm: {key: [n[key] for n in of_arm if key in n] for key in _FIGURES}
                 for arm, of_arm in numbers.items()
             },
             "contrasts": {name: _contrasts(queue, name, open_loop) for name in self.schedulers},

@@ -90,7 +90,9 @@ def _row(queue: str, arm: str, figures: Record, open_loop: bool) -> tuple[str, .
 
 
 def _time(each_ns: list[int | None]) -> str:
-    """Show the median; a request that never completed is longer than any."""
+    """Show the median; a request that never completed is longer than any. Nothing: not known."""
+    if not each_ns:
+        return "-"
     times = sorted(each_ns, key=lambda ns: (ns is None, ns))
     middle = times[len(times) // 2] if None in times else statistics.median(times)  # type: ignore[type-var]
     return "never" if middle is None else format_duration(round(middle))
