@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from pytest_xsched.assertions import MeasuredQueue, Run
 from pytest_xsched.load import Closed
 from pytest_xsched.model import Scenario
-from pytest_xsched.queue_spec import THRESHOLD_MAX
+from pytest_xsched.queue_spec import THRESHOLD_MAX, QueueSpec
+
+NEVER = np.int64(2**63 - 1)
 
 _Times = NDArray[np.int64]
 
@@ -114,16 +116,24 @@ def _threshold(run: Run) -> Iterator[str]:
 
 
 def _everything_ends(run: Run) -> Iterator[str]:
-    """Closed loops go on while a request of an open one waits, so one may starve what is below."""
     if run.device_kind != "sim":
         return
-    loops = [q.spec.priority for q in run.queues.values() if isinstance(q.spec.arrivals, Closed)]
+    loops = [q.spec for q in run.queues.values() if isinstance(q.spec.arrivals, Closed)]
     for queue in run.queues.values():
-        if any(priority >= queue.spec.priority for priority in loops):
+        if queue.spec in loops or any(_may_starve(run, loop, queue.spec) for loop in loops):
             continue
         waiting = int(np.count_nonzero(queue.samples["completed_ns"] < 0))
         if waiting:
             yield f"{queue.name}: {waiting} requests did not complete within the drain"
+
+
+def _may_starve(run: Run, loop: QueueSpec, spec: QueueSpec) -> bool:
+    """Closed loops go on while a request of an open one waits: whether beyond the drain, even."""
+    if run.scenario.policy in ("partition", "fair"):
+        return True  # a share can be small
+    if run.scenario.policy == "edf":
+        return loop.deadline_ns is not None and spec.deadline_ns is None
+    return loop.priority >= spec.priority
 
 
 def _works_while_there_is_work(run: Run) -> Iterator[str]:
@@ -216,6 +226,78 @@ def _most_in_flight_ns(run: Run, queue: MeasuredQueue) -> int:
     return sum(costs[len(costs) - min(most, len(costs)) :])
 
 
+# ---- of edf
+
+
+def _earliest_first(run: Run) -> Iterator[str]:
+    if run.device_kind != "sim":
+        return
+    queues = list(run.queues.values())
+    for launching in queues:
+        times = launching.samples["launched_ns"]
+        times = times[times >= 0]
+        own = _due(launching, times)
+        for other in queues:
+            late = _due(other, times) < own
+            if np.any(late):
+                yield (
+                    f"{launching.name} launched at {times[np.argmax(late)]} ns, while a request of "
+                    f"{other.name} was due earlier"
+                )
+
+
+def _due(queue: MeasuredQueue, times: _Times) -> _Times:
+    """Give when the oldest unfinished request is due at each of the times; NEVER: none is there."""
+    samples = queue.samples
+    deadline_ns = queue.spec.deadline_ns
+    if len(samples) == 0 or deadline_ns is None:
+        return np.full(len(times), NEVER)
+    ends = np.where(samples["completed_ns"] < 0, NEVER, samples["completed_ns"])
+    oldest = np.searchsorted(ends, times, side="right")
+    here = np.minimum(oldest, len(samples) - 1)
+    submitted = np.where(samples["submitted_ns"] < 0, NEVER, samples["submitted_ns"])
+    ready = (oldest < len(samples)) & (submitted[here] <= times)
+    due: _Times = np.where(ready, samples["scheduled_ns"][here] + deadline_ns, NEVER)
+    return due
+
+
+# ---- of partition and fair
+
+TICK_NS = 1_000_000
+"""Between two questions to a policy by weight; see native/src/policy_weight.c."""
+
+
+def _by_weight(run: Run) -> Iterator[str]:
+    """Compare closed loops that never pause: they have work from the start to the window's end."""
+    model, end_ns = run.scenario.sim, run.scenario.warmup_ns + run.scenario.duration_ns
+    if run.device_kind != "sim" or model.slots != 1 or model.launch_ns:
+        return
+    loops = [
+        queue
+        for queue in run.queues.values()
+        if isinstance(queue.spec.arrivals, Closed) and not queue.spec.arrivals.think_ns
+    ]
+    got = []
+    for queue in loops:
+        ends, weight = queue.samples["completed_ns"], _weight(run, queue)
+        request_ns = _cost_ns(run, queue)
+        used_ns = int(np.count_nonzero((ends >= 0) & (ends <= end_ns))) * request_ns
+        slack_ns = request_ns + _most_in_flight_ns(run, queue) + TICK_NS
+        got.append((used_ns / weight, slack_ns / weight, queue.name))
+    for (one, slack, name), (two, more, other) in itertools.combinations(got, 2):
+        if abs(one - two) > slack + more:
+            yield (
+                f"{name} got {one:.0f} ns of its weight and {other} {two:.0f} ns; turns explain "
+                f"{slack + more:.0f} ns"
+            )
+
+
+def _weight(run: Run, queue: MeasuredQueue) -> float:
+    if run.scenario.policy == "partition":
+        return (queue.spec.utilization or 100) / 100
+    return float(1.2 ** max(-20, min(20, queue.spec.priority)))
+
+
 PROPERTIES = (
     Property(
         name="nothing lost, nothing twice",
@@ -235,8 +317,8 @@ PROPERTIES = (
     ),
     Property(
         name="everything ends",
-        definition="No queue waits for ever: when arrivals end, all requests complete, but for "
-        "those that a closed loop of no lower priority keeps from it.",
+        definition="No open loop waits for ever: when arrivals end, all requests complete, but "
+        "for those that a closed loop keeps from it by what the policy goes by.",
         broken=_everything_ends,
     ),
     Property(
@@ -256,6 +338,20 @@ PROPERTIES = (
         "burst began, and for nothing else.",
         broken=_delay_of_the_highest,
         policies=("hpf",),
+    ),
+    Property(
+        name="earliest first",
+        definition="A queue launches only while no request of another is due earlier (C. L. Liu, "
+        "J. W. Layland, 1973).",
+        broken=_earliest_first,
+        policies=("edf",),
+    ),
+    Property(
+        name="time by weight",
+        definition="Queues that always have work get device time in proportion to their weights, "
+        "but for a turn of each (C. A. Waldspurger, W. E. Weihl, 1995).",
+        broken=_by_weight,
+        policies=("partition", "fair"),
     ),
 )
 """Of each: its name, what it claims, of which policies, and how it is looked for."""

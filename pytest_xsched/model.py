@@ -198,8 +198,12 @@ class Scenario:
 
     @property
     def uses_stream_priorities(self) -> bool:
-        """Whether streams get priorities: under "priority", and "builtin" unless told otherwise."""
-        builtin = self.scheduler == "builtin" and self.stream_priority
+        """Whether streams get priorities: under "priority", and "builtin" unless told otherwise.
+
+        Not under a policy that goes by something else, which they would work against.
+        """
+        by_priority = self.policy in ("none", "hpf")
+        builtin = self.scheduler == "builtin" and self.stream_priority and by_priority
         return self.scheduler == "priority" or builtin
 
     def queues_on(self, device: str) -> tuple[QueueSpec, ...]:

@@ -51,8 +51,10 @@ class QueueSpec:
             no queue claims is left to those without a share.
         cu_mask: the same by number: multiprocessors (compute units) in [0, 1024), ascending.
         device: another than the run's and of its kind, ``"cuda:1"``; None: the run's.
-        utilization: percent of the device, in [1, 100], for policies that divide it.
-        deadline_ns: of a burst of work, from its begin, for policies that go by deadlines.
+        utilization: percent of the device, in [1, 100], for policies that divide it, which take
+            100 for a queue that says nothing; what the ready queues say is taken in proportion.
+        deadline_ns: of a request, from its arrival, for policies that go by deadlines. XSched
+            takes it for one of a burst of work, from its begin.
         laxity_ns: how long a burst of work may wait before it is urgent, for those that go by that.
     """
 

@@ -183,7 +183,8 @@ class Session(Comparer):
             scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream
                 priorities), ``"builtin"`` (XQueues under a policy), or the installed XSched:
                 ``"xsched"``, ``XSched(policy="kedf")``.
-            policy: of ``"builtin"``: ``"hpf"`` (highest priority first) or ``"none"``.
+            policy: of ``"builtin"``: ``"hpf"`` (highest priority first), ``"edf"`` (earliest
+                deadline), ``"partition"`` (of the device's time), ``"fair"`` or ``"none"``.
             changes: of queues during the run: ``[at("2s", "low", priority=20)]``.
             stream_priority: whether ``"builtin"`` uses the device's stream priorities as well.
             seed: of arrivals and inputs.

@@ -23,7 +23,7 @@ from pytest_xsched.workload import Workload, sequence, spin
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
 """Of the queues of a scenario, in order."""
-DURATIONS = ("1ms", "2ms", "500us", "100us", "5ms")
+DURATIONS = ("1ms", "2ms", "500us", "200us")
 """Of a command, the simplest first."""
 LAYERS = (1, 2, 3, 5)
 """Commands of a request."""
@@ -35,6 +35,10 @@ DEPTHS: tuple[tuple[int | str, int | None], ...] = (
 )
 """Thresholds with batch sizes."""
 PRIORITIES = (0, 1, 2, -1, PRIORITY_MAX, PRIORITY_MIN)
+UTILIZATIONS = (None, 50, 20, 80, 5)
+"""Of a queue, in percent."""
+DEADLINES_NS = (None, 10_000_000, 1_000_000, 5_000_000, 50_000_000)
+"""Of a request."""
 MODELS = (
     SimModel(launch_ns=0, priority=False),
     SimModel(launch_ns=0),
@@ -138,6 +142,8 @@ def queue_specs(
         arrivals=draw(arrivals(duration=duration) if loads is None else loads),
         threshold=threshold,
         batch_size=batch_size,
+        utilization=draw(_grid(UTILIZATIONS)),
+        deadline_ns=draw(_grid(DEADLINES_NS)),
     )
 
 
@@ -150,7 +156,7 @@ def scenarios(
     duration: DurationLike = "100ms",
     device: str = "sim",
     scheduler: str = "builtin",
-    policies: Sequence[str] = ("hpf", "none"),
+    policies: Sequence[str] = ("hpf", "none", "edf", "partition", "fair"),
     models: Sequence[SimModel] = MODELS,
     work: SearchStrategy[Workload] | None = None,
     loads: SearchStrategy[Arrivals] | None = None,
@@ -190,7 +196,8 @@ def scenarios(
         ),
         duration_ns=parse_duration(duration, what="duration of scenarios"),
         warmup_ns=0,
-        drain_ns=default_drain_ns(),
+        # In virtual time long enough for all that the grids can make, on the shortest window.
+        drain_ns=2 * 10**9 if device == "sim" else default_drain_ns(),
         seed=draw(_grid([0, 1, 2, 3])),
         device=device,
         scheduler=scheduler,

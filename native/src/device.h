@@ -17,6 +17,8 @@ struct xs_device {
     /* It hangs, and so would whoever waits for it: what is on it is left as it is. */
     _Atomic bool lost;
     _Atomic bool in_run; /* virtual time: a run moves its clock, and only one can */
+    /* When a command was last seen completed: by the clock, or in the virtual time of the run. */
+    _Atomic xs_ns completed_at;
 };
 struct xs_stream; /* in order; launch, mark, passed and wait by one thread at a time */
 struct xs_kernel; /* what one kind of command needs on one stream */

@@ -13,9 +13,10 @@ static xs_ns sim_now(const struct xs_run *run)
     return run->virtual_now;
 }
 
-static bool see_edges(struct xs_run *run)
+/* `completed`: a request was. */
+static bool see_edges(struct xs_run *run, bool completed)
 {
-    bool edge = false;
+    bool edge = completed && run->policy->per_request;
     for (uint32_t i = 0; i < run->queue_count; i++) {
         struct xs_queue *q = run->queues[i];
         bool busy = !q->finished && xs_xqueue_busy(&q->xq);
@@ -33,13 +34,16 @@ static void change(struct xs_queue *q)
 }
 
 /* What has finished, or was cut off at the end of the run, is driven no more. */
-static int complete_and_submit(struct xs_run *run, struct xs_error *err)
+static int complete_and_submit(struct xs_run *run, bool *completed, struct xs_error *err)
 {
     bool moved;
     int rc = XS_OK;
+    *completed = false;
     for (uint32_t i = 0; i < run->queue_count && rc == XS_OK; i++)
-        if (!run->queues[i]->finished)
+        if (!run->queues[i]->finished) {
             rc = xs__queue_poll(run->queues[i], &moved, err);
+            *completed = *completed || moved;
+        }
     for (uint32_t i = 0; i < run->queue_count && rc == XS_OK; i++)
         if (!run->queues[i]->finished) {
             change(run->queues[i]);
@@ -78,10 +82,11 @@ static void turn(struct xs_run *run)
     if (!run->started || run->stopping)
         return;
     run->device->ops->advance(run->device, run->virtual_now);
-    int rc = complete_and_submit(run, &err);
+    bool completed;
+    int rc = complete_and_submit(run, &completed, &err);
     if (rc == XS_OK) {
         finish_loads(run);
-        if (see_edges(run))
+        if (see_edges(run, completed) || run->virtual_now >= run->ask_again)
             xs__schedule(run);
         rc = launch(run, &err);
     }
@@ -92,6 +97,8 @@ static void turn(struct xs_run *run)
 static xs_ns next_event(struct xs_run *run)
 {
     xs_ns next = run->device->ops->next_due(run->device);
+    if (run->ask_again < next)
+        next = run->ask_again;
     for (uint32_t i = 0; i < run->queue_count; i++) {
         xs_ns due = run->queues[i]->finished ? XS_NEVER : xs__queue_next(run->queues[i]);
         if (due < next)

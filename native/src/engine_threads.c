@@ -40,7 +40,8 @@ static xs_ns block_until(const struct xs_queue *q, xs_ns due, xs_ns now)
 {
     if (q->load.spec.kind != XS_LOAD_MANUAL)
         due = earlier(due, q->run->hard_end);
-    return q->run->epoch + earlier(due - XS_SPIN_NS, now + XS_SLICE_NS);
+    xs_ns until = earlier(due - XS_SPIN_NS, now + XS_SLICE_NS);
+    return q->run->epoch + (q->busy ? earlier(until, q->run->ask_again) : until);
 }
 
 /* The same while blocked in the device, where neither a push nor a resume is
@@ -101,16 +102,23 @@ static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
     return rc == XS_EAGAIN ? XS_OK : rc;
 }
 
-/* Tell the policy if the queue has become busy or idle. */
-static void see_edge(struct xs_queue *q)
+/* Ask the policy if the queue has become busy or idle, if it wants to know of the
+ * request that `completed`, or if it said to be asked by now. */
+static void see_edge(struct xs_queue *q, bool completed, xs_ns now)
 {
+    struct xs_run *run = q->run;
     bool busy = xs_xqueue_busy(&q->xq);
-    if (busy == q->busy)
+    bool asks = (completed && run->policy->per_request) || now >= run->ask_again;
+    if (busy == q->busy && !asks)
         return;
-    pthread_mutex_lock(&q->run->lock);
+    pthread_mutex_lock(&run->lock);
     bool pushed = q->load.spec.kind == XS_LOAD_MANUAL && q->pushed != q->load.submitted;
-    xs__schedule_edge(q, busy || pushed);
-    pthread_mutex_unlock(&q->run->lock);
+    busy = busy || pushed;
+    if (busy != q->busy)
+        xs__schedule_edge(q, busy);
+    else if ((completed && run->policy->per_request) || now >= run->ask_again)
+        xs__schedule(run); /* unless another thread did meanwhile */
+    pthread_mutex_unlock(&run->lock);
 }
 
 static void announce(struct xs_run *run)
@@ -147,7 +155,7 @@ static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
         rc = xs__queue_submit_due(q, now, err);
     if (rc != XS_OK)
         return rc;
-    see_edge(q);
+    see_edge(q, moved, now);
     if (moved && q->load.spec.kind == XS_LOAD_MANUAL)
         announce(run);
     bool has_load = q->load.spec.kind != XS_LOAD_MANUAL;

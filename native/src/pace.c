@@ -1,10 +1,15 @@
 /* pace.c - see pace.h. */
 #include "pace.h"
 
+xs_ns xs_pace_oldest(const struct xs_pace *pace)
+{
+    return pace->flight[pace->completed % XS_THRESHOLD_MAX].launched_at;
+}
+
 /* Since when the device has worked on the oldest command in flight, at most. */
 static xs_ns busy_since(const struct xs_pace *pace)
 {
-    xs_ns launched = pace->flight[pace->completed % XS_THRESHOLD_MAX].launched_at;
+    xs_ns launched = xs_pace_oldest(pace);
     return launched > pace->completed_at ? launched : pace->completed_at;
 }
 

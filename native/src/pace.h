@@ -45,6 +45,9 @@ bool xs_pace_launch(struct xs_pace *pace, xs_ns *cost, xs_ns now);
 /* A mark was set behind the last launch, for whatever reason. */
 void xs_pace_mark(struct xs_pace *pace);
 
+/* When the oldest command in flight was launched; there is one. */
+xs_ns xs_pace_oldest(const struct xs_pace *pace);
+
 /* All commands before `completed` were seen completed at `now`; their
  * estimates move towards what they took. */
 void xs_pace_complete(struct xs_pace *pace, uint64_t completed, xs_ns now);

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-static const struct xs_policy *const policies[] = {&xs_policy_none, &xs_policy_hpf};
+static const struct xs_policy *const policies[] = {&xs_policy_none, &xs_policy_hpf, &xs_policy_edf,
+                                                   &xs_policy_partition, &xs_policy_fair};
 
 #define POLICY_COUNT (sizeof policies / sizeof policies[0])
 

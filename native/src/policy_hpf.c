@@ -8,14 +8,16 @@
  * and queues of equal priority share as the device pleases. */
 #include "policy.h"
 
-static void decide(const struct xs_queue_view *views, uint32_t count, bool *suspend)
+static xs_ns decide(xs_ns now, struct xs_queue_view *views, uint32_t count, bool *suspend)
 {
+    (void)now;
     int32_t top = XS_PRIORITY_MIN;
     for (uint32_t i = 0; i < count; i++)
         if (views[i].ready && views[i].priority > top)
             top = views[i].priority;
     for (uint32_t i = 0; i < count; i++)
         suspend[i] = views[i].priority < top;
+    return XS_NEVER;
 }
 
 const struct xs_policy xs_policy_hpf = {.name = "hpf", .decide = decide};

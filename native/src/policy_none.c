@@ -9,11 +9,13 @@
  * the device's own order hold a low-priority queue back. */
 #include "policy.h"
 
-static void decide(const struct xs_queue_view *views, uint32_t count, bool *suspend)
+static xs_ns decide(xs_ns now, struct xs_queue_view *views, uint32_t count, bool *suspend)
 {
+    (void)now;
     (void)views;
     for (uint32_t i = 0; i < count; i++)
         suspend[i] = false;
+    return XS_NEVER;
 }
 
 const struct xs_policy xs_policy_none = {.name = "none", .decide = decide};

@@ -29,6 +29,12 @@ static void close_loop(struct xs_queue *q, xs_ns now)
         q->load.closing = true;
 }
 
+static void publish_oldest(struct xs_queue *q)
+{
+    if (q->load.completed < q->load.submitted)
+        q->oldest = xs_load_sample(&q->load, q->load.completed)->scheduled_ns;
+}
+
 int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
 {
     close_loop(q, now);
@@ -44,6 +50,7 @@ int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
             q->submitted += commands;
             q->requests_submitted++;
         }
+        publish_oldest(q);
     }
     return XS_OK;
 }
@@ -101,10 +108,29 @@ static void stamp_launches(struct xs_queue *q, uint64_t completed)
     }
 }
 
+/* A device works on one command behind the other, as far as can be seen: the time
+ * since it was seen to complete one, or since the launch, went into these. */
+static void charge(struct xs_queue *q, xs_ns now)
+{
+    xs_ns launched = q->run->epoch + xs_pace_oldest(&q->pace);
+    now += q->run->epoch;
+    xs_ns since = atomic_exchange(&q->device->completed_at, now);
+    since = launched > since ? launched : since;
+    q->used += now > since ? now - since : 0;
+}
+
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
 {
     uint32_t slot;
     *moved = false;
+    /* A mark behind the last command of a turn, or what it took would be seen only in
+     * the next one, mixed with what others did meanwhile. */
+    if (q->suspended && xs_xqueue_flush(&q->xq, &slot)) {
+        xs_pace_mark(&q->pace);
+        int rc = ops_of(q)->mark(q->stream, slot, err);
+        if (rc != XS_OK)
+            return rc;
+    }
     while (xs_xqueue_oldest_mark(&q->xq, &slot)) {
         int rc = ops_of(q)->passed(q->stream, slot, err);
         if (rc != XS_OK)
@@ -113,10 +139,12 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
         xs_ns now = q->run->engine->now(q->run);
         if (ops_of(q)->launched_at != NULL)
             stamp_launches(q, xs_xqueue_next_completed(&q->xq));
+        charge(q, now);
         xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), now);
         xs_pace_complete(&q->pace, q->xq.completed, now);
         q->completed = q->xq.completed;
         q->requests_completed = q->load.completed;
+        publish_oldest(q);
         *moved = true;
     }
     return XS_OK;

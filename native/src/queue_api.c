@@ -167,6 +167,8 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     q->priority = spec->priority;
     q->changes = spec->changes;
     q->change_count = spec->change_count;
+    q->share = spec->hints.utilization > 0 ? (uint32_t)spec->hints.utilization : 100;
+    q->deadline_ns = spec->hints.deadline_ns > 0 ? spec->hints.deadline_ns : XS_NEVER;
     snprintf(q->name, sizeof q->name, "%s", spec->name);
     pthread_mutex_init(&q->submit_lock, NULL);
     xs__cond_init(&q->wake);
@@ -293,6 +295,8 @@ static int push(struct xs_queue *q, struct xs_program *program, uint64_t *ticket
                                         .submitted_ns = -1,
                                         .launched_ns = -1,
                                         .completed_ns = -1};
+    if (q->requests_completed == q->pushed)
+        q->oldest = q->samples[at].scheduled_ns;
     *ticket = q->pushed;
     q->submitted += program->count;
     q->requests_submitted++;

@@ -61,7 +61,8 @@ struct xs_run {
     _Atomic bool stopping;                  /* everybody leaves */
     _Atomic bool stop_wanted;               /* xs_run_stop() waits for the lock */
     _Atomic uint32_t open_loads;            /* open loops that are not finished */
-    xs_ns epoch;                            /* engine_threads: clock at time 0 */
+    _Atomic xs_ns ask_again;                /* the policy, then; written under the lock */
+    xs_ns epoch;                            /* engine_threads: clock at time 0; else 0 */
     xs_ns virtual_now;                      /* engine_sim (lock) */
 };
 
@@ -108,6 +109,11 @@ struct xs_queue {
     uint32_t change_count;           /* (setup) */
     uint32_t changed;                /* (owner) how many took effect */
 
+    uint32_t share;    /* (setup) a hint to the policy, percent */
+    xs_ns deadline_ns; /* (setup) likewise; XS_NEVER: none */
+    bool running;      /* (lock) as the policy left it: ready and not suspended */
+    xs_ns used_seen;   /* (lock) of `used`, what the policy was told */
+    int64_t own[2];    /* (lock) the policy's */
     int32_t priority;  /* (lock) */
     _Atomic bool busy; /* has unfinished commands, as the policy sees it; set under the lock */
     bool held;         /* (lock) suspended by the user */
@@ -118,6 +124,8 @@ struct xs_queue {
     _Atomic uint64_t submitted, launched, completed, failed;
     _Atomic uint64_t requests_submitted, requests_completed;
     _Atomic uint64_t most_in_flight; /* commands */
+    _Atomic xs_ns oldest;            /* arrival of its oldest unfinished request */
+    _Atomic xs_ns used;              /* of the device's time */
 
     /* engine_threads */
     pthread_t thread;
@@ -169,7 +177,7 @@ void xs__programs_free(struct xs_queue *q); /* behind the stream */
 
 /* The queue is, or is no longer, busy; asks the policy if that is news. */
 void xs__schedule_edge(struct xs_queue *q, bool busy);
-/* Ask the policy about the queues of each device, suspend and resume. */
+/* Ask the policy about the queues of each device, suspend and resume. Sets ask_again. */
 void xs__schedule(struct xs_run *run);
 
 /* ---- run.c ------------------------------------------------------------- */

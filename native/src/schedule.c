@@ -3,6 +3,8 @@
  * before it launches. Called with run->lock held, at edges only. The policy is
  * asked about one device at a time: a queue that waited for one on another
  * device would give its own away for nothing. */
+#include <string.h>
+
 #include "run.h"
 
 static void apply(struct xs_queue *q, bool suspended)
@@ -16,7 +18,23 @@ static void apply(struct xs_queue *q, bool suspended)
         q->run->engine->wake(q);
 }
 
-static void schedule_device(struct xs_run *run, const struct xs_device *device)
+static void look(struct xs_queue *q, struct xs_queue_view *view)
+{
+    xs_ns used = q->used;
+    *view = (struct xs_queue_view){.priority = q->priority,
+                                   /* A queue that the user holds must not keep others waiting. */
+                                   .ready = q->busy && !q->held,
+                                   .running = q->running,
+                                   .share = q->share,
+                                   .deadline = q->deadline_ns,
+                                   .since = q->oldest,
+                                   .used = used - q->used_seen};
+    memcpy(view->own, q->own, sizeof view->own);
+    q->used_seen = used;
+}
+
+/* Returns when to ask again. */
+static xs_ns schedule_device(struct xs_run *run, const struct xs_device *device, xs_ns now)
 {
     struct xs_queue *queues[XS_QUEUES_MAX];
     struct xs_queue_view views[XS_QUEUES_MAX] = {{0}};
@@ -26,25 +44,32 @@ static void schedule_device(struct xs_run *run, const struct xs_device *device)
         struct xs_queue *q = run->queues[i];
         if (q->device != device)
             continue;
-        /* A queue that the user holds must not keep others waiting. */
-        views[count] =
-            (struct xs_queue_view){.priority = q->priority, .ready = q->busy && !q->held};
+        look(q, &views[count]);
         queues[count++] = q;
     }
-    run->policy->decide(views, count, suspend);
-    for (uint32_t i = 0; i < count; i++)
+    xs_ns again = run->policy->decide(now, views, count, suspend);
+    XS_ASSERT(again > now);
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(queues[i]->own, views[i].own, sizeof queues[i]->own);
+        queues[i]->running = views[i].ready && !suspend[i];
         apply(queues[i], queues[i]->held || suspend[i]);
+    }
+    return again;
 }
 
 void xs__schedule(struct xs_run *run)
 {
+    xs_ns now = run->started ? run->engine->now(run) : 0, again = XS_NEVER;
     for (uint32_t i = 0; i < run->queue_count; i++) {
         uint32_t first = 0;
         while (run->queues[first]->device != run->queues[i]->device)
             first++;
-        if (first == i)
-            schedule_device(run, run->queues[i]->device);
+        if (first == i) {
+            xs_ns at = schedule_device(run, run->queues[i]->device, now);
+            again = at < again ? at : again;
+        }
     }
+    run->ask_again = again;
 }
 
 void xs__schedule_edge(struct xs_queue *q, bool busy)

@@ -2,11 +2,17 @@
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pytest_xsched import Session
-from pytest_xsched.invariants import check_invariants
+from pytest_xsched import Session, closed
+from pytest_xsched.invariants import PROPERTIES, check_invariants
+from pytest_xsched.names import POLICIES
 from pytest_xsched.options import Settings
 from pytest_xsched.strategies import scenarios
+
+
+# Without its database: what fails is printed as a test to be added.
+RANDOM = settings(settings.get_profile("xsched-nightly"), max_examples=30, database=None)
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +22,22 @@ def shared_sim():
     session.close()
 
 
-@settings(max_examples=100, deadline=None)
-@given(scenario=scenarios())
-def test_invariants(shared_sim, scenario):
+@pytest.mark.parametrize("policy", POLICIES)
+@RANDOM
+@given(data=st.data())
+def test_any_mix(shared_sim, policy, data):
+    scenario = data.draw(scenarios(policies=[policy]))
     check_invariants(shared_sim.run_scenario(scenario))
+
+
+@pytest.mark.parametrize("policy", ["partition", "fair"])
+@RANDOM
+@given(data=st.data())
+def test_queues_that_always_have_work(shared_sim, policy, data):
+    scenario = data.draw(scenarios(policies=[policy], least=2, loads=st.just(closed())))
+    check_invariants(shared_sim.run_scenario(scenario))
+
+
+def test_every_policy_has_a_property_of_its_own():
+    own = {policy for prop in PROPERTIES for policy in prop.policies}
+    assert own == {*POLICIES} - {"none"}

@@ -37,7 +37,7 @@ static void decide_hpf(struct queue *const *queues, uint32_t count, bool *suspen
         views[i].priority = queues[i]->hints.priority;
         views[i].ready = queues[i]->ready;
     }
-    xs_policy_hpf.decide(views, count, suspend);
+    xs_policy_hpf.decide(0, views, count, suspend);
 }
 
 static xs_ns deadline_of(const struct queue *q)
