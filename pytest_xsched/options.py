@@ -81,6 +81,28 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
         ini_text = text if name != "duration" else "measured time of runs that name none"
         parser.addini(f"xsched_{name.replace('-', '_')}", help=ini_text, default=None)
+    group.addoption(
+        "--xsched-doctor",
+        metavar="json",
+        nargs="?",
+        const="text",
+        default=None,
+        help="run no tests, but say in twelve checks whether XSched works here",
+    )
+
+
+def doctor_form(config: pytest.Config) -> str | None:
+    """Give how --xsched-doctor is to report: ``"text"`` or ``"json"``; None: not asked for.
+
+    Raises:
+        pytest.UsageError: for anything else, as is a path behind the option.
+    """
+    form: str | None = config.getoption("xsched_doctor")
+    if form not in (None, "text", "json"):
+        raise pytest.UsageError(
+            f"--xsched-doctor: {form!r} is unknown; --xsched-doctor=json, or nothing behind it"
+        )
+    return form
 
 
 def read_settings(config: pytest.Config) -> Settings:

@@ -5,6 +5,7 @@ Imports neither numpy nor the native module; see `state`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_xsched.fixtures import set_clock, xqueues, xsched
-from pytest_xsched.options import MARKER_KEYS, add_options, read_marker, read_settings
+from pytest_xsched.options import MARKER_KEYS, add_options, doctor_form, read_marker, read_settings
 from pytest_xsched.state import State, is_worker, keep, state_of
 
 __all__ = ["xqueues", "xsched"]  # fixtures are found as attributes of a plugin
@@ -30,6 +31,24 @@ def pytest_configure(config: pytest.Config) -> None:
         "test, a class or a module makes; they win over the command line, but for "
         "--xsched-duration (pytest-xsched)",
     )
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    form = doctor_form(config)
+    if form is None:
+        return None
+    from pytest_xsched.doctor import examine
+
+    settings = read_settings(config)
+    diagnosis = examine(
+        settings.device,
+        home=settings.xsched_home,
+        driver=settings.gpu_driver,
+        compiler=settings.gpu_compiler,
+        environment=dict(os.environ),
+    )
+    diagnosis.print(form)
+    return diagnosis.exit_status
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -1,0 +1,154 @@
+"""What the doctor found: twelve findings, as data, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+OK, FAILED, SKIPPED = "ok", "failed", "skipped"
+
+NAMES = (
+    *("libraries", "symbols of the shim", "preload", "variables", "canary", "default stream"),
+    *("scheduler", "priorities", "ladder", "fork and threads", "GPU at rest", "end of a process"),
+)
+"""Of the checks, in the order in which they are made: each explains those behind it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        status: ``"ok"``, ``"failed"`` or ``"skipped"``.
+        seen: one sentence with the values and paths; for a skipped one, why.
+        remedy: one sentence, what to do; "" where all is well.
+        number: from 1; 0 until it is known.
+    """
+
+    status: str
+    seen: str
+    remedy: str = ""
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the check."""
+        return NAMES[self.number - 1]
+
+
+def ok(seen: str) -> Finding:
+    """Nothing is wrong."""
+    return Finding(status=OK, seen=seen)
+
+
+def failed(seen: str, remedy: str) -> Finding:
+    """Something is."""
+    return Finding(status=FAILED, seen=seen, remedy=remedy)
+
+
+def skipped(reason: str, remedy: str = "") -> Finding:
+    """It could not be seen."""
+    return Finding(status=SKIPPED, seen=reason, remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """All findings.
+
+    Attributes:
+        home: where XSched is, or "".
+        origin: what named it.
+        device: the kind that was looked at, or "".
+        findings: of all checks, in their order.
+        seconds: that it took.
+    """
+
+    home: str
+    origin: str
+    device: str
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @property
+    def exit_status(self) -> int:
+        """1 if something failed."""
+        return int(any(finding.status == FAILED for finding in self.findings))
+
+    def print(self, form: str) -> None:
+        """Write it to stdout, as ``"json"`` or as ``"text"``."""
+        if form == "json":
+            print(self.to_json())
+        elif sys.stdout.isatty():
+            columns = shutil.get_terminal_size().columns
+            print(self.to_text(columns=columns, colour="NO_COLOR" not in os.environ))
+        else:
+            print(self.to_text())
+
+    def to_json(self) -> str:
+        """Give it as one JSON object."""
+        checks = [{"name": finding.name, **asdict(finding)} for finding in self.findings]
+        return json.dumps(
+            {
+                "home": self.home or None,
+                "origin": self.origin or None,
+                "device": self.device or None,
+                "ok": self.exit_status == 0,
+                "seconds": round(self.seconds, 3),
+                "checks": checks,
+            },
+            indent=2,
+        )
+
+    def to_text(self, *, columns: int | None = None, colour: bool = False) -> str:
+        """Give it as lines to read.
+
+        Args:
+            columns: of the terminal, to wrap at; None: one line a sentence.
+            colour: whether to mark the status with colour.
+        """
+        home = f"{self.home} ({self.origin})" if self.home else "no XSched"
+        device = f"device {self.device}" if self.device else "no GPU driver"
+        lines = [f"xsched doctor: {home}, {device}", ""]
+        for finding in self.findings:
+            lines += _lines(finding, columns, colour)
+        return "\n".join([*lines, "", self._summary()])
+
+    def _summary(self) -> str:
+        count = {
+            status: sum(finding.status == status for finding in self.findings)
+            for status in (OK, FAILED, SKIPPED)
+        }
+        parts = [f"{number} {status}" for status, number in count.items() if number]
+        return f"{', '.join(parts)} in {self.seconds:.1f} s"
+
+
+def numbered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Give the findings their numbers."""
+    return tuple(replace(finding, number=i) for i, finding in enumerate(findings, 1))
+
+
+_COLOURS = {OK: "32", FAILED: "31;1", SKIPPED: "33"}
+_INDENT = 33
+
+
+def _lines(finding: Finding, columns: int | None, colour: bool) -> list[str]:
+    word = finding.status.upper() if finding.status == FAILED else finding.status
+    shown = f"\x1b[{_COLOURS[finding.status]}m{word}\x1b[0m" if colour else word
+    head = f"{finding.number:2}  {shown}{' ' * (9 - len(word))}{finding.name:<20}"
+    sentences = _wrap(finding.seen, columns)
+    if finding.remedy:
+        sentences += _wrap(f"-> {finding.remedy}", columns)
+    return [f"{head}{sentences[0]}", *(" " * _INDENT + line for line in sentences[1:])]
+
+
+def _wrap(text: str, columns: int | None) -> list[str]:
+    if columns is None or columns < 2 * _INDENT:
+        return [text]
+    return textwrap.wrap(
+        text, columns - _INDENT, break_long_words=False, break_on_hyphens=False
+    ) or [""]
