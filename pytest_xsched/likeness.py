@@ -17,6 +17,7 @@ from typing import Any
 Record = dict[str, Any]
 """One run in JSON's types."""
 
+_PACKAGE = "pytest-xsched"
 _OF_THE_DRAW = ("seed",)
 _OF_THE_SCHEDULER = ("scheduler", "policy", "xsched", "stream_priority")
 _QUEUE_OF_THE_SCHEDULER = ("threshold", "batch_size", "utilization", "deadline_ns", "laxity_ns")
@@ -75,6 +76,11 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
     return fields
 
 
+def machine_part(field: str) -> bool:
+    """Tell whether a field of `likeness` is about where a run was measured, not what was run."""
+    return field.partition(".")[0] in ("devices", "libraries", "environment", "host", _PACKAGE)
+
+
 def likeness_digest(run: Record, *, scheduler: bool = False) -> str:
     """Compute the SHA-256, in hex, of `likeness`: equal for runs that may be compared."""
     return _hash(likeness(run, scheduler=scheduler))
@@ -109,7 +115,7 @@ def _machine(fingerprint: Record, *, scheduler: bool) -> dict[str, Any]:
     for key in ("kernel", "cpu", "cpu_count", "cpus_usable"):
         fields[f"host.{key}"] = fingerprint[key]
     # Of the packages only our own has a part in a measurement.
-    fields["pytest-xsched"] = fingerprint["packages"].get("pytest-xsched")
+    fields[_PACKAGE] = fingerprint["packages"].get(_PACKAGE)
     return fields
 
 

@@ -8,6 +8,7 @@ refused with the place it came from.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ class Settings:
     require_device: str | None = None
     """A kind, which takes any index, or a kind and an index."""
     json_path: Path | None = None
+    save: str | None = None
+    """Name under which the runs are kept."""
+    compare: str | None = None
+    """Name of kept runs beside which the runs are set."""
+    baselines: Path = Path(".xsched")
+    """Directory of both."""
     corpus: Path | None = None
     """Directory of scenarios that once failed."""
     lock_timeout_ns: int = LOCK_TIMEOUT_NS
@@ -76,6 +83,9 @@ def add_options(parser: pytest.Parser) -> None:
         ("gpu-driver", "PATH", "the GPU's driver library, instead of a search"),
         ("gpu-compiler", "PATH", "the library that compiles its kernels, instead of a search"),
         ("corpus", "DIR", "keep scenarios that failed in DIR, and run those kept there"),
+        ("save", "NAME", "keep the runs under NAME in the directory of baselines"),
+        ("compare", "NAME", "set the runs beside those kept under NAME"),
+        ("baselines", "DIR", "where runs are kept (default: .xsched below the rootdir)"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
@@ -135,6 +145,9 @@ def read_settings(config: pytest.Config) -> Settings:
         gpu_driver=_library(config, "driver", given["gpu_driver"]),
         gpu_compiler=_library(config, "compiler", given["gpu_compiler"]),
         json_path=_path(config, *given["json"]),
+        save=_plain_name(*given["save"]),
+        compare=_plain_name(*given["compare"]),
+        baselines=_folder(config, *given["baselines"]) or config.rootpath / ".xsched",
         corpus=_folder(config, *given["corpus"]),
         asked_for=True,
     )
@@ -143,6 +156,7 @@ def read_settings(config: pytest.Config) -> Settings:
 _NAMES = (
     *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
     *("home", "lock_timeout", "gpu_driver", "gpu_compiler", "json", "corpus"),
+    *("save", "compare", "baselines"),
 )
 
 
@@ -218,6 +232,15 @@ def _folder(config: pytest.Config, value: str | None, origin: str) -> Path | Non
     if path.exists() and not path.is_dir():
         raise pytest.UsageError(f"{origin}: {path} is not a directory")
     return path
+
+
+def _plain_name(value: str | None, origin: str) -> str | None:
+    if value is not None and not re.fullmatch(r"\w[\w.-]*", value, re.ASCII):
+        raise pytest.UsageError(
+            f"{origin}: {value!r} is no name of letters, digits and . _ - (the directory is "
+            "--xsched-baselines)"
+        )
+    return value
 
 
 def _library(config: pytest.Config, role: str, given: tuple[str | None, str]) -> LibraryFile | None:

@@ -125,6 +125,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("xsched")
     for line in summary(records):
         terminalreporter.line(line)
+    for finding in state.findings:
+        terminalreporter.line(f"{finding['status'].upper()} {finding['sentence']}")
     if state.complaint:
         terminalreporter.line(state.complaint, red=True)
 
@@ -132,12 +134,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     state = state_of(config)
+    nothing_ran = exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
+    if not nothing_ran:
+        state.settle_baselines()
     if is_worker(config):
         config.workeroutput["xsched"] = state.to_controller()  # type: ignore[attr-defined]
         return
-    nothing_ran = exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
+    if exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = state.exit_status()
     if not nothing_ran and not config.option.collectonly and not state.write_files():
-        session.exitstatus = max(exitstatus, pytest.ExitCode.TESTS_FAILED)
+        session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -23,25 +23,26 @@ FORMAT = 2
 """Of the data under "xsched"."""
 
 
-def write_json(path: Path, records: list[Record], rootdir: Path) -> None:
+def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[Record]) -> None:
     """Write all runs and comparisons to a file, whole or not at all.
 
     Args:
         path: the file; its directory is made.
         records: what `Run.to_dict` and `Comparison.to_dict` gave.
         rootdir: where the tests lie, for the commit they are of.
+        findings: about baselines, see `keeping.Finding`.
 
     Raises:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document(records, rootdir), indent=1, allow_nan=False)
+    text = json.dumps(document(records, rootdir, findings), indent=1, allow_nan=False)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-def document(records: list[Record], rootdir: Path) -> Record:
+def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Record:
     """Give the content of the file. The runs of a comparison have no rows: they are many."""
     runs = [record for record in records if not is_comparison(record)]
     made = [row(run, queue) for run in runs for queue in run["queues"]]
@@ -55,6 +56,7 @@ def document(records: list[Record], rootdir: Path) -> Record:
             "format": FORMAT,
             "runs": runs,
             "comparisons": [record for record in records if is_comparison(record)],
+            "baselines": findings,
             "without_a_row": [row for row in made if "stats" not in row],
         },
     }

@@ -37,6 +37,8 @@ class State:
         """About the session, for the end of the terminal summary."""
         self._overrides: dict[str, Any] = {}
         self._origin = ""
+        self.findings: list[dict[str, Any]] = []
+        """About baselines, those of xdist workers too; see `keeping.Finding`."""
         self._from_workers: list[dict[str, Any]] = []
 
     def open_session(self) -> Session:
@@ -102,6 +104,31 @@ class State:
         """Give all runs and comparisons in JSON's types, those of xdist workers too."""
         return [judged.to_dict() for judged in self._judged()] + self._from_workers
 
+    def settle_baselines(self) -> None:
+        """Set the runs beside those kept, and keep them, as --xsched-compare and -save say."""
+        names = self.settings.compare, self.settings.save
+        if self.session is None or names == (None, None):
+            return
+        from pytest_xsched.baselines import Baseline
+        from pytest_xsched.keeping import settle
+
+        compare, save = (name and Baseline(self.settings.baselines, name) for name in names)
+        found = settle(
+            self.session.runs,
+            compare=compare or None,
+            save=save or None,
+            rootdir=self.config.rootpath,
+        )
+        self.findings += [finding.to_dict() for finding in found]
+
+    def exit_status(self) -> int:
+        """Give the exit status that the findings ask for; 0: none."""
+        if not self.findings:
+            return 0
+        from pytest_xsched.keeping import exit_status
+
+        return exit_status(self.findings)
+
     def write_files(self) -> bool:
         """Write what was asked for; False, and a complaint, if one file cannot be written."""
         return all((self._write_json(), self._write_step_summary()))
@@ -113,7 +140,7 @@ class State:
         from pytest_xsched.rows import write_json
 
         try:
-            write_json(path, self.records(), self.config.rootpath)
+            write_json(path, self.records(), self.config.rootpath, self.findings)
         except OSError as error:
             self.complaint = f"--xsched-json: {error}"
             return False
@@ -136,11 +163,15 @@ class State:
 
     def to_controller(self) -> str:
         """Pack the runs for the xdist controller: text, because nothing else is sure to travel."""
-        return json.dumps(self.records(), allow_nan=False)
+        packed = {"records": self.records(), "findings": self.findings}
+        return json.dumps(packed, allow_nan=False)
 
     def from_worker(self, packed: str) -> None:
         """Unpack what `to_controller` packed."""
-        self._from_workers += json.loads(packed)
+        unpacked = json.loads(packed)
+        self._from_workers += unpacked["records"]
+        # Of a damaged file each worker says the same.
+        self.findings += [found for found in unpacked["findings"] if found not in self.findings]
 
     def _progress(self, label: str) -> ProgressLine | None:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")

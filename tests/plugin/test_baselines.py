@@ -1,0 +1,152 @@
+"""--xsched-save and --xsched-compare: files, report, exit codes of their own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+BODY = """
+    def test_it(run):
+        run.high.assert_p99_below("{limit}")
+    """
+
+
+@pytest.fixture
+def lines(pytester):
+    """Reads the lines of a baseline."""
+
+    def read(name="main", directory=".xsched"):
+        path = pytester.path / directory / f"{name}.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    return read
+
+
+def test_save_and_compare(load, sim, pytester, lines):
+    load(BODY.format(limit="1h"))
+
+    first = sim("--xsched-save=main")
+    assert first.ret == 0
+    first.stdout.fnmatch_lines(["SAVED builtin (hpf) on sim, 15 s, seed 0 is kept in *"])
+    (entry,) = lines()
+    assert entry["run"]["origin"] == "test_it.py::test_it"
+    assert len(list((pytester.path / ".xsched" / "main.samples").glob("*.npz"))) == 1
+
+    second = sim("--xsched-compare=main", "--xsched-save=main", "--xsched-json=out.json")
+    assert second.ret == 0
+    second.stdout.fnmatch_lines(
+        [
+            "NO DIFFERENCE SHOWN builtin (hpf) on sim, 15 s, seed 0: high: P99 * ms, the median "
+            "of 1 kept run (*): no difference shown",
+            "NO DIFFERENCE SHOWN * low: throughput *",
+            "SAVED *",
+        ]
+    )
+    assert len(lines()) == 2
+    assert lines()[0] == entry
+    content = json.loads((pytester.path / "out.json").read_text())["xsched"]["baselines"]
+    assert [found["status"] for found in content] == ["no difference shown"] * 2 + ["saved"]
+
+    # Another seed is another draw of the same load; another scheduler is another baseline.
+    assert sim("--xsched-compare=main", "--xsched-seed=3").ret == 0
+    assert sim("--xsched-compare=main", "--xsched-scheduler=native").ret == 8
+
+
+def test_another_driver_has_an_exit_code_of_its_own(load, sim, pytester, lines):
+    load(BODY.format(limit="1h"))
+    assert sim("--xsched-save=main").ret == 0
+    path = pytester.path / ".xsched" / "main.jsonl"
+    (entry,) = lines()
+    entry["run"]["fingerprint"]["devices"][0]["driver_version"] = "12.0"
+    path.write_text(json.dumps(entry) + "\n")
+
+    result = sim("--xsched-compare=main")
+
+    assert result.ret == 8
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "NOT APPLICABLE baseline not applicable to builtin (hpf) on sim, 15 s, seed 0: "
+            'devices.0.driver_version: "12.0" against nothing'
+        ]
+    )
+
+
+def test_no_baseline(load, sim):
+    load(BODY.format(limit="1h"))
+    result = sim("--xsched-compare=main")
+    assert result.ret == 8
+    result.stdout.fnmatch_lines(["NO BASELINE no baseline for builtin (hpf) on sim, *"])
+
+
+def test_a_missed_target_is_a_failure_in_any_case(load, sim):
+    load(BODY.format(limit="1us"))
+    assert sim("--xsched-compare=main").ret == 1
+
+
+def test_worse(load, sim, pytester, lines):
+    load(BODY.format(limit="1h"))
+    assert sim("--xsched-save=main").ret == 0
+    (entry,) = lines()
+    entry["run"]["queues"][0]["p99_ns"] //= 2
+    path = pytester.path / ".xsched" / "main.jsonl"
+    path.write_text((json.dumps(entry) + "\n") * 19)
+
+    result = sim("--xsched-compare=main")
+
+    assert result.ret == 1
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["WORSE builtin (hpf) on sim, * of 19 kept runs (*): worse"])
+
+
+def test_a_damaged_file_is_reported_and_kept(load, sim, pytester):
+    load(BODY.format(limit="1h"))
+    assert sim("--xsched-save=main").ret == 0
+    path = pytester.path / ".xsched" / "main.jsonl"
+    damaged = path.read_bytes()[:-200]
+    path.write_bytes(damaged)
+
+    result = sim("--xsched-compare=main", "--xsched-save=main")
+
+    assert result.ret == 8
+    result.stdout.fnmatch_lines(["DAMAGED */main.jsonl, line 1 cannot be read (*); it is left as*"])
+    assert path.read_bytes().startswith(damaged + b"\n")
+
+
+def test_workers_save_and_compare(load, fresh, pytester, lines):
+    for name in "abcd":
+        load(BODY.format(limit="1h"), name=f"test_{name}")
+    args = ("-pxdist", "-n2", "--dist=loadfile", "--xsched-device=sim")
+
+    assert fresh(*args, "--xsched-save=main").ret == 0
+    assert len(lines()) == 4
+    result = fresh(*args, "--xsched-compare=main")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["NO DIFFERENCE SHOWN *"])
+    assert fresh(*args, "--xsched-compare=other").ret == 8
+
+
+def test_directory(load, sim, pytester, lines):
+    load(BODY.format(limit="1h"))
+    pytester.makeini("[pytest]\nxsched_baselines = kept/here")
+    assert sim("--xsched-save=v1.0").ret == 0
+    assert len(lines("v1.0", "kept/here")) == 1
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "a b"])
+@pytest.mark.parametrize("option", ["save", "compare"])
+def test_wrong_names(load, sim, name, option):
+    load(BODY.format(limit="1h"))
+    result = sim(f"--xsched-{option}={name}")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"ERROR: --xsched-{option}: {name!r} is no name of letters, *"])
+
+
+def test_it_cannot_be_written(load, sim, pytester):
+    load(BODY.format(limit="1h"))
+    (pytester.path / ".xsched").mkdir()
+    (pytester.path / ".xsched" / "main.samples").write_text("")
+    result = sim("--xsched-save=main")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["FAILED baselines: *File exists: *"])
