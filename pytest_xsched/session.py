@@ -17,7 +17,7 @@ from pytest_xsched.checks import device_name, integer, one_of
 from pytest_xsched.child import Environment
 from pytest_xsched.comparing import Comparer
 from pytest_xsched.doubles import CpuModel, SimModel
-from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
+from pytest_xsched.errors import DeviceUnavailable, ScenarioError, SchedulerInactive, XSchedWarning
 from pytest_xsched.harness import Measurement, Progress, make_run, measure
 from pytest_xsched.installation import ENVIRONMENT, SCRUBBED, files_for, find_home
 from pytest_xsched.libraries import Libraries, find_libraries
@@ -38,6 +38,7 @@ from pytest_xsched.queue_spec import AUTO, QueueSpec
 from pytest_xsched.separate import measure_separately
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.workload import Workload
+from pytest_xsched.xsched_variables import faults as variable_faults
 
 GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
 """Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
@@ -324,6 +325,8 @@ class Session(Comparer):
             measure_there = measure_separately if separate else measure_in_worker
             files = environment = None
             if scenario.xsched is not None:
+                if misspelt := variable_faults(os.environ):
+                    raise SchedulerInactive(f"scheduler inactive: {'; '.join(misspelt)}")
                 files = files_for(scenario.device_kind, find_home(self.settings.xsched_home))
                 environment = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
             try:

@@ -25,17 +25,10 @@ from pytest_xsched.mechanism import POLICY_NUMBERS
 REAL = os.environ.get("XSCHED_HOME")
 
 
-@pytest.fixture(
-    params=[
-        "double-cuda",
-        "double-hip",
-        "double-opencl",
-        pytest.param(
-            "real-opencl",
-            marks=pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched"),
-        ),
-    ]
-)
+DOUBLES = ["double-cuda", "double-hip", "double-opencl"]
+
+
+@pytest.fixture(params=[*DOUBLES, "real-opencl"] if REAL else DOUBLES)
 def place(request, xsched_double, built, fake_cuda, monkeypatch, pocl):
     """Makes a kind of device with XSched for it there; gives the kind and the installation."""
     which, kind = request.param.split("-")
@@ -137,6 +130,12 @@ def test_the_environment_of_the_tests_does_not_reach_it(session, monkeypatch):
 
 
 # ---- what is refused, or inactive
+
+
+def test_a_variable_that_xsched_does_not_know(session, monkeypatch):
+    monkeypatch.setenv("XSCHED_POLCY", "HPF")
+    with pytest.raises(SchedulerInactive, match=r"XSCHED_POLCY is no variable .* XSCHED_POLICY"):
+        session.run(*two_queues(session), duration="300ms", scheduler="xsched")
 
 
 def test_it_does_not_run_in_this_process(place, session_on):
