@@ -29,6 +29,7 @@ from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.harness import Measurement, Progress
 from pytest_xsched.worker import (
+    DOING,
     ERROR,
     JOB,
     LEFT,
@@ -46,6 +47,9 @@ OUTPUT_BYTES = 64 * 1024
 
 _ERROR_LINE = re.compile(r"\[XSCHED ERRO|\[ERRO @|Assertion failed")
 """How XSched says why it ends the process, before and behind its version 1.2."""
+
+_CHATTER = re.compile(r"\[(XSCHED )?(INFO|DEBG) @")
+"""How lines of XSched begin that say nothing about an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,7 @@ class News:
 
     Attributes:
         said: LOCKED, READY, LEFT, as far as it got.
+        doing: what it did last, as a sentence in the past.
         unwritable: why it could not write a file.
         deadline_s: by time.monotonic().
     """
@@ -92,6 +97,7 @@ class News:
         self._waiting = waiting
         self._told = b""
         self.said: set[str] = set()
+        self.doing = ""
         self.unwritable = ""
         self.allow(allowed_s)
 
@@ -112,6 +118,8 @@ class News:
             elif text in (LOCKED, READY, LEFT):
                 self.said.add(text)
                 self.allow(self.grace_s if text == LEFT else self.allowed_s)
+            elif text.startswith(DOING):
+                self.doing = text.removeprefix(DOING)
             elif text.startswith(UNWRITABLE):
                 self.unwritable = text.removeprefix(UNWRITABLE)
         for text in texts[-1:]:
@@ -173,7 +181,7 @@ class Worker:
 
     def works(self) -> bool:
         """Whether the process has not ended; if it has, all that it said was read."""
-        if self._process.poll() is None:
+        if not self._has_ended():
             return True
         while select.select([self.progress_fd], [], [], 0)[0]:
             said = os.read(self.progress_fd, 65536)
@@ -211,14 +219,21 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
+    def _has_ended(self) -> bool:
+        """Look without taking its status: until that is taken, its group is nobody else's."""
+        if self._process.returncode is not None:
+            return True
+        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, look) is not None
+
     def end(self) -> None:
-        """See to it that the process is gone."""
+        """See to it that the process is gone, and what it started with it, such as compilers."""
         self.dismiss()
-        if self._process.poll() is None:
-            try:
-                self._process.wait(0.5)  # it stops by itself at its next look
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+        soon = time.monotonic() + 0.5
+        while not self._has_ended() and time.monotonic() < soon:
+            time.sleep(0.01)  # it stops by itself at its next look
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self.progress_fd >= 0:
             os.close(self.progress_fd)
@@ -246,9 +261,10 @@ class Worker:
         if not left:
             if not self._in_time:
                 how = "did not end in time and was killed"
+            when = f" while {self.news.doing}" if self.news.doing else ""
             why = f" ({self.news.unwritable})" if self.news.unwritable else ""
             raise WorkerCrashed(
-                f"{self._who} {how}, without a result{why}{last_words(output)}",
+                f"{self._who} {how}{when}, without a result{why}{last_words(output)}",
                 returncode=returncode,
             )
         remark = ""
@@ -298,14 +314,17 @@ def _how(returncode: int) -> str:
     if returncode >= 0:
         return f"ended with exit status {returncode}"
     try:
-        return f"was ended by {signal.Signals(-returncode).name}"
+        name = signal.Signals(-returncode).name
+        hint = ", as the kernel does where memory is short," if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
     except ValueError:
         return f"was ended by signal {-returncode}"
 
 
 def last_words(output: str) -> str:
     """Give the end of a sentence with the last lines of an output: XSched's last error first."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines()]
+    lines = [line for line in lines if line and not _CHATTER.match(line)]
     told = max((i for i, line in enumerate(lines) if _ERROR_LINE.search(line)), default=None)
     first = [] if told is None else [lines[told]]
     behind = 0 if told is None else told + 1

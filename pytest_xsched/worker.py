@@ -35,6 +35,8 @@ WAITING = "waiting "
 LOCKED, READY, LEFT = "locked", "ready", "left"
 """Lines: the GPUs are this process's, or its parent's. The queues are made, and the moment of the
 start is awaited on stdin. The data is there, and nothing but the end is to come."""
+DOING = "doing "
+"""Start of a line that says what begins, in the words that follow "while" when it went wrong."""
 UNWRITABLE = "unwritable "
 """Start of a line that says why no file could be written, and where nothing else may be, either."""
 FAILED = 3
@@ -105,22 +107,26 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
             sys.stdin.read()
 
     part = None if indices is None else Part(queues=tuple(indices), ready=ready)
+    _tell(progress_fd, f"{DOING}it opened the device")
     devices = {
         name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
         for name in devices_of(scenario, indices)
     }
-    activity = _put_xsched_under(devices, scenario, job["xsched"])
+    activity = _put_xsched_under(devices, scenario, job)
+    _tell(progress_fd, f"{DOING}it measured")
     # The devices are not closed: the end of the process does that.
     measure(devices, scenario, progress, activity=activity, keep=keep, part=part)
 
 
 def _put_xsched_under(
-    devices: dict[str, Device], scenario: Scenario, files: dict[str, str] | None
+    devices: dict[str, Device], scenario: Scenario, job: dict[str, Any]
 ) -> Activity | None:
-    if scenario.xsched is None or files is None:
+    if scenario.xsched is None or job["xsched"] is None:
         return None
-    put_under(devices.values(), scenario.device_kind, scenario.xsched, **files)
+    _tell(job["progress_fd"], f"{DOING}it loaded XSched")
+    put_under(devices.values(), scenario.device_kind, scenario.xsched, **job["xsched"])
     said = check_said(scenario.xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace"))
+    _tell(job["progress_fd"], f"{DOING}XSched had two queues to order")
     order = show_order(next(iter(devices.values())), scenario.xsched)
     return Activity(said=said, order=order, commands={}, files=())
 

@@ -22,8 +22,18 @@ NATIVE = Path(__file__).resolve().parents[1] / "native"
 PLACES = [NATIVE / "src", NATIVE / "tests" / "gpu", NATIVE / "tests" / "xsched"]
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread", f"-I{NATIVE}", f"-I{NATIVE / 'src'}")
 SHARED = ("-shared", "-fPIC")
-PREEMPT = ("hardware.c", "launch.c", "log.c", "queues.c", "scheduler.c", "vices.c")
-OF_THE_RUNNER = ("base.c", "clock.c", "policy_hpf.c", "xqueue.c")
+LIBRARIES = {
+    "libpreempt.so": (
+        *("hardware.c", "launch.c", "log.c", "queues.c", "scheduler.c", "vices.c"),
+        *("base.c", "clock.c", "policy_hpf.c", "xqueue.c"),  # of the runner
+    ),
+    **{
+        f"lib{kind}{driver}.so": (f"{kind}_{driver}.c", "hal.c")
+        for kind in ("hal", "shim")
+        for driver in ("cuda", "hip", "opencl")
+    },
+}
+"""Of the double of XSched."""
 
 
 def compile_c(out: Path, files: tuple[str, ...], flags: tuple[str, ...]) -> Path:
@@ -32,6 +42,14 @@ def compile_c(out: Path, files: tuple[str, ...], flags: tuple[str, ...]) -> Path
     sources = [str(place / name) for name in files for place in PLACES if (place / name).exists()]
     subprocess.run([compiler, *FLAGS, *sources, *flags, "-ldl", "-o", str(out)], check=True)
     return out
+
+
+def compile_library(lib: Path, name: str, *flags: str) -> None:
+    """Compile one of LIBRARIES; the others find libpreempt beside them."""
+    flags = (*SHARED, *flags, "-fvisibility=hidden", f"-Wl,-soname,{name}")
+    if name != "libpreempt.so":
+        flags += (f"-L{lib}", "-lpreempt", "-Wl,-rpath,$ORIGIN")
+    compile_c(lib / name, LIBRARIES[name], flags)
 
 
 @pytest.fixture(scope="session")
@@ -54,17 +72,25 @@ def xsched_double(tmp_path_factory):
 
     native/tests/xsched/preempt.h says what it is, vices.h what PREEMPT_DOUBLE makes it do.
     """
-    home = tmp_path_factory.mktemp("xsched")
-    lib = home / "lib"
+    lib = tmp_path_factory.mktemp("xsched") / "lib"
     lib.mkdir()
-    hidden = (*SHARED, "-fvisibility=hidden")
-    compile_c(lib / "libpreempt.so", (*PREEMPT, *OF_THE_RUNNER), (*hidden, soname("libpreempt.so")))
-    linked = (*hidden, f"-L{lib}", "-lpreempt", "-Wl,-rpath,$ORIGIN")
-    for kind in ("hal", "shim"):
-        for driver in ("cuda", "hip", "opencl"):
-            name = f"lib{kind}{driver}.so"
-            compile_c(lib / name, (f"{kind}_{driver}.c", "hal.c"), (*linked, soname(name)))
-    return home
+    for name in LIBRARIES:
+        compile_library(lib, name)
+    return lib.parent
+
+
+@pytest.fixture
+def spoiled(xsched_double, tmp_path):
+    """Makes a copy of the double in which one library is compiled with other flags, or is gone."""
+
+    def spoil(name, *flags):
+        home = Path(shutil.copytree(xsched_double, tmp_path / "spoiled"))
+        (home / "lib" / name).unlink()
+        if flags:
+            compile_library(home / "lib", name, *flags)
+        return home
+
+    return spoil
 
 
 @pytest.fixture(params=["double", "installed"])
@@ -77,8 +103,3 @@ def xsched_home(request):
         return request.getfixturevalue("xsched_double")
     home = os.environ.get("XSCHED_HOME") or pytest.skip("XSCHED_HOME names no XSched")
     return Path(home)
-
-
-def soname(name: str) -> str:
-    """Give the flag of a library's own name, which others that are linked to it look for."""
-    return f"-Wl,-soname,{name}"

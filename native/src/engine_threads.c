@@ -7,6 +7,8 @@
  * device call. A higher queue's arrival reaches the others through their atomic
  * `suspended` flag, which each reads before every launch. Time 0 is run->epoch
  * on the clock. */
+#include <stdio.h>
+
 #include "clock.h"
 #include "run.h"
 
@@ -189,20 +191,32 @@ static void wait_for_start(struct xs_queue *q)
     pthread_mutex_unlock(&q->run->lock);
 }
 
+/* The device is lost. If a scheduler between us and it holds commands back, that is why. */
+static int give_up(struct xs_queue *q, uint64_t left, struct xs_error *err)
+{
+    struct xs_stream_commands below = {0};
+    char why[96] = "the device does not answer, or they never end";
+    const struct xs_device_ops *ops = q->device->ops;
+    q->device->lost = true;
+    if (ops->stream_commands != NULL && ops->stream_commands(q->stream, &below, NULL) == XS_OK &&
+        below.launched < below.submitted)
+        snprintf(why, sizeof why, "of %llu commands XSched has launched %llu",
+                 (unsigned long long)below.submitted, (unsigned long long)below.launched);
+    return xs__fail(
+        err, XS_EDEVICE, "queue.drain", 0,
+        "queue '%s': %llu commands did not complete within %d s behind the end of the run: %s",
+        q->name, (unsigned long long)left, (int)(PATIENCE_NS / 1000000000), why);
+}
+
 /* Until the device is done with what was launched, unless the run was stopped. */
 static int drain(struct xs_queue *q, struct xs_error *err)
 {
     uint64_t left;
-    xs_ns give_up = xs__later(q->run->hard_end, PATIENCE_NS);
+    xs_ns end = xs__later(q->run->hard_end, PATIENCE_NS);
     int rc = xs__queue_drain(q, &left, err);
     while (rc == XS_OK && left > 0 && !should_leave(q)) {
-        if (threads_now(q->run) > give_up) {
-            q->device->lost = true;
-            return xs__fail(err, XS_EDEVICE, "queue.drain", 0,
-                            "queue '%s': %llu commands did not complete within %d s behind the "
-                            "end of the run: the device does not answer, or they never end",
-                            q->name, (unsigned long long)left, (int)(PATIENCE_NS / 1000000000));
-        }
+        if (threads_now(q->run) > end)
+            return give_up(q, left, err);
         rc = wait_for_mark(q, xs__clock_ns() + XS_SLICE_NS, err);
         if (rc == XS_OK)
             rc = xs__queue_drain(q, &left, err);

@@ -156,7 +156,9 @@ def test_a_disk_without_room_is_told(scenario, worker):
         sys.exit(worker.main())
         """
     )
-    with pytest.raises(WorkerCrashed, match=r"exit status 1, without a result \(.*too large\)$"):
+    with pytest.raises(
+        WorkerCrashed, match=r"exit status 1 while it measured, .* \(.*too large\)$"
+    ):
         measure_in_worker(scenario(), module=module)
 
 
@@ -205,6 +207,7 @@ ASSERTION = (
         ("a\nb\n\n c \nd\n", "; its last words: b | c | d"),
         (f"a\n{ASSERTION}\nb\nc\nd\n", f"; its last words: {ASSERTION} | c | d"),
         (f"a\n{ASSERTION}\n", f"; its last words: {ASSERTION}"),
+        ("a\n[XSCHED INFO @ T 7 @ 10:00:00.1] using it\n[INFO @ T 7] b\n", "; its last words: a"),
         (f"[ERRO @ T 1] old\na\n{ASSERTION}\nb\n", f"; its last words: {ASSERTION} | b"),
         ("[ERRO @ T 1] old\na\n", "; its last words: [ERRO @ T 1] old | a"),
     ],
@@ -285,3 +288,22 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_what_a_worker_started_ends_with_it(scenario, worker):
+    module = worker(
+        """
+        import os, subprocess, sys
+        from pytest_xsched import worker
+        started = subprocess.Popen(["sleep", "1000"])
+        print("started", started.pid, flush=True)
+        sys.exit(worker.main())
+        """
+    )
+    measurement = measure_in_worker(scenario(), module=module)
+    assert measurement.remark == ""
+    started = int(measurement.output.split()[1])
+    deadline = time.monotonic() + 30
+    while is_running(started) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(started)

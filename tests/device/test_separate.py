@@ -118,7 +118,7 @@ def test_progress_is_that_of_the_run(two):
         (
             "if low: harness.NativeRun.wait = lambda self: os.kill(os.getpid(), signal.SIGSEGV)",
             WorkerCrashed,
-            "was ended by SIGSEGV, without a result",
+            "was ended by SIGSEGV while it measured, without a result",
         ),
         (
             "if low: print('for ever', flush=True), time.sleep(1000)",
@@ -128,7 +128,7 @@ def test_progress_is_that_of_the_run(two):
         (
             "if low: harness.NativeRun.wait = lambda self: time.sleep(1000)",
             WorkerCrashed,
-            "did not end in time and was killed, without a result",
+            "did not end in time and was killed while it measured, without a result",
         ),
     ],
     ids=["before", "in the middle", "hang before", "hang in the middle"],

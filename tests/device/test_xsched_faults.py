@@ -1,0 +1,297 @@
+"""The scheduler xsched in every way in which it ends, hangs or lies: one error that names the
+cause, no process that is left, and the next run is a good one.
+
+On the fake driver; the vices are those of the double of XSched.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import threading
+from pathlib import Path
+
+import pytest
+
+from pytest_xsched import DeviceError, SchedulerInactive, WorkerCrashed, spin
+from pytest_xsched.process import measure_in_worker
+
+NTH = 200  # callback, in the run; before it two queues are compared, which takes 160
+SAID = r"its last words: \[XSCHED ERRO @ T \d+ @ [\d:.]+\] Assertion failed: "
+
+
+@pytest.fixture
+def gpu(fake_cuda, xsched_double, monkeypatch):
+    """Puts the fake driver under `cuda`, and the double of XSched over it."""
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
+    monkeypatch.setenv("XSCHED_HOME", str(xsched_double))
+
+
+@pytest.fixture
+def session(gpu, session_on):
+    return session_on("cuda")
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Gives workers seconds instead of a minute."""
+    monkeypatch.setitem(measure_in_worker.__kwdefaults__, "set_up_s", 5.0)
+    monkeypatch.setitem(measure_in_worker.__kwdefaults__, "grace_s", 0.5)
+
+
+def two_queues(session, **settings):
+    work = {"threshold": 2, "batch_size": 1}
+    high = session.queue("high", spin("1ms"), priority=10, rate="100/s", **work)
+    low = session.queue("low", spin("1ms"), priority=1, **work)
+    settings = {
+        "duration": "300ms",
+        "warmup": "0s",
+        "drain": "1s",
+        "scheduler": "xsched",
+        **settings,
+    }
+    return session.run(high, low, **settings)
+
+
+def good(session):
+    run = two_queues(session)
+    assert not run.evidence.faults
+    assert run.remark == ""
+    assert run.high.n == 30
+    assert children() == []
+    return run
+
+
+def children():
+    """Give the processes that this one has started, and those of a group that was a worker's."""
+    mine, found = os.getpid(), []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == mine and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+# ---- it ends its process
+
+
+@pytest.mark.parametrize(
+    ("vice", "message"),
+    [
+        ("abort", "was ended by SIGABRT{}$"),
+        ("exit", f"ended with exit status 1{{}}; {SAID}the driver answers 700 to a synchronize$"),
+        ("callback", f"ended with exit status 1{{}}; {SAID}a launch callback returned 1$"),
+        ("segv", "was ended by SIGSEGV{}$"),
+        ("kill", "was ended by SIGKILL, as the kernel does where memory is short,{}$"),
+        ("oom", "was ended by SIGABRT{}; its last words: terminate called .*'std::bad_alloc'"),
+    ],
+)
+def test_an_end_in_the_middle_is_one_error(session, monkeypatch, vice, message):
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", f"{vice}:{NTH}")
+        message = message.format(" while it measured, without a result")
+        with pytest.raises(WorkerCrashed, match=f"^the worker process {message}"):
+            two_queues(session)
+    good(session)
+
+
+def test_an_end_while_queues_are_compared_is_one_error(session, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", "exit:20")
+        with pytest.raises(
+            WorkerCrashed, match=f"1 while XSched had two queues to order, .*{SAID}"
+        ):
+            two_queues(session)
+    good(session)
+
+
+def test_one_of_separate_processes_ends(session, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", f"exit:{NTH}")
+        with pytest.raises(WorkerCrashed, match=rf"of queue '\w+' ended with .*{SAID}"):
+            two_queues(session, processes="separate")
+    good(session)
+
+
+# ---- it hangs
+
+
+def test_a_launch_thread_that_stands_still_is_one_error(session, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", f"hang-callback:{NTH}")
+        with pytest.raises(DeviceError, match=r"of \d+ commands XSched has launched \d+"):
+            two_queues(session)
+    good(session)
+
+
+def test_a_lost_command_is_one_error(session, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", "drop")
+        with pytest.raises(DeviceError, match=r"of \d+ commands XSched has launched \d+"):
+            two_queues(session)
+    good(session)
+
+
+def test_a_hang_of_a_driver_call_is_one_error(session, impatient, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("XS_FAKE_FAULT", "cuStreamSynchronize:200:hang")
+        with pytest.raises(
+            WorkerCrashed, match="did not end in time and was killed while it measured"
+        ):
+            two_queues(session)
+    good(session)
+
+
+def test_a_hang_in_the_tearing_down_says_where(session, impatient, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", "hang-destroy")
+        with pytest.raises(WorkerCrashed, match="was killed while XSched had two queues to order"):
+            two_queues(session)
+    good(session)
+
+
+# ---- behind the samples: the run is good, and its remark says it
+
+
+@pytest.mark.parametrize(
+    ("vice", "remark"),
+    [
+        ("hang-exit", "the worker process did not end and was killed, after it had left its data"),
+        ("crash-exit", "the worker process was ended by SIGSEGV, after it had left its data"),
+    ],
+)
+def test_a_bad_end_keeps_the_samples(session, impatient, monkeypatch, vice, remark):
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", vice)
+        run = two_queues(session)
+    assert run.remark == remark
+    assert run.high.n == 30
+    assert not run.evidence.faults
+    assert children() == []
+    good(session)
+
+
+# ---- it is not in effect
+
+
+@pytest.mark.parametrize(
+    ("vice", "message"),
+    [
+        ("inactive", "asked for was the local scheduler with policy hpf, but XSched says 'using "),
+        ("ignore-priority", "two queues were given hints that prefer one of them, and then the "),
+    ],
+)
+def test_what_is_not_in_effect_is_inactive(session, monkeypatch, vice, message):
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", vice)
+        with pytest.raises(SchedulerInactive, match=f"^scheduler inactive: .*{message}"):
+            two_queues(session)
+    good(session)
+
+
+def test_variables_of_the_user_change_nothing(session, monkeypatch):
+    for name, value in [
+        ("XSCHED_POLICY", "SPUP"),
+        ("XSCHED_SCHEDULER", "GLB"),
+        ("XSCHED_CUDA_LIB", "/nowhere/libcuda.so.1"),
+        ("XLOG_LEVEL", "ERRO"),
+    ]:
+        monkeypatch.setenv(name, value)
+    assert good(session).evidence.activity.said == "using local scheduler with policy HPF"
+
+
+# ---- something is missing
+
+
+def test_a_missing_library_is_named(session, monkeypatch, spoiled):
+    home = spoiled("libhalcuda.so")
+    with monkeypatch.context() as patch:
+        patch.setenv("XSCHED_HOME", str(home))
+        with pytest.raises(SchedulerInactive, match=rf"XSCHED_HOME names {home}, which has no lib"):
+            two_queues(session)
+    good(session)
+
+
+@pytest.mark.parametrize(
+    ("library", "function"),
+    [("libpreempt.so", "XQueueSubmit"), ("libhalcuda.so", "CudaQueueCreate")],
+)
+def test_a_missing_function_is_named(session, monkeypatch, spoiled, library, function):
+    home = spoiled(library, f"-D{function}=renamed")
+    with monkeypatch.context() as patch:
+        patch.setenv("XSCHED_HOME", str(home))
+        with pytest.raises(DeviceError, match=f"has no function {function}"):
+            two_queues(session)
+    good(session)
+
+
+def test_a_library_that_cannot_be_loaded_is_named(session, monkeypatch, spoiled):
+    home = spoiled("libpreempt.so")
+    (home / "lib" / "libpreempt.so").write_text("no library")
+    with monkeypatch.context() as patch:
+        patch.setenv("XSCHED_HOME", str(home))
+        with pytest.raises(DeviceError, match=rf"cannot load {home}/lib/libpreempt\.so"):
+            two_queues(session)
+    good(session)
+
+
+def test_a_driver_without_a_function_that_xsched_wants_is_named(session, monkeypatch, built):
+    fake = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
+    old = built(*fake, flags=("-shared", "-fPIC", "-DcuStreamGetCtx=renamed"))
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(old))
+        with pytest.raises(WorkerCrashed, match=f"{SAID}fail to get symbol cuStreamGetCtx"):
+            two_queues(session)
+    good(session)
+
+
+def test_a_full_disk_is_named(session):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # the worker inherits it
+        with pytest.raises(
+            WorkerCrashed, match=r"exit status 1 while .* without a result \(.*too large\)"
+        ):
+            two_queues(session)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    good(session)
+
+
+# ---- beside forks and threads
+
+
+def mapped():
+    """Give the libraries of GPUs and of XSched that this process has mapped."""
+    names = ("libcuda", "fake_cuda", "libamdhip64", "libpreempt", "libhal", "libshim", "OpenCL")
+    text = Path("/proc/self/maps").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if any(name in line for name in names)]
+
+
+def test_forks_and_threads_around_a_run_meet_no_driver(session):
+    """What gives HIP error 709: a fork of a process that has a context."""
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    runs = []
+
+    def measure():
+        return two_queues(session).high.n, mapped()
+
+    idle = threading.Thread(target=threading.Event().wait, daemon=True)
+    child = fork.Process(target=lambda: sender.send(measure()), daemon=True)
+    thread = threading.Thread(target=lambda: runs.append(measure()), daemon=True)
+    idle.start()
+    assert measure() == (30, [])
+    child.start()
+    thread.start()
+    assert receiver.poll(60)
+    assert receiver.recv() == (30, [])
+    child.join(60)
+    thread.join(60)
+    assert runs == [(30, [])]
+    assert measure() == (30, [])
