@@ -21,7 +21,7 @@ def mix(xsched):
 
 @pytest.fixture(scope="module")
 def scheduled(xsched, mix):
-    return xsched.run(*mix, duration="20s" if xsched.device_kind == "cpu" else "60s")
+    return xsched.run(*mix, duration="60s")
 
 
 def test_latency(scheduled):

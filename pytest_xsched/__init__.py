@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_xsched.assertions import MeasuredQueue, Run
+    from pytest_xsched.assertions import Run
     from pytest_xsched.changes import Change, at
     from pytest_xsched.comparison import ComparedQueue, Comparison
     from pytest_xsched.doubles import CpuModel, SimModel
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_xsched.kernels import buffer, float32, int32, int64
     from pytest_xsched.live import Ticket, XQueue, XQueues
     from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
+    from pytest_xsched.measured import MeasuredQueue
     from pytest_xsched.mechanism import XSched
     from pytest_xsched.model import Scenario
     from pytest_xsched.quantity import Quantity
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "assertions": ["MeasuredQueue", "Run"],
+    "assertions": ["Run"],
     "comparison": ["ComparedQueue", "Comparison"],
     "errors": [
         "DeviceBusy",
@@ -76,6 +77,7 @@ _HOMES = {
     "mechanism": ["XSched"],
     "load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
     "doubles": ["CpuModel", "SimModel"],
+    "measured": ["MeasuredQueue"],
     "model": ["Scenario"],
     "queue_spec": ["QueueSpec"],
     "quantity": ["Quantity"],

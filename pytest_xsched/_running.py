@@ -46,6 +46,16 @@ class Counts:
     state: str
     """``"idle"``, ``"ready"`` (unfinished work, may launch) or ``"suspended"``."""
 
+    def __add__(self, later: Counts) -> Counts:
+        """Add what happened later, in another run of the same queue."""
+        names = [
+            *("submitted", "launched", "completed", "failed"),
+            *("requests_submitted", "requests_completed", "suspended"),
+        ]
+        sums = {name: getattr(self, name) + getattr(later, name) for name in names}
+        most = max(self.most_in_flight, later.most_in_flight)
+        return dataclasses.replace(later, most_in_flight=most, **sums)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:

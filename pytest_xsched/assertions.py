@@ -1,203 +1,26 @@
-"""What a test asks of a run: `run.high.assert_p99_below("50ms")`.
-
-Every assert_* needs the run's evidence first (else InvalidRun), records its verdict in the run, and
-raises QosAssertionError with the verdict's sentence if the target was missed, or if too little was
-measured to say.
-"""
+"""A run, and what a test asks of it: its queues, its evidence, the verdicts on it."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pytest_xsched import targets
-from pytest_xsched.benchmark import publish
+from pytest_xsched import fairness, targets
+from pytest_xsched.budget import Budget
 from pytest_xsched.checks import finite_number
-from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError
+from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
 from pytest_xsched.evidence import Evidence
 from pytest_xsched.fingerprint import Fingerprint
-from pytest_xsched.gate import PASS
+from pytest_xsched.gate import FAIL, PASS, UNDECIDED
+from pytest_xsched.measured import MeasuredQueue
 from pytest_xsched.model import Scenario
-from pytest_xsched.result import QueueResult
 from pytest_xsched.targets import Terms
-from pytest_xsched.units import (
-    DurationLike,
-    RateLike,
-    parse_duration,
-    parse_fraction,
-    parse_rate,
-)
 from pytest_xsched.verdict import Verdict
-
-
-class MeasuredQueue(QueueResult):
-    """A queue of a run, and the targets it can be held against."""
-
-    _run: Run
-
-    def assert_p99_below(self, limit: DurationLike) -> None:
-        """Assert that the 99th percentile of the latency is below a limit; see `percentile`.
-
-        Args:
-            limit: ``"50ms"``, ``50 * ms`` or a timedelta.
-
-        Raises:
-            QosAssertionError: it is not, or too little was measured to say; see `gate`.
-            InvalidRun: the run proves nothing, or has fewer than 299 requests.
-            ScenarioError: the limit is not a time.
-        """
-        __tracebackhide__ = True
-        self._percentile_below(0.99, limit, "limit of assert_p99_below")
-
-    def assert_percentile_below(self, q: float, limit: DurationLike) -> None:
-        """Assert that a percentile of the latency is below a limit.
-
-        Args:
-            q: in (0, 1), 0.95 for P95.
-            limit: ``"50ms"``, ``50 * ms`` or a timedelta.
-        """
-        __tracebackhide__ = True
-        self._percentile_below(q, limit, "limit of assert_percentile_below")
-
-    def _percentile_below(self, q: float, limit: DurationLike, what: str) -> None:
-        __tracebackhide__ = True
-        limit_ns = parse_duration(limit, what=what)
-        self._run.require(self.name)
-        self.percentile(q)  # is q a percentile at all?
-        self.require_n(q)
-        self._settle(lambda terms: targets.percentile_below(self, q, limit_ns, terms))
-
-    def assert_max_below(self, limit: DurationLike) -> None:
-        """Assert that no measured request took as long as a limit.
-
-        A fact about this run: it says little about the requests of the next one.
-        """
-        __tracebackhide__ = True
-        limit_ns = parse_duration(limit, what="limit of assert_max_below")
-        self._run.require(self.name)
-        self._settle(lambda _: targets.max_below(self, limit_ns))
-
-    def assert_longest_wait_below(self, limit: DurationLike) -> None:
-        """Assert that no request waited as long as a limit for its first launch: starvation."""
-        __tracebackhide__ = True
-        limit_ns = parse_duration(limit, what="limit of assert_longest_wait_below")
-        self._run.require()
-        self._settle(lambda _: targets.longest_wait_below(self, limit_ns))
-
-    def assert_tail_ratio_below(self, limit: float) -> None:
-        """Assert that P99 / P50 is below a limit, a plain number above 1.
-
-        The ratio also gets better when P50 gets worse, so assert a limit of P50 beside it.
-        """
-        __tracebackhide__ = True
-        ratio = finite_number("limit of assert_tail_ratio_below", limit, above=1)
-        self._run.require(self.name)
-        self.require_n(0.99)
-        self._settle(lambda terms: targets.tail_ratio_below(self, ratio, terms))
-
-    def assert_slowdown_below(
-        self, limit: float, *, alone: MeasuredQueue, percentile: float = 0.99
-    ) -> None:
-        """Assert that a percentile of the latency is below a multiple of that of the queue alone.
-
-        Args:
-            limit: a plain number, 1.5 for half as long again.
-            alone: the same work in a run of its own: ``alone.high``.
-            percentile: in (0, 1).
-
-        Raises:
-            ScenarioError: `alone` is other work, or of another kind of device.
-        """
-        __tracebackhide__ = True
-        factor = finite_number("limit of assert_slowdown_below", limit, above=0)
-        if not isinstance(alone, MeasuredQueue):
-            raise ScenarioError(f"alone={alone!r} is not a queue of a run; write alone=run.high")
-        mine, its = ((q.workload, q._run.device_kind) for q in (self, alone))
-        if mine != its:
-            raise ScenarioError(
-                f"{self.name} and {alone.name} are not the same work on one kind of device: "
-                f"{mine[0].label} on {mine[1]}, {its[0].label} on {its[1]}"
-            )
-        for queue in (self, alone):
-            queue._run.require(queue.name)
-            queue.percentile(percentile)
-            queue.require_n(percentile)
-        self._settle(lambda terms: targets.slowdown_below(self, alone, percentile, factor, terms))
-
-    def assert_throughput_at_least(self, rate: RateLike, *, tolerance: str | float = 0.0) -> None:
-        """Assert that requests were completed at a rate; see `throughput`.
-
-        Args:
-            rate: ``"20/s"`` or ``20 * per_s``.
-            tolerance: share of the rate that may be missing, ``"1%"`` or 0.01.
-        """
-        __tracebackhide__ = True
-        hz = parse_rate(rate, what="rate of assert_throughput_at_least")
-        share = parse_fraction(tolerance, what="tolerance of assert_throughput_at_least")
-        # A saturated queue has no valid latency, but its throughput is what it is.
-        self._run.require()
-        self._settle(lambda terms: targets.throughput_at_least(self, hz, share, terms))
-
-    def assert_attainment_at_least(self, deadline: DurationLike, fraction: str | float) -> None:
-        """Assert that a share of the requests completes within a deadline.
-
-        Args:
-            deadline: ``"50ms"``, ``50 * ms`` or a timedelta.
-            fraction: ``"99%"`` or 0.99; 1: all that were measured, which is a fact.
-        """
-        __tracebackhide__ = True
-        deadline_ns = parse_duration(deadline, what="deadline of assert_attainment_at_least")
-        share = parse_fraction(fraction, what="fraction of assert_attainment_at_least")
-        self._run.require(self.name)
-        if 0 < share < 1:  # the same claim as a percentile below the deadline
-            self.require_n(share)
-        self._settle(lambda terms: targets.attainment_at_least(self, deadline_ns, share, terms))
-
-    def assert_goodput_at_least(self, deadline: DurationLike, rate: RateLike) -> None:
-        """Assert that requests are completed within a deadline at a rate.
-
-        Args:
-            deadline: ``"50ms"``, ``50 * ms`` or a timedelta.
-            rate: ``"19/s"`` or ``19 * per_s``.
-        """
-        __tracebackhide__ = True
-        deadline_ns = parse_duration(deadline, what="deadline of assert_goodput_at_least")
-        hz = parse_rate(rate, what="rate of assert_goodput_at_least")
-        self._run.require(self.name)
-        self._settle(lambda terms: targets.goodput_at_least(self, deadline_ns, hz, terms))
-
-    def assert_no_errors(self) -> None:
-        """Assert that no command failed and every measured request completed."""
-        __tracebackhide__ = True
-        self._run.require()
-        self._settle(lambda _: targets.no_errors(self))
-
-    def publish(self, benchmark: Any) -> None:
-        """Make the latencies of this queue the rounds of pytest-benchmark's fixture.
-
-        Its table, files and comparisons then have them. The test names both fixtures, `benchmark`
-        and `xsched` or one made of it. Where pytest-benchmark is disabled, as it is under xdist,
-        nothing happens.
-
-        Args:
-            benchmark: the fixture; it can be used once a test.
-
-        Raises:
-            InvalidRun: the latencies mean nothing, or one of them never ended.
-            ScenarioError: it is not pytest-benchmark's fixture, or has a clock of its own.
-        """
-        __tracebackhide__ = True
-        self._run.require(self.name)
-        scenario, numbers = self._run.scenario, self.to_dict()
-        facts = {"scheduler": scenario.scheduler, "device": scenario.device, "seed": scenario.seed}
-        keys = ("workload", "n", "p50_ns", "p95_ns", "p99_ns", "max_ns", "throughput_hz")
-        publish(self, benchmark, {"queue": self.name, **facts, **{k: numbers[k] for k in keys}})
-
-    def _settle(self, judge: Callable[[Terms], Verdict]) -> None:
-        __tracebackhide__ = True
-        self._run.settle(judge)
 
 
 class Run:
@@ -222,6 +45,7 @@ class Run:
         queues: tuple[MeasuredQueue, ...],
         evidence: Evidence,
         remark: str = "",
+        measure_on: Callable[[Run], bool] | None = None,
     ) -> None:
         self.scenario = scenario
         self.device_kind = scenario.device_kind
@@ -231,6 +55,11 @@ class Run:
         self.remark = remark
         self.origin = ""
         self.verdicts: list[Verdict] = []
+        self.budget = Budget()
+        """Of wrong verdicts: that of the session."""
+        self.undecided = "fail"
+        """What becomes of an undecided target: ``"fail"`` or ``"warn"``."""
+        self._measure_on = measure_on
         self.queues = {queue.name: queue for queue in queues}
         for queue in queues:
             queue._run = self
@@ -268,46 +97,69 @@ class Run:
         """
         __tracebackhide__ = True
         share = finite_number("at_least of assert_fair", at_least, above=0, high=1)
-        queues = [self[name] for name in names] if names else self._peers()
-        if len(queues) < 2 or len({queue.spec.priority for queue in queues}) > 1:
-            raise ScenarioError("assert_fair: it takes two or more queues of equal priority")
-        if not alone and len({queue.workload for queue in queues}) > 1:
-            raise ScenarioError(
-                "assert_fair: the queues have different work; pass each alone: "
-                'alone={"a": alone_a.a, "b": alone_b.b}'
-            )
+        queues = fairness.choose([self[name] for name in names], tuple(self.queues.values()))
+        weights = fairness.weights(queues, alone)
         self.require()
-        weights = [_rate_alone(queue.name, alone) if alone else 1.0 for queue in queues]
         self.settle(lambda terms: targets.fair(queues, weights, share, terms))
 
-    def _peers(self) -> list[MeasuredQueue]:
-        by_priority: dict[int, list[MeasuredQueue]] = {}
-        for queue in self.queues.values():
-            by_priority.setdefault(queue.spec.priority, []).append(queue)
-        several = [priority for priority, queues in by_priority.items() if len(queues) > 1]
-        return by_priority[max(several)] if several else []
-
-    def settle(self, judge: Callable[[Terms], Verdict]) -> None:
-        """Judge, keep the verdict, and raise it unless it is PASS.
+    def settle(
+        self, judge: Callable[[Terms], Verdict], *, fact: bool = False, beside: Run | None = None
+    ) -> None:
+        """Judge, measuring on while that may decide; keep the verdict, and raise unless it is PASS.
 
         Args:
             judge: gives a verdict on the terms it is handed.
+            fact: about the requests of the whole duration, so that PASS takes all of it.
+            beside: a run that is judged, too.
 
         Raises:
-            QosAssertionError: FAIL or UNDECIDED.
+            QosAssertionError: FAIL, or UNDECIDED unless that is only to warn.
+            InvalidRun: what was measured on is worth nothing.
         """
         __tracebackhide__ = True
-        verdict = judge(self._terms())
+        runs = [self] if beside in (None, self) else [self, beside]
+        alpha = self.budget.next_alpha()
+        for look in itertools.count(1):
+            verdict = judge(self._terms(alpha, look))
+            if verdict.status == FAIL or (verdict.status == PASS and not fact):
+                break
+            if not any([run is not None and run.measure_on() for run in runs]):
+                break
         self.verdicts.append(verdict)
-        if verdict.status != PASS:
-            s = self.scenario
-            raise QosAssertionError(
-                f"{verdict.sentence}, {s.scheduler} on {s.device}, seed {s.seed}", verdict=verdict
-            )
+        if verdict.status == PASS:
+            return
+        s = self.scenario
+        text = f"{verdict.sentence}, {s.scheduler} on {s.device}, seed {s.seed}"
+        if verdict.status == UNDECIDED and self.undecided == "warn":
+            warnings.warn(f"UNDECIDED: {text}", XSchedWarning, stacklevel=_level_of_the_test())
+            return
+        raise QosAssertionError(text, verdict=verdict)
 
-    def _terms(self) -> Terms:
-        # Blocks of a second, or a twentieth of what is measured where that is short.
-        return Terms(block_ns=min(10**9, max(1, self.scenario.duration_ns // 20)))
+    def measure_on(self) -> bool:
+        """Measure one more window of the duration; False if it is spent.
+
+        Raises:
+            InvalidRun: the run proves nothing, the new window included.
+        """
+        __tracebackhide__ = True
+        if self._measure_on is None or not self._measure_on(self):
+            return False
+        self.require()
+        return True
+
+    @property
+    def measured_ns(self) -> int:
+        """Length of what was measured so far, at most the scenario's duration."""
+        return sum(end - start for start, end in self._windows_ns)
+
+    @property
+    def _windows_ns(self) -> list[tuple[int, int]]:
+        return next(iter(self.queues.values())).windows_ns
+
+    def _terms(self, alpha: float, look: int) -> Terms:
+        # Blocks of a second, or a twentieth of the duration where that is short.
+        block_ns = min(10**9, max(1, self.scenario.duration_ns // 20))
+        return Terms(alpha=alpha, block_ns=block_ns, look=look)
 
     @property
     def scheduler(self) -> str:
@@ -344,6 +196,8 @@ class Run:
             "device_kind": self.device_kind,
             "device_name": self.device_name,
             "fingerprint": self.fingerprint.to_dict(),
+            "measured_ns": self.measured_ns,
+            "windows": len(self._windows_ns),
             "scheduler": self.scheduler,
             "evidence": self.evidence.to_dict(),
             "remark": self.remark,
@@ -357,11 +211,9 @@ class Run:
         return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
 
 
-def _rate_alone(name: str, alone: Mapping[str, MeasuredQueue]) -> float:
-    if name not in alone:
-        raise ScenarioError(f"assert_fair: alone has no queue for {name!r}")
-    alone[name]._run.require()
-    rate = alone[name].throughput.value
-    if not rate:
-        raise InvalidRun(f"{name} alone completed nothing", run=alone[name]._run)
-    return rate
+def _level_of_the_test() -> int:
+    """Give how many frames up, from the caller's, the first one outside of this package is."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("pytest_xsched."):
+        frame, level = frame.f_back, level + 1
+    return level

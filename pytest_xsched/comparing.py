@@ -102,6 +102,7 @@ class Comparer:
             run = self.run(
                 *of_arm,
                 duration=duration,
+                whole=True,  # equally long, or what is rare differs
                 warmup=warmup,
                 drain=drain,
                 scheduler=named[scheduler],

@@ -67,6 +67,8 @@ class Decision:
         block: requests in a block, after doubling.
         log_odds_fail: natural logarithm of the odds against "at most the allowed share misses".
         log_odds_pass: of those against "more than the allowed share misses".
+        alpha: probability of a wrong FAIL that was allowed.
+        beta: of a wrong PASS.
         needed: how many more requests would decide, at the rates seen; None: too close to tell.
     """
 
@@ -78,6 +80,8 @@ class Decision:
     block: int
     log_odds_fail: float
     log_odds_pass: float
+    alpha: float
+    beta: float
     needed: int | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,6 +139,8 @@ def decide(
         block=size,
         log_odds_fail=log_fail,
         log_odds_pass=log_pass,
+        alpha=alpha,
+        beta=beta,
         needed=needed,
     )
 

@@ -20,10 +20,8 @@ from pytest_xsched._running import Counts, Hints, Queue, Settings
 from pytest_xsched._running import Run as NativeRun
 from pytest_xsched.activity import Activity, with_commands
 from pytest_xsched.arrivals import arrival_times
-from pytest_xsched.assertions import MeasuredQueue, Run
 from pytest_xsched.checking import wrong_results
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.evidence import gather
 from pytest_xsched.fingerprint import Fingerprint, take_fingerprint
 from pytest_xsched.load import SAMPLES_MAX, Closed
 from pytest_xsched.model import Scenario
@@ -138,35 +136,6 @@ def measure(
         return measurement
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
-
-
-def make_run(scenario: Scenario, measurement: Measurement) -> Run:
-    """Make the object that tests see: numbers, evidence, targets."""
-    window_ns = (scenario.warmup_ns, scenario.warmup_ns + scenario.duration_ns)
-    queues = tuple(
-        MeasuredQueue(spec=spec, counts=counts, samples=samples, window_ns=window_ns)
-        for spec, counts, samples in zip(
-            scenario.queues, measurement.counts, measurement.samples, strict=True
-        )
-    )
-    others = [*measurement.fingerprint.faults, *measurement.wrong_results]
-    if measurement.activity is not None:
-        launched = {queue.name: queue.counts.launched for queue in queues}
-        others += measurement.activity.faults(launched)
-    return Run(
-        scenario=scenario,
-        fingerprint=measurement.fingerprint,
-        queues=queues,
-        evidence=gather(
-            queues,
-            tuple(others),
-            checked=scenario.check,
-            priority_effect=measurement.priority_effect,
-            unchecked=tuple(_unchecked(scenario)),
-            activity=measurement.activity,
-        ),
-        remark=measurement.remark,
-    )
 
 
 def devices_of(scenario: Scenario, queues: Sequence[int] | None) -> tuple[str, ...]:
@@ -286,19 +255,6 @@ def _collect(
         wrong_results=tuple(wrong),
         priority_effect=effect,
     )
-
-
-def _unchecked(scenario: Scenario) -> list[str]:
-    """Say of which results nobody knows whether they are right, although that was asked."""
-    if not scenario.check:
-        return []
-    kernels = {
-        (spec.name, command.kernel.name): None
-        for spec in scenario.queues
-        for command in spec.workload.commands
-        if command.kernel is not None
-    }
-    return [f"{queue}: results of kernel {name!r} are not checked" for queue, name in kernels]
 
 
 def _wrong_results(scenario: Scenario, spec: QueueSpec, queue: Queue) -> list[str]:

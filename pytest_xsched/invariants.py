@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.assertions import MeasuredQueue, Run
+from pytest_xsched.assertions import Run
 from pytest_xsched.load import Closed
+from pytest_xsched.measured import MeasuredQueue
 from pytest_xsched.model import Scenario
 from pytest_xsched.queue_spec import THRESHOLD_MAX, QueueSpec
 

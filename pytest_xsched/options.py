@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from pytest_xsched.budget import SESSION_ALPHA
 from pytest_xsched.installation import VARIABLE as HOME_VARIABLE
 from pytest_xsched.installation import Home
 from pytest_xsched.libraries import VARIABLES, LibraryFile
@@ -59,6 +60,12 @@ class Settings:
     gpu_driver: LibraryFile | None = None
     gpu_compiler: LibraryFile | None = None
     """None: what the environment names, or else a search; see `libraries`."""
+    alpha: float = SESSION_ALPHA
+    """Probability of any wrong FAIL in the session; see `budget`."""
+    undecided: str = "fail"
+    """What becomes of a test whose target is undecided: ``"fail"`` or ``"warn"``."""
+    fixed_duration: bool = False
+    """Whether a run takes all of its duration, decided or not."""
     asked_for: bool = False
     """Whether anything was set, or the plugin loaded by name."""
 
@@ -86,6 +93,8 @@ def add_options(parser: pytest.Parser) -> None:
         ("save", "NAME", "keep the runs under NAME in the directory of baselines"),
         ("compare", "NAME", "set the runs beside those kept under NAME"),
         ("baselines", "DIR", "where runs are kept (default: .xsched below the rootdir)"),
+        ("alpha", "P", "probability of any wrong FAIL in the session (default: 0.01)"),
+        ("undecided", "HOW", "fail (default) or warn, where too little was measured to say"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
@@ -99,6 +108,9 @@ def add_options(parser: pytest.Parser) -> None:
         default=None,
         help="run no tests, but say in twelve checks whether XSched works here",
     )
+    text = "measure all of a run's duration, also when its targets are decided"
+    group.addoption("--xsched-fixed-duration", action="store_const", const="yes", help=text)
+    parser.addini("xsched_fixed_duration", help=f"yes or no: {text}", default=None)
 
 
 def doctor_form(config: pytest.Config) -> str | None:
@@ -149,6 +161,9 @@ def read_settings(config: pytest.Config) -> Settings:
         compare=_plain_name(*given["compare"]),
         baselines=_folder(config, *given["baselines"]) or config.rootpath / ".xsched",
         corpus=_folder(config, *given["corpus"]),
+        alpha=_probability(*given["alpha"]),
+        undecided=_choice(given["undecided"], ("fail", "warn")) or "fail",
+        fixed_duration=_choice(given["fixed_duration"], ("yes", "no")) == "yes",
         asked_for=True,
     )
 
@@ -157,6 +172,7 @@ _NAMES = (
     *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
     *("home", "lock_timeout", "gpu_driver", "gpu_compiler", "json", "corpus"),
     *("save", "compare", "baselines"),
+    *("alpha", "undecided", "fixed_duration"),
 )
 
 
@@ -211,6 +227,18 @@ def _seed(value: str | None, origin: str) -> int:
             f"{origin}: {value!r} is not a whole number from 0 to {2**32 - 1}, nor 'random'"
         )
     return int(value)
+
+
+def _probability(value: str | None, origin: str) -> float:
+    if value is None:
+        return SESSION_ALPHA
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 1:
+        raise pytest.UsageError(f"{origin}: {value!r} is not a probability, above 0 and below 1")
+    return number
 
 
 def _path(config: pytest.Config, value: str | None, origin: str) -> Path | None:

@@ -76,6 +76,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("known_scenario", known.values(), ids=known)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # In an xdist worker, too: each collects all tests, so that all divide by the same number.
+    uses = [item for item in session.items if "xsched" in getattr(item, "fixturenames", ())]
+    state_of(session.config).tests = len(uses)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     state_of(item.config).begin(item)

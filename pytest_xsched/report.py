@@ -22,7 +22,7 @@ def title(run: Record) -> str:
     s = run["scenario"]
     scheduler = s["scheduler"] + _policy(s)
     how = ", separate processes" if s["processes"] == "separate" else ""
-    return f"{scheduler} on {devices}, {format_duration(s['duration_ns'])}, seed {s['seed']}{how}"
+    return f"{scheduler} on {devices}, {_length(run)}, seed {s['seed']}{how}"
 
 
 def _policy(scenario: Record) -> str:
@@ -35,6 +35,13 @@ def _policy(scenario: Record) -> str:
 def device_title(run: Record) -> str:
     """Name the devices of a run."""
     return " and ".join(_device(device) for device in run["fingerprint"]["devices"])
+
+
+def _length(run: Record) -> str:
+    """Say how long was measured, and of how much that was allowed to be."""
+    measured_ns, most_ns = run["measured_ns"], run["scenario"]["duration_ns"]
+    of_most = f" of {format_duration(most_ns)}" if measured_ns != most_ns else ""
+    return format_duration(measured_ns) + of_most
 
 
 def _device(facts: Record) -> str:

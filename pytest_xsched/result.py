@@ -47,15 +47,36 @@ class QueueResult:
         self.spec = spec
         self.counts = counts
         self.samples = samples
-        self._window_ns = window_ns
+        self.windows_ns = [window_ns]
+        """Start and end of each measured window, ns since the start of the run."""
         self.latency_ns = self._span("scheduled_ns")
         """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
-        self.saturated = self._is_saturated()
+        self.saturated = self._is_saturated(samples, window_ns)
         """Whether an open loop offered more than was done; see `stats.saturated`."""
         # Set by the run, which has the evidence: for latencies, and for rates, which mean
         # something in a saturated queue, too.
         self._require: Callable[[], None] = lambda: None
         self._require_run: Callable[[], None] = lambda: None
+
+    def extend(
+        self, counts: Counts, samples: NDArray[np.void], window_ns: tuple[int, int], offset_ns: int
+    ) -> None:
+        """Add a window that was measured later, under the same load.
+
+        Args:
+            counts: of that window alone.
+            samples: likewise, ns since the start of that window's own run.
+            window_ns: likewise.
+            offset_ns: where that start lies on the time of this run.
+        """
+        self.saturated |= self._is_saturated(samples, window_ns)
+        moved = samples.copy()
+        for field in ("scheduled_ns", "submitted_ns", "launched_ns", "completed_ns"):
+            moved[field][moved[field] >= 0] += offset_ns
+        self.samples = np.concatenate([self.samples, moved])
+        self.windows_ns.append((window_ns[0] + offset_ns, window_ns[1] + offset_ns))
+        self.counts = self.counts + counts
+        self.latency_ns = self._span("scheduled_ns")
 
     @property
     def name(self) -> str:
@@ -178,11 +199,12 @@ class QueueResult:
 
         Of all requests that waited within the measured window, also those of the warm-up.
         """
-        start, end = self._window_ns
         s = self.samples
         launched = np.where(s["launched_ns"] < 0, CENSORED_NS, s["launched_ns"])
-        there = (s["scheduled_ns"] < end) & (launched >= start)
         waits = np.where(launched == CENSORED_NS, CENSORED_NS, launched - s["scheduled_ns"])
+        starts, ends = np.array(self.windows_ns).T
+        window = np.searchsorted(ends, s["scheduled_ns"], side="right").clip(max=len(ends) - 1)
+        there = ((s["flags"] & DRAIN) == 0) & (launched >= starts[window])
         longest = int(waits[there].max()) if there.any() else 0
         return self._latency(longest, "wait", lambda: self._require_run())
 
@@ -191,15 +213,14 @@ class QueueResult:
     @property
     def seconds(self) -> float:
         """Length of the measured window."""
-        start, end = self._window_ns
-        return (end - start) / 1e9
+        return sum(end - start for start, end in self.windows_ns) / 1e9
 
     def requests_in(self, time_ns: int) -> int:
         """Give how many requests arrive in a time, on average; at least 1."""
         return max(1, round(self.n / self.seconds * time_ns / 1e9))
 
     def rates_per(self, block_ns: int, deadline_ns: int | None = None) -> NDArray[np.float64]:
-        """Give the completions per second in each whole block of the measured window.
+        """Give the completions per second in each whole block of the measured windows.
 
         Args:
             block_ns: length of a block.
@@ -208,15 +229,15 @@ class QueueResult:
         Returns:
             float64[blocks], Hz, in order of time.
         """
-        start, end = self._window_ns
         done = self.samples["completed_ns"]
-        counted = done >= start
         if deadline_ns is not None:
-            counted &= done - self.samples["scheduled_ns"] <= deadline_ns
-        blocks = (end - start) // block_ns
-        at = (done[counted] - start) // block_ns
-        counts = np.bincount(at[at < blocks], minlength=blocks)
-        return np.asarray(counts * (1e9 / block_ns), np.float64)
+            done = done[done - self.samples["scheduled_ns"] <= deadline_ns]
+        counts = []
+        for start, end in self.windows_ns:
+            blocks = (end - start) // block_ns
+            at = (done[done >= start] - start) // block_ns
+            counts.append(np.bincount(at[at < blocks], minlength=blocks))
+        return np.asarray(np.concatenate(counts) * (1e9 / block_ns), np.float64)
 
     def _rate(self, count: int, what: str) -> Quantity:
         hz = count / self.seconds
@@ -236,12 +257,12 @@ class QueueResult:
         """Whether requests wait for their predecessors."""
         return isinstance(self.spec.arrivals, Closed)
 
-    def _is_saturated(self) -> bool:
+    def _is_saturated(self, samples: NDArray[np.void], window_ns: tuple[int, int]) -> bool:
         if self.closed_loop:
             return False
-        s = self.samples
-        completed = np.where(s["completed_ns"] < 0, CENSORED_NS, s["completed_ns"])
-        return saturated(s["scheduled_ns"], completed, *self._window_ns)
+        done = samples["completed_ns"]
+        completed = np.where(done < 0, CENSORED_NS, done)
+        return saturated(samples["scheduled_ns"], completed, *window_ns)
 
     @property
     def throughput(self) -> Quantity:
@@ -252,9 +273,11 @@ class QueueResult:
         an open loop that is saturated, the completions within the window.
         """
         if self.closed_loop or self.saturated:
-            start, end = self._window_ns
             done = self.samples["completed_ns"]
-            return self._rate(int(np.count_nonzero((done >= start) & (done < end))), "throughput")
+            inside = sum(
+                np.count_nonzero((done >= start) & (done < end)) for start, end in self.windows_ns
+            )
+            return self._rate(int(inside), "throughput")
         return self._rate(self.n - self.censored, "throughput")
 
     @property

@@ -12,13 +12,15 @@ import pytest
 from pytest_xsched._binding import Device, locate
 from pytest_xsched.aliasing import hardware_queues, stream_warnings
 from pytest_xsched.assertions import Run
+from pytest_xsched.budget import Budget
 from pytest_xsched.changes import Change
 from pytest_xsched.checks import device_name, integer, one_of
 from pytest_xsched.child import Environment
 from pytest_xsched.comparing import Comparer
 from pytest_xsched.doubles import CpuModel, SimModel
+from pytest_xsched.durations import chosen_duration_ns
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, SchedulerInactive, XSchedWarning
-from pytest_xsched.harness import Measurement, Progress, make_run, measure
+from pytest_xsched.harness import Measurement, Progress, measure
 from pytest_xsched.installation import ENVIRONMENT, SCRUBBED, files_for, find_home
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.live import XQueues
@@ -37,6 +39,7 @@ from pytest_xsched.progress import ProgressLine
 from pytest_xsched.queue_spec import AUTO, QueueSpec
 from pytest_xsched.separate import measure_separately
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
+from pytest_xsched.windows import run_in_windows
 from pytest_xsched.workload import Workload
 from pytest_xsched.xsched_variables import faults as variable_faults
 
@@ -57,6 +60,7 @@ class Session(Comparer):
         self.origin = ""
         """Node id of that test."""
         self.runs: list[Run] = []
+        self.budget = Budget(settings.alpha)
         self.trial: Run | None = None
         """The last of `run_scenario`: reported only if its test fails."""
         self._progress = progress
@@ -162,6 +166,7 @@ class Session(Comparer):
         self,
         *queues: QueueSpec,
         duration: DurationLike | None = None,
+        whole: bool = False,
         warmup: DurationLike | None = None,
         drain: DurationLike | None = None,
         scheduler: str | XSched | None = None,
@@ -178,7 +183,8 @@ class Session(Comparer):
 
         Args:
             queues: made by `queue`.
-            duration: of the measured window; ``--xsched-duration`` overrides it.
+            duration: the most that is measured, see `windows`; ``--xsched-duration`` overrides it.
+            whole: measure all of it, whatever the targets need; also ``--xsched-fixed-duration``.
             warmup: before it, under the same load; a tenth of the duration, at most 1 s.
             drain: longest wait behind it for what is unfinished; 5 s.
             scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream
@@ -217,7 +223,7 @@ class Session(Comparer):
             policy = self._of_marker("policy", POLICIES)
         if policy is None:
             policy = "hpf" if scheduler == "builtin" else "none"
-        duration_ns = self._duration_ns(duration)
+        duration_ns = chosen_duration_ns(self.settings, self.overrides, duration)
         scenario = Scenario(
             queues=queues,
             duration_ns=duration_ns,
@@ -236,7 +242,7 @@ class Session(Comparer):
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )
-        run = self._run(scenario)
+        run = self._run(scenario, fixed=whole or self.settings.fixed_duration)
         self.runs.append(run)
         return run
 
@@ -286,31 +292,24 @@ class Session(Comparer):
         one_of(f"marker xsched: {key}", value, known)
         return str(value)
 
-    def _run(self, scenario: Scenario) -> Run:
+    def _run(self, scenario: Scenario, *, fixed: bool = True) -> Run:
         for sentence in stream_warnings(scenario, hardware_queues(os.environ)):
             warnings.warn(sentence, XSchedWarning, stacklevel=3)
         names = ", ".join(queue.name for queue in scenario.queues)
         label = f"{names}: {scenario.scheduler} on {scenario.device}"
-        progress = self._progress(label) if self._progress else None
-        try:
-            measurement = self._measure(scenario, progress)
-        finally:
-            if progress is not None:
-                progress.close()
-        run = make_run(scenario, measurement)
-        run.origin = self.origin
-        return run
 
-    def _duration_ns(self, duration: DurationLike | None) -> int:
-        if self.settings.duration is not None:
-            return parse_duration(self.settings.duration, what="--xsched-duration")
-        if duration is not None:
-            return parse_duration(duration, what="duration")
-        if "duration" in self.overrides:
-            return parse_duration(self.overrides["duration"], what="marker xsched: duration")
-        if self.settings.default_duration is not None:
-            return parse_duration(self.settings.default_duration, what="ini option xsched_duration")
-        raise ScenarioError('run() needs a duration; write duration="60s"')
+        def measure_one(window: Scenario) -> Measurement:
+            progress = self._progress(label) if self._progress else None
+            try:
+                return self._measure(window, progress)
+            finally:
+                if progress is not None:
+                    progress.close()
+
+        run = run_in_windows(scenario, measure_one, fixed=fixed)
+        run.origin = self.origin
+        run.budget, run.undecided = self.budget, self.settings.undecided
+        return run
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
         if scenario.xsched is not None and self.settings.process == "inside":

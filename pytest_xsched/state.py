@@ -35,6 +35,8 @@ class State:
         self.session: Session | None = None
         self.complaint = ""
         """About the session, for the end of the terminal summary."""
+        self.tests = 0
+        """Collected tests that use the fixtures, over which the error budget is divided."""
         self._overrides: dict[str, Any] = {}
         self._origin = ""
         self.findings: list[dict[str, Any]] = []
@@ -47,6 +49,7 @@ class State:
 
         self.session = Session(self.settings, self._progress)
         self.session.overrides, self.session.origin = self._overrides, self._origin
+        self.session.budget.tests = self.tests
         return self.session
 
     def begin(self, item: pytest.Item) -> None:
@@ -55,6 +58,7 @@ class State:
         if self.session is not None:
             self.session.overrides, self.session.origin = self._overrides, self._origin
             self.session.trial = None
+            self.session.budget.begin_test()
 
     def keep_trial(self, nodeid: str) -> None:
         """A test failed: report the last scenario that it tried, and add that to the corpus."""

@@ -8,10 +8,11 @@ from pytest_xsched import CpuModel, SimModel
 from pytest_xsched._binding import Device
 from pytest_xsched._running import Run, Settings
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.harness import make_run, measure
+from pytest_xsched.harness import measure
 from pytest_xsched.load import Closed, constant
 from pytest_xsched.model import QueueSpec, Scenario
 from pytest_xsched.report import table
+from pytest_xsched.windows import run_in_windows
 from pytest_xsched.workload import matmul, spin
 
 
@@ -40,7 +41,7 @@ def measured():
                 name: stack.enter_context(closing(Device("cpu", cpu=CpuModel(), sim=SimModel())))
                 for name in scenario.devices
             }
-            return make_run(scenario, measure(devices, scenario))
+            return run_in_windows(scenario, lambda s: measure(devices, s), fixed=True)
 
     return make
 

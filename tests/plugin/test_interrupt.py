@@ -73,7 +73,10 @@ def test_ctrl_c(pytester, alone, text):
         ("cpu", 'live()().submit(spin("10ms", layers=4096)).wait("600s")'),
         ("cpu", 'live().sleep("600s")'),
         # Days of virtual time are many minutes of real time, too.
-        ("sim", 'xsched.run(xsched.queue("high", spin("1us", layers=4096)), duration="30h")'),
+        (
+            "sim --xsched-fixed-duration",
+            'xsched.run(xsched.queue("high", spin("1us", layers=4096)), duration="30h")',
+        ),
     ],
 )
 def test_time_out(pytester, fresh, device, long):
@@ -106,7 +109,7 @@ def test_time_out(pytester, fresh, device, long):
             assert xqueues().submit(spin("1ms", layers=3)).wait().done
         """)
 
-    result = fresh("-ptimeout", f"--xsched-device={device}", timeout=30)
+    result = fresh("-ptimeout", *f"--xsched-device={device}".split(), timeout=30)
 
     result.assert_outcomes(passed=2, failed=1)
     assert result.ret == 1

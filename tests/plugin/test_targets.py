@@ -17,14 +17,14 @@ def test_two_models_meet_their_targets(two_models, sim):
     result.stdout.fnmatch_lines(
         [
             "*= xsched =*",
-            "builtin (hpf) on sim, 60 s, seed 0",
+            "builtin (hpf) on sim, 15 s of 60 s, seed 0",
             "  queue  prio  workload *n * P50 * P99 * max * rate  commands  suspended",
-            "  high     10  matmul(512)            1200 *20/s of 20/s *",
+            "  high     10  matmul(512)             300 *20/s of 20/s *",
             "  low       1  matmul(1024, batch=8) *",
-            "  PASS high: P99 * ms is below 50 ms (n = 1200, max * ms, 0 missed it, 12 may)  "
+            "  PASS high: P99 * ms is below 50 ms (n = 300, max * ms, 0 missed it, 3 may)  "
             "[[]test_qos.py::*latency]",
             "  PASS high: throughput 20/s is at least 20/s (*, tolerance 0.01)  *keeps_up]",
-            "  PASS high: P99/P50 * is below 10 (n = 1200, max *, P50 *, P99 *)  *test_is_steady]",
+            "  PASS high: P99/P50 * is below 10 (n = 300, max *, P50 *, P99 *)  *test_is_steady]",
             "  PASS low: throughput * is at least 40/s (*)  [[]test_qos.py::test_not_starved]",
         ],
         consecutive=True,
@@ -41,16 +41,16 @@ def test_missed_targets_fail_with_figures_and_table(two_models, sim):
     result.stdout.fnmatch_lines(
         [
             "*__ test_latency __*",
-            "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 1200, max * ms, "
-            "* missed it in 1 burst, 12 may, odds * to 1 against chance), builtin on sim, seed 0",
+            "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 300, max * ms, "
+            "68 missed it in 1 burst, 3 may, odds * to 1 against chance), builtin on sim, seed 0",
             "*- xsched run -*",
-            "builtin (hpf) on sim, 60 s, seed 0",
+            "builtin (hpf) on sim, 15 s of 60 s, seed 0",
             "  queue  prio  workload *",
-            "  high     10  matmul(512)            1200 *",
+            "  high     10  matmul(512)             300 *",
             "  low       1  matmul(1024, batch=8) *",
             "  FAIL high: P99 *",
             "*__ test_is_steady __*",
-            "E *QosAssertionError: high: P99/P50 * is not below 1.01 (n = 1200, *",
+            "E *QosAssertionError: high: P99/P50 * is not below 1.01 (n = 300, *",
             "*__ test_not_starved __*",
             "E *QosAssertionError: low: throughput * is not at least 90/s (*",
             "*- xsched run -*",

@@ -13,7 +13,7 @@ BARE = SimModel(priority=False, launch_ns=0)
 
 @pytest.fixture
 def sim() -> Iterator[Session]:
-    session = Session(Settings(device="sim"))
+    session = Session(Settings(device="sim", fixed_duration=True))
     yield session
     session.close()
 

@@ -10,7 +10,6 @@ from pytest_xsched.names import POLICIES
 from pytest_xsched.options import Settings
 from pytest_xsched.strategies import scenarios
 
-
 # Without its database: what fails is printed as a test to be added.
 RANDOM = settings(settings.get_profile("xsched-nightly"), max_examples=30, database=None)
 

@@ -14,8 +14,8 @@ def made_queue():
     """Makes a MeasuredQueue: request i is scheduled at i periods and takes latencies[i] ms."""
     from pytest_xsched._binding import CENSORED, DRAIN, SAMPLE, WARMUP
     from pytest_xsched._running import Counts
-    from pytest_xsched.assertions import MeasuredQueue
     from pytest_xsched.load import Closed, Constant
+    from pytest_xsched.measured import MeasuredQueue
     from pytest_xsched.model import QueueSpec
     from pytest_xsched.workload import spin
 

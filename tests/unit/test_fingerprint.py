@@ -18,8 +18,9 @@ from pytest_xsched.fingerprint import (
     serialising,
     take_fingerprint,
 )
-from pytest_xsched.harness import Measurement, make_run
+from pytest_xsched.harness import Measurement
 from pytest_xsched.report import title
+from pytest_xsched.windows import run_in_windows
 
 GPU = DeviceInfo(
     kind="cuda",
@@ -76,7 +77,8 @@ def test_a_gate_refuses(made_fingerprint, made_queue, made_run):
             wrong_results=(),
             priority_effect=None,
         )
-        return make_run(dataclasses.replace(run.scenario, device=kind), measurement)
+        scenario = dataclasses.replace(run.scenario, device=kind)
+        return run_in_windows(scenario, lambda _: measurement, fixed=True)
 
     judged("sim", {"AMD_SERIALIZE_KERNEL": "3"}).high.assert_no_errors()
     judged("cuda", {"AMD_SERIALIZE_KERNEL": None}).high.assert_no_errors()
@@ -175,7 +177,7 @@ def test_taken_here_and_read_back(monkeypatch):
 
 def test_the_title_says_which_gpu(made_fingerprint, made_queue, made_run):
     run = made_run(made_queue([1.0])).to_dict()
-    assert title(run) == "builtin (hpf) on sim, 60 s, seed 3"
+    assert title(run) == "builtin (hpf) on sim, 50 ms of 60 s, seed 3"
     facts = {"kind": "cuda", "name": "NVIDIA H200", "architecture": "sm_90"}
     versions = {"driver_version": "13.0", "kernel_driver_version": "580.178"}
     for more, said in (
@@ -187,4 +189,4 @@ def test_the_title_says_which_gpu(made_fingerprint, made_queue, made_run):
     ):
         run["scenario"]["device"] = "cuda"
         run["fingerprint"] = made_fingerprint(**facts, **more).to_dict()
-        assert title(run) == f"builtin (hpf) on {said}, 60 s, seed 3"
+        assert title(run) == f"builtin (hpf) on {said}, 50 ms of 60 s, seed 3"

@@ -13,9 +13,9 @@ NATIVE = ROOT / "native"
 
 # Each may import what stands in a line above it, and nothing else of the package.
 PYTHON_LAYERS = [
-    ["errors", "names"],
+    ["errors", "names", "budget"],
     ["units", "checks", "libraries", "lock", "elf", "installation", "xsched_variables"],
-    ["kernels"],
+    ["kernels", "durations"],
     ["workload", "load", "changes", "mechanism"],
     ["doubles", "spelling", "queue_spec"],
     ["model"],
@@ -26,12 +26,14 @@ PYTHON_LAYERS = [
     ["spread", "pairs"],
     ["result", "probe", "activity"],
     ["evidence", "verdict", "benchmark"],
-    ["targets"],
+    ["targets", "fairness"],
+    ["measured"],
     ["assertions"],
     ["harness", "live", "likeness", "report", "invariants"],
     ["contrast", "episode"],
     ["comparison", "comparison_text"],
     ["versus"],
+    ["windows"],
     ["rows", "markdown", "comparing", "baselines"],
     ["keeping"],
     ["worker"],
@@ -198,8 +200,18 @@ def test_what_pytest_loads_is_light():
                 assert module.split(".")[0] in {*sys.stdlib_module_names, "pytest"}, module
             elif short not in seen:
                 todo.append(short)
-    light = {"plugin", "fixtures", "state", "options", "progress", "names", "libraries", "errors"}
-    light |= {"installation"}
+    light = {
+        "plugin",
+        "fixtures",
+        "state",
+        "options",
+        "progress",
+        "names",
+        "libraries",
+        "errors",
+        "budget",
+    }
+    light |= {"installation", "budget"}
     assert seen == light
 
 

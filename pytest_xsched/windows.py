@@ -1,0 +1,143 @@
+"""Measuring as long as needed: a run's duration is a budget, of which its verdicts take their part.
+
+A run is measured in windows, each with a warm-up of its own and other arrivals from the same seed.
+The first is long enough for a first look at a P99; the run goes on when a target that it is held
+against is undecided, until the budget is spent. What is measured again is never what was measured
+before: the verdict is on all windows together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from pytest_xsched.assertions import Run
+from pytest_xsched.evidence import Evidence, gather
+from pytest_xsched.harness import Measurement
+from pytest_xsched.load import Closed, Replay
+from pytest_xsched.measured import MeasuredQueue
+from pytest_xsched.model import Scenario
+from pytest_xsched.stats import requests_needed
+
+S = 10**9
+FIRST_NS = 10 * S
+"""Ten blocks, without which there is no verdict; see `gate`."""
+NEXT_NS = 5 * S
+"""Shorter windows would be more warm-up than measurement."""
+
+
+def first_window_ns(scenario: Scenario) -> int:
+    """Give the length of the first window: what a P99 takes, of the queue that matters most.
+
+    That is the open loop of the highest priority. All of the duration, where the run is short, and
+    where its load or its changes are written down by the time of the whole run.
+    """
+    budget_ns = scenario.duration_ns
+    if scenario.changes or any(isinstance(queue.arrivals, Replay) for queue in scenario.queues):
+        return budget_ns
+    loops = [queue for queue in scenario.queues if not isinstance(queue.arrivals, Closed)]
+    first_ns = FIRST_NS
+    if loops:
+        rate_hz = max(loops, key=lambda queue: queue.priority).arrivals.rate_hz
+        assert rate_hz is not None
+        first_ns = max(first_ns, math.ceil(requests_needed(0.99) / rate_hz) * S)
+    return first_ns if first_ns + NEXT_NS <= budget_ns else budget_ns
+
+
+def next_window_ns(measured_ns: int, budget_ns: int) -> int:
+    """Give the length of the next window: half as long as all before, or the rest; 0: spent."""
+    rest_ns = budget_ns - measured_ns
+    length_ns = max(NEXT_NS, measured_ns // 2 // S * S)
+    return rest_ns if rest_ns < length_ns + NEXT_NS else length_ns
+
+
+def window(scenario: Scenario, index: int, duration_ns: int) -> Scenario:
+    """Give the scenario of a window by its number; the first has the seed of the run."""
+    # A step of the golden ratio through all seeds: none is met twice, nor soon another run's.
+    seed = (scenario.seed + index * 0x9E3779B1) % 2**32
+    return dataclasses.replace(scenario, duration_ns=duration_ns, seed=seed)
+
+
+def run_in_windows(
+    scenario: Scenario,
+    measure: Callable[[Scenario], Measurement],
+    *,
+    fixed: bool = False,
+) -> Run:
+    """Measure the first window of a scenario, and make the run that tests see.
+
+    Args:
+        scenario: what is to be run; its duration is the most that is measured.
+        measure: measures a window.
+        fixed: whether to measure all of the duration at once.
+    """
+    first_ns = scenario.duration_ns if fixed else first_window_ns(scenario)
+    measurement = measure(window(scenario, 0, first_ns))
+    span_ns = (scenario.warmup_ns, scenario.warmup_ns + first_ns)
+    queues = tuple(
+        MeasuredQueue(spec=spec, counts=counts, samples=samples, window_ns=span_ns)
+        for spec, counts, samples in zip(
+            scenario.queues, measurement.counts, measurement.samples, strict=True
+        )
+    )
+    others = _others(scenario, measurement)
+
+    def evidence(latest: Measurement) -> Evidence:
+        return gather(
+            queues,
+            tuple(dict.fromkeys(others)),
+            checked=scenario.check,
+            priority_effect=measurement.priority_effect,
+            unchecked=tuple(_unchecked(scenario)),
+            activity=latest.activity,
+        )
+
+    def measure_on(run: Run) -> bool:
+        duration_ns = next_window_ns(run.measured_ns, scenario.duration_ns)
+        if duration_ns == 0:
+            return False
+        index = len(queues[0].windows_ns)
+        later = measure(window(scenario, index, duration_ns))
+        span_ns = (scenario.warmup_ns, scenario.warmup_ns + duration_ns)
+        # Behind all that can have happened in the windows before.
+        offset_ns = queues[0].windows_ns[-1][1] + scenario.drain_ns + S
+        for queue, counts, samples in zip(queues, later.counts, later.samples, strict=True):
+            queue.extend(counts, samples, span_ns, offset_ns)
+        others.extend(_others(scenario, later))
+        run.evidence = evidence(later)
+        run.remark = run.remark or later.remark
+        return True
+
+    return Run(
+        scenario=scenario,
+        fingerprint=measurement.fingerprint,
+        queues=queues,
+        evidence=evidence(measurement),
+        remark=measurement.remark,
+        measure_on=measure_on,
+    )
+
+
+def _others(scenario: Scenario, measurement: Measurement) -> list[str]:
+    others = [*measurement.fingerprint.faults, *measurement.wrong_results]
+    if measurement.activity is not None:
+        launched = {
+            spec.name: counts.launched
+            for spec, counts in zip(scenario.queues, measurement.counts, strict=True)
+        }
+        others += measurement.activity.faults(launched)
+    return others
+
+
+def _unchecked(scenario: Scenario) -> list[str]:
+    """Say of which results nobody knows whether they are right, although that was asked."""
+    if not scenario.check:
+        return []
+    kernels = {
+        (spec.name, command.kernel.name): None
+        for spec in scenario.queues
+        for command in spec.workload.commands
+        if command.kernel is not None
+    }
+    return [f"{queue}: results of kernel {name!r} are not checked" for queue, name in kernels]

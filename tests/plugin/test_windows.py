@@ -1,0 +1,162 @@
+"""Runs that measure as long as their targets need, and what becomes of the undecided."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+# Every 1/p-th request of high meets a long one of low: misses of 10 ms at a known share.
+CLOSE = """
+    @pytest.fixture(scope="module")
+    def close(xsched):
+        high = xsched.queue("high", spin("1ms"), priority=10, rate="20/s")
+        low = xsched.queue("low", spin("40ms"), priority=1, arrivals=poisson("{rate}"))
+        return xsched.run(high, low, duration="60s", sim=SimModel(priority=False, launch_ns=0))
+
+    def test_p99(close):
+        close.high.assert_p99_below("3ms")
+    """
+
+
+def windows(pytester, sim, *args):
+    result = sim("--xsched-json=out.json", *args)
+    (run,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
+    return result, run
+
+
+def test_a_clear_target_takes_a_quarter_of_the_duration(two_models, sim, pytester):
+    two_models()
+
+    result, run = windows(pytester, sim)
+
+    assert result.ret == 0
+    assert (run["measured_ns"], run["windows"]) == (15 * 10**9, 1)
+    assert [v["status"] for v in run["verdicts"]] == ["PASS"] * 4
+
+
+def test_a_close_target_takes_all_of_it_and_says_how_much_more(load, sim, pytester):
+    load(CLOSE.format(rate="12/min"))
+
+    result, run = windows(pytester, sim)
+
+    result.assert_outcomes(failed=1)
+    assert result.ret == 1
+    assert (run["measured_ns"], run["windows"]) == (60 * 10**9, 5)
+    (queue, _) = run["queues"]
+    assert (queue["n"], queue["throughput_hz"]) == (1200, 20)
+    (verdict,) = run["verdicts"]
+    assert (verdict["status"], verdict["n"]) == ("UNDECIDED", 1200)
+    result.stdout.fnmatch_lines(
+        [
+            "E *QosAssertionError: high: P99 * is not decided to be below 3 ms (n = 1200, *",
+            "builtin (hpf) on sim, 60 s, seed 0",
+            "  UNDECIDED high: P99 *",
+        ]
+    )
+
+
+def test_one_more_target_measures_on(load, sim):
+    load("""
+        def test_it(xsched, load):
+            run = xsched.run(*load, duration="200s")
+            run.high.assert_p99_below("50ms")
+            assert (run.high.n, run.measured_ns) == (300, 15 * 10**9)
+            run.high.assert_percentile_below(0.999, "50ms")
+            assert 2995 <= run.high.n < 4000
+            arrivals = run.high.samples["scheduled_ns"]
+            assert (arrivals[1:] > arrivals[:-1]).all()
+            before = run.high.n
+            run.high.assert_max_below("50ms")  # a fact, of the whole duration
+            assert run.high.n == 4000 > before
+            assert run.high.counts.requests_completed == len(run.high.samples)
+            assert run.high.throughput.value == 20
+        """)
+
+    assert sim().ret == 0
+
+
+def test_what_the_duration_cannot_decide_is_refused_before_it_is_spent(load, sim):
+    load("""
+        def test_it(xsched, load):
+            run = xsched.run(*load, duration="60s")
+            sentence = "needs at least 2995 requests, high has 300; at 20/s that takes 150 s"
+            with pytest.raises(InvalidRun, match=sentence):
+                run.high.assert_percentile_below(0.999, "50ms")
+            assert run.measured_ns == 15 * 10**9
+        """)
+
+    assert sim().ret == 0
+
+
+def test_fixed_duration(two_models, sim, pytester):
+    two_models()
+    _, run = windows(pytester, sim, "--xsched-fixed-duration")
+    assert (run["measured_ns"], run["windows"], run["queues"][0]["n"]) == (60 * 10**9, 1, 1200)
+    pytester.makeini("[pytest]\nxsched_fixed_duration = yes")
+    _, again = windows(pytester, sim)
+    assert again == run
+
+
+def test_undecided_may_warn(load, inside, pytester):
+    load(CLOSE.format(rate="12/min"))
+
+    args = ("--xsched-device=sim", "--xsched-undecided=warn")
+    inside(*args).assert_outcomes(failed=1)  # a warning is an error in these tests
+    result = inside(*args, "-Wdefault::pytest_xsched.errors.XSchedWarning")
+
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(
+        ["*test_it.py:*: XSchedWarning: UNDECIDED: high: P99 *", "*UNDECIDED high*"]
+    )
+
+
+def test_the_error_budget_is_divided_over_the_tests(two_models, load, sim, pytester):
+    two_models()
+    pytester.makepyfile(
+        test_others="""
+        import pytest
+        @pytest.mark.parametrize("i", range(16))
+        def test_other(xsched, i): pass
+        def test_without(): pass
+        """
+    )
+
+    _, run = windows(pytester, sim)
+    assert run["verdicts"][0]["decision"]["alpha"] == 0.01 / 20 / 2
+    _, run = windows(pytester, sim, "--xsched-alpha=0.1", "-k", "latency or steady")
+    assert [v["decision"]["alpha"] for v in run["verdicts"]] == [0.1 / 10 / 2] * 2
+
+
+def test_xdist_workers_divide_it_alike(two_models, fresh, pytester):
+    two_models()
+    pytester.makepyfile(
+        test_others="""
+        import pytest
+        @pytest.mark.parametrize("i", range(16))
+        def test_other(xsched, i): pass
+        """
+    )
+
+    result = fresh("-pxdist", "-n2", "--xsched-device=sim", "--xsched-json=out.json")
+
+    assert result.ret == 0
+    runs = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
+    alphas = {v["decision"]["alpha"] for run in runs for v in run["verdicts"] if v["decision"]}
+    assert alphas == {0.01 / 20 / 2}
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("alpha=1", "--xsched-alpha: '1' is not a probability, above 0 and below 1"),
+        ("alpha=x", "--xsched-alpha: 'x' is not a probability, above 0 and below 1"),
+        ("alpha=nan", "--xsched-alpha: 'nan' is not a probability, above 0 and below 1"),
+        ("undecided=pass", "--xsched-undecided: 'pass' is unknown; known: fail, warn"),
+    ],
+)
+def test_options_that_are_none(load, sim, option, sentence):
+    load("def test_it(): pass")
+    result = sim(f"--xsched-{option}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line] == [f"ERROR: {sentence}"]
