@@ -91,8 +91,18 @@ def remarks(run: Record) -> list[str]:
         lines.append(f"! {run['remark']}")
     if evidence["results_checked"] and not evidence["faults"]:
         lines.append("results equal numpy's")
+    if evidence["xsched"] is not None and not evidence["faults"]:
+        lines.append(_activity(evidence["xsched"]))
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
     return lines
+
+
+def _activity(shown: Record) -> str:
+    """Say what showed that XSched was in effect."""
+    commands = sum(done for _, done in shown["commands"].values())
+    order = ", ".join(f"{share:.0%}" for share in shown["order"])
+    order = f"hints kept in {order} of pairs" if order else "no hints that order two queues"
+    return f"XSched: {shown['said']!r}, {order}, all {commands} commands through it"
 
 
 def _row(queue: Record, spec: Record) -> tuple[str, ...]:

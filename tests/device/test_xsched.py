@@ -21,6 +21,7 @@ from pytest_xsched import (
 )
 from pytest_xsched.installation import Home
 from pytest_xsched.mechanism import POLICY_NUMBERS
+from pytest_xsched.report import table
 
 REAL = os.environ.get("XSCHED_HOME")
 
@@ -73,6 +74,10 @@ def test_two_models(session):
     assert run.evidence.faults == ()
     assert shown.said == "using local scheduler with policy HPF"
     assert len(shown.order) == 2 and min(shown.order) >= 0.75
+    (line,) = [line for line in table(run.to_dict()) if "XSched:" in line]
+    assert "'using local scheduler with policy HPF', hints kept in " in line
+    commands = sum(run[name].counts.launched for name in run)
+    assert line.endswith(f"of pairs, all {commands} commands through it")
     for name in run:
         queue = run[name]
         assert queue.n > 0
