@@ -275,7 +275,8 @@ def check_end(preloaded: Preloaded, work: Work) -> Finding:
             )
     if not done:
         return skipped("no process got to its end; see checks 3 and 5")
-    return ok(f"a process that {' and one that '.join(done)} ends with exit status 0")
+    end = "ends" if len(done) == 1 else "end"
+    return ok(f"a process that {' and one that '.join(done)} {end} with exit status 0")
 
 
 def _answered(ended: Ended | None) -> bool:

@@ -106,6 +106,8 @@ def _judge(patient: Patient, shim: SharedLibrary, there: list[str]) -> Finding:
     for library in _consumers(patient):
         looked.append(os.path.basename(library.path))
         for need in library.undefined:
+            if not _of_driver(need, kind):
+                continue
             miss = _miss(need, offered, LAUNCH[kind])
             if miss:
                 missed.append(_Miss(need, library.path, miss))
@@ -125,6 +127,16 @@ def _judge(patient: Patient, shim: SharedLibrary, there: list[str]) -> Finding:
     without = f", {loose} times by a symbol without a version" if loose else ""
     name = os.path.basename(shim.path)
     return ok(f"{name} exports {', '.join(there)}{against}{without}")
+
+
+_PREFIXES = {"hip": "hip", "cuda": "cu", "opencl": "cl"}
+
+
+def _of_driver(need: Symbol, kind: str) -> bool:
+    """Whether a need is one of the driver's functions, and not one that its name is like."""
+    stem = DRIVER_NAMES[kind][-1].removesuffix(".so")
+    mine = need.name.lstrip("_").startswith(_PREFIXES[kind])
+    return mine and (not need.file or need.file.startswith(stem))
 
 
 def _miss(need: Symbol, offered: dict[str, list[Symbol]], launch: tuple[str, ...]) -> str:
@@ -278,7 +290,10 @@ def _mapped(patient: Patient, run: Preloaded, answer: dict[str, Any]) -> Finding
             else f"put the directory of {SHIMS[kind]} with its link libcuda.so.1 first on "
             "LD_LIBRARY_PATH",
         )
-    return ok(f"a process under LD_PRELOAD={run.preload} maps it and one driver, {drivers[0]}")
+    also = f" (and {os.path.dirname(shims[0])} first on LD_LIBRARY_PATH)" if kind == "cuda" else ""
+    return ok(
+        f"a process under LD_PRELOAD={run.preload}{also} maps it and one driver, {drivers[0]}"
+    )
 
 
 def _trees(files: list[str]) -> dict[str, str]:

@@ -113,11 +113,19 @@ def _of_value(name: str, value: str) -> Iterator[str]:
         yield f"{name}=SPUP ends every process that loads XSched: declared there, but not made"
     elif isinstance(kind, _Choice) and value not in kind.words:
         known = ", ".join(kind.words)
-        yield f"{name}={value!r} is unknown to XSched, which takes it for {kind.otherwise}; " + (
-            f"did you mean {value.upper()}?" if value.upper() in kind.words else f"known: {known}"
+        yield (
+            f"{name}={value!r} is unknown to XSched 1.2, which takes it for {kind.otherwise}; "
+            + (
+                f"did you mean {value.upper()}?"
+                if value.upper() in kind.words
+                else f"known: {known}"
+            )
         )
     elif isinstance(kind, _Switch) and value.lower() not in ("on", "off", "1", "0"):
-        yield f"{name}={value!r} is unknown to XSched, which takes it for OFF; known: ON, OFF, 1, 0"
+        yield (
+            f"{name}={value!r} is unknown to XSched 1.2, which takes it for OFF; "
+            "known: ON, OFF, 1, 0"
+        )
     elif isinstance(kind, _Number):
         yield from _of_number(name, value, kind)
     elif isinstance(kind, _File) and not os.path.exists(value):

@@ -72,7 +72,7 @@ def test_all_is_well(doctor, xsched_double, fake_gpu):
     assert found[8]["status"] == "ok"
     assert found[9]["seen"].startswith("launch, copies and elementwise, GEMM went well")
     assert found[12]["seen"] == (
-        "a process that has loaded shim and driver and one that has used XSched ends with exit "
+        "a process that has loaded shim and driver and one that has used XSched end with exit "
         "status 0"
     )
 

@@ -190,6 +190,18 @@ def test_what_rocblas_needs_without_a_version_is_met(doctor, make, tree, shim):
     )
 
 
+def test_what_is_no_function_of_the_driver_does_not_count(doctor, make, tree, shim, tmp_path):
+    """A symbol of another library that the shim happens to have, as of the C++ runtime."""
+    other = make(tmp_path / "libother.so.1", "int other(void) { return 0; }", script="V1 { *; };")
+    make(tree / "librocblas.so.4", "int other(void);\nint f(void) { return other(); }", str(other))
+    shim(SHIM + "int other(void) { return 0; }", script="V2 { *; };")
+
+    found = doctor()
+
+    assert failures(found) == {}
+    assert found[2]["seen"].endswith("what librocblas.so.4 call is met")
+
+
 def test_a_shim_that_hides_what_it_intercepts(doctor, home, shim):
     """It is loaded, says so, and every call goes to the driver."""
     shim(script="{ global: X*; local: *; };")
@@ -254,7 +266,7 @@ def test_p15_a_log_level_that_is_none(doctor, monkeypatch):
 
     assert failures(found).keys() == {4}
     assert found[4]["seen"] == (
-        "XLOG_LEVEL='DEBUG' is unknown to XSched, which takes it for INFO; known: ERRO, WARN, "
+        "XLOG_LEVEL='DEBUG' is unknown to XSched 1.2, which takes it for INFO; known: ERRO, WARN, "
         "INFO, DEBG; XSCHED_SCHED is no variable of XSched, which ignores it; did you mean "
         "XSCHED_SCHEDULER?"
     )

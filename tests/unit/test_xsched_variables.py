@@ -63,16 +63,17 @@ def test_an_empty_value_is_one_that_is_not_set():
         ("CUXTRA_ANYTHING=1", "CUXTRA_ANYTHING is no variable of XSched, which ignores it"),
         (
             "XLOG_LEVEL=DEBUG",
-            "XLOG_LEVEL='DEBUG' is unknown to XSched, which takes it for INFO; "
+            "XLOG_LEVEL='DEBUG' is unknown to XSched 1.2, which takes it for INFO; "
             "known: ERRO, WARN, INFO, DEBG",
         ),
         (
             "XLOG_LEVEL=warn",
-            "XLOG_LEVEL='warn' is unknown to XSched, which takes it for INFO; did you mean WARN?",
+            "XLOG_LEVEL='warn' is unknown to XSched 1.2, which takes it for INFO; "
+            "did you mean WARN?",
         ),
         (
             "XSCHED_POLICY=hpf",
-            "XSCHED_POLICY='hpf' is unknown to XSched, which takes it for no policy, "
+            "XSCHED_POLICY='hpf' is unknown to XSched 1.2, which takes it for no policy, "
             "which schedules nothing; did you mean HPF?",
         ),
         (
@@ -81,7 +82,7 @@ def test_an_empty_value_is_one_that_is_not_set():
         ),
         (
             "XSCHED_SCHEDULER=LOCAL",
-            "XSCHED_SCHEDULER='LOCAL' is unknown to XSched, which takes it for APP, "
+            "XSCHED_SCHEDULER='LOCAL' is unknown to XSched 1.2, which takes it for APP, "
             "which schedules nothing; known: APP, LCL, GLB",
         ),
         (
@@ -94,7 +95,7 @@ def test_an_empty_value_is_one_that_is_not_set():
         ),
         (
             "XSCHED_AUTO_XQUEUE=yes",
-            "XSCHED_AUTO_XQUEUE='yes' is unknown to XSched, which takes it for OFF; "
+            "XSCHED_AUTO_XQUEUE='yes' is unknown to XSched 1.2, which takes it for OFF; "
             "known: ON, OFF, 1, 0",
         ),
         (
