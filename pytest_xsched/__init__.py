@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pytest_xsched.versus import compare_runs
     from pytest_xsched.workload import (
         Workload,
+        command,
         empty,
         kernel,
         matmul,
@@ -86,7 +87,9 @@ _HOMES = {
     "units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
     "verdict": ["Verdict"],
     "versus": ["compare_runs"],
-    "workload": ["Workload", "empty", "kernel", "matmul", "sequence", "spin", "vector_add"],
+    "workload": [
+        *("Workload", "command", "empty", "kernel", "matmul", "sequence", "spin", "vector_add"),
+    ],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -128,6 +131,7 @@ __all__ = [
     "buffer",
     "bursts",
     "closed",
+    "command",
     "compare_runs",
     "constant",
     "empty",

@@ -64,7 +64,9 @@ class Run:
         for queue in queues:
             queue._run = self
             queue._require = functools.partial(self.require, queue.name)
-            queue._require_run = self.require
+            program = queue.workload.program
+            silent = program is not None and not program.reports
+            queue._require_run = queue._require if silent else self.require
 
     def require(self, queue: str | None = None) -> None:
         """Raise InvalidRun unless verdicts may be based on the run, or also on one queue of it."""

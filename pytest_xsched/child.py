@@ -206,11 +206,21 @@ class Worker:
             time.sleep(timeout_s)
         self.news.read(said)
 
-    def tell(self, line: str) -> None:
-        """Write a line to its stdin; a worker that is gone is noticed elsewhere."""
+    @property
+    def said(self) -> set[str]:
+        """How far it got; see `News`."""
+        return self.news.said
+
+    def allow(self, more_s: float) -> None:
+        """Let its time begin anew."""
+        self.news.allow(more_s)
+
+    def start(self, start_clock_ns: int) -> None:
+        """Tell one that is ready the moment of the start; one that is gone is noticed elsewhere."""
+        self.news.allow(self.news.allowed_s)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.write(f"{start_clock_ns}\n".encode())
             self._process.stdin.flush()
 
     def dismiss(self) -> None:
@@ -257,7 +267,7 @@ class Worker:
                 raise error
         output = self._output()
         returncode = self._process.returncode
-        how = _how(returncode)
+        how = how_it_ended(returncode)
         if not left:
             if not self._in_time:
                 how = "did not end in time and was killed"
@@ -310,7 +320,8 @@ def _error(plain: dict[str, Any]) -> XSchedError:
     return kind(plain["message"])
 
 
-def _how(returncode: int) -> str:
+def how_it_ended(returncode: int) -> str:
+    """Say it of an exit status as `subprocess` gives it: negative for a signal."""
     if returncode >= 0:
         return f"ended with exit status {returncode}"
     try:

@@ -81,6 +81,10 @@ def gather(
 
 def _count_faults(queue: QueueResult) -> list[str]:
     c, faults = queue.counts, []
+    program = queue.workload.program
+    if program is not None:  # nobody counts its commands
+        silent = program.reports and c.requests_submitted == 0
+        return [f"the program of {queue.name} began no request"] if silent else []
     if c.failed:
         faults.append(f"{c.failed} commands of {queue.name} failed")
     if c.launched == 0:
@@ -92,7 +96,9 @@ def _count_faults(queue: QueueResult) -> list[str]:
 
 def _load_faults(queue: QueueResult) -> list[str]:
     faults = []
-    if queue.n == 0:
+    if queue.workload.program is not None and not queue.workload.program.reports:
+        faults.append(f"{queue.name} is a program that reports no requests")
+    elif queue.n == 0:
         faults.append(f"{queue.name} has no request in the measured window")
     elif queue.saturated:
         faults.append(

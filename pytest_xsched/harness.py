@@ -142,7 +142,8 @@ def devices_of(scenario: Scenario, queues: Sequence[int] | None) -> tuple[str, .
     """Give the names of the devices that some of the queues, by their indices, need; None: all."""
     if queues is None:
         return scenario.devices
-    return tuple(dict.fromkeys(scenario.queues[i].device or scenario.device for i in queues))
+    names = (scenario.queues[i].device or scenario.device for i in queues)
+    return tuple(dict.fromkeys(names)) or (scenario.device,)
 
 
 def _effect(device: Device, scenario: Scenario, here: int) -> str | None:

@@ -94,7 +94,7 @@ class XQueue:
 
     def submit(self, workload: Workload) -> Ticket:
         """Submit one request; does not wait. At most 4096 may be unfinished."""
-        if not isinstance(workload, Workload):
+        if not isinstance(workload, Workload) or workload.program is not None:
             raise ScenarioError(
                 f"queue {self.name!r}: submit takes a workload, matmul(512) say, not {workload!r}"
             )

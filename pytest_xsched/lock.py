@@ -70,7 +70,20 @@ def lock_gpus(
     try:
         # In one order everywhere, or two runs could wait for each other's second GPU.
         for pci_id in sorted({pci_id.lower() for pci_id in pci_ids if pci_id}):
-            _lock(locks, pci_id, deadline_s, timeout_s, waiting)
+            path = lock_file(pci_id)
+            _lock(locks, f"GPU {pci_id}", path, deadline_s, timeout_s, waiting)
+    except BaseException:
+        locks.release()
+        raise
+    return locks
+
+
+def lock_server(*, timeout_s: float, waiting: Callable[[str], None] | None = None) -> GpuLocks:
+    """Do the same for the one server that XSched has on a machine."""
+    locks = GpuLocks()
+    path = _directory() / "pytest-xsched-xserver.lock"
+    try:
+        _lock(locks, "the xserver", path, time.monotonic() + timeout_s, timeout_s, waiting)
     except BaseException:
         locks.release()
         raise
@@ -79,36 +92,40 @@ def lock_gpus(
 
 def _lock(
     locks: GpuLocks,
-    pci_id: str,
+    what: str,
+    path: Path,
     deadline_s: float,
     timeout_s: float,
     waiting: Callable[[str], None] | None,
 ) -> None:
-    path = lock_file(pci_id)
     try:
         fd = locks.open(path)
     except OSError as error:
         raise DeviceError(
-            f"the lock of GPU {pci_id}: {error}", call="lock.open", code=error.errno or 0
+            f"the lock of {what}: {error}", call="lock.open", code=error.errno or 0
         ) from None
     while not _take(fd):
         holder = _holder(fd)
         if time.monotonic() >= deadline_s:
             raise DeviceBusy(
-                f"GPU {pci_id} was not free within {timeout_s:g} s: {holder} measures on it "
+                f"{what} was not free within {timeout_s:g} s: {holder} measures on it "
                 f"({path}); --xsched-lock-timeout allows a longer wait",
                 call="lock.wait",
                 code=errno.EWOULDBLOCK,
             )
         if waiting is not None:
-            waiting(f"for GPU {pci_id}, on which {holder} measures")
+            waiting(f"for {what}, on which {holder} measures")
         time.sleep(POLL_S)
 
 
 def lock_file(pci_id: str) -> Path:
     """Give the path of a GPU's lock."""
     name = re.sub(r"[^0-9a-z.]", "-", pci_id.lower())
-    return Path(os.environ.get(VARIABLE) or DIRECTORY) / f"pytest-xsched-gpu-{name}.lock"
+    return _directory() / f"pytest-xsched-gpu-{name}.lock"
+
+
+def _directory() -> Path:
+    return Path(os.environ.get(VARIABLE) or DIRECTORY)
 
 
 def _open(path: Path) -> int:

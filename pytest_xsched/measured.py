@@ -81,7 +81,7 @@ class MeasuredQueue(QueueResult):
         """Assert that no request waited as long as a limit for its first launch: starvation."""
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what="limit of assert_longest_wait_below")
-        self._run.require()
+        self._require_run()
         self._settle(lambda _: targets.longest_wait_below(self, limit_ns), latency=False, fact=True)
 
     def assert_tail_ratio_below(self, limit: float) -> None:
@@ -138,7 +138,7 @@ class MeasuredQueue(QueueResult):
         hz = parse_rate(rate, what="rate of assert_throughput_at_least")
         share = parse_fraction(tolerance, what="tolerance of assert_throughput_at_least")
         # A saturated queue has no valid latency, but its throughput is what it is.
-        self._run.require()
+        self._require_run()
         self._settle(
             lambda terms: targets.throughput_at_least(self, hz, share, terms), latency=False
         )
@@ -174,7 +174,7 @@ class MeasuredQueue(QueueResult):
     def assert_no_errors(self) -> None:
         """Assert that no command failed and every measured request completed."""
         __tracebackhide__ = True
-        self._run.require()
+        self._require_run()
         self._settle(lambda _: targets.no_errors(self), latency=False, fact=True)
 
     def publish(self, benchmark: Any) -> None:

@@ -106,6 +106,8 @@ class Scenario:
         self._check_queues()
         if self.processes == "separate":
             self._check_separate()
+        if self.programs:
+            self._check_programs()
 
     def _check_xsched(self) -> None:
         if (self.scheduler == "xsched") != isinstance(self.xsched, XSched):
@@ -176,6 +178,7 @@ class Scenario:
                 f"{what}: the policy of scheduler 'builtin' sees the queues of its own process "
                 "only; take 'native' or 'priority'"
             )
+        self._check_reach(what)
         if self.device_kind == "sim":
             raise ScenarioError(f"{what}: processes share no virtual time; the device is 'sim'")
         for queue in self.queues:
@@ -184,6 +187,33 @@ class Scenario:
                     f"{what}: queue {queue.name!r} has a share of the multiprocessors, which are "
                     "divided among the queues of one process only"
                 )
+
+    def _check_programs(self) -> None:
+        what = f"queue {self.programs[0].name!r} is a program"
+        if self.scheduler not in ("native", "xsched"):
+            raise ScenarioError(
+                f"{what}: scheduler {self.scheduler!r} has no way into it; 'native' leaves it as "
+                "it is, 'xsched' goes under it"
+            )
+        if self.device_kind == "sim":
+            raise ScenarioError(f"{what}: it has no virtual time; the device is 'sim'")
+        for change in self.changes:
+            if change.queue in {queue.name for queue in self.programs}:
+                raise ScenarioError(f"queue {change.queue!r} is a program: changes do not reach it")
+        if len(self.queues) > 1:
+            self._check_reach(what)
+
+    def _check_reach(self, what: str) -> None:
+        if self.xsched and self.xsched.scheduler == "local":
+            raise ScenarioError(
+                f"{what}: XSched's local scheduler sees the queues of its own process only; take "
+                'XSched(scheduler="global")'
+            )
+
+    @property
+    def programs(self) -> tuple[QueueSpec, ...]:
+        """The queues that are programs of the user."""
+        return tuple(queue for queue in self.queues if queue.workload.program is not None)
 
     @property
     def device_kind(self) -> str:

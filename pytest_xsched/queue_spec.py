@@ -15,7 +15,8 @@ from pytest_xsched.checks import (
     set_tuple,
 )
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.load import ARRIVAL_KINDS, Arrivals, read_arrivals
+from pytest_xsched.load import ARRIVAL_KINDS, Arrivals, Closed, read_arrivals
+from pytest_xsched.programs import Program
 from pytest_xsched.units import MAX_NS
 from pytest_xsched.workload import Workload, read_workload
 
@@ -92,6 +93,8 @@ class QueueSpec:
         else:
             self._check_threshold(what)
         self._check_multiprocessors(what)
+        if self.workload.program is not None:
+            self._check_program(what, self.workload.program)
         if self.utilization is not None:
             set_integer(self, "utilization", what, 1, 100)
         for name in ("deadline_ns", "laxity_ns"):
@@ -111,6 +114,19 @@ class QueueSpec:
                 f"{what}: batch_size {self.batch_size!r} needs a threshold; an automatic one sets "
                 "its own marks"
             )
+
+    def _check_program(self, what: str, program: Program) -> None:
+        if not program.reports and self.arrivals != Closed():
+            raise ScenarioError(
+                f"{what}: its program reports no requests, so nobody can send it some; leave the "
+                "load out"
+            )
+        if isinstance(self.arrivals, Closed) and self.arrivals.concurrency != 1:
+            raise ScenarioError(f"{what}: a program has one request at a time, not several clients")
+        if self.sm_share is not None or self.cu_mask is not None:
+            raise ScenarioError(f"{what}: a program gets no share of the multiprocessors from here")
+        if self.device is not None:
+            raise ScenarioError(f"{what}: a program takes its device by itself, not by device=")
 
     def _check_multiprocessors(self, what: str) -> None:
         if self.sm_share is not None and self.cu_mask is not None:

@@ -117,7 +117,7 @@ def _row(queue: Record, spec: Record) -> tuple[str, ...]:
         n,
         *(_time(queue[f"{key}_ns"], queue["n"]) for key in ("p50", "p99", "max")),
         rate,
-        str(queue["commands"]["completed"]),
+        "-" if spec["workload"]["program"] else str(queue["commands"]["completed"]),
         str(queue["suspended"]),
     )
 

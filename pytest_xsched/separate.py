@@ -1,30 +1,35 @@
-"""Measuring in several worker processes at once: one lock, a barrier, one clock, one measurement.
+"""Measuring in several processes at once: one lock, a barrier, one clock, one measurement.
 
-Each worker makes its queue and waits; when all are ready they are told one moment of the monotonic
-clock, which is time 0 for all of them. None tears anything down before all have left their data,
-and the first, which holds the GPUs' locks, is the last to end.
+The first is always a worker of ours. It takes the GPUs' locks before the others are started and is
+the last to end. Each process makes ready what it has and waits; when all are ready they are told
+one moment of the monotonic clock, which is time 0 for all of them. None tears anything down before
+all are done.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_xsched.activity import unite_activities
 from pytest_xsched.child import Environment, News, Worker
-from pytest_xsched.fingerprint import DeviceFacts, Fingerprint
+from pytest_xsched.fingerprint import DeviceFacts, Fingerprint, MappedLibrary
 from pytest_xsched.harness import Measurement, Progress
-from pytest_xsched.installation import Files
+from pytest_xsched.installation import Files, Home
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.model import Scenario
+from pytest_xsched.party import Party
 from pytest_xsched.process import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
+from pytest_xsched.shares import Share
+from pytest_xsched.transparent import Setting, put_under
 from pytest_xsched.worker import LEFT, LOCKED, READY
 
 LEAD_NS = 500_000_000
-"""Between the word and the start, so that every worker has heard it by then."""
+"""Between the word and the start, so that every process has heard it by then."""
 
 
 def measure_separately(
@@ -36,117 +41,173 @@ def measure_separately(
     lock_timeout_s: float = 600.0,
     environment: Environment | None = None,
     xsched: Files | None = None,
+    home: Home | None = None,
+    server: Callable[[], str] | None = None,
     set_up_s: float = SET_UP_S,
     grace_s: float = GRACE_S,
     module: str = "pytest_xsched.worker",
 ) -> Measurement:
-    """Measure a scenario with each of its queues in a process of its own.
+    """Measure a scenario whose queues are in processes of their own, or some of them.
 
-    Args and errors are those of `process.measure_in_worker`; an error of one process ends the
-    others, and names the queue.
+    Programs have one each; the others one each if the scenario says so, or one together.
+
+    Args and errors are those of `process.measure_in_worker`, and an error of one process ends the
+    others and names the queue. `home` is where the shim is that goes under programs, and `server`
+    gives what XSched's has written.
     """
     if libraries is None:
         libraries = find_libraries(scenario.device_kind)
-    workers: list[Worker] = []
+    allowed_s = set_up_s + run_s(scenario)
+    settings = _settings(scenario, home, libraries)
 
-    def start(index: int) -> None:
-        first = index == 0
-        (directory := Path(name) / str(index)).mkdir()
-        workers.append(
-            Worker(
-                directory,
-                make_job(
-                    scenario, libraries, lock_timeout_s, lock=first, part=[index], xsched=xsched
-                ),
-                news=News(
-                    set_up_s + run_s(scenario),
-                    grace_s,
-                    progress if first else None,
-                    waiting if first else None,
-                ),
-                environment=environment,
-                module=module,
-                of=f"queue {scenario.queues[index].name!r}",
-            )
+    def work(queues: Sequence[int]) -> Worker:
+        first = not parties
+        return Worker(
+            make_directory(),
+            make_job(scenario, libraries, lock_timeout_s, lock=first, part=queues, xsched=xsched),
+            news=News(allowed_s, grace_s, progress if first else None, waiting if first else None),
+            environment=environment,
+            module=module,
+            of=_names(scenario, queues),
         )
 
+    def play(index: int) -> Party:
+        setting = settings.get(index)
+        return Party(make_directory(), scenario, index, setting=setting, allowed_s=allowed_s)
+
+    def make_directory() -> Path:
+        directory = Path(name) / str(len(parties))
+        directory.mkdir()
+        return directory
+
+    parties: list[Worker | Party] = []
+    groups = divide(scenario)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
         try:
-            start(0)
-            fallen = _accompany(workers, LOCKED)
+            parties.append(work(groups[0]))
+            fallen = _accompany(parties, LOCKED)
             if fallen is None:
-                for index in range(1, len(scenario.queues)):
-                    start(index)
-                fallen = _accompany(workers, READY)
+                for group in groups[1:]:
+                    is_program = scenario.queues[group[0]].workload.program is not None
+                    parties.append(play(group[0]) if is_program else work(group))
+                fallen = _accompany(parties, READY)
             if fallen is None:
-                _give_the_word(workers)
-                fallen = _accompany(workers, LEFT)
+                start_clock_ns = time.monotonic_ns() + LEAD_NS
+                for party in parties:
+                    party.start(start_clock_ns)
+                fallen = _accompany(parties, LEFT)
             if fallen is None:
-                for worker in workers[1:]:
-                    worker.dismiss()
-                for worker in (*workers[1:], workers[0]):
-                    _see_off(worker, grace_s)
+                for party in parties[1:]:
+                    party.dismiss()
+                for party in (*parties[1:], parties[0]):
+                    _see_off(party, grace_s)
         finally:  # also on Ctrl-C and time-outs
-            for worker in workers:
-                worker.dismiss()
-            for worker in workers:
-                worker.end()
-        if fallen is not None:
-            fallen.measurement()  # raises, and is the cause of what the others would raise
-        return unite([worker.measurement() for worker in workers])
+            for party in parties:
+                party.dismiss()
+            for party in parties:
+                party.end()
+        # The one that fell is the cause of what the others would raise.
+        in_order = [*([fallen] if fallen else []), *(p for p in parties if p is not fallen)]
+        said = server() if server else None
+        results = {party: _result(party, said) for party in in_order}
+        return unite([(group, results[p]) for group, p in zip(groups, parties, strict=True)])
 
 
-def unite(parts: Sequence[Measurement]) -> Measurement:
-    """Make one measurement of those of the queues, in the scenario's order."""
-    first = parts[0]
+def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Setting]:
+    """Say how XSched gets under the programs, by index of the queue, before anything is started."""
+    if scenario.xsched is None or home is None:
+        return {}
+    kind = scenario.device_kind
+    return {
+        index: put_under(spec, scenario.xsched, kind, home, libraries, os.environ)
+        for index, spec in enumerate(scenario.queues)
+        if spec.workload.program is not None
+    }
+
+
+def divide(scenario: Scenario) -> list[tuple[int, ...]]:
+    """Say which queues, by index, share a process; the first ones are never a program.
+
+    Where there are only programs, the first has no queue: somebody has to know the device.
+    """
+    indices = range(len(scenario.queues))
+    programs = [i for i in indices if scenario.queues[i].workload.program is not None]
+    others = tuple(i for i in indices if i not in programs)
+    if scenario.processes == "separate" and others:
+        return [*((i,) for i in others), *((i,) for i in programs)]
+    return [others, *((i,) for i in programs)]
+
+
+def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measurement:
+    """Make one measurement of what the processes gave, each for the queues with its indices."""
+    measured = [part for _, part in parts if isinstance(part, Measurement)]
+    by_queue = {}
+    for indices, part in parts:
+        if isinstance(part, Share):
+            by_queue[indices[0]] = part.counts, part.samples
+        else:
+            by_queue |= dict(zip(indices, zip(part.counts, part.samples, strict=True), strict=True))
+    in_order = [by_queue[index] for index in sorted(by_queue)]
     return dataclasses.replace(
-        first,
-        fingerprint=_unite_fingerprints([part.fingerprint for part in parts]),
-        counts=tuple(counts for part in parts for counts in part.counts),
-        samples=tuple(samples for part in parts for samples in part.samples),
-        wrong_results=tuple(sentence for part in parts for sentence in part.wrong_results),
-        activity=unite_activities([part.activity for part in parts if part.activity]),
-        remark="; ".join(part.remark for part in parts if part.remark),
-        output="".join(part.output for part in parts),
+        measured[0],
+        fingerprint=_unite_fingerprints(
+            [part.fingerprint for part in measured],
+            {
+                library.path: library
+                for _, part in parts
+                if isinstance(part, Share)
+                for library in part.libraries
+            },
+        ),
+        counts=tuple(counts for counts, _ in in_order),
+        samples=tuple(samples for _, samples in in_order),
+        wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
+        activity=unite_activities([part.activity for part in measured if part.activity]),
+        remark="; ".join(part.remark for _, part in parts if part.remark),
+        output="".join(part.output for _, part in parts),
     )
 
 
-def _unite_fingerprints(parts: Sequence[Fingerprint]) -> Fingerprint:
+def _unite_fingerprints(
+    parts: Sequence[Fingerprint], libraries: Mapping[str, MappedLibrary]
+) -> Fingerprint:
     """Take the host and its settings from the first: the others inherited them, too."""
     devices: dict[tuple[str, int], DeviceFacts] = {}
     for device in (device for part in parts for device in part.devices):
         devices.setdefault((device.kind, device.index), device)
-    libraries = {library.path: library for part in parts for library in part.libraries}
+    by_path = {library.path: library for part in parts for library in part.libraries}
     return dataclasses.replace(
         parts[0],
         devices=tuple(devices.values()),
-        libraries=tuple(library for _, library in sorted(libraries.items())),
+        libraries=tuple(library for _, library in sorted({**libraries, **by_path}.items())),
     )
 
 
-def _accompany(workers: Sequence[Worker], until: str) -> Worker | None:
+def _accompany(parties: Sequence[Worker | Party], until: str) -> Worker | Party | None:
     """Listen until all have said a word; give the one that ended, or was late, before it did."""
     while True:
-        behind = [worker for worker in workers if until not in worker.news.said]
+        behind = [party for party in parties if until not in party.said]
         if not behind:
             return None
-        for worker in behind:
-            over = not worker.works() or worker.is_late()
-            if over and until not in worker.news.said:  # which may have been its last word
-                return worker
-        for worker in workers:
-            worker.listen(POLL_S / len(workers))
+        for party in behind:
+            over = not party.works() or party.is_late()
+            if over and until not in party.said:  # which may have been its last word
+                return party
+        for party in parties:
+            party.listen(POLL_S / len(parties))
 
 
-def _give_the_word(workers: Sequence[Worker]) -> None:
-    start_clock_ns = time.monotonic_ns() + LEAD_NS
-    for worker in workers:
-        worker.news.allow(worker.news.allowed_s)
-        worker.tell(str(start_clock_ns))
+def _see_off(party: Worker | Party, grace_s: float) -> None:
+    party.dismiss()
+    party.allow(grace_s)
+    while party.works() and not party.is_late():
+        party.listen(POLL_S)
 
 
-def _see_off(worker: Worker, grace_s: float) -> None:
-    worker.dismiss()
-    worker.news.allow(grace_s)
-    while worker.works() and not worker.is_late():
-        worker.listen(POLL_S)
+def _result(party: Worker | Party, said: str | None) -> Measurement | Share:
+    return party.share(said) if isinstance(party, Party) else party.measurement()
+
+
+def _names(scenario: Scenario, queues: Sequence[int]) -> str:
+    names = ", ".join(repr(scenario.queues[index].name) for index in queues)
+    return f"queue{'s' if len(queues) > 1 else ''} {names}" if names else ""

@@ -15,13 +15,12 @@ from pytest_xsched.assertions import Run
 from pytest_xsched.budget import Budget
 from pytest_xsched.changes import Change
 from pytest_xsched.checks import device_name, integer, one_of
-from pytest_xsched.child import Environment
 from pytest_xsched.comparing import Comparer
 from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.durations import chosen_duration_ns
-from pytest_xsched.errors import DeviceUnavailable, ScenarioError, SchedulerInactive, XSchedWarning
+from pytest_xsched.elsewhere import measure_elsewhere, why_elsewhere
+from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.harness import Measurement, Progress, measure
-from pytest_xsched.installation import ENVIRONMENT, SCRUBBED, files_for, find_home
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.live import XQueues
 from pytest_xsched.load import Arrivals, one_load
@@ -34,14 +33,11 @@ from pytest_xsched.model import (
 )
 from pytest_xsched.names import DEVICES, GPUS, POLICIES, SCHEDULERS, split_device
 from pytest_xsched.options import Settings
-from pytest_xsched.process import measure_in_worker
 from pytest_xsched.progress import ProgressLine
 from pytest_xsched.queue_spec import AUTO, QueueSpec
-from pytest_xsched.separate import measure_separately
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.windows import run_in_windows
 from pytest_xsched.workload import Workload
-from pytest_xsched.xsched_variables import faults as variable_faults
 
 GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
 """Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
@@ -312,31 +308,18 @@ class Session(Comparer):
         return run
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
-        if scenario.xsched is not None and self.settings.process == "inside":
-            raise ScenarioError(
-                "scheduler 'xsched' may end the process it is in; it runs in worker processes "
-                "only, not with --xsched-process=inside"
-            )
-        separate = scenario.processes == "separate"
-        if separate and self.settings.process == "inside":
-            raise ScenarioError('processes="separate" and --xsched-process=inside: choose one')
-        if separate or self._in_worker(scenario.device_kind):
-            measure_there = measure_separately if separate else measure_in_worker
-            files = environment = None
-            if scenario.xsched is not None:
-                if misspelt := variable_faults(os.environ):
-                    raise SchedulerInactive(f"scheduler inactive: {'; '.join(misspelt)}")
-                files = files_for(scenario.device_kind, find_home(self.settings.xsched_home))
-                environment = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
+        why = why_elsewhere(scenario)
+        if why and self.settings.process == "inside":
+            raise ScenarioError(f"{why}: not with --xsched-process=inside")
+        if why or self._in_worker(scenario.device_kind):
             try:
-                return measure_there(
+                return measure_elsewhere(
                     scenario,
                     progress,
                     waiting=progress.note if isinstance(progress, ProgressLine) else None,
                     libraries=self._libraries(scenario.device_kind),
                     lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
-                    environment=environment,
-                    xsched=files,
+                    home=self.settings.xsched_home,
                 )
             except DeviceUnavailable as error:
                 self._unavailable(scenario.device, error)

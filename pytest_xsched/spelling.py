@@ -14,6 +14,7 @@ from typing import Any
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.kernels import Argument
 from pytest_xsched.load import Bursts, Closed, Constant, Gamma, Poisson, Replay
+from pytest_xsched.programs import Program
 from pytest_xsched.units import parse_rate, spell_duration
 from pytest_xsched.workload import Command, Workload
 
@@ -87,12 +88,23 @@ def _by_fields(value: Any) -> _Call:
 
 def _workload(workload: Workload) -> _Call:
     """Spell a workload by its command, or as the sequence of its equal commands."""
+    if workload.program is not None:
+        return _program(workload.program)
     parts = tuple(
         _layer(command, len(list(equal))) for command, equal in itertools.groupby(workload.commands)
     )
     if len(parts) == 1 and workload.label == _label(parts[0]):
         return parts[0]
     return _Call("sequence", (parts,), {"label": workload.label})
+
+
+def _program(program: Program) -> _Call:
+    keywords: dict[str, Any] = {"env": dict(program.env)} if program.env else {}
+    if program.preload is not None:
+        keywords["preload"] = program.preload
+    if not program.reports:
+        keywords["reports"] = False
+    return _Call("command", (list(program.argv),), keywords)
 
 
 def _label(call: _Call) -> str:

@@ -140,4 +140,9 @@ def _unchecked(scenario: Scenario) -> list[str]:
         for command in spec.workload.commands
         if command.kernel is not None
     }
-    return [f"{queue}: results of kernel {name!r} are not checked" for queue, name in kernels]
+    programs = [
+        f"{spec.name}: results of its program are not checked" for spec in scenario.programs
+    ]
+    return programs + [
+        f"{queue}: results of kernel {name!r} are not checked" for queue, name in kernels
+    ]

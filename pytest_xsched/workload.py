@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from pytest_xsched.checks import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.kernels import Argument, Kernel, read_kernel
+from pytest_xsched.programs import Program, make_program, read_program
 from pytest_xsched.units import MAX_NS, DurationLike, parse_duration, spell_duration
 
 COMMANDS_MAX = 4096  # of a request: the limit of the native runner
@@ -95,9 +97,17 @@ class Workload:
 
     commands: tuple[Command, ...]
     label: str
+    program: Program | None = None
 
     def __post_init__(self) -> None:
-        set_tuple(self, "commands", Command, "workload", COMMANDS_MAX)
+        if isinstance(self.program, Program):
+            if self.commands:
+                raise ScenarioError("workload: a program and commands exclude each other")
+            object.__setattr__(self, "commands", ())
+        elif self.program is not None:
+            raise ScenarioError(f"workload: program {self.program!r} is none")
+        else:
+            set_tuple(self, "commands", Command, "workload", COMMANDS_MAX)
         if not isinstance(self.label, str) or not self.label:
             raise ScenarioError(f"workload: label {self.label!r} is not a text")
 
@@ -201,6 +211,35 @@ def kernel(
     return _layered(Command(kind="kernel", kernel=own), layers, "kernel", f"'{name}'")
 
 
+def command(
+    argv: Iterable[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str] | None = None,
+    preload: str | os.PathLike[str] | None = None,
+    reports: bool = True,
+) -> Workload:
+    """Make a workload of a program of your own, in a process of its own, that knows no XQueue.
+
+    Under scheduler "xsched" it is started with XSched's shim in LD_PRELOAD, and with the variables
+    that make an XQueue of every stream, of the queue's priority; under "native" as it is. It is
+    started before the run and ended behind it.
+
+    Args:
+        argv: the program and its arguments, ``["python", "serve.py"]``.
+        env: variables beyond those of pytest.
+        preload: a shim instead of the installation's.
+        reports: whether it says when its requests begin and end, by `pytest_xsched.requests` or by
+            the protocol that is described there. Without that it is a contender only: there are no
+            figures of it.
+
+    Raises:
+        ScenarioError: a value is wrong.
+        SchedulerInactive: when it runs, XSched is not in effect in it; says why.
+    """
+    program = make_program(argv, env, preload, reports)
+    return Workload(commands=(), label=program.label, program=program)
+
+
 def sequence(workloads: Iterable[Workload], *, label: str | None = None) -> Workload:
     """Make a workload whose request is the commands of several, one after the other.
 
@@ -223,7 +262,7 @@ def _workloads(workloads: Iterable[Workload]) -> list[Workload]:
         raise ScenarioError(f"sequence: {workloads!r} is not a list of workloads")
     parts = list(workloads)
     for part in parts:
-        if not isinstance(part, Workload):
+        if not isinstance(part, Workload) or part.program is not None:
             raise ScenarioError(f"sequence: {part!r} is not a workload like matmul(512)")
     if not parts:
         raise ScenarioError("sequence: an empty list; it needs at least one workload")
@@ -242,6 +281,8 @@ def read_workload(data: Any) -> Workload:
     values = checked_fields(Workload, data, "workload")
     commands = checked_list(values, "commands", "workload")
     values["commands"] = tuple(_read_command(command) for command in commands)
+    if values["program"] is not None:
+        values["program"] = read_program(values["program"])
     return Workload(**values)
 
 

@@ -4,13 +4,24 @@ On `cpu` each of the processes has a device of its own, so nothing here is about
 PoCL there is one driver under them.
 """
 
+import dataclasses
 import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pytest_xsched import DeviceError, ScenarioError, Session, WorkerCrashed, matmul, spin
+from pytest_xsched import (
+    DeviceError,
+    ScenarioError,
+    Session,
+    WorkerCrashed,
+    XSched,
+    matmul,
+    spin,
+)
+from pytest_xsched.installation import Home
 from pytest_xsched.load import Closed, constant
 from pytest_xsched.model import QueueSpec
 from pytest_xsched.options import Settings
@@ -193,7 +204,7 @@ def test_an_interrupt_ends_all(two):
 
 def test_inside_is_refused():
     made = Session(Settings(device="cpu", process="inside"))
-    with pytest.raises(ScenarioError, match="--xsched-process=inside: choose one"):
+    with pytest.raises(ScenarioError, match="own: not with --xsched-process=inside"):
         made.run(
             made.queue("q", spin("1ms")), duration="1s", scheduler="native", processes="separate"
         )
@@ -214,3 +225,30 @@ def test_processes_share_a_real_driver(pocl, scheduler):
     assert run.high.n == 50
     assert run.low.counts.completed == run.low.counts.launched > 0
     assert any("pocl" in library.path for library in run.fingerprint.libraries)
+
+
+REAL = os.environ.get("XSCHED_HOME")
+
+
+@pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched")
+def test_the_real_server_schedules_both_processes(pocl):
+    made = Session(Settings(device="opencl", xsched_home=Home(path=REAL, origin="XSCHED_HOME")))
+    medians = []
+    for high, low in ((10, 1), (1, 10)):
+        run = made.run(
+            made.queue("high", matmul(64, layers=4), priority=high, rate="20/s", threshold=2),
+            made.queue("low", matmul(96, layers=32), priority=low, threshold=2),
+            scheduler=XSched(scheduler="global"),
+            duration="2s",
+            processes="separate",
+            check=True,
+        )
+        assert run.evidence.checked and run.evidence.faults == ()
+        assert set(run.evidence.activity.commands) == {"high", "low"}
+        medians.append(int(np.median(run.high.latency_ns)))
+    assert medians[0] < medians[1]
+
+
+def test_a_local_scheduler_reaches_no_other_process(two):
+    with pytest.raises(ScenarioError, match=r'take XSched\(scheduler="global"\)$'):
+        dataclasses.replace(two(), device="cuda", scheduler="xsched", xsched=XSched())

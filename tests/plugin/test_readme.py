@@ -67,6 +67,15 @@ def test_random_mixes(pytester, sim):
     sim().assert_outcomes(passed=1, skipped=1)
 
 
+def test_a_program_of_ones_own(pytester, inside):
+    program, test = (
+        block for block in blocks() if "import requests" in block or "serve.py" in block
+    )
+    pytester.makepyfile(serve=program)
+    pytester.makepyfile(f"import sys\nfrom pytest_xsched import command, spin\n{test}")
+    inside("--xsched-device=cpu").assert_outcomes(passed=1)
+
+
 def test_the_options_are_all_there(inside):
     shown = inside("--help").stdout.str()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,9 +13,9 @@ NATIVE = ROOT / "native"
 
 # Each may import what stands in a line above it, and nothing else of the package.
 PYTHON_LAYERS = [
-    ["errors", "names", "budget"],
+    ["errors", "names", "budget", "leash", "requests"],
     ["units", "checks", "libraries", "lock", "elf", "installation", "xsched_variables"],
-    ["kernels", "durations"],
+    ["kernels", "durations", "programs"],
     ["workload", "load", "changes", "mechanism"],
     ["doubles", "spelling", "queue_spec"],
     ["model"],
@@ -38,8 +38,10 @@ PYTHON_LAYERS = [
     ["keeping"],
     ["worker"],
     ["child"],
-    ["process"],
+    ["shares", "transparent"],
+    ["process", "xserver", "party"],
     ["separate"],
+    ["elsewhere"],
     ["diagnosis", "doctor_child"],
     ["doctor_children", "doctor_gpu"],
     ["doctor_libraries"],
@@ -74,6 +76,8 @@ MAY_IMPORT = {
         "evidence",
         "invariants",
         "harness",
+        "shares",
+        "party",
         "worker",
         "doctor_worker",
         "child",

@@ -1,0 +1,281 @@
+"""Programs of the user in a run: paced, measured, and every way in which one can end.
+
+On `cpu`, where they use no device: what is tested is how they are started, told, read and ended.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_xsched import InvalidRun, Session, WorkerCrashed, command, spin
+from pytest_xsched.load import Closed, constant
+from pytest_xsched.model import QueueSpec
+from pytest_xsched.options import Settings
+from pytest_xsched.separate import measure_separately
+
+LOOP = """
+from pytest_xsched.requests import requests
+for number in requests():
+    work(number)
+"""
+
+IN_C = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+static long long now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+int main(void)
+{
+    int report = atoi(getenv("PYTEST_XSCHED_REPORT")), start = atoi(getenv("PYTEST_XSCHED_START"));
+    FILE *arrivals = fopen(getenv("PYTEST_XSCHED_ARRIVALS"), "r"), *told = fdopen(start, "r");
+    long long begin, end, at;
+    dprintf(report, "ready %d\n", (int)getpid());
+    if (fscanf(told, "%lld %lld", &begin, &end) != 2)
+        return 1;
+    while (fscanf(arrivals, "%lld", &at) == 1) {
+        while (now() < begin + at)
+            usleep(100);
+        dprintf(report, "begin %lld\n", now());
+        dprintf(report, "end %lld\n", now());
+    }
+    dprintf(report, "done\n");
+    while (fgetc(told) != EOF)
+        ;
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Writes a Python program; gives it as a workload."""
+
+    def write(text, *, reports=True, **more):
+        path = tmp_path / f"program{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(textwrap.dedent(text))
+        return command([sys.executable, path], reports=reports, **more)
+
+    return write
+
+
+@pytest.fixture
+def session():
+    return Session(Settings(device="cpu"))
+
+
+@pytest.fixture
+def measure(scenario):
+    """Measures a program alone for half a second; gives the measurement."""
+
+    def run(workload, arrivals=None, *, drain_ns=0, **more):
+        queue = QueueSpec(name="q", workload=workload, arrivals=arrivals or constant("50/s"))
+        changes = {"scheduler": "native", "policy": "none", "drain_ns": drain_ns}
+        made = scenario("cpu", queues=(queue,), duration_ns=500_000_000, **changes)
+        return measure_separately(made, **more)
+
+    return run
+
+
+def running(marker):
+    """Give the processes with a word in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if marker in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_it_is_measured_beside_a_queue_of_ours(session, program):
+    run = session.run(
+        session.queue("high", program(f"work = lambda number: None\n{LOOP}"), rate="100/s"),
+        session.queue("low", spin("1ms"), rate="50/s"),
+        scheduler="native",
+        duration="500ms",
+        warmup="100ms",
+        check=True,
+    )
+    assert run.evidence.faults == ()
+    assert run.evidence.unchecked == ("high: results of its program are not checked",)
+    assert (run.high.n, run.low.n) == (50, 25)
+    samples = run.high.samples
+    assert len(samples) == 60 == run.high.counts.requests_completed
+    assert samples["scheduled_ns"].tolist() == [5_000_000 + i * 10_000_000 for i in range(60)]
+    # None begins before its time, and each before it has ended.
+    assert np.all(samples["scheduled_ns"] <= samples["submitted_ns"])
+    assert np.all(samples["launched_ns"] <= samples["completed_ns"])
+    run.high.assert_throughput_at_least("100/s")
+    run.high.assert_no_errors()
+    assert run.remark == ""
+
+
+def test_a_request_that_waits_is_not_excused(measure, program):
+    work = "import time\nwork = lambda number: time.sleep(0.1 * (number == 3))\n"
+    (samples,) = measure(program(work + LOOP), drain_ns=10**9).samples
+    assert np.all(samples["launched_ns"][1:] >= samples["completed_ns"][:-1])
+    # The fourth takes five periods, so the fifth is late by four.
+    assert samples["completed_ns"][4] - samples["scheduled_ns"][4] >= 80_000_000
+    assert np.array_equal(samples["submitted_ns"][4:6], samples["scheduled_ns"][4:6])
+
+
+def test_a_closed_loop_goes_on_until_the_end(measure, program):
+    work = "import time\nwork = lambda number: time.sleep(0.01)\n"
+    (samples,) = measure(program(work + LOOP), Closed(think_ns=5_000_000)).samples
+    assert len(samples) > 2
+    assert samples["completed_ns"].max() >= 450_000_000
+    gaps = samples["scheduled_ns"][1:] - samples["completed_ns"][:-1]
+    assert np.all(gaps >= 5_000_000)
+
+
+def test_one_in_another_language(measure, tmp_path):
+    compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
+    source, made = tmp_path / "program.c", tmp_path / "program"
+    source.write_text(IN_C)
+    subprocess.run([compiler, "-O1", source, "-o", made], check=True)
+    measurement = measure(command([made]), drain_ns=10**9)
+    assert len(measurement.samples[0]) == 25
+    assert np.all(measurement.samples[0]["completed_ns"] >= 0)
+    assert measurement.remark == ""
+
+
+def test_all_wait_for_one_that_is_slow_to_be_ready(session, program):
+    run = session.run(
+        session.queue("slow", program(f"import time; time.sleep(1)\nwork = print\n{LOOP}")),
+        session.queue("high", spin("1ms"), rate="50/s"),
+        scheduler="native",
+        duration="200ms",
+    )
+    assert run.slow.samples["launched_ns"][0] >= 0
+    assert run.high.n == 10
+
+
+def test_a_contender_has_no_figures(session, program):
+    run = session.run(
+        session.queue("high", spin("1ms"), rate="50/s"),
+        session.queue("low", program("import time\ntime.sleep(1000)", reports=False)),
+        scheduler="native",
+        duration="200ms",
+    )
+    assert run.evidence.faults == ()
+    assert run.evidence.queue_faults["low"] == ("low is a program that reports no requests",)
+    run.high.assert_no_errors()
+    for ask in (
+        lambda: run.low.assert_throughput_at_least("1/s"),
+        run.low.assert_no_errors,
+        lambda: run.low.assert_max_below("1s"),
+        lambda: run.low.throughput > "0/s",
+    ):
+        with pytest.raises(InvalidRun, match="low is a program that reports no requests"):
+            ask()
+
+
+def test_nothing_of_it_stays(measure, program):
+    marker = f"marker{os.getpid()}"
+    code = f"""
+        import signal, subprocess, sys, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", {marker!r}])
+        time.sleep(1000)
+        """
+    measure(program(code, reports=False), Closed(), grace_s=0.2)
+    deadline_s = time.monotonic() + 20
+    while running(marker) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert not running(marker)
+
+
+def test_the_environment_is_its_own(measure, program, monkeypatch):
+    monkeypatch.setenv("OF_PYTEST", "1")
+    code = """
+        import os, sys
+        print(os.environ["OF_PYTEST"], os.environ["X"], os.environ.get("LD_PRELOAD"), os.getcwd())
+        work = print
+        """
+    made = program(textwrap.dedent(code) + LOOP, env={"X": "a=b"})
+    measurement = measure(made)
+    assert measurement.output.startswith(f"1 a=b None {os.getcwd()}\n")
+    assert "X" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("raise SystemExit('no model')", "exit status 1 before it was ready; its last words: no m"),
+        ("import os; os.abort()", "was ended by SIGABRT before it was ready"),
+        ("import time; time.sleep(1000)", "was not ready in time, which it says by its first req"),
+        (
+            f"def work(number): 1 / (number < 5)\n{LOOP}",
+            "exit status 1 before the run did; its",
+        ),
+    ],
+)
+def test_one_that_fails_is_an_error(measure, program, text, message):
+    with pytest.raises(WorkerCrashed, match=f"^the program of queue 'q' .*{message}"):
+        measure(program(text), set_up_s=3.0)
+
+
+def test_a_contender_that_goes_early_is_an_error(measure, program):
+    with pytest.raises(WorkerCrashed, match="ended with exit status 0 before the run did"):
+        measure(program("import time; time.sleep(0.7)", reports=False), Closed())
+
+
+def test_a_program_that_is_not_there_is_an_error(measure):
+    with pytest.raises(WorkerCrashed, match=r"status 126 before it was ready; .* No such file"):
+        measure(command(["/nowhere/serve"]))
+
+
+def test_a_fault_behind_the_last_request_is_a_remark(measure, program):
+    measurement = measure(program(f"import os\nwork = print\n{LOOP}\nos.abort()"), drain_ns=10**9)
+    assert len(measurement.samples[0]) == 25
+    assert measurement.remark.startswith(
+        "the program of queue 'q' was ended by SIGABRT, after its last request"
+    )
+
+
+def test_a_request_that_never_ends_is_unfinished(measure, program):
+    work = "import time\nwork = lambda number: time.sleep(1000 * (number == 20))\n"
+    (samples,) = measure(program(work + LOOP), grace_s=0.2).samples
+    assert len(samples) == 25
+    assert np.all(samples["completed_ns"][20:] == -1)
+
+
+def test_an_interrupt_ends_it(session, program, monkeypatch):
+    marker = f"interrupted{os.getpid()}"
+    made = command([sys.executable, "-c", "import time; time.sleep(1000)", marker], reports=False)
+
+    def interrupt(*_):
+        assert running(marker)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_xsched.party.Party.start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        session.run(session.queue("q", made), scheduler="native", duration="1s")
+    assert not running(marker)
+
+
+def test_alone_the_helper_goes_on_for_ever(monkeypatch):
+    from pytest_xsched.requests import REPORT, requests
+
+    monkeypatch.delenv(REPORT, raising=False)
+    numbers = requests()
+    assert [next(numbers) for _ in range(3)] == [0, 1, 2]

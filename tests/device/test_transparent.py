@@ -1,0 +1,267 @@
+"""XSched under a program that knows nothing of it: in effect, or an error with the cause.
+
+With a shim made for this test, which says that it made an XQueue and launches nothing, and a
+library that is called as the driver is. Where XSCHED_HOME names an installation, a program under
+the real shim, on PoCL.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_xsched import SchedulerInactive, XSched, command, matmul
+from pytest_xsched.installation import Home
+
+SHIM = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int LAUNCH(void)
+{
+    static int once;
+    const char *automatic = getenv("XSCHED_AUTO_XQUEUE");
+    if (automatic != NULL && strcmp(automatic, "ON") == 0 && once++ == 0)
+        fprintf(stderr, "[XSCHED INFO @ T 1] XQueue (0x1f) from process %d created\n", getpid());
+    return 0;
+}
+"""
+
+PROGRAM = """
+import ctypes, os, sys
+from pytest_xsched.requests import requests
+
+for path in sys.argv[1:]:
+    ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+launch = ctypes.CDLL(None).cuLaunchKernel if sys.argv[1:] else print
+settings = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("XSCHED_")]
+print(*settings, flush=True)
+for _ in requests():
+    launch()
+"""
+
+
+IN_OPENCL = r"""
+import ctypes
+from ctypes import byref, c_int, c_size_t, c_ulong, c_void_p
+from pytest_xsched.requests import requests
+
+ctypes.CDLL("libOpenCL.so.1", ctypes.RTLD_GLOBAL)
+cl = ctypes.CDLL(None)
+for name in ("Context", "CommandQueue", "ProgramWithSource", "Kernel", "Buffer"):
+    getattr(cl, "clCreate" + name).restype = c_void_p
+source = ctypes.c_char_p(b"kernel void spin(global float *x) { float y = x[0];"
+                         b"for (int i = 0; i < 500000; i++) y = y * 0.5f + 1.0f; x[0] = y; }")
+platform, device, error, one = c_void_p(), c_void_p(), c_int(), c_size_t(1)
+assert cl.clGetPlatformIDs(1, byref(platform), None) == 0
+assert cl.clGetDeviceIDs(platform, c_ulong(0xFFFFFFFF), 1, byref(device), None) == 0
+context = c_void_p(cl.clCreateContext(None, 1, byref(device), None, None, byref(error)))
+queue = c_void_p(cl.clCreateCommandQueue(context, device, c_ulong(0), byref(error)))
+program = c_void_p(cl.clCreateProgramWithSource(context, 1, byref(source), None, byref(error)))
+assert cl.clBuildProgram(program, 0, None, None, None, None) == 0
+kernel = c_void_p(cl.clCreateKernel(program, b"spin", byref(error)))
+buffer = c_void_p(cl.clCreateBuffer(context, c_ulong(1), c_size_t(64), None, byref(error)))
+assert cl.clSetKernelArg(kernel, 0, c_size_t(8), byref(buffer)) == 0
+
+def launch():
+    return cl.clEnqueueNDRangeKernel(queue, kernel, 1, None, byref(one), None, 0, None, None)
+
+for _ in requests():
+    assert [launch() for _ in range(20)] == [0] * 20
+    assert cl.clFinish(queue) == 0
+"""
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Compiles a library with one function; gives its path."""
+
+    def build(path, function, text="int LAUNCH(void) { return 0; }"):
+        compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
+        made = tmp_path / path
+        made.parent.mkdir(exist_ok=True)
+        source = made.with_suffix(".c")
+        source.write_text(text)
+        flags = ["-shared", "-fPIC", f"-DLAUNCH={function}"]
+        subprocess.run([compiler, *flags, source, "-o", made], check=True)
+        return str(made)
+
+    return build
+
+
+@pytest.fixture
+def shim(library):
+    return library("libshim.so", "cuLaunchKernel", SHIM)
+
+
+@pytest.fixture
+def driver(library):
+    return library("driver/libcuda.so.1", "cuLaunchKernel")
+
+
+@pytest.fixture
+def start(tmp_path, xsched_double, fake_cuda, monkeypatch, session_on):
+    """Runs a program under XSched on the fake driver; gives the run."""
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
+    monkeypatch.delenv("XSCHED_HOME", raising=False)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    session = session_on("cuda", xsched_home=Home(path=str(xsched_double), origin="--xsched-home"))
+
+    def run(*libraries, before=(), scheduler=None, **more):
+        made = command([*before, sys.executable, program, *libraries], **more)
+        queue = session.queue("low", made, priority=7, rate="50/s", threshold=4)
+        return session.run(queue, duration="300ms", warmup="0s", scheduler=scheduler or XSched())
+
+    return run
+
+
+def inactive(run, *words):
+    with pytest.raises(SchedulerInactive) as caught:
+        run()
+    text = str(caught.value)
+    assert text.startswith("scheduler inactive: ")
+    for word in words:
+        assert word in text
+
+
+def test_it_is_in_effect(start, shim, driver):
+    run = start(driver, preload=shim)
+    assert run.evidence.faults == ()
+    assert run.low.n == 15 == run.low.counts.requests_completed
+    assert driver in {library.path for library in run.fingerprint.libraries}
+
+
+def test_the_variables_are_those_of_the_queue(start, shim, driver, monkeypatch):
+    monkeypatch.setenv("XSCHED_POLICY", "CFS")
+    monkeypatch.setenv("XSCHED_AUTO_XQUEUE", "ON")
+    monkeypatch.setenv("XSCHED_AUTO_XQUEUE_LEVEL", "3")
+    seen = {}
+    monkeypatch.setattr(
+        "pytest_xsched.party.require_active",
+        lambda setting, *_: seen.update(setting.variables),
+    )
+    start(driver, preload=shim)
+    assert {key: seen[key] for key in seen if key.startswith("XSCHED_") and key != DRIVER} == {
+        "XSCHED_AUTO_XQUEUE": "ON",
+        "XSCHED_AUTO_XQUEUE_LEVEL": "1",
+        "XSCHED_AUTO_XQUEUE_PRIORITY": "7",
+        "XSCHED_AUTO_XQUEUE_THRESHOLD": "4",
+        "XSCHED_AUTO_XQUEUE_BATCH_SIZE": "2",
+        "XSCHED_POLICY": "HPF",
+    }
+    assert seen["LD_PRELOAD"] == shim
+    assert os.environ["XSCHED_POLICY"] == "CFS" and "LD_PRELOAD" not in os.environ
+
+
+DRIVER = "XSCHED_CUDA_LIB"
+
+
+def test_natively_it_runs_as_it_is(start, driver, monkeypatch):
+    monkeypatch.setenv("XSCHED_POLCY", "HPF")  # of no importance there
+    run = start(driver, scheduler="native", preload="/nowhere.so")
+    assert run.low.n == 15
+    assert run.evidence.faults == ()
+
+
+# ---- four ways of measuring nothing, which look like success
+
+
+def test_a_shim_that_is_not_there(start, driver):
+    inactive(lambda: start(driver, preload="/nowhere/libshim.so"), "/nowhere/libshim.so", "No such")
+
+
+def test_a_shim_that_exports_nothing_of_the_driver(start, driver, library):
+    empty = library("libempty.so", "XQueueCreate")
+    inactive(lambda: start(driver, preload=empty), "libempty.so exports no cuLaunchKernel")
+
+
+def test_no_xqueue_is_wanted(start, driver, shim):
+    off = {"XSCHED_AUTO_XQUEUE": "OFF"}
+    words = "XSCHED_AUTO_XQUEUE is 'OFF' in the environment of the program of queue 'low'"
+    inactive(lambda: start(driver, preload=shim, env=off), words)
+    before = ["env", "-u", "XSCHED_AUTO_XQUEUE"]
+    words = "XSCHED_AUTO_XQUEUE is not set in the environment of process "
+    inactive(lambda: start(driver, preload=shim, before=before), words)
+
+
+def test_a_variable_that_is_misspelt(start, driver, shim, monkeypatch):
+    words = "XSCHED_POLCY is no variable of XSched", "did you mean XSCHED_POLICY?"
+    inactive(lambda: start(driver, preload=shim, env={"XSCHED_POLCY": "HPF"}), *words)
+    monkeypatch.setenv("XSCHED_POLCY", "HPF")
+    inactive(lambda: start(driver, preload=shim), *words)
+
+
+# ---- and others
+
+
+def test_what_the_loader_ignores(start, driver, shim):
+    before = ["env", "LD_PRELOAD=/nowhere/libshim.so"]
+    words = "object '/nowhere/libshim.so' from LD_PRELOAD cannot be preloaded"
+    inactive(lambda: start(driver, preload=shim, before=before), words)
+
+
+def test_a_preload_that_is_lost(start, driver, shim):
+    words = f"has not mapped {shim}, though LD_PRELOAD was set"
+    inactive(lambda: start(driver, preload=shim, before=["env", "-u", "LD_PRELOAD"]), words)
+
+
+def test_a_program_without_a_device(start, shim):
+    inactive(lambda: start(preload=shim), "has libcuda.so mapped, so it launches nothing on cuda")
+
+
+def test_two_drivers(start, driver, shim, library):
+    other = library("other/libcuda.so.1", "cuInit")
+    inactive(lambda: start(driver, other, preload=shim), "has two drivers mapped", driver, other)
+
+
+def test_two_rocms(start, driver, shim, library):
+    trees = [library(f"rocm-{v}/libamdhip64.so.{v[0]}", "hipInit") for v in ("6.4.0", "7.2.0")]
+    words = "has libraries of two ROCm mapped: rocm-6.4.0, rocm-7.2.0"
+    inactive(lambda: start(driver, *trees, preload=shim), words)
+
+
+def test_a_shim_that_makes_no_xqueue(start, driver, library):
+    passive = library("libpassive.so", "cuLaunchKernel")
+    inactive(lambda: start(driver, preload=passive), "made no XQueue for it", "default stream")
+
+
+REAL = os.environ.get("XSCHED_HOME")
+
+
+@pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched")
+def test_under_the_real_one_the_order_of_priorities_swaps(pocl, tmp_path, session_on):
+    session = session_on("opencl", xsched_home=Home(path=REAL, origin="XSCHED_HOME"))
+    program = tmp_path / "program.py"
+    program.write_text(IN_OPENCL)
+    medians = []
+    for ours, its in ((10, 1), (1, 10)):
+        run = session.run(
+            session.queue("ours", matmul(64, layers=4), priority=ours, rate="20/s", threshold=2),
+            session.queue(
+                "its",
+                command([sys.executable, program]),
+                priority=its,
+                threshold=2,
+                batch_size=1,
+            ),
+            duration="2s",
+            scheduler=XSched(scheduler="global"),
+        )
+        assert run.evidence.faults == ()
+        assert run.its.n > 0
+        assert {"libshimopencl.so", "libpreempt.so"} <= {
+            Path(library.path).name for library in run.fingerprint.libraries
+        }
+        medians.append(int(np.median(run.ours.latency_ns)))
+    # The program never pauses, so whoever is below it waits for its requests.
+    assert medians[0] < medians[1]

@@ -1,0 +1,219 @@
+"""XSched's server: started, found by its clients, stopped in every case; a script stands for it.
+
+The script takes another message queue than the original, so that nothing here meets a real one.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_xsched import DeviceBusy, DeviceError, SchedulerInactive, leash
+from pytest_xsched import xserver as module
+from pytest_xsched.xserver import xserver
+
+KEY = 0x58007E57
+
+STAND_IN = f"""\
+#!{sys.executable}
+import ctypes, http.server, os, signal, sys, threading, time
+
+policy, port = sys.argv[1], int(sys.argv[2])
+print(f"scheduler created with policy {{policy}}", flush=True)
+if policy == "SPUP":
+    sys.exit("[XSCHED ERRO @ T 1 @ 10:00:00.000001] invalid policy name SPUP")
+assert "XSCHED_POLICY" not in os.environ
+queue = ctypes.CDLL(None).msgget({KEY}, 0o1666)
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/policy" else 404)
+        self.end_headers()
+        if policy == "DIES":
+            os._exit(7)
+    def log_message(self, *_): pass
+
+server = http.server.HTTPServer(("127.0.0.1", port), Handler)
+def stop(*_):
+    if policy != "HANGS":
+        ctypes.CDLL(None).msgctl(queue, 0, None)
+        os._exit(0)
+signal.signal(signal.SIGINT, stop)
+if policy != "MUTE":
+    server.serve_forever()
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "KEY", KEY)
+    monkeypatch.setattr(module, "_STOP_S", 0.5)
+    monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(tmp_path))
+    monkeypatch.setenv("XSCHED_POLICY", "of pytest's own environment")
+    path = tmp_path / "xserver"
+    path.write_text(STAND_IN)
+    path.chmod(0o755)
+    return str(path)
+
+
+def start_in_vain(program, policy, **settings):
+    with xserver(program, policy, **settings):
+        pytest.fail("there is a server")
+
+
+def message_queue():
+    return ctypes.CDLL(None).msgget(KEY, 0) >= 0
+
+
+def servers():
+    """Give those that we started and that have not ended."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        text = status(directory)
+        ours = "Name:\txserver\n" in text and f"PPid:\t{os.getpid()}\n" in text
+        if ours and "State:\tZ" not in text:
+            found.append(int(directory.name))
+    return found
+
+
+def status(directory):
+    try:
+        return (directory / "status").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize("policy", ["HPF", "HANGS"])
+def test_it_is_there_for_a_while(program, policy):
+    with xserver(program, policy) as server:
+        assert module._answers(server.port)
+        assert server.said() == f"scheduler created with policy {policy}\n"
+        assert message_queue()
+        (pid,) = servers()
+        assert os.getsid(pid) != os.getsid(0)
+    assert not servers()
+    assert not message_queue()  # also that of one which had to be killed
+
+
+def test_an_error_of_the_run_goes_through(program):
+    with pytest.raises(DeviceError, match="the driver said no"), xserver(program, "HPF"):
+        raise DeviceError("the driver said no")
+    assert not servers()
+
+
+def test_an_interrupt_ends_it(program):
+    with pytest.raises(KeyboardInterrupt), xserver(program, "HPF"):
+        raise KeyboardInterrupt
+    assert not servers()
+
+
+def test_one_that_does_not_start_is_inactive(program, tmp_path):
+    with pytest.raises(SchedulerInactive) as caught:
+        start_in_vain(program, "SPUP")
+    assert str(caught.value) == (
+        "scheduler inactive: xserver SPUP ended with exit status 1; its last words: "
+        "[XSCHED ERRO @ T 1 @ 10:00:00.000001] invalid policy name SPUP"
+    )
+    missing = str(tmp_path / "none")
+    with pytest.raises(SchedulerInactive, match=r"status 126; its last words: .*No such file"):
+        start_in_vain(missing, "HPF")
+
+
+def test_one_that_does_not_answer_is_inactive(program, monkeypatch):
+    monkeypatch.setattr(module, "START_S", 1.0)
+    with pytest.raises(SchedulerInactive, match="did not answer on port"):
+        start_in_vain(program, "MUTE")
+    assert not servers()
+
+
+@pytest.mark.parametrize("clients_fail", [True, False])
+def test_one_that_ends_before_its_time_is_the_cause(program, clients_fail):
+    def run():
+        with xserver(program, "DIES"):
+            deadline_s = time.monotonic() + 30
+            while servers() and time.monotonic() < deadline_s:
+                time.sleep(0.02)
+            if clients_fail:
+                raise DeviceError("the client could not send")
+
+    with pytest.raises(SchedulerInactive, match="xserver DIES ended with exit status 7"):
+        run()
+
+
+def test_another_server_is_left_alone(program, monkeypatch):
+    other = subprocess.Popen([program, "HPF", str(module._free_port())], env={})
+    try:
+        deadline_s = time.monotonic() + 30
+        while not message_queue() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        with pytest.raises(SchedulerInactive, match=f"runs already, process {other.pid}"):
+            start_in_vain(program, "HPF")
+        assert other.poll() is None
+        assert message_queue()
+    finally:
+        other.send_signal(signal.SIGINT)
+        other.wait()
+
+
+def test_two_pytests_take_turns(program):
+    with xserver(program, "HPF"), pytest.raises(DeviceBusy, match="the xserver was not free"):
+        start_in_vain(program, "HPF", lock_timeout_s=0)
+
+
+def test_it_does_not_outlive_its_parent(program):
+    text = textwrap.dedent(f"""
+        import time
+        from pytest_xsched import xserver
+        xserver.KEY = {KEY}
+        with xserver.xserver({program!r}, "HPF"):
+            print("on", flush=True)
+            time.sleep(1000)
+        """)
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"on\n"
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        parent.kill()
+        parent.wait()
+    (pid,) = children
+    deadline_s = time.monotonic() + 30
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline_s:
+        if "State:\tZ" in status(Path(f"/proc/{pid}")):
+            break  # nobody reaps it here
+        time.sleep(0.02)
+    assert time.monotonic() < deadline_s
+    ctypes.CDLL(None).msgctl(ctypes.CDLL(None).msgget(KEY, 0), 0, None)
+
+
+def test_a_leash_gives_variables_to_the_program_alone(tmp_path):
+    program = [sys.executable, "-c", "import os; print(os.environ['A'], os.environ['LD_PRELOAD'])"]
+    line = leash.command_line(program, {"A": "b=c d", "LD_PRELOAD": "/nowhere.so"})
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stdout == "b=c d /nowhere.so\n"
+    # Said once, by the loader of the program, and not by that of the leash.
+    assert done.stderr.count("/nowhere.so") == 1
+
+
+def test_a_leash_that_nobody_holds_starts_nothing(tmp_path):
+    line = leash.command_line([sys.executable, "-c", "print('on')"], parent=1)
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "the parent process is gone\n"
+
+
+HOME = os.environ.get("XSCHED_HOME", "")
+
+
+@pytest.mark.skipif(not HOME, reason="XSCHED_HOME names no XSched")
+def test_the_real_one(tmp_path):
+    with xserver(f"{HOME}/bin/xserver", "HPF") as server:
+        assert module._answers(server.port)
+        assert servers()
+    assert not servers()
