@@ -19,6 +19,7 @@ from pytest_xsched.doctor_canary import (
     check_priorities,
     check_scheduler,
     check_stream,
+    check_threads,
     start_work,
 )
 from pytest_xsched.doctor_children import Child, start_loading
@@ -76,7 +77,7 @@ def examine(
         check_scheduler(work, _said(said)),
         check_priorities(work),
         check_ladder(work),
-        fork,
+        check_threads(fork, work),
         gpu,
         check_end(preloaded, work),
     )

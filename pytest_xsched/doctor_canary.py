@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pytest_xsched.diagnosis import Finding, failed, ok, skipped
+from pytest_xsched.diagnosis import FAILED, Finding, failed, ok, skipped
 from pytest_xsched.doctor_children import Child, Ended, clean, start_working
 from pytest_xsched.doctor_libraries import PREEMPT, Patient
 from pytest_xsched.doctor_shim import Preloaded
@@ -94,9 +94,9 @@ def start_work(
     if patient.kind is None or hal is None:
         return "no GPU driver was found whose XSched is here"
     if any(ended.answer is None or not ended.answer["loaded"] for ended in patient.loaded.values()):
-        return "XSched's libraries cannot be loaded; see check 1"
+        return "XSched's libraries cannot be loaded"
     if patient.broken:
-        return "the driver cannot be loaded; see check 1"
+        return "the driver cannot be loaded"
     try:
         libraries = find_libraries(patient.kind, driver, compiler)
     except ScenarioError as error:
@@ -115,7 +115,7 @@ def start_work(
 def check_canary(patient: Patient, work: Work) -> Finding:
     """Check 5: do commands go through an XQueue, all of them, and compute what they should?"""
     if work.ended is None:
-        return skipped(work.reason)
+        return skipped(work.reason, "see check 1")
     for step in FIRST_STEPS:
         fault = work.fault(step)
         found = work.found(step)
@@ -161,9 +161,9 @@ def _counts(found: Mapping[str, Any]) -> str:
 def _before(work: Work) -> Finding | None:
     """Give the finding of a check whose steps were not reached."""
     if work.ended is None:
-        return skipped(work.reason)
+        return skipped(work.reason, "see check 1")
     if work.found("canary") is None:
-        return skipped("the canary of check 5 did not get through")
+        return skipped("the canary did not get through", "see check 5")
     return None
 
 
@@ -175,9 +175,11 @@ def check_stream(work: Work) -> Finding:
         return failed(f"asking for the default stream: {fault}", _REMEDIES["canary"])
     found = work.found("stream")
     if found is None:
-        return skipped("not reached; the process had ended")
+        return skipped("not reached: the process had ended", "see the check before that failed")
     if "code" not in found:
-        return skipped("OpenCL has no default stream; its queues are all made by the program")
+        return skipped(
+            "OpenCL has no default stream: its queues are all made by the program", "nothing to do"
+        )
     if found["code"] == 0:
         return ok(f"{found['call']} takes the default stream: work on it is scheduled")
     if found["code"] == 5:
@@ -208,7 +210,7 @@ def check_scheduler(work: Work, said: str) -> Finding:
         )
     found = work.found("scheduler")
     if found is None:
-        return skipped("not reached; the process had ended")
+        return skipped("not reached: the process had ended", "see the check before that failed")
     output = work.ended.output if work.ended else ""
     priorities = sorted({int(number) for number in _PRIORITY.findall(output)}, reverse=True)
     set_to = ", ".join(map(str, priorities)) or "none, to go by its log"
@@ -230,7 +232,7 @@ def check_priorities(work: Work) -> Finding:
         )
     found = work.found("priorities")
     if found is None:
-        return skipped("not reached; the process had ended")
+        return skipped("not reached: the process had ended", "see the check before that failed")
     one, other = found["order"]
     return ok(
         f"of two queues the one with the higher priority went first in {one:.0%} of the pairs of "
@@ -247,7 +249,10 @@ def check_ladder(work: Work) -> Finding:
         fault = work.fault(f"ladder {rung}")
         found = work.found(f"ladder {rung}")
         if not fault and found is None:
-            return skipped(f"not reached behind {', '.join(passed) or 'nothing'}")
+            return skipped(
+                f"not reached behind {', '.join(passed) or 'nothing'}: the process had ended",
+                "see the check before that failed",
+            )
         if fault := fault or _counts(found or {}):
             below = f"{', '.join(passed)} went well, " if passed else ""
             return failed(
@@ -257,6 +262,26 @@ def check_ladder(work: Work) -> Finding:
     torch = importlib.util.find_spec("torch") is not None
     why = "are not tried here, run your model with a queue of its own" if torch else "need PyTorch"
     return ok(f"{', '.join(passed)} went well; convolution and model {why}")
+
+
+def check_threads(fork: Finding, work: Work) -> Finding:
+    """Check 10, its other half: can another thread than the first make a stream and an XQueue?
+
+    Args:
+        fork: the first half; what failed there is told first.
+        work: of the process.
+    """
+    found, fault = work.found("thread"), work.fault("thread")
+    if fork.status == FAILED or (found is None and not fault):
+        return fork
+    if fault := fault or _counts(found or {}):
+        return failed(
+            f"a stream and an XQueue made by another thread than the one that opened the device: "
+            f"{fault}",
+            "make streams and XQueues in the thread that initialised the driver, or make its "
+            "context current in the other",
+        )
+    return replace(fork, seen=f"{fork.seen}; a second thread can make and use an XQueue")
 
 
 def check_end(preloaded: Preloaded, work: Work) -> Finding:
@@ -274,7 +299,7 @@ def check_end(preloaded: Preloaded, work: Work) -> Finding:
                 "success, and look for the destructor with gdb (bt)",
             )
     if not done:
-        return skipped("no process got to its end; see checks 3 and 5")
+        return skipped("no process got to its end", "see checks 3 and 5")
     end = "ends" if len(done) == 1 else "end"
     return ok(f"a process that {' and one that '.join(done)} {end} with exit status 0")
 

@@ -32,7 +32,8 @@ def check_gpu(kind: str | None, *, sys: Path = _SYS) -> Finding:
         return _amd(cards)
     return skipped(
         "neither nvidia-smi nor a card of amdgpu in /sys/class/drm is here, so load, memory and "
-        "clocks cannot be read"
+        "clocks cannot be read",
+        "see to it by hand that nothing else runs on the GPU",
     )
 
 

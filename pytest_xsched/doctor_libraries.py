@@ -19,7 +19,7 @@ from pytest_xsched.diagnosis import Finding, failed, ok
 from pytest_xsched.doctor_children import Ended, clean, start_loading
 from pytest_xsched.elf import NotALibrary, read_library
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
-from pytest_xsched.installation import HALS, SHIMS, Home, find_home
+from pytest_xsched.installation import HALS, OPTION, SHIMS, Home, find_home
 from pytest_xsched.libraries import LibraryFile, find_libraries
 from pytest_xsched.names import GPUS, split_device
 
@@ -269,7 +269,10 @@ def _hint(environment: Mapping[str, str]) -> str:
     ]
     for folder in filter(None, folders):
         if os.path.isfile(os.path.join(folder, PREEMPT)):
-            return f"{PREEMPT} is in {folder}, which is on LD_LIBRARY_PATH or LD_PRELOAD: name that"
+            return (
+                f"{PREEMPT} is in {folder}, which is on LD_LIBRARY_PATH or LD_PRELOAD: name it, "
+                f"{OPTION}={folder}"
+            )
     return (
         f"install XSched (https://github.com/XpuOS/xsched) and name the directory with its "
         f"lib/{PREEMPT}; nothing of it comes with pytest-xsched"

@@ -56,17 +56,22 @@ _ROCM = re.compile(
 )
 
 
+_NO_DRIVER = "see check 1, or name the device: --xsched-device=hip, cuda or opencl"
+_NO_SHIM = "build XSched with its shims, if programs of your own are to run under it"
+
+
 def check_symbols(patient: Patient) -> Finding:
     """Check 2: does the shim export what launches kernels, as the libraries here ask for it?"""
     if patient.home is None:
-        return skipped("no XSched was found")
+        return skipped("no XSched was found", "see check 1")
     if patient.kind is None:
-        return skipped("no GPU driver was found, so there is none to stand before")
+        return skipped("no GPU driver was found, so there is none to stand before", _NO_DRIVER)
     path = patient.library(SHIMS[patient.kind])
     if path is None:
         return skipped(
             f"{patient.home.path} has no {SHIMS[patient.kind]}, which only programs that are "
-            "started under LD_PRELOAD need"
+            "started under LD_PRELOAD need",
+            _NO_SHIM,
         )
     try:
         shim = read_library(path)
@@ -226,13 +231,13 @@ def _of_the_hal(patient: Patient) -> str:
 def check_preload(patient: Patient, run: Preloaded) -> Finding:
     """Check 3: is the shim in the process, in front of one driver out of one tree?"""
     if patient.home is None:
-        return skipped("no XSched was found")
+        return skipped("no XSched was found", "see check 1")
     if patient.kind is None or not patient.driver_name:
-        return skipped("no GPU driver was found, or none that can be loaded")
+        return skipped("no GPU driver was found, or none that can be loaded", _NO_DRIVER)
     if not run.preload:
-        return skipped(f"{patient.home.path} has no {SHIMS[patient.kind]}")
+        return skipped(f"{patient.home.path} has no {SHIMS[patient.kind]}", _NO_SHIM)
     if run.ended is None:
-        return skipped("it hangs when it is loaded; see check 1")
+        return skipped("it hangs when it is loaded", "see check 1")
     refused = re.search(r"object '([^']*)' from LD_PRELOAD cannot be preloaded.*", run.ended.output)
     if refused:
         shim = patient.library(SHIMS[patient.kind])

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,8 @@ def main() -> int:
                 found |= use(device, workload)
     except XSchedError:
         pass  # the rungs above it mean nothing
+    with contextlib.suppress(XSchedError), steps.step("thread") as found:
+        found |= in_a_thread(device)
     with steps.step("end"):
         pass
     return 0
@@ -127,6 +130,12 @@ def use(device: Device, workload: Workload, *, below: bool = True) -> dict[str, 
         }
     finally:
         run.close()
+
+
+def in_a_thread(device: Device) -> dict[str, Any]:
+    """Do the same with a stream and an XQueue that another thread makes than opened the device."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(use, device, matmul(64)).result()
 
 
 def _wrong(queue: Queue, workload: Workload, seed: int) -> str:

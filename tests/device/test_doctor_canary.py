@@ -71,6 +71,7 @@ def test_all_is_well(doctor, xsched_double, fake_gpu):
     assert found[7]["seen"].endswith("'using app-managed scheduler', which schedules nothing")
     assert found[8]["status"] == "ok"
     assert found[9]["seen"].startswith("launch, copies and elementwise, GEMM went well")
+    assert found[10]["seen"].endswith("; a second thread can make and use an XQueue")
     assert found[12]["seen"] == (
         "a process that has loaded shim and driver and one that has used XSched end with exit "
         "status 0"

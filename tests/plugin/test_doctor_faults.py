@@ -226,7 +226,7 @@ def test_p5_a_library_that_hangs_when_it_is_loaded(doctor, home, shim):
     assert found[1]["seen"] == (
         f"loading {home}/lib/libshimhip.so did not end within 3 s: its initialisation hangs"
     )
-    assert found[3]["seen"] == "it hangs when it is loaded; see check 1"
+    assert found[3]["seen"] == "it hangs when it is loaded"
 
 
 def test_p10_a_driver_that_pytest_itself_has_initialised(doctor, pytester, tree):
@@ -286,6 +286,30 @@ def test_p19_two_rocm_trees_in_one_process(doctor, make, tree, tmp_path, monkeyp
     assert found[3]["seen"] == (
         "libraries of 2 ROCm trees are in one process: "
         f"libamdhip64.so.6 of {tree.parent}, libhsa-runtime64.so.1 of {other.parent}"
+    )
+
+
+def test_p7_two_drivers_in_one_process(doctor, make, tree, tmp_path, monkeypatch):
+    """XSched looks for its own, by a variable or where ROCm usually is."""
+    other = make(tmp_path / "other/lib/libamdhip64.so", DRIVER, script=DRIVER_VERSIONS)
+    monkeypatch.setenv("XSCHED_HIP_LIB", str(other))
+
+    found = doctor()
+
+    assert failures(found).keys() == {3}
+    assert "libraries of 2 ROCm trees are in one process" in found[3]["seen"]
+
+    other.rename(tree / "libamdhip64.so")
+    monkeypatch.setenv("XSCHED_HIP_LIB", f"{tree}/libamdhip64.so")
+
+    found = doctor()
+
+    assert failures(found).keys() == {3}
+    assert found[3]["seen"] == (
+        f"2 drivers are in one process: {tree}/libamdhip64.so, {tree}/libamdhip64.so.6"
+    )
+    assert found[3]["remedy"].startswith(
+        f"set XSCHED_HIP_LIB to the file that programs use, {tree}/libamdhip64.so.6"
     )
 
 
