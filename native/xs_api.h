@@ -308,6 +308,11 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
 void xs_queue_destroy(struct xs_queue *queue);
 int xs_queue_counts(struct xs_queue *queue, struct xs_queue_counts *out, struct xs_error *err);
 int xs_queue_set_priority(struct xs_queue *queue, int32_t priority, struct xs_error *err);
+/* How many commands are launched ahead, and how many lie between marks. What is in
+ * flight stays so, until it completes beyond a lower threshold. XS_EINVAL for an
+ * automatic threshold, XS_ENOTSUP where a scheduler below launches. */
+int xs_queue_set_depth(struct xs_queue *queue, uint32_t threshold, uint32_t batch_size,
+                       struct xs_error *err);
 int xs_queue_suspend(struct xs_queue *queue, struct xs_error *err); /* until resumed by the user */
 int xs_queue_resume(struct xs_queue *queue, struct xs_error *err);
 

@@ -196,6 +196,10 @@ class Queue:
             return None
         return sample.scheduled_ns, sample.submitted_ns, sample.launched_ns, sample.completed_ns
 
+    def set_depth(self, threshold: int, batch_size: int) -> None:
+        """Set how many commands are launched ahead, and how many lie between marks."""
+        call(lib.xs_queue_set_depth, self._pointer, threshold, batch_size)
+
     def destroy(self) -> None:
         """Drop what was submitted, wait for what was launched, free the queue."""
         if self._native != ffi.NULL:

@@ -14,7 +14,7 @@ from pytest_xsched._running import Counts, Queue, Run, Settings
 from pytest_xsched.checks import integer
 from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.load import Closed
-from pytest_xsched.queue_spec import PRIORITY_MAX, PRIORITY_MIN, QueueSpec
+from pytest_xsched.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX, QueueSpec
 from pytest_xsched.units import MAX_NS, Duration, DurationLike, parse_duration
 from pytest_xsched.workload import Workload, empty
 
@@ -142,6 +142,24 @@ class XQueue:
         what = f"queue {self.name!r}: priority"
         self.native.set_priority(integer(what, value, PRIORITY_MIN, PRIORITY_MAX))
 
+    def set_launch_config(self, *, threshold: int, batch_size: int) -> None:
+        """Set how many commands are launched ahead, and how many lie between marks.
+
+        What is in flight stays so, also beyond a lower threshold.
+
+        Args:
+            threshold: most commands in flight, in [batch_size, 1024]; not of a queue whose
+                threshold is ``"auto"``.
+            batch_size: commands between marks, at least 1.
+
+        Raises:
+            ScenarioError: a value is wrong, or the queue's threshold is automatic.
+        """
+        what = f"queue {self.name!r}"
+        integer(f"{what}: batch_size", batch_size, 1, THRESHOLD_MAX)
+        integer(f"{what}: threshold", threshold, batch_size, THRESHOLD_MAX)
+        self.native.set_depth(threshold, batch_size)
+
     @property
     def counts(self) -> Counts:
         """Commands and requests so far: completed <= launched <= submitted."""
@@ -208,6 +226,11 @@ class XQueues:
         # A call that moves virtual time returns in time by itself, however far it is to move.
         slice_ns = MAX_NS if self._virtual else SLICE_NS
         return XQueue(spec, self._run.add_manual(settings), self._run.now_ns, slice_ns)
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether time passes only while it is waited for."""
+        return self._virtual
 
     @property
     def now(self) -> Duration:

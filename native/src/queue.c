@@ -119,13 +119,25 @@ static void charge(struct xs_queue *q, xs_ns now)
     q->used += now > since ? now - since : 0;
 }
 
+/* Threshold and batch size, if the user changed them. */
+static bool take_depth(struct xs_queue *q)
+{
+    uint64_t depth = atomic_exchange(&q->depth, 0);
+    if (depth == 0)
+        return false;
+    xs_xqueue_configure(&q->xq, (uint32_t)(depth >> 32), (uint32_t)depth);
+    return true;
+}
+
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
 {
     uint32_t slot;
     *moved = false;
     /* A mark behind the last command of a turn, or what it took would be seen only in
-     * the next one, mixed with what others did meanwhile. */
-    if (q->suspended && xs_xqueue_flush(&q->xq, &slot)) {
+     * the next one, mixed with what others did meanwhile. And behind those in flight when the
+     * batch size changes: a smaller one may be full with commands that no mark covers. */
+    bool changed = take_depth(q);
+    if ((q->suspended || changed) && xs_xqueue_flush(&q->xq, &slot)) {
         xs_pace_mark(&q->pace);
         int rc = ops_of(q)->mark(q->stream, slot, err);
         if (rc != XS_OK)

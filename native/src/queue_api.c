@@ -43,13 +43,10 @@ static int check_load(const struct xs_queue_spec *spec, struct xs_error *err)
 static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
 {
     bool automatic = spec->threshold == 0 && spec->batch_size == 0;
-    if (!automatic && (spec->batch_size < 1 || spec->threshold < spec->batch_size ||
-                       spec->threshold > XS_THRESHOLD_MAX))
-        return xs__fail(err, XS_EINVAL, "queue.add", 0,
-                        "queue '%s': threshold %u, batch size %u; needed is "
-                        "1 <= batch size <= threshold <= %d, or 0 and 0 for automatic",
-                        spec->name, spec->threshold, spec->batch_size, XS_THRESHOLD_MAX);
-    int rc = xs__check_priority(spec->name, spec->priority, err);
+    int rc =
+        automatic ? XS_OK : xs__check_depth(spec->name, spec->threshold, spec->batch_size, err);
+    if (rc == XS_OK)
+        rc = xs__check_priority(spec->name, spec->priority, err);
     if (rc == XS_OK)
         rc = xs__check_changes(spec, err);
     return rc == XS_OK ? check_load(spec, err) : rc;

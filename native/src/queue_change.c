@@ -1,4 +1,4 @@
-/* queue_change.c - what changes on a queue while it lives: its priority, and
+/* queue_change.c - what changes on a queue while it lives: its priority, its depth, and
  * whether the user holds it back. By a call at any time, or planned, and then by
  * its owner. A scheduler below the runner is told, too. */
 #include "clock.h"
@@ -11,6 +11,16 @@ int xs__check_priority(const char *name, int32_t priority, struct xs_error *err)
     return xs__fail(err, XS_EINVAL, "queue.priority", 0,
                     "queue '%s': priority %d is outside %d..%d", name, priority, XS_PRIORITY_MIN,
                     XS_PRIORITY_MAX);
+}
+
+int xs__check_depth(const char *name, uint32_t threshold, uint32_t batch_size, struct xs_error *err)
+{
+    if (batch_size >= 1 && threshold >= batch_size && threshold <= XS_THRESHOLD_MAX)
+        return XS_OK;
+    return xs__fail(err, XS_EINVAL, "queue.depth", 0,
+                    "queue '%s': threshold %u, batch size %u; needed is "
+                    "1 <= batch size <= threshold <= %d",
+                    name, threshold, batch_size, XS_THRESHOLD_MAX);
 }
 
 int xs__check_changes(const struct xs_queue_spec *spec, struct xs_error *err)
@@ -80,6 +90,30 @@ int xs_queue_set_priority(struct xs_queue *q, int32_t priority, struct xs_error 
     if (rc == XS_OK)
         rc = xs__check_priority(q->name, priority, err);
     return rc == XS_OK ? apply(q, XS_CHANGE_PRIORITY, priority, err) : rc;
+}
+
+int xs_queue_set_depth(struct xs_queue *q, uint32_t threshold, uint32_t batch_size,
+                       struct xs_error *err)
+{
+    struct xs_run *run = q->run;
+    int rc = xs__device_check(run->device, "queue.depth", err);
+    if (rc == XS_OK)
+        rc = xs__check_depth(q->name, threshold, batch_size, err);
+    if (rc == XS_OK && q->pace.on)
+        rc = xs__fail(err, XS_EINVAL, "queue.depth", 0, "queue '%s' has an automatic threshold",
+                      q->name);
+    if (rc == XS_OK && q->device->ops->stream_configure != NULL)
+        rc = xs__fail(err, XS_ENOTSUP, "queue.depth", 0,
+                      "queue '%s': a scheduler below the runner launches its commands", q->name);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&run->lock);
+    q->depth = (uint64_t)threshold << 32 | batch_size;
+    run->engine->wake(q);
+    if (run->engine->settle != NULL)
+        run->engine->settle(run);
+    pthread_mutex_unlock(&run->lock);
+    return XS_OK;
 }
 
 static int hold(struct xs_queue *q, bool held, const char *where, struct xs_error *err)

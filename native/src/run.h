@@ -118,7 +118,9 @@ struct xs_queue {
     _Atomic bool busy; /* has unfinished commands, as the policy sees it; set under the lock */
     bool held;         /* (lock) suspended by the user */
     uint64_t suspended_count; /* (lock) */
-    _Atomic bool suspended;   /* by user or policy; set under the lock, read before a launch */
+    /* Threshold << 32 | batch size that the owner is to take; 0: as they are. */
+    _Atomic uint64_t depth;
+    _Atomic bool suspended; /* by user or policy; set under the lock, read before a launch */
 
     /* Published by the owner for everybody. */
     _Atomic uint64_t submitted, launched, completed, failed;
@@ -157,6 +159,8 @@ void xs__queue_free(struct xs_queue *q); /* a half-made one is fine */
 /* ---- queue_change.c ------------------------------------------------------- */
 
 int xs__check_priority(const char *name, int32_t priority, struct xs_error *err);
+int xs__check_depth(const char *name, uint32_t threshold, uint32_t batch_size,
+                    struct xs_error *err);
 int xs__check_changes(const struct xs_queue_spec *spec, struct xs_error *err);
 /* The next change if it is due, NULL; it counts as made. */
 const struct xs_change *xs__queue_change_due(struct xs_queue *q, xs_ns now);

@@ -1,10 +1,17 @@
 /* xqueue.c - the XQueue's counters and its one decision, xs_xqueue_step(). */
 #include "xqueue.h"
 
-void xs_xqueue_init(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size)
+void xs_xqueue_configure(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size)
 {
     XS_ASSERT(batch_size >= 1 && batch_size <= threshold && threshold <= XS_THRESHOLD_MAX);
-    *xq = (struct xs_xqueue){.threshold = threshold, .batch_size = batch_size};
+    xq->threshold = threshold;
+    xq->batch_size = batch_size;
+}
+
+void xs_xqueue_init(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size)
+{
+    *xq = (struct xs_xqueue){0};
+    xs_xqueue_configure(xq, threshold, batch_size);
 }
 
 void xs_xqueue_submit(struct xs_xqueue *xq, uint32_t commands)

@@ -19,8 +19,8 @@
 #include "base.h"
 
 struct xs_xqueue {
-    uint32_t threshold;  /* fixed after init, [batch_size, XS_THRESHOLD_MAX] */
-    uint32_t batch_size; /* fixed after init, >= 1 */
+    uint32_t threshold;  /* [batch_size, XS_THRESHOLD_MAX] */
+    uint32_t batch_size; /* >= 1 */
     bool suspended;      /* written by the caller, from what the policy said */
     bool full;           /* written by the caller: no room, although below the threshold */
     uint64_t submitted, launched, completed;
@@ -37,6 +37,10 @@ enum xs_step {
 };
 
 void xs_xqueue_init(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size);
+/* Change both; then xs_xqueue_flush(). More than a lower threshold may be in flight
+ * until they complete. */
+void xs_xqueue_configure(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size);
+
 void xs_xqueue_submit(struct xs_xqueue *xq, uint32_t commands);
 
 /* Has unfinished commands, also while suspended. */

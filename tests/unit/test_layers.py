@@ -34,6 +34,7 @@ PYTHON_LAYERS = [
     ["comparison", "comparison_text"],
     ["versus"],
     ["windows"],
+    ["statemachine"],
     ["rows", "markdown", "comparing", "baselines"],
     ["keeping"],
     ["worker"],
@@ -83,7 +84,7 @@ MAY_IMPORT = {
         "child",
     },
     "pytest_xsched._native": {"_binding"},
-    "hypothesis": {"strategies"},
+    "hypothesis": {"strategies", "statemachine"},
     "pytest_benchmark": set(),
 }
 

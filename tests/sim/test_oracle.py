@@ -1,0 +1,66 @@
+"""The engine in virtual time against a brute-force model, for small scenarios: to the ns."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_xsched import Duration, Session, SimModel, closed, replay
+from pytest_xsched.options import Settings
+from pytest_xsched.strategies import launch_configurations, scenarios, workloads
+
+RANDOM = settings(settings.get_profile("xsched-nightly"), max_examples=60, database=None)
+MODELS = [
+    SimModel(launch_ns=launch_ns, priority=priority, slots=slots)
+    for slots in (1, 2)
+    for priority in (False, True)
+    for launch_ns in (0, 100_000)
+]
+
+spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
+oracle = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(oracle)
+
+
+def loads():
+    """Everything on a tick of 100 us."""
+    ticks = st.lists(st.integers(0, 60), min_size=1, max_size=5).map(sorted)
+    given_times = ticks.map(lambda times: replay([Duration(t * oracle.TICK_NS) for t in times]))
+    return st.one_of(
+        given_times, given_times, st.sampled_from([closed(), closed(2), closed(think="1ms")])
+    )
+
+
+def small(policy):
+    return scenarios(
+        queues=3,
+        duration="10ms",
+        policies=[policy],
+        models=MODELS,
+        work=workloads(durations=["1ms", "500us", "200us"]),
+        loads=loads(),
+        depths=launch_configurations(auto=False),
+    )
+
+
+@pytest.fixture(scope="module")
+def shared_sim():
+    session = Session(Settings(device="sim"))
+    yield session
+    session.close()
+
+
+@pytest.mark.parametrize("policy", ["none", "hpf", "edf"])
+@RANDOM
+@given(data=st.data())
+def test_the_same_to_the_nanosecond(shared_sim, policy, data):
+    scenario = data.draw(small(policy))
+    run = shared_sim.run_scenario(scenario)
+    if any((queue.samples["completed_ns"] < 0).any() for queue in run.queues.values()):
+        return  # starved by a closed loop until the end
+    found = {
+        name: [row[:4] for row in queue.samples.tolist()] for name, queue in run.queues.items()
+    }
+    assert found == oracle.expected(scenario)
