@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from pytest_xsched.assertions import Run
 from pytest_xsched.errors import InvalidRun, ScenarioError
-from pytest_xsched.likeness import Record
+from pytest_xsched.likeness import Record, mapped_schedulers
 from pytest_xsched.result import percentile_name
 from pytest_xsched.stats import requests_needed
 
@@ -43,7 +43,7 @@ class Episode:
         """
         numbers = self.numbers(queue)
         faults = self.record["evidence"]["queue_faults"].get(queue, [])
-        self._refuse([*self.record["evidence"]["faults"], *faults])
+        self._refuse([*self._faults(), *faults])
         if numbers["n"] < requests_needed(q):
             needed = requests_needed(q)
             self._refuse([f"a {percentile_name(q)} needs {needed} requests, not {numbers['n']}"])
@@ -62,11 +62,19 @@ class Episode:
 
     def throughput_hz(self, queue: str) -> float:
         """Give the requests completed per second; InvalidRun where there were none."""
-        self._refuse(self.record["evidence"]["faults"])
+        self._refuse(self._faults())
         value = float(self.numbers(queue)["throughput_hz"])
         if value == 0:
             self._refuse([f"{queue} completed nothing"])
         return value
+
+    def _faults(self) -> list[str]:
+        """Say what spoils every figure of the run, and of what its scheduler is not."""
+        faults = list(self.record["evidence"]["faults"])
+        if self.record["scheduler"] != "xsched":
+            # A preloaded shim: the arm without XSched would go through it, too.
+            faults += [f"{path} is mapped" for path in mapped_schedulers(self.record)]
+        return faults
 
     def _refuse(self, faults: Sequence[str]) -> None:
         if faults:

@@ -76,6 +76,12 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
     return fields
 
 
+def mapped_schedulers(run: Record) -> list[str]:
+    """Give the libraries of XSched that the measuring process had mapped, by their paths."""
+    paths = (library["path"] for library in run["fingerprint"]["libraries"])
+    return [path for path in paths if _SCHEDULERS.match(os.path.basename(path))]
+
+
 def machine_part(field: str) -> bool:
     """Tell whether a field of `likeness` is about where a run was measured, not what was run."""
     return field.partition(".")[0] in ("devices", "libraries", "environment", "host", _PACKAGE)

@@ -130,6 +130,7 @@ def test_contention_removed(made):
     [
         ("saturated", "native, episode 2: high is saturated: the reason"),
         ("faults", "native, episode 2: no command of high was launched"),
+        ("shim", "native, episode 2: /opt/libshimhip.so is mapped"),
         ("few", "native, episode 2: a P99 needs 299 requests, not 200"),
         ("never", "native, episode 2: P99 of high was never reached"),
     ],
@@ -141,6 +142,9 @@ def test_an_arm_without_evidence_has_no_ratio(arm, made, spoil, message):
         record["evidence"]["queue_faults"]["high"] = ["high is saturated: the reason"]
     elif spoil == "faults":
         record["evidence"]["faults"] = ["no command of high was launched"]
+    elif spoil == "shim":
+        shim = {"path": "/opt/libshimhip.so", "bytes": 1}
+        record["fingerprint"]["libraries"] = [shim]
     elif spoil == "few":
         record["queues"][0]["n"] = 200
     else:
