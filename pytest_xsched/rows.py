@@ -27,7 +27,7 @@ def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[
     """Write all runs and comparisons to a file, whole or not at all.
 
     Args:
-        path: the file; its directory is made.
+        path: the file; its directory is made. What is there and is no file is written to.
         records: what `Run.to_dict` and `Comparison.to_dict` gave.
         rootdir: where the tests lie, for the commit they are of.
         findings: about baselines, see `keeping.Finding`.
@@ -37,9 +37,16 @@ def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document(records, rootdir, findings), indent=1, allow_nan=False)
+    if path.exists() and not path.is_file():  # such as /dev/stdout, which nothing may replace
+        path.write_text(text + "\n", encoding="utf-8")
+        return
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Record:

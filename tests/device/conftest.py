@@ -82,6 +82,14 @@ def fake_gpu(request, built, fake_cuda, monkeypatch):
 
 
 @pytest.fixture
+def xsched_gpu(fake_cuda, xsched_double, monkeypatch):
+    """Puts the fake driver under `cuda`, and the double of XSched over it."""
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
+    monkeypatch.setenv("XSCHED_HOME", str(xsched_double))
+
+
+@pytest.fixture
 def session_on():
     """Makes a session whose runs are on a kind of device, each in a worker process."""
     sessions = []

@@ -22,15 +22,7 @@ SAID = r"its last words: \[XSCHED ERRO @ T \d+ @ [\d:.]+\] Assertion failed: "
 
 
 @pytest.fixture
-def gpu(fake_cuda, xsched_double, monkeypatch):
-    """Puts the fake driver under `cuda`, and the double of XSched over it."""
-    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
-    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
-    monkeypatch.setenv("XSCHED_HOME", str(xsched_double))
-
-
-@pytest.fixture
-def session(gpu, session_on):
+def session(xsched_gpu, session_on):
     return session_on("cuda")
 
 
@@ -65,7 +57,7 @@ def good(session):
 
 
 def children():
-    """Give the processes that this one has started, and those of a group that was a worker's."""
+    """Give the processes that this one has started and that have not ended."""
     mine, found = os.getpid(), []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -196,9 +188,7 @@ def test_what_is_not_in_effect_is_inactive(session, monkeypatch, vice, message):
 
 def test_variables_of_the_user_change_nothing(session, monkeypatch):
     for name, value in [
-        ("XSCHED_POLICY", "SPUP"),
-        ("XSCHED_SCHEDULER", "GLB"),
-        ("XSCHED_CUDA_LIB", "/nowhere/libcuda.so.1"),
+        ("XSCHED_POLICY", "KEDF"),
         ("XLOG_LEVEL", "ERRO"),
     ]:
         monkeypatch.setenv(name, value)
@@ -253,7 +243,7 @@ def test_a_driver_without_a_function_that_xsched_wants_is_named(session, monkeyp
 def test_a_full_disk_is_named(session):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # the worker inherits it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))  # the worker inherits it
         with pytest.raises(
             WorkerCrashed, match=r"exit status 1 while .* without a result \(.*too large\)"
         ):
