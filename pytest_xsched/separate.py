@@ -88,9 +88,14 @@ def measure_separately(
             fallen = _accompany(parties, LOCKED)
             if fallen is None:
                 for group in groups[1:]:
-                    is_program = scenario.queues[group[0]].workload.program is not None
-                    parties.append(play(group[0]) if is_program else work(group))
-                fallen = _accompany(parties, READY)
+                    # One after the other under XSched, whose trials of the order of two queues
+                    # would be trials of those of other processes, too.
+                    if scenario.xsched is not None:
+                        fallen = fallen or _accompany(parties, READY)
+                    if fallen is None:
+                        is_program = scenario.queues[group[0]].workload.program is not None
+                        parties.append(play(group[0]) if is_program else work(group))
+                fallen = fallen or _accompany(parties, READY)
             if fallen is None:
                 start_clock_ns = time.monotonic_ns() + LEAD_NS
                 for party in parties:

@@ -153,7 +153,7 @@ def test_another_server_is_left_alone(program, monkeypatch):
         deadline_s = time.monotonic() + 30
         while not message_queue() and time.monotonic() < deadline_s:
             time.sleep(0.02)
-        with pytest.raises(SchedulerInactive, match=f"runs already, process {other.pid}"):
+        with pytest.raises(SchedulerInactive, match="runs already, process"):
             start_in_vain(program, "HPF")
         assert other.poll() is None
         assert message_queue()
