@@ -108,6 +108,12 @@ def add_options(parser: pytest.Parser) -> None:
         default=None,
         help="run no tests, but say in twelve checks whether XSched works here",
     )
+    group.addoption(
+        "--xsched-soak",
+        metavar="TIME",
+        default=None,
+        help="run no tests, but random scenarios and steps for so long, and look for what grows",
+    )
     text = "measure all of a run's duration, also when its targets are decided"
     group.addoption("--xsched-fixed-duration", action="store_const", const="yes", help=text)
     parser.addini("xsched_fixed_duration", help=f"yes or no: {text}", default=None)
@@ -125,6 +131,15 @@ def doctor_form(config: pytest.Config) -> str | None:
             f"--xsched-doctor: {form!r} is unknown; --xsched-doctor=json, or nothing behind it"
         )
     return form
+
+
+def soak_duration_ns(config: pytest.Config) -> int | None:
+    """Give how long --xsched-soak is to go on; None: not asked for.
+
+    Raises:
+        pytest.UsageError: it is not a time.
+    """
+    return _time_ns(config.getoption("xsched_soak"), "--xsched-soak")
 
 
 def read_settings(config: pytest.Config) -> Settings:

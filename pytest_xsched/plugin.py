@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 from pytest_xsched.fixtures import set_clock, xqueues, xsched
-from pytest_xsched.options import MARKER_KEYS, add_options, doctor_form, read_marker, read_settings
+from pytest_xsched.options import (
+    MARKER_KEYS,
+    add_options,
+    doctor_form,
+    read_marker,
+    read_settings,
+    soak_duration_ns,
+)
 from pytest_xsched.state import State, is_worker, keep, state_of
 
 __all__ = ["xqueues", "xsched"]  # fixtures are found as attributes of a plugin
@@ -35,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     form = doctor_form(config)
+    soak_ns = soak_duration_ns(config)
+    if soak_ns is not None:
+        return _soak(config, soak_ns)
     if form is None:
         return None
     from pytest_xsched.doctor import examine
@@ -49,6 +59,17 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     )
     diagnosis.print(form)
     return diagnosis.exit_status
+
+
+def _soak(config: pytest.Config, duration_ns: int) -> int:
+    from pytest_xsched.session import Session
+    from pytest_xsched.soak import soak
+
+    session = Session(read_settings(config))
+    try:
+        return soak(session, duration_ns, print)
+    finally:
+        session.close()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -35,6 +35,7 @@ from pytest_xsched.names import DEVICES, GPUS, POLICIES, SCHEDULERS, split_devic
 from pytest_xsched.options import Settings
 from pytest_xsched.progress import ProgressLine
 from pytest_xsched.queue_spec import AUTO, QueueSpec
+from pytest_xsched.searching import Searcher
 from pytest_xsched.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.windows import run_in_windows
 from pytest_xsched.workload import Workload
@@ -43,7 +44,7 @@ GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
 """Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
 
 
-class Session(Comparer):
+class Session(Comparer, Searcher):
     """Makes queues and runs them. One per pytest session (and process); the fixture `xsched`."""
 
     def __init__(

@@ -206,6 +206,60 @@ def scenarios(
     )
 
 
+@st.composite
+def contentions(
+    draw: DrawFn,
+    queue: QueueSpec,
+    *,
+    others: int = 6,
+    durations: Sequence[DurationLike] = ("100us", "200us", "400us", "800us", "1600us", "3200us"),
+    thresholds: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
+    priority: int = 0,
+    duration: DurationLike = "1s",
+    device: str = "sim",
+    scheduler: str = "builtin",
+    policy: str = "hpf",
+    model: SimModel = MODELS[0],
+) -> Scenario:
+    """Draw mixes of a given queue with closed loops: a space for `xsched.search`.
+
+    Args:
+        draw: given by hypothesis.
+        queue: the queue that matters; its name is none of "a", "b", ...
+        others: how many closed loops it meets, up to eight.
+        durations: of their commands, the least harmful first, so that a search can climb; likewise
+        thresholds: how many of them are in flight.
+        priority: of the loops.
+        duration: of the measured window; there is no warm-up.
+        device: as of a scenario; likewise
+        scheduler: the mechanism, and
+        policy: of "builtin", and
+        model: of the device "sim".
+    """
+    loops = [
+        QueueSpec(
+            name=name,
+            workload=spin(draw(_grid(durations)), layers=max(thresholds)),
+            priority=priority,
+            arrivals=closed(),
+            threshold=draw(_grid(thresholds)),
+            batch_size=1,
+        )
+        for name in NAMES[:others]
+    ]
+    return Scenario(
+        queues=(queue, *loops),
+        duration_ns=parse_duration(duration, what="duration of contentions"),
+        warmup_ns=0,
+        drain_ns=default_drain_ns(),
+        seed=0,
+        device=device,
+        scheduler=scheduler,
+        policy=policy,
+        sim=model if device == "sim" else SimModel(),
+    )
+
+
 def _set_up() -> None:
     """Register `Scenario` and the profiles; called by hypothesis when it is imported.
 

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from pytest_xsched import Session, spin
 from pytest_xsched.options import Settings
 
-RANDOM = settings(settings.get_profile("xsched-nightly"), max_examples=15, database=None)
+RANDOM = settings(
+    settings.get_profile("xsched-nightly"),
+    max_examples=15,
+    database=None,
+    report_multiple_bugs=False,
+)
 
 
 def order_of_launches(device, backlog, threshold):

@@ -9,7 +9,11 @@ from pytest_xsched.options import Settings
 from pytest_xsched.statemachine import check_xqueues
 
 RANDOM = settings(
-    settings.get_profile("xsched-nightly"), max_examples=10, stateful_step_count=15, database=None
+    settings.get_profile("xsched-nightly"),
+    max_examples=10,
+    stateful_step_count=15,
+    database=None,
+    report_multiple_bugs=False,
 )
 
 

@@ -76,6 +76,11 @@ def test_a_program_of_ones_own(pytester, inside):
     inside("--xsched-device=cpu").assert_outcomes(passed=1)
 
 
+def test_the_worst_mix(pytester, sim):
+    pytester.makepyfile(next(block for block in blocks() if "xsched.search" in block))
+    sim().assert_outcomes(passed=1)
+
+
 def test_the_options_are_all_there(inside):
     shown = inside("--help").stdout.str()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

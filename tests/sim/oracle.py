@@ -193,5 +193,5 @@ def expected(scenario):
             for queue in queues:
                 happened |= queue.launch(now)
         now += TICK_NS
-        assert now < window_end + scenario.drain_ns, "the scenario does not end"
+        assert now < window_end + 400 * 10**6, "more work than small scenarios have"
     return {queue.spec.name: [tuple(request) for request in queue.requests] for queue in queues}

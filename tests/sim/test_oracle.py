@@ -11,7 +11,12 @@ from pytest_xsched import Duration, Session, SimModel, closed, replay
 from pytest_xsched.options import Settings
 from pytest_xsched.strategies import launch_configurations, scenarios, workloads
 
-RANDOM = settings(settings.get_profile("xsched-nightly"), max_examples=60, database=None)
+RANDOM = settings(
+    settings.get_profile("xsched-nightly"),
+    max_examples=60,
+    database=None,
+    report_multiple_bugs=False,
+)
 MODELS = [
     SimModel(launch_ns=launch_ns, priority=priority, slots=slots)
     for slots in (1, 2)

@@ -11,7 +11,12 @@ from pytest_xsched.options import Settings
 from pytest_xsched.strategies import scenarios
 
 # Without its database: what fails is printed as a test to be added.
-RANDOM = settings(settings.get_profile("xsched-nightly"), max_examples=30, database=None)
+RANDOM = settings(
+    settings.get_profile("xsched-nightly"),
+    max_examples=30,
+    database=None,
+    report_multiple_bugs=False,
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,11 @@ from pytest_xsched.options import Settings
 from pytest_xsched.statemachine import check_xqueues
 
 RANDOM = settings(
-    settings.get_profile("xsched-nightly"), max_examples=100, stateful_step_count=30, database=None
+    settings.get_profile("xsched-nightly"),
+    max_examples=100,
+    stateful_step_count=30,
+    database=None,
+    report_multiple_bugs=False,
 )
 
 

@@ -34,7 +34,8 @@ PYTHON_LAYERS = [
     ["comparison", "comparison_text"],
     ["versus"],
     ["windows"],
-    ["statemachine"],
+    ["statemachine", "search"],
+    ["searching"],
     ["rows", "markdown", "comparing", "baselines"],
     ["keeping"],
     ["worker"],
@@ -51,6 +52,7 @@ PYTHON_LAYERS = [
     ["doctor"],
     ["options", "progress"],
     ["session", "outcome"],
+    ["soak"],
     ["state"],
     ["fixtures"],
     ["plugin"],
@@ -84,7 +86,7 @@ MAY_IMPORT = {
         "child",
     },
     "pytest_xsched._native": {"_binding"},
-    "hypothesis": {"strategies", "statemachine"},
+    "hypothesis": {"strategies", "statemachine", "search", "soak"},
     "pytest_benchmark": set(),
 }
 

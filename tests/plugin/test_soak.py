@@ -1,0 +1,61 @@
+"""The soak: it ends by itself or by Ctrl-C, and says what grew."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pytest_xsched.soak import SLACK_BYTES, Footprint, growth
+
+
+def command(*args):
+    return [sys.executable, "-m", "pytest", "-p", "xsched", "-p", "no:cacheprovider", *args]
+
+
+def run(*args):
+    return subprocess.run(command(*args), capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("device", ["sim", "cpu"])
+def test_it_ends(device, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(f"--xsched-device={device}", "--xsched-soak=2s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "soak: ended after" in done.stdout
+    assert "soak: flat" in done.stdout
+
+
+def test_ctrl_c_ends_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = command("--xsched-device=sim", "--xsched-soak=10min")
+    process = subprocess.Popen(
+        args, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert first.startswith("soak: ")
+    assert "soak: interrupted after" in rest
+    assert process.returncode == 2
+
+
+def test_a_bad_time_is_refused():
+    done = run("--xsched-soak=10")
+    assert done.returncode == 4
+    assert "--xsched-soak: '10' has no unit" in done.stderr
+
+
+def test_growth_is_named():
+    flat = [Footprint(10 * SLACK_BYTES, 7, 2)] * 8
+    assert growth(flat) == []
+    assert growth(flat[:3]) == []
+    leaking = [Footprint(10 * SLACK_BYTES + i * SLACK_BYTES, 7 + i, 2) for i in range(8)]
+    assert growth(leaking) == [
+        f"rss_bytes grew from {12 * SLACK_BYTES + SLACK_BYTES // 2} to "
+        f"{16 * SLACK_BYTES + SLACK_BYTES // 2}",
+        "files grew from 10 to 14",
+    ]
