@@ -133,7 +133,7 @@ class Run:
         s = self.scenario
         text = f"{verdict.sentence}, {s.scheduler} on {s.device}, seed {s.seed}"
         if verdict.status == UNDECIDED and self.undecided == "warn":
-            warnings.warn(f"UNDECIDED: {text}", XSchedWarning, stacklevel=_level_of_the_test())
+            warnings.warn(f"UNDECIDED: {text}", XSchedWarning, stacklevel=level_of_the_test())
             return
         raise QosAssertionError(text, verdict=verdict)
 
@@ -213,7 +213,7 @@ class Run:
         return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
 
 
-def _level_of_the_test() -> int:
+def level_of_the_test() -> int:
     """Give how many frames up, from the caller's, the first one outside of this package is."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("pytest_xsched."):

@@ -30,8 +30,9 @@ class Comparer:
         """Seed of arrivals and inputs, unless run() is given another."""
         raise NotImplementedError
 
-    def __init__(self) -> None:
+    def __init__(self, undecided: str) -> None:
         self.comparisons: list[Comparison] = []
+        self._undecided = undecided
 
     def compare(
         self,
@@ -127,6 +128,10 @@ class Comparer:
             baseline=baseline,
             schedulers=others,
         )
+        return self._add(comparison)
+
+    def _add(self, comparison: Comparison) -> Comparison:
+        comparison.undecided = self._undecided
         self.comparisons.append(comparison)
         return comparison
 
@@ -140,8 +145,7 @@ class Comparer:
     ) -> Comparison:
         """Compare runs that exist already; see `versus.compare_runs`. Shown in the report."""
         comparison = compare_runs(baseline, scheduled, alone=alone, force=force)
-        self.comparisons.append(comparison)
-        return comparison
+        return self._add(comparison)
 
 
 def turns(episodes: int, arms: Sequence[str]) -> Iterator[tuple[int, str]]:

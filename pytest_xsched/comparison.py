@@ -8,13 +8,16 @@ Every claim is about the ratios within the episodes; see `pairs` for how sure it
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pytest_xsched.assertions import level_of_the_test
 from pytest_xsched.checks import finite_number
 from pytest_xsched.contrast import Claim, Contrast
 from pytest_xsched.episode import Episode, Measured
-from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError
+from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
+from pytest_xsched.gate import PASS, UNDECIDED
 from pytest_xsched.likeness import Difference
 from pytest_xsched.pairs import Estimate, mean_estimate, noise_floor, ratio_estimate
 from pytest_xsched.result import percentile_name
@@ -215,8 +218,13 @@ class ComparedQueue:
         n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))
         verdict = claim.verdict(self.name, n, c.forced)
         c.verdicts.append(verdict)
-        if verdict.status != "PASS":
-            raise QosAssertionError(verdict.sentence, verdict=verdict)
+        if verdict.status == PASS:
+            return
+        if verdict.status == UNDECIDED and c.undecided == "warn":
+            text = f"UNDECIDED: {verdict.sentence}"
+            warnings.warn(text, XSchedWarning, stacklevel=level_of_the_test())
+            return
+        raise QosAssertionError(verdict.sentence, verdict=verdict)
 
 
 class Comparison:
@@ -249,6 +257,8 @@ class Comparison:
         self.again = f"{baseline} again"
         self.queues = {name: ComparedQueue(name, self) for name in queues}
         self.verdicts: list[Verdict] = []
+        self.undecided = "fail"
+        """What becomes of an undecided claim: ``"fail"`` or ``"warn"``."""
 
     def episodes(self, arm: str) -> tuple[Episode, ...]:
         """Give the runs of an arm, with their evidence."""

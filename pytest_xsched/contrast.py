@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_xsched.gate import FAIL, PASS, UNDECIDED
 from pytest_xsched.likeness import Difference
 from pytest_xsched.pairs import Estimate, beyond, episodes_needed, show_bounds
 from pytest_xsched.verdict import Verdict
@@ -67,14 +68,14 @@ class Claim:
             n: requests under the baseline.
             forced: in what the arms differ beside the scheduler.
         """
-        status = "PASS" if self.good else "FAIL" if self.bad else "UNDECIDED"
-        verb = {"PASS": "is", "FAIL": "is not"}.get(status, "is not decided to be")
+        status = PASS if self.good else FAIL if self.bad else UNDECIDED
+        verb = {PASS: "is", FAIL: "is not"}.get(status, "is not decided to be")
         count = len(self.ratio.episodes)
         noise = f"{self.floor:.4g}" if math.isfinite(self.floor) else "unknown"
         sentence = (
             f"{queue}: {self.what} {self.ratio.value:.4g} {verb} {self.relation} {self.limit:.4g} "
             f"({show_bounds(self.ratio)}, {count} episode{'s' * (count > 1)}, noise {noise}"
-            f"{'; ' + self._hint() if status == 'UNDECIDED' else ''})"
+            f"{'; ' + self._hint() if status == UNDECIDED else ''})"
         )
         rule = self.rule
         if forced:

@@ -50,7 +50,7 @@ class Session(Comparer, Searcher):
     def __init__(
         self, settings: Settings, progress: Callable[[str], ProgressLine | None] | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(settings.undecided)
         self.settings = settings
         self.overrides: dict[str, Any] = {}
         """Of the marker of the test that is running."""

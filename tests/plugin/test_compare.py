@@ -167,6 +167,23 @@ def test_step_summary(comparison, sim, pytester, alone, monkeypatch):
     assert text.count("\n- :x: FAIL high: P99 of native / builtin ") == 1
 
 
+def test_undecided_may_be_a_warning(load, sim):
+    load("""
+        def test_it(xsched, load):
+            comparison = xsched.compare(*load, episodes=2, duration="15s")
+            comparison.high.assert_p99_improved(by=2)
+        """)
+    assert sim().ret == 1
+    result = sim("--xsched-undecided=warn", "-Wdefault::pytest_xsched.XSchedWarning")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "*XSchedWarning: UNDECIDED: high: P99 of native * 6 episodes are the fewest *",
+            "  UNDECIDED high: P99 of native / builtin *",
+        ]
+    )
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
