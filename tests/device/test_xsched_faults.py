@@ -1,7 +1,8 @@
 """The scheduler xsched in every way in which it ends, hangs or lies: one error that names the
 cause, no process that is left, and the next run is a good one.
 
-On the fake driver; the vices are those of the double of XSched.
+On the fake driver; the vices are those of the double of XSched. What needs no vice is tested on the
+installed XSched too, if XSCHED_HOME names one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched import DeviceError, SchedulerInactive, WorkerCrashed, spin
+from pytest_xsched import DeviceError, DeviceUnavailable, SchedulerInactive, WorkerCrashed, spin
+from pytest_xsched._binding import locate
 from pytest_xsched.process import measure_in_worker
 
 NTH = 200  # callback, in the run; before it two queues are compared, which takes 160
@@ -23,6 +25,13 @@ SAID = r"its last words: \[XSCHED ERRO @ T \d+ @ [\d:.]+\] Assertion failed: "
 
 @pytest.fixture
 def session(xsched_gpu, session_on):
+    return session_on("cuda")
+
+
+@pytest.fixture
+def any_session(xsched_home, xsched_gpu, session_on, monkeypatch):
+    """A session with the double of XSched, and one with the installed XSched."""
+    monkeypatch.setenv("XSCHED_HOME", str(xsched_home))
     return session_on("cuda")
 
 
@@ -92,6 +101,29 @@ def test_an_end_in_the_middle_is_one_error(session, monkeypatch, vice, message):
     good(session)
 
 
+def test_an_error_of_the_driver_is_one_error(any_session, monkeypatch):
+    """Who notices it first, our own calls or XSched, which ends the process, is chance."""
+    with monkeypatch.context() as patch:
+        patch.setenv("XS_FAKE_FAULT", "cuStreamSynchronize:200:700")
+        with pytest.raises((DeviceError, WorkerCrashed), match=r"\b700\b|ILLEGAL_ADDRESS"):
+            two_queues(any_session)
+    good(any_session)
+
+
+def test_an_end_on_a_real_driver_is_one_error(session_on, xsched_double, monkeypatch, pocl):
+    try:
+        locate("opencl")
+    except DeviceUnavailable as error:
+        pytest.skip(f"no opencl device: {error}")
+    monkeypatch.setenv("XSCHED_HOME", str(xsched_double))
+    session = session_on("opencl")
+    with monkeypatch.context() as patch:
+        patch.setenv("PREEMPT_DOUBLE", f"exit:{NTH}")
+        with pytest.raises(WorkerCrashed, match=f"exit status 1 while it measured, .*{SAID}"):
+            two_queues(session)
+    good(session)
+
+
 def test_an_end_while_queues_are_compared_is_one_error(session, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("PREEMPT_DOUBLE", "exit:20")
@@ -129,14 +161,14 @@ def test_a_lost_command_is_one_error(session, monkeypatch):
     good(session)
 
 
-def test_a_hang_of_a_driver_call_is_one_error(session, impatient, monkeypatch):
+def test_a_hang_of_a_driver_call_is_one_error(any_session, impatient, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("XS_FAKE_FAULT", "cuStreamSynchronize:200:hang")
         with pytest.raises(
             WorkerCrashed, match="did not end in time and was killed while it measured"
         ):
-            two_queues(session)
-    good(session)
+            two_queues(any_session)
+    good(any_session)
 
 
 def test_a_hang_in_the_tearing_down_says_where(session, impatient, monkeypatch):
@@ -230,27 +262,27 @@ def test_a_library_that_cannot_be_loaded_is_named(session, monkeypatch, spoiled)
     good(session)
 
 
-def test_a_driver_without_a_function_that_xsched_wants_is_named(session, monkeypatch, built):
+def test_a_driver_without_a_function_that_xsched_wants_is_named(any_session, monkeypatch, built):
     fake = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
     old = built(*fake, flags=("-shared", "-fPIC", "-DcuStreamGetCtx=renamed"))
     with monkeypatch.context() as patch:
         patch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(old))
         with pytest.raises(WorkerCrashed, match=f"{SAID}fail to get symbol cuStreamGetCtx"):
-            two_queues(session)
-    good(session)
+            two_queues(any_session)
+    good(any_session)
 
 
-def test_a_full_disk_is_named(session):
+def test_a_full_disk_is_named(any_session):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))  # the worker inherits it
         with pytest.raises(
             WorkerCrashed, match=r"exit status 1 while .* without a result \(.*too large\)"
         ):
-            two_queues(session)
+            two_queues(any_session)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    good(session)
+    good(any_session)
 
 
 # ---- beside forks and threads
@@ -263,14 +295,14 @@ def mapped():
     return [line for line in text.splitlines() if any(name in line for name in names)]
 
 
-def test_forks_and_threads_around_a_run_meet_no_driver(session):
+def test_forks_and_threads_around_a_run_meet_no_driver(any_session):
     """What gives HIP error 709: a fork of a process that has a context."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     runs = []
 
     def measure():
-        return two_queues(session).high.n, mapped()
+        return two_queues(any_session).high.n, mapped()
 
     idle = threading.Thread(target=threading.Event().wait, daemon=True)
     child = fork.Process(target=lambda: sender.send(measure()), daemon=True)
