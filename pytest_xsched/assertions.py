@@ -59,6 +59,8 @@ class Run:
         """Of wrong verdicts: that of the session."""
         self.undecided = "fail"
         """What becomes of an undecided target: ``"fail"`` or ``"warn"``."""
+        self.burst = 1.0
+        """Requests that are taken to miss together while no burst was seen."""
         self._measure_on = measure_on
         self.queues = {queue.name: queue for queue in queues}
         for queue in queues:
@@ -161,7 +163,7 @@ class Run:
     def _terms(self, alpha: float, look: int) -> Terms:
         # Blocks of a second, or a twentieth of the duration where that is short.
         block_ns = min(10**9, max(1, self.scenario.duration_ns // 20))
-        return Terms(alpha=alpha, block_ns=block_ns, look=look)
+        return Terms(alpha=alpha, burst=self.burst, block_ns=block_ns, look=look)
 
     @property
     def scheduler(self) -> str:

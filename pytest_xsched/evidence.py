@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from pytest_xsched.activity import Activity
+from pytest_xsched.contention import Contention, contention
+from pytest_xsched.contention import faults as contention_faults
 from pytest_xsched.result import QueueResult
 
 
@@ -27,6 +29,7 @@ class Evidence:
         checked: whether results were compared with numpy, all of them.
         unchecked: one sentence for each kind of results that should have been and could not.
         activity: what shows that XSched was in effect; None under other schedulers.
+        contention: what the queues of the highest priority met of the others.
     """
 
     faults: tuple[str, ...]
@@ -35,6 +38,7 @@ class Evidence:
     priority_effect: str | None = None
     unchecked: tuple[str, ...] = ()
     activity: Activity | None = None
+    contention: tuple[Contention, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evidence in JSON's types."""
@@ -45,6 +49,7 @@ class Evidence:
             "results_checked": self.checked,
             "priority_effect": self.priority_effect,
             "results_not_checked": list(self.unchecked),
+            "contention": [one.to_dict() for one in self.contention],
             "xsched": None if self.activity is None else self.activity.to_dict(),
         }
 
@@ -69,13 +74,18 @@ def gather(
         activity: see `Evidence`.
     """
     faults = [fault for queue in queues for fault in _count_faults(queue)]
+    met = contention(queues)
+    apart = contention_faults(met, queues)
     return Evidence(
         faults=(*faults, *others),
-        queue_faults={queue.name: tuple(_load_faults(queue)) for queue in queues},
+        queue_faults={
+            queue.name: (*_load_faults(queue), *apart.get(queue.name, [])) for queue in queues
+        },
         priority_effect=priority_effect,
         checked=checked and not unchecked,
         unchecked=unchecked,
         activity=activity,
+        contention=met,
     )
 
 

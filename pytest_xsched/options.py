@@ -64,6 +64,8 @@ class Settings:
     """Probability of any wrong FAIL in the session; see `budget`."""
     undecided: str = "fail"
     """What becomes of a test whose target is undecided: ``"fail"`` or ``"warn"``."""
+    burst: float = 1.0
+    """Requests that are taken to miss together while no burst was seen; see `gate`."""
     fixed_duration: bool = False
     """Whether a run takes all of its duration, decided or not."""
     asked_for: bool = False
@@ -94,6 +96,7 @@ def add_options(parser: pytest.Parser) -> None:
         ("compare", "NAME", "set the runs beside those kept under NAME"),
         ("baselines", "DIR", "where runs are kept (default: .xsched below the rootdir)"),
         ("alpha", "P", "probability of any wrong FAIL in the session (default: 0.01)"),
+        ("burst", "N", "requests taken to miss together while no burst was seen (default: 1)"),
         ("undecided", "HOW", "fail (default) or warn, where too little was measured to say"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
@@ -177,6 +180,7 @@ def read_settings(config: pytest.Config) -> Settings:
         baselines=_folder(config, *given["baselines"]) or config.rootpath / ".xsched",
         corpus=_folder(config, *given["corpus"]),
         alpha=_probability(*given["alpha"]),
+        burst=_burst(*given["burst"]),
         undecided=_choice(given["undecided"], ("fail", "warn")) or "fail",
         fixed_duration=_choice(given["fixed_duration"], ("yes", "no")) == "yes",
         asked_for=True,
@@ -187,7 +191,7 @@ _NAMES = (
     *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
     *("home", "lock_timeout", "gpu_driver", "gpu_compiler", "json", "corpus"),
     *("save", "compare", "baselines"),
-    *("alpha", "undecided", "fixed_duration"),
+    *("alpha", "burst", "undecided", "fixed_duration"),
 )
 
 
@@ -242,6 +246,14 @@ def _seed(value: str | None, origin: str) -> int:
             f"{origin}: {value!r} is not a whole number from 0 to {2**32 - 1}, nor 'random'"
         )
     return int(value)
+
+
+def _burst(value: str | None, origin: str) -> float:
+    if value is None:
+        return 1.0
+    if not value.isdecimal() or not 1 <= int(value) <= 1000:
+        raise pytest.UsageError(f"{origin}: {value!r} is not a whole number from 1 to 1000")
+    return float(value)
 
 
 def _probability(value: str | None, origin: str) -> float:

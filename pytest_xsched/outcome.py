@@ -7,7 +7,7 @@ import pytest
 from pytest_xsched.assertions import Run
 from pytest_xsched.comparison import Comparison
 from pytest_xsched.comparison_text import summary
-from pytest_xsched.errors import InvalidRun
+from pytest_xsched.errors import InvalidRun, QosAssertionError
 from pytest_xsched.quantity import Quantity
 from pytest_xsched.report import properties
 from pytest_xsched.verdict import Verdict
@@ -44,6 +44,35 @@ def explain(
     for run in {id(run): run for run in runs}.values():
         title = "xsched comparison" if isinstance(run, Comparison) else "xsched run"
         report.sections.append((title, "\n".join(summary([run.to_dict()]))))
+
+
+def hold_to_misses(
+    report: pytest.TestReport, call: pytest.CallInfo[None], misses: dict[str, str], compared: bool
+) -> None:
+    """Fail a test that passes after it missed a target: a rerun measures luck.
+
+    A run without evidence may be repeated, because it says nothing about what was measured.
+
+    Args:
+        report: of a phase of the test.
+        call: the same phase.
+        misses: by node id, what was missed in earlier attempts; this one is added.
+        compared: whether a comparison of measured numbers failed in this test.
+    """
+    if report.when != "call":
+        return
+    error = call.excinfo.value if call.excinfo else None
+    missed = isinstance(error, QosAssertionError) or (
+        compared and isinstance(error, AssertionError)
+    )
+    if report.failed and missed:
+        misses.setdefault(report.nodeid, str(error).partition("\n")[0])
+    elif report.passed and report.nodeid in misses:
+        report.outcome = "failed"
+        report.longrepr = (
+            "missed a target in an earlier attempt, which a rerun does not undo: "
+            f"{misses[report.nodeid]}"
+        )
 
 
 def compare_lines(op: str, left: object, right: object) -> list[str] | None:

@@ -123,6 +123,7 @@ def pytest_runtest_makereport(
     outcome.set_properties(item, fresh)
     report = yield
     outcome.explain(report, call, fresh)
+    outcome.hold_to_misses(report, call, state.misses, state.compared)
     return report
 
 
@@ -134,12 +135,16 @@ def pytest_report_teststatus(
     return None
 
 
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+def pytest_assertrepr_compare(
+    config: pytest.Config, op: str, left: object, right: object
+) -> list[str] | None:
     if "pytest_xsched.quantity" not in sys.modules:
         return None
     from pytest_xsched import outcome
 
-    return outcome.compare_lines(op, left, right)
+    lines = outcome.compare_lines(op, left, right)
+    state_of(config).compared |= lines is not None
+    return lines
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -94,6 +94,7 @@ def remarks(run: Record) -> list[str]:
     if evidence["xsched"] is not None and not evidence["faults"]:
         lines.append(_activity(evidence["xsched"]))
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
+    lines += [_met(met) for met in evidence["contention"]]
     return lines
 
 
@@ -103,6 +104,15 @@ def _activity(shown: Record) -> str:
     order = ", ".join(f"{share:.0%}" for share in shown["order"])
     order = f"hints kept in {order} of pairs" if order else "no hints that order two queues"
     return f"XSched: {shown['said']!r}, {order}, all {commands} commands through it"
+
+
+def _met(met: Record) -> str:
+    if met["work"] == 0:
+        return f"! no request of {met['queue']} met work of {met['other']}: nothing to schedule"
+    return (
+        f"{met['work']:.0%} of the requests of {met['queue']} met work of {met['other']}, "
+        f"{met['in_flight']:.0%} met launched work"
+    )
 
 
 def _row(queue: Record, spec: Record) -> tuple[str, ...]:

@@ -306,6 +306,7 @@ class Session(Comparer, Searcher):
         run = run_in_windows(scenario, measure_one, fixed=fixed)
         run.origin = self.origin
         run.budget, run.undecided = self.budget, self.settings.undecided
+        run.burst = self.settings.burst
         return run
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:

@@ -35,6 +35,10 @@ class State:
         self.session: Session | None = None
         self.complaint = ""
         """About the session, for the end of the terminal summary."""
+        self.misses: dict[str, str] = {}
+        """Of tests that were repeated since: what they missed, by node id."""
+        self.compared = False
+        """Whether a comparison of measured numbers failed in the test that is running."""
         self.tests = 0
         """Collected tests that use the fixtures, over which the error budget is divided."""
         self._overrides: dict[str, Any] = {}
@@ -55,6 +59,7 @@ class State:
     def begin(self, item: pytest.Item) -> None:
         """Let the marker of a test hold for everything that runs from now on."""
         self._overrides, self._origin = read_marker(item), item.nodeid
+        self.compared = False
         if self.session is not None:
             self.session.overrides, self.session.origin = self._overrides, self._origin
             self.session.trial = None

@@ -89,6 +89,14 @@ def test_what_the_duration_cannot_decide_is_refused_before_it_is_spent(load, sim
     assert sim().ret == 0
 
 
+def test_bursts_that_were_not_seen_take_a_longer_look(two_models, sim, pytester):
+    two_models()
+    _, run = windows(pytester, sim, "--xsched-burst=3")
+    assert [v["status"] for v in run["verdicts"]] == ["PASS"] * 4
+    # Three times 270 requests without a miss, which is in the window that ends at 49 s.
+    assert run["measured_ns"] == 49 * 10**9
+
+
 def test_fixed_duration(two_models, sim, pytester):
     two_models()
     _, run = windows(pytester, sim, "--xsched-fixed-duration")
@@ -152,6 +160,7 @@ def test_xdist_workers_divide_it_alike(two_models, fresh, pytester):
         ("alpha=1", "--xsched-alpha: '1' is not a probability, above 0 and below 1"),
         ("alpha=x", "--xsched-alpha: 'x' is not a probability, above 0 and below 1"),
         ("alpha=nan", "--xsched-alpha: 'nan' is not a probability, above 0 and below 1"),
+        ("burst=0", "--xsched-burst: '0' is not a whole number from 1 to 1000"),
         ("undecided=pass", "--xsched-undecided: 'pass' is unknown; known: fail, warn"),
     ],
 )

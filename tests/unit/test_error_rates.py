@@ -36,3 +36,38 @@ def test_the_table_has_no_error_rate_above_five_percent():
     rows = re.findall(r"^\| \w+ \| [\w ]+ \| \d+ \| 1 \| ([\d.]+) % ", text, re.MULTILINE)
     assert len(rows) == 8
     assert max(map(float, rows)) <= 5
+
+
+@pytest.fixture(scope="module")
+def gates():
+    spec = importlib.util.spec_from_file_location("rates", ROOT / "bench" / "error_rates.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_targets_keeps_what_is_promised():
+    text = (ROOT / "docs" / "error-rates.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| ([^|]+) \| (0\.\d+) \| ([\d.]+)(?: %)? \| [^|]+ \| [^|]+ \| \d+ \|", text, re.M
+    )
+    fails = {(name, float(rate)): float(share) for name, rate, share in rows}
+    assert len(fails) == 4 * 7
+    for name in ("independent", "autoregressive, 0.9", "bursts of 10 requests"):
+        assert fails[name, 0.01] <= 0.1
+        assert fails[name, 0.005] == 0
+    assert fails["independent", 0.1] == 100
+
+
+def test_streams_have_the_rate_that_is_asked_for_and_are_judged_as_in_the_table(gates):
+    assert gates.looks()[0] == 300 and gates.looks()[-1] == gates.N
+    alpha = gates.Budget().next_alpha()
+    for p, draw in enumerate(gates.PROCESSES.values()):
+        missed = draw(gates.np.random.default_rng([1, p]), 0.02, 400)
+        assert abs(missed.mean() - 0.02) < 0.006
+    bad = gates.independent(gates.np.random.default_rng(2), 0.1, 100)
+    verdicts = [gates.ours(stream, alpha) for stream in bad]
+    assert sum(status == "FAIL" and n <= 600 for status, n in verdicts) >= 99
+    good = gates.independent(gates.np.random.default_rng(3), 0.01, 100)
+    assert [gates.ours(stream, alpha)[0] for stream in good].count("FAIL") == 0
+    assert gates.most_misses() == 4  # P(at most 4 of 1200 at 1 %) < 0.01

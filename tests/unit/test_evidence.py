@@ -15,10 +15,14 @@ def evidence(*queues, wrong_results=(), checked=False):
 
 
 def test_nothing(made_queue):
-    found = evidence(made_queue([1] * 300), made_queue([5] * 10, name="low", closed=True))
+    found = evidence(made_queue([1] * 300), made_queue([50] * 300, name="low", closed=True))
     assert found.faults == ()
     assert found.queue_faults == {"high": (), "low": ()}
-    assert found.to_dict() == {
+    plain = found.to_dict()
+    # Of one priority, so each is asked what it met of the other.
+    met = [(c["queue"], c["other"], c["work"], c["in_flight"]) for c in plain.pop("contention")]
+    assert met == [("high", "low", 1, 1), ("low", "high", 1, 1)]
+    assert plain == {
         "valid": True,
         "faults": [],
         "queue_faults": {"high": [], "low": []},

@@ -1,0 +1,86 @@
+"""A missed target is never green: exit codes, plain, under xdist, and when tests are rerun."""
+
+from __future__ import annotations
+
+import pytest
+
+# A run of its own for each attempt. The first misses, all others meet the target.
+LUCK = """
+    import pytest
+    from pytest_xsched import *
+
+    attempts = []
+
+    def measured(xsched):
+        attempts.append(1)
+        work = spin("20ms" if len(attempts) == 1 else "1ms")
+        return xsched.run(xsched.queue("high", work, rate="20/s"), duration="15s").high
+
+    def test_it(xsched):
+        {use}
+
+    def test_other(xsched): pass
+    """
+USES = [
+    'measured(xsched).assert_p99_below("10ms")',
+    'measured(xsched).assert_max_below("10ms")',
+    'assert measured(xsched).p99 < "10ms"',
+]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("how", [[], ["-pxdist", "-n2"]], ids=["plain", "xdist"])
+@pytest.mark.parametrize("reruns", [0, 2])
+def test_a_missed_target_is_never_green(pytester, fresh, use, how, reruns):
+    pytester.makepyfile(LUCK.format(use=use))
+    args = [*how, "--xsched-device=sim"]
+    if reruns:
+        pytest.importorskip("pytest_rerunfailures")
+        args += ["-prerunfailures", f"--reruns={reruns}"]
+
+    result = fresh(*args)
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    outcomes = result.parseoutcomes()
+    assert (outcomes["failed"], outcomes["passed"]) == (1, 1)
+    if reruns:
+        assert outcomes["rerun"] == reruns
+        result.stdout.fnmatch_lines(
+            ["missed a target in an earlier attempt, which a rerun does not undo: *"]
+        )
+
+
+def test_what_failed_for_another_reason_may_pass_when_repeated(pytester, fresh):
+    pytest.importorskip("pytest_rerunfailures")
+    pytester.makepyfile(
+        LUCK.format(
+            use="""\
+measured(xsched)
+        with pytest.raises(QosAssertionError):
+            measured(xsched).assert_p99_below("1us")
+        assert len(attempts) > 2"""
+        )
+    )
+
+    result = fresh("-prerunfailures", "--reruns=1", "--xsched-device=sim")
+
+    assert result.ret == 0
+    assert result.parseoutcomes() == {"passed": 2, "rerun": 1}
+
+
+def test_a_run_without_evidence_may_be_repeated(pytester, fresh):
+    pytest.importorskip("pytest_rerunfailures")
+    pytester.makepyfile(
+        LUCK.format(
+            use="""\
+duration = "15s" if attempts else "5s"
+        attempts.append(1)
+        high = xsched.queue("high", spin("1ms"), rate="20/s")
+        xsched.run(high, duration=duration).high.assert_p99_below("10ms")"""
+        )
+    )
+
+    result = fresh("-prerunfailures", "--reruns=1", "--xsched-device=sim")
+
+    assert result.ret == 0
+    assert result.parseoutcomes() == {"passed": 2, "rerun": 1}
