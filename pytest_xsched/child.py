@@ -207,6 +207,11 @@ class Worker:
         self.news.read(said)
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def said(self) -> set[str]:
         """How far it got; see `News`."""
         return self.news.said

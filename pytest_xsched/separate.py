@@ -25,7 +25,7 @@ from pytest_xsched.model import Scenario
 from pytest_xsched.party import Party
 from pytest_xsched.process import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
 from pytest_xsched.shares import Share
-from pytest_xsched.transparent import Setting, put_under
+from pytest_xsched.transparent import Setting, look, put_under, with_driver
 from pytest_xsched.worker import LEFT, LOCKED, READY
 
 LEAD_NS = 500_000_000
@@ -73,6 +73,10 @@ def measure_separately(
 
     def play(index: int) -> Party:
         setting = settings.get(index)
+        if setting is not None:  # so the first worker is ready, and has the driver mapped
+            kind, first = scenario.device_kind, parties[0]
+            assert isinstance(first, Worker)
+            setting = with_driver(setting, kind, look(first.pid))
         return Party(make_directory(), scenario, index, setting=setting, allowed_s=allowed_s)
 
     def make_directory() -> Path:

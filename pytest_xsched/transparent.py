@@ -109,6 +109,20 @@ def put_under(
     return Setting(shim=os.path.realpath(shim), variables=variables, environment=environment)
 
 
+def with_driver(setting: Setting, kind: str, seen: Sequence[Seen]) -> Setting:
+    """Add which file is the driver, where nobody named one: that of processes which run.
+
+    XSched looks for it in fewer places than the dynamic loader does.
+    """
+    files = sorted({path for process in seen for path in drivers_of(process, kind)})
+    name = DRIVER_VARIABLES[kind]
+    if len(files) != 1 or name in setting.variables:
+        return setting
+    variables = {**setting.variables, name: files[0]}
+    environment = {**setting.environment, name: files[0]}
+    return Setting(shim=setting.shim, variables=variables, environment=environment)
+
+
 def require_active(
     setting: Setting,
     kind: str,

@@ -18,6 +18,7 @@ import pytest
 
 from pytest_xsched import SchedulerInactive, XSched, command, matmul
 from pytest_xsched.installation import Home
+from pytest_xsched.transparent import Seen, Setting, with_driver
 
 SHIM = r"""
 #include <stdio.h>
@@ -164,6 +165,19 @@ def test_the_variables_are_those_of_the_queue(start, shim, driver, monkeypatch):
 
 
 DRIVER = "XSCHED_CUDA_LIB"
+
+
+def test_the_driver_is_the_one_that_our_own_process_has():
+    setting = Setting(shim="/s.so", variables={"A": "b"}, environment={"A": "b", "C": "d"})
+    ours = Seen(pid=1, environment={}, files=("/x/libc.so.6", "/x/libcuda.so.580.1"))
+    other = Seen(pid=2, environment={}, files=("/y/libcuda.so.1",))
+    found = with_driver(setting, "cuda", [ours])
+    assert found.variables == {"A": "b", DRIVER: "/x/libcuda.so.580.1"}
+    assert found.environment == {"A": "b", "C": "d", DRIVER: "/x/libcuda.so.580.1"}
+    # Nobody knows which, or the user has said it.
+    assert with_driver(setting, "cuda", [ours, other]) == setting
+    assert with_driver(setting, "hip", [ours]) == setting
+    assert with_driver(found, "cuda", [other]) == found
 
 
 def test_natively_it_runs_as_it_is(start, driver, monkeypatch):
