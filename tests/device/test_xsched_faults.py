@@ -15,7 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched import DeviceError, DeviceUnavailable, SchedulerInactive, WorkerCrashed, spin
+from pytest_xsched import (
+    DeviceError,
+    DeviceUnavailable,
+    SchedulerInactive,
+    WorkerCrashed,
+    XSched,
+    spin,
+)
 from pytest_xsched._binding import locate
 from pytest_xsched.process import measure_in_worker
 
