@@ -261,7 +261,7 @@ def contentions(
 
 
 def _set_up() -> None:
-    """Register `Scenario` and the profiles; called by hypothesis when it is imported.
+    """Register `Scenario`, `Workload` and the profiles.
 
     No profile explains: that phase repeats a failing scenario a hundred times to say which parts of
     it matter. No deadline, because a run takes as long as it takes.
@@ -269,9 +269,18 @@ def _set_up() -> None:
     st.register_type_strategy(Scenario, scenarios())
     st.register_type_strategy(Workload, workloads())
     phases = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain]
-    hypothesis.settings.register_profile(
-        "xsched-ci", max_examples=25, derandomize=True, database=None, deadline=None, phases=phases
+    patient = hypothesis.settings(
+        deadline=None,
+        phases=phases,
+        # Of how long drawing takes, which on a busy machine is no fault of a strategy.
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     hypothesis.settings.register_profile(
-        "xsched-nightly", max_examples=1000, deadline=None, phases=phases, print_blob=True
+        "xsched-ci", patient, max_examples=25, derandomize=True, database=None
     )
+    hypothesis.settings.register_profile(
+        "xsched-nightly", patient, max_examples=1000, print_blob=True
+    )
+
+
+_set_up()  # not by the entry point: who imports this module first would be in the middle of it

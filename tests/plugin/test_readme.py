@@ -63,7 +63,8 @@ def test_live_queues(pytester, inside):
 
 
 def test_random_mixes(pytester, sim):
-    pytester.makepyfile(blocks()[3])
+    profile = "import hypothesis\nhypothesis.settings.load_profile('xsched-ci')\n"
+    pytester.makepyfile(profile + blocks()[3])
     sim().assert_outcomes(passed=1, skipped=1)
 
 
