@@ -144,7 +144,7 @@ def test_an_end_while_queues_are_compared_is_one_error(session, monkeypatch):
 def test_one_of_separate_processes_ends(session, monkeypatch):
     apart = XSched(policy="none", scheduler="app")  # the local one is of one process
     with monkeypatch.context() as patch:
-        patch.setenv("PREEMPT_DOUBLE", f"exit:{NTH}")
+        patch.setenv("PREEMPT_DOUBLE", "exit:20")
         with pytest.raises(WorkerCrashed, match=rf"of queue '\w+' ended with .*{SAID}"):
             two_queues(session, processes="separate", scheduler=apart)
     good(session)
