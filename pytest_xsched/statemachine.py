@@ -23,11 +23,16 @@ from hypothesis.stateful import (
 from pytest_xsched._running import Counts
 from pytest_xsched.errors import QueueTimeout
 from pytest_xsched.live import Ticket, XQueue, XQueues
-from pytest_xsched.strategies import launch_configurations, priorities, workloads
-from pytest_xsched.workload import Workload
+from pytest_xsched.strategies import launch_configurations, priorities
+from pytest_xsched.workload import Workload, spin
 
 QUEUES_MAX = 6
 _DURATIONS = ("1ms", "2ms", "100us")  # of commands and of pauses
+_REQUESTS = st.builds(
+    lambda duration, layers: spin(duration, layers=layers),
+    st.sampled_from(_DURATIONS),
+    st.sampled_from((1, 2, 5, 12)),  # more than most thresholds, too
+)
 _DEPTHS = launch_configurations(auto=False)
 
 
@@ -73,7 +78,9 @@ class XQueuesMachine(RuleBasedStateMachine):
     @rule(data=st.data(), priority=priorities(), depth=_DEPTHS)
     def create(self, data: Any, priority: int, depth: tuple[int, int]) -> None:
         """Make a queue; it inherits nothing from one that was destroyed."""
-        home = data.draw(st.integers(0, self.devices - 1), label="device")
+        home = 0
+        if self.devices > 1:
+            home = data.draw(st.integers(0, self.devices - 1), label="device")
         threshold, batch_size = depth
         make = self.homes[home]
         xq = make(priority=priority, threshold=threshold, batch_size=batch_size)
@@ -84,7 +91,7 @@ class XQueuesMachine(RuleBasedStateMachine):
         self.queues.append(known)
 
     @precondition(lambda self: self.queues)
-    @rule(data=st.data(), workload=workloads(durations=_DURATIONS))
+    @rule(data=st.data(), workload=_REQUESTS)
     def submit(self, data: Any, workload: Workload) -> None:
         """Submit a request."""
         known = self._some(data)
@@ -155,6 +162,7 @@ class XQueuesMachine(RuleBasedStateMachine):
         known.xq.destroy()
         self.queues.remove(known)
 
+    @precondition(lambda self: self.queues)
     @rule(duration=st.sampled_from(_DURATIONS))
     def sleep(self, duration: str) -> None:
         """Let time pass."""

@@ -30,7 +30,7 @@ LAYERS = (1, 2, 3, 5)
 REQUESTS = (1, 2, 3, 5, 8)
 """Of an open loop in the measured window."""
 DEPTHS: tuple[tuple[int | str, int | None], ...] = (
-    *((1, 1), (2, 1), (2, 2), (3, 2), (4, 1), (4, 3), (8, 4), (16, 8)),
+    *((1, 1), (2, 1), (2, 2), (3, 2), (4, 1), (4, 3), (8, 5), (16, 8)),
     (AUTO, None),
 )
 """Thresholds with batch sizes."""

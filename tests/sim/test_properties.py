@@ -38,7 +38,9 @@ def test_any_mix(shared_sim, policy, data):
 @RANDOM
 @given(data=st.data())
 def test_queues_that_always_have_work(shared_sim, policy, data):
-    scenario = data.draw(scenarios(policies=[policy], least=2, loads=st.just(closed())))
+    scenario = data.draw(
+        scenarios(policies=[policy], least=2, duration="400ms", loads=st.just(closed()))
+    )
     check_invariants(shared_sim.run_scenario(scenario))
 
 

@@ -9,27 +9,28 @@ from pytest_xsched.statemachine import check_xqueues
 
 RANDOM = settings(
     settings.get_profile("xsched-nightly"),
-    max_examples=100,
+    max_examples=80,
     stateful_step_count=30,
     database=None,
     report_multiple_bugs=False,
 )
 
 
-def test_live_queues():
+@pytest.mark.parametrize("devices", [1, 2])
+def test_live_queues(devices):
     session = Session(Settings(device="sim"))
-    check_xqueues(session.live, RANDOM)
+    check_xqueues(session.live, RANDOM, devices=devices)
     session.close()
 
 
 def test_a_launch_config_may_change_with_unmarked_commands_in_flight():
     queues = Session(Settings(device="sim")).live()
-    xq = queues(threshold=16, batch_size=16)
-    xq.submit(spin("1ms", layers=8))
-    assert xq.counts.launched == 8
+    xq = queues(threshold=16, batch_size=15)
+    ticket = xq.submit(spin("1ms", layers=18))
+    assert xq.counts.launched == 16  # with a mark behind the 15th
     xq.set_launch_config(threshold=1, batch_size=1)
-    later = xq.submit(spin("1ms", layers=3))
-    assert later.wait().completed_ns == 11_000_000 + (1 + 3) * 5_000  # the last three go one by one
+    # The first sixteen together need one way to the device; the last two go one by one.
+    assert ticket.wait().completed_ns == 18_000_000 + (1 + 2) * 5_000
     for threshold, batch_size in ((1, 2), (0, 0), (1025, 1)):
         with pytest.raises(ScenarioError, match="queue 'xq0': "):
             xq.set_launch_config(threshold=threshold, batch_size=batch_size)
