@@ -236,16 +236,21 @@ def contentions(
         policy: of "builtin", and
         model: of the device "sim".
     """
+    # Whole numbers, not elements: those a search can climb along.
+    picks = [
+        (draw(st.integers(0, len(thresholds) - 1)), draw(st.integers(0, len(durations) - 1)))
+        for _ in range(others)
+    ]
     loops = [
         QueueSpec(
             name=name,
-            workload=spin(draw(_grid(durations)), layers=max(thresholds)),
+            workload=spin(durations[d], layers=max(thresholds)),
             priority=priority,
             arrivals=closed(),
-            threshold=draw(_grid(thresholds)),
+            threshold=thresholds[t],
             batch_size=1,
         )
-        for name in NAMES[:others]
+        for name, (t, d) in zip(NAMES, picks, strict=False)
     ]
     return Scenario(
         queues=(queue, *loops),
