@@ -173,8 +173,9 @@ def require_active(
     with_queue = {int(match[1]) for match in _CREATED.finditer(created)}
     if not with_queue & {process.pid for process in with_driver}:
         raise SchedulerInactive(
-            f"scheduler inactive: XSched is under queue {name!r}, but made no XQueue for it: what "
-            "is launched on the default stream is not scheduled"
+            f"scheduler inactive: XSched is under queue {name!r}, but made no XQueue for it: the "
+            "program made no stream through the shim, either because it stays on the default "
+            "stream, which is not scheduled, or because it finds the driver past LD_PRELOAD"
         )
 
 
