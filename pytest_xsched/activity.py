@@ -38,11 +38,11 @@ _DRIVERS = re.compile(r"lib(cuda|amdhip64|OpenCL)\.so")
 _ROCM = re.compile(r"/(rocm[\w.-]*)/")
 
 _COMMANDS = 40
-_WORK = spin("200us")
-_WORK_FAR = spin("1ms")
-"""With the global scheduler, whose word comes from another process and later."""
+_SHORT, _LONG = spin("200us"), spin("1ms")
+_TRIES = {"local": (_SHORT, _SHORT, _LONG, _LONG), "global": (_LONG, _LONG, _LONG)}
+"""Commands of each try. Other load can spoil one, a longer one less; and the word of the global
+scheduler comes from another process, and later."""
 _SHOWN = 0.75
-_TRIES = 3
 _DRAIN_NS = 5_000_000_000
 
 
@@ -166,8 +166,7 @@ def show_order(device: Device, xsched: XSched) -> tuple[float, ...]:
     if hints is None:
         return ()
     shares: tuple[float, ...] = ()
-    for _ in range(_TRIES):  # other load can spoil one
-        work = _WORK_FAR if xsched.scheduler == "global" else _WORK
+    for work in _TRIES[xsched.scheduler]:
         shares = tuple(_share_first(device, work, hints[::step], step) for step in (1, -1))
         if min(shares) >= _SHOWN:
             return shares
