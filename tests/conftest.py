@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,11 @@ import pytest
 import pytest_xsched._binding  # noqa: F401
 
 pytest_plugins = ["pytester"]
+
+# Who is started in the background by a shell ignores SIGINT, and so would all that is started
+# from here, to be ended by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 PLACES = [NATIVE / "src", NATIVE / "tests" / "gpu", NATIVE / "tests" / "xsched"]

@@ -55,7 +55,7 @@ def test_ctrl_c(pytester, alone, text):
             time.sleep(0.02)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=10)[0].decode()
+        output = process.communicate(timeout=60)[0].decode()
     finally:
         process.kill()
         process.wait()

@@ -10,8 +10,10 @@ pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is missing")
 
 
 @pytest.fixture
-def published(fresh, pytester):
+def published(fresh, pytester, monkeypatch):
     """Runs pytest on sim with pytest-benchmark; gives its result and the rows of its file."""
+    # It measures nothing in a worker of pytest-xdist, which these tests may run in.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
     def run(*args):
         result = fresh(
