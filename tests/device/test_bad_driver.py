@@ -11,7 +11,7 @@ from pytest_xsched.libraries import find_libraries
 from pytest_xsched.model import Scenario
 from pytest_xsched.process import measure_in_worker
 
-FAKE = ("fake_cuda.c", "fake_errors.c", "fake_kernels.c")
+FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_kernel_that_does_not_compile_shows_the_log(measured, fake_gpu):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("cuLaunchKernel:30:segfault", "was ended by SIGSEGV, without a result"),
+        ("cuLaunchKernel:30:segfault", "was ended by SIGSEGV while it measured, without a result"),
         ("cuInit:1:exit", "ended with exit status 1, .*; its last words: fake_cuda: cuInit gives"),
     ],
 )
