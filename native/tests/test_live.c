@@ -27,9 +27,10 @@ static struct xs_queue *live(const char *name, int32_t priority)
 
 static uint64_t submit(struct xs_queue *q, int64_t spin_ns, uint32_t count)
 {
-    struct xs_command commands[16];
+    struct xs_command commands[64];
     struct xs_error err = {0};
     uint64_t ticket;
+    CHECK(count <= sizeof commands / sizeof *commands);
     for (uint32_t i = 0; i < count; i++)
         commands[i] = spin(spin_ns);
     int rc = xs_queue_submit(q, commands, count, &ticket, &err);
