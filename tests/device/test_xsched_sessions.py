@@ -41,12 +41,16 @@ VICES = """
 
 ENDLESS = """
     import pathlib
-    from pytest_xsched import spin
+    from pytest_xsched import XSched, spin
 
     def test_long(xsched):
         high = xsched.queue("high", spin("1ms"), priority=10, rate="100/s")
         low = xsched.queue("low", spin("1ms"), priority=1)
-        xsched.run(high, low, duration="600s", processes="{processes}")
+        apart = XSched(policy="none", scheduler="app")  # the local one is of one process
+        scheduler = apart if "{processes}" == "separate" else "xsched"
+        xsched.run(
+            high, low, duration="600s", scheduler=scheduler, processes="{processes}"
+        )
 
     def test_next(xsched):
         pathlib.Path("went on").touch()
