@@ -106,6 +106,14 @@ def running(marker):
     return found
 
 
+def until(holds):
+    """Wait until something holds, and insist on it."""
+    deadline_s = time.monotonic() + 20
+    while not holds() and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert holds()
+
+
 def test_it_is_measured_beside_a_queue_of_ours(session, program):
     run = session.run(
         session.queue("high", program(f"work = lambda number: None\n{LOOP}"), rate="100/s"),
@@ -198,10 +206,7 @@ def test_nothing_of_it_stays(measure, program):
         time.sleep(1000)
         """
     measure(program(code, reports=False), Closed(), grace_s=0.2)
-    deadline_s = time.monotonic() + 20
-    while running(marker) and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    assert not running(marker)
+    until(lambda: not running(marker))
 
 
 def test_the_environment_is_its_own(measure, program, monkeypatch):
@@ -264,13 +269,13 @@ def test_an_interrupt_ends_it(session, program, monkeypatch):
     made = command([sys.executable, "-c", "import time; time.sleep(1000)", marker], reports=False)
 
     def interrupt(*_):
-        assert running(marker)
+        until(lambda: running(marker))  # while it becomes the program it has no command line
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pytest_xsched.party.Party.start", interrupt)
     with pytest.raises(KeyboardInterrupt):
         session.run(session.queue("q", made), scheduler="native", duration="1s")
-    assert not running(marker)
+    until(lambda: not running(marker))
 
 
 def test_alone_the_helper_goes_on_for_ever(monkeypatch):
