@@ -37,6 +37,23 @@ def check_gpu(kind: str | None, *, sys: Path = _SYS) -> Finding:
     )
 
 
+def used_bytes(pci_id: str, *, sys: Path = _SYS) -> int | None:
+    """Give how much memory of a GPU is in use, by all processes; None: nobody can tell.
+
+    Args:
+        pci_id: of the GPU, ``"0000:1b:00.0"``.
+        sys: where the kernel lists graphics cards.
+    """
+    for card in _amd_cards(sys):
+        if card.resolve().name == pci_id:
+            return _number(card / "mem_info_vram_used")
+    try:
+        ((used,),) = _ask("--query-gpu=memory.used", f"--id={pci_id}")
+        return int(used) << 20
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
 def _nvidia() -> Finding:
     try:
         cards = _ask("--query-gpu=" + _QUERY)
@@ -56,9 +73,9 @@ def _nvidia() -> Finding:
     )
 
 
-def _ask(query: str) -> list[list[str]]:
+def _ask(*query: str) -> list[list[str]]:
     done = subprocess.run(
-        ["nvidia-smi", query, "--format=csv,noheader,nounits"],
+        ["nvidia-smi", *query, "--format=csv,noheader,nounits"],
         capture_output=True,
         text=True,
         timeout=3,

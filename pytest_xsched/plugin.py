@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,7 +66,10 @@ def _soak(config: pytest.Config, duration_ns: int) -> int:
     from pytest_xsched.session import Session
     from pytest_xsched.soak import soak
 
-    session = Session(read_settings(config))
+    settings = read_settings(config)
+    if settings.process == "auto":  # what leaks in a worker would end with it
+        settings = replace(settings, process="inside")
+    session = Session(settings)
     try:
         return soak(session, duration_ns, print)
     finally:

@@ -1,7 +1,8 @@
 """`pytest --xsched-soak=10m`: random scenarios and random steps on live queues, for a long time.
 
-What must hold is checked all along; and memory, open files and threads of the process must be as
-flat in the end as they were behind the first quarter. Ctrl-C ends it with what was found so far.
+What must hold is checked all along; and memory, open files and threads of the process, and used
+memory of the GPU, must be as flat in the end as they were behind the first quarter. Ctrl-C ends it
+with what was found so far.
 """
 
 from __future__ import annotations
@@ -16,33 +17,37 @@ from pathlib import Path
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 
+from pytest_xsched.doctor_gpu import used_bytes
 from pytest_xsched.invariants import check_invariants
 from pytest_xsched.model import Scenario
+from pytest_xsched.names import GPUS
 from pytest_xsched.session import Session
 from pytest_xsched.statemachine import check_xqueues
 from pytest_xsched.strategies import arrivals, scenarios
 from pytest_xsched.units import format_duration
 
 SLACK_BYTES = 8 * 2**20
-"""What the process may grow by beyond the first quarter: caches of Python and of malloc."""
+"""What may be added behind the first quarter: caches of Python, of malloc and of a driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What the process holds."""
+    """What the process holds, and all processes of the GPU; None: no GPU, or not known."""
 
     rss_bytes: int
     files: int
     threads: int
+    gpu_bytes: int | None = None
 
 
-def footprint() -> Footprint:
-    """Look at this process."""
+def footprint(pci_id: str | None = None) -> Footprint:
+    """Look at this process and at a GPU."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return Footprint(
         rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
         files=len(os.listdir("/proc/self/fd")),
         threads=len(os.listdir("/proc/self/task")),
+        gpu_bytes=None if pci_id is None else used_bytes(pci_id),
     )
 
 
@@ -56,7 +61,7 @@ def soak(session: Session, duration_ns: int, say: Callable[[str], None]) -> int:
     try:
         while (elapsed_s := time.monotonic() - begin) < duration_ns / 1e9 and not faults:
             faults = _round(session, len(seen), counts)
-            seen.append(footprint())
+            seen.append(footprint(_pci_id(session)))
             if len(seen) % 10 == 1:
                 say(f"soak: {elapsed_s:.0f} s, {_spelled(counts)}, {_shown(seen[-1])}")
     except KeyboardInterrupt:
@@ -79,12 +84,17 @@ def growth(seen: list[Footprint]) -> list[str]:
         return []
     early, late = seen[quarter : 2 * quarter], seen[-quarter:]
     faults = []
-    for name, slack in (("rss_bytes", SLACK_BYTES), ("files", 0), ("threads", 0)):
-        before = statistics.median(getattr(one, name) for one in early)
-        after = statistics.median(getattr(one, name) for one in late)
-        if after > before + slack:
+    slacks = {"rss_bytes": SLACK_BYTES, "files": 0, "threads": 0, "gpu_bytes": SLACK_BYTES}
+    for name, slack in slacks.items():
+        before, after = _median(early, name), _median(late, name)
+        if before is not None and after is not None and after > before + slack:
             faults.append(f"{name} grew from {before:.0f} to {after:.0f}")
     return faults
+
+
+def _median(seen: list[Footprint], name: str) -> float | None:
+    known = [value for one in seen if (value := getattr(one, name)) is not None]
+    return statistics.median(known) if known else None
 
 
 def _round(session: Session, seed: int, counts: dict[str, int]) -> list[str]:
@@ -121,9 +131,17 @@ def _round(session: Session, seed: int, counts: dict[str, int]) -> list[str]:
     return []
 
 
+def _pci_id(session: Session) -> str | None:
+    """Tell which GPU the last scenario ran on; None: on none."""
+    if session.trial is None or session.device_kind not in GPUS:
+        return None
+    return session.trial.fingerprint.devices[0].pci_id
+
+
 def _spelled(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _shown(one: Footprint) -> str:
-    return f"{one.rss_bytes / 2**20:.1f} MiB, {one.files} files, {one.threads} threads"
+    gpu = "" if one.gpu_bytes is None else f", {one.gpu_bytes / 2**20:.0f} MiB of the GPU"
+    return f"{one.rss_bytes / 2**20:.1f} MiB, {one.files} files, {one.threads} threads{gpu}"

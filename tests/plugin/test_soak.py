@@ -50,7 +50,9 @@ def test_a_bad_time_is_refused():
 
 
 def test_growth_is_named():
-    flat = [Footprint(10 * SLACK_BYTES, 7, 2)] * 8
+    flat = [Footprint(10 * SLACK_BYTES, 7, 2, None)] * 4 + [
+        Footprint(10 * SLACK_BYTES, 7, 2, 1)
+    ] * 4
     assert growth(flat) == []
     assert growth(flat[:3]) == []
     leaking = [Footprint(10 * SLACK_BYTES + i * SLACK_BYTES, 7 + i, 2) for i in range(8)]
@@ -58,4 +60,9 @@ def test_growth_is_named():
         f"rss_bytes grew from {12 * SLACK_BYTES + SLACK_BYTES // 2} to "
         f"{16 * SLACK_BYTES + SLACK_BYTES // 2}",
         "files grew from 10 to 14",
+    ]
+    of_the_gpu = [Footprint(10 * SLACK_BYTES, 7, 2, i * SLACK_BYTES) for i in range(8)]
+    assert growth(of_the_gpu) == [
+        f"gpu_bytes grew from {2 * SLACK_BYTES + SLACK_BYTES // 2} to "
+        f"{6 * SLACK_BYTES + SLACK_BYTES // 2}"
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_xsched.diagnosis import FAILED, OK, SKIPPED
-from pytest_xsched.doctor_gpu import check_gpu
+from pytest_xsched.doctor_gpu import check_gpu, used_bytes
 
 
 @pytest.fixture
@@ -105,3 +105,24 @@ def test_an_amd_gpu_at_rest(nothing, card, tmp_path):
 
 def test_no_gpu(nothing, tmp_path):
     assert check_gpu(None, sys=tmp_path / "drm").status == SKIPPED
+
+
+def test_memory_of_an_nvidia_gpu(nvidia_smi):
+    nvidia_smi("529\n")
+    assert used_bytes("0000:1b:00.0") == 529 << 20
+
+
+def test_memory_of_a_gpu_that_nobody_knows(nvidia_smi, nothing):
+    assert used_bytes("0000:1b:00.0") is None
+    nvidia_smi("No devices were found\n", status=6)
+    assert used_bytes("0000:1b:00.0") is None
+
+
+def test_memory_of_an_amd_gpu(nothing, tmp_path):
+    device = tmp_path / "pci" / "0000:03:00.0"
+    device.mkdir(parents=True)
+    (device / "gpu_busy_percent").write_text("0\n")
+    (device / "mem_info_vram_used").write_text(f"{3 << 30}\n")
+    (tmp_path / "drm" / "card0").mkdir(parents=True)
+    (tmp_path / "drm" / "card0" / "device").symlink_to(device)
+    assert used_bytes("0000:03:00.0", sys=tmp_path / "drm") == 3 << 30
