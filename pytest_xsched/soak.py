@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
+from hypothesis.errors import HypothesisSideeffectWarning
 
 from pytest_xsched.doctor_gpu import used_bytes
 from pytest_xsched.invariants import check_invariants
@@ -59,6 +61,8 @@ def soak(session: Session, duration_ns: int, say: Callable[[str], None]) -> int:
     faults: list[str] = []
     interrupted = False
     try:
+        # Hypothesis complains of strategies that are used before tests begin: none will.
+        warnings.filterwarnings("ignore", category=HypothesisSideeffectWarning)
         while (elapsed_s := time.monotonic() - begin) < duration_ns / 1e9 and not faults:
             faults = _round(session, len(seen), counts)
             seen.append(footprint(_pci_id(session)))

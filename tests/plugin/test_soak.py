@@ -27,6 +27,7 @@ def test_it_ends(device, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "soak: ended after" in done.stdout
     assert "soak: flat" in done.stdout
+    assert done.stderr == ""
 
 
 def test_ctrl_c_ends_it(tmp_path, monkeypatch):
