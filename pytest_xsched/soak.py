@@ -65,7 +65,7 @@ def soak(session: Session, duration_ns: int, say: Callable[[str], None]) -> int:
         warnings.filterwarnings("ignore", category=HypothesisSideeffectWarning)
         while (elapsed_s := time.monotonic() - begin) < duration_ns / 1e9 and not faults:
             faults = _round(session, len(seen), counts)
-            seen.append(footprint(_pci_id(session)))
+            seen.append(_settled(session, seen))
             if len(seen) % 10 == 1:
                 say(f"soak: {elapsed_s:.0f} s, {_spelled(counts)}, {_shown(seen[-1])}")
     except KeyboardInterrupt:
@@ -79,6 +79,15 @@ def soak(session: Session, duration_ns: int, say: Callable[[str], None]) -> int:
     if not faults and seen:
         say(f"soak: flat, {_shown(seen[len(seen) // 4])} -> {_shown(seen[-1])}")
     return 1 if faults else 2 if interrupted else 0
+
+
+def _settled(session: Session, seen: list[Footprint]) -> Footprint:
+    """Look again for a second while there are more threads: one that was joined is seen on."""
+    now, until_s = footprint(_pci_id(session)), time.monotonic() + 1.0
+    while seen and now.threads > seen[-1].threads and time.monotonic() < until_s:
+        time.sleep(0.01)
+        now = footprint(_pci_id(session))
+    return now
 
 
 def growth(seen: list[Footprint]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import Session
+from pytest_xsched.child import News
 from pytest_xsched.load import constant
 from pytest_xsched.model import QueueSpec, Scenario
 from pytest_xsched.options import Settings
@@ -62,11 +64,43 @@ def worker(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def fake_cuda(built, monkeypatch):
+def hurried(monkeypatch):
+    """Makes a context in which a worker that has begun to do what hangs has little time for it.
+
+    Until then it has as much as ever: how long that takes depends on the load of the machine.
+    """
+
+    @contextlib.contextmanager
+    def hurry(step, limit_s=2.0):
+        read = News.read
+
+        def read_and_hurry(self, news):
+            before = self.doing
+            read(self, news)
+            if step in self.doing and step not in before:
+                self.allowed_s = limit_s
+                self.allow(limit_s)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(News, "read", read_and_hurry)
+            yield
+
+    return hurry
+
+
+@pytest.fixture(scope="session")
+def lock_directory(tmp_path_factory):
+    """A directory for the locks of GPUs that are none, so that nobody else waits for them."""
+    return str(tmp_path_factory.mktemp("locks"))
+
+
+@pytest.fixture
+def fake_cuda(built, lock_directory, monkeypatch):
     """Gives the path of the fake driver, and puts it behind the one that forwards."""
     fake = str(built(*FAKE))
     monkeypatch.setenv("XS_TEST_CUDA_DRIVER", fake)
     monkeypatch.setenv("XS_TEST_CUDA_COMPILER", fake)
+    monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", lock_directory)
     monkeypatch.setenv("PYTEST_XSCHED_CACHE", "")  # or its compiler would be asked only once
     return fake
 

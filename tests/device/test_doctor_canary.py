@@ -23,7 +23,6 @@ def doctor(tmp_path, monkeypatch):
     """Runs the doctor; gives its findings by number."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(tmp_path))  # the fake GPUs are all the same
 
     def look(home, kind, **environment):
         done = subprocess.run(
@@ -140,8 +139,8 @@ def test_a_driver_that_does_not_compute_is_not_the_fault_of_xsched(doctor, xsche
     assert "XSched has no part in this" in found[5]["remedy"]
 
 
-def test_somebody_else_measures(doctor, xsched_double, cuda, tmp_path):
-    lock = tmp_path / "pytest-xsched-gpu-0000-01-00.0.lock"
+def test_somebody_else_measures(doctor, xsched_double, cuda, lock_directory):
+    lock = f"{lock_directory}/pytest-xsched-gpu-0000-01-00.0.lock"
     with open(lock, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         found = doctor(xsched_double, cuda)

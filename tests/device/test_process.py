@@ -97,7 +97,7 @@ def test_a_worker_that_hangs_is_killed(scenario, worker):
     )
     short = scenario(duration_ns=10_000_000, drain_ns=0)
     with pytest.raises(WorkerCrashed, match=r"did not end in time .*: waiting for ever") as caught:
-        measure_in_worker(short, module=module, set_up_s=1.0)
+        measure_in_worker(short, module=module, set_up_s=5.0)
     assert caught.value.returncode == -signal.SIGKILL
 
 
@@ -129,6 +129,7 @@ def test_a_crash_at_exit_keeps_the_data(scenario, worker):
     ],
 )
 def test_a_fault_in_the_tearing_down_keeps_the_data(scenario, worker, close, how):
+    grace_s = 0.5 if "sleep" in close else 60.0
     module = worker(
         f"""
         import os, sys, time
@@ -142,7 +143,7 @@ def test_a_fault_in_the_tearing_down_keeps_the_data(scenario, worker, close, how
         """
     )
     # If the grace did not count, the test would end by its own time-out.
-    measurement = measure_in_worker(scenario(), module=module, set_up_s=1000.0, grace_s=0.5)
+    measurement = measure_in_worker(scenario(), module=module, set_up_s=1000.0, grace_s=grace_s)
     assert len(measurement.samples[0]) == 100
     assert re.fullmatch(f"the worker process {how}, after it had left its data", measurement.remark)
 

@@ -144,10 +144,11 @@ def test_progress_is_that_of_the_run(two):
     ],
     ids=["before", "in the middle", "hang before", "hang in the middle"],
 )
-def test_one_that_falls_ends_all(two, with_body, body, error, message):
+def test_one_that_falls_ends_all(two, with_body, hurried, body, error, message):
     scenario = two(drain_ns=0)
-    with pytest.raises(error) as caught:
-        measure_separately(scenario, module=with_body(body), set_up_s=4.0)
+    set_up_s = 8.0 if "for ever" in body else 60.0
+    with pytest.raises(error) as caught, hurried("measured", limit_s=5.0):
+        measure_separately(scenario, module=with_body(body), set_up_s=set_up_s)
     assert str(caught.value) == f"the worker process of queue 'low' {message}"
     assert children() == []
 

@@ -42,13 +42,6 @@ def any_session(xsched_home, xsched_gpu, session_on, monkeypatch):
     return session_on("cuda")
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    """Gives workers seconds instead of a minute."""
-    monkeypatch.setitem(measure_in_worker.__kwdefaults__, "set_up_s", 5.0)
-    monkeypatch.setitem(measure_in_worker.__kwdefaults__, "grace_s", 0.5)
-
-
 def two_queues(session, **settings):
     work = {"threshold": 2, "batch_size": 1}
     high = session.queue("high", spin("1ms"), priority=10, rate="100/s", **work)
@@ -169,8 +162,8 @@ def test_a_lost_command_is_one_error(session, monkeypatch):
     good(session)
 
 
-def test_a_hang_of_a_driver_call_is_one_error(any_session, impatient, monkeypatch):
-    with monkeypatch.context() as patch:
+def test_a_hang_of_a_driver_call_is_one_error(any_session, hurried, monkeypatch):
+    with monkeypatch.context() as patch, hurried("measured"):
         patch.setenv("XS_FAKE_FAULT", "cuStreamSynchronize:200:hang")
         with pytest.raises(
             WorkerCrashed, match="did not end in time and was killed while it measured"
@@ -179,8 +172,8 @@ def test_a_hang_of_a_driver_call_is_one_error(any_session, impatient, monkeypatc
     good(any_session)
 
 
-def test_a_hang_in_the_tearing_down_says_where(session, impatient, monkeypatch):
-    with monkeypatch.context() as patch:
+def test_a_hang_in_the_tearing_down_says_where(session, hurried, monkeypatch):
+    with monkeypatch.context() as patch, hurried("two queues to order"):
         patch.setenv("PREEMPT_DOUBLE", "hang-destroy")
         with pytest.raises(WorkerCrashed, match="was killed while XSched had two queues to order"):
             two_queues(session)
@@ -197,9 +190,11 @@ def test_a_hang_in_the_tearing_down_says_where(session, impatient, monkeypatch):
         ("crash-exit", "the worker process was ended by SIGSEGV, after it had left its data"),
     ],
 )
-def test_a_bad_end_keeps_the_samples(session, impatient, monkeypatch, vice, remark):
+def test_a_bad_end_keeps_the_samples(session, monkeypatch, vice, remark):
     with monkeypatch.context() as patch:
         patch.setenv("PREEMPT_DOUBLE", vice)
+        if vice == "hang-exit":
+            patch.setitem(measure_in_worker.__kwdefaults__, "grace_s", 0.5)
         run = two_queues(session)
     assert run.remark == remark
     assert run.high.n == 30
@@ -308,6 +303,7 @@ def test_forks_and_threads_around_a_run_meet_no_driver(any_session):
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     runs = []
+    before = mapped()  # by tests that opened a device in this process
 
     def measure():
         return two_queues(any_session).high.n, mapped()
@@ -316,12 +312,12 @@ def test_forks_and_threads_around_a_run_meet_no_driver(any_session):
     child = fork.Process(target=lambda: sender.send(measure()), daemon=True)
     thread = threading.Thread(target=lambda: runs.append(measure()), daemon=True)
     idle.start()
-    assert measure() == (30, [])
+    assert measure() == (30, before)
     child.start()
     thread.start()
-    assert receiver.poll(60)
-    assert receiver.recv() == (30, [])
-    child.join(60)
-    thread.join(60)
-    assert runs == [(30, [])]
-    assert measure() == (30, [])
+    assert receiver.poll(120)
+    assert receiver.recv() == (30, before)
+    child.join(120)
+    thread.join(120)
+    assert runs == [(30, before)]
+    assert measure() == (30, before)

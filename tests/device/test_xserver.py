@@ -18,7 +18,8 @@ from pytest_xsched import DeviceBusy, DeviceError, SchedulerInactive, leash
 from pytest_xsched import xserver as module
 from pytest_xsched.xserver import xserver
 
-KEY = 0x58007E57
+KEY = 0x58000000 + os.getpid() % 2**24
+"""Of this process: two workers of pytest-xdist may be here at once."""
 
 STAND_IN = f"""\
 #!{sys.executable}

@@ -90,7 +90,7 @@ def sim(inside):
 def fresh(pytester, alone):
     """Runs pytest with the plugin in a process of its own; a warning is an error."""
 
-    def run(*args, timeout=60):
+    def run(*args, timeout=200):
         return pytester.runpytest_subprocess(*STRICT, "-pxsched", *args, timeout=timeout)
 
     return run
