@@ -137,6 +137,7 @@ struct xs_device_info {
     char name[128];
     int32_t virtual_time;    /* 1: no clock of its own, runs at any speed */
     int32_t computes;        /* 1: results can be read back and checked */
+    int32_t on_host;         /* 1: its commands run on the processors of this machine */
     int32_t honour_priority; /* 1: streams of higher priority go first; -1: not known */
     int32_t least_priority;  /* of streams; what is below counts as this */
     int32_t most_priority;   /* likewise above */
@@ -256,6 +257,14 @@ enum xs_waiting {
     XS_WAIT_SLEEP = 2  /* spin for a while, then sleep 50 us between looks */
 };
 
+/* Of a thread that does nothing but wake up every 2 ms of the measured window: how
+ * late it did at worst, for each slot of time from the begin of the window. */
+struct xs_heartbeat {
+    int64_t slot_ns;     /* length of one; > 0 */
+    uint64_t slot_count; /* 0: no such thread; must be 0 in virtual time */
+    int64_t *late_ns;    /* set to 0 first; 0 then is a slot without a beat; >= 1 */
+};
+
 struct xs_timing {
     int64_t warmup_ns;   /* samples before are flagged; >= 0 */
     int64_t duration_ns; /* of the measured window behind it; 0: until stopped */
@@ -267,6 +276,8 @@ struct xs_timing {
     /* When time 0 of the run is to be, by CLOCK_MONOTONIC, which all processes share: not
      * before now and at most 60 s ahead. 0: as soon as possible; must be 0 in virtual time. */
     int64_t start_clock_ns;
+    /* Its array is the caller's until xs_run_close(), and complete when the run is over. */
+    struct xs_heartbeat heartbeat;
 };
 
 enum xs_queue_state {
@@ -307,6 +318,9 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
 /* What was submitted is dropped, what was launched is waited for. NULL is fine. */
 void xs_queue_destroy(struct xs_queue *queue);
 int xs_queue_counts(struct xs_queue *queue, struct xs_queue_counts *out, struct xs_error *err);
+/* What the kernel calls the thread that drives the queue (gettid); 0: there is none, as in
+ * virtual time, or it has not begun. */
+int64_t xs_queue_thread(struct xs_queue *queue);
 int xs_queue_set_priority(struct xs_queue *queue, int32_t priority, struct xs_error *err);
 /* How many commands are launched ahead, and how many lie between marks. What is in
  * flight stays so, until it completes beyond a lower threshold. XS_EINVAL for an

@@ -185,6 +185,8 @@ class DeviceInfo:
     name: str
     virtual_time: bool
     computes: bool
+    on_host: bool
+    """Whether its commands run on the processors of this machine."""
     honours_priority: bool | None
     """Whether streams of higher priority go first; None: not known."""
     stream_priorities: tuple[int, int]
@@ -304,6 +306,7 @@ class Device:
             name=_text(info.name),
             virtual_time=bool(info.virtual_time),
             computes=bool(info.computes),
+            on_host=bool(info.on_host),
             honours_priority=None if info.honour_priority < 0 else bool(info.honour_priority),
             stream_priorities=(int(info.least_priority), int(info.most_priority)),
             parallel=int(info.parallel),

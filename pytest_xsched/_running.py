@@ -150,6 +150,10 @@ class Queue:
         copied: NDArray[np.void] = self._samples[:count].copy()
         return copied
 
+    def thread_id(self) -> int:
+        """Give what the kernel calls the thread that drives it; 0: there is none, or not yet."""
+        return int(lib.xs_queue_thread(self._pointer))
+
     def checksum(self, index: int) -> tuple[int, int]:
         """Give launches and checksum of command `index` of the requests; see xs_api.h."""
         launches, checksum = ffi.new("uint64_t *"), ffi.new("int64_t *")
@@ -227,6 +231,7 @@ class Run:
         self._native = out[0]
         self._device = device  # must outlive the run
         self._queues: list[Queue] = []  # and so must what their native side points to
+        self._slots: Any = None  # likewise, of the heartbeat
 
     @property
     def _pointer(self) -> Any:
@@ -308,15 +313,21 @@ class Run:
         drain_ns: int,
         waiting: str = "yield",
         start_clock_ns: int = 0,
+        heartbeat_ns: NDArray[np.int64] | None = None,
+        slot_ns: int = 0,
     ) -> None:
         """Start the clock, at a moment of CLOCK_MONOTONIC if one is named.
 
-        A duration of 0 means until stopped.
+        A duration of 0 means until stopped. `heartbeat_ns`, int64[slots], zeros, is filled while
+        the run goes on: the largest lateness of the heartbeat in each slot of `slot_ns`.
         """
         how = WAITING.index(waiting)
         timing = ffi.new(
             "struct xs_timing *", (warmup_ns, duration_ns, drain_ns, how, start_clock_ns)
         )
+        if heartbeat_ns is not None:
+            self._slots = ffi.from_buffer("int64_t[]", heartbeat_ns, require_writable=True)
+            timing.heartbeat = (slot_ns, len(heartbeat_ns), self._slots)
         call(lib.xs_run_start, self._pointer, timing)
 
     def wait(self) -> bool:

@@ -28,6 +28,7 @@ from pytest_xsched.activity import Activity
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.harness import Measurement, Progress
+from pytest_xsched.noise import Readings
 from pytest_xsched.worker import (
     DOING,
     ERROR,
@@ -297,6 +298,7 @@ class Worker:
                 wrong_results=tuple(data["wrong_results"]),
                 priority_effect=data["priority_effect"],
                 activity=data["activity"] and Activity.from_dict(data["activity"]),
+                readings=data["readings"] and Readings.from_dict(data["readings"]),
                 remark=remark,
                 output=output,
             )

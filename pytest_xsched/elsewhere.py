@@ -37,6 +37,7 @@ def measure_elsewhere(
     libraries: Libraries,
     lock_timeout_s: float,
     home: Home | None,
+    watch: bool = True,
 ) -> Measurement:
     """Measure a scenario in the processes that it needs.
 
@@ -47,6 +48,7 @@ def measure_elsewhere(
         libraries: of the GPU.
         lock_timeout_s: longest wait for others who measure.
         home: where XSched is installed, if that was said.
+        watch: as of `harness.measure`.
 
     Raises:
         SchedulerInactive: XSched is not there, or a variable for it in the environment of pytest
@@ -78,6 +80,7 @@ def measure_elsewhere(
                 lock_timeout_s=lock_timeout_s,
                 environment=environment,
                 xsched=files,
+                watch=watch,
             )
         return measure_separately(
             scenario,
@@ -89,4 +92,5 @@ def measure_elsewhere(
             xsched=files,
             home=found,
             server=None if server is None else server.said,
+            watch=watch,
         )

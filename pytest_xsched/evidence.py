@@ -14,6 +14,7 @@ import numpy as np
 from pytest_xsched.activity import Activity
 from pytest_xsched.contention import Contention, contention
 from pytest_xsched.contention import faults as contention_faults
+from pytest_xsched.noise import Noise
 from pytest_xsched.result import QueueResult
 
 
@@ -30,6 +31,7 @@ class Evidence:
         unchecked: one sentence for each kind of results that should have been and could not.
         activity: what shows that XSched was in effect; None under other schedulers.
         contention: what the queues of the highest priority met of the others.
+        noise: how quiet the machine was; None: nobody looked, or time is virtual.
     """
 
     faults: tuple[str, ...]
@@ -39,6 +41,7 @@ class Evidence:
     unchecked: tuple[str, ...] = ()
     activity: Activity | None = None
     contention: tuple[Contention, ...] = ()
+    noise: Noise | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evidence in JSON's types."""
@@ -51,6 +54,7 @@ class Evidence:
             "results_not_checked": list(self.unchecked),
             "contention": [one.to_dict() for one in self.contention],
             "xsched": None if self.activity is None else self.activity.to_dict(),
+            "noise": None if self.noise is None else self.noise.to_dict(),
         }
 
 
@@ -62,6 +66,7 @@ def gather(
     priority_effect: str | None = None,
     unchecked: tuple[str, ...] = (),
     activity: Activity | None = None,
+    noise: Noise | None = None,
 ) -> Evidence:
     """Judge a run by its counts, its arrivals and, where asked for, its results.
 
@@ -72,12 +77,13 @@ def gather(
         priority_effect: see `Evidence`.
         unchecked: sentences about those that were not, although that was asked.
         activity: see `Evidence`.
+        noise: see `Evidence`.
     """
     faults = [fault for queue in queues for fault in _count_faults(queue)]
     met = contention(queues)
     apart = contention_faults(met, queues)
     return Evidence(
-        faults=(*faults, *others),
+        faults=(*faults, *others, *(() if noise is None else noise.faults)),
         queue_faults={
             queue.name: (*_load_faults(queue), *apart.get(queue.name, [])) for queue in queues
         },
@@ -86,6 +92,7 @@ def gather(
         unchecked=unchecked,
         activity=activity,
         contention=met,
+        noise=noise,
     )
 
 
@@ -109,7 +116,8 @@ def _load_faults(queue: QueueResult) -> list[str]:
     if queue.workload.program is not None and not queue.workload.program.reports:
         faults.append(f"{queue.name} is a program that reports no requests")
     elif queue.n == 0:
-        faults.append(f"{queue.name} has no request in the measured window")
+        where = "outside of masked seconds" if queue.masked else "in the measured window"
+        faults.append(f"{queue.name} has no request {where}")
     elif queue.saturated:
         faults.append(
             f"{queue.name} is saturated: {queue.offered} were offered and {queue.throughput} done, "
@@ -127,6 +135,6 @@ def _late_share(queue: QueueResult) -> float:
     """Requests that the load generator itself sent late, by more than the mean gap."""
     assert queue.offered is not None
     period_ns = 1e9 / queue.offered.value
-    m = queue.measured
+    m = queue.arrived
     late = (m["submitted_ns"] < 0) | (m["submitted_ns"] - m["scheduled_ns"] > period_ns)
     return float(np.mean(late))

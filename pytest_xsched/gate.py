@@ -16,6 +16,11 @@ alike, and misses that come in bursts longer than a block. PASS, where more than
 misses: wrong with probability at most beta for independent misses; for bursts it is approximate,
 because no number of requests shows the absence of bursts that are rarer than the run.
 docs/error-rates.md has measured both.
+
+Requests of noisy seconds may be left out of the stream (`noise`) without a change to that: whether
+a second is noisy is known without its latencies, so the factor of a request that is left out is 1,
+and the others keep their mean. The claim is then about requests that come in quiet seconds. Leaving
+out slow requests, or seconds because they are slow, would make every claim true.
 """
 
 from __future__ import annotations
@@ -70,6 +75,7 @@ class Decision:
         alpha: probability of a wrong FAIL that was allowed.
         beta: of a wrong PASS.
         needed: how many more requests would decide, at the rates seen; None: too close to tell.
+        noisy: how many of the misses came in noisy seconds, if others did not; see `noise`.
     """
 
     status: str
@@ -83,6 +89,7 @@ class Decision:
     alpha: float
     beta: float
     needed: int | None
+    noisy: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Give the decision in JSON's types."""

@@ -25,9 +25,11 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.fingerprint import Fingerprint, take_fingerprint
 from pytest_xsched.load import SAMPLES_MAX, Closed
 from pytest_xsched.model import Scenario
+from pytest_xsched.noise import Readings
 from pytest_xsched.partition import partition
 from pytest_xsched.probe import priority_effect
 from pytest_xsched.queue_spec import THRESHOLD_MAX, QueueSpec
+from pytest_xsched.sampling import Sampler
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called some twenty times a second with elapsed and total ns of the run; may raise to stop it."""
@@ -45,6 +47,7 @@ class Measurement:
         priority_effect: see `Evidence`.
         remark: about the way it was measured; empty where there is nothing to say.
         activity: what shows that XSched was in effect; None under other schedulers.
+        readings: what else than the device may have delayed requests; None: nobody looked.
         output: the end of what a worker process wrote, drivers and libraries in it included; empty
             where it was measured in this process.
     """
@@ -56,6 +59,7 @@ class Measurement:
     priority_effect: str | None
     remark: str = ""
     activity: Activity | None = None
+    readings: Readings | None = None
     output: str = ""
 
 
@@ -81,6 +85,7 @@ def measure(
     activity: Activity | None = None,
     keep: Callable[[Measurement], None] | None = None,
     part: Part | None = None,
+    watch: bool = True,
 ) -> Measurement:
     """Run a scenario on its devices.
 
@@ -92,6 +97,7 @@ def measure(
         keep: called with the measurement before anything of the run is torn down, which is where
             drivers hang and crash.
         part: which of the queues are run here; None: all. The measurement is of those.
+        watch: whether to look at the machine meanwhile, where time is real.
 
     Raises:
         ScenarioError: the device cannot do what the scenario asks, or it makes too many requests.
@@ -115,18 +121,27 @@ def measure(
             _add(native, scenario, spec, devices[spec.device or scenario.device], units[spec.name])
             for spec in specs
         ]
+        sampler = None
+        if watch and not info.virtual_time:
+            sampler = Sampler(
+                queues,
+                on_host=any(one.on_host for one in infos),
+                warmup_ns=scenario.warmup_ns,
+                duration_ns=scenario.duration_ns,
+            )
         native.start(
             warmup_ns=scenario.warmup_ns,
             duration_ns=scenario.duration_ns,
             drain_ns=scenario.drain_ns,
             waiting=scenario.waiting,
             start_clock_ns=0 if part is None else part.ready(),
+            heartbeat_ns=None if sampler is None else sampler.heartbeat_ns,
+            slot_ns=0 if sampler is None else sampler.block_ns,
         )
-        total_ns = scenario.warmup_ns + scenario.duration_ns
-        while not native.wait():
-            if progress is not None:
-                progress(min(native.now_ns(), total_ns), total_ns)
+        _wait(native, scenario, progress, sampler)
         measurement = _collect(scenario, specs, take_fingerprint(infos), queues, effect)
+        if sampler is not None:
+            measurement = dataclasses.replace(measurement, readings=sampler.readings())
         if activity is not None:
             of = [spec.name for spec in specs]
             shown = with_commands(activity, dict(zip(of, queues, strict=True)))
@@ -136,6 +151,19 @@ def measure(
         return measurement
     finally:
         native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
+
+
+def _wait(
+    native: NativeRun, scenario: Scenario, progress: Progress | None, sampler: Sampler | None
+) -> None:
+    total_ns = scenario.warmup_ns + scenario.duration_ns
+    while not native.wait():
+        if sampler is not None:
+            sampler.look(native.now_ns())
+        if progress is not None:
+            progress(min(native.now_ns(), total_ns), total_ns)
+    if sampler is not None:
+        sampler.look(native.now_ns(), last=True)
 
 
 def devices_of(scenario: Scenario, queues: Sequence[int] | None) -> tuple[str, ...]:

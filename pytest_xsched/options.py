@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from pytest_xsched.budget import SESSION_ALPHA
 from pytest_xsched.installation import VARIABLE as HOME_VARIABLE
 from pytest_xsched.installation import Home
 from pytest_xsched.libraries import VARIABLES, LibraryFile
-from pytest_xsched.names import DEVICES, SCHEDULERS, WAITING
+from pytest_xsched.names import DEVICES, NOISE, NOISE_LIMIT_NS, SCHEDULERS, WAITING
 
 LOCK_TIMEOUT_NS = 600 * 10**9
+NOISE_VARIABLE = "PYTEST_XSCHED_NOISE"
 MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed")
 
 
@@ -66,6 +67,9 @@ class Settings:
     """What becomes of a test whose target is undecided: ``"fail"`` or ``"warn"``."""
     burst: float = 1.0
     """Requests that are taken to miss together while no burst was seen; see `gate`."""
+    noise: str = field(default_factory=lambda: os.environ.get(NOISE_VARIABLE) or "auto")
+    """What becomes of seconds in which the machine was noisy; one of `names.NOISE`."""
+    noise_limit_ns: int = NOISE_LIMIT_NS
     fixed_duration: bool = False
     """Whether a run takes all of its duration, decided or not."""
     asked_for: bool = False
@@ -97,6 +101,8 @@ def add_options(parser: pytest.Parser) -> None:
         ("baselines", "DIR", "where runs are kept (default: .xsched below the rootdir)"),
         ("alpha", "P", "probability of any wrong FAIL in the session (default: 0.01)"),
         ("burst", "N", "requests taken to miss together while no burst was seen (default: 1)"),
+        ("noise", "HOW", "mask noisy seconds, note them, off, or auto (default): mask on GPUs"),
+        ("noise-limit", "TIME", 'lateness from which a second is noisy (default: "5ms")'),
         ("undecided", "HOW", "fail (default) or warn, where too little was measured to say"),
         ("json", "PATH", "write scenarios, evidence, numbers and verdicts to a file"),
     ):
@@ -156,7 +162,7 @@ def read_settings(config: pytest.Config) -> Settings:
     if chosen is not None:  # drawn by the xdist controller
         given["seed"] = (str(chosen), "xdist controller")
     if not any(value for value, _ in given.values()) and "xsched" not in config.option.plugins:
-        return Settings()
+        return Settings(noise=_noise(given["noise"]))
     command_line = config.getoption("xsched_duration")
     duration, origin = given["duration"]
     _time_ns(duration, origin)
@@ -182,6 +188,8 @@ def read_settings(config: pytest.Config) -> Settings:
         alpha=_probability(*given["alpha"]),
         burst=_burst(*given["burst"]),
         undecided=_choice(given["undecided"], ("fail", "warn")) or "fail",
+        noise=_noise(given["noise"]),
+        noise_limit_ns=_time_ns(*given["noise_limit"]) or NOISE_LIMIT_NS,
         fixed_duration=_choice(given["fixed_duration"], ("yes", "no")) == "yes",
         asked_for=True,
     )
@@ -191,7 +199,7 @@ _NAMES = (
     *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
     *("home", "lock_timeout", "gpu_driver", "gpu_compiler", "json", "corpus"),
     *("save", "compare", "baselines"),
-    *("alpha", "burst", "undecided", "fixed_duration"),
+    *("alpha", "burst", "undecided", "fixed_duration", "noise", "noise_limit"),
 )
 
 
@@ -207,6 +215,14 @@ def _choice(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None
     if value is not None and value not in known:
         raise pytest.UsageError(f"{origin}: {value!r} is unknown; known: {', '.join(known)}")
     return value
+
+
+def _noise(given: tuple[str | None, str]) -> str:
+    """Read what becomes of noise: command line > environment > ini, since it is the machine's."""
+    variable = os.environ.get(NOISE_VARIABLE)
+    if variable and not given[1].startswith("--"):
+        given = variable, NOISE_VARIABLE
+    return _choice(given, NOISE) or "auto"
 
 
 def _device(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None:

@@ -32,6 +32,7 @@ def measure_in_worker(
     lock_timeout_s: float = 600.0,
     environment: Environment | None = None,
     xsched: Files | None = None,
+    watch: bool = True,
     set_up_s: float = SET_UP_S,
     grace_s: float = GRACE_S,
     module: str = "pytest_xsched.worker",
@@ -47,6 +48,7 @@ def measure_in_worker(
         lock_timeout_s: longest wait of that kind.
         environment: in which it differs from this process; None: in nothing.
         xsched: what the worker loads of XSched, where that is the scheduler.
+        watch: as of `harness.measure`.
         set_up_s: wall time beyond the run after which the worker is killed.
         grace_s: the same behind the moment at which it has left its data.
         module: what the process runs.
@@ -60,7 +62,7 @@ def measure_in_worker(
         libraries = find_libraries(scenario.device_kind)
     news = News(set_up_s + run_s(scenario), grace_s, progress, waiting)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
-        job = make_job(scenario, libraries, lock_timeout_s, xsched=xsched)
+        job = make_job(scenario, libraries, lock_timeout_s, xsched=xsched, watch=watch)
         worker = Worker(Path(name), job, news=news, environment=environment, module=module)
         try:
             while worker.works() and not worker.is_late():
@@ -83,6 +85,7 @@ def make_job(
     lock: bool = True,
     part: Sequence[int] | None = None,
     xsched: Files | None = None,
+    watch: bool = True,
 ) -> dict[str, Any]:
     """Say what a worker has to do, in JSON's types.
 
@@ -93,6 +96,7 @@ def make_job(
         lock: whether the worker sees to it that nobody else measures there.
         part: its queues, where others have the rest.
         xsched: what it loads of XSched, where that is the scheduler.
+        watch: as of `harness.measure`.
     """
     return {
         "scenario": scenario.to_dict(),
@@ -101,4 +105,5 @@ def make_job(
         "lock": lock,
         "part": None if part is None else list(part),
         "xsched": None if xsched is None else asdict(xsched),
+        "watch": watch,
     }

@@ -95,7 +95,20 @@ def remarks(run: Record) -> list[str]:
         lines.append(_activity(evidence["xsched"]))
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
     lines += [_met(met) for met in evidence["contention"]]
+    if (noise := evidence.get("noise")) is not None:
+        lines += _noise(noise)
     return lines
+
+
+def _noise(noise: Record) -> list[str]:
+    """Say how late the machine made us, apart from any latency, and what was done about it."""
+    harness = f"harness: {noise['seen']}"
+    noisy = f"{format_duration(noise['noisy_ns'])} of {format_duration(noise['measured_ns'])}"
+    if noise["noisy_ns"] == 0:
+        return [harness]
+    if noise["mode"] == "mask":
+        return [harness, f"masked {noisy}: {noise['cause']}"]
+    return [f"{harness}; above {format_duration(noise['limit_ns'])} in {noisy}"]
 
 
 def _activity(shown: Record) -> str:

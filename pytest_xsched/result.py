@@ -17,6 +17,7 @@ from pytest_xsched._binding import CENSORED, DRAIN, WARMUP
 from pytest_xsched._running import Counts
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.load import Closed
+from pytest_xsched.noise import Spans, inside
 from pytest_xsched.quantity import Quantity
 from pytest_xsched.queue_spec import QueueSpec
 from pytest_xsched.spread import spread
@@ -43,10 +44,16 @@ class QueueResult:
         counts: Counts,
         samples: NDArray[np.void],
         window_ns: tuple[int, int],
+        noisy_ns: Spans = (),
+        masks: bool = False,
     ) -> None:
         self.spec = spec
         self.counts = counts
         self.samples = samples
+        self.noisy_ns = noisy_ns
+        """Begins and ends of noisy seconds, ns since the start of the run; see `noise`."""
+        self.masks = masks
+        """Whether latencies are without the requests that were scheduled in those."""
         self.windows_ns = [window_ns]
         """Start and end of each measured window, ns since the start of the run."""
         self.latency_ns = self._span("scheduled_ns")
@@ -59,7 +66,12 @@ class QueueResult:
         self._require_run: Callable[[], None] = lambda: None
 
     def extend(
-        self, counts: Counts, samples: NDArray[np.void], window_ns: tuple[int, int], offset_ns: int
+        self,
+        counts: Counts,
+        samples: NDArray[np.void],
+        window_ns: tuple[int, int],
+        offset_ns: int,
+        noisy_ns: Spans = (),
     ) -> None:
         """Add a window that was measured later, under the same load.
 
@@ -68,7 +80,9 @@ class QueueResult:
             samples: likewise, ns since the start of that window's own run.
             window_ns: likewise.
             offset_ns: where that start lies on the time of this run.
+            noisy_ns: of that window, on the time of this run.
         """
+        self.noisy_ns += noisy_ns
         self.saturated |= self._is_saturated(samples, window_ns)
         moved = samples.copy()
         for field in ("scheduled_ns", "submitted_ns", "launched_ns", "completed_ns"):
@@ -89,21 +103,44 @@ class QueueResult:
         return self.spec.workload
 
     @property
-    def measured(self) -> NDArray[np.void]:
-        """Samples of the requests scheduled in the measured window, in order of arrival."""
-        inside = (self.samples["flags"] & (WARMUP | DRAIN)) == 0
-        samples: NDArray[np.void] = self.samples[inside]
+    def arrived(self) -> NDArray[np.void]:
+        """Samples of all requests scheduled in the measured window, in order of arrival."""
+        samples: NDArray[np.void] = self.samples[(self.samples["flags"] & (WARMUP | DRAIN)) == 0]
         return samples
 
     @property
+    def measured(self) -> NDArray[np.void]:
+        """Those of them that count for latencies: all, or those outside of masked seconds."""
+        arrived = self.arrived
+        if not self.masks or not self.noisy_ns:
+            return arrived
+        samples: NDArray[np.void] = arrived[~inside(arrived["scheduled_ns"], self.noisy_ns)]
+        return samples
+
+    @property
+    def noisy(self) -> NDArray[np.bool_]:
+        """Which of `measured` were scheduled in noisy seconds: bool[n]."""
+        return inside(self.measured["scheduled_ns"], self.noisy_ns)
+
+    @property
     def n(self) -> int:
-        """Requests scheduled in the measured window, completed or not."""
+        """Requests that count for latencies, completed or not."""
         return len(self.measured)
 
     @property
+    def masked(self) -> int:
+        """Requests of the measured window that do not, because they came in noisy seconds."""
+        return len(self.arrived) - self.n
+
+    @property
     def censored(self) -> int:
-        """Those of them that did not complete."""
+        """Requests that count for latencies and did not complete."""
         return int(np.count_nonzero(self.measured["flags"] & CENSORED))
+
+    @property
+    def unfinished(self) -> int:
+        """All requests of the measured window that did not."""
+        return int(np.count_nonzero(self.arrived["flags"] & CENSORED))
 
     @property
     def service_ns(self) -> NDArray[np.int64]:
@@ -113,7 +150,7 @@ class QueueResult:
     @property
     def lateness_ns(self) -> NDArray[np.int64]:
         """Submitted minus scheduled, the load generator's own: int64[submitted], ns."""
-        m = self.measured[self.measured["submitted_ns"] >= 0]
+        m = self.arrived[self.arrived["submitted_ns"] >= 0]
         return np.asarray(m["submitted_ns"] - m["scheduled_ns"], np.int64)
 
     def _span(self, start: str) -> NDArray[np.int64]:
@@ -150,8 +187,11 @@ class QueueResult:
         if self.n < needed:
             raise InvalidRun(
                 f"a {percentile_name(q)} needs at least {needed} requests, {self.name} has "
-                f"{self.n}{self._time_for(needed)}"
+                f"{self.n}{self._without_masked()}{self._time_for(needed)}"
             )
+
+    def _without_masked(self) -> str:
+        return f" without {self.masked} in masked seconds" if self.masked else ""
 
     def _time_for(self, requests: int) -> str:
         rate = self.spec.arrivals.rate_hz
@@ -217,7 +257,7 @@ class QueueResult:
 
     def requests_in(self, time_ns: int) -> int:
         """Give how many requests arrive in a time, on average; at least 1."""
-        return max(1, round(self.n / self.seconds * time_ns / 1e9))
+        return max(1, round(len(self.arrived) / self.seconds * time_ns / 1e9))
 
     def rates_per(self, block_ns: int, deadline_ns: int | None = None) -> NDArray[np.float64]:
         """Give the completions per second in each whole block of the measured windows.
@@ -250,7 +290,7 @@ class QueueResult:
         """Requests per second that an open loop asked for; None for a closed loop."""
         if self.closed_loop:
             return None
-        return self._rate(self.n, "offered rate")
+        return self._rate(len(self.arrived), "offered rate")
 
     @property
     def closed_loop(self) -> bool:
@@ -278,7 +318,7 @@ class QueueResult:
                 np.count_nonzero((done >= start) & (done < end)) for start, end in self.windows_ns
             )
             return self._rate(int(inside), "throughput")
-        return self._rate(self.n - self.censored, "throughput")
+        return self._rate(len(self.arrived) - self.unfinished, "throughput")
 
     @property
     def achieved_rate(self) -> Quantity:
@@ -296,6 +336,7 @@ class QueueResult:
             "workload": self.workload.label,
             "n": self.n,
             "censored": self.censored,
+            "masked": self.masked,
             "saturated": self.saturated,
             "throughput_hz": self.throughput.value,
             "offered_hz": None if self.offered is None else self.offered.value,

@@ -22,6 +22,7 @@ from pytest_xsched.harness import Measurement, Progress
 from pytest_xsched.installation import Files, Home
 from pytest_xsched.libraries import Libraries, find_libraries
 from pytest_xsched.model import Scenario
+from pytest_xsched.noise import unite_readings
 from pytest_xsched.party import Party
 from pytest_xsched.process import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
 from pytest_xsched.shares import Share
@@ -43,6 +44,7 @@ def measure_separately(
     xsched: Files | None = None,
     home: Home | None = None,
     server: Callable[[], str] | None = None,
+    watch: bool = True,
     set_up_s: float = SET_UP_S,
     grace_s: float = GRACE_S,
     module: str = "pytest_xsched.worker",
@@ -64,7 +66,15 @@ def measure_separately(
         first = not parties
         return Worker(
             make_directory(),
-            make_job(scenario, libraries, lock_timeout_s, lock=first, part=queues, xsched=xsched),
+            make_job(
+                scenario,
+                libraries,
+                lock_timeout_s,
+                lock=first,
+                part=queues,
+                xsched=xsched,
+                watch=watch,
+            ),
             news=News(allowed_s, grace_s, progress if first else None, waiting if first else None),
             environment=environment,
             module=module,
@@ -172,6 +182,7 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measure
         samples=tuple(samples for _, samples in in_order),
         wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
         activity=unite_activities([part.activity for part in measured if part.activity]),
+        readings=unite_readings([part.readings for part in measured if part.readings]),
         remark="; ".join(part.remark for _, part in parts if part.remark),
         output="".join(part.output for _, part in parts),
     )

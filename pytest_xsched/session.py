@@ -32,6 +32,7 @@ from pytest_xsched.model import (
     default_warmup_ns,
 )
 from pytest_xsched.names import DEVICES, GPUS, POLICIES, SCHEDULERS, split_device
+from pytest_xsched.noise import Rules
 from pytest_xsched.options import Settings
 from pytest_xsched.progress import ProgressLine
 from pytest_xsched.queue_spec import AUTO, QueueSpec
@@ -303,7 +304,8 @@ class Session(Comparer, Searcher):
                 if progress is not None:
                     progress.close()
 
-        run = run_in_windows(scenario, measure_one, fixed=fixed)
+        rules = Rules(mode=self.settings.noise, limit_ns=self.settings.noise_limit_ns)
+        run = run_in_windows(scenario, measure_one, fixed=fixed, rules=rules)
         run.origin = self.origin
         run.budget, run.undecided = self.budget, self.settings.undecided
         run.burst = self.settings.burst
@@ -322,13 +324,14 @@ class Session(Comparer, Searcher):
                     libraries=self._libraries(scenario.device_kind),
                     lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
                     home=self.settings.xsched_home,
+                    watch=self.settings.noise != "off",
                 )
             except DeviceUnavailable as error:
                 self._unavailable(scenario.device, error)
         devices = {
             name: self._device(name, scenario.cpu, scenario.sim) for name in scenario.devices
         }
-        return measure(devices, scenario, progress)
+        return measure(devices, scenario, progress, watch=self.settings.noise != "off")
 
     def _libraries(self, kind: str) -> Libraries:
         return find_libraries(kind, self.settings.gpu_driver, self.settings.gpu_compiler)

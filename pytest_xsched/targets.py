@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ DEFAULT = Terms()
 def _decide(
     queue: QueueResult, missed: Misses, allowed: float, terms: Terms, alpha: float | None = None
 ) -> Decision:
-    return decide(
+    decision = decide(
         missed,
         allowed=allowed,
         block=queue.requests_in(terms.block_ns),
@@ -61,6 +61,10 @@ def _decide(
         beta=terms.beta,
         burst=terms.burst,
     )
+    noisy = queue.noisy
+    if noisy.all():  # which sets no miss apart
+        return decision
+    return replace(decision, noisy=int(np.count_nonzero(missed & noisy)))
 
 
 def percentile_below(
@@ -103,7 +107,9 @@ def goodput_at_least(
 ) -> Verdict:
     """Judge the requests per second that are done within a deadline >= rate."""
     good = queue.latency_ns <= deadline_ns
-    value = float(np.count_nonzero(good)) / queue.seconds
+    # Of what counts for latencies, the share in time; of what arrived, the rate.
+    of_all = len(queue.arrived) / max(1, queue.n)
+    value = float(np.count_nonzero(good)) * of_all / queue.seconds
     rule, more = "goodput at least", f", deadline {show(deadline_ns, 'ns')}"
     if queue.closed_loop:
         return _rate_at_least(queue, deadline_ns, rule, value, rate_hz, more, terms)
@@ -337,7 +343,7 @@ def fair(
 
 def no_errors(queue: QueueResult) -> Verdict:
     """Judge that no command failed and every measured request completed: a fact."""
-    value = queue.counts.failed + queue.censored
+    value = queue.counts.failed + queue.unfinished
     return state(queue, status=_fact(value == 0), rule="errors exactly", value=value, limit=0)
 
 

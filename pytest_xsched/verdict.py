@@ -112,6 +112,8 @@ def _misses(decision: Decision | None) -> str:
     if decision.misses and decision.bursts is not None:
         bursts = f" in {decision.bursts} burst{'s' if decision.bursts != 1 else ''}"
     text = f", {decision.misses} missed it{bursts}, {may} may"
+    if decision.noisy and decision.status != PASS:
+        text += f", {decision.noisy} of them in noisy seconds"
     if decision.status == FAIL:
         text += f", odds {_odds(decision.log_odds_fail)} to 1 against chance"
     return text

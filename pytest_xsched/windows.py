@@ -18,6 +18,7 @@ from pytest_xsched.harness import Measurement
 from pytest_xsched.load import Closed, Replay
 from pytest_xsched.measured import MeasuredQueue
 from pytest_xsched.model import Scenario
+from pytest_xsched.noise import Noise, Rules, Spans, Watched, masks, own_lateness
 from pytest_xsched.stats import requests_needed
 
 S = 10**9
@@ -64,6 +65,7 @@ def run_in_windows(
     measure: Callable[[Scenario], Measurement],
     *,
     fixed: bool = False,
+    rules: Rules | None = None,
 ) -> Run:
     """Measure the first window of a scenario, and make the run that tests see.
 
@@ -71,12 +73,23 @@ def run_in_windows(
         scenario: what is to be run; its duration is the most that is measured.
         measure: measures a window.
         fixed: whether to measure all of the duration at once.
+        rules: what becomes of noise; None: the default.
     """
+    rules = rules or Rules()
     first_ns = scenario.duration_ns if fixed else first_window_ns(scenario)
     measurement = measure(window(scenario, 0, first_ns))
     span_ns = (scenario.warmup_ns, scenario.warmup_ns + first_ns)
+    watched = _watch(scenario, measurement, span_ns, 0, rules)
+    masking = measurement.readings is not None and masks(rules, measurement.readings)
     queues = tuple(
-        MeasuredQueue(spec=spec, counts=counts, samples=samples, window_ns=span_ns)
+        MeasuredQueue(
+            spec=spec,
+            counts=counts,
+            samples=samples,
+            window_ns=span_ns,
+            noisy_ns=_noisy_ns(watched),
+            masks=masking,
+        )
         for spec, counts, samples in zip(
             scenario.queues, measurement.counts, measurement.samples, strict=True
         )
@@ -91,6 +104,7 @@ def run_in_windows(
             priority_effect=measurement.priority_effect,
             unchecked=tuple(_unchecked(scenario)),
             activity=latest.activity,
+            noise=Noise(masks=masking, windows=tuple(watched)) if watched else None,
         )
 
     def measure_on(run: Run) -> bool:
@@ -102,8 +116,10 @@ def run_in_windows(
         span_ns = (scenario.warmup_ns, scenario.warmup_ns + duration_ns)
         # Behind all that can have happened in the windows before.
         offset_ns = queues[0].windows_ns[-1][1] + scenario.drain_ns + S
+        news = _watch(scenario, later, span_ns, offset_ns, rules)
+        watched.extend(news)
         for queue, counts, samples in zip(queues, later.counts, later.samples, strict=True):
-            queue.extend(counts, samples, span_ns, offset_ns)
+            queue.extend(counts, samples, span_ns, offset_ns, _noisy_ns(news))
         others.extend(_others(scenario, later))
         run.evidence = evidence(later)
         run.remark = run.remark or later.remark
@@ -117,6 +133,37 @@ def run_in_windows(
         remark=measurement.remark,
         measure_on=measure_on,
     )
+
+
+def _watch(
+    scenario: Scenario,
+    measurement: Measurement,
+    window_ns: tuple[int, int],
+    offset_ns: int,
+    rules: Rules,
+) -> list[Watched]:
+    """Judge how quiet a window was; nothing where nobody looked."""
+    readings = measurement.readings
+    if readings is None:
+        return []
+    paced = [
+        samples
+        for spec, samples in zip(scenario.queues, measurement.samples, strict=True)
+        if not isinstance(spec.arrivals, Closed) and spec.workload.program is None
+    ]
+    return [
+        Watched(
+            start_ns=window_ns[0] + offset_ns,
+            end_ns=window_ns[1] + offset_ns,
+            readings=readings,
+            late_ns=own_lateness(paced, window_ns, readings.block_ns),
+            limit_ns=rules.limit_ns,
+        )
+    ]
+
+
+def _noisy_ns(watched: list[Watched]) -> Spans:
+    return tuple(span for one in watched for span in one.spans_ns())
 
 
 def _others(scenario: Scenario, measurement: Measurement) -> list[str]:

@@ -115,7 +115,15 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
     activity = _put_xsched_under(devices, scenario, job)
     _tell(progress_fd, f"{DOING}it measured")
     # The devices are not closed: the end of the process does that.
-    measure(devices, scenario, progress, activity=activity, keep=keep, part=part)
+    measure(
+        devices,
+        scenario,
+        progress,
+        activity=activity,
+        keep=keep,
+        part=part,
+        watch=job["watch"],
+    )
 
 
 def _put_xsched_under(
@@ -156,6 +164,7 @@ def _leave(measurement: Measurement) -> None:
             "wrong_results": list(measurement.wrong_results),
             "priority_effect": measurement.priority_effect,
             "activity": measurement.activity and measurement.activity.to_dict(),
+            "readings": measurement.readings and measurement.readings.to_dict(),
         },
     )
 

@@ -215,6 +215,7 @@ static void cpu_describe(struct xs_device *dev, struct xs_device_info *out)
     snprintf(out->name, sizeof out->name, "embedded CPU device, %u worker thread%s", model->workers,
              model->workers == 1 ? "" : "s");
     out->computes = 1;
+    out->on_host = 1;
     out->honour_priority = model->honour_priority != 0;
     out->least_priority = XS_PRIORITY_MIN;
     out->most_priority = XS_PRIORITY_MAX;

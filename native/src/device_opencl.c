@@ -87,9 +87,10 @@ static int ask_device(struct xs_opencl *cl, void *platform, struct xs_error *err
     snprintf(cl->name, sizeof cl->name, "%.60s (%.60s)", device_name, platform_name);
     /* A CPU does the work-items of a group one after another: one is enough, and
      * more would make an iteration, which is the unit of a spin, too long. */
-    cl->spin_threads = (types & XS_CL_DEVICE_TYPE_CPU) != 0 ? 1
-                       : most < SPIN_THREADS_MAX            ? (uint32_t)most
-                                                            : SPIN_THREADS_MAX;
+    cl->on_host = (types & XS_CL_DEVICE_TYPE_CPU) != 0;
+    cl->spin_threads = cl->on_host               ? 1
+                       : most < SPIN_THREADS_MAX ? (uint32_t)most
+                                                 : SPIN_THREADS_MAX;
     return has_extension(cl, "cl_khr_priority_hints", &cl->has_priorities, err);
 }
 
@@ -227,6 +228,7 @@ static void opencl_describe(struct xs_device *dev, struct xs_device_info *out)
     xs__library_file((void (*)(void))cl->api.GetPlatformIDs, out->driver_file,
                      sizeof out->driver_file);
     out->computes = 1;
+    out->on_host = cl->on_host;
     out->honour_priority = cl->has_priorities ? -1 : 0;
     out->most_priority = cl->has_priorities ? 2 : 0; /* low, medium, high */
 }

@@ -8,6 +8,8 @@
  * `suspended` flag, which each reads before every launch. Time 0 is run->epoch
  * on the clock. */
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "run.h"
@@ -230,6 +232,7 @@ static void *queue_main(void *argument)
     struct xs_run *run = q->run;
     struct xs_error err = {0};
     bool over = false;
+    q->thread_id = syscall(SYS_gettid);
     xs__clock_precise_thread();
     int rc = q->device->ops->bind_thread(q->device, &err);
     wait_for_start(q);
@@ -260,7 +263,7 @@ static int threads_start(struct xs_run *run, struct xs_error *err)
                         "the run was to start at %lld ns of the monotonic clock, and it is %lld ns",
                         (long long)run->start_clock, (long long)now);
     run->epoch = run->start_clock != 0 ? run->start_clock : now + (run->loads > 0 ? LEAD_NS : 0);
-    return XS_OK;
+    return xs__heart_start(&run->heart, &run->heartbeat, run->epoch + run->window_start, err);
 }
 
 static int threads_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err)
@@ -269,6 +272,8 @@ static int threads_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error 
     pthread_mutex_lock(&run->lock);
     while (run->loads > 0 && xs__clock_ns() < deadline)
         xs__cond_wait_until(&run->changed, &run->lock, deadline);
+    if (run->loads == 0)
+        xs__heart_stop(&run->heart);
     int rc = run->loads > 0 ? XS_EAGAIN : xs__run_status(run, err);
     pthread_mutex_unlock(&run->lock);
     return rc;

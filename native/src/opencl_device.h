@@ -16,6 +16,7 @@ struct xs_opencl {
     char name[128];
     uint32_t processors;      /* compute units */
     uint32_t spin_threads;    /* of a work-group of xs_spin */
+    bool on_host;             /* a CPU */
     bool has_priorities;      /* cl_khr_priority_hints */
     double iterations_per_ns; /* of xs_spin */
 };

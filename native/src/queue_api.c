@@ -233,6 +233,11 @@ void xs_queue_destroy(struct xs_queue *q)
 
 /* ---- while it lives ----------------------------------------------------- */
 
+int64_t xs_queue_thread(struct xs_queue *q)
+{
+    return xs__device_check(q->device, "queue.thread", NULL) == XS_OK ? q->thread_id : 0;
+}
+
 int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_error *err)
 {
     memset(out, 0, sizeof *out);

@@ -68,6 +68,16 @@ static int set_timing(struct xs_run *run, const struct xs_timing *t, struct xs_e
         return xs__fail(err, XS_ENOTSUP, "run.start", 0,
                         "time is virtual on the %s device: it cannot start by a clock",
                         run->device->ops->kind);
+    const struct xs_heartbeat *beats = &t->heartbeat;
+    if (beats->slot_count != 0 && run->engine->advance != NULL)
+        return xs__fail(err, XS_ENOTSUP, "run.start", 0,
+                        "time is virtual on the %s device: there is nothing to be late",
+                        run->device->ops->kind);
+    if (beats->slot_count != 0 &&
+        (beats->slot_ns <= 0 || beats->slot_count > (uint64_t)(most / beats->slot_ns)))
+        return xs__fail(err, XS_EINVAL, "run.start", 0, "a heartbeat in %llu slots of %lld ns",
+                        (unsigned long long)beats->slot_count, (long long)beats->slot_ns);
+    run->heartbeat = *beats;
     run->start_clock = t->start_clock_ns;
     run->waiting = t->waiting;
     run->window_start = t->warmup_ns;
@@ -182,6 +192,7 @@ void xs_run_close(struct xs_run *run)
     if (run == NULL || xs__device_check(run->device, "run.close", NULL) != XS_OK)
         return;
     xs_run_stop(run);
+    xs__heart_stop(&run->heart);
     while (run->queue_count > 0)
         xs_queue_destroy(run->queues[run->queue_count - 1]);
     run->device->in_run = false;

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "device.h"
+#include "heartbeat.h"
 #include "load.h"
 #include "pace.h"
 #include "policy.h"
@@ -50,6 +51,7 @@ struct xs_run {
     xs_ns hard_end;                     /* (setup) behind the drain */
     int32_t waiting;                    /* (setup) enum xs_waiting */
     xs_ns start_clock;                  /* (setup) time 0 by the clock; 0: as soon as possible */
+    struct xs_heartbeat heartbeat;      /* (setup) */
     pthread_mutex_t lock;
     pthread_cond_t changed;                 /* a queue finished, a ticket completed, an error */
     struct xs_queue *queues[XS_QUEUES_MAX]; /* (lock) in order of creation */
@@ -63,6 +65,7 @@ struct xs_run {
     _Atomic uint32_t open_loads;            /* open loops that are not finished */
     _Atomic xs_ns ask_again;                /* the policy, then; written under the lock */
     xs_ns epoch;                            /* engine_threads: clock at time 0; else 0 */
+    struct xs_heart heart;                  /* engine_threads (lock) */
     xs_ns virtual_now;                      /* engine_sim (lock) */
 };
 
@@ -131,8 +134,9 @@ struct xs_queue {
 
     /* engine_threads */
     pthread_t thread;
-    xs_ns waiting_since;    /* (owner) by the clock */
-    _Atomic bool launching; /* between the look at `suspended` and the launch */
+    _Atomic int64_t thread_id; /* the kernel's; 0: it has not begun */
+    xs_ns waiting_since;       /* (owner) by the clock */
+    _Atomic bool launching;    /* between the look at `suspended` and the launch */
     pthread_cond_t wake;
     _Atomic bool leaving;
 };

@@ -30,6 +30,7 @@ def test_nothing(made_queue):
         "priority_effect": None,
         "results_not_checked": [],
         "xsched": None,
+        "noise": None,
     }
 
 

@@ -28,6 +28,7 @@ GPU = DeviceInfo(
     name="NVIDIA H200",
     virtual_time=False,
     computes=True,
+    on_host=False,
     honours_priority=None,
     stream_priorities=(0, 5),
     parallel=0,
