@@ -324,7 +324,7 @@ int64_t xs_queue_thread(struct xs_queue *queue);
 int xs_queue_set_priority(struct xs_queue *queue, int32_t priority, struct xs_error *err);
 /* How many commands are launched ahead, and how many lie between marks. What is in
  * flight stays so, until it completes beyond a lower threshold. XS_EINVAL for an
- * automatic threshold, XS_ENOTSUP where a scheduler below launches. */
+ * automatic threshold. A scheduler below the runner may wait for all that was submitted. */
 int xs_queue_set_depth(struct xs_queue *queue, uint32_t threshold, uint32_t batch_size,
                        struct xs_error *err);
 int xs_queue_suspend(struct xs_queue *queue, struct xs_error *err); /* until resumed by the user */
@@ -333,6 +333,7 @@ int xs_queue_resume(struct xs_queue *queue, struct xs_error *err);
 struct xs_stream_commands {
     uint64_t submitted; /* as the scheduler counts them */
     uint64_t launched;  /* times it launched one */
+    uint64_t in_flight; /* most at once, as seen before each launch; of XS_LOAD_MANUAL only */
 };
 
 /* Commands of a queue that went through a scheduler below the runner, such as

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ScenarioError,
         SchedulerInactive,
         WorkerCrashed,
+        WorkerHung,
         XSchedError,
         XSchedWarning,
     )
@@ -69,6 +70,7 @@ _HOMES = {
         "ScenarioError",
         "SchedulerInactive",
         "WorkerCrashed",
+        "WorkerHung",
         "XSchedError",
         "XSchedWarning",
     ],
@@ -121,6 +123,7 @@ __all__ = [
     "Ticket",
     "Verdict",
     "WorkerCrashed",
+    "WorkerHung",
     "Workload",
     "XQueue",
     "XQueues",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,14 @@ class Counts:
         sums = {name: getattr(self, name) + getattr(later, name) for name in names}
         most = max(self.most_in_flight, later.most_in_flight)
         return dataclasses.replace(later, most_in_flight=most, **sums)
+
+
+class Below(NamedTuple):
+    """Commands of a queue at a scheduler below the runner; see `struct xs_stream_commands`."""
+
+    submitted: int
+    launched: int
+    in_flight: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +175,11 @@ class Queue:
         call(lib.xs_queue_output, self._pointer, index, pointer, count)
         return out
 
-    def below(self) -> tuple[int, int]:
-        """Count the commands that a scheduler below the runner was given, and has launched."""
+    def below(self) -> Below:
+        """Count the commands that a scheduler below the runner has been given, as it does."""
         out = ffi.new("struct xs_stream_commands *")
         call(lib.xs_queue_below, self._pointer, out)
-        return int(out.submitted), int(out.launched)
+        return Below(int(out.submitted), int(out.launched), int(out.in_flight))
 
     def set_priority(self, priority: int) -> None:
         """Change the priority that the policy sees."""

@@ -245,7 +245,7 @@ def _file(path: str) -> File:
 
 def with_commands(activity: Activity, queues: Mapping[str, Queue]) -> Activity:
     """Add the counts of the run's queues, when it is over, and what is mapped by then."""
-    commands = {name: queue.below() for name, queue in queues.items()}
+    commands = {name: queue.below()[:2] for name, queue in queues.items()}
     return dataclasses.replace(activity, commands=commands, files=mapped_files())
 
 

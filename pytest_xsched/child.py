@@ -30,6 +30,7 @@ from pytest_xsched.fingerprint import Fingerprint
 from pytest_xsched.harness import Measurement, Progress
 from pytest_xsched.noise import Readings
 from pytest_xsched.worker import (
+    ANSWER,
     DOING,
     ERROR,
     JOB,
@@ -82,6 +83,7 @@ class News:
         said: LOCKED, READY, LEFT, as far as it got.
         doing: what it did last, as a sentence in the past.
         unwritable: why it could not write a file.
+        answers: to requests, the oldest first; whoever asked takes them out.
         deadline_s: by time.monotonic().
     """
 
@@ -100,6 +102,7 @@ class News:
         self.said: set[str] = set()
         self.doing = ""
         self.unwritable = ""
+        self.answers: list[str] = []
         self.allow(allowed_s)
 
     def allow(self, more_s: float) -> None:
@@ -121,6 +124,8 @@ class News:
                 self.allow(self.grace_s if text == LEFT else self.allowed_s)
             elif text.startswith(DOING):
                 self.doing = text.removeprefix(DOING)
+            elif text.startswith(ANSWER):
+                self.answers.append(text.removeprefix(ANSWER))
             elif text.startswith(UNWRITABLE):
                 self.unwritable = text.removeprefix(UNWRITABLE)
         for text in texts[-1:]:
@@ -224,9 +229,13 @@ class Worker:
     def start(self, start_clock_ns: int) -> None:
         """Tell one that is ready the moment of the start; one that is gone is noticed elsewhere."""
         self.news.allow(self.news.allowed_s)
+        self.write(str(start_clock_ns))
+
+    def write(self, line: str) -> None:
+        """Write a line to its stdin; that it is gone is noticed elsewhere."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{start_clock_ns}\n".encode())
+            self._process.stdin.write(f"{line}\n".encode())
             self._process.stdin.flush()
 
     def dismiss(self) -> None:
@@ -245,7 +254,7 @@ class Worker:
     def end(self) -> None:
         """See to it that the process is gone, and what it started with it, such as compilers."""
         self.dismiss()
-        soon = time.monotonic() + 0.5
+        soon = time.monotonic() + (0.5 if self._in_time else 0)
         while not self._has_ended() and time.monotonic() < soon:
             time.sleep(0.01)  # it stops by itself at its next look
         if self._process.returncode is None:
@@ -263,26 +272,14 @@ class Worker:
             XSchedError: what was raised there.
         """
         left = (self._directory / RESULT).exists()
-        error = None
-        if (self._directory / ERROR).exists():
-            plain = json.loads((self._directory / ERROR).read_text(encoding="utf-8"))
-            if not plain["message"].startswith(self._of):
-                plain["message"] = f"{self._of}: {plain['message']}"
-            error = _error(plain)
-            if not left:
-                raise error
+        error = self.error()
+        if error is not None and not left:
+            raise error
         output = self._output()
         returncode = self._process.returncode
         how = how_it_ended(returncode)
         if not left:
-            if not self._in_time:
-                how = "did not end in time and was killed"
-            when = f" while {self.news.doing}" if self.news.doing else ""
-            why = f" ({self.news.unwritable})" if self.news.unwritable else ""
-            raise WorkerCrashed(
-                f"{self._who} {how}{when}, without a result{why}{last_words(output)}",
-                returncode=returncode,
-            )
+            raise self.crash(", without a result")
         remark = ""
         if returncode != 0 or not self._in_time:
             if not self._in_time:
@@ -303,6 +300,27 @@ class Worker:
                 output=output,
             )
 
+    def error(self) -> XSchedError | None:
+        """Read what was raised there."""
+        if not (self._directory / ERROR).exists():
+            return None
+        plain = json.loads((self._directory / ERROR).read_text(encoding="utf-8"))
+        if not plain["message"].startswith(self._of):
+            plain["message"] = f"{self._of}: {plain['message']}"
+        return error_of(plain)
+
+    def crash(self, lacking: str = "") -> WorkerCrashed:
+        """Say how it ended, when it has."""
+        how = how_it_ended(self._process.returncode)
+        if not self._in_time:
+            how = "did not end in time and was killed"
+        when = f" while {self.news.doing}" if self.news.doing else ""
+        why = f" ({self.news.unwritable})" if self.news.unwritable else ""
+        return WorkerCrashed(
+            f"{self._who} {how}{when}{lacking}{why}{last_words(self._output())}",
+            returncode=self._process.returncode,
+        )
+
     def _output(self) -> str:
         with open(self._directory / OUTPUT, "rb") as file:
             file.seek(max(0, os.path.getsize(file.name) - OUTPUT_BYTES))
@@ -320,7 +338,8 @@ def _environment(changes: Environment) -> dict[str, str]:
     return environment
 
 
-def _error(plain: dict[str, Any]) -> XSchedError:
+def error_of(plain: dict[str, Any]) -> XSchedError:
+    """Make an error from its JSON; see `worker.plain_error`."""
     kind: type[XSchedError] = getattr(errors, plain["type"])
     if issubclass(kind, DeviceError):
         return kind(plain["message"], call=plain["call"], code=plain["code"])

@@ -119,7 +119,7 @@ def use(device: Device, workload: Workload, *, below: bool = True) -> dict[str, 
         while not run.wait():
             pass
         counts = queue.counts()
-        given, launched = queue.below() if below else (counts.launched, counts.launched)
+        given, launched = queue.below()[:2] if below else (counts.launched, counts.launched)
         return {
             "submitted": counts.submitted,
             "completed": counts.completed,

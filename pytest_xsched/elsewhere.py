@@ -1,4 +1,5 @@
-"""Measuring outside of pytest's process: in one worker or several, under XSched or its server."""
+"""Outside of pytest's process: measuring in one worker or several, under XSched or its server;
+and live queues in one."""
 
 from __future__ import annotations
 
@@ -7,15 +8,20 @@ import os
 from collections.abc import Callable
 
 from pytest_xsched.child import Environment
-from pytest_xsched.errors import SchedulerInactive
+from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.harness import Measurement, Progress
 from pytest_xsched.installation import ENVIRONMENT, SCRUBBED, Home, files_for, find_home
 from pytest_xsched.libraries import Libraries
+from pytest_xsched.mechanism import XSched
 from pytest_xsched.model import Scenario
+from pytest_xsched.names import GPUS, split_device
 from pytest_xsched.process import measure_in_worker
+from pytest_xsched.remote import LiveProcess
 from pytest_xsched.separate import measure_separately
 from pytest_xsched.xsched_variables import faults
 from pytest_xsched.xserver import xserver
+
+_ENVIRONMENT = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
 
 
 def why_elsewhere(scenario: Scenario) -> str:
@@ -27,6 +33,62 @@ def why_elsewhere(scenario: Scenario) -> str:
     if scenario.programs:
         return f"queue {scenario.programs[0].name!r} is a program"
     return ""
+
+
+def live_elsewhere(
+    device: str,
+    *,
+    policy: str,
+    xsched: XSched | None,
+    patience_ns: int,
+    libraries: Libraries,
+    lock: bool,
+    lock_timeout_s: float,
+    home: Home | None,
+) -> LiveProcess:
+    """Open a device for live queues in a process of its own.
+
+    Args:
+        device: its name.
+        policy: of the queues, without XSched.
+        xsched: how XSched is to schedule them; None: it is not there.
+        patience_ns: how long a call may take, beyond what it is told to wait.
+        libraries: of the GPU.
+        lock: whether to wait until nobody else measures there, and to keep others off.
+        lock_timeout_s: longest wait of that kind.
+        home: where XSched is installed, if that was said.
+
+    Raises:
+        ScenarioError: XSched does not schedule such a device, or not within one process.
+        SchedulerInactive: as of `measure_elsewhere`.
+    """
+    files = None
+    if xsched is not None:
+        kind = split_device(device)[0]
+        if kind not in GPUS:
+            raise ScenarioError(
+                f"scheduler 'xsched' schedules {', '.join(GPUS)} devices, not {device!r}"
+            )
+        if xsched.scheduler == "global":
+            raise ScenarioError("live queues share a process, so XSched's 'global' is not for them")
+        files = files_for(kind, _home(home))
+    return LiveProcess(
+        device,
+        libraries=libraries,
+        lock=lock,
+        lock_timeout_s=lock_timeout_s,
+        policy=policy,
+        xsched=xsched,
+        files=files,
+        environment=None if xsched is None else _ENVIRONMENT,
+        patience_ns=patience_ns,
+    )
+
+
+def _home(home: Home | None) -> Home:
+    if misspelt := faults(os.environ):
+        raise SchedulerInactive(f"scheduler inactive: {'; '.join(misspelt)}")
+    return find_home(home)
 
 
 def measure_elsewhere(
@@ -57,11 +119,9 @@ def measure_elsewhere(
     files = environment = server = found = None
     with contextlib.ExitStack() as around:
         if scenario.xsched is not None:
-            if misspelt := faults(os.environ):
-                raise SchedulerInactive(f"scheduler inactive: {'; '.join(misspelt)}")
-            found = find_home(home)
+            found = _home(home)
             files = files_for(scenario.device_kind, found)
-            environment = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
+            environment = _ENVIRONMENT
             if scenario.xsched.scheduler == "global":
                 server = around.enter_context(
                     xserver(

@@ -58,6 +58,10 @@ class WorkerCrashed(XSchedError):
         self.returncode = returncode
 
 
+class WorkerHung(WorkerCrashed):
+    """A call in a worker process did not return in time, so the process was killed."""
+
+
 class InvalidRun(XSchedError):
     """A run lacks the evidence that its figures mean anything: neither pass nor fail.
 

@@ -7,18 +7,69 @@ resume, change the priority, look at the counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from pytest_xsched._binding import SLICE_NS, Device
-from pytest_xsched._running import Counts, Queue, Run, Settings
+from pytest_xsched._running import Counts, Run, Settings
 from pytest_xsched.checks import integer
 from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.load import Closed
 from pytest_xsched.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX, QueueSpec
 from pytest_xsched.units import MAX_NS, Duration, DurationLike, parse_duration
-from pytest_xsched.workload import Workload, empty
+from pytest_xsched.workload import Command, Workload, empty
 
 _NOTHING = empty()  # a spec names a workload; here each request brings its own
+
+
+class NativeQueue(Protocol):
+    """What is asked of `_running.Queue`, or of its like in another process."""
+
+    def counts(self) -> Counts: ...
+    def set_priority(self, priority: int) -> None: ...
+    def suspend(self) -> None: ...
+    def resume(self) -> None: ...
+    def submit(self, commands: Sequence[Command]) -> int: ...
+    def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None: ...
+    def set_depth(self, threshold: int, batch_size: int) -> None: ...
+    def destroy(self) -> None: ...
+
+
+class NativeRun(Protocol):
+    """What is asked of `_running.Run`, or of its like in another process."""
+
+    def add_manual(self, settings: Settings) -> NativeQueue: ...
+    def now_ns(self) -> int: ...
+    def advance(self, duration_ns: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class Place(Protocol):
+    """Where live queues are: a device that is open, here or in a process of its own."""
+
+    @property
+    def is_virtual(self) -> bool: ...
+    def open_run(self) -> NativeRun: ...
+    def close(self) -> None: ...
+
+
+class Here:
+    """A device that is open in this process, and the policy of the queues on it."""
+
+    def __init__(self, device: Device, policy: str) -> None:
+        self._device = device
+        self._policy = policy
+        self.is_virtual = device.describe().virtual_time
+
+    def open_run(self) -> Run:
+        """Start a run without end."""
+        run = Run(self._device, self._policy)
+        run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
+        return run
+
+    def close(self) -> None:
+        """Close the device."""
+        self._device.close()
 
 
 class Ticket:
@@ -79,7 +130,7 @@ class XQueue:
     """One live XQueue. Made by calling `XQueues`."""
 
     def __init__(
-        self, spec: QueueSpec, native: Queue, clock_ns: Callable[[], int], slice_ns: int
+        self, spec: QueueSpec, native: NativeQueue, clock_ns: Callable[[], int], slice_ns: int
     ) -> None:
         self.spec = spec
         self.native = native
@@ -178,13 +229,12 @@ class XQueue:
 class XQueues:
     """Makes live XQueues on a device of their own, under one policy; the fixture `xqueues`."""
 
-    def __init__(self, device: Device, *, policy: str = "hpf", seed: int = 0) -> None:
-        self._device = device
-        self._virtual = device.describe().virtual_time
+    def __init__(self, place: Place, *, seed: int = 0) -> None:
+        self._place = place
+        self._virtual = place.is_virtual
         self._seed = seed
         self._count = 0
-        self._run = Run(device, policy)
-        self._run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
+        self._run = place.open_run()
 
     def __call__(
         self,
@@ -233,6 +283,11 @@ class XQueues:
         return self._virtual
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether they are in a process of their own."""
+        return not isinstance(self._place, Here)
+
+    @property
     def now(self) -> Duration:
         """Time since these queues were opened, virtual on `sim`."""
         return Duration(self._run.now_ns())
@@ -245,7 +300,15 @@ class XQueues:
         else:
             time.sleep(duration_ns / 1e9)
 
+    def clear(self) -> None:
+        """Destroy the queues that are left and begin anew, on the open device and its process."""
+        self._run.close()
+        self._run = self._place.open_run()
+        self._count = 0
+
     def close(self) -> None:
         """Destroy the queues that are left, and close the device."""
-        self._run.close()
-        self._device.close()
+        try:
+            self._run.close()
+        finally:
+            self._place.close()

@@ -5,26 +5,24 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
-from pytest_xsched._binding import Device, locate
 from pytest_xsched.aliasing import hardware_queues, stream_warnings
 from pytest_xsched.assertions import Run
 from pytest_xsched.budget import Budget
 from pytest_xsched.changes import Change
 from pytest_xsched.checks import device_name, integer, one_of
 from pytest_xsched.comparing import Comparer
+from pytest_xsched.devices import Devices
 from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.durations import chosen_duration_ns
 from pytest_xsched.elsewhere import measure_elsewhere, why_elsewhere
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.harness import Measurement, Progress, measure
-from pytest_xsched.libraries import Libraries, find_libraries
-from pytest_xsched.live import XQueues
+from pytest_xsched.live import Here, XQueues
 from pytest_xsched.load import Arrivals, one_load
-from pytest_xsched.lock import GpuLocks, lock_gpus
 from pytest_xsched.mechanism import XSched
 from pytest_xsched.model import (
     Scenario,
@@ -45,14 +43,14 @@ GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
 """Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
 
 
-class Session(Comparer, Searcher):
+class Session(Comparer, Searcher, Devices):
     """Makes queues and runs them. One per pytest session (and process); the fixture `xsched`."""
 
     def __init__(
         self, settings: Settings, progress: Callable[[str], ProgressLine | None] | None = None
     ) -> None:
         super().__init__(settings.undecided)
-        self.settings = settings
+        self._set_up_devices(settings)
         self.overrides: dict[str, Any] = {}
         """Of the marker of the test that is running."""
         self.origin = ""
@@ -62,10 +60,6 @@ class Session(Comparer, Searcher):
         self.trial: Run | None = None
         """The last of `run_scenario`: reported only if its test fails."""
         self._progress = progress
-        self._devices: dict[tuple[str, CpuModel, SimModel], Device] = {}
-        self._locks: dict[str, GpuLocks] = {}
-        """Of the GPUs that this process has open, by PCI id."""
-        self._pid = os.getpid()
 
     # ---- what tests use
 
@@ -212,11 +206,7 @@ class Session(Comparer, Searcher):
         Warns:
             XSchedWarning: on "hip", streams cannot have what the scenario asks of them.
         """
-        if scheduler is None:
-            scheduler = self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
-        xsched = XSched() if scheduler == "xsched" else None
-        if isinstance(scheduler, XSched):
-            xsched, scheduler = scheduler, "xsched"
+        scheduler, xsched = self._scheduler(scheduler)
         if policy is None:
             policy = self._of_marker("policy", POLICIES)
         if policy is None:
@@ -262,26 +252,35 @@ class Session(Comparer, Searcher):
 
     # ---- what fixtures and hooks use
 
-    def live(self) -> XQueues:
-        """Open a set of live XQueues; the fixture `xqueues`."""
-        policy = self._of_marker("policy", POLICIES) or "hpf"
-        if self.device_kind in GPUS and self.settings.process != "inside":
-            raise ScenarioError(
-                f"live queues on {self.device_kind} would open its driver in pytest's own process; "
-                "--xsched-process=inside allows that"
-            )
-        # Not the device of the runs: virtual time goes one way only, and load would disturb.
-        device = self._open(self.device, CpuModel(), SimModel())
-        return XQueues(device, policy=policy, seed=self.seed)
+    def live(
+        self, *, scheduler: str | XSched | None = None, patience: DurationLike = "5s"
+    ) -> XQueues:
+        """Open a set of live XQueues; the fixture `xqueues`.
 
-    def close(self) -> None:
-        """Close the devices."""
-        for device in self._devices.values():
-            device.close()
-        self._devices.clear()
-        for locks in self._locks.values():
-            locks.release()
-        self._locks.clear()
+        Those on a GPU, and all under XSched, are in a process of their own, which may die.
+
+        Args:
+            scheduler: the installed XSched, ``"xsched"`` or ``XSched(policy="cfs")``; else our own.
+            patience: how long a call may take there, beyond its own wait: then `WorkerHung`.
+        """
+        _, xsched = self._scheduler(scheduler)
+        policy = self._of_marker("policy", POLICIES) or "hpf"
+        if xsched and self.settings.process == "inside":
+            raise ScenarioError("live queues under XSched: not with --xsched-process=inside")
+        if self.settings.process == "inside" or not (xsched or self.device_kind in GPUS):
+            # Not the device of the runs: virtual time goes one way only, and load would disturb.
+            device = self._open(self.device, CpuModel(), SimModel())
+            return XQueues(Here(device, policy), seed=self.seed)
+        place = self._open_live(
+            self.device, policy, xsched, parse_duration(patience, what="patience")
+        )
+        return XQueues(place, seed=self.seed)
+
+    def _scheduler(self, given: str | XSched | None) -> tuple[str, XSched | None]:
+        if isinstance(given, XSched):
+            return "xsched", given
+        name = given or self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
+        return name, XSched() if name == "xsched" else None
 
     def _of_marker(self, key: str, known: tuple[str, ...]) -> str | None:
         if key not in self.overrides:
@@ -333,43 +332,9 @@ class Session(Comparer, Searcher):
         }
         return measure(devices, scenario, progress, watch=self.settings.noise != "off")
 
-    def _libraries(self, kind: str) -> Libraries:
-        return find_libraries(kind, self.settings.gpu_driver, self.settings.gpu_compiler)
-
-    def _device(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
-        if self._pid != os.getpid():  # forked: the parent's devices are not ours
-            self._devices.clear()
-            self._locks.clear()
-            self._pid = os.getpid()
-        key = (name, cpu, sim)
-        if key not in self._devices:
-            self._devices[key] = self._open(*key)
-        return self._devices[key]
-
     def _in_worker(self, kind: str) -> bool:
         process = self.settings.process
         return process == "worker" or (process == "auto" and kind in GPUS)
-
-    def _open(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
-        libraries = self._libraries(split_device(name)[0])
-        try:
-            self._lock(locate(name, libraries=libraries))
-            return Device(name, cpu=cpu, sim=sim, libraries=libraries)
-        except DeviceUnavailable as error:
-            self._unavailable(name, error)
-
-    def _lock(self, pci_id: str) -> None:
-        """Keep other processes off a GPU until `close`, as its driver is open here that long."""
-        if pci_id not in self._locks:
-            timeout_s = self.settings.lock_timeout_ns / 1e9
-            self._locks[pci_id] = lock_gpus([pci_id], timeout_s=timeout_s)
-
-    def _unavailable(self, name: str, error: DeviceUnavailable) -> NoReturn:
-        if self.settings.require_device is None:
-            pytest.skip(f"no {name} device: {error}")
-        pytest.fail(
-            f"--xsched-require-device={self.settings.require_device}: {error}", pytrace=False
-        )
 
 
 def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:

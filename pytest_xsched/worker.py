@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ WAITING = "waiting "
 LOCKED, READY, LEFT = "locked", "ready", "left"
 """Lines: the GPUs are this process's, or its parent's. The queues are made, and the moment of the
 start is awaited on stdin. The data is there, and nothing but the end is to come."""
+ANSWER = "answer "
+"""Start of a line with what came of a request to live queues, as JSON."""
 DOING = "doing "
 """Start of a line that says what begins, in the words that follow "while" when it went wrong."""
 UNWRITABLE = "unwritable "
@@ -48,11 +51,11 @@ _PR_SET_PDEATHSIG = 1
 def main() -> int:
     """Do the job of the working directory."""
     job = json.loads(Path(JOB).read_text(encoding="utf-8"))
-    _die_with_parent(job["parent"])
+    die_with_parent(job["parent"])
     try:
         return _do(job)
     except OSError as error:
-        _tell(job["progress_fd"], f"{UNWRITABLE}{error}")
+        tell(job["progress_fd"], f"{UNWRITABLE}{error}")
         raise
 
 
@@ -60,30 +63,31 @@ def _do(job: dict[str, Any]) -> int:
     scenario = Scenario.from_dict(job["scenario"])
     libraries = Libraries.from_dict(job["libraries"])
     try:
-        # Before anything is made on the GPU. Not released: the end of this process does that, and
-        # is also the end of what it made there.
+        # Before anything is made on the GPU. Its end is also the end of what was made there.
         if job["lock"]:
-            _lock(scenario, libraries, job["lock_timeout_s"], job["progress_fd"])
+            lock(scenario.devices, libraries, job["lock_timeout_s"], job["progress_fd"])
         _measure(scenario, libraries, job)
     except XSchedError as error:
-        _write(ERROR, _plain_error(error))
+        write(ERROR, plain_error(error))
         return FAILED
     return 0
 
 
-def _tell(progress_fd: int, line: str) -> None:
+def tell(progress_fd: int, line: str) -> None:
+    """Say a line to the parent, unless it wants nothing any more."""
     if select.select([0], [], [], 0)[0]:  # only ever at its end: nobody wants the result
         raise SystemExit("cancelled")
     os.write(progress_fd, f"{line}\n".encode())
 
 
-def _lock(scenario: Scenario, libraries: Libraries, timeout_s: float, progress_fd: int) -> None:
+def lock(names: Sequence[str], libraries: Libraries, timeout_s: float, progress_fd: int) -> None:
+    """Keep others off some devices until the end of this process, which releases them."""
     lock_gpus(
-        [locate(name, libraries=libraries) for name in scenario.devices],
+        [locate(name, libraries=libraries) for name in names],
         timeout_s=timeout_s,
-        waiting=lambda sentence: _tell(progress_fd, f"{WAITING}{sentence}"),
+        waiting=lambda sentence: tell(progress_fd, f"{WAITING}{sentence}"),
     )
-    _tell(progress_fd, LOCKED)
+    tell(progress_fd, LOCKED)
 
 
 def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> None:
@@ -91,10 +95,10 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
     progress_fd: int = job["progress_fd"]
 
     def progress(elapsed_ns: int, total_ns: int) -> None:
-        _tell(progress_fd, f"{elapsed_ns} {total_ns}")
+        tell(progress_fd, f"{elapsed_ns} {total_ns}")
 
     def ready() -> int:
-        _tell(progress_fd, READY)
+        tell(progress_fd, READY)
         line = sys.stdin.readline()
         if not line:
             raise SystemExit("cancelled")
@@ -102,18 +106,18 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
 
     def keep(measurement: Measurement) -> None:
         _leave(measurement)
-        _tell(progress_fd, LEFT)
+        tell(progress_fd, LEFT)
         if part is not None:  # others may still measure, and tearing down would disturb them
             sys.stdin.read()
 
     part = None if indices is None else Part(queues=tuple(indices), ready=ready)
-    _tell(progress_fd, f"{DOING}it opened the device")
+    tell(progress_fd, f"{DOING}it opened the device")
     devices = {
         name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
         for name in devices_of(scenario, indices)
     }
     activity = _put_xsched_under(devices, scenario, job)
-    _tell(progress_fd, f"{DOING}it measured")
+    tell(progress_fd, f"{DOING}it measured")
     # The devices are not closed: the end of the process does that.
     measure(
         devices,
@@ -131,15 +135,15 @@ def _put_xsched_under(
 ) -> Activity | None:
     if scenario.xsched is None or job["xsched"] is None:
         return None
-    _tell(job["progress_fd"], f"{DOING}it loaded XSched")
+    tell(job["progress_fd"], f"{DOING}it loaded XSched")
     put_under(devices.values(), scenario.device_kind, scenario.xsched, **job["xsched"])
     said = check_said(scenario.xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace"))
-    _tell(job["progress_fd"], f"{DOING}XSched had two queues to order")
+    tell(job["progress_fd"], f"{DOING}XSched had two queues to order")
     order = show_order(next(iter(devices.values())), scenario.xsched)
     return Activity(said=said, order=order, commands={}, files=())
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Ask the kernel for a SIGKILL when the parent is gone, in whatever way it went."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
@@ -147,7 +151,8 @@ def _die_with_parent(parent: int) -> None:
         sys.exit("the parent process is gone")
 
 
-def _plain_error(error: XSchedError) -> dict[str, Any]:
+def plain_error(error: XSchedError) -> dict[str, Any]:
+    """Give an error in JSON's types."""
     plain: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, DeviceError):
         plain |= {"call": error.call, "code": error.code}
@@ -156,7 +161,7 @@ def _plain_error(error: XSchedError) -> dict[str, Any]:
 
 def _leave(measurement: Measurement) -> None:
     np.savez(SAMPLES, *measurement.samples)
-    _write(
+    write(
         RESULT,
         {
             "fingerprint": measurement.fingerprint.to_dict(),
@@ -169,7 +174,7 @@ def _leave(measurement: Measurement) -> None:
     )
 
 
-def _write(name: str, data: dict[str, Any]) -> None:
+def write(name: str, data: dict[str, Any]) -> None:
     """Write a file whole or not at all: its presence is the message."""
     partial = Path(f"{name}.partial")
     partial.write_text(json.dumps(data), encoding="utf-8")

@@ -280,13 +280,14 @@ def read_workload(data: Any) -> Workload:
     """Make a workload from its JSON: the fields of Workload, and those of Command in each."""
     values = checked_fields(Workload, data, "workload")
     commands = checked_list(values, "commands", "workload")
-    values["commands"] = tuple(_read_command(command) for command in commands)
+    values["commands"] = tuple(read_command(command) for command in commands)
     if values["program"] is not None:
         values["program"] = read_program(values["program"])
     return Workload(**values)
 
 
-def _read_command(data: Any) -> Command:
+def read_command(data: Any) -> Command:
+    """Make a command from its JSON."""
     values = checked_fields(Command, data, "command")
     if values["kernel"] is not None:
         values["kernel"] = read_kernel(values["kernel"])

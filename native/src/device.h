@@ -96,6 +96,8 @@ struct xs_device_ops {
                             struct xs_error *err);
     int (*stream_set_priority)(struct xs_stream *stream, int32_t priority, struct xs_error *err);
     int (*stream_hold)(struct xs_stream *stream, bool held, struct xs_error *err);
+    int (*stream_set_depth)(struct xs_stream *stream, uint32_t threshold, uint32_t batch_size,
+                            struct xs_error *err);
     int (*stream_commands)(struct xs_stream *stream, struct xs_stream_commands *out,
                            struct xs_error *err);
     /* When launch `number` of the stream, from 0, was really made, by the clock. Only

@@ -102,11 +102,10 @@ int xs_queue_set_depth(struct xs_queue *q, uint32_t threshold, uint32_t batch_si
     if (rc == XS_OK && q->pace.on)
         rc = xs__fail(err, XS_EINVAL, "queue.depth", 0, "queue '%s' has an automatic threshold",
                       q->name);
-    if (rc == XS_OK && q->device->ops->stream_configure != NULL)
-        rc = xs__fail(err, XS_ENOTSUP, "queue.depth", 0,
-                      "queue '%s': a scheduler below the runner launches its commands", q->name);
     if (rc != XS_OK)
         return rc;
+    if (q->device->ops->stream_set_depth != NULL) /* who launches them is below */
+        return q->device->ops->stream_set_depth(q->stream, threshold, batch_size, err);
     pthread_mutex_lock(&run->lock);
     q->depth = (uint64_t)threshold << 32 | batch_size;
     run->engine->wake(q);

@@ -45,9 +45,9 @@ def test_the_driver_is_not_opened_in_this_process(cuda):
     assert "libcuda.so" not in mapped_libraries()
 
 
-def test_live_queues_would_open_it(cuda):
-    with pytest.raises(ScenarioError, match="--xsched-process=inside allows that"):
-        cuda.live()
+def test_live_queues_do_not_open_it_either(cuda):
+    with contextlib.suppress(pytest.skip.Exception):
+        cuda.live().close()
     assert "libcuda.so" not in mapped_libraries()
 
 

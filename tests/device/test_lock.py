@@ -127,7 +127,7 @@ def test_waiting_does_not_count_against_the_worker(monkeypatch):
 @pytest.fixture
 def session(monkeypatch):
     """A session that measures in this process, on a device that is said to be GPU."""
-    monkeypatch.setattr("pytest_xsched.session.locate", lambda name, libraries: GPU)
+    monkeypatch.setattr("pytest_xsched.devices.locate", lambda name, libraries: GPU)
 
     def make(**settings):
         return Session(Settings(device="sim", process="inside", **settings))

@@ -9,7 +9,6 @@ import pytest
 from pytest_xsched import (
     DeviceError,
     DeviceUnavailable,
-    ScenarioError,
     Session,
     matmul,
     spin,
@@ -83,8 +82,8 @@ def test_the_driver_is_not_opened_in_this_process(opencl):
     before = libraries_of_opencl()
     with contextlib.suppress(pytest.skip.Exception):
         opencl.run(opencl.queue("q", matmul(8), rate="50/s"), duration="100ms")
-    with pytest.raises(ScenarioError, match="--xsched-process=inside allows that"):
-        opencl.live()
+    with contextlib.suppress(pytest.skip.Exception):
+        opencl.live().close()
     assert libraries_of_opencl() == before
 
 

@@ -35,15 +35,17 @@ PYTHON_LAYERS = [
     ["comparison", "comparison_text"],
     ["versus"],
     ["windows"],
-    ["statemachine", "search"],
+    ["search", "steps"],
+    ["statemachine"],
+    ["findings"],
     ["searching"],
     ["rows", "markdown", "comparing", "baselines"],
     ["keeping"],
     ["worker"],
-    ["child"],
+    ["child", "live_worker"],
     ["shares", "transparent"],
     ["process", "xserver", "party"],
-    ["separate"],
+    ["separate", "remote"],
     ["elsewhere"],
     ["diagnosis", "doctor_child"],
     ["doctor_children", "doctor_gpu"],
@@ -52,6 +54,7 @@ PYTHON_LAYERS = [
     ["doctor_canary"],
     ["doctor"],
     ["options", "progress"],
+    ["devices"],
     ["session", "outcome"],
     ["soak"],
     ["state"],
@@ -61,7 +64,7 @@ PYTHON_LAYERS = [
 # Within a line, and only so: what is at the right may import what is at its left.
 WITHIN_A_LAYER = {("checks", "units"), ("load", "workload")}
 MAY_IMPORT = {
-    "pytest": {"options", "session", "outcome", "state", "fixtures", "plugin"},
+    "pytest": {"options", "devices", "session", "outcome", "state", "fixtures", "plugin"},
     "numpy": {
         "arrivals",
         "traces",
@@ -90,7 +93,7 @@ MAY_IMPORT = {
         "child",
     },
     "pytest_xsched._native": {"_binding"},
-    "hypothesis": {"strategies", "statemachine", "search", "soak"},
+    "hypothesis": {"strategies", "statemachine", "findings", "search", "soak"},
     "pytest_benchmark": set(),
 }
 

@@ -69,7 +69,7 @@ def test_long_workloads_come_back(workload):
     assert eval(python_text(workload), PUBLIC) == workload
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(scenario=scenarios())
 def test_scenarios_come_back(scenario):
     text = scenario.to_python()

@@ -1,0 +1,138 @@
+"""Live XQueues under XSched, in a process that may die: the double on the fake driver.
+
+Where XSCHED_HOME names an installation, some of it runs with that one, too.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from pytest_xsched import ScenarioError, WorkerCrashed, WorkerHung, XSched, XSchedError, spin
+from pytest_xsched.findings import first_broken
+from pytest_xsched.statemachine import check_xqueues
+
+FEW = settings(
+    settings.get_profile("xsched-nightly"),
+    max_examples=6,
+    stateful_step_count=10,
+    database=None,
+    report_multiple_bugs=False,
+)
+
+# XSched's policies let go of what the user holds at their next look, and while a queue is held
+# with work, its calls that wait for all of it, and those of queues below it, do not return.
+UNCLAIMED = {
+    "held launches nothing",
+    *(
+        f"{call} returns {whose} a held queue"
+        for call in ("wait", "set_launch_config", "destroy")
+        for whose in ("of", "beside")
+    ),
+}
+
+
+@pytest.fixture
+def session(xsched_gpu, session_on):
+    return session_on("cuda", lock_timeout_ns=10**10)
+
+
+@pytest.fixture
+def any_session(xsched_home, xsched_gpu, session_on, monkeypatch):
+    """A session with the double of XSched, and one with the installed XSched."""
+    monkeypatch.setenv("XSCHED_HOME", str(xsched_home))
+    return session_on("cuda", lock_timeout_ns=10**10)
+
+
+def test_they_are_those_of_every_other_scheduler(any_session):
+    queues = any_session.live(scheduler=XSched(policy="none", scheduler="app"))
+    assert queues.is_elsewhere and not queues.is_virtual
+    xq = queues(priority=7, threshold=2, batch_size=1)
+    assert (xq.name, xq.priority, xq.state) == ("xq0", 7, "idle")
+    first, second = xq.submit(spin("1ms", layers=5)), xq.submit(spin("0s"))
+    xq.wait()
+    assert 0 < first.launched_ns < first.completed_ns <= second.completed_ns < queues.now.ns
+    c = xq.counts
+    assert (c.submitted, c.launched, c.completed, c.failed) == (6, 6, 6, 0)
+    assert (c.requests_completed, c.most_in_flight) == (2, 2)
+
+    xq.suspend()
+    held = xq.submit(spin("1ms", layers=3))
+    queues.sleep("20ms")
+    assert not held.done
+    assert (xq.state, xq.counts.launched) == ("suspended", 6)
+    xq.resume()
+    held.wait()
+    xq.set_launch_config(threshold=5, batch_size=1)
+    xq.submit(spin("1ms", layers=12)).wait()
+    assert xq.counts.most_in_flight == 5
+
+    xq.destroy()
+    with pytest.raises(XSchedError, match="destroyed"):
+        xq.submit(spin("1ms"))
+    queues.clear()
+    assert queues().name == "xq0"
+    queues.close()
+    with pytest.raises(XSchedError, match="closed"):
+        queues()
+
+
+def test_on_a_gpu_they_are_elsewhere_without_xsched_too(session):
+    queues = session.live()
+    low, high = queues(priority=1, threshold=1, batch_size=1), queues(priority=2)
+    slow = low.submit(spin("1ms", layers=20))
+    high.submit(spin("1ms")).wait()
+    assert not slow.done
+    low.wait()
+    assert low.counts.completed == 20
+    with pytest.raises(ScenarioError, match="threshold 1 is outside"):
+        low.set_launch_config(threshold=1, batch_size=2)
+    queues.close()
+
+
+def test_a_call_that_does_not_return_is_named(session, monkeypatch):
+    monkeypatch.setenv("PREEMPT_DOUBLE", "hang-destroy")
+    queues = session.live(scheduler="xsched", patience="200ms")
+    words = r"^XSched did not return from destroying queue 'xq1' within 200 ms$"
+    xq = [queues(), queues()][1]
+    with pytest.raises(WorkerHung, match=words):
+        xq.destroy()
+    with pytest.raises(WorkerHung, match=words):
+        queues()
+    queues.close()
+
+
+def test_an_end_of_the_process_is_named(session, monkeypatch):
+    monkeypatch.setenv("PREEMPT_DOUBLE", "exit:3")
+    queues = session.live(scheduler="xsched")
+    words = "^the worker process ended with exit status 1 while .* queue 'xq0'; its last words: "
+    xq = queues()
+    xq.submit(spin("1ms", layers=3))
+    with pytest.raises(WorkerCrashed, match=words + ".*the driver answers 700"):
+        xq.wait()
+    queues.close()
+
+
+def test_where_they_cannot_be(session, session_on):
+    with pytest.raises(ScenarioError, match=r"'xsched' schedules hip, .*, not 'cpu'"):
+        session_on("cpu").live(scheduler="xsched")
+    with pytest.raises(ScenarioError, match="not with --xsched-process=inside"):
+        session_on("cuda", process="inside").live(scheduler="xsched")
+    with pytest.raises(ScenarioError, match="share a process"):
+        session.live(scheduler=XSched(scheduler="global"))
+
+
+def test_random_steps(any_session):
+    check_xqueues(lambda: any_session.live(scheduler="xsched"), FEW, devices=1, without=UNCLAIMED)
+
+
+def test_a_hang_is_found(session, monkeypatch):
+    """The other vices take longer: bench/live_vices.py."""
+    monkeypatch.setenv("PREEMPT_DOUBLE", "hang-destroy")
+    found = first_broken(
+        lambda: session.live(scheduler="xsched", patience="500ms"), FEW, without=UNCLAIMED
+    )
+    assert found is not None and found.reproduced
+    assert found.rule == "destroy returns"
+    assert found.sentence == "XSched did not return from destroying queue 'xq0' within 500 ms"
+    assert [line.split("(")[0] for line in found.steps] == ["q0 = xqueues", "q0.destroy"]
