@@ -7,6 +7,7 @@ becomes an exception that carries the native sentence. Devices are here, runs an
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -294,7 +295,7 @@ class Device:
         }
         out = ffi.new("struct xs_device **")
         options.call(lib.xs_device_open, out)
-        self.pointer = out[0]
+        self.pointer = self._bare = out[0]
 
     def describe(self) -> DeviceInfo:
         """Ask the device for its name and abilities."""
@@ -344,6 +345,12 @@ class Device:
         out = ffi.new("struct xs_device **")
         call(lib.xs_xsched_open, self.pointer, options, out)
         self.pointer = out[0]
+
+    def below(self) -> Device:
+        """Give this device as it was before XSched was put under it; not to be closed."""
+        below = copy.copy(self)
+        below.pointer = self._bare
+        return below
 
     def close(self) -> None:
         """Close the device; does nothing the second time, and in a forked child."""

@@ -294,6 +294,7 @@ class Worker:
                 samples=tuple(samples[name] for name in samples.files),
                 wrong_results=tuple(data["wrong_results"]),
                 priority_effect=data["priority_effect"],
+                alone_ns=tuple(data["alone_ns"]),
                 activity=data["activity"] and Activity.from_dict(data["activity"]),
                 readings=data["readings"] and Readings.from_dict(data["readings"]),
                 remark=remark,

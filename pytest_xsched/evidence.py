@@ -6,6 +6,7 @@ nothing was executed has beautiful latencies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytest_xsched.activity import Activity
 from pytest_xsched.contention import Contention, contention
 from pytest_xsched.contention import faults as contention_faults
 from pytest_xsched.noise import Noise
+from pytest_xsched.plausible import Plausible, overwork, plausible
 from pytest_xsched.result import QueueResult
 
 
@@ -32,6 +34,7 @@ class Evidence:
         activity: what shows that XSched was in effect; None under other schedulers.
         contention: what the queues of the highest priority met of the others.
         noise: how quiet the machine was; None: nobody looked, or time is virtual.
+        plausible: what requests took beside what they take alone, where that is known.
     """
 
     faults: tuple[str, ...]
@@ -42,6 +45,7 @@ class Evidence:
     activity: Activity | None = None
     contention: tuple[Contention, ...] = ()
     noise: Noise | None = None
+    plausible: tuple[Plausible, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evidence in JSON's types."""
@@ -53,6 +57,7 @@ class Evidence:
             "priority_effect": self.priority_effect,
             "results_not_checked": list(self.unchecked),
             "contention": [one.to_dict() for one in self.contention],
+            "plausible": [one.to_dict() for one in self.plausible],
             "xsched": None if self.activity is None else self.activity.to_dict(),
             "noise": None if self.noise is None else self.noise.to_dict(),
         }
@@ -67,8 +72,10 @@ def gather(
     unchecked: tuple[str, ...] = (),
     activity: Activity | None = None,
     noise: Noise | None = None,
+    alone_ns: Sequence[int | None] = (),
+    slots: int | None = None,
 ) -> Evidence:
-    """Judge a run by its counts, its arrivals and, where asked for, its results.
+    """Judge a run by its counts, its arrivals, its speed and, where asked for, its results.
 
     Args:
         queues: what was measured.
@@ -78,8 +85,16 @@ def gather(
         unchecked: sentences about those that were not, although that was asked.
         activity: see `Evidence`.
         noise: see `Evidence`.
+        alone_ns: what a request of each queue takes alone, None where that is not known; empty: of
+            none is it known.
+        slots: of the model that says so; None: it was measured.
     """
+    alone_ns = alone_ns or (None,) * len(queues)
+    speed = plausible(queues, alone_ns, exact=slots is not None)
     faults = [fault for queue in queues for fault in _count_faults(queue)]
+    faults += [fault for one in speed if (fault := one.fault())]
+    if slots is not None and (fault := overwork(queues, alone_ns, slots)):
+        faults.append(fault)
     met = contention(queues)
     apart = contention_faults(met, queues)
     return Evidence(
@@ -93,6 +108,7 @@ def gather(
         activity=activity,
         contention=met,
         noise=noise,
+        plausible=speed,
     )
 
 

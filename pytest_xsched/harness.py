@@ -6,9 +6,11 @@ which the second half makes the object that tests ask for figures and verdicts.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +22,7 @@ from pytest_xsched._running import Counts, Hints, Queue, Settings
 from pytest_xsched._running import Run as NativeRun
 from pytest_xsched.activity import Activity, with_commands
 from pytest_xsched.arrivals import arrival_times
+from pytest_xsched.calibration import calibrate
 from pytest_xsched.checking import wrong_results
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.fingerprint import Fingerprint, take_fingerprint
@@ -45,6 +48,7 @@ class Measurement:
         samples: of each queue, one row a request; see `QueueResult`.
         wrong_results: sentences about results that differ from numpy's.
         priority_effect: see `Evidence`.
+        alone_ns: what a request of each queue takes alone; None: not known.
         remark: about the way it was measured; empty where there is nothing to say.
         activity: what shows that XSched was in effect; None under other schedulers.
         readings: what else than the device may have delayed requests; None: nobody looked.
@@ -57,6 +61,7 @@ class Measurement:
     samples: tuple[NDArray[np.void], ...]
     wrong_results: tuple[str, ...]
     priority_effect: str | None
+    alone_ns: tuple[int | None, ...]
     remark: str = ""
     activity: Activity | None = None
     readings: Readings | None = None
@@ -69,11 +74,13 @@ class Part:
 
     Attributes:
         queues: its queues, by their indices in the scenario, ascending.
+        turn: entered for what only one process may do at a time.
         ready: called when they are made; waits for the other processes, and gives the moment of
             CLOCK_MONOTONIC, in ns, at which all begin.
     """
 
     queues: tuple[int, ...]
+    turn: Callable[[], AbstractContextManager[None]]
     ready: Callable[[], int]
 
 
@@ -114,6 +121,8 @@ def measure(
     default = devices[names[0]]
     specs = scenario.queues if part is None else [scenario.queues[i] for i in part.queues]
     effect = _effect(default, scenario, len(specs))
+    with contextlib.nullcontext() if part is None else part.turn():
+        alone_ns = calibrate(devices, scenario, specs)
     native = NativeRun(default, scenario.policy)
     try:
         units = _units(devices, scenario, names)
@@ -139,7 +148,7 @@ def measure(
             slot_ns=0 if sampler is None else sampler.block_ns,
         )
         _wait(native, scenario, progress, sampler)
-        measurement = _collect(scenario, specs, take_fingerprint(infos), queues, effect)
+        measurement = _collect(scenario, specs, take_fingerprint(infos), queues, effect, alone_ns)
         if sampler is not None:
             measurement = dataclasses.replace(measurement, readings=sampler.readings())
         if activity is not None:
@@ -266,6 +275,7 @@ def _collect(
     fingerprint: Fingerprint,
     queues: list[Queue],
     effect: str | None,
+    alone_ns: tuple[int | None, ...],
 ) -> Measurement:
     all_counts, all_samples, wrong = [], [], []
     for spec, queue in zip(specs, queues, strict=True):
@@ -283,6 +293,7 @@ def _collect(
         samples=tuple(all_samples),
         wrong_results=tuple(wrong),
         priority_effect=effect,
+        alone_ns=alone_ns,
     )
 
 

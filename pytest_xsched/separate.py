@@ -15,6 +15,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_xsched._running import Counts
 from pytest_xsched.activity import unite_activities
 from pytest_xsched.child import Environment, News, Worker
 from pytest_xsched.fingerprint import DeviceFacts, Fingerprint, MappedLibrary
@@ -160,12 +164,13 @@ def divide(scenario: Scenario) -> list[tuple[int, ...]]:
 def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measurement:
     """Make one measurement of what the processes gave, each for the queues with its indices."""
     measured = [part for _, part in parts if isinstance(part, Measurement)]
-    by_queue = {}
+    by_queue: dict[int, tuple[Counts, NDArray[np.void], int | None]] = {}
     for indices, part in parts:
         if isinstance(part, Share):
-            by_queue[indices[0]] = part.counts, part.samples
+            by_queue[indices[0]] = part.counts, part.samples, None
         else:
-            by_queue |= dict(zip(indices, zip(part.counts, part.samples, strict=True), strict=True))
+            shares = zip(part.counts, part.samples, part.alone_ns, strict=True)
+            by_queue |= dict(zip(indices, shares, strict=True))
     in_order = [by_queue[index] for index in sorted(by_queue)]
     return dataclasses.replace(
         measured[0],
@@ -178,8 +183,9 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measure
                 for library in part.libraries
             },
         ),
-        counts=tuple(counts for counts, _ in in_order),
-        samples=tuple(samples for _, samples in in_order),
+        counts=tuple(counts for counts, _, _ in in_order),
+        samples=tuple(samples for _, samples, _ in in_order),
+        alone_ns=tuple(alone_ns for _, _, alone_ns in in_order),
         wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
         activity=unite_activities([part.activity for part in measured if part.activity]),
         readings=unite_readings([part.readings for part in measured if part.readings]),

@@ -95,6 +95,7 @@ def run_in_windows(
         )
     )
     others = _others(scenario, measurement)
+    alone_ns = list(measurement.alone_ns)
 
     def evidence(latest: Measurement) -> Evidence:
         return gather(
@@ -105,6 +106,8 @@ def run_in_windows(
             unchecked=tuple(_unchecked(scenario)),
             activity=latest.activity,
             noise=Noise(masks=masking, windows=tuple(watched)) if watched else None,
+            alone_ns=alone_ns,
+            slots=scenario.sim.slots if scenario.device_kind == "sim" else None,
         )
 
     def measure_on(run: Run) -> bool:
@@ -121,6 +124,7 @@ def run_in_windows(
         for queue, counts, samples in zip(queues, later.counts, later.samples, strict=True):
             queue.extend(counts, samples, span_ns, offset_ns, _noisy_ns(news))
         others.extend(_others(scenario, later))
+        alone_ns[:] = map(_least, alone_ns, later.alone_ns)
         run.evidence = evidence(later)
         run.remark = run.remark or later.remark
         return True
@@ -164,6 +168,10 @@ def _watch(
 
 def _noisy_ns(watched: list[Watched]) -> Spans:
     return tuple(span for one in watched for span in one.spans_ns())
+
+
+def _least(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else min(a, b)
 
 
 def _others(scenario: Scenario, measurement: Measurement) -> list[str]:

@@ -7,14 +7,16 @@ run. The data is written before anything is torn down, because drivers hang and 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
+import fcntl
 import json
 import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,7 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
         if part is not None:  # others may still measure, and tearing down would disturb them
             sys.stdin.read()
 
-    part = None if indices is None else Part(queues=tuple(indices), ready=ready)
+    part = None if indices is None else Part(queues=tuple(indices), turn=_turn, ready=ready)
     tell(progress_fd, f"{DOING}it opened the device")
     devices = {
         name: Device(name, cpu=scenario.cpu, sim=scenario.sim, libraries=libraries)
@@ -128,6 +130,17 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
         part=part,
         watch=job["watch"],
     )
+
+
+@contextlib.contextmanager
+def _turn() -> Iterator[None]:
+    """Wait until no other process of the run is in here; they have their directories side by side.
+
+    What is timed alone must be alone on the GPU.
+    """
+    with open("../turn", "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _put_xsched_under(
@@ -168,6 +181,7 @@ def _leave(measurement: Measurement) -> None:
             "counts": [dataclasses.asdict(counts) for counts in measurement.counts],
             "wrong_results": list(measurement.wrong_results),
             "priority_effect": measurement.priority_effect,
+            "alone_ns": list(measurement.alone_ns),
             "activity": measurement.activity and measurement.activity.to_dict(),
             "readings": measurement.readings and measurement.readings.to_dict(),
         },

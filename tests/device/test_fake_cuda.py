@@ -6,12 +6,15 @@ What a kernel does is tested on GPUs; here it is what is around them, on every m
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from pytest_xsched import (
     CpuModel,
     DeviceError,
+    InvalidRun,
     ScenarioError,
     Session,
     SimModel,
@@ -80,12 +83,26 @@ def test_spins_are_calibrated_by_how_full_the_device_is(cuda):
     parts = [spin("1ms"), spin("1ms", fill=0.5), spin("1ms", fill=0.2), spin("1ms", waves=4)]
     measure(cuda, sequence(parts))
     spins = [(int(blocks), int(iterations)) for _, blocks, iterations in cuda.noted("spin")]
-    assert len(spins) > 20 and (len(spins) - 20) % 4 == 0  # 20 of the calibration
+    assert len(spins) >= 24  # 20 of the calibration
     whole, half, fifth, waves = spins[20:24]
     # Four multiprocessors take eight blocks; where there are two on one, an iteration takes longer.
     assert [blocks for blocks, _ in (whole, half, fifth, waves)] == [8, 4, 2, 32]
     assert 0 < whole[1] < half[1] == fifth[1]
     assert waves[1] == pytest.approx(whole[1] / 4, abs=1)
+
+
+def test_a_driver_that_stops_working_is_not_fast_but_invalid(cuda, monkeypatch):
+    # Spins of 10 ms: 20 launches when the device is opened, at most six to time them alone.
+    monkeypatch.setenv("XS_FAKE_FAULT", "cuLaunchKernel:30:idle")
+    run = cuda.run(cuda.queue("low", spin("10ms"), rate="50/s"), duration="1s", warmup="0s")
+    (fault,) = run.evidence.faults
+    assert re.fullmatch(
+        r"low: [0-9.]+% of its requests took under a quarter of what its commands take alone "
+        r"\(.* of .*\): its work was not done",
+        fault,
+    )
+    with pytest.raises(InvalidRun, match="its work was not done"):
+        run.low.assert_max_below("1h")
 
 
 def test_the_second_worker_compiles_nothing(cuda, tmp_path):

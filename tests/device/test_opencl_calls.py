@@ -221,7 +221,8 @@ def test_priorities_are_hints_where_the_device_takes_them(ends, tmp_path):
     (end,) = ends(XS_HINTS=str(hints))
     assert end.honours_priority is None
     low, medium, high = "1096 4", "1096 2", "1096 1"
-    # Of the set-up and the calibration; of the two experiments with the effect of priorities; then
-    # of priority 10 and priority 1.
+    # Of the set-up and the calibration; of two experiments with the effect of priorities; of the
+    # commands alone; then of priority 10 and priority 1.
     probed = [high, low, low, high]
-    assert hints.read_text().strip() == " ".join([low, low, *probed, high, medium])
+    alone = [low, low]
+    assert hints.read_text().strip() == " ".join([low, low, *probed, *alone, high, medium])

@@ -35,6 +35,12 @@ from pytest_xsched import DeviceError, harness, worker
 from pytest_xsched.lock import lock_gpus
 
 low = json.load(open(worker.JOB))["part"] == [1]
+
+class NativeRun(harness.NativeRun):
+    # What the tests change is this one, and not those that time its commands before.
+    pass
+
+harness.NativeRun = NativeRun
 """
 
 

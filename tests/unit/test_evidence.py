@@ -31,6 +31,7 @@ def test_nothing(made_queue):
         "results_not_checked": [],
         "xsched": None,
         "noise": None,
+        "plausible": [],
     }
 
 

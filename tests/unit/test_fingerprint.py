@@ -77,6 +77,7 @@ def test_a_gate_refuses(made_fingerprint, made_queue, made_run):
             samples=(run.high.samples,),
             wrong_results=(),
             priority_effect=None,
+            alone_ns=(None,),
         )
         scenario = dataclasses.replace(run.scenario, device=kind)
         return run_in_windows(scenario, lambda _: measurement, fixed=True)

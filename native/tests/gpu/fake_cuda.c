@@ -8,7 +8,8 @@
  * FAKE_CUDA_LOG names a file that gets a line for each compilation, load, spin and
  * launch of a user's kernel; FAKE_CUDA_VERSION is the driver's, instead of 13000.
  * It plays a bad driver too: XS_FAKE_FAULT="cuEventQuery:50:700" makes that call
- * return 700 from the 50th time on; instead of the number: exit, segfault, hang.
+ * return 700 from the 50th time on; instead of the number: exit, segfault, hang, and
+ * for cuLaunchKernel idle: it says that all is well and does nothing.
  * A test in the same process says so with xs_fake_fault(), and asks afterwards
  * whether it came to that and how many objects there are. */
 #include <pthread.h>
@@ -35,6 +36,7 @@ enum {
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
     NOT_READY = 600,
+    IDLE = -1,   /* of fake_misbehave() only */
     STICKY = 700 /* and above: the context is broken for good */
 };
 
@@ -91,6 +93,8 @@ int fake_misbehave(const char *call)
         raise(SIGSEGV);
     while (strcmp(fault.what, "hang") == 0)
         pause();
+    if (strcmp(fault.what, "idle") == 0)
+        return IDLE;
     int result = atoi(fault.what);
     if (result >= STICKY)
         broken = result;
@@ -342,7 +346,11 @@ int cuLaunchKernel(const struct fake_kernel *kernel, unsigned gx, unsigned gy, u
                    unsigned bx, unsigned by, unsigned bz, unsigned shared, struct stream *stream,
                    void **parameters, void **extra)
 {
-    WITH_CONTEXT;
+    int result = fake_misbehave(__func__);
+    if (result != SUCCESS)
+        return result == IDLE ? SUCCESS : result;
+    if (current != &context || retained == 0)
+        return INVALID_CONTEXT;
     struct fake_grid grid = {gx, gy, gz, (uint64_t)bx * by * bz};
     if (grid.threads > 1024 || grid.threads == 0 || gz > 65535 || shared != 0 || extra != NULL)
         return INVALID_VALUE;
