@@ -33,6 +33,7 @@ from pytest_xsched.partition import partition
 from pytest_xsched.probe import priority_effect
 from pytest_xsched.queue_spec import THRESHOLD_MAX, QueueSpec
 from pytest_xsched.sampling import Sampler
+from pytest_xsched.tenants import watch_gpu
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called some twenty times a second with elapsed and total ns of the run; may raise to stop it."""
@@ -93,6 +94,7 @@ def measure(
     keep: Callable[[Measurement], None] | None = None,
     part: Part | None = None,
     watch: bool = True,
+    family: int | None = None,
 ) -> Measurement:
     """Run a scenario on its devices.
 
@@ -105,6 +107,7 @@ def measure(
             drivers hang and crash.
         part: which of the queues are run here; None: all. The measurement is of those.
         watch: whether to look at the machine meanwhile, where time is real.
+        family: process all of whose descendants belong to the run; None: this one.
 
     Raises:
         ScenarioError: the device cannot do what the scenario asks, or it makes too many requests.
@@ -137,6 +140,8 @@ def measure(
                 on_host=any(one.on_host for one in infos),
                 warmup_ns=scenario.warmup_ns,
                 duration_ns=scenario.duration_ns,
+                gpus=[eye for one in infos if (eye := watch_gpu(one.kind, one.pci_id))],
+                family=family,
             )
         native.start(
             warmup_ns=scenario.warmup_ns,

@@ -25,6 +25,8 @@ NOISE = ("auto", "mask", "note", "off")
 """What becomes of seconds in which the machine was noisy; see `noise.Rules`."""
 NOISE_LIMIT_NS = 5_000_000
 """From where on they are: a tenth of a limit of 50 ms does not turn a verdict."""
+POWER_CAP = "power cap"
+"""What holds the clock of a GPU down that is at work, and is no noise."""
 WAITING = ("yield", "spin", "sleep")
 """What a thread does that waits for a GPU, behind a first 200 us of spinning: let others run
 between two looks, spin on, or sleep 50 us. In the order of the native enum."""

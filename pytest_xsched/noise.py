@@ -6,6 +6,8 @@ blocks in which one crosses it does not choose among latencies; see `gate`. Pure
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -13,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.names import NOISE_LIMIT_NS
+from pytest_xsched.names import NOISE_LIMIT_NS, POWER_CAP
 from pytest_xsched.units import format_duration
 
 S = 10**9
@@ -42,6 +44,37 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReadings:
+    """What was read of the GPUs of a window.
+
+    Attributes:
+        clock_mhz: the least and the most that was seen; None: unknown.
+        reasons: what held a clock down; see `nvml.REASONS`.
+        strangers: processes that computed there, too: "process 750 (python3)".
+    """
+
+    clock_mhz: tuple[int, int] | None = None
+    reasons: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+
+    def __or__(self, other: GpuReadings) -> GpuReadings:
+        """Give what was seen here or there."""
+        clocks = [*(self.clock_mhz or ()), *(other.clock_mhz or ())]
+        return GpuReadings(
+            clock_mhz=(min(clocks), max(clocks)) if clocks else None,
+            reasons=tuple(dict.fromkeys((*self.reasons, *other.reasons))),
+            strangers=tuple(dict.fromkeys((*self.strangers, *other.strangers))),
+        )
+
+    def __str__(self) -> str:
+        said = []
+        if self.clock_mhz is not None:
+            least, most = self.clock_mhz
+            said.append(f"{least} MHz" if least == most else f"{least} to {most} MHz")
+        return ", ".join([*said, *self.reasons])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """What was read in the measuring process while a window was measured.
 
@@ -53,6 +86,8 @@ class Readings:
         heartbeat_ns: how late a thread woke up that does nothing else; the most.
         run_delay_ns: how long a thread of the runner was ready to run and did not; the most of one.
         throttled: periods in which the control group of the process was stopped.
+        slowdown: 1 where the clock of a GPU was held down by something else than a power cap.
+        gpu: of the GPUs, in all blocks together; None: they do not tell.
     """
 
     block_ns: int
@@ -60,6 +95,8 @@ class Readings:
     heartbeat_ns: tuple[int, ...] = ()
     run_delay_ns: tuple[int, ...] = ()
     throttled: tuple[int, ...] = ()
+    slowdown: tuple[int, ...] = ()
+    gpu: GpuReadings | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the readings in JSON's types; `from_dict` reads them back."""
@@ -69,10 +106,13 @@ class Readings:
     def from_dict(cls, data: Mapping[str, Any]) -> Readings:
         """Make readings of what `to_dict` gave."""
         by_block = {name: tuple(data[name]) for name in _BY_BLOCK}
-        return cls(block_ns=data["block_ns"], on_host=data["on_host"], **by_block)
+        gpu = data["gpu"] and GpuReadings(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in data["gpu"].items()}
+        )
+        return cls(block_ns=data["block_ns"], on_host=data["on_host"], gpu=gpu, **by_block)
 
 
-_BY_BLOCK = ("heartbeat_ns", "run_delay_ns", "throttled")
+_BY_BLOCK = ("heartbeat_ns", "run_delay_ns", "throttled", "slowdown")
 
 
 def block_length_ns(duration_ns: int) -> int:
@@ -93,7 +133,14 @@ def unite_readings(parts: Sequence[Readings]) -> Readings | None:
         if (there := [getattr(part, name) for part in parts if getattr(part, name)])
     }
     on_host = any(part.on_host for part in parts)
-    return Readings(block_ns=parts[0].block_ns, on_host=on_host, **worst)
+    gpu = unite_gpus([part.gpu for part in parts])
+    return Readings(block_ns=parts[0].block_ns, on_host=on_host, gpu=gpu, **worst)
+
+
+def unite_gpus(parts: Sequence[GpuReadings | None]) -> GpuReadings | None:
+    """Give what was seen by any; None where nobody saw anything."""
+    there = [part for part in parts if part is not None]
+    return functools.reduce(operator.or_, there) if there else None
 
 
 def own_lateness(
@@ -197,11 +244,23 @@ class Noise:
     @property
     def faults(self) -> tuple[str, ...]:
         """Say why what is left is worth nothing."""
-        if not self.masks or not self._too_much():
+        if not self.masks:
             return ()
-        share = self.noisy_ns / self.measured_ns
-        limit = format_duration(self.windows[0].limit_ns)
-        return (f"environment too noisy: {share:.0%} of the time is above {limit}: {self.cause}",)
+        found = (
+            []
+            if self.gpu is None
+            else [f"{who} computed on the GPU, too" for who in self.gpu.strangers]
+        )
+        if self._too_much():
+            share = self.noisy_ns / self.measured_ns
+            limit = format_duration(self.windows[0].limit_ns)
+            found.append(f"{share:.0%} of the time is above {limit}: {self.cause}")
+        return tuple(f"environment too noisy: {sentence}" for sentence in found)
+
+    @property
+    def gpu(self) -> GpuReadings | None:
+        """What was read of the GPUs in all windows."""
+        return unite_gpus([window.readings.gpu for window in self.windows])
 
     def _too_much(self) -> bool:
         if self.noisy_ns > TOO_MUCH * self.measured_ns:
@@ -229,9 +288,13 @@ class Noise:
                 for window in self.windows
                 if (values := window.signals().get(name))
             ]
-            if name in names and worst and (name.endswith("_ns") or sum(worst)):
-                value = format_duration(max(worst)) if name.endswith("_ns") else str(sum(worst))
-                said.append(words.format(value))
+            if name not in names or not worst:
+                continue
+            if name.endswith("_ns"):
+                said.append(words.format(format_duration(max(worst))))
+            elif any(worst):
+                held = [one for one in (self.gpu or GpuReadings()).reasons if one != POWER_CAP]
+                said.append(words.format(sum(worst), " and ".join(held)))
         return ", ".join(said)
 
     def to_dict(self) -> dict[str, Any]:
@@ -243,6 +306,7 @@ class Noise:
             "noisy_ns": self.noisy_ns,
             "seen": self.seen,
             "cause": self.cause,
+            "gpu": None if self.gpu is None else {**asdict(self.gpu), "said": str(self.gpu)},
             "windows": [
                 {
                     "start_ns": window.start_ns,
@@ -260,11 +324,12 @@ _WORDS = {
     "heartbeat_ns": "heartbeat up to {} late",
     "run_delay_ns": "run delay up to {}/s",
     "throttled": "throttled in {} periods",
+    "slowdown": "GPU held down by {1}",
 }
 
 
 def _worst(name: str, values: tuple[int, ...], block_ns: int) -> int:
-    if name == "throttled":
+    if not name.endswith("_ns"):
         return sum(values)
     return max(values) * S // block_ns if name == "run_delay_ns" else max(values)
 

@@ -102,13 +102,18 @@ def remarks(run: Record) -> list[str]:
 
 def _noise(noise: Record) -> list[str]:
     """Say how late the machine made us, apart from any latency, and what was done about it."""
-    harness = f"harness: {noise['seen']}"
+    lines = [f"harness: {noise['seen']}"]
     noisy = f"{format_duration(noise['noisy_ns'])} of {format_duration(noise['measured_ns'])}"
-    if noise["noisy_ns"] == 0:
-        return [harness]
-    if noise["mode"] == "mask":
-        return [harness, f"masked {noisy}: {noise['cause']}"]
-    return [f"{harness}; above {format_duration(noise['limit_ns'])} in {noisy}"]
+    if noise["noisy_ns"] and noise["mode"] == "mask":
+        lines.append(f"masked {noisy}: {noise['cause']}")
+    elif noise["noisy_ns"]:
+        share = f"{noise['noisy_ns'] / noise['measured_ns']:.0%} of the time"
+        lines[0] += f"; above {format_duration(noise['limit_ns'])} in {share}"
+    if (gpu := noise["gpu"]) is not None:
+        lines += [f"GPU: {gpu['said']}"] if gpu["said"] else []
+        if noise["mode"] != "mask":
+            lines += [f"! {who} computed on the GPU, too" for who in gpu["strangers"]]
+    return lines
 
 
 def _activity(shown: Record) -> str:

@@ -1,21 +1,26 @@
 """The eyes on the machine while a run goes on: ten times a second, what the kernel counts.
 
 How long the runner's own threads were ready to run and did not (not those of the device `cpu`: they
-are the device), and how often the control group was stopped for having used up its time. Called
-between two waits for the run, so it needs no thread; a look takes some 0.1 ms.
+are the device), and how often the control group was stopped for having used up its time; and twice
+a second the GPU. Called between two waits for the run, so it needs no thread.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pytest_xsched._running import Queue
-from pytest_xsched.noise import Readings, block_length_ns
+from pytest_xsched.names import POWER_CAP
+from pytest_xsched.noise import GpuReadings, Readings, block_length_ns, unite_gpus
+from pytest_xsched.tenants import Watch, strangers
 
 PERIOD_NS = 100_000_000
+GPU_PERIOD_NS = 500_000_000
+"""Less often, because a driver that is asked does something."""
 
 _PROC = Path("/proc/self")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -29,6 +34,8 @@ class Sampler:
         on_host: see `Readings`.
         warmup_ns: when the window begins.
         duration_ns: its length.
+        gpus: eyes on the GPUs.
+        family: see `tenants.strangers`.
         proc: of this process.
         cgroup: where the kernel shows control groups.
     """
@@ -40,6 +47,8 @@ class Sampler:
         on_host: bool,
         warmup_ns: int,
         duration_ns: int,
+        gpus: Sequence[Watch] = (),
+        family: int | None = None,
         proc: Path = _PROC,
         cgroup: Path = _CGROUP,
     ) -> None:
@@ -52,11 +61,15 @@ class Sampler:
         self._start_ns = warmup_ns
         self._proc = proc
         self._stats = cpu_stats(proc, cgroup)
+        self._gpus = gpus
+        self._family = os.getpid() if family is None else family
+        self._gpu_ns: int | None = None
+        self._gpu: GpuReadings | None = None
         self._last_ns: int | None = None
         self._counts: dict[str | int, int] = {}
-        """At the last look: run delay by thread, ns, and "throttled"."""
+        """At the last look: run delay by thread, in ns, and "throttled"."""
         self._added: dict[str | int, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
-        """The same, by block."""
+        """The same by block, and "slowdown"."""
 
     def look(self, now_ns: int, *, last: bool = False) -> None:
         """Look, if it is time; `now_ns` is since the start of the run."""
@@ -75,6 +88,25 @@ class Sampler:
             if name in self._counts and since_ns is not None:
                 self._add(name, since_ns, now_ns, count - self._counts[name])
             self._counts[name] = count
+        if last or self._gpu_ns is None or now_ns - self._gpu_ns >= GPU_PERIOD_NS:
+            since_ns, self._gpu_ns = self._gpu_ns or 0, now_ns
+            for gpu in self._gpus:
+                self._look_at(gpu, since_ns, now_ns)
+
+    def _look_at(self, gpu: Watch, since_ns: int, now_ns: int) -> None:
+        if now_ns < self._start_ns:
+            return
+        seen = gpu.glance()
+        clock = () if seen.clock_mhz is None else (seen.clock_mhz, seen.clock_mhz)
+        reading = GpuReadings(
+            clock_mhz=clock or None,
+            reasons=seen.reasons or (),
+            strangers=strangers(seen.processes, os.getpid(), self._family),
+        )
+        self._gpu = unite_gpus([self._gpu, reading])
+        if seen.reasons is not None:
+            held = any(reason != POWER_CAP for reason in seen.reasons)
+            self._add("slowdown", since_ns, now_ns, int(held))
 
     def _add(self, name: str | int, since_ns: int, now_ns: int, count: int) -> None:
         """Count in every block that the time between two looks touches: it may have been there."""
@@ -85,7 +117,7 @@ class Sampler:
 
     def readings(self) -> Readings:
         """Give what was seen, when the run is over."""
-        delays = [by_block for name, by_block in self._added.items() if name != "throttled"]
+        delays = [by_block for name, by_block in self._added.items() if isinstance(name, int)]
         worst = np.minimum(np.max(delays, axis=0), self.block_ns).tolist() if delays else []
         beats = self.heartbeat_ns.tolist() if self.heartbeat_ns.any() else []
         return Readings(
@@ -93,10 +125,13 @@ class Sampler:
             on_host=self._on_host,
             heartbeat_ns=tuple(beats),
             run_delay_ns=tuple(worst),
-            throttled=tuple(
-                self._added["throttled"].tolist() if "throttled" in self._added else ()
-            ),
+            throttled=self._by_block("throttled"),
+            slowdown=tuple(min(1, count) for count in self._by_block("slowdown")),
+            gpu=self._gpu,
         )
+
+    def _by_block(self, name: str) -> tuple[int, ...]:
+        return tuple(self._added[name].tolist()) if name in self._added else ()
 
 
 def run_delay_ns(proc: Path, thread: int) -> int | None:

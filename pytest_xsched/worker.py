@@ -129,6 +129,7 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
         keep=keep,
         part=part,
         watch=job["watch"],
+        family=job["parent"],
     )
 
 

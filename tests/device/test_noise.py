@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
+
 import pytest
 
-from pytest_xsched import Session, spin
+from pytest_xsched import Session, report, spin
 from pytest_xsched.options import Settings
 
 
@@ -31,6 +33,48 @@ def test_every_block_has_a_heartbeat(process, processes):
     assert len(window.readings.run_delay_ns) in (0, 3)  # a kernel may not tell
     assert run.high.n == 15
     assert run.to_dict()["evidence"]["noise"]["mode"] == "note"
+
+
+@pytest.mark.parametrize(
+    ("pids", "reasons", "noise", "said"),
+    [
+        (
+            "self 4194305",
+            "0x4",
+            "mask",
+            "environment too noisy: process 4194305 computed on the GPU, too",
+        ),
+        (
+            "self",
+            "0x48",
+            "auto",
+            "environment too noisy: 100% of the time is above *GPU held down by "
+            "hardware slowdown and thermal slowdown*",
+        ),
+        ("self 4194305", "0x48", "note", None),
+    ],
+)
+def test_a_gpu_that_is_not_ours_alone_or_too_hot(
+    built, fake_cuda, session_on, monkeypatch, pids, reasons, noise, said
+):
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_NVML", str(built("fake_nvml.c")))
+    monkeypatch.setenv("FAKE_NVML_CLOCK", "1755")
+    monkeypatch.setenv("FAKE_NVML_PIDS", pids)  # no process has such an id
+    monkeypatch.setenv("FAKE_NVML_REASONS", reasons)
+    session = session_on("cuda", noise=noise, noise_limit_ns=10**15)
+    run = session.run(session.queue("q", spin("100us"), rate="50/s"), duration="200ms")
+
+    assert run.evidence.noise.gpu.clock_mhz == (1755, 1755)
+    lines = report.table(run.to_dict())
+    if said is None:
+        assert run.evidence.faults == ()
+        assert "  GPU: 1755 MHz, hardware slowdown, thermal slowdown" in lines
+        assert "  ! process 4194305 computed on the GPU, too" in lines
+    else:
+        (found,) = [fault for fault in run.evidence.faults if fnmatch.fnmatch(fault, said)]
+        assert f"  ! {found}" in lines
 
 
 def test_nobody_looks():

@@ -15,7 +15,7 @@ NATIVE = ROOT / "native"
 PYTHON_LAYERS = [
     ["errors", "names", "budget", "leash", "requests"],
     ["units", "checks", "libraries", "lock", "elf", "installation", "xsched_variables"],
-    ["kernels", "durations", "programs"],
+    ["kernels", "durations", "programs", "nvml"],
     ["workload", "load", "changes", "mechanism"],
     ["doubles", "spelling", "queue_spec"],
     ["model"],
@@ -24,7 +24,8 @@ PYTHON_LAYERS = [
     ["gate", "noise"],
     ["_running", "fingerprint"],
     ["spread", "pairs"],
-    ["result", "probe", "activity", "calibration", "sampling"],
+    ["result", "probe", "activity", "calibration", "tenants"],
+    ["sampling"],
     ["contention", "plausible"],
     ["evidence", "verdict", "benchmark"],
     ["targets", "fairness"],

@@ -9,6 +9,7 @@ from pytest_xsched._binding import SAMPLE
 from pytest_xsched.errors import InvalidRun
 from pytest_xsched.evidence import gather
 from pytest_xsched.noise import (
+    GpuReadings,
     Noise,
     Readings,
     Rules,
@@ -208,6 +209,33 @@ def test_it_is_said_by_signal_at_worst_and_by_the_second():
         "requests up to 2 ms late, heartbeat up to 3 ms late, run delay up to 4 ms/s"
     )
     assert noise.cause == ""
+
+
+# ---- GPUs
+
+
+def on_gpu(**seen):
+    slowdown = one_at(1, 1) if set(seen.get("reasons", ())) - {"power cap"} else [0] * 10
+    readings = Readings(
+        block_ns=S, on_host=False, slowdown=tuple(slowdown), gpu=GpuReadings(**seen)
+    )
+    return Watched(start_ns=0, end_ns=10 * S, readings=readings, late_ns=(0,) * 10, limit_ns=5 * MS)
+
+
+def test_a_clock_that_is_held_down_is_noise_and_a_power_cap_is_none():
+    hot = noise_of(on_gpu(clock_mhz=(900, 1980), reasons=("power cap", "thermal slowdown")))
+    assert hot.noisy_ns == 2 * S
+    assert hot.cause == "GPU held down by thermal slowdown"
+    assert hot.to_dict()["gpu"]["said"] == "900 to 1980 MHz, power cap, thermal slowdown"
+    assert noise_of(on_gpu(reasons=("power cap",))).noisy_ns == 0
+
+
+def test_a_stranger_on_the_gpu_is_a_fault_at_once():
+    shared = on_gpu(strangers=("process 750 (python3)",))
+    assert noise_of(shared).faults == (
+        "environment too noisy: process 750 (python3) computed on the GPU, too",
+    )
+    assert noise_of(shared, masking=False).faults == ()
 
 
 # ---- a run without those seconds
