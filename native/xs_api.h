@@ -190,6 +190,11 @@ struct xs_xsched_options {
 int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *options,
                    struct xs_device **out, struct xs_error *err);
 
+/* Let the policy forget every hint that it was given, and what it knows of queues; between
+ * runs. `device` and `options` are those of xs_xsched_open(), whose files are not read. */
+int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *options,
+                     struct xs_error *err);
+
 /* The n-th device kind that xs_device_open() takes, NULL behind the last. */
 const char *xs_device_kind(uint32_t n);
 /* The n-th policy that xs_run_open() takes, NULL behind the last. */

@@ -334,14 +334,9 @@ class Device:
             ScenarioError: XSched does not know this kind of device.
             DeviceError: a file cannot be loaded, lacks a function, or XSched refuses a setting.
         """
-        options = ffi.new("struct xs_xsched_options *")
+        options = _xsched_options(xsched)
         paths = [ffi.new("char[]", os.fsencode(path)) for path in (preempt, hal)]
         options.preempt, options.hal = paths
-        options.scheduler = SCHEDULER_NUMBERS[xsched.scheduler]
-        # Of its own server it takes whatever policy that has; see XHintSetScheduler.
-        options.policy = POLICY_NUMBERS[xsched.policy] if xsched.scheduler == "local" else 0
-        options.level, options.timeslice_us = xsched.level, xsched.timeslice_us
-        options.k = xsched.k or 0
         out = ffi.new("struct xs_device **")
         call(lib.xs_xsched_open, self.pointer, options, out)
         self.pointer = out[0]
@@ -352,7 +347,28 @@ class Device:
         below.pointer = self._bare
         return below
 
+    def forget_hints(self, xsched: XSched) -> None:
+        """Let XSched's policy forget all queues that it has seen; there is none now.
+
+        Args:
+            xsched: how it schedules since `put_under`.
+
+        Raises:
+            DeviceError: XSched refuses.
+        """
+        call(lib.xs_xsched_forget, self.pointer, _xsched_options(xsched))
+
     def close(self) -> None:
         """Close the device; does nothing the second time, and in a forked child."""
         lib.xs_device_close(self.pointer)
         self.pointer = ffi.NULL
+
+
+def _xsched_options(xsched: XSched) -> Any:
+    options = ffi.new("struct xs_xsched_options *")
+    options.scheduler = SCHEDULER_NUMBERS[xsched.scheduler]
+    # Of its own server it takes whatever policy that has; see XHintSetScheduler.
+    options.policy = POLICY_NUMBERS[xsched.policy] if xsched.scheduler == "local" else 0
+    options.level, options.timeslice_us = xsched.level, xsched.timeslice_us
+    options.k = xsched.k or 0
+    return options

@@ -169,6 +169,9 @@ def show_order(device: Device, xsched: XSched) -> tuple[float, ...]:
     for work in _TRIES[xsched.scheduler]:
         shares = tuple(_share_first(device, work, hints[::step], step) for step in (1, -1))
         if min(shares) >= _SHOWN:
+            # Or the queues of the run, which may get the handles of these, would begin with hints
+            # that nobody gave them.
+            device.forget_hints(xsched)
             return shares
     shown = " and ".join(f"{share:.0%}" for share in shares)
     raise SchedulerInactive(

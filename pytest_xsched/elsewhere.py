@@ -15,7 +15,7 @@ from pytest_xsched.libraries import Libraries
 from pytest_xsched.mechanism import XSched
 from pytest_xsched.model import Scenario
 from pytest_xsched.names import GPUS, split_device
-from pytest_xsched.process import measure_in_worker
+from pytest_xsched.process import SET_UP_S, measure_in_worker
 from pytest_xsched.remote import LiveProcess
 from pytest_xsched.separate import measure_separately
 from pytest_xsched.xsched_variables import faults
@@ -100,6 +100,7 @@ def measure_elsewhere(
     lock_timeout_s: float,
     home: Home | None,
     watch: bool = True,
+    set_up_s: float = SET_UP_S,
 ) -> Measurement:
     """Measure a scenario in the processes that it needs.
 
@@ -111,6 +112,7 @@ def measure_elsewhere(
         lock_timeout_s: longest wait for others who measure.
         home: where XSched is installed, if that was said.
         watch: as of `harness.measure`.
+        set_up_s: as of `process.measure_in_worker`, where one worker does it all.
 
     Raises:
         SchedulerInactive: XSched is not there, or a variable for it in the environment of pytest
@@ -141,6 +143,7 @@ def measure_elsewhere(
                 environment=environment,
                 xsched=files,
                 watch=watch,
+                set_up_s=set_up_s,
             )
         return measure_separately(
             scenario,

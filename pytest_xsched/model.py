@@ -118,12 +118,6 @@ class Scenario:
             raise ScenarioError(
                 f"scheduler 'xsched' schedules {', '.join(GPUS)} devices, not {self.device!r}"
             )
-        for queue in self.queues:
-            if self.xsched and self.xsched.policy == "kedf" and queue.deadline_ns is None:
-                raise ScenarioError(
-                    f"queue {queue.name!r}: XSched's K-EDF can suspend a queue without a deadline "
-                    'for ever; write deadline="1s"'
-                )
 
     def _check_changes(self, names: set[str]) -> None:
         if self.changes:

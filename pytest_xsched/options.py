@@ -109,46 +109,9 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
         ini_text = text if name != "duration" else "measured time of runs that name none"
         parser.addini(f"xsched_{name.replace('-', '_')}", help=ini_text, default=None)
-    group.addoption(
-        "--xsched-doctor",
-        metavar="json",
-        nargs="?",
-        const="text",
-        default=None,
-        help="run no tests, but say in twelve checks whether XSched works here",
-    )
-    group.addoption(
-        "--xsched-soak",
-        metavar="TIME",
-        default=None,
-        help="run no tests, but random scenarios and steps for so long, and look for what grows",
-    )
     text = "measure all of a run's duration, also when its targets are decided"
     group.addoption("--xsched-fixed-duration", action="store_const", const="yes", help=text)
     parser.addini("xsched_fixed_duration", help=f"yes or no: {text}", default=None)
-
-
-def doctor_form(config: pytest.Config) -> str | None:
-    """Give how --xsched-doctor is to report: ``"text"`` or ``"json"``; None: not asked for.
-
-    Raises:
-        pytest.UsageError: for anything else, as is a path behind the option.
-    """
-    form: str | None = config.getoption("xsched_doctor")
-    if form not in (None, "text", "json"):
-        raise pytest.UsageError(
-            f"--xsched-doctor: {form!r} is unknown; --xsched-doctor=json, or nothing behind it"
-        )
-    return form
-
-
-def soak_duration_ns(config: pytest.Config) -> int | None:
-    """Give how long --xsched-soak is to go on; None: not asked for.
-
-    Raises:
-        pytest.UsageError: it is not a time.
-    """
-    return _time_ns(config.getoption("xsched_soak"), "--xsched-soak")
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -165,8 +128,8 @@ def read_settings(config: pytest.Config) -> Settings:
         return Settings(noise=_noise(given["noise"]))
     command_line = config.getoption("xsched_duration")
     duration, origin = given["duration"]
-    _time_ns(duration, origin)
-    lock_timeout_ns = _time_ns(*given["lock_timeout"], allow_zero=True)
+    time_ns(duration, origin)
+    lock_timeout_ns = time_ns(*given["lock_timeout"], allow_zero=True)
     return Settings(
         device=_device(given["device"], ("auto", *DEVICES)) or "auto",
         scheduler=_choice(given["scheduler"], SCHEDULERS) or "builtin",
@@ -189,7 +152,7 @@ def read_settings(config: pytest.Config) -> Settings:
         burst=_burst(*given["burst"]),
         undecided=_choice(given["undecided"], ("fail", "warn")) or "fail",
         noise=_noise(given["noise"]),
-        noise_limit_ns=_time_ns(*given["noise_limit"]) or NOISE_LIMIT_NS,
+        noise_limit_ns=time_ns(*given["noise_limit"]) or NOISE_LIMIT_NS,
         fixed_duration=_choice(given["fixed_duration"], ("yes", "no")) == "yes",
         asked_for=True,
     )
@@ -238,7 +201,12 @@ def _device(given: tuple[str | None, str], known: tuple[str, ...]) -> str | None
         raise pytest.UsageError(str(error)) from None
 
 
-def _time_ns(value: str | None, origin: str, *, allow_zero: bool = False) -> int | None:
+def time_ns(value: str | None, origin: str, *, allow_zero: bool = False) -> int | None:
+    """Read a time; None: none was given.
+
+    Raises:
+        pytest.UsageError: it is not a time.
+    """
     if value is None:
         return None
     from pytest_xsched.errors import ScenarioError

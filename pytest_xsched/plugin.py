@@ -5,6 +5,7 @@ Imports neither numpy nor the native module; see `state`.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Generator
@@ -13,14 +14,19 @@ from typing import Any
 
 import pytest
 
+from pytest_xsched.commands import (
+    ConformanceRequest,
+    add_commands,
+    conformance_request,
+    doctor_form,
+    soak_duration_ns,
+)
 from pytest_xsched.fixtures import set_clock, xqueues, xsched
 from pytest_xsched.options import (
     MARKER_KEYS,
     add_options,
-    doctor_form,
     read_marker,
     read_settings,
-    soak_duration_ns,
 )
 from pytest_xsched.state import State, is_worker, keep, state_of
 
@@ -29,6 +35,7 @@ __all__ = ["xqueues", "xsched"]  # fixtures are found as attributes of a plugin
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
+    add_commands(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,8 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     form = doctor_form(config)
     soak_ns = soak_duration_ns(config)
+    request = conformance_request(config)
     if soak_ns is not None:
         return _soak(config, soak_ns)
+    if request is not None:
+        return _conform(config, request)
     if form is None:
         return None
     from pytest_xsched.doctor import examine
@@ -74,6 +84,18 @@ def _soak(config: pytest.Config, duration_ns: int) -> int:
         return soak(session, duration_ns, print)
     finally:
         session.close()
+
+
+def _conform(config: pytest.Config, request: ConformanceRequest) -> int:
+    from pytest_xsched.conforming import conform
+    from pytest_xsched.errors import DeviceError, ScenarioError
+
+    settings = read_settings(config)
+    directory = settings.corpus or config.rootpath / ".xsched" / "conformance"
+    try:
+        return conform(settings, request, directory, functools.partial(print, flush=True))
+    except (ScenarioError, DeviceError) as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

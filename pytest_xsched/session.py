@@ -211,6 +211,8 @@ class Session(Comparer, Searcher, Devices):
             policy = self._of_marker("policy", POLICIES)
         if policy is None:
             policy = "hpf" if scheduler == "builtin" else "none"
+        if xsched is not None:
+            _refuse_hang(xsched, queues)
         duration_ns = chosen_duration_ns(self.settings, self.overrides, duration)
         scenario = Scenario(
             queues=queues,
@@ -335,6 +337,16 @@ class Session(Comparer, Searcher, Devices):
     def _in_worker(self, kind: str) -> bool:
         process = self.settings.process
         return process == "worker" or (process == "auto" and kind in GPUS)
+
+
+def _refuse_hang(xsched: XSched, queues: Iterable[QueueSpec]) -> None:
+    """Here, not in Scenario: `run_scenario` runs what hangs, too, so that a hang can be shown."""
+    for queue in queues:
+        if xsched.policy == "kedf" and queue.deadline_ns is None:
+            raise ScenarioError(
+                f"queue {queue.name!r}: XSched's K-EDF can suspend a queue without a deadline "
+                'for ever; write deadline="1s"'
+            )
 
 
 def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:

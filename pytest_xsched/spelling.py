@@ -35,6 +35,14 @@ class _Call:
         return f"{self.name}({', '.join([*map(repr, self.arguments), *words])})"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Times:
+    """A list of equal values."""
+
+    value: Any
+    count: int
+
+
 def python_text(value: Any, indent: int = 0) -> str:
     """Give an expression that makes the value again.
 
@@ -53,6 +61,8 @@ def python_text(value: Any, indent: int = 0) -> str:
         return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain else plain
     if type(value) is int:
         return f"{value:_}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, _Times):
+        return f"[{python_text(value.value)}] * {value.count}"
     if not dataclasses.is_dataclass(value):
         return repr(value)
     call = value if isinstance(value, _Call) else _SPELLERS.get(type(value), _by_fields)(value)
@@ -160,7 +170,10 @@ def _bursts(value: Bursts) -> _Call:
 
 
 def _replay(value: Replay) -> _Call:
-    return _Call("replay", (tuple(spell_duration(ns) for ns in value.times_ns),))
+    texts = tuple(spell_duration(ns) for ns in value.times_ns)
+    if len(texts) > 3 and len(set(texts)) == 1:
+        return _Call("replay", (_Times(texts[0], len(texts)),))
+    return _Call("replay", (texts,))
 
 
 _SPELLERS: dict[type, Callable[[Any], _Call]] = {

@@ -310,17 +310,37 @@ static void override(struct xsched *x)
     x->ops.wait = NULL;
 }
 
-static int set_up(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
+static int choose(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
 {
-    int rc = xs__xsched_load(&x->api, x->inner->ops->kind, o->preempt, o->hal, err);
-    if (rc != XS_OK)
-        return rc;
     TRY(x, XHintSetScheduler(o->scheduler, o->policy), "set_scheduler");
     if (o->timeslice_us > 0)
         TRY(x, XHintTimeslice(o->timeslice_us), "timeslice");
     if (o->k > 0)
         TRY(x, XHintKDeadline(o->k), "k");
     return XS_OK;
+}
+
+static int set_up(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
+{
+    int rc = xs__xsched_load(&x->api, x->inner->ops->kind, o->preempt, o->hal, err);
+    return rc == XS_OK ? choose(x, o, err) : rc;
+}
+
+/* A policy keeps the hints of queues that are gone, by handles which are addresses, so that a
+ * later queue may come into them. Choosing another one makes it anew; choosing the same does
+ * nothing. */
+int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *options,
+                     struct xs_error *err)
+{
+    enum {
+        HPF = 1,
+        HHPF = 2
+    };
+    if (options->policy == 0) /* the policy is not this process's */
+        return XS_OK;
+    int32_t other = options->policy == HPF ? HHPF : HPF;
+    TRY(xsched_of(device), XHintSetScheduler(options->scheduler, other), "set_scheduler");
+    return choose(xsched_of(device), options, err);
 }
 
 int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *options,

@@ -30,10 +30,12 @@ static struct xs_device *open_under(int scheduler, int policy)
 static void every_command_goes_through(void)
 {
     struct xs_device *dev = open_under(LOCAL, HPF);
+    struct xs_xsched_options same = {.scheduler = LOCAL, .policy = HPF};
     struct scenario s;
     struct xs_error err = {0};
     struct xs_queue_counts counts;
     struct xs_stream_commands below;
+    CHECK_EQ(xs_xsched_forget(dev, &same, &err), XS_OK);
     CHECK_EQ(scenario_start(&s, dev, "none", matmul(8, 1), matmul(8, 2), 100 * MS, &err), XS_OK);
     CHECK_EQ(wait_run(s.run, &err), XS_OK);
     struct xs_queue *queues[] = {s.high, s.low};

@@ -2,10 +2,11 @@
 
 import pytest
 
-from pytest_xsched import ScenarioError, XSched, at, ms
+from pytest_xsched import ScenarioError, Session, XSched, at, ms
 from pytest_xsched.load import closed, constant
 from pytest_xsched.mechanism import POLICY_NUMBERS
 from pytest_xsched.model import QueueSpec, Scenario
+from pytest_xsched.options import Settings
 from pytest_xsched.workload import spin
 
 
@@ -85,7 +86,6 @@ def test_it_survives_json(xsched):
         ({"scheduler": "native"}, "does not go with scheduler 'native'"),
         ({"device": "cpu"}, "schedules hip, cuda, opencl devices, not 'cpu'"),
         ({"policy": "hpf"}, "policy 'hpf' needs scheduler 'builtin'"),
-        ({"xsched": XSched(policy="kedf")}, "queue 'low': XSched's K-EDF .* deadline"),
         ({"changes": (at("1s", "lo", priority=1),)}, "names queue 'lo'; known: low"),
         ({"changes": (at("5s", "low", priority=1),)}, "at 5s is behind the end, 5s"),
         ({"changes": ("low",)}, "'low' in changes is not a Change"),
@@ -94,6 +94,13 @@ def test_it_survives_json(xsched):
 def test_what_does_not_go_together(changes, sentence):
     with pytest.raises(ScenarioError, match=sentence):
         make_scenario(**changes)
+
+
+def test_what_is_known_to_hang_is_refused_where_queues_are_made():
+    session = Session(Settings(device="opencl"))
+    low = session.queue("low", spin("1ms"))
+    with pytest.raises(ScenarioError, match=r"queue 'low': XSched's K-EDF .* deadline"):
+        session.run(low, duration="1s", scheduler=XSched(policy="kedf"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""--xsched-conformance against XSched: its double on the fake driver, with vices and without."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+
+from pytest_xsched import Scenario, XSched, replay, spin
+from pytest_xsched.claims import IN_EFFECT, RETURNS, XSCHED
+from pytest_xsched.conformance import FAILED, HOLDS, Limits, examine
+from pytest_xsched.conforming import Subject, theirs
+from pytest_xsched.contests import simpler
+from pytest_xsched.installation import find_home
+from pytest_xsched.options import Settings
+from pytest_xsched.queue_spec import QueueSpec
+
+
+def two_bursts(policy):
+    """The high one comes when the low one has begun."""
+    queues = tuple(
+        QueueSpec(
+            name=name,
+            workload=spin("1ms"),
+            arrivals=replay([begin] * 60),
+            threshold=1,
+            priority=priority,
+        )
+        for name, begin, priority in (("high", "20ms", 1), ("low", "0ms", 0))
+    )
+    return Scenario(
+        queues=queues,
+        duration_ns=200_000_000,
+        warmup_ns=0,
+        drain_ns=10_000_000_000,
+        seed=0,
+        device="cuda",
+        scheduler="xsched",
+        policy="none",
+        xsched=XSched(policy=policy),
+    )
+
+
+@pytest.fixture
+def examined(xsched_gpu):
+    """Holds a policy against its claims in one scenario, as the command does."""
+
+    def look(name):
+        policy = next(policy for policy in XSCHED if policy.name == name)
+        subject: Subject = theirs(policy, "cuda", Settings(device="cuda"), find_home())
+        few = Limits(search_s=60, examples=1, shrink_s=0, shrink_runs=0, repeats=1)
+        space = st.just(two_bursts(name))
+        found = examine(policy, space, subject.run, subject.run_fresh, few, seed=0, simpler=simpler)
+        return {result.claim: result for result in found.results}
+
+    return look
+
+
+def test_what_holds(examined):
+    results = examined("hpf")
+    assert FAILED not in {result.status for result in results.values()}
+    for claim in (RETURNS, IN_EFFECT, "all through XSched", "everything ends", "highest first"):
+        assert results[claim].status == HOLDS
+
+
+@pytest.mark.parametrize(
+    ("vice", "claim", "sentence"),
+    [
+        ("ignore-priority", IN_EFFECT, "scheduler inactive: under the policy hpf two queues"),
+        ("segv", RETURNS, "the worker process was ended by SIGSEGV"),
+    ],
+)
+def test_vices_are_findings(examined, monkeypatch, vice, claim, sentence):
+    monkeypatch.setenv("PREEMPT_DOUBLE", vice)
+    results = examined("hpf")
+    assert [name for name, result in results.items() if result.status == FAILED] == [claim]
+    assert results[claim].sentence.startswith(sentence)
+    assert results[claim].reproduced == results[claim].repeats == 1
