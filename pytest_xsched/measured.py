@@ -7,19 +7,22 @@ measured to say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_xsched import targets
 from pytest_xsched.benchmark import publish
 from pytest_xsched.checks import finite_number
-from pytest_xsched.errors import ScenarioError
-from pytest_xsched.result import QueueResult
+from pytest_xsched.errors import InvalidRun, ScenarioError
+from pytest_xsched.result import QueueResult, percentile_name
 from pytest_xsched.stats import requests_needed
 from pytest_xsched.targets import Terms
 from pytest_xsched.units import (
     DurationLike,
     RateLike,
+    format_duration,
+    format_rate,
     parse_duration,
     parse_fraction,
     parse_rate,
@@ -199,11 +202,23 @@ class MeasuredQueue(QueueResult):
         publish(self, benchmark, {"queue": self.name, **facts, **{k: numbers[k] for k in keys}})
 
     def _measure_for(self, q: float) -> None:
-        """Measure on until a percentile has a bound, if the duration is long enough for that."""
+        """Measure on until a percentile has a bound, if the duration is long enough for that.
+
+        Raises:
+            InvalidRun: it is not, which is said at once; or fewer requests came than were to.
+        """
         __tracebackhide__ = True
-        needed = requests_needed(q)
-        most = self.n * self._run.scenario.duration_ns / max(1, self._run.measured_ns)
-        while self.n < needed <= most and self._run.measure_on():
+        needed, duration_ns = requests_needed(q), self._run.scenario.duration_ns
+        measured_ns = self._run.measured_ns
+        if self.n < needed and self.n * duration_ns < needed * measured_ns:
+            rate_hz = self.n / measured_ns * 1e9
+            tenths = math.ceil(10 * needed / rate_hz)
+            raise InvalidRun(
+                f"{self.name}: {percentile_name(q)} needs {needed} requests, "
+                f"{tenths / 10:.1f} s at {format_rate(rate_hz)}; the duration is "
+                f"{format_duration(duration_ns)}"
+            )
+        while self.n < needed and self._run.measure_on():
             pass
         self.require_n(q)
 

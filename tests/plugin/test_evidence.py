@@ -15,7 +15,7 @@ SHORT = """
         short.high.assert_p99_below("50ms")
     """
 
-TOO_FEW = "a P99 needs at least 299 requests, high has 100; at 20/s that takes 15 s"
+TOO_FEW = "high: P99 needs 299 requests, 15.0 s at 20/s; the duration is 5 s"
 
 
 def test_too_few_requests_for_a_p99(load, sim):

@@ -80,9 +80,11 @@ def test_what_the_duration_cannot_decide_is_refused_before_it_is_spent(load, sim
     load("""
         def test_it(xsched, load):
             run = xsched.run(*load, duration="60s")
-            sentence = "needs at least 2995 requests, high has 300; at 20/s that takes 150 s"
+            sentence = "P99.9 needs 2995 requests, 149.8 s at 20/s; the duration is 60 s"
             with pytest.raises(InvalidRun, match=sentence):
                 run.high.assert_percentile_below(0.999, "50ms")
+            with pytest.raises(InvalidRun, match=sentence):
+                run.high.assert_attainment_at_least("50ms", 0.999)
             assert run.measured_ns == 15 * 10**9
         """)
 
