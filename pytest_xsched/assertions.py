@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -129,11 +131,13 @@ class Run:
                 break
             if not any([run is not None and run.measure_on() for run in runs]):
                 break
+        origin = place_in_the_test()
+        verdict = dataclasses.replace(verdict, limit_origin=origin)
         self.verdicts.append(verdict)
         if verdict.status == PASS:
             return
         s = self.scenario
-        text = f"{verdict.sentence}, {s.scheduler} on {s.device}, seed {s.seed}"
+        text = f"{verdict.sentence}, {s.scheduler} on {s.device}, seed {s.seed}, limit of {origin}"
         if verdict.status == UNDECIDED and self.undecided == "warn":
             warnings.warn(f"UNDECIDED: {text}", XSchedWarning, stacklevel=level_of_the_test())
             return
@@ -221,3 +225,11 @@ def level_of_the_test() -> int:
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("pytest_xsched."):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def place_in_the_test() -> str:
+    """Give file and line of the first frame outside of this package, as "test_qos.py:12"."""
+    frame = sys._getframe(level_of_the_test() - 1)
+    file = frame.f_code.co_filename
+    below = os.path.relpath(file)
+    return f"{os.path.basename(file) if below.startswith(os.pardir) else below}:{frame.f_lineno}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pytest_xsched.assertions import Run
@@ -31,8 +33,16 @@ def explain(
     report: pytest.TestReport,
     call: pytest.CallInfo[None],
     fresh: list[tuple[Run | Comparison, Verdict]],
+    again: Callable[[str | None], str],
 ) -> None:
-    """Add the table of every run behind a failure; mark a run without evidence as an error."""
+    """Add the table of every run behind a failure; mark a run without evidence as an error.
+
+    Args:
+        report: of a phase of the test.
+        call: the same phase.
+        fresh: the verdicts that were given in it.
+        again: gives the command that runs the test again on a device, if one is known.
+    """
     runs = [run for run, verdict in fresh if verdict.status != "PASS"]
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, InvalidRun):
@@ -44,6 +54,9 @@ def explain(
     for run in {id(run): run for run in runs}.values():
         title = "xsched comparison" if isinstance(run, Comparison) else "xsched run"
         report.sections.append((title, "\n".join(summary([run.to_dict()]))))
+    if runs:
+        devices = [run.scenario.device for run in runs if isinstance(run, Run)]
+        report.sections.append(("to run it again", again(next(iter(devices), None))))
 
 
 def hold_to_misses(

@@ -148,7 +148,7 @@ def pytest_runtest_makereport(
     fresh = state.attribute(item.nodeid)
     outcome.set_properties(item, fresh)
     report = yield
-    outcome.explain(report, call, fresh)
+    outcome.explain(report, call, fresh, lambda device: state.again(item, device))
     outcome.hold_to_misses(report, call, state.misses, state.compared)
     return report
 
@@ -189,6 +189,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.line(state.complaint, red=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the JUnit file is written
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     state = state_of(config)
@@ -198,6 +199,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if is_worker(config):
         config.workeroutput["xsched"] = state.to_controller()  # type: ignore[attr-defined]
         return
+    state.record_findings()
     if exitstatus == pytest.ExitCode.OK:
         session.exitstatus = state.exit_status()
     if not nothing_ran and not config.option.collectonly and not state.write_files():

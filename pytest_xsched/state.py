@@ -113,6 +113,12 @@ class State:
         """Give all runs and comparisons in JSON's types, those of xdist workers too."""
         return [judged.to_dict() for judged in self._judged()] + self._from_workers
 
+    def again(self, item: pytest.Item, device: str | None) -> str:
+        """Give the command that runs a test again."""
+        from pytest_xsched.again import command
+
+        return command(item, device=device or self.settings.device, seed=self.settings.seed)
+
     def settle_baselines(self) -> None:
         """Set the runs beside those kept, and keep them, as --xsched-compare and -save say."""
         names = self.settings.compare, self.settings.save
@@ -129,6 +135,18 @@ class State:
             rootdir=self.config.rootpath,
         )
         self.findings += [finding.to_dict() for finding in found]
+
+    def record_findings(self) -> None:
+        """Put the findings where JUnit finds them: the test that made a run is over by then."""
+        for plugin in self.config.pluginmanager.get_plugins():
+            # What the fixture record_testsuite_property calls, which no test is there to ask for.
+            record = getattr(plugin, "add_global_property", None)
+            if record is None:
+                continue
+            for finding in self.findings:
+                status = finding["status"].replace(" ", "_")
+                of = f" [{finding['origin']}]" if finding["origin"] else ""
+                record(f"xsched.baseline.{status}", f"{finding['sentence']}{of}")
 
     def exit_status(self) -> int:
         """Give the exit status that the findings ask for; 0: none."""

@@ -27,6 +27,7 @@ class Verdict:
         decision: the misses behind it, where it is a claim about those to come; None for a fact
             about those measured, and for rates.
         nodeid: of the test that asked; filled in by the plugin.
+        limit_origin: file and line of the test that gave the limit.
     """
 
     status: str
@@ -39,11 +40,12 @@ class Verdict:
     sentence: str
     decision: Decision | None = None
     nodeid: str = ""
+    limit_origin: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Give the verdict in JSON's types; null for a value that was never reached."""
-        names = ("status", "queue", "rule", "limit", "unit", "n", "sentence", "nodeid")
-        data: dict[str, Any] = {name: getattr(self, name) for name in names}
+        names = ("status", "queue", "rule", "limit", "limit_origin", "unit", "n", "sentence")
+        data: dict[str, Any] = {name: getattr(self, name) for name in (*names, "nodeid")}
         data["value"] = None if math.isinf(self.value) else self.value
         data["decision"] = None if self.decision is None else self.decision.to_dict()
         return data

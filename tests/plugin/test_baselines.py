@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+XML = "--junitxml=junit.xml"
 BODY = """
     def test_it(run):
         run.high.assert_p99_below("{limit}")
@@ -23,7 +26,19 @@ def lines(pytester):
     return read
 
 
-def test_save_and_compare(load, sim, pytester, lines):
+@pytest.fixture
+def properties(pytester):
+    """Reads the properties of the JUnit file that belong to no test: names and values."""
+
+    def read():
+        suite = ElementTree.parse(pytester.path / "junit.xml").getroot().find("testsuite")
+        found = suite.findall("./properties/property")
+        return [(item.get("name"), item.get("value")) for item in found]
+
+    return read
+
+
+def test_save_and_compare(load, sim, pytester, lines, properties):
     load(BODY.format(limit="1h"))
 
     first = sim("--xsched-save=main")
@@ -33,7 +48,7 @@ def test_save_and_compare(load, sim, pytester, lines):
     assert entry["run"]["origin"] == "test_it.py::test_it"
     assert len(list((pytester.path / ".xsched" / "main.samples").glob("*.npz"))) == 1
 
-    second = sim("--xsched-compare=main", "--xsched-save=main", "--xsched-json=out.json")
+    second = sim("--xsched-compare=main", "--xsched-save=main", "--xsched-json=out.json", XML)
     assert second.ret == 0
     second.stdout.fnmatch_lines(
         [
@@ -42,6 +57,12 @@ def test_save_and_compare(load, sim, pytester, lines):
             "NO DIFFERENCE SHOWN * low: throughput *",
             "SAVED *",
         ]
+    )
+    high, low, saved = properties()
+    assert high[0] == low[0] == "xsched.baseline.no_difference_shown"
+    assert saved[0] == "xsched.baseline.saved"
+    assert re.fullmatch(
+        r"builtin .*: high: P99 .*: no difference shown \[test_it.py::test_it\]", high[1]
     )
     assert len(lines()) == 2
     assert lines()[0] == entry
@@ -114,16 +135,18 @@ def test_a_damaged_file_is_reported_and_kept(load, sim, pytester):
     assert path.read_bytes().startswith(damaged + b"\n")
 
 
-def test_workers_save_and_compare(load, fresh, pytester, lines):
+def test_workers_save_and_compare(load, fresh, pytester, lines, properties):
     for name in "abcd":
         load(BODY.format(limit="1h"), name=f"test_{name}")
     args = ("-pxdist", "-n2", "--dist=loadfile", "--xsched-device=sim")
 
     assert fresh(*args, "--xsched-save=main").ret == 0
     assert len(lines()) == 4
-    result = fresh(*args, "--xsched-compare=main")
+    result = fresh(*args, "--xsched-compare=main", XML)
     assert result.ret == 0
     result.stdout.fnmatch_lines(["NO DIFFERENCE SHOWN *"])
+    assert len(properties()) == 8  # of two queues each
+    assert {name for name, _ in properties()} == {"xsched.baseline.no_difference_shown"}
     assert fresh(*args, "--xsched-compare=other").ret == 8
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import sys
 
 import pytest
 
@@ -43,7 +46,8 @@ def test_missed_targets_fail_with_figures_and_table(two_models, sim):
         [
             "*__ test_latency __*",
             "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 300, max * ms, "
-            "68 missed it in 1 burst, 3 may, odds * to 1 against chance), builtin on sim, seed 0",
+            "68 missed it in 1 burst, 3 may, odds * to 1 against chance), builtin on sim, seed 0, "
+            "limit of test_qos.py:15",
             "*- xsched run -*",
             "builtin (hpf) on sim, 15 s of 60 s, seed 0",
             "  queue  prio  workload *",
@@ -296,3 +300,50 @@ def test_quantities_divide_and_multiply(load, sim):
         """)
 
     assert sim().ret == 0
+
+
+@pytest.fixture
+def again(pytester, alone):
+    """Gives the command that a failure names, as words, and what comes of it."""
+
+    def read(result):
+        lines = result.stdout.lines
+        (at,) = [i for i, line in enumerate(lines) if "- to run it again -" in line]
+        words = shlex.split(lines[at + 1])
+        return words, pytester.run(sys.executable, "-m", *words)
+
+    return read
+
+
+def test_a_failure_says_how_to_run_it_again(load, sim, again):
+    load("""
+        @pytest.mark.parametrize("limit", ["1us", "1h 'or' so"])
+        def test_it(run, limit):
+            run.high.assert_p99_below(limit[:3])
+
+        def test_other(run):
+            pass
+        """)
+    result = sim("--xsched-seed=random", "--xsched-duration=15s", "--xsched-json=out file.json")
+    seed = re.search(r"builtin on sim, seed (\d+), limit of test_it.py:17", str(result.stdout))[1]
+    words, second = again(result)
+    assert words == [
+        *("pytest", "test_it.py::test_it[1us]", "-p", "xsched", "--xsched-device=sim"),
+        *("--xsched-duration=15s", f"--xsched-seed={seed}"),
+    ]
+    assert second.parseoutcomes() == {"failed": 1}
+    second.stdout.fnmatch_lines([f"E *: high: P99 * is not below 1 us *, seed {seed}, limit of *"])
+
+
+def test_an_invalid_run_says_so_too_and_quotes(load, sim, again):
+    load("""
+        @pytest.mark.parametrize("what", ["it's $HOME"])
+        def test_it(xsched, what):
+            queue = xsched.queue("q", spin("30ms"), rate="50/s")
+            xsched.run(queue, duration="15s").q.assert_p99_below("1s")
+        """)
+    words, second = again(sim("--xsched-fixed-duration"))
+    assert words[1] == "test_it.py::test_it[it's $HOME]"
+    assert "--xsched-fixed-duration" in words
+    assert second.parseoutcomes() == {"errors": 1}
+    second.stdout.fnmatch_lines(["E *InvalidRun: no verdict: q is saturated: *"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from datetime import timedelta
 
 import pytest
@@ -38,8 +39,11 @@ def test_a_missed_target_raises_its_verdict(high):
     assert error.value.verdict is verdict
     assert str(error.value) == (
         "high: P99 297 ms is not below 50 ms (n = 300, max 300 ms, 251 missed it in 1 burst, "
-        "3 may, odds over a billion to 1 against chance), builtin on sim, seed 3"
+        "3 may, odds over a billion to 1 against chance), builtin on sim, seed 3, "
+        f"limit of {verdict.limit_origin}"
     )
+    line = test_a_missed_target_raises_its_verdict.__code__.co_firstlineno + 2
+    assert re.fullmatch(rf"(.*/)?test_assertions\.py:{line}", verdict.limit_origin)
     assert isinstance(error.value, AssertionError)
     copy = pickle.loads(pickle.dumps(error.value))
     assert str(copy) == str(error.value) and copy.verdict == verdict
