@@ -353,6 +353,9 @@ int xs_queue_submit(struct xs_queue *queue, const struct xs_command *commands, u
  * then also XS_EAGAIN after some 50 ms of wall time. */
 int xs_queue_wait(struct xs_queue *queue, uint64_t ticket, int64_t timeout_ns,
                   struct xs_sample *out, struct xs_error *err);
+/* No policy any more, of ours or of a scheduler below: from here on every queue runs that
+ * the user does not hold. */
+int xs_run_switch_off(struct xs_run *run, struct xs_error *err);
 /* Let virtual time pass; XS_EAGAIN: part of it, after some 50 ms of wall time.
  * XS_ENOTSUP where time is real. */
 int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err);

@@ -7,6 +7,7 @@ and destroying wait for what is on the device.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -345,6 +346,14 @@ class Run:
     def now_ns(self) -> int:
         """Give the time since the start, in the run's own time."""
         return int(lib.xs_run_now(self._pointer))
+
+    def cpu_ns(self) -> int:
+        """Give the processor time that the process of the run has used."""
+        return time.process_time_ns()
+
+    def switch_off(self) -> None:
+        """Take the policy away, until the end of the run."""
+        call(lib.xs_run_switch_off, self._pointer)
 
     def advance(self, duration_ns: int) -> None:
         """Let virtual time pass."""

@@ -16,8 +16,9 @@ from hypothesis import Phase
 from hypothesis.stateful import run_state_machine_as_test
 
 from pytest_xsched.live import XQueues
+from pytest_xsched.player import Player
 from pytest_xsched.statemachine import Homes, XQueuesMachine, machine_of
-from pytest_xsched.steps import BrokenRule, Player, Step
+from pytest_xsched.steps import BrokenRule, Step
 
 _TRIES = 3
 """To break a rule again: a scheduler works while steps are taken, so that chance has a part."""
@@ -152,14 +153,14 @@ def _finding(broken: BrokenRule, *, reproduced: bool) -> Finding:
     return Finding(
         rule=broken.rule,
         sentence=broken.sentence,
-        steps=tuple(map(str, broken.steps)),
+        steps=tuple(map(str, _numbered(broken.steps))),
         reproduced=reproduced,
     )
 
 
 def _shrunk(best: BrokenRule, again: Callable[[_Program], BrokenRule | None]) -> BrokenRule:
     """Make it simpler as long as it breaks the same rule."""
-    for simpler in (_without_a_queue, _without_a_step, _with_a_plain_step, _numbered):
+    for simpler in (_without_a_queue, _without_a_step, _with_a_plain_step):
         at = 0
         while at < len(programs := simpler(best.steps)):
             broken = again(programs[at])
@@ -211,7 +212,7 @@ def _with_a_plain_step(steps: _Program) -> list[_Program]:
     ]
 
 
-def _numbered(steps: _Program) -> list[_Program]:
+def _numbered(steps: _Program) -> _Program:
+    """Count the queues from 0."""
     numbers = {step.queue: i for i, step in enumerate(s for s in steps if s.does == "create")}
-    numbered = tuple(dataclasses.replace(s, queue=numbers.get(s.queue, -1)) for s in steps)
-    return [numbered] if numbered != steps else []
+    return tuple(dataclasses.replace(s, queue=numbers.get(s.queue, s.queue)) for s in steps)

@@ -40,6 +40,8 @@ class NativeRun(Protocol):
 
     def add_manual(self, settings: Settings) -> NativeQueue: ...
     def now_ns(self) -> int: ...
+    def switch_off(self) -> None: ...
+    def cpu_ns(self) -> int: ...
     def advance(self, duration_ns: int) -> None: ...
     def close(self) -> None: ...
 
@@ -291,6 +293,18 @@ class XQueues:
     def now(self) -> Duration:
         """Time since these queues were opened, virtual on `sim`."""
         return Duration(self._run.now_ns())
+
+    @property
+    def processor_time(self) -> Duration:
+        """What the process that the queues are in has used of processors, all its threads."""
+        return Duration(self._run.cpu_ns())
+
+    def switch_off(self) -> None:
+        """Switch the scheduler off: every queue runs that nobody holds, whatever its priority.
+
+        It is on again behind `clear`.
+        """
+        self._run.switch_off()
 
     def sleep(self, duration: DurationLike) -> None:
         """Let time pass: at once where it is virtual, else by sleeping."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,13 @@ class _Live:
     def now(self) -> int:
         assert self._run is not None
         return self._run.now_ns()
+
+    def cpu(self) -> int:
+        return time.process_time_ns()
+
+    def switch_off(self) -> None:
+        assert self._run is not None
+        self._run.switch_off()
 
     def add(self, queue: int, settings: dict[str, Any]) -> None:
         assert self._run is not None

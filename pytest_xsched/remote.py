@@ -29,6 +29,8 @@ _DOING = {
     "open": "opening live queues",
     "close": "destroying all queues",
     "now": "reading the clock",
+    "cpu": "reading its processor time",
+    "switch_off": "switching the scheduler off",
     "add": "making",
     "submit": "submitting to",
     "wait": "waiting for",
@@ -194,6 +196,15 @@ class RemoteRun:
     def now_ns(self) -> int:
         """Give the time since the start; the clock is the same in both processes."""
         return time.monotonic_ns() - self._began_ns
+
+    def switch_off(self) -> None:
+        """Take the policy away, until the end of the run."""
+        self._process.call("switch_off")
+
+    def cpu_ns(self) -> int:
+        """Give the processor time that the process has used."""
+        used_ns: int = self._process.call("cpu")
+        return used_ns
 
     def advance(self, duration_ns: int) -> None:
         """Let time pass, which is real."""

@@ -19,7 +19,8 @@ from hypothesis.stateful import (
 )
 
 from pytest_xsched.live import XQueues
-from pytest_xsched.steps import Player, Step
+from pytest_xsched.player import Player
+from pytest_xsched.steps import Step
 from pytest_xsched.strategies import launch_configurations, priorities
 from pytest_xsched.workload import Workload, spin
 
@@ -163,6 +164,25 @@ class XQueuesMachine(RuleBasedStateMachine):
     def sleep(self, duration: str) -> None:
         """Let time pass."""
         self._take("sleep", duration=duration)
+
+    @precondition(lambda self: len(self.player.queues) > 1)
+    @rule(data=st.data())
+    def share(self, data: Any) -> None:
+        """Keep two queues of equal priority at work, if there are such: both make progress."""
+        self._take("share", data)
+
+    @precondition(_has_queues)
+    @rule()
+    def idle(self) -> None:
+        """Do nothing while there is nothing to do."""
+        self._take("idle")
+
+    @precondition(lambda self: len(self.player.queues) > 1)
+    @rule(data=st.data())
+    def switch_off(self, data: Any) -> None:
+        """Switch the scheduler of a device off."""
+        home = data.draw(st.integers(0, len(self.homes) - 1), label="device")
+        self._take("switch_off", home=home)
 
     def teardown(self) -> None:
         """Everything that was submitted ends, when nobody is held any more."""

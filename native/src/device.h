@@ -90,8 +90,10 @@ struct xs_device_ops {
     void *(*stream_handle)(struct xs_stream *stream);
 
     /* A scheduler of its own below launch(), which only hands commands over to it.
-     * All NULL where there is none. By any thread, one at a time, but for
+     * All NULL where there is none. schedule() takes its policy away, and gives it back
+     * when there are no streams. By any thread, one at a time, but for
      * launched_at(), which is the owner's. */
+    int (*schedule)(struct xs_device *dev, bool on, struct xs_error *err);
     int (*stream_configure)(struct xs_stream *stream, const struct xs_queue_spec *spec,
                             struct xs_error *err);
     int (*stream_set_priority)(struct xs_stream *stream, int32_t priority, struct xs_error *err);

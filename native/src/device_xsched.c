@@ -15,12 +15,15 @@
 #include "device.h"
 #include "xsched_api.h"
 
+#define APP_MANAGED 1 /* of enum XSchedulerType */
+
 struct xsched {
     struct xs_device base;
     struct xs_device_ops ops; /* those of `inner`, but for what is done here */
     struct xs_device *inner;
     struct xs_xsched_api api;
     int64_t level;
+    int32_t scheduler, policy;
 };
 
 struct call {
@@ -287,12 +290,20 @@ static void xsched_close(struct xs_device *dev)
     free(dev);
 }
 
+static int xsched_schedule(struct xs_device *dev, bool on, struct xs_error *err)
+{
+    struct xsched *x = xsched_of(dev);
+    TRY(x, XHintSetScheduler(on ? x->scheduler : APP_MANAGED, on ? x->policy : 0), "set_scheduler");
+    return XS_OK;
+}
+
 static void override(struct xsched *x)
 {
     x->ops = *x->inner->ops;
     x->ops.describe = xsched_describe;
     x->ops.close = xsched_close;
     x->ops.bind_thread = xsched_bind_thread;
+    x->ops.schedule = xsched_schedule;
     x->ops.stream_create = xsched_stream_create;
     if (x->ops.stream_create_on != NULL)
         x->ops.stream_create_on = xsched_stream_create_on;
@@ -312,6 +323,8 @@ static void override(struct xsched *x)
 
 static int choose(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
 {
+    x->scheduler = o->scheduler;
+    x->policy = o->policy;
     TRY(x, XHintSetScheduler(o->scheduler, o->policy), "set_scheduler");
     if (o->timeslice_us > 0)
         TRY(x, XHintTimeslice(o->timeslice_us), "timeslice");

@@ -146,6 +146,21 @@ int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err
     return rc;
 }
 
+int xs_run_switch_off(struct xs_run *run, struct xs_error *err)
+{
+    const struct xs_device_ops *ops = run->device->ops;
+    int rc = xs__device_check(run->device, "run.switch_off", err);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&run->lock);
+    run->off = true;
+    xs__schedule(run);
+    if (run->engine->settle != NULL)
+        run->engine->settle(run);
+    pthread_mutex_unlock(&run->lock);
+    return ops->schedule == NULL ? XS_OK : ops->schedule(run->device, false, err);
+}
+
 void xs__run_halt(struct xs_run *run)
 {
     run->stopping = true;
@@ -195,6 +210,8 @@ void xs_run_close(struct xs_run *run)
     xs__heart_stop(&run->heart);
     while (run->queue_count > 0)
         xs_queue_destroy(run->queues[run->queue_count - 1]);
+    if (run->off && run->device->ops->schedule != NULL)
+        run->device->ops->schedule(run->device, true, NULL);
     run->device->in_run = false;
     pthread_cond_destroy(&run->changed);
     pthread_mutex_destroy(&run->lock);

@@ -58,6 +58,7 @@ struct xs_run {
     uint32_t queue_count;                   /* (lock) */
     uint32_t loads;                         /* (lock) loads that are not finished */
     bool started;                           /* (lock) */
+    bool off;                               /* (lock) there is no policy any more */
     bool canceled;                          /* (lock) stopped before its end */
     struct xs_error error;                  /* (lock) the first one; status XS_OK: none */
     _Atomic bool stopping;                  /* everybody leaves */

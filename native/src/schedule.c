@@ -47,7 +47,8 @@ static xs_ns schedule_device(struct xs_run *run, const struct xs_device *device,
         look(q, &views[count]);
         queues[count++] = q;
     }
-    xs_ns again = run->policy->decide(now, views, count, suspend);
+    const struct xs_policy *policy = run->off ? &xs_policy_none : run->policy;
+    xs_ns again = policy->decide(now, views, count, suspend);
     XS_ASSERT(again > now);
     for (uint32_t i = 0; i < count; i++) {
         memcpy(queues[i]->own, views[i].own, sizeof queues[i]->own);

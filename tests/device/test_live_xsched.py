@@ -21,9 +21,11 @@ FEW = settings(
 )
 
 # XSched's policies let go of what the user holds at their next look, and while a queue is held
-# with work, its calls that wait for all of it, and those of queues below it, do not return.
+# with work, its calls that wait for all of it, and those of queues below it, do not return. When
+# XSched 1.2 is switched off, who was suspended stays so.
 UNCLAIMED = {
     "held launches nothing",
+    "off means off",
     *(
         f"{call} returns {whose} a held queue"
         for call in ("wait", "set_launch_config", "destroy")
@@ -120,6 +122,20 @@ def test_where_they_cannot_be(session, session_on):
         session_on("cuda", process="inside").live(scheduler="xsched")
     with pytest.raises(ScenarioError, match="share a process"):
         session.live(scheduler=XSched(scheduler="global"))
+
+
+def test_switched_off_it_holds_nobody_back_and_is_on_again_behind_that(session):
+    queues = session.live(scheduler="xsched")
+    for is_off in (False, True, False):
+        low, high = queues(priority=1), queues(priority=2)
+        high.submit(spin("1ms", layers=300))
+        last = high.submit(spin("1ms", layers=20))
+        if is_off:
+            queues.switch_off()
+        ticket = low.submit(spin("100us"))
+        assert (ticket.launched_ns < last.launched_ns) is is_off
+        queues.clear()
+    queues.close()
 
 
 def test_random_steps(any_session):

@@ -160,6 +160,21 @@ def test_queues_of_equal_priority_run_together(device, xqueues):
     assert a.counts.suspended == b.counts.suspended == 0
 
 
+def test_switched_off_the_scheduler_holds_nobody_back(device, xqueues):
+    low, high = xqueues(priority=1), xqueues(priority=2)
+    high.submit(spin("10ms", layers=4000))
+    ticket = low.submit(spin("1ms"))
+    xqueues.sleep("15ms")
+    assert not ticket.done
+
+    xqueues.switch_off()
+
+    assert ticket.wait().done
+    assert high.counts.completed < 4000
+    low.priority = 0
+    assert low.submit(spin("1ms")).wait().done
+
+
 @pytest.mark.xsched(policy="none")
 def test_without_a_policy_priority_suspends_nobody(device, xqueues):
     low, high = xqueues(priority=1), xqueues(priority=2)

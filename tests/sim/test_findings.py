@@ -1,13 +1,19 @@
 """What random steps find, with the fewest steps, where a scheduler in virtual time is made bad."""
 
+import dataclasses
+
+import pytest
 from hypothesis import settings
 
-from pytest_xsched import CpuModel, SimModel, WorkerHung
+from pytest_xsched import CpuModel, Duration, SimModel, WorkerHung, spin
 from pytest_xsched._binding import Device
 from pytest_xsched.findings import all_broken, first_broken
 from pytest_xsched.live import Here, XQueues
+from pytest_xsched.player import Player
+from pytest_xsched.steps import BrokenRule, Step
+from pytest_xsched.units import parse_duration
 
-MANY = settings(max_examples=100, stateful_step_count=20)
+MANY = settings(max_examples=200, stateful_step_count=20, derandomize=True, database=None)
 
 
 def hangs(queue):
@@ -15,17 +21,47 @@ def hangs(queue):
         raise WorkerHung("XSched did not return from destroying it within 5 s")
 
 
-class Bad:
+class BadQueue:
     """A queue of a run that does one thing otherwise."""
 
-    def __init__(self, queue, vice):
+    def __init__(self, queue, vice, priority):
         self._queue = queue
-        self._vice = vice
+        self._said = priority
+        self._instead = {
+            "destroy": {"destroy": lambda: hangs(queue)},
+            "resume": {"resume": lambda: None},
+            "priority": {"counts": self._lie, "set_priority": self._take},
+        }.get(vice, {})
 
     def __getattr__(self, name):
-        if name == self._vice:
-            return {"destroy": lambda: hangs(self._queue), "resume": lambda: None}[name]
-        return getattr(self._queue, name)
+        return self._instead.get(name) or getattr(self._queue, name)
+
+    def _lie(self):
+        return dataclasses.replace(self._queue.counts(), priority=self._said)
+
+    def _take(self, priority):
+        self._said = priority
+
+
+class BadRun:
+    def __init__(self, run, vice):
+        self._run = run
+        self._vice = vice
+        self._made = 0
+
+    def __getattr__(self, name):
+        return getattr(self._run, name)
+
+    def add_manual(self, settings):
+        given = settings.priority
+        if self._vice == "priority":  # each queue is below those before it, and says it is not
+            settings = dataclasses.replace(settings, priority=-self._made)
+        self._made += 1
+        return BadQueue(self._run.add_manual(settings), self._vice, given)
+
+    def switch_off(self):
+        if self._vice != "switch_off":
+            self._run.switch_off()
 
 
 class BadPlace(Here):
@@ -34,10 +70,7 @@ class BadPlace(Here):
         self.vice = vice
 
     def open_run(self):
-        run = super().open_run()
-        add = run.add_manual
-        run.add_manual = lambda settings: Bad(add(settings), self.vice)
-        return run
+        return BadRun(super().open_run(), self.vice)
 
 
 def make(vice):
@@ -50,18 +83,13 @@ def test_nothing_is_found_in_what_is_good():
 
 
 def test_a_queue_that_is_never_resumed():
-    found = first_broken(make("resume"), MANY, without={"highest runs"})
+    found = first_broken(make("resume"), MANY, without={"highest runs", "off means off"})
     assert found.rule == "wait returns"
-    assert str(found).splitlines() == [
-        "wait returns: queue 'xq0': request 0 did not complete within 10 s; the queue is "
-        "suspended, 0 of 1 commands completed",
-        "q0 = xqueues(priority=0, threshold=4, batch_size=2)",
-        *found.steps[1:],
-    ]
-    assert sorted(found.steps[1:]) == sorted(
-        ["q0.suspend()", 'q0.submit(spin("1ms"))', "q0.resume()", "q0.wait()"]
-    )
+    assert found.steps[0] == "q0 = xqueues(priority=0, threshold=4, batch_size=2)"
+    assert found.steps[-2:] == ("q0.resume()", "q0.wait()")
+    assert len(found.steps) <= 6
     assert found.reproduced
+    assert str(found).splitlines()[1:] == list(found.steps)
 
 
 def test_a_call_that_hangs_in_some_state():
@@ -72,3 +100,38 @@ def test_a_call_that_hangs_in_some_state():
         'q0.submit(spin("1ms"))',
         "q0.destroy()",
     ]
+
+
+def test_a_scheduler_that_is_switched_off_and_is_not():
+    found = first_broken(make("switch_off"), MANY)
+    assert found.rule == "off means off"
+    assert "xqueues.switch_off()" in found.steps
+    assert len(found.steps) <= 6
+
+
+@pytest.mark.parametrize("last", ["share", "wait"])
+def test_equals_of_which_one_starves(last):
+    player = Player([make("priority")()], without={"highest runs", "lower waits"})
+    for number in (0, 1):
+        player.take(Step(does="create", depth=(1, 1)))
+        player.take(Step(does="submit", queue=number, workload=spin("1ms", layers=12)))
+    with pytest.raises(BrokenRule, match="equals share: xq"):
+        player.take(Step(does=last, queue=0))
+
+
+class Burning:
+    """Live queues in a process that is never idle."""
+
+    is_virtual = False
+
+    def __init__(self):
+        self.now = self.processor_time = Duration(0)
+
+    def sleep(self, duration):
+        self.now = self.processor_time = Duration(self.now.ns + parse_duration(duration, what=""))
+
+
+def test_an_idle_process_that_burns_a_processor():
+    with pytest.raises(BrokenRule, match="idle burns nothing: 50000000 ns of 50000000 ns"):
+        Player([Burning()]).take(Step(does="idle"))
+    Player([Burning()], without={"idle burns nothing"}).take(Step(does="idle"))

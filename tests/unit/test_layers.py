@@ -37,6 +37,7 @@ PYTHON_LAYERS = [
     ["versus"],
     ["windows"],
     ["search", "steps", "claims"],
+    ["player"],
     ["statemachine"],
     ["findings"],
     ["searching"],
