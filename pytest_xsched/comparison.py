@@ -8,6 +8,7 @@ Every claim is about the ratios within the episodes; see `pairs` for how sure it
 from __future__ import annotations
 
 import math
+import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,6 +27,9 @@ from pytest_xsched.verdict import Verdict
 
 _ROUNDING = 1e-9
 """Of counts over a time and of logarithms: a ratio of exactly 2 is at least 2."""
+
+_LIKE_NOISE = 0.05
+"""Of the time; so much more noise in one arm than in another may be chance."""
 
 _FIGURES = ("n", "p50_ns", "p99_ns", "max_ns", "throughput_hz")
 
@@ -49,6 +53,7 @@ class ComparedQueue:
         """
         if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 < q < 1:
             raise ScenarioError(f"percentile {q!r} is outside (0, 1); P99 is 0.99")
+        self._comparison.require_like_noise(self._comparison.baseline, scheduler)
         return self._contrast(scheduler, lambda episode: episode.percentile_ns(self.name, q))
 
     def throughput(self, scheduler: str | None = None, *, of: str | None = None) -> Contrast:
@@ -75,6 +80,8 @@ class ComparedQueue:
             ScenarioError: the queue was not measured alone.
         """
         c = self._comparison
+        for reference in (self._alone(), c.baseline):
+            c.require_like_noise(reference, scheduler)
         alone, native, scheduled = (
             [episode.percentile_ns(self.name, q) for episode in c.episodes(arm)]
             for arm in (self._alone(), c.baseline, c.scheduler(scheduler))
@@ -272,6 +279,19 @@ class Comparison:
             known = " or ".join(map(repr, self.schedulers))
             raise ScenarioError(f"scheduler {name!r} is none of this comparison; name {known}")
         return str(name)
+
+    def require_like_noise(self, reference: str, scheduler: str | None) -> None:
+        """Raise InvalidRun where of one arm much more was masked than of the other.
+
+        Then one of them made the noise, or the arms did not have the same machine.
+        """
+        __tracebackhide__ = True
+        names = (reference, self.scheduler(scheduler))
+        shares = [statistics.mean(one.masked for one in self.episodes(arm)) for arm in names]
+        few, many = sorted(shares)
+        if many > 2 * few and many - few > _LIKE_NOISE:
+            told = " and ".join(f"{s:.0%} of {n}" for s, n in zip(shares, names, strict=True))
+            raise InvalidRun(f"no verdict: noise masked {told}: they did not have the same machine")
 
     def __getattr__(self, name: str) -> ComparedQueue:
         try:

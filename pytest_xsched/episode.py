@@ -34,6 +34,14 @@ class Episode:
                 return dict(numbers)
         raise ScenarioError(f"{self.arm}: the run has no queue {queue!r}")
 
+    @property
+    def masked(self) -> float:
+        """Share of the time whose requests are in no latency because the machine was noisy."""
+        noise = self.record["evidence"].get("noise")
+        if not noise or noise["mode"] != "mask":
+            return 0.0
+        return float(noise["noisy_ns"] / noise["measured_ns"])
+
     def percentile_ns(self, queue: str, q: float) -> float:
         """Give a percentile of the latency, ns.
 

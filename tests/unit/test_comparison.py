@@ -158,6 +158,32 @@ def test_an_arm_without_evidence_has_no_ratio(arm, made, spoil, message):
     assert f"! high: builtin against native: no ratio: {message}" in text
 
 
+@pytest.mark.parametrize(
+    ("native_s", "builtin_s", "mode", "message"),
+    [
+        (4, 36, "mask", "noise masked 1% of native and 9% of builtin"),
+        (36, 4, "mask", "noise masked 9% of native and 1% of builtin"),
+        (36, 4, "note", None),  # nothing was left out
+        (20, 40, "mask", None),  # twice as much
+        (0, 19, "mask", None),  # little
+    ],
+)
+def test_arms_with_unlike_noise_have_no_ratio(made, native_s, builtin_s, mode, message):
+    comparison = made(40, 10, alone=5)
+    for arm, seconds in (("native", native_s), ("builtin", builtin_s)):
+        noise = {"mode": mode, "noisy_ns": seconds * 10**9, "measured_ns": 60 * 10**9}
+        comparison.arms[arm][3].record["evidence"]["noise"] = noise
+    if message is None:
+        comparison.high.assert_p99_improved(by=2)
+        return
+    for ask in (comparison.high.assert_p99_improved, comparison.high.assert_no_worse):
+        with pytest.raises(InvalidRun, match=message):
+            ask()
+    with pytest.raises(InvalidRun, match="and 9% of builtin" if builtin_s > 4 else message):
+        comparison.high.contention_removed()
+    comparison.low.throughput()  # of the whole window
+
+
 def test_names(made):
     comparison = made(2, 1)
     assert comparison.high is comparison["high"]
