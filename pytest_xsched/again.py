@@ -7,7 +7,9 @@ import shlex
 
 import pytest
 
-_ELSEWHERE = ("doctor", "soak", "json", "save", "compare", "baselines", "lock_timeout")
+from pytest_xsched.options import NAMES
+
+_ELSEWHERE = {"json", "save", "compare", "baselines", "lock_timeout"}
 """Options about other things than what is measured and judged."""
 
 
@@ -20,19 +22,14 @@ def command(item: pytest.Item, *, device: str, seed: int) -> str:
         seed: that was drawn or set.
     """
     config = item.config
-    options = {
-        name.removeprefix("xsched_"): str(value)
-        for name, value in vars(config.option).items()
-        if name.startswith("xsched_") and value is not None
-    }
-    options |= {"device": device, "seed": str(seed)}
+    given = {name: config.getoption(f"xsched_{name}") for name in NAMES}
+    given |= {"device": device, "seed": str(seed)}
     file = os.path.relpath(item.path, config.invocation_params.dir)
     words = ["pytest", "::".join([file, *item.nodeid.split("::")[1:]])]
     if "xsched" in config.option.plugins:
         words += ["-p", "xsched"]
-    for name, value in sorted(options.items()):
-        if name in _ELSEWHERE:
-            continue
-        option = f"--xsched-{name.replace('_', '-')}"
-        words.append(option if name == "fixed_duration" else f"{option}={value}")
+    for name, value in given.items():
+        if value is not None and name not in _ELSEWHERE:
+            option = f"--xsched-{name.replace('_', '-')}"
+            words.append(option if name == "fixed_duration" else f"{option}={value}")
     return shlex.join(words)

@@ -120,7 +120,7 @@ def read_settings(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: a value is wrong; says which, and where it came from.
     """
-    given = {name: _given(config, name) for name in _NAMES}
+    given = {name: _given(config, name) for name in NAMES}
     chosen = getattr(config, "workerinput", {}).get("xsched_seed")
     if chosen is not None:  # drawn by the xdist controller
         given["seed"] = (str(chosen), "xdist controller")
@@ -158,7 +158,7 @@ def read_settings(config: pytest.Config) -> Settings:
     )
 
 
-_NAMES = (
+NAMES = (  # of all but what runs no tests
     *("device", "scheduler", "duration", "seed", "require_device", "process", "waiting"),
     *("home", "lock_timeout", "gpu_driver", "gpu_compiler", "json", "corpus"),
     *("save", "compare", "baselines"),
