@@ -246,15 +246,12 @@ class Noise:
         """Say why what is left is worth nothing."""
         if not self.masks:
             return ()
-        found = (
-            []
-            if self.gpu is None
-            else [f"{who} computed on the GPU, too" for who in self.gpu.strangers]
-        )
+        strangers = self.gpu.strangers if self.gpu is not None else ()
+        found = [f"{who} computed on the GPU, too" for who in strangers]
         if self._too_much():
             share = self.noisy_ns / self.measured_ns
             limit = format_duration(self.windows[0].limit_ns)
-            found.append(f"{share:.0%} of the time is above {limit}: {self.cause}")
+            found.append(f"{share:.0%} of the time, by a limit of {limit}: {self.cause}")
         return tuple(f"environment too noisy: {sentence}" for sentence in found)
 
     @property

@@ -95,7 +95,10 @@ class Nvml:
         return tuple(name for bit, name in REASONS.items() if bits.value & bit) if done else None
 
     def processes(self) -> tuple[int, ...] | None:
-        """Give the ids of the processes with a context on the GPU, as the library counts them."""
+        """Give the ids of the processes with a context on the GPU, as the library counts them.
+
+        Of a GPU that is cut up (MIG) only those on the part of this process, where that is known.
+        """
         count = ctypes.c_uint(_PROCESSES_MAX)
         found = (_Process * _PROCESSES_MAX)()
         done = self._call(
@@ -105,4 +108,8 @@ class Nvml:
             ctypes.byref(count),
             found,
         )
-        return tuple(one.pid for one in found[: count.value]) if done else None
+        if not done:
+            return None
+        there = found[: count.value]
+        parts = {one.gpu_instance for one in there if one.pid == os.getpid()}
+        return tuple(one.pid for one in there if not parts or one.gpu_instance in parts)

@@ -107,8 +107,8 @@ def _noise(noise: Record) -> list[str]:
     if noise["noisy_ns"] and noise["mode"] == "mask":
         lines.append(f"masked {noisy}: {noise['cause']}")
     elif noise["noisy_ns"]:
-        share = f"{noise['noisy_ns'] / noise['measured_ns']:.0%} of the time"
-        lines[0] += f"; above {format_duration(noise['limit_ns'])} in {share}"
+        share = f"{noise['noisy_ns'] / noise['measured_ns']:.0%}"
+        lines[0] += f"; noisy {share} of the time (limit {format_duration(noise['limit_ns'])})"
     if (gpu := noise["gpu"]) is not None:
         lines += [f"GPU: {gpu['said']}"] if gpu["said"] else []
         if noise["mode"] != "mask":

@@ -48,7 +48,7 @@ def test_every_block_has_a_heartbeat(process, processes):
             "self",
             "0x48",
             "auto",
-            "environment too noisy: 100% of the time is above *GPU held down by "
+            "environment too noisy: 100% of the time, by a limit of *GPU held down by "
             "hardware slowdown and thermal slowdown*",
         ),
         ("self 4194305", "0x48", "note", None),

@@ -173,7 +173,7 @@ def test_a_fifth_may_be_noisy():
     assert quiet_enough.noisy_ns == 2 * S and quiet_enough.faults == ()
     (fault,) = noise_of(watched(late=one_at(3, 6 * MS), heartbeat_ns=one_at(6, 7 * MS))).faults
     assert fault == (
-        "environment too noisy: 40% of the time is above 5 ms: requests up to 6 ms late, "
+        "environment too noisy: 40% of the time, by a limit of 5 ms: requests up to 6 ms late, "
         "heartbeat up to 7 ms late"
     )
 
@@ -183,7 +183,7 @@ def test_half_of_ten_in_a_row_may_be_noisy():
     assert noise_of(watched(60, late=late)).faults == ()
     late[44] = 6 * MS
     (fault,) = noise_of(watched(60, late=late)).faults
-    assert fault.startswith("environment too noisy: 10% of the time is above 5 ms: ")
+    assert fault.startswith("environment too noisy: 10% of the time, by a limit of 5 ms: ")
 
 
 def test_a_quiet_window_makes_up_for_a_noisy_one():

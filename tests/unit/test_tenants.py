@@ -45,6 +45,13 @@ def test_what_nvml_says(nvml):
     )
 
 
+def test_of_a_gpu_in_parts_only_ours_counts(nvml):
+    nvml(pids="749/1 self/2 750/2 751/3")
+    assert Nvml(PCI).processes() == (os.getpid(), 750)
+    nvml(pids="749/1 750/2")
+    assert Nvml(PCI).processes() == (749, 750)
+
+
 def test_at_rest_nothing_is_held_down_and_nobody_there(nvml):
     nvml(clock=345, reasons=hex(0x1 | 0x2 | 0x100), pids="")
     assert Nvml(PCI).reasons() == ()

@@ -1,6 +1,6 @@
 /* fake_nvml.c - the part of NVIDIA's management library that pytest-xsched calls, for one GPU:
- * what FAKE_NVML_CLOCK, _REASONS and _PIDS say ("self 750"), each call an error where it is not
- * set. With -DOLD it has the names of a driver before 535. */
+ * what FAKE_NVML_CLOCK, _REASONS and _PIDS say ("self 750", or of parts "self/1 750/2"), each call
+ * an error where it is not set. With -DOLD it has the names of a driver before 535. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +70,11 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, s
             return INSUFFICIENT_SIZE;
         struct process one = {.memory = ~0ull, .gpu_instance = ~0u, .compute_instance = ~0u};
         size_t length = strcspn(pids, " ");
+        const char *part = memchr(pids, '/', length);
         one.pid = strncmp(pids, "self", 4) == 0 ? (unsigned int)getpid()
                                                 : (unsigned int)strtoul(pids, NULL, 10);
+        if (part != NULL)
+            one.gpu_instance = (unsigned int)strtoul(part + 1, NULL, 10);
         out[(*count)++] = one;
         pids += length + (pids[length] == ' ');
     }
