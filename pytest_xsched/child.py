@@ -50,8 +50,8 @@ OUTPUT_BYTES = 64 * 1024
 _ERROR_LINE = re.compile(r"\[XSCHED ERRO|\[ERRO @|Assertion failed")
 """How XSched says why it ends the process, before and behind its version 1.2."""
 
-_CHATTER = re.compile(r"\[(XSCHED )?(INFO|DEBG) @")
-"""How lines of XSched begin that say nothing about an end."""
+_CHATTER = re.compile(r"\[(XSCHED )?(INFO|DEBG) @|\[.*unsupported hint type")
+"""Lines of XSched that say nothing about an end: queues give all their hints to any policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,21 +33,22 @@ def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
 
 
 def _claim_lines(result: Result, file: Path | None) -> list[str]:
-    head = f"  {_WORDS[result.status]:<8}{result.claim:<{_NAME}}"
+    head = f"  {_WORDS[result.status]:<8}{result.claim:<{_NAME - 1}} "
     if result.status == UNSEEN:
         return [f"{head}no scenario showed anything of the kind"]
     if result.status == HOLDS:
         return [f"{head}{_count(result.looked, 'scenario')}"]
-    again = f"{result.reproduced} of {result.repeats} fresh processes"
+    again = f"{result.reproduced} of {_count(result.repeats, 'fresh process', 'es')}"
     if result.status == ONCE:
         return [f"{head}failed and was not reproduced, in {again}: {result.sentence}"]
-    lines = [
-        f"{head}{result.sentence}",
-        f"          claimed: {result.definition}",
+    lines = [f"{head}{result.sentence}", f"          claimed: {result.definition}"]
+    if result.scenario is None:
+        lines += [f"          reproduced in {again} by these steps of the fixture xqueues:"]
+        return lines + [f"          {line}" for line in result.steps]
+    lines += [
         f"          in {result.failing} of {_count(result.looked, 'scenario')}; reproduced in "
         f"{again} by this one, kept in {file}:",
     ]
-    assert result.scenario is not None
     return lines + [f"          {line}" for line in result.scenario.to_python().splitlines()]
 
 
@@ -104,17 +105,17 @@ def _plain(result: Result, file: Path | None) -> dict[str, Any]:
         "status": result.status,
         "looked": result.looked,
     }
-    if result.scenario is not None:
+    if result.sentence:
         plain |= {
             "failing": result.failing,
             "sentence": result.sentence,
             "reproduced": result.reproduced,
             "repeats": result.repeats,
-            "python": result.scenario.to_python(),
+            "python": result.scenario.to_python() if result.scenario else "\n".join(result.steps),
             "file": None if file is None else str(file),
         }
     return plain
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, what: str, more: str = "s") -> str:
+    return f"{number} {what}{'' if number == 1 else more}"

@@ -17,6 +17,7 @@ from pytest_xsched.claims import BUILTIN, XSCHED, Policy
 from pytest_xsched.commands import ConformanceRequest
 from pytest_xsched.conformance import Conformance, Limits, Runner, examine
 from pytest_xsched.conformance_report import policy_lines, summary, to_json
+from pytest_xsched.conformance_steps import take_steps
 from pytest_xsched.contests import contests, simpler
 from pytest_xsched.corpus import save
 from pytest_xsched.elsewhere import measure_elsewhere
@@ -51,6 +52,8 @@ class Subject:
     device: str
     run: Runner
     run_fresh: Runner
+    live: Session | None = None
+    """On which XSched's live queues are."""
 
 
 def conform(
@@ -90,18 +93,9 @@ def conform(
         for index, subject in enumerate(subjects):
             parts = [WEIGHTS[other.policy.scheduler] for other in subjects[index:]]
             limits = _limits(subject.policy, left_s * parts[0] / sum(parts), request)
-            space = contests(subject.policy, subject.device)
-            searched_s = time.monotonic()
-            found = examine(
-                subject.policy,
-                space,
-                subject.run,
-                subject.run_fresh,
-                limits,
-                seed=settings.seed,
-                simpler=simpler if subject.policy.scheduler == "xsched" else None,
-            )
-            left_s -= min(limits.search_s, time.monotonic() - searched_s)
+            started_s = time.monotonic()
+            found = _examined(subject, limits, settings.seed)
+            left_s -= min(limits.search_s, time.monotonic() - started_s)
             done.append(found)
             kept = _keep(found, directory)
             files |= {(found.policy.scheduler, found.policy.name, c): f for c, f in kept.items()}
@@ -123,6 +117,23 @@ def conform(
         }
         say(to_json(done, files, facts=facts, seconds=took_s))
     return 1 if any(found.failed for found in done) else status
+
+
+def _examined(subject: Subject, limits: Limits, seed: int) -> Conformance:
+    begin_s = time.monotonic()
+    found = examine(
+        subject.policy,
+        contests(subject.policy, subject.device),
+        subject.run,
+        subject.run_fresh,
+        limits,
+        seed=seed,
+        simpler=simpler if subject.policy.scheduler == "xsched" else None,
+    )
+    if subject.live is None:
+        return found
+    results = (*found.results, *take_steps(subject.live, subject.policy))
+    return replace(found, results=results, seconds=time.monotonic() - begin_s)
 
 
 def _named(policies: Sequence[Policy], names: Sequence[str]) -> list[Policy]:
@@ -185,7 +196,8 @@ def theirs(policy: Policy, device: str, settings: Settings, home: Home) -> Subje
             fixed=True,
         )
 
-    return Subject(policy, device, fresh, fresh)
+    live = Session(replace(settings, device=device, require_device=None, process="auto"))
+    return Subject(policy, device, fresh, fresh, live)
 
 
 def _limits(policy: Policy, search_s: float, request: ConformanceRequest) -> Limits:
@@ -200,7 +212,8 @@ def _limits(policy: Policy, search_s: float, request: ConformanceRequest) -> Lim
 def _keep(found: Conformance, directory: Path) -> dict[str, Path]:
     kept = {}
     for result in found.failed:
-        assert result.scenario is not None
+        if result.scenario is None:  # steps are no scenario
+            continue
         name = f"conformance::{found.policy.scheduler} {found.policy.name} {result.claim}"
         kept[result.claim] = save(directory, result.scenario, name)
     return kept

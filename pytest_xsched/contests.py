@@ -41,7 +41,7 @@ HINTS: dict[str, dict[str, tuple[int | None, ...]]] = {
     "chpf": {"priority": (0, 1)},
     "up": {"utilization": (50, 25, 75, 100, None)},
     "pup": {"utilization": (50, 25, None)},
-    "kedf": {"deadline_ns": (_S, 10 * _MS, 10 * _S, None)},
+    "kedf": {"deadline_ns": (None, _S, 10 * _MS, 10 * _S)},
     "lax": {"priority": (1, 0, 2), "laxity_ns": (None, 20 * _MS, 200 * _MS, _S)},
     "awf": {"priority": (0, 1)},
     "cfs": {"priority": (0, 1, 4, -4)},
@@ -74,8 +74,7 @@ def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
 @st.composite
 def _bursts(draw: DrawFn, name: str, device: str) -> Scenario:
     count = draw(st.sampled_from((1, 2, 2, 3, 3)))  # one alone shows little
-    commands = LONG_COMMANDS if name == "mlfq" else COMMANDS
-    works, depths = st.sampled_from(commands), st.sampled_from(DEPTHS)
+    works, depths = st.sampled_from(_commands(name)), st.sampled_from(DEPTHS)
     if name in ALIKE:
         works, depths = st.just(draw(works)), st.just(draw(depths))
     queues = []
@@ -110,6 +109,12 @@ def _bursts(draw: DrawFn, name: str, device: str) -> Scenario:
     )
 
 
+def _commands(name: str) -> tuple[tuple[str, int], ...]:
+    if name == "mlfq":
+        return LONG_COMMANDS
+    return COMMANDS[2:] if name in ALIKE else COMMANDS  # short ones show no shares
+
+
 def simpler(scenario: Scenario) -> Iterator[Scenario]:
     """Give scenarios of bursts that are simpler than one, those first that are by much.
 
@@ -121,7 +126,7 @@ def simpler(scenario: Scenario) -> Iterator[Scenario]:
         yield replace(scenario, queues=queues[:index] + queues[index + 1 :])
     if scenario.xsched.timeslice is not None:
         yield replace(scenario, xsched=XSched(policy=name))
-    duration, number = (LONG_COMMANDS if name == "mlfq" else COMMANDS)[0]
+    duration, number = _commands(name)[0]
     threshold, batch_size = DEPTHS[0]
     hints = [{field: grid[0]} for field, grid in HINTS[name].items()]
     at_once = replay([BEGINS[0]] * number)

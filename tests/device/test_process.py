@@ -209,6 +209,10 @@ ASSERTION = (
         (f"a\n{ASSERTION}\nb\nc\nd\n", f"; its last words: {ASSERTION} | c | d"),
         (f"a\n{ASSERTION}\n", f"; its last words: {ASSERTION}"),
         ("a\n[XSCHED INFO @ T 7 @ 10:00:00.1] using it\n[INFO @ T 7] b\n", "; its last words: a"),
+        (
+            "a\n[XSCHED WARN @ T 7 @ 10:00] unsupported hint type: 1 @ up.cpp\n",
+            "; its last words: a",
+        ),
         (f"[ERRO @ T 1] old\na\n{ASSERTION}\nb\n", f"; its last words: {ASSERTION} | b"),
         ("[ERRO @ T 1] old\na\n", "; its last words: [ERRO @ T 1] old | a"),
     ],

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pytest_xsched import conformance_steps
 from pytest_xsched.claims import (
     BUILTIN,
     IN_EFFECT,
@@ -23,6 +24,7 @@ from pytest_xsched.conformance import (
     LEAST,
     ONCE,
     UNSEEN,
+    Conformance,
     Limits,
     examine,
     from_text,
@@ -31,6 +33,7 @@ from pytest_xsched.conformance import (
 from pytest_xsched.conformance_report import policy_lines, summary, to_json
 from pytest_xsched.contests import contests, simpler
 from pytest_xsched.errors import DeviceUnavailable, SchedulerInactive, WorkerCrashed
+from pytest_xsched.findings import Finding
 from pytest_xsched.mechanism import POLICY_NUMBERS
 from pytest_xsched.names import POLICIES
 
@@ -215,6 +218,33 @@ def test_the_text(found):
     assert from_text(text) == found.results[0].scenario
     assert lines[-2] == f"  holds   returns in time             {found.scenarios} scenarios"
     assert summary([found], 2.0) == f"1 finding in {found.scenarios} scenarios of 1 policy, 2.0 s"
+
+
+@pytest.mark.parametrize(("reproduced", "status"), [(True, FAILED), (False, ONCE)])
+def test_steps_on_live_queues(monkeypatch, reproduced, status):
+    steps = ("q0 = xqueues(priority=0)", "q0.destroy()")
+    finding = Finding(
+        rule="destroy returns", sentence="It did not.", steps=steps, reproduced=reproduced
+    )
+    monkeypatch.setattr(conformance_steps, "all_broken", lambda make, *_, **__: [finding])
+    results = conformance_steps.take_steps(None, XS_HPF)
+    found = Conformance(policy=XS_HPF, scenarios=1, runs=1, seconds=1.0, results=results)
+    assert [result.status for result in results] == [status]
+    lines = policy_lines(found, {})[2:]
+    if reproduced:
+        assert lines[0] == "  FAILED  live queues: destroy returns It did not."
+        assert lines[1].startswith("          claimed: Each call returns")
+        assert lines[2:] == [
+            "          reproduced in 1 of 1 fresh process by these steps of the fixture xqueues:",
+            "          q0 = xqueues(priority=0)",
+            "          q0.destroy()",
+        ]
+    (plain,) = json.loads(to_json([found], {}, facts={}, seconds=1))["policies"][0]["claims"]
+    assert (plain["python"], plain["file"]) == ("\n".join(steps), None)
+
+    monkeypatch.setattr(conformance_steps, "all_broken", lambda make, *_, **__: [])
+    (result,) = conformance_steps.take_steps(None, XS_HPF)
+    assert (result.status, result.looked) == (HOLDS, 5)
 
 
 def test_the_text_of_what_is_no_finding():

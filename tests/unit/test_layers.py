@@ -60,7 +60,7 @@ PYTHON_LAYERS = [
     ["session", "outcome", "again"],
     ["soak"],
     ["conformance", "contests"],
-    ["conformance_report"],
+    ["conformance_report", "conformance_steps"],
     ["conforming"],
     ["state"],
     ["fixtures"],
@@ -114,7 +114,7 @@ MAY_IMPORT = {
     "pytest_xsched._native": {"_binding"},
     "hypothesis": {
         *("strategies", "statemachine", "findings", "search", "soak"),
-        *("conformance", "contests"),
+        *("conformance", "conformance_steps", "contests"),
     },
     "pytest_benchmark": set(),
 }

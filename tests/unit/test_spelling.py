@@ -47,6 +47,7 @@ PUBLIC = {name: getattr(pytest_xsched, name) for name in pytest_xsched.__all__}
         (closed(), "closed()"),
         (closed(2, think="1ms"), 'closed(2, think="1ms")'),
         (replay(["0ms", "10ms"]), 'replay(("0s", "10ms"))'),
+        (replay(["10ms"] * 100), 'replay(["10ms"] * 100)'),
         (Constant(rate_hz=100 / 3), "Constant(rate_hz=33.333333333333336)"),
         (SimModel(slots=2), "SimModel(slots=2)"),
     ],

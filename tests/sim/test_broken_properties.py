@@ -1,0 +1,110 @@
+"""Each property of `invariants` holds for a run, and not for the same run when that is spoiled."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pytest_xsched import closed, replay, spin
+from pytest_xsched.claims import BUILTIN
+from pytest_xsched.invariants import PROPERTIES, broken_properties
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def runs(sim, bare):
+    """Makes a run of a policy: low begins, high comes and goes before it."""
+
+    def make(policy):
+        if policy in ("partition", "fair"):
+            queues = [queue(sim, name, closed()) for name in ("high", "low")]
+        else:
+            queues = [
+                queue(sim, "high", replay(["5ms"] * 5), priority=1, deadline="10ms"),
+                queue(sim, "low", replay(["0ms"] * 20), deadline="1s"),
+            ]
+        return sim.run(*queues, duration="100ms", warmup="0s", policy=policy, sim=bare)
+
+    return make
+
+
+def queue(sim, name, arrivals, **more):
+    return sim.queue(name, spin("1ms"), arrivals=arrivals, threshold=1, batch_size=1, **more)
+
+
+def count(run, **changes):
+    run.low.counts = dataclasses.replace(run.low.counts, **changes)
+
+
+def lose(run):
+    count(run, completed=run.low.counts.completed - 1)
+
+
+def swap(run):
+    run.low.samples["completed_ns"][[3, 4]] = run.low.samples["completed_ns"][[4, 3]]
+
+
+def flood(run):
+    count(run, most_in_flight=2)
+
+
+def never_end(run):
+    run.low.samples["completed_ns"][-1] = -1
+
+
+def idle(run):
+    run.low.samples["completed_ns"][-1] += 2 * MS
+
+
+def overtake(run):
+    run.low.samples["launched_ns"][10] = 6 * MS
+
+
+def delay(run):
+    run.high.samples["completed_ns"][-1] += 5 * MS
+
+
+def starve(run):
+    run.low.samples["completed_ns"][10:] = 10**9
+
+
+SPOILED = {
+    "nothing lost, nothing twice": ("none", lose),
+    "in order": ("none", swap),
+    "threshold": ("none", flood),
+    "everything ends": ("none", never_end),
+    "works while there is work": ("none", idle),
+    "highest first": ("hpf", overtake),
+    "delay of the highest": ("hpf", delay),
+    "earliest first": ("edf", overtake),
+    "time by weight": ("fair", starve),
+}
+
+
+@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda prop: prop.name)
+def test_a_spoiled_run_is_noticed(runs, prop):
+    policy, spoil = SPOILED[prop.name]
+    run = runs(policy)
+    assert broken_properties(run) == {}
+    spoil(run)
+    assert prop.name in broken_properties(run)
+    (claim,) = [
+        one
+        for known in BUILTIN
+        if known.name == policy
+        for one in known.claims
+        if one.name == prop.name
+    ]
+    assert claim.judge(run)
+
+
+def test_a_queue_that_is_alone_shows_no_order(sim, bare):
+    alone = sim.run(queue(sim, "a", replay(["0ms"])), duration="10ms", warmup="0s", sim=bare)
+    shown = {claim.name: claim.judge(alone) for policy in BUILTIN for claim in policy.claims}
+    assert shown["works while there is work"] == []
+    order = ("highest first", "delay of the highest", "earliest first", "time by weight")
+    assert [shown[name] for name in order] == [None] * len(order)
+    assert np.all(alone.a.samples["completed_ns"] > 0)
