@@ -134,7 +134,7 @@ def _may_starve(run: Run, loop: QueueSpec, spec: QueueSpec) -> bool:
         return True  # a share can be small
     if run.scenario.policy == "edf":
         return loop.deadline_ns is not None and spec.deadline_ns is None
-    return loop.priority >= spec.priority
+    return max(_priorities(run, loop)) >= min(_priorities(run, spec))
 
 
 def _works_while_there_is_work(run: Run) -> Iterator[str]:
@@ -178,17 +178,40 @@ def _merged(starts: _Times, ends: _Times) -> tuple[_Times, _Times]:
 # ---- of hpf
 
 
+def _priorities(run: Run, spec: QueueSpec) -> list[int]:
+    """Give those that a queue has one after the other."""
+    return [spec.priority, *(priority for _, priority in _changes(run, spec))]
+
+
+def _changes(run: Run, spec: QueueSpec) -> list[tuple[int, int]]:
+    """Give when its priority changes, ns since the start, and to what."""
+    return [
+        (run.scenario.warmup_ns + change.at_ns, change.priority)
+        for change in run.scenario.changes
+        if change.queue == spec.name and change.priority is not None
+    ]
+
+
+def _priority_at(run: Run, spec: QueueSpec, times: _Times) -> NDArray[np.int64]:
+    """Give its priority at each of the times: a change at that moment has happened."""
+    moments = np.array([at_ns for at_ns, _ in _changes(run, spec)], np.int64)
+    values = np.array(_priorities(run, spec), np.int64)
+    found: NDArray[np.int64] = values[np.searchsorted(moments, times, side="right")]
+    return found
+
+
 def _highest_first(run: Run) -> Iterator[str]:
     if run.device_kind != "sim":
         return  # in real time a launch may cross an arrival that its thread has not seen
     for low in run.queues.values():
         for high in run.queues.values():
-            if high.spec.priority <= low.spec.priority or len(high.samples) == 0:
+            if high is low or len(high.samples) == 0:
                 continue
             starts, ends = _merged(*_span(high))
             launched = low.samples["launched_ns"]
+            above = _priority_at(run, high.spec, launched) > _priority_at(run, low.spec, launched)
             at = np.searchsorted(starts, launched, side="right") - 1
-            inside = (at >= 0) & (launched < ends[np.maximum(at, 0)])
+            inside = above & (at >= 0) & (launched < ends[np.maximum(at, 0)])
             if np.any(inside):
                 yield (
                     f"{low.name} launched at {launched[np.argmax(inside)]} ns, while {high.name} "
@@ -202,8 +225,9 @@ def _delay_of_the_highest(run: Run) -> Iterator[str]:
         return
     queues = sorted(run.queues.values(), key=lambda queue: queue.spec.priority)
     top, others = queues[-1], queues[:-1]
-    if others and others[-1].spec.priority == top.spec.priority:
-        return
+    lowest = min(_priorities(run, top.spec))
+    if any(max(_priorities(run, queue.spec)) >= lowest for queue in others):
+        return  # none is above all others from begin to end
     launch_ns = run.scenario.sim.launch_ns
     in_flight_ns = sum(_most_in_flight_ns(run, queue) for queue in others)
     work_ns = _cost_ns(run, top) + launch_ns * len(top.workload.commands)
@@ -273,6 +297,8 @@ def _by_weight(run: Run) -> Iterator[str]:
     model, end_ns = run.scenario.sim, run.scenario.warmup_ns + run.scenario.duration_ns
     if run.device_kind != "sim" or model.slots != 1 or model.launch_ns:
         return
+    if run.scenario.policy == "fair" and run.scenario.changes:
+        return  # a weight is one of a whole run here
     loops = [
         queue
         for queue in run.queues.values()

@@ -36,6 +36,9 @@ class Known:
     threshold: int
     held: bool = False
     submitted: int = 0
+    pending: bool = False
+    """Whether something was submitted since it was waited for. What is decided by this, and by
+    nothing that a clock decides, is the same whenever the steps are the same."""
     tickets: list[Ticket] = field(default_factory=list)
     deepest: int = 0
     """The largest of its thresholds so far."""
@@ -46,10 +49,6 @@ class Known:
 
     def is_ready(self, counts: Counts) -> bool:
         return counts.completed < counts.submitted and not self.held
-
-    @property
-    def has_work(self) -> bool:
-        return self.seen is None or self.seen.completed < self.submitted
 
 
 class Player:
@@ -101,7 +100,7 @@ class Player:
         if step.does in ("sleep", "switch_off"):
             return True
         if step.does == "idle":
-            return not any(known.has_work for known in self.queues.values())
+            return not any(known.pending for known in self.queues.values())
         return step.queue in self.queues and (step.does != "share" or bool(self._equal(step)))
 
     def finish(self) -> None:
@@ -110,18 +109,18 @@ class Player:
             if known.held:
                 self.take(Step(does="resume", queue=number))
         for number, known in self.queues.items():
-            if known.has_work:
+            if known.pending:
                 self.take(Step(does="wait", queue=number))
         with self._watched("wait returns"):
             for known in self.queues.values():
-                if not known.has_work:
+                if not known.pending:
                     self._check_end(known)
         for number in list(self.queues):
             self.take(Step(does="destroy", queue=number))
 
     def _circumstance(self, step: Step) -> str:
         """Say who is held with work: the step's own queue, or another."""
-        held = [n for n, known in self.queues.items() if known.held and known.has_work]
+        held = [n for n, known in self.queues.items() if known.held and known.pending]
         if step.queue < 0 or step.does == "create" or not held:
             return ""
         return " of a held queue" if step.queue in held else " beside a held queue"
@@ -195,6 +194,7 @@ class Player:
         known = self.queues[step.queue]
         if not known.held:
             known.xq.wait(self._patience)
+            known.pending = False
             done = known.xq.counts.completed
             self._check(
                 "nothing lost, nothing twice",
@@ -241,6 +241,7 @@ class Player:
             if known.home == step.home and not known.held and not self.homes[step.home].is_virtual:
                 try:
                     known.xq.wait(self._patience)
+                    known.pending = False
                 except QueueTimeout as error:
                     raise BrokenRule("off means off", str(error)) from error
 
@@ -248,18 +249,18 @@ class Player:
         """Give a queue that is to share with another: nobody is above them, and nobody held."""
         one = self.queues[step.queue]
         here = [known for known in self.queues.values() if known.home == one.home]
-        if any(known.held or (known.has_work and known.priority > one.priority) for known in here):
+        if any(known.held or (known.pending and known.priority > one.priority) for known in here):
             return None
         return next((k for k in here if k is not one and k.priority == one.priority), None)
 
     def _share(self, step: Step) -> None:
-        """Keep a queue at work until another one has made progress."""
+        """Keep a queue at work until another one has made progress, or the device has its work."""
         one, other = self.queues[step.queue], self._equal(step)
         assert other is not None
         self._give(one, _SHORT)
         self._give(other, _SHARED)
-        before, rounds, begin_s = other.xq.counts.completed, 0, time.monotonic()
-        while other.xq.counts.completed == before:
+        before, rounds, begin_s = other.xq.counts.launched, 0, time.monotonic()
+        while (c := other.xq.counts).launched == before and c.launched == c.completed:
             self._give(one, _SHORT)  # before the last one ends, so that it never idles
             one.tickets[-2].wait(self._patience)
             rounds += 1
@@ -271,6 +272,7 @@ class Player:
     def _give(self, known: Known, workload: Workload) -> None:
         known.tickets.append(known.xq.submit(workload))
         known.submitted += len(workload.commands)
+        known.pending = True
 
     # ---- what holds behind each of them
 

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from pytest_xsched.changes import Change
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.kernels import Argument
 from pytest_xsched.load import Bursts, Closed, Constant, Gamma, Poisson, Replay
@@ -176,8 +177,15 @@ def _replay(value: Replay) -> _Call:
     return _Call("replay", (texts,))
 
 
+def _change(value: Change) -> _Call:
+    keywords = {"priority": value.priority, "suspended": value.suspended}
+    named = {key: part for key, part in keywords.items() if part is not None}
+    return _Call("at", (spell_duration(value.at_ns), value.queue), named)
+
+
 _SPELLERS: dict[type, Callable[[Any], _Call]] = {
     Workload: _workload,
+    Change: _change,
     Argument: lambda value: _Call(value.kind, (value.value,)),
     Constant: lambda value: _rated("constant", value),
     Poisson: lambda value: _rated("poisson", value),

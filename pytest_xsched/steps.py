@@ -23,8 +23,8 @@ RULES = {
     "highest runs": "A ready queue of the highest priority launches what its threshold allows, and "
     "equals do alike (HPF of XSched); virtual time.",
     "lower waits": "Below a queue that was ready before, nothing is launched; virtual time.",
-    "equals share": "While a queue works, another of the same, highest priority does, too (HPF of "
-    "XSched resumes all of them); in virtual time a command waits for no more of another queue "
+    "equals share": "While a queue works, another of the same, highest priority launches, too (HPF "
+    "of XSched resumes all of them); in virtual time a command waits for no more of another queue "
     "than its threshold.",
     "off means off": "When the scheduler is switched off, every queue runs that nobody holds.",
     "idle burns nothing": "While no queue has work, the process uses less than half a processor.",

@@ -14,6 +14,7 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from pytest_xsched.changes import Change
 from pytest_xsched.doubles import SimModel
 from pytest_xsched.load import Arrivals, bursts, closed, constant, gamma, poisson, replay
 from pytest_xsched.model import Scenario, default_drain_ns
@@ -112,6 +113,28 @@ def arrivals(
     return st.one_of(kinds)
 
 
+def priority_changes(
+    names: Sequence[str], *, duration: DurationLike = "100ms", most: int = 3
+) -> SearchStrategy[tuple[Change, ...]]:
+    """Draw new priorities that queues get during a run.
+
+    Args:
+        names: of the queues.
+        duration: of the measured window; they come at tenths of it.
+        most: so many at most.
+    """
+    duration_ns = parse_duration(duration, what="duration of changes")
+    change = st.builds(
+        lambda tenth, name, priority: Change(
+            at_ns=tenth * duration_ns // 10, queue=name, priority=priority
+        ),
+        st.integers(0, 9),
+        _grid(names),
+        priorities(),
+    )
+    return st.lists(change, max_size=most).map(tuple)
+
+
 @st.composite
 def queue_specs(
     draw: DrawFn,
@@ -162,6 +185,7 @@ def scenarios(
     loads: SearchStrategy[Arrivals] | None = None,
     priority: SearchStrategy[int] | None = None,
     depths: SearchStrategy[tuple[int | str, int | None]] | None = None,
+    changes: bool = False,
 ) -> Scenario:
     """Draw a whole scenario, for `xsched.run_scenario`.
 
@@ -178,6 +202,7 @@ def scenarios(
         loads: when requests come,
         priority: of the queues,
         depths: thresholds and batch sizes.
+        changes: whether priorities change during the run.
     """
     count = draw(st.integers(least, queues))
     return Scenario(
@@ -202,6 +227,7 @@ def scenarios(
         device=device,
         scheduler=scheduler,
         policy=draw(_grid(policies)) if scheduler == "builtin" else "none",
+        changes=draw(priority_changes(NAMES[:count], duration=duration)) if changes else (),
         sim=draw(_grid(models)) if device == "sim" else SimModel(),
     )
 

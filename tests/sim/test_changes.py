@@ -4,10 +4,17 @@ One device, first come first served, launches cost nothing. `a` and `b` are clos
 commands of 1 ms with a threshold of 1.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
+from hypothesis import Phase, find, settings
 
 from pytest_xsched import at, spin
+from pytest_xsched.invariants import broken_properties
+from pytest_xsched.strategies import priority_changes, scenarios
+
+RAW = settings(max_examples=500, database=None, derandomize=True, phases=[Phase.generate])
 
 
 def launches_ms(queue):
@@ -48,3 +55,27 @@ def test_without_a_policy_a_priority_changes_nothing(sim, bare, scheduler):
     changed = run(sim, bare, at("4ms", "b", priority=3), scheduler=scheduler)
     for name in ("a", "b"):
         assert np.array_equal(plain[name].samples, changed[name].samples)
+
+
+def test_what_must_hold_goes_by_the_priority_of_the_moment(sim, bare):
+    done = run(sim, bare, at("4ms", "b", priority=3))
+    assert broken_properties(done) == {}
+    # Whoever does not know of the change, or not of its moment, sees a launch below the other.
+    done.scenario = dataclasses.replace(done.scenario, changes=())
+    assert broken_properties(done)["highest first"] == [
+        "b launched at 4000000 ns, while a of higher priority had work"
+    ]
+    done.scenario = dataclasses.replace(done.scenario, changes=(at("3ms", "b", priority=3),))
+    assert broken_properties(done)["highest first"] == [
+        "a launched at 3000000 ns, while b of higher priority had work"
+    ]
+
+
+def test_changes_are_drawn_and_shrink():
+    quick = settings(max_examples=500, database=None, derandomize=True)
+    changes = priority_changes(("a", "b"))
+    assert find(changes, bool, settings=quick) == (at("0s", "a", priority=0),)
+    late = find(changes, lambda some: any(c.queue == "b" and c.at_ns for c in some), settings=quick)
+    assert late == (at("10ms", "b", priority=0),)
+    scenario = find(scenarios(changes=True), lambda one: len(one.changes) == 2, settings=RAW)
+    assert scenario.to_python().count("at(") == 2

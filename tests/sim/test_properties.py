@@ -30,7 +30,7 @@ def shared_sim():
 @RANDOM
 @given(data=st.data())
 def test_any_mix(shared_sim, policy, data):
-    scenario = data.draw(scenarios(policies=[policy]))
+    scenario = data.draw(scenarios(policies=[policy], changes=True))
     check_invariants(shared_sim.run_scenario(scenario))
 
 

@@ -71,7 +71,7 @@ def test_long_workloads_come_back(workload):
 
 
 @settings(max_examples=50, deadline=None)
-@given(scenario=scenarios())
+@given(scenario=scenarios(changes=True))
 def test_scenarios_come_back(scenario):
     text = scenario.to_python()
     assert eval(text, PUBLIC) == scenario
