@@ -3,7 +3,7 @@
 
 #include <time.h>
 
-static void everything_is_accounted_for(struct xs_device *dev, const char *policy)
+static void everything_is_accounted_for(struct xs_device *dev, const char *policy, int is_virtual)
 {
     struct scenario s;
     struct xs_error err = {0};
@@ -21,7 +21,9 @@ static void everything_is_accounted_for(struct xs_device *dev, const char *polic
     CHECK_EQ(low.requests_completed, low.requests_submitted);
     CHECK_EQ(high.failed + low.failed, 0);
     CHECK_EQ(high.suspended, 0);
-    CHECK_EQ(low.suspended > 0, strcmp(policy, "hpf") == 0);
+    if (is_virtual) /* else a busy machine may let low begin when high is done */
+        CHECK_EQ(low.suspended > 0, strcmp(policy, "hpf") == 0);
+    CHECK(low.suspended == 0 || strcmp(policy, "hpf") == 0);
     CHECK_EQ(high.state, XS_QUEUE_IDLE);
     for (uint64_t r = 0; r < HIGH_COUNT; r++) {
         const struct xs_sample *x = &s.high_samples[r];
@@ -326,8 +328,8 @@ int main(void)
         if (dev == NULL)
             continue;
         CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
-        everything_is_accounted_for(dev, "none");
-        everything_is_accounted_for(dev, "hpf");
+        everything_is_accounted_for(dev, "none", info.virtual_time);
+        everything_is_accounted_for(dev, "hpf", info.virtual_time);
         overload_is_accounted_for(dev);
         stopping_ends_it(dev);
         closing_ends_it_too(dev);
