@@ -8,6 +8,7 @@ which `check_xqueues` has, takes hundreds of attempts, and a call that hangs tak
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -160,7 +161,7 @@ def _finding(broken: BrokenRule, *, reproduced: bool) -> Finding:
 
 def _shrunk(best: BrokenRule, again: Callable[[_Program], BrokenRule | None]) -> BrokenRule:
     """Make it simpler as long as it breaks the same rule."""
-    for simpler in (_without_a_queue, _without_a_step, _with_a_plain_step):
+    for simpler in (_without_a_queue, _without_a_step, _without_a_hold, _with_a_plain_step):
         at = 0
         while at < len(programs := simpler(best.steps)):
             broken = again(programs[at])
@@ -199,6 +200,17 @@ def _barest(steps: _Program) -> _Program:
 def _without_a_queue(steps: _Program) -> list[_Program]:
     queues = sorted({step.queue for step in steps[:-1]} - {steps[-1].queue})
     return [tuple(step for step in steps if step.queue != queue) for queue in queues]
+
+
+def _without_a_hold(steps: _Program) -> list[_Program]:
+    """Leave out a suspend with the resume behind it: neither may be wanted without the other."""
+    pairs = [
+        (i, j)
+        for i, j in itertools.combinations(range(len(steps)), 2)
+        if (steps[i].does, steps[j].does) == ("suspend", "resume")
+        and steps[i].queue == steps[j].queue
+    ]
+    return [tuple(s for k, s in enumerate(steps) if k not in pair) for pair in pairs]
 
 
 def _without_a_step(steps: _Program) -> list[_Program]:

@@ -39,7 +39,9 @@ E           ),
 E           seed=0,
 """
     assert run.steps_of(scenario) == 2 + 1 + 3
-    steps = "E       state = Machine()\nE       state.create(x=1)\nE       state.submit()\n"
-    assert run.steps_of(steps + "E       state.teardown()\n") == 2
+    steps = (
+        'E     q0 = xqueues(priority=0)\nE     q0.submit(spin("1ms"))\nE     xqueues.sleep("1ms")\n'
+    )
+    assert run.steps_of("E   AssertionError: in order: q0 has\n" + steps) == 3
     assert run.steps_of("E       backlog=[(0, 1), (1, 1)],\n") == 2
     assert run.steps_of("hangs") is None
