@@ -7,6 +7,7 @@ hypothesis, with those built on it; hypothesis itself loads it, by its entry poi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -135,6 +136,33 @@ def priority_changes(
     return st.lists(change, max_size=most).map(tuple)
 
 
+# Made once: to make a strategy, and to find out what it draws, takes longer than to draw.
+
+
+@functools.cache
+def _usual_depths() -> SearchStrategy[tuple[int | str, int | None]]:
+    return launch_configurations()
+
+
+@functools.cache
+def _usual_work() -> SearchStrategy[Workload]:
+    return workloads()
+
+
+@functools.cache
+def _usual_priorities() -> SearchStrategy[int]:
+    return priorities()
+
+
+@functools.cache
+def _usual_loads(duration_ns: int) -> SearchStrategy[Arrivals]:
+    return arrivals(duration=Duration(duration_ns))
+
+
+_UTILIZATIONS = _grid(UTILIZATIONS)
+_DEADLINES_NS = _grid(DEADLINES_NS)
+
+
 @st.composite
 def queue_specs(
     draw: DrawFn,
@@ -157,16 +185,17 @@ def queue_specs(
         priority: `priorities()`,
         depths: `launch_configurations()`.
     """
-    threshold, batch_size = draw(launch_configurations() if depths is None else depths)
+    duration_ns = parse_duration(duration, what="duration of queue_specs")
+    threshold, batch_size = draw(_usual_depths() if depths is None else depths)
     return QueueSpec(
         name=name,
-        workload=draw(workloads() if work is None else work),
-        priority=draw(priorities() if priority is None else priority),
-        arrivals=draw(arrivals(duration=duration) if loads is None else loads),
+        workload=draw(_usual_work() if work is None else work),
+        priority=draw(_usual_priorities() if priority is None else priority),
+        arrivals=draw(_usual_loads(duration_ns) if loads is None else loads),
         threshold=threshold,
         batch_size=batch_size,
-        utilization=draw(_grid(UTILIZATIONS)),
-        deadline_ns=draw(_grid(DEADLINES_NS)),
+        utilization=draw(_UTILIZATIONS),
+        deadline_ns=draw(_DEADLINES_NS),
     )
 
 
