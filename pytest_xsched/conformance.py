@@ -72,6 +72,7 @@ class Result:
         status: HOLDS, FAILED, ONCE (it failed, but not in two of three runs) or UNSEEN (no scenario
             showed anything of the kind).
         looked: scenarios that showed something of the kind.
+        unit: what is counted there.
         failing: those in which it failed.
         sentence: what was seen in the shortest.
         scenario: the shortest; None where it holds, and of steps.
@@ -84,6 +85,7 @@ class Result:
     definition: str
     status: str
     looked: int
+    unit: str = "scenario"
     failing: int = 0
     sentence: str = ""
     scenario: Scenario | None = None

@@ -37,7 +37,7 @@ def _claim_lines(result: Result, file: Path | None) -> list[str]:
     if result.status == UNSEEN:
         return [f"{head}no scenario showed anything of the kind"]
     if result.status == HOLDS:
-        return [f"{head}{_count(result.looked, 'scenario')}"]
+        return [f"{head}{_count(result.looked, result.unit)}"]
     again = f"{result.reproduced} of {_count(result.repeats, 'fresh process', 'es')}"
     if result.status == ONCE:
         return [f"{head}failed and was not reproduced, in {again}: {result.sentence}"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import hypothesis
+from hypothesis.errors import HypothesisSideeffectWarning
 
 from pytest_xsched.claims import Policy
 from pytest_xsched.conformance import FAILED, HOLDS, ONCE, Result
@@ -38,18 +41,24 @@ def take_steps(session: Session, policy: Policy) -> tuple[Result, ...]:
     settings = hypothesis.settings(
         max_examples=SEQUENCES, stateful_step_count=STEPS, derandomize=True
     )
-    found = all_broken(
-        lambda: session.live(scheduler=XSched(policy=policy.name)),
-        settings,
-        without=UNCLAIMED,
-        patience="3s",
-        most=MOST,
-    )
+    with warnings.catch_warnings():
+        # hypothesis complains of strategies that are used before tests begin: none will.
+        warnings.simplefilter("ignore", HypothesisSideeffectWarning)
+        found = all_broken(
+            lambda: session.live(scheduler=XSched(policy=policy.name)),
+            settings,
+            without=UNCLAIMED,
+            patience="3s",
+            most=MOST,
+        )
     if found:
         return tuple(_result(finding) for finding in found)
     claimed = ", ".join(rule for rule in RULES if rule not in UNCLAIMED)
     definition = f"Random steps on live queues break none of: {claimed}."
-    return (Result(claim=NAME, definition=definition, status=HOLDS, looked=SEQUENCES),)
+    held = Result(
+        claim=NAME, definition=definition, status=HOLDS, looked=SEQUENCES, unit="sequence"
+    )
+    return (held,)
 
 
 def _result(finding: Finding) -> Result:

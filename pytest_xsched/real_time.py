@@ -112,6 +112,11 @@ def everything_ends(run: Run) -> list[str] | None:
     return found
 
 
+def _all_done(run: Run) -> bool:
+    """Whether all requests completed; else `everything_ends` says what there is to say."""
+    return all(np.all(queue.samples["completed_ns"] >= 0) for queue in run.queues.values())
+
+
 def threshold(run: Run) -> list[str] | None:
     """Look for launches that come sooner than the device can have made room for them."""
     found, looked = [], False
@@ -140,6 +145,8 @@ def threshold(run: Run) -> list[str] | None:
 
 def works_while_there_is_work(run: Run) -> list[str] | None:
     """Look for a long time in which commands waited and none was in flight."""
+    if not _all_done(run):
+        return None
     waiting = [wait for queue in run.queues.values() for wait in waits(queue)]
     flights = []
     for queue in run.queues.values():
@@ -332,6 +339,8 @@ def time_by_weight(run: Run) -> list[str] | None:
 
 def takes_turns(run: Run) -> list[str] | None:
     """Look for a queue whose next command waits for longer than a turn of all others."""
+    if not _all_done(run):
+        return None
     found, looked = [], False
     queues = list(run.queues.values())
     for queue in queues:
@@ -354,9 +363,8 @@ def takes_turns(run: Run) -> list[str] | None:
             continue  # it could not wait for so long, whatever the policy did
         looked = True
         if longest_ns > 2 * round_ns + SLACK_NS:
-            waited = "for ever" if longest_ns >= _LATE // 2 else f"{longest_ns} ns"
             found.append(
-                f"{queue.name} waited {waited} for its turn; all others have had theirs in "
+                f"{queue.name} waited {longest_ns} ns for its turn; all others have had theirs in "
                 f"{round_ns} ns"
             )
     return found if looked else None

@@ -51,6 +51,7 @@ def test_a_finding(inside, pytester, monkeypatch):
     )
     broken = dataclasses.replace(hpf, claims=(*hpf.claims, wrong))
     monkeypatch.setattr(conforming, "BUILTIN", (broken,))
+    monkeypatch.setitem(conforming.RUNS, "builtin", 10)
     result = inside("--xsched-conformance=hpf", BUDGET, "--xsched-seed=3")
 
     assert result.ret == 1

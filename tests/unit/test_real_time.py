@@ -227,6 +227,14 @@ def test_turns_are_those_of_the_timeslice():
     assert judge("up", "takes turns", *slow)
 
 
+def test_what_is_only_slow_is_no_finding():
+    late = burst([*behind(299), NEVER])  # when the drain is over, others still complete
+    slow = burst([*behind(299), 3_400])
+    for claim in ("everything ends", "works while there is work"):
+        assert judge("cfs", claim, late, slow) is None
+    assert judge("cfs", "takes turns", late, slow) is None
+
+
 def test_what_the_process_left_behind_is_a_finding():
     run = made_run("hpf", burst(behind(10)))
     assert real_time.ends_cleanly(run) == []
