@@ -34,6 +34,7 @@ class Plausible:
         too_fast: share of the requests served in less than it, or if it was measured in less than
             a quarter of it, in [0, 1]; None where it is too short to tell.
         served_ns: the median of those; None where there are none.
+        command_ns: what one of the commands takes, where all are equal; else None.
     """
 
     queue: str
@@ -41,6 +42,7 @@ class Plausible:
     exact: bool
     too_fast: float | None
     served_ns: int | None
+    command_ns: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Give it in JSON's types."""
@@ -80,8 +82,14 @@ def _plausible(queue: QueueResult, alone_ns: int, *, exact: bool) -> Plausible:
         fast = served[served < alone_ns] if exact else served[served * MARGIN < alone_ns]
         too_fast = len(fast) / len(served) if len(served) else 0.0
         served_ns = int(np.median(fast)) if len(fast) else None
+    commands = queue.workload.commands
     return Plausible(
-        queue=queue.name, alone_ns=alone_ns, exact=exact, too_fast=too_fast, served_ns=served_ns
+        queue=queue.name,
+        alone_ns=alone_ns,
+        exact=exact,
+        too_fast=too_fast,
+        served_ns=served_ns,
+        command_ns=alone_ns // len(commands) if len(set(commands)) == 1 else None,
     )
 
 

@@ -94,7 +94,13 @@ def remarks(run: Record) -> list[str]:
     if evidence["xsched"] is not None and not evidence["faults"]:
         lines.append(_activity(evidence["xsched"]))
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
-    lines += [_met(met) for met in evidence["contention"]]
+    lines += [_met(met) + _ahead(run, met) for met in evidence["contention"]]
+    for queue in run["queues"]:
+        if ratio := queue.get("cold_start"):
+            lines.append(
+                f"! the first tenth of the requests of {queue['name']} took {ratio:.3g} times as "
+                "long as the others: was the warm-up too short?"
+            )
     if (noise := evidence.get("noise")) is not None:
         lines += _noise(noise)
     return lines
@@ -131,6 +137,17 @@ def _met(met: Record) -> str:
         f"{met['work']:.0%} of the requests of {met['queue']} met work of {met['other']}, "
         f"{met['in_flight']:.0%} met launched work"
     )
+
+
+def _ahead(run: Record, met: Record) -> str:
+    """Say what was at most in front of whoever overtook a queue, which no XQueue can take back."""
+    alone = {one["queue"]: one["command_ns"] for one in run["evidence"].get("plausible", ())}
+    command_ns = alone.get(met["other"])
+    if run["scenario"]["scheduler"] != "builtin" or command_ns is None or met["work"] == 0:
+        return ""
+    (most,) = (q["most_in_flight"] for q in run["queues"] if q["name"] == met["other"])
+    plural = "s" if most != 1 else ""
+    return f": at most {most} command{plural}, {format_duration(most * command_ns)} of work"
 
 
 def _row(queue: Record, spec: Record) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from pytest_xsched.noise import Spans, inside
 from pytest_xsched.quantity import Quantity
 from pytest_xsched.queue_spec import QueueSpec
 from pytest_xsched.spread import spread
-from pytest_xsched.stats import CENSORED_NS, nearest_rank, requests_needed, saturated
+from pytest_xsched.stats import CENSORED_NS, cold_start, nearest_rank, requests_needed, saturated
 from pytest_xsched.units import format_rate
 from pytest_xsched.workload import Workload
 
@@ -60,6 +60,8 @@ class QueueResult:
         """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
         self.saturated = self._is_saturated(samples, window_ns)
         """Whether an open loop offered more than was done; see `stats.saturated`."""
+        self.cold_start = None if self.saturated else cold_start(self.latency_ns)
+        """How much slower the first tenth of the first window was; see `stats.cold_start`."""
         # Set by the run, which has the evidence: for latencies, and for rates, which mean
         # something in a saturated queue, too.
         self._require: Callable[[], None] = lambda: None
@@ -345,11 +347,13 @@ class QueueResult:
                 for key in ("submitted", "launched", "completed", "failed")
             },
             "suspended": self.counts.suspended,
+            "most_in_flight": self.counts.most_in_flight,
         }
         for key in ("p50", "p95", "p99", "max"):
             value = getattr(self, key).value if self.n else math.inf
             data[f"{key}_ns"] = None if value == math.inf else int(value)
         data["spread"] = spread(self.latency_ns)
+        data["cold_start"] = self.cold_start
         late = self.lateness_ns
         wait = self.longest_wait.value
         data["longest_wait_ns"] = None if wait == math.inf else int(wait)

@@ -36,7 +36,10 @@ def test_runs_and_verdicts(load, sim, page):
     assert head.startswith("| queue | prio | workload | n | P50 |")
     assert rule.count("---") == head.count("|") - 1 == high.count("|") - 1 == low.count("|") - 1
     assert high.startswith("| high | 10 | spin('1ms') | 300 | ")
-    assert lines[10] == "- 100% of the requests of high met work of low, 100% met launched work"
+    assert lines[10] == (
+        "- 100% of the requests of high met work of low, 100% met launched work: "
+        "at most 1 command, 5 ms of work"
+    )
     met, missed = lines[11:13]
     assert met.startswith("- :white_check_mark: PASS high: P99 ")
     assert met.endswith(r"<sub>test\_it.py::test\_met</sub>")

@@ -24,7 +24,8 @@ def test_two_models_meet_their_targets(two_models, sim):
             "  queue  prio  workload *n * P50 * P99 * max * rate  commands  suspended",
             "  high     10  matmul(512)             300 *20/s of 20/s *",
             "  low       1  matmul(1024, batch=8) *",
-            "  100% of the requests of high met work of low, 100% met launched work",
+            "  100% of the requests of high met work of low, 100% met launched work: "
+            "at most 1 command, 11.9 ms of work",
             "  PASS high: P99 * ms is below 50 ms (n = 300, max * ms, 0 missed it, 3 may)  "
             "[[]test_qos.py::*latency]",
             "  PASS high: throughput 20/s is at least 20/s (*, tolerance 0.01)  *keeps_up]",

@@ -47,6 +47,7 @@ def test_what_is_too_short_to_tell_is_not_judged(made_queue):
             "exact": False,
             "too_fast": None,
             "served_ns": None,
+            "command_ns": 19_999,
         }
     ]
 

@@ -184,11 +184,13 @@ def test_numbers_are_of_json_types(made_queue):
         "offered_hz": 20.0,
         "commands": {"submitted": 300, "launched": 301, "completed": 300, "failed": 0},
         "suspended": 2,
+        "most_in_flight": 4,
         "p50_ns": 150 * MS,
         "p95_ns": 285 * MS,
         "p99_ns": 297 * MS,
         "max_ns": None,
         "spread": None,
+        "cold_start": None,
         "longest_wait_ns": 1 * MS,
         "lateness_p99_ns": 1 * MS,
     }

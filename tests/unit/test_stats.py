@@ -7,7 +7,14 @@ import pytest
 
 from pytest_xsched.arrivals import arrival_times
 from pytest_xsched.load import constant, poisson
-from pytest_xsched.stats import CENSORED_NS, backlog, nearest_rank, requests_needed, saturated
+from pytest_xsched.stats import (
+    CENSORED_NS,
+    backlog,
+    cold_start,
+    nearest_rank,
+    requests_needed,
+    saturated,
+)
 
 S = 10**9
 
@@ -170,3 +177,24 @@ def test_few_requests_are_saturated_only_if_nothing_completed():
 def test_saturated_if_nothing_ever_completed(n):
     scheduled = np.arange(n, dtype=np.int64) * S
     assert saturated(scheduled, np.full(n, CENSORED_NS, dtype=np.int64), 0, n * S)
+
+
+@pytest.mark.parametrize(
+    ("first", "slower"),
+    [
+        ([20] * 20, 2),
+        ([20] * 17 + [10] * 3, 2),
+        ([20] * 16 + [10] * 4, None),  # above by chance, with two in a thousand
+        ([11] * 20, None),  # by a tenth
+        ([5] * 20, None),
+        ([20] * 19, None),  # too few
+        ([CENSORED_NS] * 20, CENSORED_NS / 10),
+    ],
+)
+def test_a_cold_start_is_seen_and_chance_is_not(first, slower):
+    latency_ns = np.array(first + [10] * (9 * len(first)), np.int64)
+    assert cold_start(latency_ns) == slower
+
+
+def test_nothing_is_said_of_nothing():
+    assert cold_start(np.zeros(0, np.int64)) is None
