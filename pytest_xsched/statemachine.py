@@ -34,6 +34,8 @@ _REQUESTS = st.builds(
     st.sampled_from((1, 2, 5, 12)),  # more than most thresholds, too
 )
 _DEPTHS = launch_configurations(auto=False)
+_OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
+"""Of a queue that has another one: often the least, which is less than what is in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class XQueuesMachine(RuleBasedStateMachine):
         """Change a priority."""
         self._take("set_priority", data, priority=priority)
 
-    @rule(data=st.data(), depth=_DEPTHS)
+    @rule(data=st.data(), depth=_OTHER_DEPTHS)
     def set_launch_config(self, data: Any, depth: tuple[int, int]) -> None:
         """Change threshold and batch size."""
         self._take("set_launch_config", data, depth=depth)

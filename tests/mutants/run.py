@@ -25,7 +25,11 @@ TESTS = (
         "device/test_order.py",
         "device/test_statemachine.py::test_live_queues_on_threads",
     ),
-    ("sim/test_statemachine.py::test_live_queues[1]", "sim/test_properties.py"),
+    (
+        "sim/test_statemachine.py::test_live_queues[1]",
+        "sim/test_statemachine.py::test_another_launch_config_for_what_is_in_flight",
+        "sim/test_properties.py",
+    ),
 )
 """Side by side, each in its order."""
 SECONDS_MAX = 60

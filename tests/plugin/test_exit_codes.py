@@ -28,11 +28,10 @@ USES = [
 ]
 
 
-@pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("how", [[], ["-pxdist", "-n2"]], ids=["plain", "xdist"])
 @pytest.mark.parametrize("reruns", [0, 2])
-def test_a_missed_target_is_never_green(pytester, fresh, use, how, reruns):
-    pytester.makepyfile(LUCK.format(use=use))
+def test_a_missed_target_is_never_green(pytester, fresh, how, reruns):
+    pytester.makepyfile(**{f"test_{i}": LUCK.format(use=use) for i, use in enumerate(USES)})
     args = [*how, "--xsched-device=sim"]
     if reruns:
         pytest.importorskip("pytest_rerunfailures")
@@ -42,9 +41,9 @@ def test_a_missed_target_is_never_green(pytester, fresh, use, how, reruns):
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     outcomes = result.parseoutcomes()
-    assert (outcomes["failed"], outcomes["passed"]) == (1, 1)
+    assert (outcomes["failed"], outcomes["passed"]) == (len(USES), len(USES))
     if reruns:
-        assert outcomes["rerun"] == reruns
+        assert outcomes["rerun"] == reruns * len(USES)
         result.stdout.fnmatch_lines(
             ["missed a target in an earlier attempt, which a rerun does not undo: *"]
         )

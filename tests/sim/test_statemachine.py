@@ -1,11 +1,15 @@
 """Random steps on live XQueues in virtual time."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_xsched import ScenarioError, Session, spin
 from pytest_xsched.findings import first_broken
 from pytest_xsched.options import Settings
+from pytest_xsched.player import Player
+from pytest_xsched.steps import Step
+from pytest_xsched.strategies import launch_configurations
 
 RANDOM = settings(
     settings.get_profile("xsched-nightly"),
@@ -22,6 +26,22 @@ def test_live_queues(devices):
     found = first_broken(session.live, RANDOM, devices=devices)
     session.close()
     assert found is None, str(found)
+
+
+@settings(RANDOM, max_examples=100)
+@given(
+    depth=launch_configurations(auto=False),
+    layers=st.sampled_from((1, 2, 5, 12)),
+    other=st.just((1, 1)) | launch_configurations(auto=False),
+)
+def test_another_launch_config_for_what_is_in_flight(depth, layers, other):
+    queues = Session(Settings(device="sim")).live()
+    player = Player([queues])
+    player.take(Step(does="create", queue=0, depth=depth))
+    player.take(Step(does="submit", queue=0, workload=spin("1ms", layers=layers)))
+    player.take(Step(does="set_launch_config", queue=0, depth=other))
+    player.finish()
+    queues.close()
 
 
 def test_a_launch_config_may_change_with_unmarked_commands_in_flight():
