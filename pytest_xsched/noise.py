@@ -194,6 +194,8 @@ class Watched:
     def signals(self) -> dict[str, tuple[int, ...]]:
         """Give what can make a block noisy, by name, in the order in which it is spoken of."""
         of_readings = {name: getattr(self.readings, name) for name in _BY_BLOCK}
+        if self.readings.on_host:  # a thread that waits for the device gives way to the device
+            del of_readings["run_delay_ns"]
         return {"late_ns": self.late_ns, **{k: v for k, v in of_readings.items() if v}}
 
     def crossed(self) -> dict[str, NDArray[np.bool_]]:

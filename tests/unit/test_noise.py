@@ -25,7 +25,9 @@ MS = 10**6
 S = 10**9
 
 
-def watched(blocks=10, *, start_ns=0, late=None, limit_ns=5 * MS, block_ns=S, **readings):
+def watched(
+    blocks=10, *, start_ns=0, late=None, limit_ns=5 * MS, block_ns=S, on_host=False, **readings
+):
     """A window of whole blocks; `late` and the readings by block, a number for all of them."""
     by_block = {
         name: tuple(values) if isinstance(values, list) else (values,) * blocks
@@ -34,7 +36,7 @@ def watched(blocks=10, *, start_ns=0, late=None, limit_ns=5 * MS, block_ns=S, **
     return Watched(
         start_ns=start_ns,
         end_ns=start_ns + blocks * block_ns,
-        readings=Readings(block_ns=block_ns, on_host=False, **by_block),
+        readings=Readings(block_ns=block_ns, on_host=on_host, **by_block),
         late_ns=tuple(late or [0] * blocks),
         limit_ns=limit_ns,
     )
@@ -74,6 +76,13 @@ def test_blocks_are_seconds_or_twentieths(duration_ns, block_ns):
 )
 def test_a_block_is_noisy_above_the_limit_and_so_is_the_next(signals, noisy):
     assert np.flatnonzero(watched(**signals).noisy()).tolist() == noisy
+
+
+def test_who_gives_way_to_a_device_on_the_host_is_no_witness():
+    assert watched(run_delay_ns=6 * MS).noisy().all()
+    on_host = watched(run_delay_ns=6 * MS, on_host=True)
+    assert not on_host.noisy().any()
+    assert noise_of(on_host).seen == "requests up to 0 s late"
 
 
 def test_noisy_neighbours_are_one_span_on_the_time_of_the_run():
