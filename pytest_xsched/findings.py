@@ -159,12 +159,14 @@ def _finding(broken: BrokenRule, *, reproduced: bool) -> Finding:
     )
 
 
-def _shrunk(best: BrokenRule, again: Callable[[_Program], BrokenRule | None]) -> BrokenRule:
+def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None]) -> BrokenRule:
     """Make it simpler as long as it breaks the same rule."""
+    # What is seen at once, and not by waiting in vain, may be tried once more.
+    tries = 1 if " returns" in best.rule else 2
     for simpler in (_without_a_queue, _without_a_step, _without_a_hold, _with_a_plain_step):
         at = 0
         while at < len(programs := simpler(best.steps)):
-            broken = again(programs[at])
+            broken = again(programs[at], tries)
             # What the player does in the end counts, too: it is printed.
             longest = len(best.steps) - (len(programs[at]) < len(best.steps))
             if broken is not None and len(broken.steps) <= longest:

@@ -1,0 +1,71 @@
+"""Random steps against the double of XSched with a vice each: what is found, in how many steps.
+
+`python bench/live_vices.py` in the source tree; needs a C compiler and no GPU. One vice takes about
+a minute, because what hangs is waited for, and each attempt behind that has a fresh process.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hypothesis import settings
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path.insert(0, str(TESTS))
+
+from conftest import LIBRARIES, SHARED, compile_c, compile_library  # noqa: E402
+
+from pytest_xsched import Session  # noqa: E402
+from pytest_xsched.findings import first_broken  # noqa: E402
+from pytest_xsched.options import Settings  # noqa: E402
+
+FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
+VICES = ("hang-destroy", "never-resume", "drop")
+UNCLAIMED = {
+    "held launches nothing",  # its policies let go at their next look, as XSched's do
+    *(
+        f"{call} returns {whose} a held queue"
+        for call in ("wait", "set_launch_config", "destroy")
+        for whose in ("of", "beside")
+    ),
+}
+
+
+def main() -> None:
+    """Print a table, and the steps."""
+    place = Path(tempfile.mkdtemp(prefix="live-vices-"))
+    (place / "lib").mkdir()
+    for name in LIBRARIES:
+        compile_library(place / "lib", name)
+    fake = str(compile_c(place / "fake.so", FAKE, SHARED))
+    os.environ |= {
+        "PYTEST_XSCHED_GPU_DRIVER": fake,
+        "PYTEST_XSCHED_GPU_COMPILER": fake,
+        "PYTEST_XSCHED_CACHE": "",
+        "XSCHED_HOME": str(place),
+    }
+    print(f"{'vice':<15}{'seconds':>8}{'steps':>7}  broken rule")
+    for vice in VICES:
+        os.environ["PREEMPT_DOUBLE"] = vice
+        session = Session(Settings(device="cuda"))
+        begin_s = time.monotonic()
+        found = first_broken(
+            lambda session=session: session.live(scheduler="xsched", patience="1s"),
+            settings(max_examples=200, stateful_step_count=15),
+            without=UNCLAIMED,
+            patience="1s",
+        )
+        took_s = time.monotonic() - begin_s
+        session.close()
+        if found is None:
+            print(f"{vice:<15}{took_s:>8.0f}{'-':>7}  none was found")
+            continue
+        print(f"{vice:<15}{took_s:>8.0f}{len(found.steps):>7}  {found.rule}")
+        for line in found.steps:
+            print(f"{'':<32}{line}")
+
+
+if __name__ == "__main__":
+    main()
