@@ -50,7 +50,7 @@ MIXED = sequence(
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 def test_results_equal_numpy(xsched, workload, seed):
     run = xsched.run(
-        xsched.queue("high", workload, priority=10, rate="100/s"),
+        xsched.queue("high", workload, priority=10, rate="20/s"),
         xsched.queue("low", workload, priority=1, think="1ms"),
         seed=seed,
         check=True,
@@ -65,7 +65,7 @@ def test_results_equal_numpy(xsched, workload, seed):
 @pytest.mark.parametrize("scheduler", ["native", "priority", "builtin"])
 def test_results_equal_numpy_under_every_scheduler(xsched, scheduler):
     run = xsched.run(
-        xsched.queue("high", MIXED, priority=10, rate="200/s"),
+        xsched.queue("high", MIXED, priority=10, rate="20/s"),
         xsched.queue("low", MIXED, priority=1, concurrency=3),
         scheduler=scheduler,
         check=True,
