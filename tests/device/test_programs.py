@@ -272,14 +272,17 @@ def test_a_request_that_never_ends_is_unfinished(measure, program):
 def test_an_interrupt_ends_it(session, program, monkeypatch):
     marker = f"interrupted{os.getpid()}"
     made = command([sys.executable, "-c", "import time; time.sleep(1000)", marker], reports=False)
+    started = []
 
-    def interrupt(*_):
-        until(lambda: running(marker))  # while it becomes the program it has no command line
+    def interrupt(party, *_):
+        started.append(party._process)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pytest_xsched.party.Party.start", interrupt)
     with pytest.raises(KeyboardInterrupt):
         session.run(session.queue("q", made), scheduler="native", duration="1s")
+    (process,) = started
+    assert process.returncode is not None, "nobody waited for its end"
     until(lambda: not running(marker))
 
 
