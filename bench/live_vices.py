@@ -18,19 +18,12 @@ sys.path.insert(0, str(TESTS))
 from conftest import LIBRARIES, SHARED, compile_c, compile_library  # noqa: E402
 
 from pytest_xsched import Session  # noqa: E402
+from pytest_xsched.conformance_steps import UNCLAIMED  # noqa: E402
 from pytest_xsched.findings import first_broken  # noqa: E402
 from pytest_xsched.options import Settings  # noqa: E402
 
 FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
 VICES = ("hang-destroy", "never-resume", "drop")
-UNCLAIMED = {
-    "held launches nothing",  # its policies let go at their next look, as XSched's do
-    *(
-        f"{call} returns {whose} a held queue"
-        for call in ("wait", "set_launch_config", "destroy")
-        for whose in ("of", "beside")
-    ),
-}
 
 
 def main() -> None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import hypothesis
 from hypothesis import Phase
-from hypothesis.errors import HypothesisSideeffectWarning
 from hypothesis.strategies import SearchStrategy
 
 import pytest_xsched
@@ -31,6 +29,7 @@ from pytest_xsched.errors import (
     XSchedError,
 )
 from pytest_xsched.model import Scenario
+from pytest_xsched.strategies import without_tests
 
 LEAST = 3
 """Scenarios of a policy that are run however little time there is."""
@@ -342,7 +341,5 @@ class _Search:
         def draw(scenario: Scenario) -> None:
             body(scenario)
 
-        with warnings.catch_warnings(), contextlib.suppress(_Found, _Spent):
-            # hypothesis complains of strategies that are used before tests begin: none will.
-            warnings.simplefilter("ignore", HypothesisSideeffectWarning)
+        with without_tests(), contextlib.suppress(_Found, _Spent):
             draw()

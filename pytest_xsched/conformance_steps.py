@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
 import hypothesis
-from hypothesis.errors import HypothesisSideeffectWarning
 
 from pytest_xsched.claims import Policy
 from pytest_xsched.conformance import FAILED, HOLDS, ONCE, Result
@@ -13,6 +10,7 @@ from pytest_xsched.findings import Finding, all_broken
 from pytest_xsched.mechanism import XSched
 from pytest_xsched.session import Session
 from pytest_xsched.steps import RULES
+from pytest_xsched.strategies import without_tests
 
 NAME = "live queues"
 SEQUENCES, STEPS = 5, 10
@@ -41,9 +39,7 @@ def take_steps(session: Session, policy: Policy) -> tuple[Result, ...]:
     settings = hypothesis.settings(
         max_examples=SEQUENCES, stateful_step_count=STEPS, derandomize=True
     )
-    with warnings.catch_warnings():
-        # hypothesis complains of strategies that are used before tests begin: none will.
-        warnings.simplefilter("ignore", HypothesisSideeffectWarning)
+    with without_tests():
         found = all_broken(
             lambda: session.live(scheduler=XSched(policy=policy.name)),
             settings,

@@ -10,14 +10,12 @@ from __future__ import annotations
 import os
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
-from hypothesis.errors import HypothesisSideeffectWarning
 
 from pytest_xsched.doctor_gpu import used_bytes
 from pytest_xsched.invariants import check_invariants
@@ -25,7 +23,7 @@ from pytest_xsched.model import Scenario
 from pytest_xsched.names import GPUS
 from pytest_xsched.session import Session
 from pytest_xsched.statemachine import check_xqueues
-from pytest_xsched.strategies import arrivals, scenarios
+from pytest_xsched.strategies import arrivals, scenarios, without_tests
 from pytest_xsched.units import format_duration
 
 SLACK_BYTES = 8 * 2**20
@@ -61,10 +59,9 @@ def soak(session: Session, duration_ns: int, say: Callable[[str], None]) -> int:
     faults: list[str] = []
     interrupted = False
     try:
-        # Hypothesis complains of strategies that are used before tests begin: none will.
-        warnings.filterwarnings("ignore", category=HypothesisSideeffectWarning)
         while (elapsed_s := time.monotonic() - begin) < duration_ns / 1e9 and not faults:
-            faults = _round(session, len(seen), counts)
+            with without_tests():
+                faults = _round(session, len(seen), counts)
             seen.append(_settled(session, seen))
             if len(seen) % 10 == 1:
                 say(f"soak: {elapsed_s:.0f} s, {_spelled(counts)}, {_shown(seen[-1])}")

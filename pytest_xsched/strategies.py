@@ -7,12 +7,15 @@ hypothesis, with those built on it; hypothesis itself loads it, by its entry poi
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import hypothesis
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisSideeffectWarning
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from pytest_xsched.changes import Change
@@ -51,6 +54,14 @@ MODELS = (
 """Of the device `sim`: bare, with stream priorities, with a way to the device, with slots."""
 
 _T = TypeVar("_T")
+
+
+@contextlib.contextmanager
+def without_tests() -> Iterator[None]:
+    """Draw where no tests will run: hypothesis warns of strategies that are used before tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HypothesisSideeffectWarning)
+        yield
 
 
 def _grid(values: Sequence[_T]) -> SearchStrategy[_T]:
