@@ -27,6 +27,7 @@ from pytest_xsched._running import Counts
 from pytest_xsched.activity import Activity
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.fingerprint import Fingerprint
+from pytest_xsched.group import await_end, has_ended, kill_group
 from pytest_xsched.harness import Measurement, Progress
 from pytest_xsched.noise import Readings
 from pytest_xsched.worker import (
@@ -187,7 +188,7 @@ class Worker:
 
     def works(self) -> bool:
         """Whether the process has not ended; if it has, all that it said was read."""
-        if not self._has_ended():
+        if not has_ended(self._process):
             return True
         while select.select([self.progress_fd], [], [], 0)[0]:
             said = os.read(self.progress_fd, 65536)
@@ -244,22 +245,11 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def _has_ended(self) -> bool:
-        """Look without taking its status: until that is taken, its group is nobody else's."""
-        if self._process.returncode is not None:
-            return True
-        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self._process.pid, look) is not None
-
     def end(self) -> None:
         """See to it that the process is gone, and what it started with it, such as compilers."""
         self.dismiss()
-        soon = time.monotonic() + (0.5 if self._in_time else 0)
-        while not self._has_ended() and time.monotonic() < soon:
-            time.sleep(0.01)  # it stops by itself at its next look
-        if self._process.returncode is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        await_end(self._process, 0.5 if self._in_time else 0)  # it stops by itself at its next look
+        kill_group(self._process)
         if self.progress_fd >= 0:
             os.close(self.progress_fd)
             self.progress_fd = -1

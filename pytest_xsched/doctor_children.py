@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_xsched.group import await_end, kill_group
 from pytest_xsched.xsched_variables import of_xsched
 
 LOAD_S = 3.0
@@ -93,14 +93,8 @@ class Child:
 
     def end(self) -> Ended:
         """Wait for its end, until its time is up, and kill it then."""
-        late_s = 0.0
-        try:
-            self._process.wait(max(0.0, self._deadline_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            late_s = self._limit_s
-        with contextlib.suppress(ProcessLookupError):  # also what it may have started
-            os.killpg(self._process.pid, signal.SIGKILL)
-        returncode = self._process.wait()
+        in_time = await_end(self._process, self._deadline_s - time.monotonic())
+        returncode = kill_group(self._process)
         with self._answers, self._output:
             answers, output = (_read(file) for file in (self._answers, self._output))
         # A line that was not written to its end is none.
@@ -108,7 +102,7 @@ class Child:
         return Ended(
             answers=tuple(json.loads(line) for line in lines),
             returncode=returncode,
-            late_s=late_s,
+            late_s=0.0 if in_time else self._limit_s,
             output=output,
         )
 

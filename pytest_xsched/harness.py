@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched._binding import Device
+from pytest_xsched._binding import SLICE_NS, Device
 from pytest_xsched._running import Counts, Hints, Queue, Settings
 from pytest_xsched._running import Run as NativeRun
 from pytest_xsched.activity import Activity, with_commands
@@ -152,6 +153,8 @@ def measure(
             heartbeat_ns=None if sampler is None else sampler.heartbeat_ns,
             slot_ns=0 if sampler is None else sampler.block_ns,
         )
+        if sampler is not None and not queues:
+            _watch(native, scenario, progress, sampler)
         _wait(native, scenario, progress, sampler)
         measurement = _collect(scenario, specs, take_fingerprint(infos), queues, effect, alone_ns)
         if sampler is not None:
@@ -178,6 +181,18 @@ def _wait(
             progress(min(native.now_ns(), total_ns), total_ns)
     if sampler is not None:
         sampler.look(native.now_ns(), last=True)
+
+
+def _watch(
+    native: NativeRun, scenario: Scenario, progress: Progress | None, sampler: Sampler
+) -> None:
+    """Look at the machine for queues of other processes: a run without any ends when waited for."""
+    total_ns = scenario.warmup_ns + scenario.duration_ns
+    while (now_ns := native.now_ns()) < total_ns:
+        sampler.look(now_ns)
+        if progress is not None:
+            progress(max(0, now_ns), total_ns)
+        time.sleep(SLICE_NS / 1e9)
 
 
 def devices_of(scenario: Scenario, queues: Sequence[int] | None) -> tuple[str, ...]:

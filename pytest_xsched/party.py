@@ -22,6 +22,7 @@ from pytest_xsched.arrivals import arrival_times
 from pytest_xsched.child import OUTPUT_BYTES, how_it_ended, last_words
 from pytest_xsched.errors import WorkerCrashed
 from pytest_xsched.fingerprint import MappedLibrary, mapped_libraries
+from pytest_xsched.group import await_end, has_ended, kill_group, signal_group
 from pytest_xsched.load import Closed
 from pytest_xsched.model import Scenario
 from pytest_xsched.names import GPUS
@@ -116,7 +117,7 @@ class Party:
 
     def works(self) -> bool:
         """Whether it has not ended; if it has, all that it said was read."""
-        if self._process.poll() is None:
+        if not has_ended(self._process):
             return True
         while select.select([self._report_fd], [], [], 0)[0] and self._read():
             pass
@@ -152,18 +153,14 @@ class Party:
         self._look()
         os.close(self._start_fd)
         if not self._is_done():
-            self._signal(signal.SIGTERM)
+            signal_group(self._process, signal.SIGTERM)
 
     def end(self) -> None:
         """See to it that its processes are gone."""
         self.dismiss()
-        if self._process.poll() is None:
-            try:
-                self._process.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                self._in_time = False
-        self._signal(signal.SIGKILL)  # also what it has started
-        self._process.wait()
+        if not await_end(self._process, _PATIENCE_S):
+            self._in_time = False
+        kill_group(self._process)
         if self._report_fd >= 0:
             os.close(self._report_fd)
             self._report_fd = -1
@@ -250,7 +247,7 @@ class Party:
         return any(drivers_of(seen, kind) for seen in self._seen.values())
 
     def _look(self) -> None:
-        if self._process.poll() is None:
+        if not has_ended(self._process):
             self._seen |= {seen.pid: seen for seen in look(self._process.pid)}
 
     def _libraries(self) -> tuple[MappedLibrary, ...]:
@@ -271,10 +268,6 @@ class Party:
         if self._is_done() or now_ns >= over_ns:
             self._look()
             self.said.add(LEFT)
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
 
     def _output(self) -> str:
         with open(self._output_path, "rb") as file:

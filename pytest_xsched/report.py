@@ -108,7 +108,7 @@ def remarks(run: Record) -> list[str]:
 
 def _noise(noise: Record) -> list[str]:
     """Say how late the machine made us, apart from any latency, and what was done about it."""
-    lines = [f"harness: {noise['seen']}"]
+    lines = [f"harness: {noise['seen'] or 'nobody saw how quiet it was'}"]
     noisy = f"{format_duration(noise['noisy_ns'])} of {format_duration(noise['measured_ns'])}"
     if noise["noisy_ns"] and noise["mode"] == "mask":
         lines.append(f"masked {noisy}: {noise['cause']}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import sys
 
 import pytest
 
-from pytest_xsched import Session, report, spin
+from pytest_xsched import Session, command, report, spin
 from pytest_xsched.options import Settings
 
 
@@ -75,6 +76,30 @@ def test_a_gpu_that_is_not_ours_alone_or_too_hot(
     else:
         (found,) = [fault for fault in run.evidence.faults if fnmatch.fnmatch(fault, said)]
         assert f"  ! {found}" in lines
+
+
+LOOP = "from pytest_xsched.requests import requests\nfor _ in requests(): pass"
+
+
+def test_programs_alone_are_watched_over_from_a_process_of_ours(
+    built, fake_cuda, session_on, monkeypatch
+):
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_NVML", str(built("fake_nvml.c")))
+    monkeypatch.setenv("FAKE_NVML_PIDS", "self 4194305")
+    session = session_on("cuda", noise="mask", noise_limit_ns=10**15)
+    program = command([sys.executable, "-c", LOOP])
+    run = session.run(
+        session.queue("q", program, rate="50/s"), duration="400ms", scheduler="native"
+    )
+
+    assert run.evidence.faults == (
+        "environment too noisy: process 4194305 computed on the GPU, too",
+    )
+    (window,) = run.evidence.noise.windows
+    assert len(window.readings.heartbeat_ns) == 4 and min(window.readings.heartbeat_ns) > 0
+    assert window.late_ns == (0, 0, 0, 0)  # a program's lateness is its own
 
 
 def test_nobody_looks():

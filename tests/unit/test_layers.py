@@ -13,7 +13,7 @@ NATIVE = ROOT / "native"
 
 # Each may import what stands in a line above it, and nothing else of the package.
 PYTHON_LAYERS = [
-    ["errors", "names", "budget", "leash", "requests"],
+    ["errors", "names", "budget", "group", "leash", "requests"],
     ["units", "checks", "libraries", "lock", "elf", "installation", "xsched_variables"],
     ["kernels", "durations", "programs", "nvml"],
     ["workload", "load", "changes", "mechanism"],
