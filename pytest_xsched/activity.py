@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from pytest_xsched._binding import Device
 from pytest_xsched._running import Hints, Queue, Run, Settings
 from pytest_xsched.errors import SchedulerInactive
+from pytest_xsched.looks import Cover
 from pytest_xsched.mechanism import XSched
 from pytest_xsched.queue_spec import THRESHOLD_MAX
 from pytest_xsched.workload import Workload, spin
@@ -66,16 +67,19 @@ class Activity:
             nothing about the order of two queues in one process.
         commands: of each queue, those that XSched counted and those that it launched.
         files: mapped libraries of XSched and of the driver.
+        covers: of each program, what XSched had of its work; None: nobody asked, or can.
     """
 
     said: str
     order: tuple[float, ...]
     commands: dict[str, tuple[int, int]]
     files: tuple[File, ...]
+    covers: dict[str, Cover | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it in JSON's types; `from_dict` reads it back."""
-        return asdict(self)
+        """Give it in JSON's types; `from_dict` reads it back, but for `covers`."""
+        covers = {name: cover and cover.to_dict() for name, cover in self.covers.items()}
+        return {**asdict(self), "covers": covers}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Activity:

@@ -154,6 +154,6 @@ def measure_elsewhere(
             environment=environment,
             xsched=files,
             home=found,
-            server=None if server is None else server.said,
+            server=server,
             watch=watch,
         )

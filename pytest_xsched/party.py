@@ -24,11 +24,19 @@ from pytest_xsched.errors import WorkerCrashed
 from pytest_xsched.fingerprint import MappedLibrary, mapped_libraries
 from pytest_xsched.group import await_end, has_ended, kill_group, signal_group
 from pytest_xsched.load import Closed
+from pytest_xsched.looks import Cover, Looks
 from pytest_xsched.model import Scenario
 from pytest_xsched.names import GPUS
 from pytest_xsched.requests import ARRIVALS, REPORT, START, THINK_NS
 from pytest_xsched.shares import Share, counts_of, make_samples
-from pytest_xsched.transparent import Seen, Setting, drivers_of, look, require_active
+from pytest_xsched.transparent import (
+    Seen,
+    Setting,
+    drivers_of,
+    look,
+    require_active,
+    require_covered,
+)
 from pytest_xsched.worker import LEFT, READY
 
 _PATIENCE_S = 1.0
@@ -165,11 +173,12 @@ class Party:
             os.close(self._report_fd)
             self._report_fd = -1
 
-    def share(self, created: str | None) -> Share:
+    def share(self, created: str | None, looks: Looks | None = None) -> Share:
         """Give what it contributed, when it has ended.
 
         Args:
             created: where XSched tells of XQueues, but in its own output.
+            looks: at XSched's server, while it ran; None: there is none.
 
         Raises:
             SchedulerInactive: XSched was to be under it and was not.
@@ -180,12 +189,16 @@ class Party:
             self._require_active(output, created)
         self._require_whole(output)
         samples = self._samples()
+        cover = None if looks is None or self._setting is None else self._cover(looks)
+        if cover is not None:
+            require_covered(self.spec.name, cover)
         return Share(
             counts=counts_of(self.spec.priority, samples),
             samples=samples,
             remark=self._remark(output),
             output=output,
             libraries=self._libraries(),
+            cover=cover,
         )
 
     # ---- inside
@@ -211,6 +224,17 @@ class Party:
         raise WorkerCrashed(
             f"the program of queue {self.spec.name!r} {how}{last_words(output)}", returncode=status
         )
+
+    def _cover(self, looks: Looks) -> Cover:
+        assert self._start_ns is not None
+        start, end = (self._start_ns + at for at in self._window_ns)
+        requests = None
+        if self._program.reports:
+            begun = np.asarray(self._begun_ns, np.int64)
+            ended = np.full_like(begun, end)  # of one that goes on
+            ended[: len(self._ended_ns)] = self._ended_ns[: len(begun)]
+            requests = np.column_stack((begun, ended))
+        return looks.of(self._process.pid, (start, end), requests)
 
     def _remark(self, output: str) -> str:
         status = self._process.returncode

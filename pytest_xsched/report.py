@@ -92,7 +92,7 @@ def remarks(run: Record) -> list[str]:
     if evidence["results_checked"] and not evidence["faults"]:
         lines.append("results equal numpy's")
     if evidence["xsched"] is not None and not evidence["faults"]:
-        lines.append(_activity(evidence["xsched"]))
+        lines += _activity(evidence["xsched"])
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
     lines += [_met(met) + _ahead(run, met) for met in evidence["contention"]]
     for queue in run["queues"]:
@@ -122,12 +122,29 @@ def _noise(noise: Record) -> list[str]:
     return lines
 
 
-def _activity(shown: Record) -> str:
-    """Say what showed that XSched was in effect."""
+def _activity(shown: Record) -> list[str]:
+    """Say what showed that XSched was in effect, and of which programs it had work."""
     commands = sum(done for _, done in shown["commands"].values())
     order = ", ".join(f"{share:.0%}" for share in shown["order"])
     order = f"hints kept in {order} of pairs" if order else "no hints that order two queues"
-    return f"XSched: {shown['said']!r}, {order}, all {commands} commands through it"
+    counted = f", all {commands} commands through it" if shown["commands"] else ""
+    covers = shown.get("covers", {})  # records that were kept may lack it
+    return [
+        f"XSched: {shown['said']!r}, {order}{counted}",
+        *(_cover(name, cover) for name, cover in covers.items()),
+    ]
+
+
+def _cover(name: str, cover: Record | None) -> str:
+    if cover is None:
+        return f"! whether XSched had work of {name} is not known: only its server tells"
+    if cover["share"] is None:
+        return f"! XSched had work of {name} {cover['said']}: too few to tell"
+    mark = "! " if cover["little"] else ""
+    return (
+        f"{mark}XSched had work of {name} in {cover['share']:.0%} of the time of its requests "
+        f"({cover['said']})"
+    )
 
 
 def _met(met: Record) -> str:

@@ -25,6 +25,7 @@ from pytest_xsched.fingerprint import DeviceFacts, Fingerprint, MappedLibrary
 from pytest_xsched.harness import Measurement, Progress
 from pytest_xsched.installation import Files, Home
 from pytest_xsched.libraries import Libraries, find_libraries
+from pytest_xsched.looks import Looks
 from pytest_xsched.model import Scenario
 from pytest_xsched.noise import unite_readings
 from pytest_xsched.party import Party
@@ -32,6 +33,7 @@ from pytest_xsched.process import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
 from pytest_xsched.shares import Share
 from pytest_xsched.transparent import Setting, look, put_under, with_driver
 from pytest_xsched.worker import LEFT, LOCKED, READY
+from pytest_xsched.xserver import Server
 
 LEAD_NS = 500_000_000
 """Between the word and the start, so that every process has heard it by then."""
@@ -47,7 +49,7 @@ def measure_separately(
     environment: Environment | None = None,
     xsched: Files | None = None,
     home: Home | None = None,
-    server: Callable[[], str] | None = None,
+    server: Server | None = None,
     watch: bool = True,
     set_up_s: float = SET_UP_S,
     grace_s: float = GRACE_S,
@@ -59,7 +61,7 @@ def measure_separately(
 
     Args and errors are those of `process.measure_in_worker`, and an error of one process ends the
     others and names the queue. `home` is where the shim is that goes under programs, and `server`
-    gives what XSched's has written.
+    is XSched's, which is asked meanwhile whether it has their work.
     """
     if libraries is None:
         libraries = find_libraries(scenario.device_kind)
@@ -99,6 +101,7 @@ def measure_separately(
         return directory
 
     parties: list[Worker | Party] = []
+    looks: Looks | None = None
     groups = divide(scenario)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
         try:
@@ -118,6 +121,8 @@ def measure_separately(
                 start_clock_ns = time.monotonic_ns() + LEAD_NS
                 for party in parties:
                     party.start(start_clock_ns)
+                if server is not None and settings:
+                    looks = Looks(server.ready)
                 fallen = _accompany(parties, LEFT)
             if fallen is None:
                 for party in parties[1:]:
@@ -125,15 +130,18 @@ def measure_separately(
                 for party in (*parties[1:], parties[0]):
                     _see_off(party, grace_s)
         finally:  # also on Ctrl-C and time-outs
+            if looks is not None:
+                looks.stop()
             for party in parties:
                 party.dismiss()
             for party in parties:
                 party.end()
         # The one that fell is the cause of what the others would raise.
         in_order = [*([fallen] if fallen else []), *(p for p in parties if p is not fallen)]
-        said = server() if server else None
-        results = {party: _result(party, said) for party in in_order}
-        return unite([(group, results[p]) for group, p in zip(groups, parties, strict=True)])
+        said = None if server is None else server.said()
+        results = {party: _result(party, said, looks) for party in in_order}
+        whole = unite([(group, results[p]) for group, p in zip(groups, parties, strict=True)])
+        return _with_covers(whole, scenario, results)
 
 
 def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Setting]:
@@ -194,6 +202,20 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measure
     )
 
 
+def _with_covers(
+    whole: Measurement, scenario: Scenario, results: Mapping[Worker | Party, Measurement | Share]
+) -> Measurement:
+    """Add what was seen of programs under XSched."""
+    if whole.activity is None:
+        return whole
+    covers = {
+        party.spec.name: share.cover
+        for party, share in results.items()
+        if isinstance(party, Party) and isinstance(share, Share)
+    }
+    return dataclasses.replace(whole, activity=dataclasses.replace(whole.activity, covers=covers))
+
+
 def _unite_fingerprints(
     parts: Sequence[Fingerprint], libraries: Mapping[str, MappedLibrary]
 ) -> Fingerprint:
@@ -230,8 +252,8 @@ def _see_off(party: Worker | Party, grace_s: float) -> None:
         party.listen(POLL_S)
 
 
-def _result(party: Worker | Party, said: str | None) -> Measurement | Share:
-    return party.share(said) if isinstance(party, Party) else party.measurement()
+def _result(party: Worker | Party, said: str | None, looks: Looks | None) -> Measurement | Share:
+    return party.share(said, looks) if isinstance(party, Party) else party.measurement()
 
 
 def _names(scenario: Scenario, queues: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pytest_xsched._binding import CENSORED, DRAIN, SAMPLE, WARMUP
 from pytest_xsched._running import Counts
 from pytest_xsched.fingerprint import MappedLibrary
+from pytest_xsched.looks import Cover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Share:
         remark: about the way it ended.
         output: the end of what it wrote.
         libraries: of drivers and schedulers that it had mapped.
+        cover: what XSched had of its work; None: nobody asked.
     """
 
     counts: Counts
@@ -29,6 +31,7 @@ class Share:
     remark: str
     output: str
     libraries: tuple[MappedLibrary, ...]
+    cover: Cover | None = None
 
 
 def make_samples(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import http.client
+import json
 import os
 import signal
 import socket
@@ -50,6 +51,17 @@ class Server:
         """Give what it wrote so far."""
         # Not by seek(), which would move the place where the server writes.
         return os.pread(self._output.fileno(), _SAID_BYTES, 0).decode(errors="replace")
+
+    def ready(self) -> frozenset[int] | None:
+        """Give the ids of processes with an XQueue that has unfinished work; None: no answer."""
+        answer = _get(self.port, "/xqueues")
+        if answer is None:
+            return None
+        try:
+            queues = json.loads(answer)["xqueues"]
+            return frozenset(int(queue["pid"]) for queue in queues if queue["ready"])
+        except (ValueError, KeyError, TypeError):
+            return None
 
 
 @contextlib.contextmanager
@@ -128,12 +140,17 @@ def _require_alive(process: subprocess.Popen[bytes], policy: str, server: Server
 
 def _answers(port: int) -> bool:
     """Ask for its policy; the message queue is there before it can be asked."""
+    return _get(port, "/policy") is not None
+
+
+def _get(port: int, path: str) -> bytes | None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
-        connection.request("GET", "/policy")
-        return connection.getresponse().status == http.client.OK
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.read() if response.status == http.client.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

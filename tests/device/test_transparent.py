@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_xsched import SchedulerInactive, XSched, command, matmul
+from pytest_xsched import SchedulerInactive, XSched, command, matmul, report
 from pytest_xsched.installation import Home
 from pytest_xsched.transparent import Seen, Setting, with_driver
 
@@ -138,6 +138,9 @@ def inactive(run, *words):
 def test_it_is_in_effect(start, shim, driver):
     run = start(driver, preload=shim)
     assert run.evidence.faults == ()
+    assert run.evidence.activity.covers == {"low": None}  # without a server nobody tells
+    unknown = "  ! whether XSched had work of low is not known: only its server tells"
+    assert unknown in report.table(run.to_dict())
     assert run.low.n == 15 == run.low.counts.requests_completed
     assert driver in {library.path for library in run.fingerprint.libraries}
 
@@ -249,6 +252,90 @@ def test_a_shim_that_makes_no_xqueue(start, driver, library):
     inactive(lambda: start(driver, preload=passive), "made no XQueue for it", "default stream")
 
 
+XSERVER = f"""\
+#!{sys.executable}
+import http.server, json, os, sys
+from pathlib import Path
+
+known = set()
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                found = os.environ["PROGRAM"].encode() in path.read_bytes().split(bytes(1))
+            except OSError:
+                continue
+            if found and (pid := int(path.parent.name)) not in known:
+                known.add(pid)
+                print(f"XQueue (0x1f) from process {{pid}} created", flush=True)
+        ready = os.environ["READY"] == "yes"
+        xqueues = [{{"pid": pid, "ready": ready}} for pid in known]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({{"xqueues": xqueues}}).encode())
+    def log_message(self, *_): pass
+
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def with_server(xsched_double, fake_cuda, shim, driver, tmp_path, monkeypatch, session_on):
+    """Runs a program under a server that has work of it, or not; gives the run."""
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
+    monkeypatch.delenv("XSCHED_HOME", raising=False)
+    monkeypatch.setattr("pytest_xsched.xserver.KEY", 0x58000000 + os.getpid() % 2**24)
+    monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(tmp_path))
+    monkeypatch.setattr("pytest_xsched.looks.ENOUGH", 2)
+    home = Path(shutil.copytree(xsched_double, tmp_path / "installed"))
+    (home / "bin").mkdir()
+    (home / "bin/xserver").write_text(XSERVER)
+    (home / "bin/xserver").chmod(0o755)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    monkeypatch.setenv("PROGRAM", str(program))
+    session = session_on("cuda", xsched_home=Home(path=str(home), origin="--xsched-home"))
+
+    def run(*, ready, reports=True, rate=None):
+        monkeypatch.setenv("READY", ready)
+        made = command([sys.executable, program, driver], preload=shim, reports=reports)
+        queue = session.queue("low", made, priority=7, rate=rate)
+        scheduler = XSched(scheduler="global", policy="awf")
+        return session.run(queue, duration="500ms", warmup="0s", scheduler=scheduler)
+
+    return run
+
+
+@pytest.mark.parametrize("reports", [True, False])
+def test_the_server_has_work_of_it(with_server, reports):
+    run = with_server(ready="yes", reports=reports)
+    cover = run.evidence.activity.covers["low"]
+    assert cover.looks == cover.had > 0
+    assert run.evidence.faults == ()
+    lines = report.table(run.to_dict())
+    assert any(line.startswith("  XSched had work of low in 100% of the time") for line in lines)
+    assert "  XSched: 'using global scheduler', no hints that order two queues" in lines
+
+
+@pytest.mark.parametrize("reports", [True, False])
+def test_the_server_has_none_of_its_work(with_server, reports):
+    words = (
+        "XSched had unfinished work of its program at 0 of ",
+        "as all does on the default stream",
+    )
+    inactive(lambda: with_server(ready="no", reports=reports), *words)
+
+
+def test_too_few_looks_to_tell(with_server):
+    run = with_server(ready="no", rate="2/s")  # a request takes no time to speak of
+    assert run.evidence.faults == ()
+    assert run.evidence.activity.covers["low"].share is None
+    (line,) = [line for line in report.table(run.to_dict()) if "too few to tell" in line]
+    assert line.startswith("  ! XSched had work of low at 0 of ")
+
+
 REAL = os.environ.get("XSCHED_HOME")
 
 
@@ -273,9 +360,31 @@ def test_under_the_real_one_the_order_of_priorities_swaps(pocl, tmp_path, sessio
         )
         assert run.evidence.faults == ()
         assert run.its.n > 0
+        assert run.evidence.activity.covers["its"].had > 0
         assert {"libshimopencl.so", "libpreempt.so"} <= {
             Path(library.path).name for library in run.fingerprint.libraries
         }
         medians.append(int(np.median(run.ours.latency_ns)))
     # The program never pauses, so whoever is below it waits for its requests.
     assert medians[0] < medians[1]
+
+
+PAST = IN_OPENCL.replace(
+    "cl = ctypes.CDLL(None)",
+    "cl = shim = ctypes.CDLL(None)\nimport os\ncl = ctypes.CDLL(os.environ['XSCHED_CUDA_LIB'])",
+).replace(
+    "for _ in requests():",
+    "shim.clCreateCommandQueue(context, device, c_ulong(0), byref(error))\nfor _ in requests():",
+)
+"""It has an XQueue and launches to another queue, which XSched does not know."""
+
+
+@pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched")
+def test_work_that_goes_past_the_real_one(pocl, tmp_path, session_on):
+    session = session_on("opencl", xsched_home=Home(path=REAL, origin="XSCHED_HOME"))
+    program = tmp_path / "program.py"
+    program.write_text(PAST)
+    queue = session.queue("low", command([sys.executable, program]), priority=1)
+    scheduler = XSched(scheduler="global")
+    run = lambda: session.run(queue, duration="2s", scheduler=scheduler)  # noqa: E731
+    inactive(run, "XSched had unfinished work of its program at 0 of ")

@@ -34,8 +34,10 @@ queue = ctypes.CDLL(None).msgget({KEY}, 0o1666)
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/policy" else 404)
+        bodies = {{"/policy": b"", "/xqueues": os.environ.get("XQUEUES", "").encode()}}
+        self.send_response(200 if self.path in bodies else 404)
         self.end_headers()
+        self.wfile.write(bodies.get(self.path, b""))
         if policy == "DIES":
             os._exit(7)
     def log_message(self, *_): pass
@@ -101,6 +103,27 @@ def test_it_is_there_for_a_while(program, policy):
         assert os.getsid(pid) != os.getsid(0)
     assert not servers()
     assert not message_queue()  # also that of one which had to be killed
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [
+        ('{"xqueues": []}', set()),
+        (
+            '{"xqueues": [{"pid": 7, "ready": true}, {"pid": 7, "ready": false},'
+            ' {"pid": 8, "ready": false}, {"pid": 9, "ready": true}]}',
+            {7, 9},
+        ),
+        ("", None),
+        ("[]", None),
+        ('{"xqueues": [{"pid": 7}]}', None),
+    ],
+)
+def test_who_has_work(program, monkeypatch, answer, ready):
+    monkeypatch.setenv("XQUEUES", answer)
+    with xserver(program, "HPF") as server:
+        assert server.ready() == ready
+    assert server.ready() is None
 
 
 def test_an_error_of_the_run_goes_through(program):
