@@ -16,9 +16,11 @@ import numpy as np
 from pytest_xsched._binding import Device
 from pytest_xsched._running import Run, Settings
 from pytest_xsched.doubles import SimModel
+from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.model import Scenario
 from pytest_xsched.names import GPUS
 from pytest_xsched.queue_spec import QueueSpec
+from pytest_xsched.units import format_duration
 from pytest_xsched.workload import Command
 
 WINDOW_NS = 50_000_000
@@ -26,6 +28,8 @@ WINDOW_NS = 50_000_000
 most."""
 LONGEST_NS = 1_000_000_000
 """A command that is to spin for longer is not tried."""
+MOST = 100_000
+"""Requests in a window; not even a launch on a GPU takes as little as that would be each."""
 
 
 def calibrate(
@@ -36,7 +40,7 @@ def calibrate(
     On `sim` it is what the model says, to the nanosecond.
 
     Raises:
-        DeviceError: a device call failed.
+        DeviceError: a device call failed, or a GPU does no work.
     """
     known: dict[tuple[str, tuple[Command, ...]], int | None] = {}
     for spec in specs:
@@ -56,7 +60,16 @@ def _alone_ns(device: Device, scenario: Scenario, spec: QueueSpec) -> int | None
         return None
     is_gpu = scenario.device_kind in GPUS
     window_ns = WINDOW_NS if is_gpu else min(WINDOW_NS, max(1, scenario.duration_ns // 10))
-    return measured_ns(device, spec.name, commands, window_ns)
+    try:
+        return measured_ns(device, spec.name, commands, window_ns)
+    except ScenarioError:  # there were more
+        if not is_gpu:
+            return window_ns // MOST
+        raise DeviceError(
+            f"queue {spec.name!r}: more than {MOST} requests took {format_duration(window_ns)} "
+            f"alone on {device.describe().name}: their work was not done",
+            call="run.start",
+        ) from None
 
 
 def modelled_ns(sim: SimModel, commands: Sequence[Command]) -> int:
@@ -74,7 +87,7 @@ def measured_ns(
     run = Run(device.below(), "none")
     try:
         settings = Settings(name=name, priority=0, stream_priority=0, threshold=0, batch_size=0)
-        queue = run.add_closed(settings, commands, concurrency=1, think_ns=0, most=100_000)
+        queue = run.add_closed(settings, commands, concurrency=1, think_ns=0, most=MOST)
         begin_ns = time.process_time_ns()
         # Without a drain: of a long request no further command is launched when time is up.
         run.start(warmup_ns=0, duration_ns=window_ns, drain_ns=0)

@@ -105,6 +105,13 @@ def test_a_driver_that_stops_working_is_not_fast_but_invalid(cuda, monkeypatch):
         run.low.assert_max_below("1h")
 
 
+def test_a_driver_that_never_works_is_an_error(cuda, monkeypatch):
+    monkeypatch.setenv("XS_FAKE_FAULT", "cuLaunchKernel:1:idle")
+    queue = cuda.queue("low", spin("100us"), rate="50/s")
+    with pytest.raises(DeviceError, match=r"gpu\.calibrate: a longer spin took no longer"):
+        cuda.run(queue, duration="200ms", warmup="0s")
+
+
 def test_the_second_worker_compiles_nothing(cuda, tmp_path):
     measure(cuda)
     assert cuda.noted() == COMPILED

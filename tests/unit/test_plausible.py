@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pytest_xsched import Session, SimModel, calibration, matmul, spin, vector_a
 from pytest_xsched._binding import Device
 from pytest_xsched.calibration import measured_ns, modelled_ns
 from pytest_xsched.doubles import CpuModel
+from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.evidence import gather
 from pytest_xsched.load import Closed
 from pytest_xsched.model import Scenario
@@ -138,15 +140,34 @@ def test_equal_requests_are_timed_once_and_endless_ones_not(monkeypatch):
         QueueSpec(name=name, workload=work, priority=0, arrivals=Closed())
         for name, work in (("a", spin("1us")), ("b", endless), ("c", spin("1us")))
     ]
-    scenario = Scenario(
+    scenario = on("cpu", specs)
+    assert calibration.calibrate({"cpu": None}, scenario, specs) == (5 * MS, None, 5 * MS)
+    assert timed == [(None, "a", specs[0].workload.commands, 9 * MS)]
+
+
+def test_no_gpu_takes_no_time(monkeypatch):
+    def too_many(*_):
+        raise ScenarioError("queue 'a' made more than 100000 requests")
+
+    monkeypatch.setattr(calibration, "measured_ns", too_many)
+    specs = [QueueSpec(name="a", workload=matmul(64), priority=0, arrivals=Closed())]
+    device = SimpleNamespace(describe=lambda: SimpleNamespace(name="Some GPU"))
+    with pytest.raises(DeviceError) as caught:
+        calibration.calibrate({"cuda": device}, on("cuda", specs), specs)
+    assert str(caught.value) == (
+        "queue 'a': more than 100000 requests took 50 ms alone on Some GPU: their work was not done"
+    )
+    assert calibration.calibrate({"cpu": device}, on("cpu", specs), specs) == (90,)
+
+
+def on(device, specs):
+    return Scenario(
         queues=tuple(specs),
         duration_ns=90 * MS,
         warmup_ns=0,
         drain_ns=0,
         seed=1,
-        device="cpu",
+        device=device,
         scheduler="native",
         policy="none",
     )
-    assert calibration.calibrate({"cpu": None}, scenario, specs) == (5 * MS, None, 5 * MS)
-    assert timed == [(None, "a", specs[0].workload.commands, 9 * MS)]
