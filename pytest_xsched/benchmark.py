@@ -82,7 +82,7 @@ def publish(queue: QueueResult, benchmark: Any, extra_info: dict[str, Any]) -> N
             f"publish(): {queue.censored} of {queue.n} requests of {queue.name} never completed, "
             "and without them the others would look better than it was"
             if queue.n
-            else f"publish(): {queue.name} has no request in the measured window"
+            else f"publish(): {queue.no_request}"
         )
     benchmark.extra_info.update(extra_info)
     TIMER.replay(benchmark, [ns / 1e9 for ns in queue.latency_ns.tolist()])

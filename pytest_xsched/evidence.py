@@ -132,8 +132,7 @@ def _load_faults(queue: QueueResult) -> list[str]:
     if queue.workload.program is not None and not queue.workload.program.reports:
         faults.append(f"{queue.name} is a program that reports no requests")
     elif queue.n == 0:
-        where = "outside of masked seconds" if queue.masked else "in the measured window"
-        faults.append(f"{queue.name} has no request {where}")
+        faults.append(queue.no_request)
     elif queue.saturated:
         faults.append(
             f"{queue.name} is saturated: {queue.offered} were offered and {queue.throughput} done, "

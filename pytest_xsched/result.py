@@ -201,9 +201,15 @@ class QueueResult:
             return ""
         return f"; at {format_rate(rate)} that takes {math.ceil(requests / rate)} s"
 
+    @property
+    def no_request(self) -> str:
+        """Say that there is no request to speak of, and where."""
+        where = "outside of masked seconds" if self.masked else "in the measured window"
+        return f"{self.name} has no request {where}"
+
     def _some_latency(self) -> NDArray[np.int64]:
         if self.n == 0:
-            raise InvalidRun(f"{self.name} has no request in the measured window")
+            raise InvalidRun(self.no_request)
         return self.latency_ns
 
     def _latency(self, ns: int, metric: str, require: Callable[[], None]) -> Quantity:

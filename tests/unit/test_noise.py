@@ -274,6 +274,15 @@ def test_masked_requests_have_no_part_in_latencies(run):
     assert queue.to_dict()["n"] == 60 and queue.to_dict()["masked"] == 40
 
 
+def test_where_all_are_masked(run):
+    queue = run(masking=True).high
+    queue.noisy_ns = ((0, 5 * S),)
+    queue.latency_ns = queue._span("scheduled_ns")
+    assert (queue.n, queue.masked) == (0, 100)
+    with pytest.raises(InvalidRun, match=r"^high has no request outside of masked seconds$"):
+        _ = queue.p50
+
+
 def test_noted_ones_have(run):
     queue = run(masking=False).high
     assert (queue.n, queue.masked) == (100, 0)
