@@ -54,6 +54,7 @@ class Measurement:
         remark: about the way it was measured; empty where there is nothing to say.
         activity: what shows that XSched was in effect; None under other schedulers.
         readings: what else than the device may have delayed requests; None: nobody looked.
+        faults: sentences about what makes all of it worthless.
         output: the end of what a worker process wrote, drivers and libraries in it included; empty
             where it was measured in this process.
     """
@@ -67,6 +68,7 @@ class Measurement:
     remark: str = ""
     activity: Activity | None = None
     readings: Readings | None = None
+    faults: tuple[str, ...] = ()
     output: str = ""
 
 

@@ -50,11 +50,14 @@ class GpuReadings:
     Attributes:
         clock_mhz: the least and the most that was seen; None: unknown.
         reasons: what held a clock down; see `nvml.REASONS`.
+        ours: ids of processes of the run that computed there, and of those that they descend from
+            within it; empty: nobody can tell.
         strangers: processes that computed there, too: "process 750 (python3)".
     """
 
     clock_mhz: tuple[int, int] | None = None
     reasons: tuple[str, ...] = ()
+    ours: tuple[int, ...] = ()
     strangers: tuple[str, ...] = ()
 
     def __or__(self, other: GpuReadings) -> GpuReadings:
@@ -63,6 +66,7 @@ class GpuReadings:
         return GpuReadings(
             clock_mhz=(min(clocks), max(clocks)) if clocks else None,
             reasons=tuple(dict.fromkeys((*self.reasons, *other.reasons))),
+            ours=tuple(dict.fromkeys((*self.ours, *other.ours))),
             strangers=tuple(dict.fromkeys((*self.strangers, *other.strangers))),
         )
 

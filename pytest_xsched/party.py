@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,10 @@ class Party:
             libraries=self._libraries(),
             cover=cover,
         )
+
+    def is_absent(self, on_gpu: Collection[int]) -> bool:
+        """Tell whether none of its processes is among those of the run on a GPU; see `noise`."""
+        return bool(on_gpu) and self._process.pid not in on_gpu
 
     # ---- inside
 

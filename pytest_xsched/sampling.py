@@ -16,7 +16,7 @@ import numpy as np
 from pytest_xsched._running import Queue
 from pytest_xsched.names import POWER_CAP
 from pytest_xsched.noise import GpuReadings, Readings, block_length_ns, unite_gpus
-from pytest_xsched.tenants import Watch, strangers
+from pytest_xsched.tenants import Watch, tell_apart
 
 PERIOD_NS = 100_000_000
 GPU_PERIOD_NS = 500_000_000
@@ -35,7 +35,7 @@ class Sampler:
         warmup_ns: when the window begins.
         duration_ns: its length.
         gpus: eyes on the GPUs.
-        family: see `tenants.strangers`.
+        family: see `tenants.tell_apart`.
         proc: of this process.
         cgroup: where the kernel shows control groups.
     """
@@ -97,11 +97,13 @@ class Sampler:
         if now_ns < self._start_ns:
             return
         seen = gpu.glance()
+        ours, strangers = tell_apart(seen.processes, os.getpid(), self._family)
         clock = () if seen.clock_mhz is None else (seen.clock_mhz, seen.clock_mhz)
         reading = GpuReadings(
             clock_mhz=clock or None,
             reasons=seen.reasons or (),
-            strangers=strangers(seen.processes, os.getpid(), self._family),
+            ours=ours,
+            strangers=strangers,
         )
         self._gpu = unite_gpus([self._gpu, reading])
         if seen.reasons is not None:

@@ -141,7 +141,7 @@ def measure_separately(
         said = None if server is None else server.said()
         results = {party: _result(party, said, looks) for party in in_order}
         whole = unite([(group, results[p]) for group, p in zip(groups, parties, strict=True)])
-        return _with_covers(whole, scenario, results)
+        return _with_programs(whole, results)
 
 
 def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Setting]:
@@ -202,17 +202,22 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measure
     )
 
 
-def _with_covers(
-    whole: Measurement, scenario: Scenario, results: Mapping[Worker | Party, Measurement | Share]
+def _with_programs(
+    whole: Measurement, results: Mapping[Worker | Party, Measurement | Share]
 ) -> Measurement:
-    """Add what was seen of programs under XSched."""
-    if whole.activity is None:
-        return whole
-    covers = {
-        party.spec.name: share.cover
+    """Add what was seen of programs from elsewhere: on the GPU, and by XSched's server."""
+    shares = {
+        party: share
         for party, share in results.items()
         if isinstance(party, Party) and isinstance(share, Share)
     }
+    gpu = None if whole.readings is None else whole.readings.gpu
+    absent = [] if gpu is None else [party for party in shares if party.is_absent(gpu.ours)]
+    faults = (f"the program of {party.spec.name} computed nothing on the GPU" for party in absent)
+    whole = dataclasses.replace(whole, faults=tuple(faults))
+    if whole.activity is None:
+        return whole
+    covers = {party.spec.name: share.cover for party, share in shares.items()}
     return dataclasses.replace(whole, activity=dataclasses.replace(whole.activity, covers=covers))
 
 

@@ -94,39 +94,46 @@ def watch_gpu(kind: str, pci_id: str) -> Watch | None:
     return None
 
 
-def strangers(
+def tell_apart(
     processes: tuple[int, ...] | None, own: int, family: int, proc: Path = _PROC
-) -> tuple[str, ...]:
-    """Name the processes on a GPU that are neither this one nor of its family.
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Tell the processes of the run on a GPU from strangers.
 
-    Nobody, where this process is not among them: then the driver counts in another namespace of
-    process ids, and nobody can be told from us.
+    Nobody is either, where this process is not among them: then the driver counts in another
+    namespace of process ids, and nobody can be told from us.
 
     Args:
         processes: see `Glance`.
         own: id of this process, which has the GPU open.
         family: a process all of whose descendants belong to the run, itself among them.
         proc: where the kernel shows processes.
+
+    Returns:
+        Ids of those of the family and of all that they descend from within it, and strangers by
+        number and name.
     """
     if processes is None or own not in processes:
-        return ()
-    named = []
+        return (), ()
+    ours, strangers = {own}, []
     for process in sorted(set(processes) - {own}):
         name = _read(proc / str(process) / "comm")
-        if name.startswith(_SHARED) or _descends(process, family, proc):
-            continue
-        named.append(f"process {process}" + (f" ({name})" if name else ""))
-    return tuple(named)
+        line = _line(process, proc)
+        if family in line:
+            ours |= set(line[: line.index(family)])
+        elif not name.startswith(_SHARED):
+            strangers.append(f"process {process}" + (f" ({name})" if name else ""))
+    return tuple(sorted(ours)), tuple(strangers)
 
 
-def _descends(process: int, family: int, proc: Path) -> bool:
+def _line(process: int, proc: Path) -> list[int]:
+    """Give a process and those that it descends from, the nearest first."""
+    line = []
     while process > 0:
-        if process == family:
-            return True
+        line.append(process)
         status = _read(proc / str(process) / "status").splitlines()
         parents = [line.split()[1] for line in status if line.startswith("PPid:")]
         process = int(parents[0]) if parents else 0
-    return False
+    return line
 
 
 def _kfd_gpu_id(pci_id: str, sys: Path) -> int | None:

@@ -175,7 +175,7 @@ def _least(a: int | None, b: int | None) -> int | None:
 
 
 def _others(scenario: Scenario, measurement: Measurement) -> list[str]:
-    others = [*measurement.fingerprint.faults, *measurement.wrong_results]
+    others = [*measurement.fingerprint.faults, *measurement.faults, *measurement.wrong_results]
     if measurement.activity is not None:
         launched = {
             spec.name: counts.launched

@@ -78,23 +78,35 @@ def test_a_gpu_that_is_not_ours_alone_or_too_hot(
         assert f"  ! {found}" in lines
 
 
-LOOP = "from pytest_xsched.requests import requests\nfor _ in requests(): pass"
+PROGRAM = """
+import os, sys
+from pytest_xsched.requests import requests
+open(sys.argv[1], "w").write(f"self {os.getpid()} 4194305")
+for _ in requests():
+    pass
+"""
 
 
-def test_programs_alone_are_watched_over_from_a_process_of_ours(
-    built, fake_cuda, session_on, monkeypatch
+def test_programs_are_watched_from_a_process_of_ours(
+    built, fake_cuda, session_on, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
     monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
     monkeypatch.setenv("PYTEST_XSCHED_NVML", str(built("fake_nvml.c")))
-    monkeypatch.setenv("FAKE_NVML_PIDS", "self 4194305")
+    pids = tmp_path / "pids"
+    monkeypatch.setenv("FAKE_NVML_PIDS_IN", str(pids))
     session = session_on("cuda", noise="mask", noise_limit_ns=10**15)
-    program = command([sys.executable, "-c", LOOP])
+    on_gpu = command([sys.executable, "-c", PROGRAM, pids])
+    absent = command([sys.executable, "-c", PROGRAM, "/dev/null"])
     run = session.run(
-        session.queue("q", program, rate="50/s"), duration="400ms", scheduler="native"
+        session.queue("there", on_gpu, rate="50/s"),
+        session.queue("absent", absent, rate="50/s"),
+        duration="400ms",
+        scheduler="native",
     )
 
     assert run.evidence.faults == (
+        "the program of absent computed nothing on the GPU",
         "environment too noisy: process 4194305 computed on the GPU, too",
     )
     (window,) = run.evidence.noise.windows

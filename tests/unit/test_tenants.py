@@ -10,7 +10,7 @@ from pytest_xsched.names import POWER_CAP
 from pytest_xsched.noise import GpuReadings, Readings, unite_gpus, unite_readings
 from pytest_xsched.nvml import REASONS, Nvml
 from pytest_xsched.sampling import Sampler
-from pytest_xsched.tenants import AmdWatch, Glance, strangers, watch_gpu
+from pytest_xsched.tenants import AmdWatch, Glance, tell_apart, watch_gpu
 
 PCI = "0000:1b:00.0"
 MS = 10**6
@@ -140,16 +140,18 @@ def test_who_is_not_of_the_family_is_a_stranger(proc):
         (300, 1, "nvidia-cuda-mps-server"[:15]),
     )
     on_gpu = (101, 103, 200, 300, 999)
-    assert strangers(on_gpu, 101, 100, there) == ("process 200 (python3)", "process 999")
-    assert strangers((101, 103), 101, 100, there) == ()
+    ours = (101, 102, 103)  # the shell is none of them, but its child is
+    strangers = ("process 200 (python3)", "process 999")
+    assert tell_apart(on_gpu, 101, 100, there) == (ours, strangers)
+    assert tell_apart((100, 101), 101, 100, there) == ((101,), ())
 
 
 def test_who_does_not_find_itself_knows_no_stranger(proc):
     """In a container the driver may count processes as the host does."""
     there = proc((100, 1, "pytest"), (101, 100, "python3"))
-    assert strangers((5101, 750), 101, 100, there) == ()
-    assert strangers((), 101, 100, there) == ()
-    assert strangers(None, 101, 100, there) == ()
+    assert tell_apart((5101, 750), 101, 100, there) == ((), ())
+    assert tell_apart((), 101, 100, there) == ((), ())
+    assert tell_apart(None, 101, 100, there) == ((), ())
 
 
 # ---- over a window
@@ -191,6 +193,7 @@ def test_a_gpu_is_looked_at_twice_a_second_in_the_window(tmp_path):
     assert sampler.readings().gpu == GpuReadings(
         clock_mhz=(900, 1980),
         reasons=("power cap", "thermal slowdown"),
+        ours=(os.getpid(),),
         strangers=("process 4194305",),
     )
 

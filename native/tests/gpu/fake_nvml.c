@@ -1,6 +1,7 @@
 /* fake_nvml.c - the part of NVIDIA's management library that pytest-xsched calls, for one GPU:
- * what FAKE_NVML_CLOCK, _REASONS and _PIDS say ("self 750", or of parts "self/1 750/2"), each call
- * an error where it is not set. With -DOLD it has the names of a driver before 535. */
+ * what FAKE_NVML_CLOCK, _REASONS and _PIDS say ("self 750", or of parts "self/1 750/2"), or the
+ * file that _PIDS_IN names, each call an error where it is not set. With -DOLD it has the names of
+ * a driver before 535. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +61,13 @@ int nvmlDeviceGetComputeRunningProcesses_v2(void *device, unsigned int *count, s
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, struct process *out)
 #endif
 {
-    const char *pids = getenv("FAKE_NVML_PIDS");
+    char text[256];
+    const char *pids = getenv("FAKE_NVML_PIDS"), *path = getenv("FAKE_NVML_PIDS_IN");
+    FILE *file = path == NULL ? NULL : fopen(path, "r");
+    if (file != NULL) {
+        pids = fgets(text, sizeof text, file);
+        fclose(file);
+    }
     unsigned int room = *count;
     *count = 0;
     if (pids == NULL || device != &the_gpu)
