@@ -112,6 +112,12 @@ def row(name: str, runs: list[Run]) -> list[str]:
     ]
 
 
+def found(runs: list[Run], why: str) -> bool:
+    """Whether a run is too noisy for this reason."""
+    faults = [fault for run in runs for fault in run.evidence.faults]
+    return any("too noisy" in fault and why in fault for fault in faults)
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--device", default="cuda")
@@ -148,11 +154,8 @@ def main() -> int:
             (f"watched, P50 is {on / off:.3f} of the other, 0.97 to 1.03", 0.97 < on / off < 1.03),
             (f"a quiet machine has {len(quiet)} faults, none", not quiet),
             *(
-                (
-                    f"beside {name} the environment is too noisy",
-                    any("too noisy" in fault for fault in runs[name][0].evidence.faults),
-                )
-                for name in ("stranger", "hogs")
+                (f"beside {name} the environment is too noisy: {why}", found(runs[name], why))
+                for name, why in (("stranger", "computed on the GPU"), ("hogs", "run delay"))
             ),
         ]
     )

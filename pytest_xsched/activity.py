@@ -91,6 +91,22 @@ class Activity:
             files=tuple(File(**file) for file in data["files"]),
         )
 
+    def behind(self, before: Activity | None) -> Activity:
+        """Give it with what looks have shown in the windows before, too."""
+        if before is None:
+            return self
+        covers = {
+            name: cover + earlier if cover and (earlier := before.covers.get(name)) else cover
+            for name, cover in self.covers.items()
+        }
+        return dataclasses.replace(self, covers=covers)
+
+    @property
+    def past_it(self) -> list[str]:
+        """Say of which programs XSched had nothing."""
+        covers = self.covers.items()
+        return [fault for name, cover in covers if cover and (fault := cover.fault(name))]
+
     def faults(self, launched: Mapping[str, int]) -> list[str]:
         """Say what speaks against it, one sentence each.
 

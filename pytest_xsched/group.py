@@ -1,7 +1,7 @@
-"""A child process that leads a group of its own: whether it has ended, and the end of the group.
+"""A child process and what it has started: who descends from whom, whether it has ended, the end.
 
-Its status is taken last. Until then the kernel gives its id to nobody else, and what is sent to the
-group reaches no stranger.
+It leads a group of its own. Its status is taken last: until then the kernel gives its id to nobody
+else, and what is sent to the group reaches no stranger.
 """
 
 from __future__ import annotations
@@ -11,8 +11,24 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
+_PROC = Path("/proc")
 _POLL_S = 0.01
+
+
+def descent(process: int, proc: Path = _PROC) -> list[int]:
+    """Give a process and those that it descends from, by their ids, the nearest first."""
+    line = []
+    while process > 0:
+        line.append(process)
+        try:
+            status = (proc / str(process) / "status").read_text(errors="replace").splitlines()
+        except OSError:  # it has ended
+            break
+        parents = [entry.split()[1] for entry in status if entry.startswith("PPid:")]
+        process = int(parents[0]) if parents else 0
+    return line
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
@@ -20,7 +36,11 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
     if process.returncode is not None:
         return True
     look = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    return os.waitid(os.P_PID, process.pid, look) is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, look) is not None
+    except ChildProcessError:  # somebody else took its status, or SIGCHLD is ignored
+        process.poll()
+        return True
 
 
 def await_end(process: subprocess.Popen[bytes], timeout_s: float) -> bool:

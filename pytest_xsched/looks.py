@@ -2,8 +2,8 @@
 
 What a program launches past XSched, on a default stream say, nobody counts. But the server knows of
 every XQueue whether it has unfinished work. So it is asked again and again, at times that no period
-of requests can keep step with, and the share of looks at which it had work of a program is held
-against the share of the time in which the program had requests to serve.
+of requests can keep step with. Of the looks that came while the program served a request, those are
+counted at which XSched had work of it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PERIOD_S = 0.02
-"""Between two looks, on average."""
-ENOUGH = 20.0
-"""Looks during requests that show nothing: so many come by chance in 1 of 1000 runs of a program
-that has its work in XSched for a third of that time. The rest may be the program's own."""
+from pytest_xsched.group import descent
+
+PERIOD_NS = 20_000_000
+"""Between two looks, on average. A look that takes longer counts for nothing: who knows when it
+saw what it saw?"""
+ENOUGH = 50
+"""Looks into requests that show nothing, until that is an error: of a program that has its work in
+XSched for a tenth of their time one run in 200 would show so little, for a fifth none in 50,000."""
+ENOUGH_REQUESTS = 10
+"""So many requests they are of: all looks into one may meet what it does on the host."""
+ENOUGH_SILENT = 200
+"""The same of a program that reports no requests: it is there to contend, all the time."""
 LITTLE = 0.1
-"""Of the time of its requests; what XSched has of such a program may be a side issue of it."""
+"""A smaller share of looks is marked: it may be a side issue of the program's."""
+_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,34 +41,55 @@ class Cover:
     """What looks at the server have shown of one program.
 
     Attributes:
-        looks: in the measured window.
-        had: of them, those at which XSched had unfinished work of it.
-        busy: share of the window in which it had a request to serve, in [0, 1]; 1 for a program
-            that reports none.
+        reports: whether the program reports requests. Of one that does not all looks in the
+            measured window count.
+        looks: into its requests.
+        requests: that were looked into.
+        had: looks at which XSched had unfinished work of the program.
+        astray: whether XSched ever had work of a process that nobody of the run has started, which
+            may be one of the program's.
     """
 
+    reports: bool
     looks: int
+    requests: int
     had: int
-    busy: float
+    astray: bool = False
+
+    def __add__(self, other: Cover) -> Cover:
+        """Give what both have shown, of two windows."""
+        return Cover(
+            reports=self.reports,
+            looks=self.looks + other.looks,
+            requests=self.requests + other.requests,
+            had=self.had + other.had,
+            astray=self.astray or other.astray,
+        )
 
     @property
-    def expected(self) -> float:
-        """Looks that came while it had a request to serve."""
-        return self.looks * self.busy
+    def tells(self) -> bool:
+        """Whether it would have been seen if XSched had work of the program."""
+        if not self.reports:
+            return self.looks >= ENOUGH_SILENT
+        return self.looks >= ENOUGH and self.requests >= ENOUGH_REQUESTS
 
-    @property
-    def share(self) -> float | None:
-        """Of the time of its requests, that in which XSched had work; None: nobody can tell."""
-        return min(1.0, self.had / self.expected) if self.had or self.expected >= ENOUGH else None
+    def fault(self, name: str) -> str | None:
+        """Say that XSched had nothing of the program of a queue, where that is shown."""
+        if self.had or self.astray or not self.tells:
+            return None
+        return (
+            f"scheduler inactive: queue {name!r}: XSched had unfinished work of its program at "
+            f"{self}: what that launches goes past XSched, as all does on the default stream"
+        )
 
     def __str__(self) -> str:
-        return f"at {self.had} of {self.looks} looks, {self.expected:.3g} of them in its requests"
+        into = f" into {self.requests} requests" if self.reports else ""
+        return f"{self.had} of {self.looks} looks{into}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give it in JSON's types."""
-        share = self.share
-        little = share is not None and share < LITTLE
-        return {**asdict(self), "share": share, "little": little, "said": str(self)}
+        doubtful = self.had <= LITTLE * self.looks
+        return {**asdict(self), "tells": self.tells, "doubtful": doubtful, "said": str(self)}
 
 
 class Looks:
@@ -72,45 +101,61 @@ class Looks:
 
     def __init__(self, ready: Callable[[], Iterable[int] | None]) -> None:
         self._ready = ready
-        self._seen: list[tuple[int, frozenset[int]]] = []
+        self._seen: list[tuple[int, frozenset[int], bool]] = []
+        """When; whose work there was, by the processes and all that they descend from; whether
+        there was any of a process that does not descend from this one."""
+        self._error: Exception | None = None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="xsched-looks", daemon=True)
+        self._thread = threading.Thread(target=self._look_on, name="xsched-looks", daemon=True)
         self._thread.start()
 
-    def _look(self) -> None:
+    def _look_on(self) -> None:
         chance = random.Random(0)
-        while not self._over.wait(chance.uniform(0.5, 1.5) * PERIOD_S):
-            now_ns = time.monotonic_ns()
-            ready = self._ready()
-            if ready is not None:
-                self._seen.append((now_ns, frozenset(map(_session, ready))))
+        try:
+            while not self._over.wait(chance.uniform(0.5, 1.5) * PERIOD_NS / 1e9):
+                self._look()
+        except Exception as error:
+            self._error = error  # raised where somebody asks
+
+    def _look(self) -> None:
+        begin_ns = time.monotonic_ns()
+        ready = self._ready()
+        end_ns = time.monotonic_ns()
+        if ready is None or end_ns - begin_ns > PERIOD_NS:
+            return
+        lines = [descent(process) for process in ready]
+        astray = any(os.getpid() not in line for line in lines)
+        self._seen.append(((begin_ns + end_ns) // 2, frozenset().union(*lines), astray))
 
     def stop(self) -> None:
         """Look no more."""
         self._over.set()
-        self._thread.join()
+        self._thread.join(_PATIENCE_S)
 
     def of(
-        self, session: int, window_ns: tuple[int, int], requests_ns: NDArray[np.int64] | None
+        self, process: int, window_ns: tuple[int, int], requests_ns: NDArray[np.int64] | None
     ) -> Cover:
         """Give what they have shown of a program.
 
         Args:
-            session: id of the session that its processes are.
+            process: from which all of its processes descend.
             window_ns: begin and end of the measured window, by the monotonic clock.
-            requests_ns: int64[n, 2], begin and end of its requests, likewise; None: it tells none.
+            requests_ns: int64[n, 2], begin and end of its requests, likewise, one behind the other;
+                None: it tells none.
         """
+        if self._error is not None:
+            raise self._error
         start, end = window_ns
-        inside = [ready for at, ready in self._seen if start <= at < end]
-        busy = 1.0
-        if requests_ns is not None:
-            begun, ended = np.clip(requests_ns, start, end).reshape(-1, 2).T
-            busy = min(1.0, float(np.sum(ended - begun)) / (end - start))
-        return Cover(looks=len(inside), had=sum(session in one for one in inside), busy=busy)
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:  # it has ended
-        return 0
+        seen = [one for one in self._seen if start <= one[0] < end]
+        spans = np.array([window_ns]) if requests_ns is None else requests_ns
+        at = np.array([one[0] for one in seen], np.int64)
+        latest = np.searchsorted(spans[:, 0], at, side="right") - 1
+        into = (latest >= 0) & (at < np.append(spans[:, 1], 0)[latest])
+        whose = [one[1] for one, is_into in zip(seen, into, strict=True) if is_into]
+        return Cover(
+            reports=requests_ns is not None,
+            looks=len(whose),
+            requests=len(np.unique(latest[into])),
+            had=sum(process in whom for whom in whose),
+            astray=any(one[2] for one in seen),
+        )

@@ -36,7 +36,6 @@ from pytest_xsched.transparent import (
     drivers_of,
     look,
     require_active,
-    require_covered,
 )
 from pytest_xsched.worker import LEFT, READY
 
@@ -190,16 +189,13 @@ class Party:
             self._require_active(output, created)
         self._require_whole(output)
         samples = self._samples()
-        cover = None if looks is None or self._setting is None else self._cover(looks)
-        if cover is not None:
-            require_covered(self.spec.name, cover)
         return Share(
             counts=counts_of(self.spec.priority, samples),
             samples=samples,
             remark=self._remark(output),
             output=output,
             libraries=self._libraries(),
-            cover=cover,
+            cover=None if looks is None or self._setting is None else self._cover(looks),
         )
 
     def is_absent(self, on_gpu: Collection[int]) -> bool:

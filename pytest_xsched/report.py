@@ -138,13 +138,9 @@ def _activity(shown: Record) -> list[str]:
 def _cover(name: str, cover: Record | None) -> str:
     if cover is None:
         return f"! whether XSched had work of {name} is not known: only its server tells"
-    if cover["share"] is None:
-        return f"! XSched had work of {name} {cover['said']}: too few to tell"
-    mark = "! " if cover["little"] else ""
-    return (
-        f"{mark}XSched had work of {name} in {cover['share']:.0%} of the time of its requests "
-        f"({cover['said']})"
-    )
+    mark = "! " if cover["doubtful"] else ""
+    few = ": too few to tell" if not (cover["had"] or cover["tells"]) else ""
+    return f"{mark}XSched had work of {name} at {cover['said']}{few}"
 
 
 def _met(met: Record) -> str:

@@ -130,12 +130,14 @@ def measure_separately(
                 for party in (*parties[1:], parties[0]):
                     _see_off(party, grace_s)
         finally:  # also on Ctrl-C and time-outs
-            if looks is not None:
-                looks.stop()
-            for party in parties:
-                party.dismiss()
-            for party in parties:
-                party.end()
+            try:
+                for party in parties:
+                    party.dismiss()
+                for party in parties:
+                    party.end()
+            finally:
+                if looks is not None:
+                    looks.stop()
         # The one that fell is the cause of what the others would raise.
         in_order = [*([fallen] if fallen else []), *(p for p in parties if p is not fallen)]
         said = None if server is None else server.said()

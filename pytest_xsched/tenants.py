@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_xsched.fingerprint import pci_facts
+from pytest_xsched.group import descent
 from pytest_xsched.nvml import Nvml
 
 _PROC = Path("/proc")
@@ -117,23 +118,12 @@ def tell_apart(
     ours, strangers = {own}, []
     for process in sorted(set(processes) - {own}):
         name = _read(proc / str(process) / "comm")
-        line = _line(process, proc)
+        line = descent(process, proc)
         if family in line:
             ours |= set(line[: line.index(family)])
         elif not name.startswith(_SHARED):
             strangers.append(f"process {process}" + (f" ({name})" if name else ""))
     return tuple(sorted(ours)), tuple(strangers)
-
-
-def _line(process: int, proc: Path) -> list[int]:
-    """Give a process and those that it descends from, the nearest first."""
-    line = []
-    while process > 0:
-        line.append(process)
-        status = _read(proc / str(process) / "status").splitlines()
-        parents = [line.split()[1] for line in status if line.startswith("PPid:")]
-        process = int(parents[0]) if parents else 0
-    return line
 
 
 def _kfd_gpu_id(pci_id: str, sys: Path) -> int | None:

@@ -18,7 +18,6 @@ from pytest_xsched.elf import NotALibrary, read_library
 from pytest_xsched.errors import SchedulerInactive
 from pytest_xsched.installation import SHIMS, Home
 from pytest_xsched.libraries import Libraries
-from pytest_xsched.looks import Cover
 from pytest_xsched.mechanism import XSched
 from pytest_xsched.queue_spec import QueueSpec
 from pytest_xsched.xsched_variables import faults, of_xsched
@@ -177,20 +176,6 @@ def require_active(
             f"scheduler inactive: XSched is under queue {name!r}, but made no XQueue for it: the "
             "program made no stream through the shim, either because it stays on the default "
             "stream, which is not scheduled, or because it finds the driver past LD_PRELOAD"
-        )
-
-
-def require_covered(name: str, cover: Cover) -> None:
-    """Raise SchedulerInactive where XSched had nothing of a program's work.
-
-    Args:
-        name: of its queue.
-        cover: what looks at XSched's server have shown.
-    """
-    if cover.share == 0:
-        raise SchedulerInactive(
-            f"scheduler inactive: queue {name!r}: XSched had unfinished work of its program "
-            f"{cover}: what that launches goes past XSched, as all does on the default stream"
         )
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+from pytest_xsched.activity import Activity
 from pytest_xsched.assertions import Run
 from pytest_xsched.evidence import Evidence, gather
 from pytest_xsched.harness import Measurement
@@ -97,14 +98,16 @@ def run_in_windows(
     others = _others(scenario, measurement)
     alone_ns = list(measurement.alone_ns)
 
-    def evidence(latest: Measurement) -> Evidence:
+    def evidence(latest: Measurement, before: Activity | None = None) -> Evidence:
+        activity = latest.activity and latest.activity.behind(before)
+        past = [] if activity is None else activity.past_it
         return gather(
             queues,
-            tuple(dict.fromkeys(others)),
+            tuple(dict.fromkeys([*others, *past])),
             checked=scenario.check,
             priority_effect=measurement.priority_effect,
             unchecked=tuple(_unchecked(scenario)),
-            activity=latest.activity,
+            activity=activity,
             noise=Noise(masks=masking, windows=tuple(watched)) if watched else None,
             alone_ns=alone_ns,
             slots=scenario.sim.slots if scenario.device_kind == "sim" else None,
@@ -125,7 +128,7 @@ def run_in_windows(
             queue.extend(counts, samples, span_ns, offset_ns, _noisy_ns(news))
         others.extend(_others(scenario, later))
         alone_ns[:] = map(_least, alone_ns, later.alone_ns)
-        run.evidence = evidence(later)
+        run.evidence = evidence(later, run.evidence.activity)
         run.remark = run.remark or later.remark
         return True
 

@@ -60,7 +60,7 @@ class Server:
         try:
             queues = json.loads(answer)["xqueues"]
             return frozenset(int(queue["pid"]) for queue in queues if queue["ready"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
 
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from pytest_xsched.group import await_end, has_ended, kill_group, signal_group
+from pytest_xsched.group import await_end, descent, has_ended, kill_group, signal_group
 
 
 @pytest.fixture
@@ -56,3 +56,17 @@ def test_nothing_is_sent_once_its_status_was_taken(start, monkeypatch):
     monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("its id may be a stranger's"))
     signal_group(process, signal.SIGTERM)
     assert kill_group(process) == 0
+
+
+def test_somebody_else_took_its_status(start):
+    process = start("exit 3")
+    os.waitpid(process.pid, 0)
+    assert has_ended(process)
+    assert kill_group(process) == 0  # nobody knows; as of Popen
+
+
+def test_whom_it_descends_from(start):
+    process = start("exec sleep 1000")
+    assert descent(process.pid) == [process.pid, *descent(os.getpid())]
+    kill_group(process)
+    assert descent(process.pid) == [process.pid]
