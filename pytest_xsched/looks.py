@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from pytest_xsched.group import descent
 
 PERIOD_NS = 20_000_000
-"""Between two looks, on average. A look that takes longer counts for nothing: who knows when it
-saw what it saw?"""
+"""Between two looks, on average."""
 ENOUGH = 50
 """Looks into requests that show nothing, until that is an error: of a program that has its work in
 XSched for a tenth of their time one run in 200 would show so little, for a fifth none in 50,000."""
@@ -43,9 +42,11 @@ class Cover:
     Attributes:
         reports: whether the program reports requests. Of one that does not all looks in the
             measured window count.
-        looks: into its requests.
+        looks: into its requests; such a look lies in one from its begin to its end, since nobody
+            knows when in between the server saw what it tells.
         requests: that were looked into.
-        had: looks at which XSched had unfinished work of the program.
+        had: of those looks, the ones at which XSched had unfinished work of the program.
+        ever: whether there was any such look to whatever moment of the window.
         astray: whether XSched ever had work of a process that nobody of the run has started, which
             may be one of the program's.
     """
@@ -54,6 +55,7 @@ class Cover:
     looks: int
     requests: int
     had: int
+    ever: bool
     astray: bool = False
 
     def __add__(self, other: Cover) -> Cover:
@@ -63,6 +65,7 @@ class Cover:
             looks=self.looks + other.looks,
             requests=self.requests + other.requests,
             had=self.had + other.had,
+            ever=self.ever or other.ever,
             astray=self.astray or other.astray,
         )
 
@@ -75,7 +78,7 @@ class Cover:
 
     def fault(self, name: str) -> str | None:
         """Say that XSched had nothing of the program of a queue, where that is shown."""
-        if self.had or self.astray or not self.tells:
+        if self.ever or self.astray or not self.tells:
             return None
         return (
             f"scheduler inactive: queue {name!r}: XSched had unfinished work of its program at "
@@ -88,8 +91,17 @@ class Cover:
 
     def to_dict(self) -> dict[str, Any]:
         """Give it in JSON's types."""
-        doubtful = self.had <= LITTLE * self.looks
-        return {**asdict(self), "tells": self.tells, "doubtful": doubtful, "said": str(self)}
+        little = self.had < LITTLE * self.looks or not self.ever
+        return {**asdict(self), "tells": self.tells, "little": little, "said": str(self)}
+
+
+class _Look(NamedTuple):
+    begin_ns: int
+    end_ns: int
+    whose: frozenset[int]
+    """Processes that had work there, and all that they descend from."""
+    astray: bool
+    """Whether one of them does not descend from this process."""
 
 
 class Looks:
@@ -101,9 +113,7 @@ class Looks:
 
     def __init__(self, ready: Callable[[], Iterable[int] | None]) -> None:
         self._ready = ready
-        self._seen: list[tuple[int, frozenset[int], bool]] = []
-        """When; whose work there was, by the processes and all that they descend from; whether
-        there was any of a process that does not descend from this one."""
+        self._seen: list[_Look] = []
         self._error: Exception | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look_on, name="xsched-looks", daemon=True)
@@ -121,11 +131,11 @@ class Looks:
         begin_ns = time.monotonic_ns()
         ready = self._ready()
         end_ns = time.monotonic_ns()
-        if ready is None or end_ns - begin_ns > PERIOD_NS:
+        if ready is None:
             return
         lines = [descent(process) for process in ready]
         astray = any(os.getpid() not in line for line in lines)
-        self._seen.append(((begin_ns + end_ns) // 2, frozenset().union(*lines), astray))
+        self._seen.append(_Look(begin_ns, end_ns, frozenset().union(*lines), astray))
 
     def stop(self) -> None:
         """Look no more."""
@@ -146,16 +156,18 @@ class Looks:
         if self._error is not None:
             raise self._error
         start, end = window_ns
-        seen = [one for one in self._seen if start <= one[0] < end]
+        seen = [look for look in self._seen if start <= look.begin_ns and look.end_ns <= end]
         spans = np.array([window_ns]) if requests_ns is None else requests_ns
-        at = np.array([one[0] for one in seen], np.int64)
-        latest = np.searchsorted(spans[:, 0], at, side="right") - 1
-        into = (latest >= 0) & (at < np.append(spans[:, 1], 0)[latest])
-        whose = [one[1] for one, is_into in zip(seen, into, strict=True) if is_into]
+        begins = np.array([look.begin_ns for look in seen], np.int64)
+        ends = np.array([look.end_ns for look in seen], np.int64)
+        latest = np.searchsorted(spans[:, 0], begins, side="right") - 1
+        into = (latest >= 0) & (ends <= np.append(spans[:, 1], 0)[latest])
+        had = np.array([process in look.whose for look in seen], bool)
         return Cover(
             reports=requests_ns is not None,
-            looks=len(whose),
+            looks=int(np.count_nonzero(into)),
             requests=len(np.unique(latest[into])),
-            had=sum(process in whom for whom in whose),
-            astray=any(one[2] for one in seen),
+            had=int(np.count_nonzero(had & into)),
+            ever=bool(had.any()),
+            astray=any(look.astray for look in seen),
         )

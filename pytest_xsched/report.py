@@ -138,8 +138,8 @@ def _activity(shown: Record) -> list[str]:
 def _cover(name: str, cover: Record | None) -> str:
     if cover is None:
         return f"! whether XSched had work of {name} is not known: only its server tells"
-    mark = "! " if cover["doubtful"] else ""
-    few = ": too few to tell" if not (cover["had"] or cover["tells"]) else ""
+    mark = "! " if cover["little"] else ""
+    few = "" if cover["ever"] or cover["tells"] else ": too few to tell"
     return f"{mark}XSched had work of {name} at {cover['said']}{few}"
 
 
