@@ -79,7 +79,11 @@ class Run:
         if queue is not None:
             faults += self.evidence.queue_faults[queue]
         if faults:
-            raise InvalidRun("no verdict: " + "; ".join(faults), run=self)
+            raise InvalidRun(
+                "no verdict: " + "; ".join(faults),
+                run=self,
+                starved=set(faults) <= set(self.evidence.starvation),
+            )
 
     def assert_fair(
         self,

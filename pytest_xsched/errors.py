@@ -68,11 +68,14 @@ class InvalidRun(XSchedError):
     Args:
         message: what is missing.
         run: the run, for the report.
+        starved: whether all that is missing is what a queue did not get while others ran, which
+            is the scheduler's doing.
     """
 
-    def __init__(self, message: str = "", *, run: Any = None) -> None:
+    def __init__(self, message: str = "", *, run: Any = None, starved: bool = False) -> None:
         super().__init__(message)
         self.run = run
+        self.starved = starved
 
 
 class SchedulerInactive(InvalidRun):

@@ -35,6 +35,8 @@ class Evidence:
         contention: what the queues of the highest priority met of the others.
         noise: how quiet the machine was; None: nobody looked, or time is virtual.
         plausible: what requests took beside what they take alone, where that is known.
+        starvation: those of the faults that say that a queue did not get what it was offered, or
+            nothing, while others ran.
     """
 
     faults: tuple[str, ...]
@@ -46,6 +48,7 @@ class Evidence:
     contention: tuple[Contention, ...] = ()
     noise: Noise | None = None
     plausible: tuple[Plausible, ...] = ()
+    starvation: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evidence in JSON's types."""
@@ -95,6 +98,12 @@ def gather(
     faults += [fault for one in speed if (fault := one.fault())]
     if slots is not None and (fault := overwork(queues, alone_ns, slots)):
         faults.append(fault)
+    starvation = [
+        sentence
+        for queue in queues
+        for sentence in (*_never_launched(queue), *_saturated(queue))
+        if any(other.counts.completed for other in queues if other is not queue)
+    ]
     met = contention(queues)
     apart = contention_faults(met, queues)
     return Evidence(
@@ -109,6 +118,7 @@ def gather(
         contention=met,
         noise=noise,
         plausible=speed,
+        starvation=tuple(starvation),
     )
 
 
@@ -120,11 +130,25 @@ def _count_faults(queue: QueueResult) -> list[str]:
         return [f"the program of {queue.name} began no request"] if silent else []
     if c.failed:
         faults.append(f"{c.failed} commands of {queue.name} failed")
-    if c.launched == 0:
-        faults.append(f"no command of {queue.name} was launched")
+    faults += _never_launched(queue)
     if c.completed != c.launched:
         faults.append(f"{queue.name} launched {c.launched} commands, but completed {c.completed}")
     return faults
+
+
+def _never_launched(queue: QueueResult) -> list[str]:
+    if queue.counts.launched or queue.workload.program is not None:
+        return []
+    return [f"no command of {queue.name} was launched"]
+
+
+def _saturated(queue: QueueResult) -> list[str]:
+    if not queue.saturated or queue.n == 0:
+        return []
+    return [
+        f"{queue.name} is saturated: {queue.offered} were offered and {queue.throughput} done, "
+        "so its latency grows with the length of the run"
+    ]
 
 
 def _load_faults(queue: QueueResult) -> list[str]:
@@ -134,10 +158,7 @@ def _load_faults(queue: QueueResult) -> list[str]:
     elif queue.n == 0:
         faults.append(queue.no_request)
     elif queue.saturated:
-        faults.append(
-            f"{queue.name} is saturated: {queue.offered} were offered and {queue.throughput} done, "
-            "so its latency grows with the length of the run"
-        )
+        faults += _saturated(queue)
     elif not queue.closed_loop and (late := _late_share(queue)) > 0.02:
         faults.append(
             f"the requests of {queue.name} did not arrive at the offered rate: {late:.0%} of them "

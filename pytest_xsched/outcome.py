@@ -64,7 +64,8 @@ def hold_to_misses(
 ) -> None:
     """Fail a test that passes after it missed a target: a rerun measures luck.
 
-    A run without evidence may be repeated, because it says nothing about what was measured.
+    A run without evidence may be repeated, because it says nothing about what was measured; but not
+    one in which a queue was starved.
 
     Args:
         report: of a phase of the test.
@@ -75,8 +76,10 @@ def hold_to_misses(
     if report.when != "call":
         return
     error = call.excinfo.value if call.excinfo else None
-    missed = isinstance(error, QosAssertionError) or (
-        compared and isinstance(error, AssertionError)
+    missed = (
+        isinstance(error, QosAssertionError)
+        or (isinstance(error, InvalidRun) and error.starved)
+        or (compared and isinstance(error, AssertionError))
     )
     if report.failed and missed:
         misses.setdefault(report.nodeid, str(error).partition("\n")[0])

@@ -67,6 +67,30 @@ measured(xsched)
     assert result.parseoutcomes() == {"passed": 2, "rerun": 1}
 
 
+STARVED = [  # nothing of high is launched, and less of it than is offered
+    'xsched.queue("low", spin("1ms"), priority=20 if len(attempts) == 1 else 1)',
+    'xsched.queue("low", spin("60ms"), priority=9 if len(attempts) == 1 else 1, rate="10/s")',
+]
+
+
+@pytest.mark.parametrize("low", STARVED)
+def test_a_starved_queue_is_never_green(pytester, fresh, low):
+    pytest.importorskip("pytest_rerunfailures")
+    pytester.makepyfile(
+        LUCK.format(
+            use=f"""\
+attempts.append(1)
+        high = xsched.queue("high", spin("30ms"), priority=5, rate="20/s")
+        xsched.run(high, {low}, duration="20s").high.assert_p99_below("500ms")"""
+        )
+    )
+
+    result = fresh("-prerunfailures", "--reruns=1", "--xsched-device=sim")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1, "rerun": 1}
+
+
 def test_a_run_without_evidence_may_be_repeated(pytester, fresh):
     pytest.importorskip("pytest_rerunfailures")
     pytester.makepyfile(
