@@ -57,6 +57,8 @@ class Run:
         self.remark = remark
         self.origin = ""
         self.verdicts: list[Verdict] = []
+        self.refused: list[dict[str, str]] = []
+        """Targets that got no verdict: ``"sentence"`` and ``"nodeid"`` of the test."""
         self.budget = Budget()
         """Of wrong verdicts: that of the session."""
         self.undecided = "fail"
@@ -216,6 +218,7 @@ class Run:
             "origin": self.origin,
             "queues": [queue.to_dict() for queue in self.queues.values()],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "refused": list(self.refused),
         }
 
     def to_json(self) -> str:

@@ -243,6 +243,7 @@ class Comparison:
         arms: all runs, by the name of their arm, in the order of the episodes.
         forced: in what the arms differ beside the scheduler, where that was allowed by force.
         verdicts: of the claims asserted so far.
+        refused: claims that got no verdict, as of a run.
     """
 
     def __init__(
@@ -264,6 +265,7 @@ class Comparison:
         self.again = f"{baseline} again"
         self.queues = {name: ComparedQueue(name, self) for name in queues}
         self.verdicts: list[Verdict] = []
+        self.refused: list[dict[str, str]] = []
         self.undecided = "fail"
         """What becomes of an undecided claim: ``"fail"`` or ``"warn"``."""
 
@@ -318,6 +320,7 @@ class Comparison:
             "forced": [str(difference) for difference in self.forced],
             "queues": [self._summary(queue) for queue in self.queues.values()],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "refused": list(self.refused),
             "arms": {
                 arm: [episode.record for episode in episodes] for arm, episodes in self.arms.items()
             },

@@ -23,6 +23,7 @@ def summary(records: list[Record]) -> list[str]:
         for verdict in record["verdicts"]:
             where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
             lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
+        lines += [f"  NO VERDICT {no['sentence']}  [{no['nodeid']}]" for no in record["refused"]]
         lines += [f"  ! {sentence}" for sentence in report.advice(record["verdicts"])]
     return lines
 

@@ -246,7 +246,7 @@ def one_load(
     if len(given) > 1:
         raise ScenarioError(f"queue {name!r}: {' and '.join(given)} are two loads; name one")
     if rate is not None:
-        return constant(rate)
+        return Constant(rate_hz=parse_rate(rate, what=f"rate of queue {name!r}"))
     if arrivals is not None:
         return arrivals
     if not is_closed:

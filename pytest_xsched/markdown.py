@@ -39,6 +39,9 @@ def page(records: list[Record]) -> list[str]:
             mark = _MARKS.get(verdict["status"], ":grey_question:")
             where = f" <sub>{_escape(verdict['nodeid'])}</sub>" if verdict["nodeid"] else ""
             lines.append(f"- {mark} {verdict['status']} {_escape(verdict['sentence'])}{where}")
+        for no in run["refused"]:
+            where = f" <sub>{_escape(no['nodeid'])}</sub>"
+            lines.append(f"- :x: NO VERDICT {_escape(no['sentence'])}{where}")
         lines.append("")
     return lines
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pytest_xsched.assertions import Run
 from pytest_xsched.comparison import Comparison
 from pytest_xsched.comparison_text import summary
-from pytest_xsched.errors import InvalidRun, QosAssertionError
+from pytest_xsched.errors import InvalidRun, QosAssertionError, XSchedError
 from pytest_xsched.quantity import Quantity
 from pytest_xsched.report import properties
 from pytest_xsched.verdict import Verdict
+
+_PACKAGE = Path(__file__).parent
 
 
 def failed(call: pytest.CallInfo[None]) -> bool:
@@ -21,12 +24,37 @@ def failed(call: pytest.CallInfo[None]) -> bool:
     return isinstance(error, Exception) and not isinstance(error, pytest.skip.Exception)
 
 
-def set_properties(item: pytest.Item, fresh: list[tuple[Run | Comparison, Verdict]]) -> None:
-    """Put the verdicts of a test where JUnit finds them; a repeated test replaces its own."""
+def shorten(call: pytest.CallInfo[None]) -> None:
+    """Hide the frames of this package in the traceback of one of its own errors."""
+    if call.excinfo is None:
+        return
+    for entry in call.excinfo.traceback:
+        if Path(entry.path).parent == _PACKAGE:
+            # Pytest asks a frame's globals, too; of an error that is not ours nothing is hidden.
+            entry.frame.f_globals.setdefault("__tracebackhide__", _is_ours)
+
+
+def _is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    return isinstance(excinfo.value, XSchedError)
+
+
+def set_properties(
+    item: pytest.Item, call: pytest.CallInfo[None], fresh: list[tuple[Run | Comparison, Verdict]]
+) -> None:
+    """Put the verdicts of a test where JUnit finds them; a repeated test replaces its own.
+
+    And why there is none, because JUnit's files know no error in a test but a failure.
+    """
     new = dict(pair for _, verdict in fresh for pair in properties(verdict.to_dict()))
+    if call.excinfo and isinstance(call.excinfo.value, InvalidRun):
+        new["xsched.no_verdict"] = _sentence(call.excinfo.value)
     item.user_properties[:] = [pair for pair in item.user_properties if pair[0] not in new] + list(
         new.items()
     )
+
+
+def _sentence(error: InvalidRun) -> str:
+    return str(error).partition("\n")[0].removeprefix("no verdict: ")
 
 
 def explain(
@@ -49,6 +77,7 @@ def explain(
         report.__dict__["xsched_invalid"] = report.failed  # crosses to the xdist controller
         if error.run is not None:
             runs.append(error.run)
+            error.run.refused.append({"sentence": _sentence(error), "nodeid": report.nodeid})
     if not report.failed:
         return
     for run in {id(run): run for run in runs}.values():

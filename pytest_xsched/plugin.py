@@ -146,7 +146,8 @@ def pytest_runtest_makereport(
     if call.when == "call" and outcome.failed(call):
         state.keep_trial(item.nodeid)
     fresh = state.attribute(item.nodeid)
-    outcome.set_properties(item, fresh)
+    outcome.set_properties(item, call, fresh)
+    outcome.shorten(call)
     report = yield
     outcome.explain(report, call, fresh, lambda device: state.again(item, device))
     outcome.hold_to_misses(report, call, state.misses, state.compared)

@@ -211,16 +211,19 @@ def session():
         ({"priority": 256}, "queue 'high': priority 256 is outside [-255, 255]"),
         ({"priority": -256}, "queue 'high': priority -256 is outside [-255, 255]"),
         ({"priority": "high"}, "queue 'high': priority 'high' is not an integer"),
-        ({"rate": 20}, 'rate of constant: 20 has no unit; write "20/s" or 20 * per_s'),
-        ({"rate": "20"}, "rate of constant: '20' has no unit; write \"20/s\" or 20 * per_s"),
-        ({"rate": "0/s"}, "rate of constant: '0/s' is not above zero"),
-        ({"rate": "-1/s"}, "rate of constant: '-1/s' is not above zero"),
+        ({"rate": 20}, "rate of queue 'high': 20 has no unit; write \"20/s\" or 20 * per_s"),
+        ({"rate": "20"}, "rate of queue 'high': '20' has no unit; write \"20/s\" or 20 * per_s"),
+        ({"rate": "0/s"}, "rate of queue 'high': '0/s' is not above zero"),
+        ({"rate": "-1/s"}, "rate of queue 'high': '-1/s' is not above zero"),
         (
             {"rate": "nan/s"},
-            "rate of constant: 'nan/s' is not a rate; write \"20/s\" or 20 * per_s",
+            "rate of queue 'high': 'nan/s' is not a rate; write \"20/s\" or 20 * per_s",
         ),
-        ({"rate": float("nan")}, 'rate of constant: nan is not finite; write "20/s" or 20 * per_s'),
-        ({"rate": "50ms"}, "rate of constant: '50ms' is not a rate; write \"20/s\""),
+        (
+            {"rate": float("nan")},
+            "rate of queue 'high': nan is not finite; write \"20/s\" or 20 * per_s",
+        ),
+        ({"rate": "50ms"}, "rate of queue 'high': '50ms' is not a rate; write \"20/s\""),
         ({"think": 5}, 'think of closed: 5 has no unit; write "5s", 5 * s or a timedelta'),
         ({"think": "-5ms"}, "think of closed: '-5ms' is negative"),
         ({"concurrency": 0}, "closed: concurrency 0 is outside [1, 10000000]"),
@@ -243,6 +246,27 @@ def test_queue(session, changed, sentence):
         session.queue(arguments.pop("name"), arguments.pop("workload"), **arguments)
     assert str(error.value).startswith(sentence)
     assert "\n" not in str(error.value)
+
+
+def test_its_error_shows_the_test_and_nothing_of_ours(pytester, fresh):
+    pytester.makepyfile("""
+        from pytest_xsched import spin
+        def test_it(xsched):
+            xsched.queue("high", spin("1ms"), rate="-3/s")
+        """)
+    result = fresh("--xsched-device=sim")
+    assert result.parseoutcomes() == {"failed": 1}
+    result.stdout.fnmatch_lines(
+        [
+            '>*xsched.queue("high", spin("1ms"), rate="-3/s")',
+            "E *ScenarioError: rate of queue 'high': '-3/s' is not above zero",
+            "",
+            "test_its_error_*.py:3: ScenarioError",
+        ],
+        consecutive=True,
+    )
+    whole = fresh("--xsched-device=sim", "--full-trace").stdout.str()
+    assert "units.py" in whole and "units.py" not in result.stdout.str()
 
 
 def test_rate_and_arrivals_are_two_loads(session):

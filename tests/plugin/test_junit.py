@@ -22,6 +22,19 @@ def properties(case):
     return {item.get("name"): item.get("value") for item in case.iter("property")}
 
 
+def test_why_there_is_no_verdict(load, sim, cases):
+    load("""
+        def test_it(run):
+            run.high.assert_percentile_below(0.9999, "1h")
+        """)
+
+    assert sim("--junitxml=junit.xml").ret == 1
+
+    (said,) = [value for _, value in properties(cases()["test_it"]).items()]
+    assert set(properties(cases()["test_it"])) == {"xsched.no_verdict"}
+    assert said.startswith("high: P99.99 needs 29956 requests")
+
+
 def test_verdicts_are_properties(load, sim, cases):
     load("""
         def test_met(run):

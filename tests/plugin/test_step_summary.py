@@ -56,6 +56,25 @@ def test_what_speaks_against_a_run(load, sim, page):
     assert "\n- ! high is saturated: 100/s were offered" in page.read_text(encoding="utf-8")
 
 
+REFUSED = """
+    def test_it(xsched):
+        run = xsched.run(xsched.queue("high", spin("20ms"), rate="100/s"), duration="5s")
+        run.high.assert_p99_below("1h")
+    """
+
+
+def test_a_target_without_a_verdict(load, sim, page):
+    load(REFUSED)
+    result = sim()
+    assert result.ret == 1
+    (line,) = [line for line in page.read_text(encoding="utf-8").splitlines() if ":x:" in line]
+    assert line.startswith("- :x: NO VERDICT high is saturated: 100/s were offered")
+    assert line.endswith(r"<sub>test\_it.py::test\_it</sub>")
+    result.stdout.fnmatch_lines(
+        ["=* xsched =*", "  NO VERDICT high is saturated: *  [[]test_it.py::test_it[]]"]
+    )
+
+
 def test_once_under_xdist(load, fresh, page):
     load(TWO_TARGETS)
     assert fresh("-pxdist", "-n2", "--dist=loadfile", "--xsched-device=sim").ret == 1
