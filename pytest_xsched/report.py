@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pytest_xsched.basis import nothing_to_go_by
 from pytest_xsched.units import format_duration, format_rate
 
 Record = dict[str, Any]
@@ -85,6 +86,7 @@ def remarks(run: Record) -> list[str]:
     evidence = run["evidence"]
     for faults in (evidence["faults"], *evidence["queue_faults"].values()):
         lines += [f"! {fault}" for fault in faults]
+    lines += [f"! {sentence}" for sentence in nothing_to_go_by(run["scenario"])]
     if evidence["priority_effect"] == "no":
         lines.append("! stream priorities have no effect on this device")
     if run["remark"]:

@@ -248,27 +248,6 @@ def test_queue(session, changed, sentence):
     assert "\n" not in str(error.value)
 
 
-def test_its_error_shows_the_test_and_nothing_of_ours(pytester, fresh):
-    pytester.makepyfile("""
-        from pytest_xsched import spin
-        def test_it(xsched):
-            xsched.queue("high", spin("1ms"), rate="-3/s")
-        """)
-    result = fresh("--xsched-device=sim")
-    assert result.parseoutcomes() == {"failed": 1}
-    result.stdout.fnmatch_lines(
-        [
-            '>*xsched.queue("high", spin("1ms"), rate="-3/s")',
-            "E *ScenarioError: rate of queue 'high': '-3/s' is not above zero",
-            "",
-            "test_its_error_*.py:3: ScenarioError",
-        ],
-        consecutive=True,
-    )
-    whole = fresh("--xsched-device=sim", "--full-trace").stdout.str()
-    assert "units.py" in whole and "units.py" not in result.stdout.str()
-
-
 def test_rate_and_arrivals_are_two_loads(session):
     from pytest_xsched import poisson, spin
 

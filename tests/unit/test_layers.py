@@ -21,7 +21,7 @@ PYTHON_LAYERS = [
     ["model"],
     ["strategies", "corpus"],
     ["arrivals", "traces", "aliasing", "stats", "checking", "_binding", "quantity", "partition"],
-    ["looks"],
+    ["looks", "basis"],
     ["gate", "noise"],
     ["_running", "fingerprint"],
     ["spread", "pairs"],
