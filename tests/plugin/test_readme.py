@@ -57,7 +57,7 @@ def test_what_a_comparison_can_say(pytester, sim):
 
 
 def test_live_queues(pytester, inside):
-    pytester.makepyfile("from pytest_xsched import spin\n" + blocks()[2])
+    pytester.makepyfile(blocks()[2])
     for device in ("sim", "cpu"):
         inside(f"--xsched-device={device}").assert_outcomes(passed=1)
 
