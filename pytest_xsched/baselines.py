@@ -21,6 +21,7 @@ import numpy as np
 
 from pytest_xsched.assertions import Run
 from pytest_xsched.likeness import Record, likeness
+from pytest_xsched.stats import requests_needed
 
 FORMAT = 1
 
@@ -122,6 +123,8 @@ class Baseline:
         if entry["format"] != FORMAT:
             return f"has format {entry['format']!r}, not {FORMAT}"
         likeness(entry["run"], scheduler=True)  # has it what a comparison needs?
+        for queue in entry["run"]["queues"]:
+            no_figure(entry["run"], queue)
         key = entry["id"]
         if os.path.basename(key) != key:
             return f"has the id {key!r}"
@@ -137,3 +140,13 @@ class Baseline:
         """Load the samples of a run by queue; see `QueueResult.samples`."""
         with np.load(self._samples / f"{key}.npz", allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
+
+
+def no_figure(run: Record, queue: Record) -> str:
+    """Say why a queue of a run has no P99, or no throughput, to be compared; '' where it has."""
+    evidence = run["evidence"]
+    faults = [*evidence["faults"], *evidence["queue_faults"][queue["name"]]]
+    needed = requests_needed(0.99)
+    if queue["offered_hz"] is not None and queue["n"] < needed:
+        faults.append(f"a P99 needs {needed} requests, not {queue['n']}")
+    return "; ".join(faults)

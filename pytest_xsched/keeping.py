@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_xsched.assertions import Run
-from pytest_xsched.baselines import Baseline
-from pytest_xsched.likeness import Record, differences, machine_part
+from pytest_xsched.baselines import Baseline, no_figure
+from pytest_xsched.likeness import Difference, Record, differences, machine_part
 from pytest_xsched.quantity import show
 from pytest_xsched.report import title
 from pytest_xsched.rows import commit_info
-from pytest_xsched.stats import requests_needed
 
 RUNS_NEEDED = 19
 """Of 20 runs that differ by chance only, one is the worst: 5 %. So many must be kept before one
@@ -28,14 +27,16 @@ MARGIN = 0.1
 """And it must differ from their median by more than this share."""
 
 FAILED, NOT_APPLICABLE = 1, 8
-"""Exit statuses: a run is shown to be worse; a run was to be compared and there is nothing to
-compare it with."""
+"""Exit statuses: a run is shown to be worse; a run was to be compared and could not be."""
 _STATUSES = {
     "worse": FAILED,
     "failed": FAILED,
     "not applicable": NOT_APPLICABLE,
     "no baseline": NOT_APPLICABLE,
+    "not compared": NOT_APPLICABLE,
 }
+_FIELDS_SHOWN = 5
+"""Of those in which the nearest kept run differs: another test differs in all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +44,11 @@ class Finding:
     """What came of one queue, one run or one line of a file.
 
     Attributes:
-        status: ``"worse"``, ``"better"``, ``"no difference shown"``, ``"no figure"``,
-            ``"not applicable"``, ``"no baseline"``, ``"damaged"``, ``"saved"``, ``"not saved"`` or
-            ``"failed"`` (to read or write).
+        status: ``"worse"``, ``"better"``, ``"no difference shown"``, ``"no figure"``
+            (on neither side, while another queue of the run was compared), ``"not compared"`` (a
+            figure on one side only, or none of the run at all), ``"not applicable"``,
+            ``"no baseline"``, ``"damaged"``, ``"saved"``, ``"not saved"`` or ``"failed"`` (to read
+            or write).
         sentence: all of it in words.
         origin: node id of the test that made the run.
     """
@@ -113,43 +116,57 @@ def _compare_all(baseline: Baseline, runs: list[Run]) -> list[Finding]:
 def _compare(run: Run, kept: list[Record], baseline: Baseline) -> list[Finding]:
     record = run.to_dict()
     name, origin = title(record), run.origin
-    alike: list[Record] = []
-    elsewhere: list[str] = []
-    for other in kept:
-        found = differences(other, record, scheduler=True)
-        if not found:
-            alike.append(other)
-        elif all(machine_part(difference.field) for difference in found):
-            elsewhere.append("; ".join(map(str, found)))
+    found = [differences(other, record, scheduler=True) for other in kept]
+    alike = [other for other, fields in zip(kept, found, strict=True) if not fields]
+    elsewhere = [f for f in found if f and all(machine_part(one.field) for one in f)]
     if not alike and not elsewhere:
-        sentence = f"no baseline for {name} in {baseline.path}"
+        sentence = f"no baseline for {name} in {baseline.path}: {_nearest(found)}"
         return [Finding(status="no baseline", sentence=sentence, origin=origin)]
     if not alike:
-        sentence = f"baseline not applicable to {name}: {elsewhere[-1]}"
+        fields = "; ".join(map(str, elsewhere[-1]))
+        sentence = f"baseline not applicable to {name}: {fields}"
         return [Finding(status="not applicable", sentence=sentence, origin=origin)]
+    judged = [_judge(record, queue, alike) for queue in record["queues"]]
+    if all(status == "no figure" for status, _ in judged):  # else a run beside nothing is green
+        judged = [("not compared", sentence) for _, sentence in judged]
     return [
         Finding(status=status, sentence=f"{name}: {sentence}", origin=origin)
-        for queue in record["queues"]
-        for status, sentence in [_judge(record, queue, alike)]
+        for status, sentence in judged
     ]
+
+
+def _nearest(found: list[list[Difference]]) -> str:
+    """Say in what the kept run differs that differs least; of several the last."""
+    if not found:
+        return "nothing readable is kept there"
+    fields = min(reversed(found), key=len)
+    more = len(fields) - _FIELDS_SHOWN
+    shown = [*map(str, fields[:_FIELDS_SHOWN]), *([f"and {more} more"] if more > 0 else [])]
+    return f"the nearest kept run differs in {'; '.join(shown)}"
 
 
 def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]:
     """Compare the P99 of an open loop, the throughput of a closed one."""
     name = queue["name"]
-    faults = [*record["evidence"]["faults"], *record["evidence"]["queue_faults"][name]]
     closed = queue["offered_hz"] is None
-    if not closed and queue["n"] < requests_needed(0.99):
-        faults.append(f"a P99 needs {requests_needed(0.99)} requests, not {queue['n']}")
-    if faults:
-        return "no figure", f"{name} is not compared: {'; '.join(faults)}"
     metric, key, unit = ("throughput", "throughput_hz", "Hz") if closed else ("P99", "p99_ns", "ns")
-    now = _number(queue[key])
+    reason = no_figure(record, queue)
+    theirs = [(run, other) for run in kept for other in run["queues"] if other["name"] == name]
+    reasons = [no_figure(run, other) for run, other in theirs]
     others = sorted(
-        _number(other[key]) for run in kept for other in run["queues"] if other["name"] == name
+        _number(other[key]) for (_, other), why in zip(theirs, reasons, strict=True) if not why
     )
-    middle = statistics.median_low(others)
     count = len(others)
+    if reason and not others:
+        return "no figure", f"{name} is not compared: {reason}; nor has a kept run its {metric}"
+    if reason:
+        has = "1 kept run has" if count == 1 else f"{count} kept runs have"
+        return "not compared", f"{name} is not compared: {reason}; {has} its {metric}"
+    if not others:
+        sentence = f"{name} is not compared: no kept run has its {metric}: {reasons[-1]}"
+        return "not compared", sentence
+    now = _number(queue[key])
+    middle = statistics.median_low(others)
     sentence = (
         f"{name}: {metric} {show(now, unit)} against {show(middle, unit)}, the median of {count} "
         f"kept run{'s' * (count > 1)} ({show(others[0], unit)} to {show(others[-1], unit)})"

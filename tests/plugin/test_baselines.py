@@ -101,6 +101,43 @@ def test_no_baseline(load, sim):
     result.stdout.fnmatch_lines(["NO BASELINE no baseline for builtin (hpf) on sim, *"])
 
 
+def test_a_queue_that_became_saturated_is_not_green(load, sim, pytester, lines):
+    load("""
+        def test_it(xsched):
+            xsched.run(xsched.queue("high", spin("60ms"), rate="20/s"), duration="15s")
+        """)
+    assert sim("--xsched-save=main").ret == 0
+    neither = sim("--xsched-compare=main")
+    assert neither.ret == 8
+    neither.stdout.fnmatch_lines(
+        ["NOT COMPARED *: high is not compared: high is saturated: *; nor has a kept run its P99"]
+    )
+
+    (entry,) = lines()
+    entry["run"]["evidence"]["queue_faults"]["high"] = []
+    (pytester.path / ".xsched" / "main.jsonl").write_text(json.dumps(entry) + "\n")
+    became = sim("--xsched-compare=main", XML)
+    assert became.ret == 8
+    became.assert_outcomes(passed=1)
+    became.stdout.fnmatch_lines(
+        ["NOT COMPARED *: high is not compared: high is saturated: *; 1 kept run has its P99"]
+    )
+    assert 'name="xsched.baseline.not_compared"' in (pytester.path / "junit.xml").read_text()
+
+
+def test_another_duration_is_named(load, sim):
+    load("def test_it(xsched, load): xsched.run(*load)")
+    assert sim("--xsched-save=main", "--xsched-duration=15s").ret == 0
+    result = sim("--xsched-compare=main", "--xsched-duration=16s")
+    assert result.ret == 8
+    result.stdout.fnmatch_lines(
+        [
+            "NO BASELINE *main.jsonl: the nearest kept run differs in duration_ns: 15000000000 "
+            "against 16000000000"
+        ]
+    )
+
+
 def test_a_missed_target_is_a_failure_in_any_case(load, sim):
     load(BODY.format(limit="1us"))
     assert sim("--xsched-compare=main").ret == 1

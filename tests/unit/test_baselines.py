@@ -1,6 +1,8 @@
 """Kept runs: nothing is lost, what is damaged is left alone, few of them show nothing."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -103,9 +105,14 @@ for number in range(20):
         (lambda line: b"[]", "cannot be read (TypeError)"),
         (lambda line: line.replace(b'"format": 1', b'"format": 9'), "has format 9, not 1"),
         (lambda line: line.replace(b'"scenario"', b'"scenery"'), "cannot be read (KeyError)"),
+        (lambda line: line.replace(b'"queue_faults"', b'"faults_of"'), "cannot be read (KeyError)"),
         (lambda line: line.replace(b'"id": "', b'"id": "../'), "has the id '../"),
+        (lambda line: b'{"format": 99}', "has format 99, not 1"),
     ],
-    ids=["truncated", "not-text", "not-an-entry", "format", "no-scenario", "path"],
+    ids=[
+        *("truncated", "not-text", "not-an-entry", "format", "no-scenario", "no-faults", "path"),
+        "nothing-but-format",
+    ],
 )
 def test_a_damaged_line_is_reported_and_left_alone(baseline, run, damage, message):
     kept(baseline, [run(), run()])
@@ -174,11 +181,34 @@ def test_many_kept_runs_show_one(baseline, run):
     assert findings(baseline, run(5, low_ms=3))[1][0] == "better"
 
 
-def test_what_has_no_figure_is_not_compared(baseline, run):
+def test_a_figure_that_only_one_side_has_is_not_green(baseline, run):
+    few = "a P99 needs 299 requests, not 200"
     kept(baseline, [run()])
-    ((status, sentence), _) = findings(baseline, run(n=200))
-    assert status == "no figure"
-    assert sentence.endswith("high is not compared: a P99 needs 299 requests, not 200")
+    (high, low) = findings(baseline, run(n=200))
+    assert high[0] == "not compared"
+    assert high[1].endswith(f": high is not compared: {few}; 1 kept run has its P99")
+    assert low[0] == "no difference shown"
+
+    other = Baseline(baseline.path.parent, "other")
+    kept(other, [run(n=200)])
+    (high, low) = findings(other, run())
+    assert high[0] == "not compared"
+    assert high[1].endswith(f": high is not compared: no kept run has its P99: {few}")
+    # Those without a figure are not among those that it is compared with.
+    kept(other, [run(9)])
+    assert "9 ms, the median of 1 kept run (9 ms to 9 ms)" in findings(other, run())[0][1]
+
+
+def test_a_figure_that_neither_side_has(baseline, run, made_run, made_queue):
+    kept(baseline, [run(n=200), made_run(made_queue([5] * 200))])
+    ((status, sentence), (low, _)) = findings(baseline, run(n=200))
+    assert (status, low) == ("no figure", "no difference shown")
+    assert sentence.endswith(
+        "high is not compared: a P99 needs 299 requests, not 200; nor has a kept run its P99"
+    )
+    # Nothing of this run was compared.
+    ((status, _),) = findings(baseline, made_run(made_queue([5] * 200)))
+    assert status == "not compared"
 
 
 def test_another_machine_and_another_scenario(
@@ -199,6 +229,28 @@ def test_another_machine_and_another_scenario(
     assert [status for status, _ in findings(baseline, run())] == ["no difference shown"] * 2
 
 
+def test_where_nothing_is_alike_the_nearest_is_named(baseline, run, made_run, made_queue):
+    ((status, sentence),) = findings(baseline, run())
+    assert status == "no baseline"
+    assert sentence.endswith(f"in {baseline.path}: nothing readable is kept there")
+
+    def longer(seconds):
+        one = run()
+        one.scenario = dataclasses.replace(one.scenario, duration_ns=seconds * 10**9)
+        return one
+
+    kept(baseline, [longer(40), longer(90), made_run(made_queue([5] * 300, name="x", closed=True))])
+    ((status, sentence),) = findings(baseline, run())
+    assert status == "no baseline"
+    # Of two that are as near the last.
+    assert sentence.endswith(
+        ": the nearest kept run differs in duration_ns: 90000000000 against 60000000000"
+    )
+    ((_, sentence),) = findings(baseline, made_run(made_queue([5] * 300, name="y")))
+    assert sentence.count("; ") == 5
+    assert re.search(r"; and \d+ more$", sentence)
+
+
 def test_a_run_without_evidence_is_not_kept(baseline, made_run, made_queue):
     broken = made_run(made_queue([5] * 300, failed=1))
     (finding,) = settle([broken], compare=None, save=baseline, rootdir=baseline.path.parent)
@@ -212,5 +264,5 @@ def test_exit_status():
         return exit_status([{"status": status} for status in statuses])
 
     assert of() == of("no difference shown", "better", "saved", "damaged", "no figure") == 0
-    assert of("saved", "not applicable") == of("no baseline") == 8
+    assert of("saved", "not applicable") == of("no baseline") == of("not compared") == 8
     assert of("not applicable", "worse") == of("failed") == 1
