@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pytest_xsched.assertions import Run
@@ -13,6 +14,12 @@ from pytest_xsched.errors import IncomparableError, ScenarioError
 from pytest_xsched.likeness import Difference, Record, differences
 
 Arm: TypeAlias = "Measured | Sequence[Measured]"
+
+_OF_A_RUN = {"scenario", "queues", "fingerprint", "evidence", "scheduler"}
+_RUNS = (
+    "pass what xsched.run() gave, or of a file of --xsched-json one of "
+    'json.load(file)["xsched"]["runs"], or a list of such'
+)
 
 
 def compare_runs(
@@ -24,6 +31,9 @@ def compare_runs(
 ) -> Comparison:
     """Compare runs, of which only the scheduler may differ.
 
+    Those of a file of --xsched-json are ``json.load(file)["xsched"]["runs"]``, in the order in
+    which they were made.
+
     Args:
         baseline: a run or one out of a JSON file, or a list of them, one an episode.
         scheduled: as many, under another scheduler.
@@ -32,8 +42,13 @@ def compare_runs(
 
     Raises:
         IncomparableError: more than the scheduler differs; names the fields with both values.
-        ScenarioError: the arms have different numbers of episodes, or no queue in common.
+        ScenarioError: what is passed is no run; the arms have different numbers of episodes, or no
+            queue in common.
     """
+    if alone is not None and not isinstance(alone, Mapping):
+        raise ScenarioError(
+            f'compare_runs(): alone {reprlib.repr(alone)} is no dict; write {{"high": run}}'
+        )
     first, second = _episodes(baseline), _episodes(scheduled)
     single = {name: _episodes(arm) for name, arm in (alone or {}).items()}
     counts = {len(runs) for runs in (first, second, *single.values())}
@@ -83,7 +98,18 @@ def unlike(runs: Sequence[Measured], single: Sequence[Measured]) -> list[Differe
 
 
 def _episodes(arm: Arm) -> list[Measured]:
-    return [arm] if isinstance(arm, (Run, Mapping)) else list(arm)
+    no_list = isinstance(arm, (Run, Mapping, str)) or not isinstance(arm, Iterable)
+    runs: list[Any] = [arm] if no_list else list(arm)
+    for run in runs:
+        if not (isinstance(run, Run) or (isinstance(run, Mapping) and run.keys() >= _OF_A_RUN)):
+            raise ScenarioError(f"compare_runs(): {_shown(run)} is no run; {_RUNS}")
+    return runs
+
+
+def _shown(given: object) -> str:
+    if isinstance(given, Mapping):
+        return f"a dict of {', '.join(map(repr, given)) or 'nothing'}"
+    return reprlib.repr(given)
 
 
 def _record(run: Measured) -> Record:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 
@@ -276,3 +277,25 @@ def test_one_run_is_no_two_episodes(arm):
     native, builtin = arm(40), arm(10, scheduler="builtin")
     with pytest.raises(ScenarioError, match="a run is named twice; one run is one episode"):
         compare_runs(native, builtin[:1] * 7)
+
+
+def test_what_is_no_run_is_refused_with_what_is(arm):
+    (run,) = arm(40, (1.0,))
+    file = {"machine_info": {}, "benchmarks": [], "xsched": {"runs": [run]}}
+    for given, shown in [
+        ("native.json", "'native.json'"),
+        (["native.json", "other.json"], "'native.json'"),
+        (Path("native.json"), r"PosixPath\('native.json'\)"),
+        (None, "None"),
+        (file, "a dict of 'machine_info', 'benchmarks', 'xsched'"),
+        ({}, "a dict of nothing"),
+        ([run["queues"]], r"\[\{"),
+    ]:
+        for pair in [(given, run), (run, given)]:
+            with pytest.raises(
+                ScenarioError, match=rf"compare_runs\(\): {shown}.* is no run; pass"
+            ):
+                compare_runs(*pair)
+    with pytest.raises(ScenarioError, match=r'alone \[.*\] is no dict; write \{"high": run\}'):
+        compare_runs(run, copy.deepcopy(run), alone=[run])
+    compare_runs(run, json.loads(json.dumps(file))["xsched"]["runs"])
