@@ -33,6 +33,11 @@ def is_comparison(record: Record) -> bool:
     return "arms" in record
 
 
+def is_by_turns(comparison: Record) -> bool:
+    """Tell what `compare` measured, and with that its baseline again, from `compare_runs`."""
+    return f"{comparison['baseline']} again" in comparison["arms"]
+
+
 def title(comparison: Record) -> str:
     """Say in one line what was compared."""
     count = comparison["episodes"]

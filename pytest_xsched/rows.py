@@ -8,13 +8,14 @@ only, because under xdist that is all there is.
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from pytest_xsched.comparison_text import is_comparison
+from pytest_xsched.comparison_text import is_by_turns, is_comparison
 from pytest_xsched.likeness import likeness_digest
 from pytest_xsched.report import Record, title
 from pytest_xsched.units import format_duration
@@ -50,34 +51,49 @@ def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[
 
 
 def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Record:
-    """Give the content of the file. The runs of a comparison have no rows: they are many."""
+    """Give the content of the file."""
     runs = [record for record in records if not is_comparison(record)]
+    comparisons = [record for record in records if is_comparison(record)]
     made = [row(run, queue) for run in runs for queue in run["queues"]]
+    without = [one for one in made if "stats" not in one]
+    measured = list(runs)
+    for comparison in filter(is_by_turns, comparisons):
+        without += _of_arms(comparison["arms"])
+        measured += itertools.chain.from_iterable(comparison["arms"].values())
     return {
-        "machine_info": machine_info(runs),
+        "machine_info": machine_info(measured),
         "commit_info": commit_info(rootdir),
         "benchmarks": [row for row in made if "stats" in row],
         "datetime": datetime.datetime.now(datetime.timezone.utc).isoformat(),
-        "version": _version(runs),
+        "version": _version(measured),
         "xsched": {
             "format": FORMAT,
             "runs": runs,
-            "comparisons": [record for record in records if is_comparison(record)],
+            "comparisons": comparisons,
             "baselines": findings,
-            "without_a_row": [row for row in made if "stats" not in row],
+            "without_a_row": without,
         },
     }
+
+
+def _of_arms(arms: Record) -> list[Record]:
+    """Say of each queue of each arm that it has no rows: one an episode would be many."""
+    return [
+        {
+            **_names(runs[0], queue),
+            "reason": "comparisons have no rows: the runs of this queue are under "
+            f'"comparisons", arm {arm!r}: {len(runs)}',
+        }
+        for arm, runs in arms.items()
+        for queue in runs[0]["queues"]
+    ]
 
 
 def row(run: Record, queue: Record) -> Record:
     """Give the row of one queue, or, where its latencies mean nothing, name and `reason`."""
     scheduler = run["scheduler"]
     alike = likeness_digest(run)[:12]
-    file = run["origin"].partition("::")[0]
-    names = {
-        "name": f"{queue['name']}[{scheduler}]",
-        "fullname": f"{file}::{queue['name']}[{scheduler}-{alike}]",
-    }
+    names = _names(run, queue)
     reason = _reason(run, queue)
     if reason:
         return {**names, "reason": reason}
@@ -107,6 +123,16 @@ def row(run: Record, queue: Record) -> Record:
             "warmup": run["scenario"]["warmup_ns"] > 0,
         },
         "stats": {**queue["spread"], "iterations": 1},
+    }
+
+
+def _names(run: Record, queue: Record) -> Record:
+    """Give both names of a row, which are equal for what is alike but for the draw."""
+    start, scheduler = queue["name"], run["scheduler"]
+    file = run["origin"].partition("::")[0]
+    return {
+        "name": f"{start}[{scheduler}]",
+        "fullname": f"{file}::{start}[{scheduler}-{likeness_digest(run)[:12]}]",
     }
 
 

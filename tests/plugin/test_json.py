@@ -128,6 +128,47 @@ def test_what_means_nothing_has_no_row(load, sim, pytester):
     assert len(content["xsched"]["runs"]) == 2
 
 
+def test_the_runs_of_a_comparison_are_named_with_the_reason(load, sim, pytester):
+    load("""
+        def test_by_turns(xsched, load):
+            xsched.compare(*load, arms=["alone"], episodes=2, duration="1s")
+
+        def test_of_runs(xsched, load):
+            runs = [
+                xsched.run(*load, duration="15s", scheduler=name) for name in ("native", "builtin")
+            ]
+            xsched.compare_runs(*runs)
+        """)
+
+    assert sim("--xsched-json=out.json").ret == 0
+
+    content = json.loads((pytester.path / "out.json").read_text())
+    # Those of compare_runs are runs of the session like others: with rows, and no reason.
+    names = [row["name"] for row in content["benchmarks"]]
+    assert names == ["high[native]", "low[native]", "high[builtin]", "low[builtin]"]
+    arms = ("high alone", "low alone", "native", "native", "builtin", "builtin")
+    assert [row["reason"] for row in content["xsched"]["without_a_row"]] == [
+        f'comparisons have no rows: the runs of this queue are under "comparisons", arm {arm!r}: 2'
+        for arm in (*arms, "native again", "native again")
+    ]
+    assert [row["name"] for row in content["xsched"]["without_a_row"]] == [
+        "high[native]", "low[native]", *names, *names[:2]
+    ]  # fmt: skip
+
+
+def test_a_session_of_a_comparison_alone_names_its_device(load, sim, pytester):
+    load("""
+        def test_by_turns(xsched, load):
+            xsched.compare(*load, episodes=1, duration="1s")
+        """)
+    assert sim("--xsched-json=out.json").ret == 0
+    content = json.loads((pytester.path / "out.json").read_text())
+    (run,) = content["xsched"]["comparisons"][0]["arms"]["native"]
+    assert content["machine_info"]["xsched_devices"] == [run["device_name"]]
+    assert content["benchmarks"] == content["xsched"]["runs"] == []
+    assert len(content["xsched"]["without_a_row"]) == 6  # two queues of three arms
+
+
 def test_the_commit_of_the_tests(load, sim, pytester):
     load("def test_it(run): pass")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
