@@ -316,7 +316,8 @@ def again(pytester, alone):
     return read
 
 
-def test_a_failure_says_how_to_run_it_again(load, sim, again):
+def test_a_failure_says_how_to_run_it_again(load, sim, again, monkeypatch):
+    monkeypatch.delenv("XSCHED_HOME", raising=False)
     load("""
         @pytest.mark.parametrize("limit", ["1us", "1h 'or' so"])
         def test_it(run, limit):
@@ -330,7 +331,7 @@ def test_a_failure_says_how_to_run_it_again(load, sim, again):
     words, second = again(result)
     assert words == [
         *("pytest", "test_it.py::test_it[1us]", "-p", "xsched", "--xsched-device=sim"),
-        *("--xsched-duration=15s", f"--xsched-seed={seed}"),
+        *("--xsched-duration=15s", f"--xsched-seed={seed}", "--xsched-noise=note"),
     ]
     assert second.parseoutcomes() == {"failed": 1}
     second.stdout.fnmatch_lines([f"E *: high: P99 * is not below 1 us *, seed {seed}, limit of *"])
@@ -348,3 +349,29 @@ def test_an_invalid_run_says_so_too_and_quotes(load, sim, again):
     assert "--xsched-fixed-duration" in words
     assert second.parseoutcomes() == {"errors": 1}
     second.stdout.fnmatch_lines(["E *InvalidRun: no verdict: q is saturated: *"])
+
+
+def test_the_command_has_what_came_from_elsewhere(load, sim, again, pytester, monkeypatch):
+    load("""
+        def test_it(run):
+            run.high.assert_p99_below("1us")
+        """)
+    pytester.makefile(".ini", other="[pytest]\nxsched_scheduler = native")
+    monkeypatch.setenv("PYTEST_XSCHED_NOISE", "mask")
+    monkeypatch.setenv("XSCHED_HOME", str(pytester.path))
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", "/not/there")  # of no use on "sim"
+    settings = ("-oxsched_burst=2", "-oxsched_save=main")
+    result = sim("-cother.ini", *settings)
+    for name in ("PYTEST_XSCHED_NOISE", "XSCHED_HOME", "PYTEST_XSCHED_GPU_DRIVER"):
+        monkeypatch.delenv(name)
+    words, second = again(result)
+    assert words[2:] == [
+        *("-p", "xsched", "-c", "other.ini", "-o", "xsched_burst=2"),
+        *("--xsched-device=sim", "--xsched-seed=0", f"--xsched-home={pytester.path}"),
+        "--xsched-noise=mask",
+    ]
+    assert second.parseoutcomes() == {"failed": 1}
+    second.stdout.fnmatch_lines(["E *: high: P99 * is not below 1 us *, native on sim, seed 0, *"])
+
+    monkeypatch.setenv("PYTEST_XSCHED_NOISE", "mask")
+    assert "--xsched-noise=off" in again(sim("--xsched-noise=off"))[0]
