@@ -168,12 +168,12 @@ class ComparedQueue:
         """Assert that a scheduler leaves a queue a share of its throughput.
 
         Args:
-            share: ``"90%"`` or 0.9.
+            share: ``"90%"`` or 0.9, above 0.
             of: ``"alone"``: of what the queue does alone; None: of what it does under the baseline.
             scheduler: which, where more than one is compared with the baseline.
         """
         __tracebackhide__ = True
-        limit = parse_fraction(share, what="share of assert_best_effort_kept")
+        limit = parse_fraction(share, what="share of assert_best_effort_kept", allow_zero=False)
         contrast = self.throughput(scheduler, of=of)
         ratio, c = contrast.ratio, self._comparison
         self._settle(

@@ -135,11 +135,17 @@ class MeasuredQueue(QueueResult):
 
         Args:
             rate: ``"20/s"`` or ``20 * per_s``.
-            tolerance: share of the rate that may be missing, ``"1%"`` or 0.01.
+            tolerance: share of the rate that may be missing, ``"1%"`` or 0.01; below a half.
         """
         __tracebackhide__ = True
+        what = "tolerance of assert_throughput_at_least"
         hz = parse_rate(rate, what="rate of assert_throughput_at_least")
-        share = parse_fraction(tolerance, what="tolerance of assert_throughput_at_least")
+        share = parse_fraction(tolerance, what=what)
+        if share >= 0.5:  # 1, say, which was to be one percent
+            raise ScenarioError(
+                f"{what}: {tolerance!r} lets half of the rate be missing or more; "
+                'write one percent as "1%" or 0.01'
+            )
         # A saturated queue has no valid latency, but its throughput is what it is.
         self._require_run()
         self._settle(
@@ -151,13 +157,15 @@ class MeasuredQueue(QueueResult):
 
         Args:
             deadline: ``"50ms"``, ``50 * ms`` or a timedelta.
-            fraction: ``"99%"`` or 0.99; 1: all that were measured, which is a fact.
+            fraction: ``"99%"`` or 0.99, above 0; 1: all that were measured, which is a fact.
         """
         __tracebackhide__ = True
         deadline_ns = parse_duration(deadline, what="deadline of assert_attainment_at_least")
-        share = parse_fraction(fraction, what="fraction of assert_attainment_at_least")
+        share = parse_fraction(
+            fraction, what="fraction of assert_attainment_at_least", allow_zero=False
+        )
         self._run.require(self.name)
-        if 0 < share < 1:  # the same claim as a percentile below the deadline
+        if share < 1:  # the same claim as a percentile below the deadline
             self._measure_for(share)
         self._settle(lambda terms: targets.attainment_at_least(self, deadline_ns, share, terms))
 

@@ -234,12 +234,11 @@ def throughput_at_least(
     Of an open loop that keeps up it is a fact: so many arrived, so many were completed.
     """
     value = queue.throughput.value
-    rule, more = "throughput at least", f", tolerance {tolerance:.3g}" if tolerance else ""
+    rule, more = "throughput at least", ""
     if queue.saturated:
-        more += f", saturated: {queue.offered} offered"
+        more = f", saturated: {queue.offered} offered"
     if queue.closed_loop or queue.saturated:
-        limit_hz = rate_hz * (1 - tolerance)
-        return _rate_at_least(queue, None, rule, value, rate_hz, more, terms, limit_hz)
+        return _rate_at_least(queue, None, rule, value, rate_hz, more, terms, tolerance)
     # Rates are counts over a time: 1200 in 60 s must be 20/s, however the division rounds.
     return state(
         queue,
@@ -247,6 +246,7 @@ def throughput_at_least(
         rule=rule,
         value=value,
         limit=rate_hz,
+        tolerance=tolerance,
         unit="Hz",
         more=more,
     )
@@ -260,11 +260,11 @@ def _rate_at_least(
     rate_hz: float,
     more: str,
     terms: Terms,
-    limit_hz: float | None = None,
+    tolerance: float = 0.0,
 ) -> Verdict:
     """Judge the completions of a queue per second, by the means of batches."""
     rates = queue.rates_per(terms.block_ns, deadline_ns)
-    above = rates - (rate_hz if limit_hz is None else limit_hz)
+    above = rates - rate_hz * (1 - tolerance)
     status, hint = _mean_at_least([above], terms, grain=1 / queue.seconds)
     return state(
         queue,
@@ -272,6 +272,7 @@ def _rate_at_least(
         rule=rule,
         value=value,
         limit=rate_hz,
+        tolerance=tolerance,
         unit="Hz",
         more=more,
         hint=hint,

@@ -195,18 +195,19 @@ def _unit_hz(unit: str, value: object, what: str) -> Fraction:
     raise ScenarioError(f'{what}: {_show(value)} is not a rate; write "20/s", "20/min" or "20 Hz"')
 
 
-def parse_fraction(value: str | float, *, what: str) -> float:
+def parse_fraction(value: str | float, *, what: str, allow_zero: bool = True) -> float:
     """Read a share of a whole.
 
     Args:
         value: ``"1%"`` or ``0.01``; a bare number is fine, since it has no unit to guess.
         what: what the value is for or where it came from; starts the message of an error.
+        allow_zero: whether 0 is a sensible value here.
 
     Returns:
-        A float in [0, 1].
+        A float in [0, 1]; 0 only if `allow_zero`.
 
     Raises:
-        ScenarioError: for what is not a number or outside [0, 1].
+        ScenarioError: for what is not a number or outside [0, 1], or zero.
     """
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value)
@@ -219,6 +220,8 @@ def parse_fraction(value: str | float, *, what: str) -> float:
         raise ScenarioError(f'{what}: {_show(value)} is not a fraction; write "1%" or 0.01')
     if not 0 <= result <= 1:
         raise ScenarioError(f"{what}: {_show(value)} is outside [0, 1] (0% to 100%)")
+    if result == 0 and not allow_zero:
+        raise ScenarioError(f"{what}: {_show(value)} is zero, which any run would meet")
     return result
 
 

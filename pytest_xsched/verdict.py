@@ -58,6 +58,7 @@ def state(
     rule: str,
     value: float,
     limit: float,
+    tolerance: float = 0.0,
     unit: str = "",
     more: str = "",
     decision: Decision | None = None,
@@ -70,7 +71,8 @@ def state(
         status: see `Verdict`.
         rule: its first word is the metric, the others how it compares with the limit.
         value: what was measured.
-        limit: what it was held against.
+        limit: what it was held against...
+        tolerance: ...less this share of it.
         unit: of both.
         more: figures for the brackets, each behind a comma.
         decision: see `Verdict`.
@@ -83,8 +85,9 @@ def state(
         figures.append(f"max {queue.max}")
     if queue.censored:
         figures.append(f"{queue.censored} unfinished")
+    less = f" less {100 * tolerance:.3g}%" if tolerance else ""
     sentence = (
-        f"{queue.name}: {metric} {_show(value, unit)} {verb} {relation} {_show(limit, unit)} "
+        f"{queue.name}: {metric} {_show(value, unit)} {verb} {relation} {_show(limit, unit)}{less} "
         f"({', '.join(figures)}{more}{_misses(decision)})"
     )
     if status not in (PASS, FAIL):

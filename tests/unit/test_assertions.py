@@ -88,7 +88,13 @@ def test_a_missed_target_raises_its_verdict(high):
         ),
         (
             lambda q: q.assert_throughput_at_least("20/s", tolerance="1"),
-            None,
+            "tolerance of assert_throughput_at_least: '1' lets half of the rate be missing or "
+            'more; write one percent as "1%" or 0.01',
+        ),
+        (
+            lambda q: q.assert_throughput_at_least("20/s", tolerance=0.5),
+            "tolerance of assert_throughput_at_least: 0.5 lets half of the rate be missing or "
+            'more; write one percent as "1%" or 0.01',
         ),
         (
             lambda q: q.assert_throughput_at_least("20/s", tolerance=5),
@@ -99,6 +105,10 @@ def test_a_missed_target_raises_its_verdict(high):
             "fraction of assert_attainment_at_least: 99 is outside [0, 1] (0% to 100%)",
         ),
         (
+            lambda q: q.assert_attainment_at_least("50ms", "0%"),
+            "fraction of assert_attainment_at_least: '0%' is zero, which any run would meet",
+        ),
+        (
             lambda q: q.assert_attainment_at_least(50, 0.99),
             "deadline of assert_attainment_at_least: 50 has no unit; "
             'write "50s", 50 * s or a timedelta',
@@ -106,9 +116,6 @@ def test_a_missed_target_raises_its_verdict(high):
     ],
 )
 def test_bad_limits_are_refused_before_anything_is_judged(high, use, sentence):
-    if sentence is None:
-        use(high)  # "1" is all of it: any throughput will do
-        return
     with pytest.raises(ScenarioError) as error:
         use(high)
     assert str(error.value) == sentence

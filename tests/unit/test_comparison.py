@@ -112,6 +112,8 @@ def test_best_effort_kept(made):
         comparison.low.assert_best_effort_kept(0.9)
     with pytest.raises(ScenarioError, match=r'write compare\(\.\.\., arms=\["alone"\]\)'):
         comparison.low.assert_best_effort_kept(0.9, of="alone")
+    with pytest.raises(ScenarioError, match="share of assert_best_effort_kept: 0 is zero, which"):
+        comparison.low.assert_best_effort_kept(0)
     with pytest.raises(ScenarioError, match="of 'native' is unknown"):
         comparison.low.assert_best_effort_kept(0.9, of="native")
 
