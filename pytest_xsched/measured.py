@@ -224,7 +224,8 @@ class MeasuredQueue(QueueResult):
             raise InvalidRun(
                 f"{self.name}: {percentile_name(q)} needs {needed} requests, "
                 f"{tenths / 10:.1f} s at {format_rate(rate_hz)}; the duration is "
-                f"{format_duration(duration_ns)}"
+                f"{format_duration(duration_ns)}",
+                run=self._run,
             )
         while self.n < needed and self._run.measure_on():
             pass

@@ -64,6 +64,7 @@ class QueueResult:
         """How much slower the first tenth of the first window was; see `stats.cold_start`."""
         # Set by the run, which has the evidence: for latencies, and for rates, which mean
         # something in a saturated queue, too.
+        self._run: Any = None
         self._require: Callable[[], None] = lambda: None
         self._require_run: Callable[[], None] = lambda: None
 
@@ -189,7 +190,8 @@ class QueueResult:
         if self.n < needed:
             raise InvalidRun(
                 f"a {percentile_name(q)} needs at least {needed} requests, {self.name} has "
-                f"{self.n}{self._without_masked()}{self._time_for(needed)}"
+                f"{self.n}{self._without_masked()}{self._time_for(needed)}",
+                run=self._run,
             )
 
     def _without_masked(self) -> str:
@@ -209,7 +211,7 @@ class QueueResult:
 
     def _some_latency(self) -> NDArray[np.int64]:
         if self.n == 0:
-            raise InvalidRun(self.no_request)
+            raise InvalidRun(self.no_request, run=self._run)
         return self.latency_ns
 
     def _latency(self, ns: int, metric: str, require: Callable[[], None]) -> Quantity:

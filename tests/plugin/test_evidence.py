@@ -25,7 +25,15 @@ def test_too_few_requests_for_a_p99(load, sim):
 
     assert result.parseoutcomes() == {"errors": 1}
     assert result.ret == 1
-    result.stdout.fnmatch_lines([f"E *pytest_xsched.errors.InvalidRun: {TOO_FEW}", "ERROR *"])
+    result.stdout.fnmatch_lines(
+        [
+            f"E *pytest_xsched.errors.InvalidRun: {TOO_FEW}",
+            "*- xsched run -*",
+            "builtin (hpf) on sim, 5 s, seed 0",
+            "*- to run it again -*",
+            "ERROR *",
+        ]
+    )
     result.stdout.no_fnmatch_line("*FAIL *")
 
 

@@ -155,6 +155,18 @@ def test_a_queue_that_did_nothing_in_the_window_missed_its_throughput(made_queue
         run.high.assert_throughput_at_least("1/s")
 
 
+def test_a_percentile_of_too_few_requests_names_the_run_for_the_report(made_queue, made_run):
+    slow = made_run(made_queue([1] * 30, period_ms=1000))
+    with pytest.raises(InvalidRun, match=r"needs 299 requests, 299\.0 s at 1/s") as error:
+        slow.high.assert_p99_below("50ms")
+    assert error.value.run is slow
+    few = made_run(made_queue([1] * 298))
+    for use in (few.high.assert_p99_below, few.high.p99.__lt__):
+        with pytest.raises(InvalidRun, match="a P99 needs at least 299 requests") as error:
+            use("50ms")
+        assert error.value.run is few
+
+
 def test_an_attainment_needs_as_many_requests_as_the_percentile_that_it_is(made_queue, made_run):
     run = made_run(made_queue([1] * 298))
     with pytest.raises(InvalidRun, match="a P99 needs at least 299 requests, high has 298"):
