@@ -105,11 +105,14 @@ class Run:
 
         Raises:
             QosAssertionError: one gets less, or too little was measured to say.
-            ScenarioError: the queues cannot be compared.
+            ScenarioError: the queues cannot be compared, or one of `alone` was not alone.
         """
         __tracebackhide__ = True
         share = finite_number("at_least of assert_fair", at_least, above=0, high=1)
         queues = fairness.choose([self[name] for name in names], tuple(self.queues.values()))
+        for queue in queues:
+            if alone is not None and queue.name in alone:
+                queue.require_alone(alone[queue.name])
         weights = fairness.weights(queues, alone)
         self.require()
         self.settle(lambda terms: targets.fair(queues, weights, share, terms))

@@ -18,6 +18,9 @@ def choose(named: Sequence[_Queue], queues: Sequence[_Queue]) -> list[_Queue]:
         ScenarioError: these are not two or more of equal priority.
     """
     chosen = list(named)
+    names = [queue.name for queue in chosen]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ScenarioError(f"assert_fair: {twice[0]!r} is named twice")
     if not chosen:
         priorities = [queue.spec.priority for queue in queues]
         several = {priority for priority in priorities if priorities.count(priority) > 1}

@@ -85,6 +85,8 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what="limit of assert_longest_wait_below")
         self._require_run()
+        # A starved queue may have none but one of the warm-up, which waits.
+        self._measure_until(lambda: self.n > 0 or self.longest_wait.value > 0)
         self._settle(lambda _: targets.longest_wait_below(self, limit_ns), latency=False, fact=True)
 
     def assert_tail_ratio_below(self, limit: float) -> None:
@@ -109,18 +111,11 @@ class MeasuredQueue(QueueResult):
             percentile: in (0, 1).
 
         Raises:
-            ScenarioError: `alone` is other work, or of another kind of device.
+            ScenarioError: `alone` is other work, of another kind of device, or was not alone.
         """
         __tracebackhide__ = True
         factor = finite_number("limit of assert_slowdown_below", limit, above=0)
-        if not isinstance(alone, MeasuredQueue):
-            raise ScenarioError(f"alone={alone!r} is not a queue of a run; write alone=run.high")
-        mine, its = ((q.workload, q._run.device_kind) for q in (self, alone))
-        if mine != its:
-            raise ScenarioError(
-                f"{self.name} and {alone.name} are not the same work on one kind of device: "
-                f"{mine[0].label} on {mine[1]}, {its[0].label} on {its[1]}"
-            )
+        self.require_alone(alone)
         for queue in (self, alone):
             queue._run.require(queue.name)
             queue.percentile(percentile)
@@ -129,6 +124,24 @@ class MeasuredQueue(QueueResult):
             lambda terms: targets.slowdown_below(self, alone, percentile, factor, terms),
             beside=alone._run,
         )
+
+    def require_alone(self, alone: object) -> None:
+        """Raise ScenarioError unless a queue is the same work, by itself in a run of its own."""
+        __tracebackhide__ = True
+        if not isinstance(alone, MeasuredQueue):
+            raise ScenarioError(f"alone={alone!r} is not a queue of a run; write alone=run.high")
+        mine, its = ((q.workload, q._run.device_kind) for q in (self, alone))
+        if mine != its:
+            raise ScenarioError(
+                f"{self.name} and {alone.name} are not the same work on one kind of device: "
+                f"{mine[0].label} on {mine[1]}, {its[0].label} on {its[1]}"
+            )
+        others = ", ".join(name for name in alone._run.queues if name != alone.name)
+        if others or alone._run is self._run:
+            there = f"with {others} in it" if others else "that is to be judged"
+            raise ScenarioError(
+                f"{self.name}: alone is of a run {there}; it takes another, of this queue only"
+            )
 
     def assert_throughput_at_least(self, rate: RateLike, *, tolerance: str | float = 0.0) -> None:
         """Assert that requests were completed at a rate; see `throughput`.
@@ -183,9 +196,15 @@ class MeasuredQueue(QueueResult):
         self._settle(lambda terms: targets.goodput_at_least(self, deadline_ns, hz, terms))
 
     def assert_no_errors(self) -> None:
-        """Assert that no command failed and every measured request completed."""
+        """Assert that no command failed and every measured request completed.
+
+        Raises:
+            QosAssertionError: one did not.
+            InvalidRun: the run proves nothing, or there was no request.
+        """
         __tracebackhide__ = True
         self._require_run()
+        self._measure_until(lambda: self.n > 0)
         self._settle(lambda _: targets.no_errors(self), latency=False, fact=True)
 
     def publish(self, benchmark: Any) -> None:
@@ -230,6 +249,13 @@ class MeasuredQueue(QueueResult):
         while self.n < needed and self._run.measure_on():
             pass
         self.require_n(q)
+
+    def _measure_until(self, met: Callable[[], bool]) -> None:
+        """Measure on until there is a request; raise InvalidRun if none ever comes."""
+        __tracebackhide__ = True
+        while not met():
+            if not self._run.measure_on():
+                raise InvalidRun(self.no_request, run=self._run)
 
     def _settle(
         self,

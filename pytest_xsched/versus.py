@@ -43,7 +43,7 @@ def compare_runs(
     Raises:
         IncomparableError: more than the scheduler differs; names the fields with both values.
         ScenarioError: what is passed is no run; the arms have different numbers of episodes, or no
-            queue in common.
+            queue in common; or a run of `alone` has other queues.
     """
     if alone is not None and not isinstance(alone, Mapping):
         raise ScenarioError(
@@ -57,6 +57,13 @@ def compare_runs(
     every = [*first, *second, *itertools.chain.from_iterable(single.values())]
     if len({id(run) for run in every}) < len(every):
         raise ScenarioError("compare_runs(): a run is named twice; one run is one episode")
+    for name, runs in single.items():
+        for there in map(_queues, runs):
+            if there != [name]:
+                raise ScenarioError(
+                    f"compare_runs(): alone of {name!r} is a run of {', '.join(there)}; it takes "
+                    "runs of this queue only"
+                )
     found = unlike([*first, *second], list(itertools.chain.from_iterable(single.values())))
     if found and not force:
         raise IncomparableError.of(found)

@@ -12,7 +12,13 @@ from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError
 from pytest_xsched.units import ms, per_s
 
 
-def test_assertions_record_their_verdicts(high):
+@pytest.fixture
+def alone(made_queue, made_run):
+    """The queue of `high`, in a run of its own."""
+    return made_run(made_queue([i * 77 % 300 + 1 for i in range(300)])).high
+
+
+def test_assertions_record_their_verdicts(high, alone):
     high.assert_p99_below("1s")
     high.assert_p99_below(1000 * ms)
     high.assert_p99_below(timedelta(seconds=1))
@@ -25,7 +31,7 @@ def test_assertions_record_their_verdicts(high):
     high.assert_attainment_at_least("200ms", 0.5)
     high.assert_goodput_at_least("200ms", "10/s")
     high.assert_longest_wait_below("1ms")
-    high.assert_slowdown_below(2, alone=high, percentile=0.5)
+    high.assert_slowdown_below(2, alone=alone, percentile=0.5)
     high.assert_no_errors()
     run = high._run
     assert [verdict.status for verdict in run.verdicts] == ["PASS"] * 14
@@ -153,6 +159,40 @@ def test_a_queue_that_did_nothing_in_the_window_missed_its_throughput(made_queue
     run = made_run(made_queue([None, None], window_ms=(1000, 21000), closed=True))
     with pytest.raises(QosAssertionError, match=r"^high: throughput 0/s is not at least 1/s"):
         run.high.assert_throughput_at_least("1/s")
+
+
+def test_what_was_not_alone_is_no_reference(made_queue, made_run, high):
+    low = made_queue([1] * 300, name="low", closed=True)
+    shared = made_run(made_queue([1] * 300), low)
+    for alone, there in ((high, "that is to be judged"), (shared.high, "with low in it")):
+        with pytest.raises(ScenarioError) as error:
+            high.assert_slowdown_below(1.5, alone=alone)
+        assert str(error.value) == (
+            f"high: alone is of a run {there}; it takes another, of this queue only"
+        )
+    own = made_run(made_queue([1] * 300, name="low", closed=True)).low
+    with pytest.raises(ScenarioError, match="high: alone is of a run with low in it; it takes"):
+        shared.assert_fair("high", "low", alone={"low": own, "high": shared.high})
+    assert shared.verdicts == high._run.verdicts == []
+
+
+def test_a_queue_is_not_fair_to_itself(high):
+    with pytest.raises(ScenarioError, match="assert_fair: 'high' is named twice"):
+        high._run.assert_fair("high", "high")
+
+
+def test_no_request_is_no_proof_of_anything(made_queue, made_run):
+    late = {"period_ms": 30_000, "window_ms": (1000, 21_000)}
+    none = made_run(made_queue([1], **late))
+    for use in (none.high.assert_no_errors, lambda: none.high.assert_longest_wait_below("1ms")):
+        with pytest.raises(InvalidRun) as error:
+            use()
+        assert str(error.value) == "high has no request in the measured window"
+        assert error.value.run is none
+    # One of the warm-up that waits on and on is starvation, though.
+    starved = made_run(made_queue([9000], **late, late_ms=8000))
+    with pytest.raises(QosAssertionError, match="high: wait 8 s is not below 1 ms"):
+        starved.high.assert_longest_wait_below("1ms")
 
 
 def test_a_percentile_of_too_few_requests_names_the_run_for_the_report(made_queue, made_run):

@@ -271,6 +271,8 @@ def test_alone_is_held_to_what_it_has_in_common(arm):
     alone[3]["scenario"]["queues"][0]["arrivals"]["rate_hz"] = 10.0
     with pytest.raises(IncomparableError, match=r"queues\.high\.arrivals\.rate_hz: 20.0 against"):
         compare_runs(native, builtin, alone={"high": alone})
+    with pytest.raises(ScenarioError, match="alone of 'high' is a run of high, low; it takes runs"):
+        compare_runs(native, builtin, alone={"high": arm(5)})
     with pytest.raises(ScenarioError, match=r"arms of \[1, 7\] runs"):
         compare_runs(native[0], builtin)
 
