@@ -39,7 +39,7 @@ BETA = 0.075
 BLOCKS_MIN = 10
 """Blocks before any verdict: less is one incident, good or bad."""
 
-_FORESIGHT = 100
+FORESIGHT = 100
 """Beyond so many times the requests seen, an estimate of how many are needed is a guess."""
 
 Misses: TypeAlias = NDArray[np.bool_]
@@ -245,4 +245,4 @@ def _needed(n: int, block: int, *sides: tuple[_Floats, float, _Floats | None]) -
         missing = math.log(1 / error) - np.log(given[winning]) - logs[winning]
         more = n * missing / logs[winning]
         best = min(best, *more, math.inf)
-    return max(few, math.ceil(best)) if best <= _FORESIGHT * n else None
+    return max(few, math.ceil(best)) if best <= FORESIGHT * n else None

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 Times: TypeAlias = NDArray[np.int64]
 
 CENSORED_NS = 2**63 - 1
-COLD_START_MIN = 20  # requests of the first tenth that say anything
 """What the latency, or the completion, of a request counts as that never completed."""
+COLD_START_MIN = 20  # requests of the first tenth that say anything
+BATCHES_MIN = 5  # means, without which their spread says nothing
 
 
 def nearest_rank(values_ns: Times, q: float) -> int:
@@ -136,7 +137,7 @@ def batch_means(values: NDArray[np.float64]) -> BatchMeans | None:
     size = 1
     while True:
         count = len(values) // size
-        if count < 5:
+        if count < BATCHES_MIN:
             return None
         means = values[: count * size].reshape(count, size).mean(axis=1)
         around = means - means.mean()
@@ -145,6 +146,14 @@ def batch_means(values: NDArray[np.float64]) -> BatchMeans | None:
             error = math.sqrt(spread / (count - 1) / count)
             return BatchMeans(mean=float(values.mean()), error=error, batches=count)
         size *= 2
+
+
+def blocks_needed(count: int) -> int:
+    """Count the values that `batch_means` takes at least, where `count` were too few for it."""
+    size = 1
+    while count // size >= BATCHES_MIN:
+        size *= 2
+    return BATCHES_MIN * size
 
 
 def t_quantile(chance: float, freedom: int) -> float:

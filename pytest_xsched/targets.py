@@ -14,10 +14,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.gate import ALPHA, BETA, FAIL, PASS, UNDECIDED, Decision, Misses, decide
+from pytest_xsched.gate import (
+    ALPHA,
+    BETA,
+    FAIL,
+    FORESIGHT,
+    PASS,
+    UNDECIDED,
+    Decision,
+    Misses,
+    decide,
+)
 from pytest_xsched.quantity import show
 from pytest_xsched.result import QueueResult, percentile_name
-from pytest_xsched.stats import CENSORED_NS, batch_means, percentile_bounds
+from pytest_xsched.stats import CENSORED_NS, batch_means, blocks_needed, percentile_bounds
+from pytest_xsched.units import format_duration
 from pytest_xsched.verdict import Verdict, state
 
 _REFERENCE_ERROR = 0.01
@@ -265,7 +276,7 @@ def _rate_at_least(
     """Judge the completions of a queue per second, by the means of batches."""
     rates = queue.rates_per(terms.block_ns, deadline_ns)
     above = rates - rate_hz * (1 - tolerance)
-    status, hint = _mean_at_least([above], terms, grain=1 / queue.seconds)
+    status, hint = _mean_at_least([above], terms, seconds=queue.seconds, grain=1 / queue.seconds)
     return state(
         queue,
         status=status,
@@ -283,24 +294,39 @@ def _mean_at_least(
     series: Sequence[NDArray[np.float64]],
     terms: Terms,
     *,
+    seconds: float,
     grain: float,
 ) -> tuple[str, str]:
-    """Judge whether all of some means are at least 0; `grain`: one count more or less."""
-    statuses = []
+    """Judge whether all of some means are at least 0, and say what would decide.
+
+    Args:
+        series: of each its values, one a block.
+        terms: see `Terms`.
+        seconds: that were measured.
+        grain: one count more or less.
+    """
+    needed_s = 0.0
+    alpha, beta = terms.of_look(terms.alpha) / len(series), terms.of_look(terms.beta)
     for values in series:
         means = batch_means(values)
         if means is None:
-            return UNDECIDED, f"{len(values)} blocks are too few to tell its rate from chance"
-        alpha = terms.of_look(terms.alpha) / len(series)
-        if means.mean - means.reach(terms.of_look(terms.beta)) - grain >= 0:
-            statuses.append(PASS)
-        elif means.mean + means.reach(alpha) + grain < 0:
+            needed_s = max(needed_s, blocks_needed(len(values)) * terms.block_ns / 1e9)
+            continue
+        # How far off zero the mean is, and how far it may be by chance.
+        off = abs(means.mean)
+        reach = means.reach(alpha if means.mean < 0 else beta) + grain
+        if means.mean < 0 and off > reach:
             return FAIL, ""
-        else:
-            statuses.append(UNDECIDED)
-    if UNDECIDED in statuses:
-        return UNDECIDED, "it is within chance of the limit, and a longer run would tell"
-    return PASS, ""
+        if means.mean < 0 or off < reach:
+            # An error goes down with the root of the time, one count by more.
+            needed_s = max(needed_s, seconds * (reach / off) ** 2 if off else math.inf)
+    if needed_s == 0:
+        return PASS, ""
+    few = f"{len(series[0])} blocks of {format_duration(terms.block_ns)} are too few to tell"
+    if needed_s > FORESIGHT * seconds:
+        return UNDECIDED, f"{few}, and no duration that would decide is in sight"
+    needed = format_duration(math.ceil(needed_s * 10) * 10**8)
+    return UNDECIDED, f"{few}, a duration of about {needed} would decide"
 
 
 def fair(
@@ -328,7 +354,10 @@ def fair(
     )
     grain = 1 / min(queue.seconds * own for queue, own in zip(queues, weights, strict=True))
     status, hint = _mean_at_least(
-        [rates[i] - limit * rates[j] for i, j in pairs], terms, grain=grain
+        [rates[i] - limit * rates[j] for i, j in pairs],
+        terms,
+        seconds=queues[0].seconds,
+        grain=grain,
     )
     names = ", ".join(queue.name for queue in queues)
     return state(

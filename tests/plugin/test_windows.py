@@ -91,6 +91,24 @@ def test_what_the_duration_cannot_decide_is_refused_before_it_is_spent(load, sim
     assert sim().ret == 0
 
 
+def test_a_short_run_says_what_duration_would_decide(load, sim):
+    load("""
+        import re
+
+        def test_it(xsched):
+            queue = xsched.queue("low", spin("100ms"))  # half of what is asked
+            with pytest.raises(QosAssertionError) as error:
+                xsched.run(queue, duration="1s").low.assert_throughput_at_least("20/s")
+            found = re.search("; 20 blocks of 50 ms are too few to tell, a duration of about "
+                              "(.*) would decide, ", str(error.value))
+            with pytest.raises(QosAssertionError) as error:
+                xsched.run(queue, duration=found[1]).low.assert_throughput_at_least("20/s")
+            assert error.value.verdict.status == "FAIL"
+        """)
+
+    assert sim().ret == 0
+
+
 def test_bursts_that_were_not_seen_take_a_longer_look(two_models, sim, pytester):
     two_models()
     _, run = windows(pytester, sim, "--xsched-burst=3")

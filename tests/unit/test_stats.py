@@ -10,6 +10,7 @@ from pytest_xsched.load import constant, poisson
 from pytest_xsched.stats import (
     CENSORED_NS,
     backlog,
+    blocks_needed,
     cold_start,
     nearest_rank,
     requests_needed,
@@ -125,6 +126,10 @@ def test_saturated_at_two_thirds_of_what_is_offered(seed):
 def test_not_saturated_at_nine_tenths_of_capacity(seed):
     scheduled = arrivals_of(poisson("20/s"), seed=seed)
     assert not saturated(scheduled, serve(scheduled, int(0.9 * S / 20)), 0, 60 * S)
+
+
+def test_blocks_that_are_too_few_may_be_enough_when_doubled():
+    assert [blocks_needed(count) for count in (0, 4, 5, 9, 20)] == [5, 5, 10, 10, 40]
 
 
 def test_not_saturated_by_a_long_constant_latency():

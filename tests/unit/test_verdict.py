@@ -185,7 +185,13 @@ def test_verdict(high, make, status, value, sentence):
             lambda q: targets.throughput_at_least(q, 20.0, 0),
             "UNDECIDED",
             "low: throughput 20/s is not decided to be at least 20/s (n = 300, max 30 ms); "
-            "it is within chance of the limit, and a longer run would tell",
+            "15 blocks of 1 s are too few to tell, and no duration that would decide is in sight",
+        ),
+        (
+            lambda q: targets.throughput_at_least(q, 21.0, 0, targets.Terms(block_ns=25 * MS)),
+            "UNDECIDED",
+            "low: throughput 20/s is not decided to be at least 21/s (n = 300, max 30 ms); "
+            "600 blocks of 25 ms are too few to tell, a duration of about 115 s would decide",
         ),
         (
             lambda q: targets.throughput_at_least(q, 20.1, 0),
@@ -196,7 +202,7 @@ def test_verdict(high, make, status, value, sentence):
             lambda q: targets.throughput_at_least(q, 19.0, 0, targets.Terms(block_ns=4 * 10**9)),
             "UNDECIDED",
             "low: throughput 20/s is not decided to be at least 19/s (n = 300, max 30 ms); "
-            "3 blocks are too few to tell its rate from chance",
+            "3 blocks of 4 s are too few to tell, a duration of about 20 s would decide",
         ),
         (
             lambda q: targets.goodput_at_least(q, 29 * MS, 1.0),
@@ -224,7 +230,11 @@ def test_a_rate_that_varies_is_not_told_from_a_limit_near_it(made_queue):
     # 20/s, in seconds of 5 and 35 by turns.
     latencies = [1 if i // 20 % 2 else 750 - (i % 20) * 50 + 800 for i in range(600)]
     queue = made_queue(latencies, closed=True)
-    assert targets.throughput_at_least(queue, 19.0, 0).status == "UNDECIDED"
+    verdict = targets.throughput_at_least(queue, 19.0, 0)
+    assert verdict.status == "UNDECIDED"
+    assert verdict.sentence.endswith(
+        "; 30 blocks of 1 s are too few to tell, a duration of about 1425 s would decide"
+    )
     assert targets.throughput_at_least(queue, 5.0, 0).status == "PASS"
 
 
