@@ -10,6 +10,7 @@ from typing import Any
 from pytest_xsched.gate import FAIL, PASS, UNDECIDED
 from pytest_xsched.likeness import Difference
 from pytest_xsched.pairs import Estimate, beyond, episodes_needed, show_bounds
+from pytest_xsched.quantity import show_apart
 from pytest_xsched.verdict import Verdict
 
 
@@ -72,8 +73,9 @@ class Claim:
         verb = {PASS: "is", FAIL: "is not"}.get(status, "is not decided to be")
         count = len(self.ratio.episodes)
         noise = f"{self.floor:.4g}" if math.isfinite(self.floor) else "unknown"
+        shown, limit = show_apart(self.ratio.value, self.limit, "")
         sentence = (
-            f"{queue}: {self.what} {self.ratio.value:.4g} {verb} {self.relation} {self.limit:.4g} "
+            f"{queue}: {self.what} {shown} {verb} {self.relation} {limit} "
             f"({show_bounds(self.ratio)}, {count} episode{'s' * (count > 1)}, noise {noise}"
             f"{'; ' + self._hint() if status == UNDECIDED else ''})"
         )

@@ -6,6 +6,7 @@ figures. Comparing is judging: it needs the same evidence as the assert_* helper
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -102,8 +103,41 @@ class Quantity:
         return parse_rate(limit, what=what)  # type: ignore[arg-type]
 
 
-def show(value: float, unit: str) -> str:
-    """Show a latency or a rate as reports do."""
+_DIGITS = {"ns": 3, "Hz": 4, "": 4}
+"""As many as are shown, by unit; a ratio has none."""
+
+
+def show(value: float, unit: str, more: int = 0) -> str:
+    """Show a latency, a rate or a ratio as reports do, or with more digits."""
+    digits = _DIGITS[unit] + more
     if unit == "Hz":
-        return format_rate(value)
-    return "never" if value == float("inf") else format_duration(int(value))
+        return format_rate(value, digits)
+    if unit == "":
+        return f"{value:.{digits}g}"
+    return "never" if value == math.inf else format_duration(int(value), digits)
+
+
+def show_apart(value: float, limit: float, unit: str) -> tuple[str, str]:
+    """Show a figure and its limit with as many digits as tell them apart.
+
+    With no fewer than the limit was given with; see `show_given`.
+    """
+    least = _more(limit, unit)
+    for more in range(least, 12):  # up to what a float holds
+        texts = show(value, unit, more), show(limit, unit, more)
+        if texts[0] != texts[1]:
+            return texts
+    return show(value, unit, least), show(limit, unit, least)
+
+
+def show_given(value: float, unit: str) -> str:
+    """Show what a user wrote with all of its digits, unless they have no end: 1/min in Hz."""
+    return show(value, unit, _more(value, unit))
+
+
+def _more(value: float, unit: str) -> int:
+    """Give how many digits more than usual it takes; 0 if it takes too many."""
+    for more in range(7):
+        if math.isclose(float(f"{value:.{_DIGITS[unit] + more}g}"), value, rel_tol=1e-12):
+            return more
+    return 0

@@ -25,7 +25,7 @@ from pytest_xsched.gate import (
     Misses,
     decide,
 )
-from pytest_xsched.quantity import show
+from pytest_xsched.quantity import show_given
 from pytest_xsched.result import QueueResult, percentile_name
 from pytest_xsched.stats import CENSORED_NS, batch_means, blocks_needed, percentile_bounds
 from pytest_xsched.units import format_duration
@@ -99,16 +99,19 @@ def attainment_at_least(
 ) -> Verdict:
     """Judge the share of requests done within a deadline >= fraction; all of them is a fact."""
     value = queue.attainment(deadline_ns)
-    decision = None
-    if 0 < fraction < 1:
-        decision = _decide(queue, queue.latency_ns > deadline_ns, _rest(fraction), terms)
+    missed = queue.latency_ns > deadline_ns
+    decision, more = None, f", deadline {show_given(deadline_ns, 'ns')}"
+    if fraction < 1:
+        decision = _decide(queue, missed, _rest(fraction), terms)
+    else:
+        more += f", {np.count_nonzero(missed)} missed it, 0 may"
     return state(
         queue,
         status=decision.status if decision else _fact(value >= fraction),
         rule="attainment at least",
         value=value,
         limit=fraction,
-        more=f", deadline {show(deadline_ns, 'ns')}",
+        more=more,
         decision=decision,
     )
 
@@ -121,7 +124,7 @@ def goodput_at_least(
     # Of what counts for latencies, the share in time; of what arrived, the rate.
     of_all = len(queue.arrived) / max(1, queue.n)
     value = float(np.count_nonzero(good)) * of_all / queue.seconds
-    rule, more = "goodput at least", f", deadline {show(deadline_ns, 'ns')}"
+    rule, more = "goodput at least", f", deadline {show_given(deadline_ns, 'ns')}"
     if queue.closed_loop:
         return _rate_at_least(queue, deadline_ns, rule, value, rate_hz, more, terms)
     assert queue.offered is not None

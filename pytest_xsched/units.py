@@ -225,17 +225,16 @@ def parse_fraction(value: str | float, *, what: str, allow_zero: bool = True) ->
     return result
 
 
-def format_duration(ns: int) -> str:
-    """Show a time with three significant digits, in ns, us, ms or s.
+def format_duration(ns: int, digits: int = 3) -> str:
+    """Show a time with three significant digits, or more, in ns, us, ms or s.
 
     >>> format_duration(740_000), format_duration(1_200_000_000), format_duration(999_950)
     ('740 us', '1.2 s', '1 ms')
     """
     for unit, size in (("ns", 1), ("us", 10**3), ("ms", 10**6)):
         if ns and abs(ns) < 999.5 * size:
-            return f"{ns / size:.3g} {unit}"
-    seconds = ns / 10**9
-    return f"{seconds:.0f} s" if abs(seconds) >= 999.5 else f"{seconds:.3g} s"
+            return f"{format_number(ns / size, digits)} {unit}"
+    return f"{format_number(ns / 10**9, digits)} s"
 
 
 def spell_duration(ns: int) -> str:
@@ -251,13 +250,18 @@ def spell_duration(ns: int) -> str:
     return f"{sign}{whole}{'.' if decimals else ''}{decimals}{unit}"
 
 
-def format_rate(hz: float) -> str:
-    """Show a rate per second with four significant digits.
+def format_rate(hz: float, digits: int = 4) -> str:
+    """Show a rate per second with four significant digits, or more.
 
     >>> format_rate(19.99), format_rate(20.0), format_rate(12345.6)
     ('19.99/s', '20/s', '12346/s')
     """
-    return f"{hz:.0f}/s" if abs(hz) >= 999.95 else f"{hz:.4g}/s"
+    return f"{format_number(hz, digits)}/s"
+
+
+def format_number(value: float, digits: int) -> str:
+    """Show a number with so many significant digits, and all of those before the point."""
+    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def _split(

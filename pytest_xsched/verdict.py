@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.gate import FAIL, PASS, Decision
-from pytest_xsched.quantity import show
+from pytest_xsched.quantity import show_apart
 from pytest_xsched.result import QueueResult
 
 
@@ -85,9 +85,11 @@ def state(
         figures.append(f"max {queue.max}")
     if queue.censored:
         figures.append(f"{queue.censored} unfinished")
+    shown, _ = show_apart(value, limit * (1 - tolerance), unit)
+    _, limit_shown = show_apart(value, limit, unit)
     less = f" less {100 * tolerance:.3g}%" if tolerance else ""
     sentence = (
-        f"{queue.name}: {metric} {_show(value, unit)} {verb} {relation} {_show(limit, unit)}{less} "
+        f"{queue.name}: {metric} {shown} {verb} {relation} {limit_shown}{less} "
         f"({', '.join(figures)}{more}{_misses(decision)})"
     )
     if status not in (PASS, FAIL):
@@ -103,10 +105,6 @@ def state(
         sentence=sentence,
         decision=decision,
     )
-
-
-def _show(value: float, unit: str) -> str:
-    return show(value, unit) if unit else f"{value:.4g}"
 
 
 def _misses(decision: Decision | None) -> str:

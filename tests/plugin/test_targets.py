@@ -131,7 +131,7 @@ def test_every_helper_has_its_verdict_and_sentence(load, sim):
             ("assert_p99_below", ["1us"], "high: P99 * ms is not below 1 us (n = 300, max *"),
             ("assert_percentile_below", [0.5, 1 * us], "high: P50 * ms is not below 1 us (*"),
             ("assert_max_below", ["1us"], "high: max * ms is not below 1 us (n = 300, max *"),
-            ("assert_tail_ratio_below", [1.0001], "high: P99/P50 * is not below 1 (n = 300*"),
+            ("assert_tail_ratio_below", [1.0001], "high: P99/P50 * is not below 1.0001 (n = 300*"),
             ("assert_throughput_at_least", ["21/s"], "high: throughput 20/s is not at least 21/s*"),
             ("assert_attainment_at_least", ["1us", "50%"],
              "high: attainment 0 is not at least 0.5 (*, deadline 1 us, 300 missed*"),

@@ -112,6 +112,8 @@ def test_best_effort_kept(made):
         comparison.low.assert_best_effort_kept(0.9)
     with pytest.raises(ScenarioError, match=r'write compare\(\.\.\., arms=\["alone"\]\)'):
         comparison.low.assert_best_effort_kept(0.9, of="alone")
+    with pytest.raises(QosAssertionError, match=r"builtin 1 is not at least 1\.00001 \("):
+        made(40, 40).high.assert_p99_improved(by=1.00001)
     with pytest.raises(ScenarioError, match="share of assert_best_effort_kept: 0 is zero, which"):
         comparison.low.assert_best_effort_kept(0)
     with pytest.raises(ScenarioError, match="of 'native' is unknown"):

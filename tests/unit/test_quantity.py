@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from pytest_xsched.errors import InvalidRun, ScenarioError
-from pytest_xsched.quantity import Quantity, show
+from pytest_xsched.quantity import Quantity, show, show_apart
 from pytest_xsched.units import ms, per_s, us
 
 p99 = Quantity(5_000_000, "ns", "P99 of high", "n = 300")
@@ -95,3 +95,31 @@ def test_comparing_needs_the_evidence_of_both_sides():
         with pytest.raises(InvalidRun, match="nothing ran"):
             use()
     assert str(unproven) == "1 ns"  # looking is free
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "unit", "texts"),
+    [
+        (300.0, 20.0, "Hz", ("300/s", "20/s")),
+        (300.0, 300.001, "Hz", ("300/s", "300.001/s")),
+        (299.9996, 300.0, "Hz", ("299.9996/s", "300/s")),
+        (12345.6, 12346.0, "Hz", ("12345.6/s", "12346/s")),
+        (299.96, 299.97, "Hz", ("299.96/s", "299.97/s")),  # not "300/s is not at least 299.97/s"
+        (20.0, 20.0, "Hz", ("20/s", "20/s")),
+        (1200 / 60.000000000000001, 20.0, "Hz", ("20/s", "20/s")),
+        (1 / 60, 1 / 60, "Hz", ("0.01667/s", "0.01667/s")),
+        (0.016668, 1 / 60, "Hz", ("0.016668/s", "0.016667/s")),
+        (49_999_999, 50_000_000, "ns", ("49.999999 ms", "50 ms")),
+        (50_000_000, 50_000_001, "ns", ("50 ms", "50.000001 ms")),
+        (999_999_999, 1_000_000_000, "ns", ("0.999999999 s", "1 s")),
+        (9_999_999_999, 10_000_000_000, "ns", ("9.999999999 s", "10 s")),
+        (math.inf, 50_000_000, "ns", ("never", "50 ms")),
+        (0.99997, 1.0, "", ("0.99997", "1")),
+        (0.98, 0.99999, "", ("0.98", "0.99999")),
+        (2.0000000000000004, 2.0, "", ("2", "2")),
+        (math.inf, 1e300, "", ("inf", "1e+300")),
+        (0, 0, "", ("0", "0")),
+    ],
+)
+def test_a_figure_and_its_limit_are_told_apart(value, limit, unit, texts):
+    assert show_apart(value, limit, unit) == texts

@@ -20,7 +20,7 @@ MS = 1_000_000
             lambda q: targets.percentile_below(q, 0.99, 300 * MS + 1),
             "PASS",
             297 * MS,
-            "high: P99 297 ms is below 300 ms (n = 300, max 300 ms, 0 missed it, 3 may)",
+            "high: P99 297 ms is below 300.000001 ms (n = 300, max 300 ms, 0 missed it, 3 may)",
         ),
         (
             lambda q: targets.percentile_below(q, 0.99, 200 * MS),
@@ -134,7 +134,8 @@ MS = 1_000_000
             lambda q: targets.attainment_at_least(q, 299 * MS, 1),
             "FAIL",
             299 / 300,
-            "high: attainment 0.9967 is not at least 1 (n = 300, max 300 ms, deadline 299 ms)",
+            "high: attainment 0.9967 is not at least 1 (n = 300, max 300 ms, deadline 299 ms, "
+            "1 missed it, 0 may)",
         ),
         (
             lambda q: targets.goodput_at_least(q, 200 * MS, 10.0),
@@ -149,6 +150,24 @@ MS = 1_000_000
             20.0,
             "high: goodput 20/s is not at least 21/s (n = 300, max 300 ms, deadline 300 ms, "
             "20/s offered)",
+        ),
+        (
+            lambda q: targets.throughput_at_least(q, 20.00001, 0),
+            "FAIL",
+            20.0,
+            "high: throughput 20/s is not at least 20.00001/s (n = 300, max 300 ms)",
+        ),
+        (
+            lambda q: targets.throughput_at_least(q, 25.00001, 0.2),
+            "FAIL",
+            20.0,
+            "high: throughput 20/s is not at least 25.00001/s less 20% (n = 300, max 300 ms)",
+        ),
+        (
+            lambda q: targets.throughput_at_least(q, 20.00001, 0.01),
+            "PASS",
+            20.0,
+            "high: throughput 20/s is at least 20.00001/s less 1% (n = 300, max 300 ms)",
         ),
         (
             targets.no_errors,
@@ -253,6 +272,15 @@ def test_what_never_completed_fails_every_limit(made_queue):
     errors = targets.no_errors(queue)
     assert (errors.status, errors.value) == ("FAIL", 20)
     assert errors.sentence.startswith("high: errors 20 is not exactly 0 (")
+
+
+def test_one_miss_of_many_is_not_all(made_queue):
+    latencies = [1] * 29_999 + [9]
+    verdict = targets.attainment_at_least(made_queue(latencies), 5_001_000, 1)
+    assert verdict.sentence == (
+        "high: attainment 0.99997 is not at least 1 (n = 30000, max 9 ms, deadline 5.001 ms, "
+        "1 missed it, 0 may)"
+    )
 
 
 def test_tail_ratio_of_latencies_of_zero(made_queue):
