@@ -140,6 +140,8 @@ def _activity(shown: Record) -> list[str]:
 def _cover(name: str, cover: Record | None) -> str:
     if cover is None:
         return f"! whether XSched had work of {name} is not known: only its server tells"
+    if cover["ever"] and not cover["looks"]:
+        return f"XSched had work of {name}; no look lay in one of its requests as a whole"
     mark = "! " if cover["little"] else ""
     few = "" if cover["ever"] or cover["tells"] else ": too few to tell"
     return f"{mark}XSched had work of {name} at {cover['said']}{few}"

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from pytest_xsched import report
 from pytest_xsched.activity import Activity
 from pytest_xsched.looks import Cover, Looks, _Look
 
@@ -94,10 +95,29 @@ def test_the_sentence():
     )
 
 
-def test_windows_add_up():
-    def activity(**covers):
-        return Activity(said="", order=(), commands={}, files=(), covers=covers)
+def activity(**covers):
+    return Activity(said="", order=(), commands={}, files=(), covers=covers)
 
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (None, "! whether XSched had work of a is not known: only its server tells"),
+        (cover(60, had=59), "XSched had work of a at 59 of 60 looks into 100 requests"),
+        (cover(60, had=5), "! XSched had work of a at 5 of 60 looks into 100 requests"),
+        (cover(60), "! XSched had work of a at 0 of 60 looks into 100 requests"),
+        (cover(40), "! XSched had work of a at 0 of 40 looks into 100 requests: too few to tell"),
+        (
+            cover(0, requests=0, ever=True),
+            "XSched had work of a; no look lay in one of its requests as a whole",
+        ),
+    ],
+)
+def test_what_the_report_says(seen, said):
+    assert report._activity(activity(a=seen).to_dict())[1:] == [said]
+
+
+def test_windows_add_up():
     first = activity(a=cover(30), b=None)
     both = activity(a=cover(30), b=None).behind(first)
     assert both.covers == {"a": cover(60, requests=200), "b": None}
