@@ -32,6 +32,10 @@ MOST = 100_000
 """Requests in a window; not even a launch on a GPU takes as little as that would be each."""
 
 
+class TooFast(Exception):
+    """More than MOST requests were done in a window."""
+
+
 def calibrate(
     devices: Mapping[str, Device], scenario: Scenario, specs: Sequence[QueueSpec]
 ) -> tuple[int | None, ...]:
@@ -62,7 +66,7 @@ def _alone_ns(device: Device, scenario: Scenario, spec: QueueSpec) -> int | None
     window_ns = WINDOW_NS if is_gpu else min(WINDOW_NS, max(1, scenario.duration_ns // 10))
     try:
         return measured_ns(device, spec.name, commands, window_ns)
-    except ScenarioError:  # there were more
+    except TooFast:
         if not is_gpu:
             return window_ns // MOST
         raise DeviceError(
@@ -83,6 +87,9 @@ def measured_ns(
     """Let requests follow one another for a time; give the fastest, from launch to completion.
 
     Where none completes, it takes longer than the time it had. None: none was even launched.
+
+    Raises:
+        TooFast: there was no room for all of them.
     """
     run = Run(device.below(), "none")
     try:
@@ -91,8 +98,13 @@ def measured_ns(
         begin_ns = time.process_time_ns()
         # Without a drain: of a long request no further command is launched when time is up.
         run.start(warmup_ns=0, duration_ns=window_ns, drain_ns=0)
-        while not run.wait():
-            pass
+        try:
+            while not run.wait():
+                pass
+        except ScenarioError:
+            if queue.counts().requests_submitted < MOST:
+                raise
+            raise TooFast from None
         worked_ns = time.process_time_ns() - begin_ns
         samples = queue.samples(queue.counts().requests_submitted)
     finally:

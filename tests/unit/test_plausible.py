@@ -10,7 +10,7 @@ import pytest
 
 from pytest_xsched import Session, SimModel, calibration, matmul, spin, vector_add
 from pytest_xsched._binding import Device
-from pytest_xsched.calibration import measured_ns, modelled_ns
+from pytest_xsched.calibration import TooFast, measured_ns, modelled_ns
 from pytest_xsched.doubles import CpuModel
 from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.evidence import gather
@@ -146,10 +146,10 @@ def test_equal_requests_are_timed_once_and_endless_ones_not(monkeypatch):
 
 
 def test_no_gpu_takes_no_time(monkeypatch):
-    def too_many(*_):
-        raise ScenarioError("queue 'a' made more than 100000 requests")
+    def too_fast(*_):
+        raise TooFast
 
-    monkeypatch.setattr(calibration, "measured_ns", too_many)
+    monkeypatch.setattr(calibration, "measured_ns", too_fast)
     specs = [QueueSpec(name="a", workload=matmul(64), priority=0, arrivals=Closed())]
     device = SimpleNamespace(describe=lambda: SimpleNamespace(name="Some GPU"))
     with pytest.raises(DeviceError) as caught:
@@ -158,6 +158,26 @@ def test_no_gpu_takes_no_time(monkeypatch):
         "queue 'a': more than 100000 requests took 50 ms alone on Some GPU: their work was not done"
     )
     assert calibration.calibrate({"cpu": device}, on("cpu", specs), specs) == (90,)
+
+
+def test_what_is_wrong_with_the_commands_is_said_as_such(monkeypatch):
+    def wrong(*_):
+        raise ScenarioError("kernel 'f' has no such argument")
+
+    monkeypatch.setattr(calibration, "measured_ns", wrong)
+    specs = [QueueSpec(name="a", workload=matmul(64), priority=0, arrivals=Closed())]
+    with pytest.raises(ScenarioError, match="kernel 'f' has no such argument"):
+        calibration.calibrate({"cuda": None}, on("cuda", specs), specs)
+
+
+def test_more_requests_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(calibration, "MOST", 3)
+    device = Device("cpu", cpu=CpuModel(), sim=SimModel())
+    try:
+        with pytest.raises(TooFast):
+            measured_ns(device, "q", spin("1us").commands, 10_000 * MS)
+    finally:
+        device.close()
 
 
 def on(device, specs):
