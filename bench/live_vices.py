@@ -12,15 +12,15 @@ from pathlib import Path
 
 from hypothesis import settings
 
+from pytest_xsched import Session
+from pytest_xsched.conformance_steps import UNCLAIMED
+from pytest_xsched.findings import first_broken
+from pytest_xsched.options import Settings
+
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path.insert(0, str(TESTS))
 
 from conftest import LIBRARIES, SHARED, compile_c, compile_library  # noqa: E402
-
-from pytest_xsched import Session  # noqa: E402
-from pytest_xsched.conformance_steps import UNCLAIMED  # noqa: E402
-from pytest_xsched.findings import first_broken  # noqa: E402
-from pytest_xsched.options import Settings  # noqa: E402
 
 FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
 VICES = ("hang-destroy", "never-resume", "drop")

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_HINTS = {
-    "priority": "priority",
-    "deadline_ns": "deadline",
-    "laxity_ns": "laxity",
-    "utilization": "utilization",
-}
-"""Fields of a queue, and what users call them."""
+_HINTS = {"deadline_ns": "deadline", "laxity_ns": "laxity", "utilization": "utilization"}
+"""Fields of a queue that are None unless they are set, and what users call them."""
 _READ = {
     "hpf": ("priority",),
     "hhpf": ("priority",),
@@ -41,7 +36,7 @@ def nothing_to_go_by(scenario: dict[str, Any]) -> list[str]:
         lines.append(f"{policy} orders queues by {_HINTS[first]}, and none of these has one")
     for hint, name in _HINTS.items():
         unread = [queue["name"] for queue in queues if hint not in _READ[policy] and queue[hint]]
-        if unread and hint != "priority":  # which has a default
+        if unread:
             lines.append(f"{policy} does not read the {name} of {' and '.join(unread)}")
     return lines
 

@@ -30,13 +30,7 @@ from pytest_xsched.model import Scenario
 from pytest_xsched.names import GPUS
 from pytest_xsched.requests import ARRIVALS, REPORT, START, THINK_NS
 from pytest_xsched.shares import Share, counts_of, make_samples
-from pytest_xsched.transparent import (
-    Seen,
-    Setting,
-    drivers_of,
-    look,
-    require_active,
-)
+from pytest_xsched.transparent import Seen, Setting, drivers_of, look, require_active
 from pytest_xsched.worker import LEFT, READY
 
 _PATIENCE_S = 1.0

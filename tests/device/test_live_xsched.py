@@ -8,7 +8,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from pytest_xsched import ScenarioError, WorkerCrashed, WorkerHung, XSched, XSchedError, spin
+from pytest_xsched import (
+    ScenarioError,
+    WorkerCrashed,
+    WorkerHung,
+    XSched,
+    XSchedError,
+    conformance_steps,
+    spin,
+)
 from pytest_xsched.findings import first_broken
 from pytest_xsched.statemachine import check_xqueues
 
@@ -20,18 +28,8 @@ FEW = settings(
     report_multiple_bugs=False,
 )
 
-# XSched's policies let go of what the user holds at their next look, and while a queue is held
-# with work, its calls that wait for all of it, and those of queues below it, do not return. When
-# XSched 1.2 is switched off, who was suspended stays so.
-UNCLAIMED = {
-    "held launches nothing",
-    "off means off",
-    *(
-        f"{call} returns {whose} a held queue"
-        for call in ("wait", "set_launch_config", "destroy")
-        for whose in ("of", "beside")
-    ),
-}
+# When XSched 1.2 is switched off, who was suspended stays so.
+UNCLAIMED = {*conformance_steps.UNCLAIMED, "off means off"}
 
 
 @pytest.fixture

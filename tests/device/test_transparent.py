@@ -362,8 +362,7 @@ def test_under_the_real_one_the_order_of_priorities_swaps(pocl, tmp_path, sessio
         )
         assert run.evidence.faults == ()
         assert run.its.n > 0
-        cover = run.evidence.activity.covers["its"]
-        assert cover.had > 0 or cover.looks < 10
+        assert run.evidence.activity.covers["its"].ever
         assert {"libshimopencl.so", "libpreempt.so"} <= {
             Path(library.path).name for library in run.fingerprint.libraries
         }
