@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.comparing import turns
-from pytest_xsched.pairs import beyond, noise_floor, ratio_estimate
+from pytest_xsched.session.comparing import turns
+from pytest_xsched.stats.pairs import beyond, noise_floor, ratio_estimate
 
 Floats = NDArray[np.float64]
 

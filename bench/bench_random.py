@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, Phase
 from measure import finish, judge, table
 
 from pytest_xsched import Scenario, Session
-from pytest_xsched.invariants import check_invariants
-from pytest_xsched.options import Settings
-from pytest_xsched.strategies import scenarios
+from pytest_xsched.session.options import Settings
+from pytest_xsched.stress.invariants import check_invariants
+from pytest_xsched.stress.strategies import scenarios
 
 EXAMPLES = 500
 """In each process."""

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from measure import by_turns, finish, table
 
 from pytest_xsched import QueueSpec, Run, Session, matmul
-from pytest_xsched.options import Settings
-from pytest_xsched.units import format_duration, format_rate
+from pytest_xsched.base.units import format_duration, format_rate
+from pytest_xsched.session.options import Settings
 
 Queues = tuple[QueueSpec, QueueSpec]
 

@@ -24,13 +24,13 @@ from collections.abc import Iterator
 from measure import by_turns, finish, judge, table
 
 from pytest_xsched import Run, Session, matmul
-from pytest_xsched.options import Settings
-from pytest_xsched.units import format_duration
+from pytest_xsched.base.units import format_duration
+from pytest_xsched.session.options import Settings
 
 STRANGER = """
 import os
 from pytest_xsched import Session, matmul
-from pytest_xsched.options import Settings
+from pytest_xsched.session.options import Settings
 session = Session(Settings(device={device!r}, process="inside", noise="off"))
 queue = session.live()(priority=1)
 queue.submit(matmul(512))

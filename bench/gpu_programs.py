@@ -17,9 +17,10 @@ from pathlib import Path
 
 from measure import finish, judge
 
-from pytest_xsched import QueueSpec, Run, Session, XSched, command, report
-from pytest_xsched.installation import Home
-from pytest_xsched.options import Settings
+from pytest_xsched import QueueSpec, Run, Session, XSched, command
+from pytest_xsched.reporting import report
+from pytest_xsched.session.options import Settings
+from pytest_xsched.xsched.installation import Home
 
 PROGRAM = """
 import contextlib, sys, torch

@@ -20,8 +20,8 @@ import numpy as np
 from measure import by_turns, finish, judge, table
 
 from pytest_xsched import Session, matmul, spin
-from pytest_xsched.options import Settings
-from pytest_xsched.units import parse_duration
+from pytest_xsched.base.units import parse_duration
+from pytest_xsched.session.options import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 BURST = 500
@@ -30,11 +30,11 @@ RATE = 1000
 
 def build(directory: str) -> str:
     program = f"{directory}/loop"
-    sources = ["bench/native/loop.c", "native/src/gpu_kernels.c"]
+    sources = ["bench/native/loop.c", "native/devices/kernels/gpu_kernels.c"]
     cuda = "/usr/local/cuda"
     subprocess.run(
         [
-            *("cc", "-O2", "-D_GNU_SOURCE", "-Inative", "-Inative/src", f"-I{cuda}/include"),
+            *("cc", "-O2", "-D_GNU_SOURCE", "-Inative", "-Inative/include", f"-I{cuda}/include"),
             *(*sources, f"-L{cuda}/lib64", f"-L{cuda}/lib64/stubs", f"-Wl,-rpath,{cuda}/lib64"),
             *("-lcuda", "-lnvrtc", "-o", program),
         ],

@@ -21,9 +21,9 @@ import numpy as np
 from measure import by_turns, finish, judge, table
 
 from pytest_xsched import Session, XSched, matmul
-from pytest_xsched.installation import files_for, find_home
-from pytest_xsched.options import Settings
-from pytest_xsched.units import parse_duration
+from pytest_xsched.base.units import parse_duration
+from pytest_xsched.session.options import Settings
+from pytest_xsched.xsched.installation import files_for, find_home
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {  # of high and low: n, layers
@@ -45,10 +45,10 @@ def build(directory: str, device: str) -> str:
         ],
         "opencl": ["-DOPENCL", "-l:libOpenCL.so.1"],
     }[device]
-    sources = ["bench/native/xsched_client.c", "native/src/gpu_kernels.c"]
+    sources = ["bench/native/xsched_client.c", "native/devices/kernels/gpu_kernels.c"]
     subprocess.run(
         [
-            *("cc", "-O2", "-D_GNU_SOURCE", "-pthread", "-Inative", "-Inative/src", *sources),
+            *("cc", "-O2", "-D_GNU_SOURCE", "-pthread", "-Inative", "-Inative/include", *sources),
             *(*flags, "-ldl", "-o", program),
         ],
         cwd=ROOT,

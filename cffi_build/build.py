@@ -1,4 +1,4 @@
-"""The cffi declarations of pytest_xsched._native, cut out of native/xs_api.h.
+"""The cffi declarations of pytest_xsched.native._native, cut out of native/include/xs_api.h.
 
 CMake runs this file with ``python -m cffi.gen_src exec-python``, which writes the C
 source of the module. The header stays the only copy of the declarations.
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-HEADER = Path(__file__).resolve().parent.parent / "native" / "xs_api.h"
+HEADER = Path(__file__).resolve().parent.parent / "native" / "include" / "xs_api.h"
 BEGIN = "/* cdef begin */"
 END = "/* cdef end */"
 
@@ -40,4 +40,4 @@ def cut_cdef(text: str, origin: str) -> str:
 
 ffibuilder = FFI()
 ffibuilder.cdef(cut_cdef(HEADER.read_text(encoding="utf-8"), str(HEADER)))
-ffibuilder.set_source("pytest_xsched._native", '#include "xs_api.h"')
+ffibuilder.set_source("pytest_xsched.native._native", '#include "xs_api.h"')

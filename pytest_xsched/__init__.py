@@ -9,10 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_xsched.assertions import Run
-    from pytest_xsched.changes import Change, at
-    from pytest_xsched.comparison import ComparedQueue, Comparison
-    from pytest_xsched.doubles import CpuModel, SimModel
+    from pytest_xsched.analysis.assertions import Run
+    from pytest_xsched.analysis.measured import MeasuredQueue
+    from pytest_xsched.analysis.verdict import Verdict
+    from pytest_xsched.base.quantity import Quantity
+    from pytest_xsched.base.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
+    from pytest_xsched.comparison.comparison import ComparedQueue, Comparison
+    from pytest_xsched.comparison.versus import compare_runs
     from pytest_xsched.errors import (
         DeviceBusy,
         DeviceError,
@@ -30,20 +33,16 @@ if TYPE_CHECKING:
         XSchedError,
         XSchedWarning,
     )
-    from pytest_xsched.kernels import buffer, float32, int32, int64
-    from pytest_xsched.live import Ticket, XQueue, XQueues
-    from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
-    from pytest_xsched.measured import MeasuredQueue
-    from pytest_xsched.mechanism import XSched
-    from pytest_xsched.model import Scenario
-    from pytest_xsched.quantity import Quantity
-    from pytest_xsched.queue_spec import QueueSpec
-    from pytest_xsched.session import Session
-    from pytest_xsched.traces import trace
-    from pytest_xsched.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
-    from pytest_xsched.verdict import Verdict
-    from pytest_xsched.versus import compare_runs
-    from pytest_xsched.workload import (
+    from pytest_xsched.runner.live import Ticket, XQueue, XQueues
+    from pytest_xsched.scenario.changes import Change, at
+    from pytest_xsched.scenario.doubles import CpuModel, SimModel
+    from pytest_xsched.scenario.kernels import buffer, float32, int32, int64
+    from pytest_xsched.scenario.load import bursts, closed, constant, gamma, poisson, replay
+    from pytest_xsched.scenario.mechanism import XSched
+    from pytest_xsched.scenario.model import Scenario
+    from pytest_xsched.scenario.queue_spec import QueueSpec
+    from pytest_xsched.scenario.traces import trace
+    from pytest_xsched.scenario.workload import (
         Workload,
         command,
         empty,
@@ -53,10 +52,11 @@ if TYPE_CHECKING:
         spin,
         vector_add,
     )
+    from pytest_xsched.session.session import Session
 
 _HOMES = {
-    "assertions": ["Run"],
-    "comparison": ["ComparedQueue", "Comparison"],
+    "analysis.assertions": ["Run"],
+    "comparison.comparison": ["ComparedQueue", "Comparison"],
     "errors": [
         "DeviceBusy",
         "DeviceError",
@@ -74,22 +74,22 @@ _HOMES = {
         "XSchedError",
         "XSchedWarning",
     ],
-    "changes": ["Change", "at"],
-    "kernels": ["buffer", "float32", "int32", "int64"],
-    "live": ["Ticket", "XQueue", "XQueues"],
-    "mechanism": ["XSched"],
-    "load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
-    "doubles": ["CpuModel", "SimModel"],
-    "measured": ["MeasuredQueue"],
-    "model": ["Scenario"],
-    "queue_spec": ["QueueSpec"],
-    "quantity": ["Quantity"],
-    "session": ["Session"],
-    "traces": ["trace"],
-    "units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
-    "verdict": ["Verdict"],
-    "versus": ["compare_runs"],
-    "workload": [
+    "scenario.changes": ["Change", "at"],
+    "scenario.kernels": ["buffer", "float32", "int32", "int64"],
+    "runner.live": ["Ticket", "XQueue", "XQueues"],
+    "scenario.mechanism": ["XSched"],
+    "scenario.load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
+    "scenario.doubles": ["CpuModel", "SimModel"],
+    "analysis.measured": ["MeasuredQueue"],
+    "scenario.model": ["Scenario"],
+    "scenario.queue_spec": ["QueueSpec"],
+    "base.quantity": ["Quantity"],
+    "session.session": ["Session"],
+    "scenario.traces": ["trace"],
+    "base.units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
+    "analysis.verdict": ["Verdict"],
+    "comparison.versus": ["compare_runs"],
+    "scenario.workload": [
         *("Workload", "command", "empty", "kernel", "matmul", "sequence", "spin", "vector_add"),
     ],
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np  # noqa: F401
 import pytest
 
-import pytest_xsched._binding  # noqa: F401
+import pytest_xsched.native._binding  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
@@ -29,13 +29,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["PYTEST_XSCHED_NOISE"] = "note"
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
-PLACES = [NATIVE / "src", NATIVE / "tests" / "gpu", NATIVE / "tests" / "xsched"]
-FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread", f"-I{NATIVE}", f"-I{NATIVE / 'src'}")
+DOUBLES = NATIVE / "tests" / "doubles"
+PLACES = [NATIVE, DOUBLES / "driver", DOUBLES / "xsched"]
+INCLUDES = (f"-I{NATIVE}", f"-I{NATIVE / 'include'}")
+FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread", *INCLUDES)
 SHARED = ("-shared", "-fPIC")
 LIBRARIES = {
     "libpreempt.so": (
         *("hardware.c", "launch.c", "log.c", "queues.c", "scheduler.c", "vices.c"),
-        *("base.c", "clock.c", "policy_hpf.c", "xqueue.c"),  # of the runner
+        *("base/base.c", "base/clock.c"),  # of the runner
+        *("core/xqueue.c", "policies/policy_hpf.c"),
     ),
     **{
         f"lib{kind}{driver}.so": (f"{kind}_{driver}.c", "hal.c")
@@ -64,7 +67,7 @@ def compile_library(lib: Path, name: str, *flags: str) -> None:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """Compiles C files of native/tests/gpu or native/src; gives the path of what was made."""
+    """Compiles C files of native/ or of its doubles; gives the path of what was made."""
     made = {}
 
     def build(*files, flags=SHARED):
@@ -80,7 +83,7 @@ def built(tmp_path_factory):
 def xsched_double(tmp_path_factory):
     """Compiles the double of XSched's libraries; gives a directory like that of an installation.
 
-    native/tests/xsched/preempt.h says what it is, vices.h what PREEMPT_DOUBLE makes it do.
+    native/tests/doubles/xsched/preempt.h says what it is, vices.h what PREEMPT_DOUBLE makes it do.
     """
     lib = tmp_path_factory.mktemp("xsched") / "lib"
     lib.mkdir()

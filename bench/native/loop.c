@@ -6,7 +6,7 @@
  *
  * Prints one latency in ns a line: from the scheduled start to the moment at
  * which the event behind the last kernel was seen. gpu_runner.py builds it:
- * cc -O2 -Inative/src -Inative loop.c native/src/gpu_kernels.c -lcuda -lnvrtc */
+ * cc -O2 -Inative -Inative/include loop.c native/devices/kernels/gpu_kernels.c -lcuda -lnvrtc */
 #include <cuda.h>
 #include <nvrtc.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "gpu_kernels.h"
+#include "devices/kernels/gpu_kernels.h"
 
 #define TRY(call)                                                                                  \
     do {                                                                                           \

@@ -33,8 +33,8 @@ typedef CUdeviceptr memory_t;
 #define HAL_FUNCTION "CudaQueueCreate"
 #endif
 
-#include "gpu_kernels.h"
-#include "xsched_api.h"
+#include "devices/kernels/gpu_kernels.h"
+#include "devices/xsched/xsched_api.h"
 
 #define TRY(call)                                                                                  \
     do {                                                                                           \

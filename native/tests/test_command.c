@@ -1,7 +1,7 @@
 /* Commands as values: which are refused, which are equal, that copies are whole;
  * and kernels of the user's own where a device runs none. */
 #include "check.h"
-#include "device.h"
+#include "devices/device.h"
 
 static const struct xs_argument arguments[] = {{.kind = XS_BUFFER, .integer = 100},
                                                {.kind = XS_INT64, .integer = -5},

@@ -1,9 +1,9 @@
 /* What every backend must do, run against each of them: order within a stream,
  * marks, priority between streams, results, draining on destroy. "No such
  * device here" leaves a backend out; anything else that differs fails. */
+#include "base/clock.h"
 #include "check.h"
-#include "clock.h"
-#include "device.h"
+#include "devices/device.h"
 
 static struct xs_device *dev;
 static const struct xs_device_ops *ops;

@@ -2,7 +2,7 @@
  * each run ends, nothing leaks (the sanitizers look), the error names the call. */
 #include <stdatomic.h>
 
-#include "device.h"
+#include "devices/device.h"
 #include "scenario.h"
 
 static const struct xs_device_ops *inner;

@@ -1,6 +1,6 @@
 /* The grid of each command on a GPU: a spin's share and waves, a matmul's tiles. */
 #include "check.h"
-#include "gpu_kernels.h"
+#include "devices/kernels/gpu_kernels.h"
 
 enum {
     PROCESSORS = 132,

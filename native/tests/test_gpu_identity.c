@@ -1,6 +1,6 @@
 /* What a driver says of a GPU, in our words; the drivers are stubs. */
 #include "check.h"
-#include "gpu_device.h"
+#include "devices/gpu/gpu_device.h"
 
 static int version_said;
 static unsigned char uuid_said[16];

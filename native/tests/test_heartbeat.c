@@ -1,6 +1,6 @@
 /* The heartbeat: which slots a beat counts in, that every slot of a run has one, and that its
  * thread ends with the run however that ends. */
-#include "../src/heartbeat.h"
+#include "runtime/heartbeat.h"
 #include "scenario.h"
 
 enum {

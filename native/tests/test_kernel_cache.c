@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "kernel_cache.h"
+#include "devices/kernels/kernel_cache.h"
 
 static char root[] = "/tmp/xs_kernel_cache_XXXXXX";
 static const char key[] = "driver 1, compiler 2, sm_3\n__global__ void f() {}\n";

@@ -1,5 +1,5 @@
 /* Finding shared libraries: names, patterns, a path that is given. */
-#include "library.h"
+#include "base/library.h"
 
 #include <dlfcn.h>
 #include <unistd.h>

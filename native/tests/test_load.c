@@ -1,5 +1,5 @@
 /* The load generator alone: arrivals, think time, samples, censoring. */
-#include "load.h"
+#include "core/load.h"
 
 #include "check.h"
 

@@ -1,7 +1,7 @@
 /* What only the opencl device has: a compiler's log in an error, an output that
  * is poisoned until a command has written it. Skipped where there is no OpenCL. */
 #include "check.h"
-#include "opencl_device.h"
+#include "devices/opencl/opencl_device.h"
 
 static void a_wrong_source_is_an_error_with_the_log(struct xs_opencl *cl)
 {

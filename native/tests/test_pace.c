@@ -1,6 +1,6 @@
 /* The automatic threshold alone: what counts as full, where marks go, and what
  * it learns. */
-#include "pace.h"
+#include "core/pace.h"
 
 #include "check.h"
 

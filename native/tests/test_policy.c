@@ -1,5 +1,5 @@
 /* The policies as pure functions. */
-#include "policy.h"
+#include "policies/policy.h"
 
 #include "check.h"
 

@@ -1,5 +1,5 @@
 /* The XQueue alone: its one decision, its marks, its invariants. */
-#include "xqueue.h"
+#include "core/xqueue.h"
 
 #include "check.h"
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "xsched/preempt.h"
+#include "doubles/xsched/preempt.h"
 
 extern char **environ;
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import Session
-from pytest_xsched.child import News
-from pytest_xsched.load import constant
-from pytest_xsched.model import QueueSpec, Scenario
-from pytest_xsched.options import Settings
-from pytest_xsched.workload import spin
+from pytest_xsched.scenario.load import constant
+from pytest_xsched.scenario.model import QueueSpec, Scenario
+from pytest_xsched.scenario.workload import spin
+from pytest_xsched.session.options import Settings
+from pytest_xsched.workers.child import News
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
 FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
@@ -174,6 +174,10 @@ def pocl(monkeypatch: pytest.MonkeyPatch, pocl_cache: str) -> None:
 @pytest.fixture(scope="session")
 def opencl_functions() -> list[tuple[str, str, str]]:
     """Give result, name and parameters of every OpenCL function that we declare."""
-    text = (NATIVE / "src" / "opencl_api.h").read_text(encoding="utf-8").replace("\\\n", " ")
+    text = (
+        (NATIVE / "devices" / "opencl" / "opencl_api.h")
+        .read_text(encoding="utf-8")
+        .replace("\\\n", " ")
+    )
     rows = re.findall(r"X\((int|void \*), (\w+),\s*\(([^()]*)\)\)", text)
     return [(result, f"cl{name}", " ".join(rest.split())) for result, name, rest in rows]

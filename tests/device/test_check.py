@@ -90,7 +90,7 @@ def test_more_launches_than_the_results_count_to(xsched):
     ids=["matmul", "vector_add"],
 )
 def test_wrong_elements_are_found(xsched, monkeypatch, workload, words):
-    from pytest_xsched import checking
+    from pytest_xsched.runner import checking
 
     right = checking.operand
     monkeypatch.setattr(checking, "operand", lambda count, seed, which: right(count, seed + 1, 0))
@@ -104,7 +104,7 @@ def test_wrong_elements_are_found(xsched, monkeypatch, workload, words):
 
 
 def test_a_wrong_number_of_launches_is_found(xsched, monkeypatch):
-    from pytest_xsched import harness
+    from pytest_xsched.runner import harness
 
     right = harness.wrong_results
     monkeypatch.setattr(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from pytest_xsched import spin
-from pytest_xsched.comparison_text import table
-from pytest_xsched.installation import Home
+from pytest_xsched.reporting.comparison_text import table
+from pytest_xsched.xsched.installation import Home
 
 
 def test_native_and_xsched_differ_in_the_scheduler_only(

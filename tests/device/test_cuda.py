@@ -8,10 +8,10 @@ import pytest
 
 from pytest_xsched import DeviceError, DeviceUnavailable, ScenarioError, Session, matmul, spin
 from pytest_xsched import vector_add as add
-from pytest_xsched.libraries import LibraryFile
-from pytest_xsched.options import Settings
-from pytest_xsched.process import measure_in_worker
-from pytest_xsched.session import GPU_FILES
+from pytest_xsched.session.options import Settings
+from pytest_xsched.session.session import GPU_FILES
+from pytest_xsched.system.libraries import LibraryFile
+from pytest_xsched.workers.process import measure_in_worker
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_live_queues_do_not_open_it_either(cuda):
 
 def test_a_required_device_that_is_missing_is_a_failure(monkeypatch):
     # A driver that is not there, whatever this machine has.
-    monkeypatch.setattr("pytest_xsched.session.measure_elsewhere", nothing_there)
+    monkeypatch.setattr("pytest_xsched.session.session.measure_elsewhere", nothing_there)
     session = Session(Settings(device="cuda", require_device="cuda"))
     with pytest.raises(pytest.fail.Exception, match="--xsched-require-device=cuda: not here"):
         session.run(session.queue("q", matmul(8)), duration="1s")
@@ -120,5 +120,5 @@ def test_the_option_wins_over_the_environment(process, monkeypatch, tmp_path):
 )
 def test_auto_takes_the_gpu_where_a_driver_is(files, kind, monkeypatch):
     session = Session(Settings())
-    monkeypatch.setattr("pytest_xsched.session.os.path.exists", lambda path: path in files)
+    monkeypatch.setattr("pytest_xsched.session.session.os.path.exists", lambda path: path in files)
     assert session.device_kind == kind

@@ -5,15 +5,15 @@ from contextlib import ExitStack, closing
 import pytest
 
 from pytest_xsched import CpuModel, SimModel
-from pytest_xsched._binding import Device
-from pytest_xsched._running import Run, Settings
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.harness import measure
-from pytest_xsched.load import Closed, constant
-from pytest_xsched.model import QueueSpec, Scenario
-from pytest_xsched.report import table
-from pytest_xsched.windows import run_in_windows
-from pytest_xsched.workload import matmul, spin
+from pytest_xsched.native._binding import Device
+from pytest_xsched.native._running import Run, Settings
+from pytest_xsched.reporting.report import table
+from pytest_xsched.runner.harness import measure
+from pytest_xsched.scenario.load import Closed, constant
+from pytest_xsched.scenario.model import QueueSpec, Scenario
+from pytest_xsched.scenario.workload import matmul, spin
+from pytest_xsched.session.windows import run_in_windows
 
 
 @pytest.fixture

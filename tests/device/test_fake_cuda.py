@@ -28,12 +28,12 @@ from pytest_xsched import (
     trace,
     vector_add,
 )
-from pytest_xsched._binding import Device
-from pytest_xsched._running import Run
-from pytest_xsched._running import Settings as QueueSettings
-from pytest_xsched.checking import operand
-from pytest_xsched.options import Settings
-from pytest_xsched.report import table
+from pytest_xsched.native._binding import Device
+from pytest_xsched.native._running import Run
+from pytest_xsched.native._running import Settings as QueueSettings
+from pytest_xsched.reporting.report import table
+from pytest_xsched.runner.checking import operand
+from pytest_xsched.session.options import Settings
 
 
 @pytest.fixture

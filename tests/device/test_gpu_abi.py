@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[2] / "native" / "src"
+SOURCE = Path(__file__).resolve().parents[2] / "native" / "devices" / "gpu"
 CUDA_FILES, HIP_FILES = ("gpu_driver.h", "device_cuda.c"), ("gpu_driver.h", "device_hip.c")
 
 CUDA_CONSTANTS = {

@@ -10,7 +10,10 @@ import pytest
 
 from pytest_xsched import DeviceError, WorkerCrashed, matmul
 
-SOURCES = ("compile_kernels.c", "gpu_driver.c", "gpu_kernels.c", "library.c", "base.c")
+SOURCES = (
+    *("compile_kernels.c", "base/base.c", "base/library.c"),
+    *("devices/gpu/gpu_driver.c", "devices/kernels/gpu_kernels.c"),
+)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 
 from pytest_xsched import ScenarioError, Session, matmul, spin
-from pytest_xsched.names import WAITING
-from pytest_xsched.options import Settings
+from pytest_xsched.base.names import WAITING
+from pytest_xsched.session.options import Settings
 
 
 @pytest.mark.parametrize("waiting", WAITING)

@@ -17,8 +17,8 @@ from pytest_xsched import (
     conformance_steps,
     spin,
 )
-from pytest_xsched.findings import first_broken
-from pytest_xsched.statemachine import check_xqueues
+from pytest_xsched.stress.findings import first_broken
+from pytest_xsched.stress.statemachine import check_xqueues
 
 FEW = settings(
     settings.get_profile("xsched-nightly"),

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched import DeviceBusy, Session, child, spin
-from pytest_xsched.lock import lock_gpus
-from pytest_xsched.options import Settings
-from pytest_xsched.process import measure_in_worker
+from pytest_xsched import DeviceBusy, Session, spin
+from pytest_xsched.session.options import Settings
+from pytest_xsched.system.lock import lock_gpus
+from pytest_xsched.workers import child
+from pytest_xsched.workers.process import measure_in_worker
 
 GPU = "0000:1b:00.0"
 
 ON_A_GPU = f"""
     import sys
-    from pytest_xsched import worker
+    from pytest_xsched.workers import worker
     worker.locate = lambda name, libraries: {GPU!r}
     """
 
@@ -127,7 +128,7 @@ def test_waiting_does_not_count_against_the_worker(monkeypatch):
 @pytest.fixture
 def session(monkeypatch):
     """A session that measures in this process, on a device that is said to be GPU."""
-    monkeypatch.setattr("pytest_xsched.devices.locate", lambda name, libraries: GPU)
+    monkeypatch.setattr("pytest_xsched.session.devices.locate", lambda name, libraries: GPU)
 
     def make(**settings):
         return Session(Settings(device="sim", process="inside", **settings))

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from pytest_xsched import Session, command, report, spin
-from pytest_xsched.options import Settings
+from pytest_xsched import Session, command, spin
+from pytest_xsched.reporting import report
+from pytest_xsched.session.options import Settings
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from pytest_xsched import (
     spin,
     vector_add,
 )
-from pytest_xsched.names import DEVICES
-from pytest_xsched.options import Settings
+from pytest_xsched.base.names import DEVICES
+from pytest_xsched.session.options import Settings
 
 RATE, SECONDS = 50, 1
 
@@ -88,7 +88,7 @@ def test_the_driver_is_not_opened_in_this_process(opencl):
 
 
 def test_auto_never_takes_it(monkeypatch):
-    monkeypatch.setattr("pytest_xsched.session.os.path.exists", lambda path: True)
+    monkeypatch.setattr("pytest_xsched.session.session.os.path.exists", lambda path: True)
     assert "opencl" in DEVICES
     assert Session(Settings()).device_kind == "hip"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[2] / "native" / "src"
+SOURCE = Path(__file__).resolve().parents[2] / "native" / "devices" / "opencl"
 HEADERS = ("cl_platform.h", "cl_version.h", "cl.h", "cl_ext.h")
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import CpuModel, DeviceError, ScenarioError, Session, WorkerCrashed, matmul, spin
-from pytest_xsched.child import OUTPUT_BYTES, Environment, last_words
-from pytest_xsched.options import Settings
-from pytest_xsched.process import measure_in_worker
+from pytest_xsched.session.options import Settings
+from pytest_xsched.workers.child import OUTPUT_BYTES, Environment, last_words
+from pytest_xsched.workers.process import measure_in_worker
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_crash_at_exit_keeps_the_data(scenario, worker):
     module = worker(
         """
         import os, signal
-        from pytest_xsched import worker
+        from pytest_xsched.workers import worker
         assert worker.main() == 0
         print("tearing down", flush=True)
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -133,7 +133,9 @@ def test_a_fault_in_the_tearing_down_keeps_the_data(scenario, worker, close, how
     module = worker(
         f"""
         import os, sys, time
-        from pytest_xsched import DeviceError, harness, worker
+        from pytest_xsched import DeviceError
+        from pytest_xsched.runner import harness
+        from pytest_xsched.workers import worker
 
         def fail():
             raise DeviceError("the driver said no")
@@ -152,7 +154,7 @@ def test_a_disk_without_room_is_told(scenario, worker):
     module = worker(
         """
         import resource, sys
-        from pytest_xsched import worker
+        from pytest_xsched.workers import worker
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # what it says is lost, too
         sys.exit(worker.main())
         """
@@ -185,7 +187,7 @@ def test_the_end_of_the_output_is_kept(scenario, worker):
     module = worker(
         """
         import sys
-        from pytest_xsched import worker
+        from pytest_xsched.workers import worker
         print("first " + 100_000 * "x", "the last line", sep="\\n", flush=True)
         sys.exit(worker.main())
         """
@@ -225,7 +227,7 @@ def test_one_bad_arm_is_one_failed_test(session, monkeypatch):
     made = session(device="sim", process="worker")
     queue = made.queue("q", spin("1ms"), rate="100/s")
     with monkeypatch.context() as patch:
-        patch.setattr("pytest_xsched.child.sys.executable", "/bin/false")
+        patch.setattr("pytest_xsched.workers.child.sys.executable", "/bin/false")
         with pytest.raises(WorkerCrashed, match="exit status 1"):
             made.run(queue, duration="1s")
     assert made.run(queue, duration="1s").q.n == 100
@@ -245,7 +247,7 @@ def test_no_worker_outlives_its_parent(tmp_path):
         """
         import sys
         from pytest_xsched import Session, spin
-        from pytest_xsched.options import Settings
+        from pytest_xsched.session.options import Settings
         session = Session(Settings(device="cpu", process="worker"))
         queue = session.queue("q", spin("1ms"), rate="100/s")
         measure = session._measure
@@ -299,7 +301,7 @@ def test_what_a_worker_started_ends_with_it(scenario, worker):
     module = worker(
         """
         import os, subprocess, sys
-        from pytest_xsched import worker
+        from pytest_xsched.workers import worker
         started = subprocess.Popen(["sleep", "1000"])
         print("started", started.pid, flush=True)
         sys.exit(worker.main())

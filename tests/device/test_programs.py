@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from pytest_xsched import InvalidRun, Session, WorkerCrashed, command, spin
-from pytest_xsched.load import Closed, constant
-from pytest_xsched.model import QueueSpec
-from pytest_xsched.options import Settings
-from pytest_xsched.separate import measure_separately
+from pytest_xsched.scenario.load import Closed, constant
+from pytest_xsched.scenario.model import QueueSpec
+from pytest_xsched.session.options import Settings
+from pytest_xsched.workers.separate import measure_separately
 
 LOOP = """
 from pytest_xsched.requests import requests
@@ -279,7 +279,7 @@ def test_an_interrupt_ends_it(session, program, monkeypatch):
         started.append(party._process)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_xsched.party.Party.start", interrupt)
+    monkeypatch.setattr("pytest_xsched.workers.party.Party.start", interrupt)
     with pytest.raises(KeyboardInterrupt):
         session.run(session.queue("q", made), scheduler="native", duration="1s")
     (process,) = started

@@ -21,18 +21,20 @@ from pytest_xsched import (
     matmul,
     spin,
 )
-from pytest_xsched.installation import Home
-from pytest_xsched.load import Closed, constant
-from pytest_xsched.model import QueueSpec
-from pytest_xsched.options import Settings
-from pytest_xsched.separate import measure_separately
+from pytest_xsched.scenario.load import Closed, constant
+from pytest_xsched.scenario.model import QueueSpec
+from pytest_xsched.session.options import Settings
+from pytest_xsched.workers.separate import measure_separately
+from pytest_xsched.xsched.installation import Home
 
 GPU = "0000:1b:00.0"
 
 BEGIN = """
 import json, os, signal, sys, time
-from pytest_xsched import DeviceError, harness, worker
-from pytest_xsched.lock import lock_gpus
+from pytest_xsched import DeviceError
+from pytest_xsched.runner import harness
+from pytest_xsched.workers import worker
+from pytest_xsched.system.lock import lock_gpus
 
 low = json.load(open(worker.JOB))["part"] == [1]
 

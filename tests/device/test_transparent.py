@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_xsched import InvalidRun, SchedulerInactive, XSched, command, matmul, report
-from pytest_xsched.installation import Home
-from pytest_xsched.transparent import Seen, Setting, with_driver
+from pytest_xsched import InvalidRun, SchedulerInactive, XSched, command, matmul
+from pytest_xsched.reporting import report
+from pytest_xsched.xsched.installation import Home
+from pytest_xsched.xsched.transparent import Seen, Setting, with_driver
 
 SHIM = r"""
 #include <stdio.h>
@@ -151,7 +152,7 @@ def test_the_variables_are_those_of_the_queue(start, shim, driver, monkeypatch):
     monkeypatch.setenv("XSCHED_AUTO_XQUEUE_LEVEL", "3")
     seen = {}
     monkeypatch.setattr(
-        "pytest_xsched.party.require_active",
+        "pytest_xsched.workers.party.require_active",
         lambda setting, *_: seen.update(setting.variables),
     )
     start(driver, preload=shim)
@@ -286,10 +287,10 @@ def with_server(xsched_double, fake_cuda, shim, driver, tmp_path, monkeypatch, s
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
     monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
     monkeypatch.delenv("XSCHED_HOME", raising=False)
-    monkeypatch.setattr("pytest_xsched.xserver.KEY", 0x58000000 + os.getpid() % 2**24)
+    monkeypatch.setattr("pytest_xsched.workers.xserver.KEY", 0x58000000 + os.getpid() % 2**24)
     monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(tmp_path))
     for name in ("ENOUGH", "ENOUGH_REQUESTS", "ENOUGH_SILENT"):
-        monkeypatch.setattr(f"pytest_xsched.looks.{name}", 2)
+        monkeypatch.setattr(f"pytest_xsched.xsched.looks.{name}", 2)
     home = Path(shutil.copytree(xsched_double, tmp_path / "installed"))
     (home / "bin").mkdir()
     (home / "bin/xserver").write_text(XSERVER)
@@ -331,7 +332,7 @@ def test_the_server_has_none_of_its_work(with_server, reports):
 
 
 def test_too_few_looks_to_tell(with_server, monkeypatch):
-    monkeypatch.setattr("pytest_xsched.looks.ENOUGH", 10**6)
+    monkeypatch.setattr("pytest_xsched.xsched.looks.ENOUGH", 10**6)
     run = with_server(ready="no")
     assert run.evidence.faults == ()
     cover = run.evidence.activity.covers["low"]
@@ -383,8 +384,8 @@ PAST = IN_OPENCL.replace(
 
 @pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched")
 def test_work_that_goes_past_the_real_one(pocl, tmp_path, session_on, monkeypatch):
-    monkeypatch.setattr("pytest_xsched.looks.ENOUGH", 5)
-    monkeypatch.setattr("pytest_xsched.looks.ENOUGH_REQUESTS", 5)
+    monkeypatch.setattr("pytest_xsched.xsched.looks.ENOUGH", 5)
+    monkeypatch.setattr("pytest_xsched.xsched.looks.ENOUGH_REQUESTS", 5)
     session = session_on("opencl", xsched_home=Home(path=REAL, origin="XSCHED_HOME"))
     program = tmp_path / "program.py"
     program.write_text(PAST)

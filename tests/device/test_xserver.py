@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched import DeviceBusy, DeviceError, SchedulerInactive, leash
-from pytest_xsched import xserver as module
-from pytest_xsched.xserver import xserver
+from pytest_xsched import DeviceBusy, DeviceError, SchedulerInactive
+from pytest_xsched.system import leash
+from pytest_xsched.workers import xserver as module
+from pytest_xsched.workers.xserver import xserver
 
 KEY = 0x58000000 + os.getpid() % 2**24
 """Of this process: two workers of pytest-xdist may be here at once."""
@@ -194,7 +195,7 @@ def test_two_pytests_take_turns(program):
 def test_it_does_not_outlive_its_parent(program):
     text = textwrap.dedent(f"""
         import time
-        from pytest_xsched import xserver
+        from pytest_xsched.workers import xserver
         xserver.KEY = {KEY}
         with xserver.xserver({program!r}, "HPF"):
             print("on", flush=True)

@@ -182,8 +182,8 @@ def test_value_of_a_marker_for_live_queues(load, sim, marker):
 @pytest.fixture
 def session():
     """The object behind the fixture xsched, without a pytest session around it."""
-    from pytest_xsched.options import Settings
-    from pytest_xsched.session import Session
+    from pytest_xsched.session.options import Settings
+    from pytest_xsched.session.session import Session
 
     session = Session(Settings(device="sim"))
     yield session
@@ -313,7 +313,8 @@ def test_queues_of_a_run(session):
 
 
 def test_more_requests_of_a_closed_loop_than_there_is_room_for(session, monkeypatch):
-    from pytest_xsched import harness, spin
+    from pytest_xsched import spin
+    from pytest_xsched.runner import harness
 
     monkeypatch.setattr(harness, "SAMPLES_MAX", 1000)  # of 10 million: 400 MB
     with pytest.raises(ScenarioError, match="1000") as error:

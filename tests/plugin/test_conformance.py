@@ -8,7 +8,7 @@ import json
 import pytest
 
 # Here, or a run would import its own: pytester drops what a run was the first to import.
-from pytest_xsched import claims, conforming
+from pytest_xsched.conformance import claims, conforming
 
 BUDGET = "--xsched-conformance-budget=500ms"
 

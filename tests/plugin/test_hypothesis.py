@@ -10,7 +10,7 @@ from pytest_xsched import Scenario
 
 FAILS = """
 from hypothesis import given, settings
-from pytest_xsched.strategies import scenarios
+from pytest_xsched.stress.strategies import scenarios
 
 @settings(max_examples=50, database=None, derandomize=True)
 @given(scenario=scenarios(queues=2, policies=["hpf"]))

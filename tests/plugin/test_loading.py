@@ -12,9 +12,9 @@ HEAVY = (
     "cffi",
     "_cffi_backend",
     "hypothesis",
-    "pytest_xsched._binding",
-    "pytest_xsched._native",
-    "pytest_xsched.session",
+    "pytest_xsched.native._binding",
+    "pytest_xsched.native._native",
+    "pytest_xsched.session.session",
 )
 
 LOOK = f"""
@@ -27,7 +27,7 @@ def pytest_unconfigure(config):
     found = [name for name in {HEAVY!r} if name in sys.modules]
     found += [name for name in ("libcuda", "libamdhip", "libOpenCL", "_native") if name in mapped]
     with open("found.json", "w") as file:
-        json.dump([found, "pytest_xsched.plugin" in sys.modules], file)
+        json.dump([found, "pytest_xsched.plugin.plugin" in sys.modules], file)
 """
 
 
@@ -90,7 +90,7 @@ def test_a_run_on_a_double_loads_no_driver(load, fresh, looked):
 
     assert fresh("--xsched-device=sim").ret == 0
     assert not {"libcuda", "libamdhip", "libOpenCL"} & set(looked())
-    assert "pytest_xsched._native" in looked()
+    assert "pytest_xsched.native._native" in looked()
 
 
 def test_version_loads_nothing_heavy(pytester, alone):

@@ -25,8 +25,8 @@ def machine(pytester, monkeypatch):
 
             @pytest.fixture(autouse=True)
             def machine(monkeypatch):
-                from pytest_xsched import session
-                from pytest_xsched.noise import Readings
+                from pytest_xsched.session import session
+                from pytest_xsched.monitoring.noise import Readings
 
                 def measure_here(devices, scenario, progress, *, watch):
                     found = measure(devices, scenario, progress, watch=watch)

@@ -14,7 +14,7 @@ SENTENCE = (
 @pytest.fixture
 def not_built(pytester):
     """Makes the import of the native module fail, as if it had not been built."""
-    pytester.makeconftest('import sys\nsys.modules["pytest_xsched._native"] = None')
+    pytester.makeconftest('import sys\nsys.modules["pytest_xsched.native._native"] = None')
 
 
 def test_tests_that_measure_are_errors_and_the_others_pass(pytester, fresh, not_built):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pytest_xsched.soak import SLACK_BYTES, Footprint, growth
+from pytest_xsched.plugin.soak import SLACK_BYTES, Footprint, growth
 
 
 def command(*args):

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import Phase, find, settings
 
 from pytest_xsched import at, spin
-from pytest_xsched.invariants import broken_properties
-from pytest_xsched.strategies import priority_changes, scenarios
+from pytest_xsched.stress.invariants import broken_properties
+from pytest_xsched.stress.strategies import priority_changes, scenarios
 
 RAW = settings(max_examples=500, database=None, derandomize=True, phases=[Phase.generate])
 

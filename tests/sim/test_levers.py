@@ -8,7 +8,7 @@ of a command of low (which runs from 10 to 11 ms).
 import pytest
 
 from pytest_xsched import SimModel, replay, spin
-from pytest_xsched.units import parse_duration
+from pytest_xsched.base.units import parse_duration
 
 
 def latency_ms(

@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_xsched import SimModel, matmul, replay, sequence, spin, trace, vector_add
-from pytest_xsched.workload import Command
+from pytest_xsched.scenario.workload import Command
 
 
 def latencies_ns(sim, model, *queues, duration="1s"):

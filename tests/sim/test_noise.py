@@ -6,9 +6,10 @@ import dataclasses
 
 import pytest
 
-from pytest_xsched import InvalidRun, Session, session, spin
-from pytest_xsched.noise import Readings
-from pytest_xsched.options import Settings
+from pytest_xsched import InvalidRun, Session, spin
+from pytest_xsched.monitoring.noise import Readings
+from pytest_xsched.session import session
+from pytest_xsched.session.options import Settings
 
 S = 10**9
 

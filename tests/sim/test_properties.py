@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import Session, closed
-from pytest_xsched.invariants import PROPERTIES, check_invariants
-from pytest_xsched.names import POLICIES
-from pytest_xsched.options import Settings
-from pytest_xsched.strategies import scenarios
+from pytest_xsched.base.names import POLICIES
+from pytest_xsched.session.options import Settings
+from pytest_xsched.stress.invariants import PROPERTIES, check_invariants
+from pytest_xsched.stress.strategies import scenarios
 
 # Without its database: what fails is printed as a test to be added.
 RANDOM = settings(

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import ScenarioError, Session, spin
-from pytest_xsched.findings import first_broken
-from pytest_xsched.options import Settings
-from pytest_xsched.player import Player
-from pytest_xsched.steps import Step
-from pytest_xsched.strategies import launch_configurations
+from pytest_xsched.session.options import Settings
+from pytest_xsched.stress.findings import first_broken
+from pytest_xsched.stress.player import Player
+from pytest_xsched.stress.steps import Step
+from pytest_xsched.stress.strategies import launch_configurations
 
 RANDOM = settings(
     settings.get_profile("xsched-nightly"),

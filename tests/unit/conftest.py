@@ -12,12 +12,12 @@ S = 1_000_000_000
 @pytest.fixture
 def made_queue():
     """Makes a MeasuredQueue: request i is scheduled at i periods and takes latencies[i] ms."""
-    from pytest_xsched._binding import CENSORED, DRAIN, SAMPLE, WARMUP
-    from pytest_xsched._running import Counts
-    from pytest_xsched.load import Closed, Constant
-    from pytest_xsched.measured import MeasuredQueue
-    from pytest_xsched.model import QueueSpec
-    from pytest_xsched.workload import spin
+    from pytest_xsched.analysis.measured import MeasuredQueue
+    from pytest_xsched.native._binding import CENSORED, DRAIN, SAMPLE, WARMUP
+    from pytest_xsched.native._running import Counts
+    from pytest_xsched.scenario.load import Closed, Constant
+    from pytest_xsched.scenario.model import QueueSpec
+    from pytest_xsched.scenario.workload import spin
 
     def make(
         latencies,
@@ -69,7 +69,7 @@ def made_queue():
 @pytest.fixture
 def made_fingerprint():
     """Makes a Fingerprint of one device, its fields as given."""
-    from pytest_xsched.fingerprint import DeviceFacts, Fingerprint
+    from pytest_xsched.monitoring.fingerprint import DeviceFacts, Fingerprint
 
     def make(environment=None, **device):
         return Fingerprint(
@@ -90,9 +90,9 @@ def made_fingerprint():
 @pytest.fixture
 def made_run(made_fingerprint):
     """Makes a Run of queues, with the evidence that they give."""
-    from pytest_xsched.assertions import Run
-    from pytest_xsched.evidence import gather
-    from pytest_xsched.model import Scenario
+    from pytest_xsched.analysis.assertions import Run
+    from pytest_xsched.analysis.evidence import gather
+    from pytest_xsched.scenario.model import Scenario
 
     def make(*queues, wrong_results=(), checked=False):
         scenario = Scenario(

@@ -3,8 +3,8 @@
 import pytest
 
 from pytest_xsched import SchedulerInactive, XSched
-from pytest_xsched.activity import Activity, File, check_said
-from pytest_xsched.installation import Home, files_for, find_home
+from pytest_xsched.xsched.activity import Activity, File, check_said
+from pytest_xsched.xsched.installation import Home, files_for, find_home
 
 APP = "[XSCHED INFO @ T 1 @ 1] using app-managed scheduler\n"
 HPF = "[XSCHED INFO @ T 1 @ 2] using local scheduler with policy HPF\n"

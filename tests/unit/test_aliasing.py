@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from pytest_xsched import Session, XSchedWarning, matmul
-from pytest_xsched.aliasing import HARDWARE_QUEUES, hardware_queues, stream_warnings
 from pytest_xsched.errors import DeviceUnavailable
-from pytest_xsched.load import Closed
-from pytest_xsched.model import QueueSpec, Scenario
-from pytest_xsched.options import Settings
+from pytest_xsched.runner.aliasing import HARDWARE_QUEUES, hardware_queues, stream_warnings
+from pytest_xsched.scenario.load import Closed
+from pytest_xsched.scenario.model import QueueSpec, Scenario
+from pytest_xsched.session.options import Settings
 
 
 def scenario(priorities, scheduler="builtin", device="hip", **more):
@@ -104,7 +104,7 @@ def test_a_run_warns(monkeypatch):
     def nothing_there(scenario, progress, **more):
         raise DeviceUnavailable("not here")
 
-    monkeypatch.setattr("pytest_xsched.session.measure_elsewhere", nothing_there)
+    monkeypatch.setattr("pytest_xsched.session.session.measure_elsewhere", nothing_there)
     monkeypatch.setenv("GPU_MAX_HW_QUEUES", "2")
     session = Session(Settings(device="hip"))
     queues = [session.queue(f"q{i}", matmul(8)) for i in range(3)]

@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pytest_xsched.arrivals import WINDOW_NS, arrival_times, on_phases
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
+from pytest_xsched.scenario.arrivals import WINDOW_NS, arrival_times, on_phases
+from pytest_xsched.scenario.load import bursts, closed, constant, gamma, poisson, replay
 
 S = 10**9
 KINDS = {

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
+from pytest_xsched.base.units import ms, per_s
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError
-from pytest_xsched.units import ms, per_s
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from pytest_xsched.baselines import Baseline
-from pytest_xsched.keeping import exit_status, settle
+from pytest_xsched.comparison.baselines import Baseline
+from pytest_xsched.comparison.keeping import exit_status, settle
 
 COMMIT = {"id": "unversioned"}
 
@@ -64,7 +64,7 @@ def test_writers_at_once_lose_nothing(baseline, run, tmp_path):
     writer = f"""
 import json, sys
 from pathlib import Path
-from pytest_xsched.baselines import Baseline
+from pytest_xsched.comparison.baselines import Baseline
 entry = json.loads(Path({str(tmp_path / "entry.json")!r}).read_text())
 baseline = Baseline(Path({str(baseline.path.parent)!r}), "main")
 print("ready", flush=True)

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from pytest_xsched import Session, XSched, at, spin
-from pytest_xsched.basis import nothing_to_go_by
-from pytest_xsched.options import Settings
+from pytest_xsched.reporting.basis import nothing_to_go_by
+from pytest_xsched.session.options import Settings
 
 
 @pytest.mark.parametrize(

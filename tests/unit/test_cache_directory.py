@@ -18,7 +18,7 @@ import pytest
     ],
 )
 def test_cache_directory(monkeypatch, environment, expected):
-    from pytest_xsched._binding import cache_directory
+    from pytest_xsched.native._binding import cache_directory
 
     for name in ("PYTEST_XSCHED_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -28,7 +28,7 @@ def test_cache_directory(monkeypatch, environment, expected):
 
 
 def test_a_relative_name_is_below_the_current_directory(monkeypatch, tmp_path):
-    from pytest_xsched._binding import cache_directory
+    from pytest_xsched.native._binding import cache_directory
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTEST_XSCHED_CACHE", "kernels")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_xsched.checks import (
+from pytest_xsched.base.checks import (
     check_flag,
     checked_fields,
     checked_list,

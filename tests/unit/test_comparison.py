@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import IncomparableError, InvalidRun, QosAssertionError, ScenarioError
-from pytest_xsched.comparing import turns
-from pytest_xsched.comparison import Comparison
-from pytest_xsched.comparison_text import summary
-from pytest_xsched.likeness import differences
-from pytest_xsched.versus import compare_runs
+from pytest_xsched.analysis.likeness import differences
+from pytest_xsched.comparison.comparison import Comparison
+from pytest_xsched.comparison.versus import compare_runs
+from pytest_xsched.reporting.comparison_text import summary
+from pytest_xsched.session.comparing import turns
 
 STEADY = (1.0,) * 7
 

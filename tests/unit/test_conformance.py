@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_xsched import conformance_steps
-from pytest_xsched.claims import (
+from pytest_xsched.base.names import POLICIES
+from pytest_xsched.conformance import conformance_steps
+from pytest_xsched.conformance.claims import (
     BUILTIN,
     IN_EFFECT,
     NAMES,
@@ -18,7 +19,7 @@ from pytest_xsched.claims import (
     Claim,
     Policy,
 )
-from pytest_xsched.conformance import (
+from pytest_xsched.conformance.conformance import (
     FAILED,
     HOLDS,
     LEAST,
@@ -30,12 +31,11 @@ from pytest_xsched.conformance import (
     from_text,
     look,
 )
-from pytest_xsched.conformance_report import policy_lines, summary, to_json
-from pytest_xsched.contests import contests, simpler
+from pytest_xsched.conformance.conformance_report import policy_lines, summary, to_json
+from pytest_xsched.conformance.contests import contests, simpler
 from pytest_xsched.errors import DeviceUnavailable, SchedulerInactive, WorkerCrashed
-from pytest_xsched.findings import Finding
-from pytest_xsched.mechanism import POLICY_NUMBERS
-from pytest_xsched.names import POLICIES
+from pytest_xsched.scenario.mechanism import POLICY_NUMBERS
+from pytest_xsched.stress.findings import Finding
 
 LIMITS = Limits(search_s=60, examples=10, shrink_s=60, shrink_runs=150)
 HPF = next(policy for policy in BUILTIN if policy.name == "hpf")

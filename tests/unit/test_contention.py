@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_xsched.contention import contention, faults
+from pytest_xsched.analysis.contention import contention, faults
 
 
 def shares(one, other):

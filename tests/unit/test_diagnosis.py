@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pytest_xsched.diagnosis import NAMES, Diagnosis, failed, numbered, ok, skipped
+from pytest_xsched.doctor.diagnosis import NAMES, Diagnosis, failed, numbered, ok, skipped
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_xsched.diagnosis import FAILED, OK, SKIPPED
-from pytest_xsched.doctor_gpu import check_gpu, used_bytes
+from pytest_xsched.doctor.diagnosis import FAILED, OK, SKIPPED
+from pytest_xsched.doctor.doctor_gpu import check_gpu, used_bytes
 
 
 @pytest.fixture

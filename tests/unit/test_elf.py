@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from pytest_xsched.elf import NotALibrary, Symbol, read_library
+from pytest_xsched.system.elf import NotALibrary, Symbol, read_library
 
 SOURCE = """
 int hipMalloc(void) { return 1; }

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from pytest_xsched.analysis.evidence import gather
 from pytest_xsched.errors import InvalidRun
-from pytest_xsched.evidence import gather
 
 
 def evidence(*queues, wrong_results=(), checked=False):

@@ -6,9 +6,8 @@ import os
 
 import pytest
 
-from pytest_xsched._binding import DeviceInfo
 from pytest_xsched.errors import InvalidRun
-from pytest_xsched.fingerprint import (
+from pytest_xsched.monitoring.fingerprint import (
     SERIALISING,
     VARIABLES,
     Fingerprint,
@@ -18,9 +17,10 @@ from pytest_xsched.fingerprint import (
     serialising,
     take_fingerprint,
 )
-from pytest_xsched.harness import Measurement
-from pytest_xsched.report import title
-from pytest_xsched.windows import run_in_windows
+from pytest_xsched.native._binding import DeviceInfo
+from pytest_xsched.reporting.report import title
+from pytest_xsched.runner.harness import Measurement
+from pytest_xsched.session.windows import run_in_windows
 
 GPU = DeviceInfo(
     kind="cuda",

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from pytest_xsched.gate import ALPHA, decide
+from pytest_xsched.stats.gate import ALPHA, decide
 
 
 def stream(n, *at):

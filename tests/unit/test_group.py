@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from pytest_xsched.group import await_end, descent, has_ended, kill_group, signal_group
+from pytest_xsched.system.group import await_end, descent, has_ended, kill_group, signal_group
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from pytest_xsched import SimModel
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.kernels import ARGUMENTS_MAX, BUFFER_MAX, buffer, float32, int32, int64
-from pytest_xsched.workload import Command, kernel, read_workload
+from pytest_xsched.scenario.kernels import ARGUMENTS_MAX, BUFFER_MAX, buffer, float32, int32, int64
+from pytest_xsched.scenario.workload import Command, kernel, read_workload
 
 TEXT = 'extern "C" __global__ void f(float *x) {}'
 
@@ -25,7 +25,7 @@ def own(workload):
 
 
 def test_limits_are_those_of_the_native_runner():
-    native = pytest.importorskip("pytest_xsched._native")
+    native = pytest.importorskip("pytest_xsched.native._native")
     assert native.lib.XS_ARGUMENTS_MAX == ARGUMENTS_MAX
     assert native.lib.XS_ITEMS_MAX == BUFFER_MAX
 

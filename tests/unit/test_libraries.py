@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.libraries import Libraries, LibraryFile, find_libraries
+from pytest_xsched.system.libraries import Libraries, LibraryFile, find_libraries
 
 DRIVER = LibraryFile(path="libcuda.so.1", origin="--xsched-gpu-driver")
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from pytest_xsched.likeness import likeness, likeness_digest
+from pytest_xsched.analysis.likeness import likeness, likeness_digest
 
 
 @pytest.fixture

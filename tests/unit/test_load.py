@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from pytest_xsched import load as module
+from pytest_xsched.base.units import ms, per_s
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.load import (
+from pytest_xsched.scenario import load as module
+from pytest_xsched.scenario.load import (
     ARRIVAL_KINDS,
     Bursts,
     Closed,
@@ -27,7 +28,6 @@ from pytest_xsched.load import (
     replay,
     request_count,
 )
-from pytest_xsched.units import ms, per_s
 
 S = 10**9
 

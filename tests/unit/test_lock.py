@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from pytest_xsched.errors import DeviceBusy, DeviceError
-from pytest_xsched.lock import lock_file, lock_gpus
+from pytest_xsched.system.lock import lock_file, lock_gpus
 
 GPU, OTHER = "0000:1b:00.0", "0000:1c:00.0"
 
@@ -26,7 +26,7 @@ def holder():
     """A process that holds the lock of GPU until it is ended."""
     program = f"""
         import sys
-        from pytest_xsched.lock import lock_gpus
+        from pytest_xsched.system.lock import lock_gpus
         lock_gpus([{GPU!r}], timeout_s=0)
         print("held", flush=True)
         sys.stdin.read()

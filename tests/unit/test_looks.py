@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from pytest_xsched import report
-from pytest_xsched.activity import Activity
-from pytest_xsched.looks import Cover, Looks, _Look
+from pytest_xsched.reporting import report
+from pytest_xsched.xsched.activity import Activity
+from pytest_xsched.xsched.looks import Cover, Looks, _Look
 
 MS = 10**6
 WINDOW = (10 * MS, 20 * MS)

@@ -3,11 +3,11 @@
 import pytest
 
 from pytest_xsched import ScenarioError, Session, XSched, at, ms
-from pytest_xsched.load import closed, constant
-from pytest_xsched.mechanism import POLICY_NUMBERS
-from pytest_xsched.model import QueueSpec, Scenario
-from pytest_xsched.options import Settings
-from pytest_xsched.workload import spin
+from pytest_xsched.scenario.load import closed, constant
+from pytest_xsched.scenario.mechanism import POLICY_NUMBERS
+from pytest_xsched.scenario.model import QueueSpec, Scenario
+from pytest_xsched.scenario.workload import spin
+from pytest_xsched.session.options import Settings
 
 
 def make_scenario(**changes):

@@ -7,14 +7,14 @@ import json
 
 import pytest
 
-from pytest_xsched import model, queue_spec
-from pytest_xsched.changes import at
-from pytest_xsched.doubles import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.load import bursts, closed, constant, gamma, poisson, replay
-from pytest_xsched.mechanism import XSched
-from pytest_xsched.model import QueueSpec, Scenario, default_drain_ns, default_warmup_ns
-from pytest_xsched.workload import matmul, spin, vector_add
+from pytest_xsched.scenario import model, queue_spec
+from pytest_xsched.scenario.changes import at
+from pytest_xsched.scenario.doubles import CpuModel, SimModel
+from pytest_xsched.scenario.load import bursts, closed, constant, gamma, poisson, replay
+from pytest_xsched.scenario.mechanism import XSched
+from pytest_xsched.scenario.model import QueueSpec, Scenario, default_drain_ns, default_warmup_ns
+from pytest_xsched.scenario.workload import matmul, spin, vector_add
 
 S = 10**9
 
@@ -40,7 +40,7 @@ def make_scenario(**changes):
 
 
 def test_limits_are_those_of_the_native_runner():
-    native = pytest.importorskip("pytest_xsched._native")
+    native = pytest.importorskip("pytest_xsched.native._native")
     for name in ("PRIORITY_MIN", "PRIORITY_MAX", "THRESHOLD_MAX", "QUEUES_MAX"):
         home = model if name == "QUEUES_MAX" else queue_spec
         assert getattr(home, name) == getattr(native.lib, f"XS_{name}"), name

@@ -22,7 +22,7 @@ def test_there_are_some_of_each_kind():
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
 def test_it_fits(patch, tmp_path):
-    shutil.copytree(ROOT / "native" / "src", tmp_path / "native" / "src")
+    shutil.copytree(ROOT / "native", tmp_path / "native")
     text = patch.read_text(encoding="utf-8")
     run.apply(text, tmp_path)
     with pytest.raises(ValueError, match="fits in 0 places"):

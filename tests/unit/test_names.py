@@ -1,7 +1,7 @@
 """The names that options take are those that the native module knows."""
 
-from pytest_xsched import names
-from pytest_xsched._binding import device_kinds, ffi, policies
+from pytest_xsched.base import names
+from pytest_xsched.native._binding import device_kinds, ffi, policies
 
 
 def test_devices_and_policies_are_those_of_the_native_module():

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_xsched._binding import SAMPLE
+from pytest_xsched.analysis.evidence import gather
 from pytest_xsched.errors import InvalidRun
-from pytest_xsched.evidence import gather
-from pytest_xsched.noise import (
+from pytest_xsched.monitoring.noise import (
     GpuReadings,
     Noise,
     Readings,
@@ -20,6 +19,7 @@ from pytest_xsched.noise import (
     own_lateness,
     unite_readings,
 )
+from pytest_xsched.native._binding import SAMPLE
 
 MS = 10**6
 S = 10**9

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pytest_xsched.pairs import (
+from pytest_xsched.stats.pairs import (
     beyond,
     bounds,
     episodes_needed,

@@ -3,10 +3,10 @@
 import pytest
 
 from pytest_xsched import ScenarioError
-from pytest_xsched.load import Closed
-from pytest_xsched.model import QueueSpec
-from pytest_xsched.partition import partition
-from pytest_xsched.workload import spin
+from pytest_xsched.runner.partition import partition
+from pytest_xsched.scenario.load import Closed
+from pytest_xsched.scenario.model import QueueSpec
+from pytest_xsched.scenario.workload import spin
 
 
 def queue(name, **share):

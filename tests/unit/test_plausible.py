@@ -8,16 +8,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pytest_xsched import Session, SimModel, calibration, matmul, spin, vector_add
-from pytest_xsched._binding import Device
-from pytest_xsched.calibration import TooFast, measured_ns, modelled_ns
-from pytest_xsched.doubles import CpuModel
+from pytest_xsched import Session, SimModel, matmul, spin, vector_add
+from pytest_xsched.analysis.evidence import gather
 from pytest_xsched.errors import DeviceError, ScenarioError
-from pytest_xsched.evidence import gather
-from pytest_xsched.load import Closed
-from pytest_xsched.model import Scenario
-from pytest_xsched.options import Settings
-from pytest_xsched.queue_spec import QueueSpec
+from pytest_xsched.native._binding import Device
+from pytest_xsched.runner import calibration
+from pytest_xsched.runner.calibration import TooFast, measured_ns, modelled_ns
+from pytest_xsched.scenario.doubles import CpuModel
+from pytest_xsched.scenario.load import Closed
+from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.session.options import Settings
 
 MS = 1_000_000
 

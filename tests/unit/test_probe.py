@@ -2,8 +2,8 @@
 
 import pytest
 
-from pytest_xsched.doubles import CpuModel, SimModel
-from pytest_xsched.probe import judge, priority_effect
+from pytest_xsched.runner.probe import judge, priority_effect
+from pytest_xsched.scenario.doubles import CpuModel, SimModel
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,11 @@ def test_judge(shares, effect):
 
 @pytest.mark.parametrize(("priority", "effect"), [(True, "yes"), (False, "no")])
 def test_what_a_device_knows_of_itself_is_believed(priority, effect, monkeypatch):
-    from pytest_xsched._binding import Device
+    from pytest_xsched.native._binding import Device
 
-    monkeypatch.setattr("pytest_xsched.probe._share_of_high", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(
+        "pytest_xsched.runner.probe._share_of_high", lambda *_: pytest.fail("measured")
+    )
     device = Device("sim", cpu=CpuModel(), sim=SimModel(priority=priority))
     assert priority_effect(device) == effect
     device.close()
@@ -37,7 +39,7 @@ def test_what_a_device_knows_of_itself_is_believed(priority, effect, monkeypatch
     [("sim", True, "yes"), ("sim", False, "no"), ("cpu", True, "yes")],
 )
 def test_the_experiment_finds_what_is_known(kind, priority, effect, monkeypatch):
-    from pytest_xsched._binding import Device
+    from pytest_xsched.native._binding import Device
 
     device = Device(kind, cpu=CpuModel(priority=priority), sim=SimModel(priority=priority))
     known = device.describe()

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pytest_xsched import QueueSpec, Scenario, ScenarioError, XSched, at, command, sequence, spin
-from pytest_xsched._binding import CENSORED, DRAIN, WARMUP
-from pytest_xsched.load import Closed, constant
-from pytest_xsched.shares import make_samples
-from pytest_xsched.spelling import python_text
-from pytest_xsched.workload import Workload, read_workload
+from pytest_xsched.native._binding import CENSORED, DRAIN, WARMUP
+from pytest_xsched.scenario.load import Closed, constant
+from pytest_xsched.scenario.spelling import python_text
+from pytest_xsched.scenario.workload import Workload, read_workload
+from pytest_xsched.workers.shares import make_samples
 
 
 def queue(name="q", workload=None, arrivals=None, **more):
@@ -114,4 +114,6 @@ def test_the_helper_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours = {name for name in done.stdout.split() if name.startswith("pytest_xsched")}
     assert ours == {"pytest_xsched", "pytest_xsched.requests"}
-    assert not {"numpy", "pytest", "json", "pytest_xsched._native"} & set(done.stdout.split())
+    assert not {"numpy", "pytest", "json", "pytest_xsched.native._native"} & set(
+        done.stdout.split()
+    )

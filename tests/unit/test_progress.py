@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_xsched import progress
-from pytest_xsched.progress import ProgressLine
+from pytest_xsched.reporting import progress
+from pytest_xsched.reporting.progress import ProgressLine
 
 
 class Terminal:

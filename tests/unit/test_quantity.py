@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
+from pytest_xsched.base.quantity import Quantity, show, show_apart
+from pytest_xsched.base.units import ms, per_s, us
 from pytest_xsched.errors import InvalidRun, ScenarioError
-from pytest_xsched.quantity import Quantity, show, show_apart
-from pytest_xsched.units import ms, per_s, us
 
 p99 = Quantity(5_000_000, "ns", "P99 of high", "n = 300")
 p50 = Quantity(2_000_000, "ns", "P50 of high")

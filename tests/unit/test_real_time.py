@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pytest_xsched import XSched, real_time, replay, spin
-from pytest_xsched._binding import SAMPLE
-from pytest_xsched.claims import XSCHED
-from pytest_xsched.model import Scenario
-from pytest_xsched.queue_spec import QueueSpec
+from pytest_xsched import XSched, replay, spin
+from pytest_xsched.conformance import real_time
+from pytest_xsched.conformance.claims import XSCHED
+from pytest_xsched.native._binding import SAMPLE
+from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.scenario.queue_spec import QueueSpec
 
 MS = 1_000_000
 NEVER = -1

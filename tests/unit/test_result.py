@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from pytest_xsched.analysis.result import percentile_name
 from pytest_xsched.errors import InvalidRun, ScenarioError
-from pytest_xsched.result import percentile_name
-from pytest_xsched.stats import CENSORED_NS
+from pytest_xsched.stats.stats import CENSORED_NS
 
 MS = 1_000_000
 

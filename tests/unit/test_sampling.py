@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched.noise import Readings
-from pytest_xsched.sampling import Sampler, cpu_stats, run_delay_ns, throttled
+from pytest_xsched.monitoring.noise import Readings
+from pytest_xsched.monitoring.sampling import Sampler, cpu_stats, run_delay_ns, throttled
 
 MS = 10**6
 S = 10**9

@@ -23,9 +23,9 @@ from pytest_xsched import (
     trace,
     vector_add,
 )
-from pytest_xsched.load import Constant
-from pytest_xsched.spelling import python_text
-from pytest_xsched.strategies import scenarios
+from pytest_xsched.scenario.load import Constant
+from pytest_xsched.scenario.spelling import python_text
+from pytest_xsched.stress.strategies import scenarios
 
 PUBLIC = {name: getattr(pytest_xsched, name) for name in pytest_xsched.__all__}
 

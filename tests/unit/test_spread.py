@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pytest_xsched.spread import spread
-from pytest_xsched.stats import CENSORED_NS
+from pytest_xsched.stats.spread import spread
+from pytest_xsched.stats.stats import CENSORED_NS
 
 MS = 1_000_000
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_xsched.arrivals import arrival_times
-from pytest_xsched.load import constant, poisson
-from pytest_xsched.stats import (
+from pytest_xsched.scenario.arrivals import arrival_times
+from pytest_xsched.scenario.load import constant, poisson
+from pytest_xsched.stats.stats import (
     CENSORED_NS,
     backlog,
     blocks_needed,

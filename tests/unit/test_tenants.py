@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from pytest_xsched.names import POWER_CAP
-from pytest_xsched.noise import GpuReadings, Readings, unite_gpus, unite_readings
-from pytest_xsched.nvml import REASONS, Nvml
-from pytest_xsched.sampling import Sampler
-from pytest_xsched.tenants import AmdWatch, Glance, tell_apart, watch_gpu
+from pytest_xsched.base.names import POWER_CAP
+from pytest_xsched.monitoring.noise import GpuReadings, Readings, unite_gpus, unite_readings
+from pytest_xsched.monitoring.sampling import Sampler
+from pytest_xsched.monitoring.tenants import AmdWatch, Glance, tell_apart, watch_gpu
+from pytest_xsched.system.nvml import REASONS, Nvml
 
 PCI = "0000:1b:00.0"
 MS = 10**6

@@ -10,8 +10,8 @@ from dataclasses import asdict
 import pytest
 
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.traces import TRACES, trace
-from pytest_xsched.workload import read_workload, sequence, spin, vector_add
+from pytest_xsched.scenario.traces import TRACES, trace
+from pytest_xsched.scenario.workload import read_workload, sequence, spin, vector_add
 
 SEEDS = range(40)
 DRAWN = ("cnn-small", "decode", "train", "prefill")

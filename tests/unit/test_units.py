@@ -9,8 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from pytest_xsched.errors import DeviceError, QosAssertionError, ScenarioError
-from pytest_xsched.units import (
+from pytest_xsched.base.units import (
     MAX_NS,
     Duration,
     Rate,
@@ -28,6 +27,7 @@ from pytest_xsched.units import (
     spell_duration,
     us,
 )
+from pytest_xsched.errors import DeviceError, QosAssertionError, ScenarioError
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_errors_survive_pickling_with_their_attributes():
 
 def test_light_modules_import_the_standard_library_only():
     code = (
-        "import sys, pytest_xsched.errors, pytest_xsched.units, pytest_xsched.model;"
+        "import sys, pytest_xsched.errors, pytest_xsched.base.units, pytest_xsched.scenario.model;"
         "print([m for m in ('numpy', 'cffi', 'pytest') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from pytest_xsched import targets
+from pytest_xsched.analysis import targets
 
 MS = 1_000_000
 

@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 
-from pytest_xsched.budget import Budget
-from pytest_xsched.load import closed, constant, poisson, replay
-from pytest_xsched.model import Scenario
-from pytest_xsched.queue_spec import QueueSpec
-from pytest_xsched.windows import first_window_ns, next_window_ns, window
-from pytest_xsched.workload import spin
+from pytest_xsched.scenario.load import closed, constant, poisson, replay
+from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.workload import spin
+from pytest_xsched.session.windows import first_window_ns, next_window_ns, window
+from pytest_xsched.stats.budget import Budget
 
 S = 10**9
 

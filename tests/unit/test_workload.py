@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
+from pytest_xsched.base.units import ms
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.units import ms
-from pytest_xsched.workload import (
+from pytest_xsched.scenario.workload import (
     COMMANDS_MAX,
     WAVES_MAX,
     Command,
@@ -25,7 +25,7 @@ from pytest_xsched.workload import (
 
 
 def test_limit_is_that_of_the_native_runner():
-    native = pytest.importorskip("pytest_xsched._native")
+    native = pytest.importorskip("pytest_xsched.native._native")
     assert native.lib.XS_COMMANDS_MAX == COMMANDS_MAX
     assert native.lib.XS_WAVES_MAX == WAVES_MAX
 

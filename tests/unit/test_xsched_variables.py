@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_xsched.xsched_variables import VARIABLES, faults, of_xsched
+from pytest_xsched.xsched.xsched_variables import VARIABLES, faults, of_xsched
 
 
 def test_nothing_set_and_everything_right(tmp_path):

@@ -1,0 +1,131 @@
+/* load.c - open loop: given arrivals, whatever happens (latency counts from
+ * there, so no request that waits is forgotten). Closed loop: request r of c
+ * clients arrives when request r - c completed, and the client has thought.
+ * Manual: arrivals are pushed from outside, samples are a ring. */
+#include "core/load.h"
+
+void xs_load_init(struct xs_load *load, const struct xs_load_spec *spec, uint32_t commands,
+                  uint32_t *sizes, xs_ns window_start, xs_ns window_end)
+{
+    XS_ASSERT((spec->kind == XS_LOAD_MANUAL) == (sizes != NULL));
+    *load = (struct xs_load){.spec = *spec,
+                             .commands = commands,
+                             .sizes = sizes,
+                             .window_start = window_start,
+                             .window_end = window_end};
+}
+
+struct xs_sample *xs_load_sample(const struct xs_load *load, uint64_t request)
+{
+    uint64_t at = load->spec.kind == XS_LOAD_MANUAL ? request % load->spec.sample_cap : request;
+    return &load->spec.samples[at];
+}
+
+uint32_t xs_load_size(const struct xs_load *load, uint64_t request)
+{
+    return load->sizes == NULL ? load->commands : load->sizes[request % load->spec.sample_cap];
+}
+
+xs_ns xs_load_due(const struct xs_load *load)
+{
+    const struct xs_load_spec *spec = &load->spec;
+    uint64_t next = load->submitted;
+    switch (spec->kind) {
+    case XS_LOAD_OPEN:
+        return next < spec->arrival_count ? spec->arrivals_ns[next] : XS_NEVER;
+    case XS_LOAD_CLOSED:
+        if (load->closing)
+            return XS_NEVER;
+        if (next < spec->concurrency)
+            return 0;
+        if (next - spec->concurrency >= load->completed)
+            return XS_NEVER;
+        return xs__later(spec->samples[next - spec->concurrency].completed_ns, spec->think_ns);
+    default:
+        return next < load->pushed ? xs_load_sample(load, next)->scheduled_ns : XS_NEVER;
+    }
+}
+
+bool xs_load_exhausted(const struct xs_load *load)
+{
+    switch (load->spec.kind) {
+    case XS_LOAD_OPEN:
+        return load->submitted == load->spec.arrival_count;
+    case XS_LOAD_CLOSED:
+        return load->closing;
+    default:
+        return false;
+    }
+}
+
+bool xs_load_has_room(const struct xs_load *load)
+{
+    return load->spec.kind == XS_LOAD_MANUAL || load->submitted < load->spec.sample_cap;
+}
+
+static void open_sample(struct xs_load *load, uint64_t request, xs_ns scheduled)
+{
+    struct xs_sample *sample = xs_load_sample(load, request);
+    *sample = (struct xs_sample){
+        .scheduled_ns = scheduled, .submitted_ns = -1, .launched_ns = -1, .completed_ns = -1};
+    if (scheduled < load->window_start)
+        sample->flags |= XS_SAMPLE_WARMUP;
+    else if (scheduled >= load->window_end)
+        sample->flags |= XS_SAMPLE_DRAIN;
+}
+
+uint32_t xs_load_submit(struct xs_load *load, xs_ns now)
+{
+    XS_ASSERT(xs_load_has_room(load) && xs_load_due(load) <= now);
+    uint64_t request = load->submitted;
+    open_sample(load, request, xs_load_due(load));
+    xs_load_sample(load, request)->submitted_ns = now;
+    load->submitted++;
+    return xs_load_size(load, request);
+}
+
+void xs_load_next(const struct xs_load *load, uint64_t *request, uint32_t *index)
+{
+    *request = load->launching;
+    *index = load->launched_of_it;
+}
+
+bool xs_load_next_is_last(const struct xs_load *load)
+{
+    return load->launched_of_it + 1 == xs_load_size(load, load->launching);
+}
+
+void xs_load_launch(struct xs_load *load, xs_ns now)
+{
+    XS_ASSERT(load->launching < load->submitted);
+    if (load->launched_of_it == 0)
+        xs_load_sample(load, load->launching)->launched_ns = now;
+    bool last = xs_load_next_is_last(load);
+    load->launched_of_it = last ? 0 : load->launched_of_it + 1;
+    load->launching += last;
+}
+
+void xs_load_complete(struct xs_load *load, uint64_t commands, xs_ns now)
+{
+    while (load->completed < load->launching) {
+        uint64_t end = load->completed_commands + xs_load_size(load, load->completed);
+        if (end > commands)
+            return;
+        xs_load_sample(load, load->completed)->completed_ns = now;
+        load->completed_commands = end;
+        load->completed++;
+    }
+}
+
+void xs_load_censor(struct xs_load *load)
+{
+    const struct xs_load_spec *spec = &load->spec;
+    if (spec->kind == XS_LOAD_MANUAL)
+        return;
+    while (spec->kind == XS_LOAD_OPEN && load->submitted < spec->arrival_count) {
+        open_sample(load, load->submitted, xs_load_due(load));
+        load->submitted++;
+    }
+    for (uint64_t r = load->completed; r < load->submitted; r++)
+        xs_load_sample(load, r)->flags |= XS_SAMPLE_CENSORED;
+}

@@ -1,0 +1,132 @@
+/* device.h - what a backend does: run commands in order on streams, and say
+ * when a mark has been passed.
+ *
+ * A backend is device_<kind>.c, which defines one xs_device_ops and knows no
+ * queue and no policy, and what it needs beside it. To add one: copy
+ * device_cpu.c, list it in device.c and in pytest_xsched/base/names.py, and make
+ * native/tests/test_conformance.c pass. */
+#ifndef XS_DEVICE_H
+#define XS_DEVICE_H
+
+#include "base/base.h"
+
+/* A backend embeds this first. Shared by all threads of a run. */
+struct xs_device {
+    const struct xs_device_ops *ops;
+    int32_t opened_by; /* pid; a forked child gets XS_EFORKED, not a crash */
+    /* It hangs, and so would whoever waits for it: what is on it is left as it is. */
+    _Atomic bool lost;
+    _Atomic bool in_run; /* virtual time: a run moves its clock, and only one can */
+    /* When a command was last seen completed: by the clock, or in the virtual time of the run. */
+    _Atomic xs_ns completed_at;
+};
+struct xs_stream; /* in order; launch, mark, passed and wait by one thread at a time */
+struct xs_kernel; /* what one kind of command needs on one stream */
+
+struct xs_device_ops {
+    const char *kind; /* what xs_device_open() takes */
+
+    /* See xs_device_locate(). NULL: each process has its own. */
+    int (*locate)(const struct xs_device_options *options, struct xs_device_place *out,
+                  struct xs_error *err);
+
+    /* XS_ENODEV if the driver or the device is absent. The caller closes *out;
+     * its base is filled by xs_device_open(). */
+    int (*open)(const struct xs_device_options *options, struct xs_device **out,
+                struct xs_error *err);
+    void (*describe)(struct xs_device *dev, struct xs_device_info *out);
+    void (*close)(struct xs_device *dev);
+
+    /* Make dev current on the calling thread: every thread does so before
+     * anything below, because HIP and CUDA keep the context per thread. */
+    int (*bind_thread)(struct xs_device *dev, struct xs_error *err);
+
+    /* The caller destroys *out before close(). Destroying waits for what was
+     * launched: after a stop, commands may be in flight that no mark covers. */
+    int (*stream_create)(struct xs_device *dev, int32_t priority, struct xs_stream **out,
+                         struct xs_error *err);
+    void (*stream_destroy)(struct xs_stream *stream);
+
+    /* stream_create() on some of the multiprocessors: see struct xs_queue_spec.
+     * NULL where xs_device_info has none to give. */
+    int (*stream_create_on)(struct xs_device *dev, int32_t priority, const uint32_t *units,
+                            uint32_t words, struct xs_stream **out, struct xs_error *err);
+
+    /* Everything `command` needs: launch() allocates nothing. From any thread.
+     * The inputs follow from `seed`. The caller destroys *out, after its stream;
+     * a source that the command points to lives as long. */
+    int (*kernel_create)(struct xs_stream *stream, const struct xs_command *command, uint32_t seed,
+                         struct xs_kernel **out, struct xs_error *err);
+    void (*kernel_destroy)(struct xs_kernel *kernel);
+
+    /* Hand over one command; do not wait for it. At most XS_THRESHOLD_MAX are
+     * in flight on a stream. `argument` is added to the results. */
+    int (*launch)(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t argument,
+                  struct xs_error *err);
+
+    /* Put mark `slot` (< XS_THRESHOLD_MAX) behind all that was launched. The
+     * slot may be reused once it was passed. */
+    int (*mark)(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
+    /* XS_OK once the mark is passed, XS_EAGAIN before. */
+    int (*passed)(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
+
+    /* Real time: passed(), but block until then or until the clock (clock.h)
+     * reads `until_ns`. NULL: the engine polls passed(). No lock is held. */
+    int (*wait)(struct xs_stream *stream, uint32_t slot, int64_t until_ns, struct xs_error *err);
+
+    /* Read results back, behind all that was launched on the kernel's stream;
+     * see xs_queue_checksum(). Both NULL where nothing is computed. */
+    int (*checksum)(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
+    int (*output)(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
+
+    /* Virtual time: the next event (XS_NEVER if none), and the move to it.
+     * advance() precedes every launch() at `now`. NULL on real devices. */
+    xs_ns (*next_due)(const struct xs_device *dev);
+    void (*advance)(struct xs_device *dev, xs_ns now);
+
+    bool runs_sources; /* kernel_create() takes XS_KERNEL */
+
+    /* The driver's own handle of a stream, for a scheduler below. NULL: there is no driver. */
+    void *(*stream_handle)(struct xs_stream *stream);
+
+    /* A scheduler of its own below launch(), which only hands commands over to it.
+     * All NULL where there is none. schedule() takes its policy away, and gives it back
+     * when there are no streams. By any thread, one at a time, but for
+     * launched_at(), which is the owner's. */
+    int (*schedule)(struct xs_device *dev, bool on, struct xs_error *err);
+    int (*stream_configure)(struct xs_stream *stream, const struct xs_queue_spec *spec,
+                            struct xs_error *err);
+    int (*stream_set_priority)(struct xs_stream *stream, int32_t priority, struct xs_error *err);
+    int (*stream_hold)(struct xs_stream *stream, bool held, struct xs_error *err);
+    int (*stream_set_depth)(struct xs_stream *stream, uint32_t threshold, uint32_t batch_size,
+                            struct xs_error *err);
+    int (*stream_commands)(struct xs_stream *stream, struct xs_stream_commands *out,
+                           struct xs_error *err);
+    /* When launch `number` of the stream, from 0, was really made, by the clock. Only
+     * of one that is complete, and XS_THRESHOLD_MAX launches long. */
+    xs_ns (*launched_at)(const struct xs_stream *stream, uint64_t number);
+};
+
+extern const struct xs_device_ops xs_device_cpu;
+extern const struct xs_device_ops xs_device_sim;
+extern const struct xs_device_ops xs_device_hip;
+extern const struct xs_device_ops xs_device_cuda;
+extern const struct xs_device_ops xs_device_opencl;
+
+/* Open with given ops: device.c, and tests that wrap a backend. */
+int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_options *options,
+                    struct xs_device **out, struct xs_error *err);
+
+/* XS_EFORKED in a child of the process that opened it. */
+int xs__device_check(const struct xs_device *dev, const char *where, struct xs_error *err);
+
+/* command.c. XS_EINVAL for a command that no device could run. */
+int xs__command_check(const struct xs_command *command, struct xs_error *err);
+bool xs__command_equal(const struct xs_command *a, const struct xs_command *b);
+/* Elements of its output; 0 for XS_SPIN and XS_KERNEL. */
+uint64_t xs__command_items(const struct xs_command *command);
+/* With a source of its own, which the caller frees; the original is one that passes the check. */
+int xs__command_copy(const struct xs_command *from, struct xs_command *to, struct xs_error *err);
+void xs__command_free(struct xs_command *command);
+
+#endif

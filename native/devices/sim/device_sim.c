@@ -1,0 +1,290 @@
+/* device_sim.c - the sim device: a model of a GPU in virtual time.
+ *
+ * In-order streams; `slots` commands at once, none preempted. A launch reaches
+ * the device launch_ns after the later of its call and the arrival of the
+ * previous launch of its stream. A free slot takes, of the stream heads that
+ * have arrived, the one of highest stream priority (if the device honours
+ * priority), among equals the one that arrived first, then the one launched
+ * first. A command costs
+ *
+ *     max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
+ *
+ * rounded to whole nanoseconds, where items are the elements of its result: a
+ * small command does not fill the device. A spin costs its duration and keeps
+ * a slot, whatever its share of the device and its waves. Nothing is computed. Single-threaded: the
+ * engine moves time. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "devices/device.h"
+
+enum {
+    SLOTS_MAX = 64
+};
+
+struct launch {
+    xs_ns arrives;
+    xs_ns cost;
+    uint64_t order;
+};
+
+struct xs_kernel {
+    xs_ns cost;
+};
+
+struct xs_stream {
+    struct sim *sim;
+    struct xs_stream *next;
+    int32_t priority;
+    struct launch ring[XS_THRESHOLD_MAX]; /* launch n at n % XS_THRESHOLD_MAX */
+    uint64_t launched, started, completed;
+    xs_ns last_arrival;
+    uint64_t marks[XS_THRESHOLD_MAX];
+};
+
+struct slot {
+    struct xs_stream *stream; /* NULL: free */
+    xs_ns ends;
+};
+
+struct sim {
+    struct xs_device base;
+    struct xs_sim_model model;
+    xs_ns now;
+    uint64_t orders;
+    struct slot slots[SLOTS_MAX];
+    struct xs_stream *streams;
+};
+
+static int sim_open(const struct xs_device_options *options, struct xs_device **out,
+                    struct xs_error *err)
+{
+    const struct xs_sim_model *m = &options->sim;
+    if (options->index != 0)
+        return xs__fail(err, XS_ENODEV, "sim.open", 0, "there is one sim device, not number %d",
+                        options->index);
+    if (m->slots < 1 || m->slots > SLOTS_MAX || m->launch_ns < 0 || !(m->flops_per_s > 0) ||
+        !(m->bytes_per_s > 0) || !(m->full_items >= 1))
+        return xs__fail(err, XS_EINVAL, "sim.open", 0,
+                        "%u slots, launch %lld ns, %g flop/s, %g byte/s, full at %g items: "
+                        "not a device",
+                        m->slots, (long long)m->launch_ns, m->flops_per_s, m->bytes_per_s,
+                        m->full_items);
+    struct sim *sim = calloc(1, sizeof *sim);
+    if (sim == NULL)
+        return xs__fail(err, XS_ENOMEM, "sim.open", 0, "no memory for the sim device");
+    sim->model = *m;
+    *out = &sim->base;
+    return XS_OK;
+}
+
+static void sim_describe(struct xs_device *dev, struct xs_device_info *out)
+{
+    const struct xs_sim_model *model = &((struct sim *)dev)->model;
+    snprintf(out->kind, sizeof out->kind, "sim");
+    snprintf(out->name, sizeof out->name, "simulated device, virtual time, %u slot%s", model->slots,
+             model->slots == 1 ? "" : "s");
+    out->virtual_time = 1;
+    out->honour_priority = model->honour_priority != 0;
+    out->least_priority = XS_PRIORITY_MIN;
+    out->most_priority = XS_PRIORITY_MAX;
+    out->parallel = model->slots;
+}
+
+static void sim_close(struct xs_device *dev)
+{
+    free(dev);
+}
+
+static int sim_bind_thread(struct xs_device *dev, struct xs_error *err)
+{
+    (void)dev;
+    (void)err;
+    return XS_OK;
+}
+
+static int sim_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
+                             struct xs_error *err)
+{
+    struct sim *sim = (struct sim *)dev;
+    struct xs_stream *stream = *out = calloc(1, sizeof *stream);
+    if (stream == NULL)
+        return xs__fail(err, XS_ENOMEM, "sim.stream_create", 0, "no memory for a stream");
+    if (sim->streams == NULL) { /* a device without streams starts afresh: same run, same bytes */
+        sim->now = 0;
+        sim->orders = 0;
+    }
+    stream->sim = sim;
+    stream->priority = priority;
+    stream->next = sim->streams;
+    sim->streams = stream;
+    return XS_OK;
+}
+
+/* What was launched is forgotten, not waited for: there is no memory to protect. */
+static void sim_stream_destroy(struct xs_stream *stream)
+{
+    if (stream == NULL)
+        return;
+    struct sim *sim = stream->sim;
+    for (uint32_t i = 0; i < sim->model.slots; i++)
+        if (sim->slots[i].stream == stream)
+            sim->slots[i].stream = NULL;
+    struct xs_stream **link = &sim->streams;
+    while (*link != stream)
+        link = &(*link)->next;
+    *link = stream->next;
+    free(stream);
+}
+
+static xs_ns cost_of(const struct xs_sim_model *m, const struct xs_command *c)
+{
+    double n = c->n, items = (double)xs__command_items(c), flops, bytes;
+    switch (c->kind) {
+    case XS_MATMUL:
+        flops = 2.0 * n * n * n * c->batch;
+        bytes = 12.0 * n * n * c->batch;
+        break;
+    case XS_VECTOR_ADD:
+        flops = n;
+        bytes = 12.0 * n;
+        break;
+    default:
+        return c->duration_ns;
+    }
+    double seconds = fmax(flops / m->flops_per_s, bytes / m->bytes_per_s);
+    double cost = 1e9 * seconds / fmin(1.0, items / m->full_items);
+    return cost < 9e18 ? (xs_ns)llround(cost) : XS_NEVER - 1;
+}
+
+static int sim_kernel_create(struct xs_stream *stream, const struct xs_command *command,
+                             uint32_t seed, struct xs_kernel **out, struct xs_error *err)
+{
+    (void)seed;
+    struct xs_kernel *kernel = *out = calloc(1, sizeof *kernel);
+    if (kernel == NULL)
+        return xs__fail(err, XS_ENOMEM, "sim.kernel_create", 0, "no memory for a kernel");
+    kernel->cost = cost_of(&stream->sim->model, command);
+    return XS_OK;
+}
+
+static void sim_kernel_destroy(struct xs_kernel *kernel)
+{
+    free(kernel);
+}
+
+static int sim_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t argument,
+                      struct xs_error *err)
+{
+    struct sim *sim = stream->sim;
+    (void)argument;
+    (void)err;
+    XS_ASSERT(stream->launched - stream->completed < XS_THRESHOLD_MAX);
+    xs_ns from = stream->last_arrival > sim->now ? stream->last_arrival : sim->now;
+    stream->last_arrival = xs__later(from, sim->model.launch_ns);
+    stream->ring[stream->launched % XS_THRESHOLD_MAX] = (struct launch){
+        .arrives = stream->last_arrival, .cost = kernel->cost, .order = sim->orders++};
+    stream->launched++;
+    return XS_OK;
+}
+
+static int sim_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err)
+{
+    (void)err;
+    stream->marks[slot] = stream->launched;
+    return XS_OK;
+}
+
+static int sim_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *err)
+{
+    (void)err;
+    return stream->completed >= stream->marks[slot] ? XS_OK : XS_EAGAIN;
+}
+
+static const struct launch *head(const struct xs_stream *stream)
+{
+    bool free_to_start = stream->started < stream->launched && stream->started == stream->completed;
+    return free_to_start ? &stream->ring[stream->started % XS_THRESHOLD_MAX] : NULL;
+}
+
+static bool goes_first(const struct sim *sim, const struct xs_stream *a, const struct xs_stream *b)
+{
+    const struct launch *la = head(a), *lb = head(b);
+    if (sim->model.honour_priority && a->priority != b->priority)
+        return a->priority > b->priority;
+    if (la->arrives != lb->arrives)
+        return la->arrives < lb->arrives;
+    return la->order < lb->order;
+}
+
+/* The next end of a command; with a free slot, the next arrival of a head too. */
+static xs_ns sim_next_due(const struct xs_device *dev)
+{
+    const struct sim *sim = (const struct sim *)dev;
+    xs_ns due = XS_NEVER;
+    bool free_slot = false;
+    for (uint32_t i = 0; i < sim->model.slots; i++) {
+        if (sim->slots[i].stream == NULL)
+            free_slot = true;
+        else if (sim->slots[i].ends < due)
+            due = sim->slots[i].ends;
+    }
+    for (const struct xs_stream *s = sim->streams; free_slot && s != NULL; s = s->next)
+        if (head(s) != NULL && head(s)->arrives < due)
+            due = head(s)->arrives;
+    return due;
+}
+
+static void start_commands(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->model.slots; i++) {
+        struct xs_stream *best = NULL;
+        if (sim->slots[i].stream != NULL)
+            continue;
+        for (struct xs_stream *s = sim->streams; s != NULL; s = s->next)
+            if (head(s) != NULL && head(s)->arrives <= sim->now &&
+                (best == NULL || goes_first(sim, s, best)))
+                best = s;
+        if (best == NULL)
+            return;
+        sim->slots[i] =
+            (struct slot){.stream = best, .ends = xs__later(sim->now, head(best)->cost)};
+        best->started++;
+    }
+}
+
+/* Ends come before starts, so a slot that becomes free is taken at once. */
+static void sim_advance(struct xs_device *dev, xs_ns now)
+{
+    struct sim *sim = (struct sim *)dev;
+    xs_ns due;
+    while ((due = sim_next_due(dev)) <= now) {
+        if (due > sim->now)
+            sim->now = due;
+        for (uint32_t i = 0; i < sim->model.slots; i++)
+            if (sim->slots[i].stream != NULL && sim->slots[i].ends <= sim->now) {
+                sim->slots[i].stream->completed++;
+                sim->slots[i].stream = NULL;
+            }
+        start_commands(sim);
+    }
+    sim->now = now;
+}
+
+const struct xs_device_ops xs_device_sim = {
+    .kind = "sim",
+    .open = sim_open,
+    .describe = sim_describe,
+    .close = sim_close,
+    .bind_thread = sim_bind_thread,
+    .stream_create = sim_stream_create,
+    .stream_destroy = sim_stream_destroy,
+    .kernel_create = sim_kernel_create,
+    .kernel_destroy = sim_kernel_destroy,
+    .launch = sim_launch,
+    .mark = sim_mark,
+    .passed = sim_passed,
+    .next_due = sim_next_due,
+    .advance = sim_advance,
+};

@@ -1,0 +1,383 @@
+/* device_xsched.c - another device with the real XSched between launch() and
+ * its streams. A launch becomes a command of an XQueue; the launch thread of
+ * that XQueue calls back when the scheduler lets it, and there the command goes
+ * to the stream, with a mark behind it. Completions are seen by looking at
+ * those marks, as on any device, so that nothing of XSched's own waiting gets
+ * into a latency.
+ *
+ * Threads: launch, mark and passed by the owner of the queue; on_launch() by the
+ * XQueue's launch thread, in order. `called` hands a call over from one to the
+ * other. A slot of `calls` is free again when its mark was passed: at most
+ * XS_THRESHOLD_MAX launches are in flight. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "devices/device.h"
+#include "devices/xsched/xsched_api.h"
+
+#define APP_MANAGED 1 /* of enum XSchedulerType */
+
+struct xsched {
+    struct xs_device base;
+    struct xs_device_ops ops; /* those of `inner`, but for what is done here */
+    struct xs_device *inner;
+    struct xs_xsched_api api;
+    int64_t level;
+    int32_t scheduler, policy;
+};
+
+struct call {
+    struct xs_stream *stream;
+    struct xs_kernel *kernel;
+    uint64_t number; /* of the stream's launches, from 0 */
+    uint32_t argument;
+    xs_ns launched_at; /* by the clock */
+};
+
+struct xs_stream {
+    struct xsched *x;
+    struct xs_stream *inner;            /* of the device below, whose struct it is */
+    uint64_t hwq, xq;                   /* 0: not made */
+    uint64_t launches;                  /* handed over */
+    uint64_t mark_at[XS_THRESHOLD_MAX]; /* launches before the mark */
+    struct call calls[XS_THRESHOLD_MAX];
+    _Atomic uint64_t called;    /* launches before this one have reached the stream */
+    _Atomic uint64_t callbacks; /* how many times we were called: as many, or some were lost */
+    bool watched;               /* (setup) look before each launch what is in flight */
+    uint64_t first_in_flight;   /* (launch thread) launches before that are complete */
+    _Atomic uint64_t in_flight; /* most that there were */
+    bool bound;                 /* (launch thread) */
+    struct xs_error error;      /* (launch thread) until `failed` */
+    _Atomic bool failed;
+};
+
+/* Return from the function with XSched's error, if there is one. */
+#define TRY(x, call, what)                                                                         \
+    do {                                                                                           \
+        int try_rc = xs__xsched_status((x)->api.call, "xsched." what, err);                        \
+        if (try_rc != XS_OK)                                                                       \
+            return try_rc;                                                                         \
+    } while (0)
+
+static struct xsched *xsched_of(struct xs_device *dev)
+{
+    return (struct xsched *)dev;
+}
+
+/* ---- launches ------------------------------------------------------------------ */
+
+/* What XSched has not seen to the end before it launches one more. Not in measured runs, which
+ * would pay for the looks. */
+static int watch(struct xs_stream *s, uint64_t number, struct xs_error *err)
+{
+    const struct xs_device_ops *ops = s->x->inner->ops;
+    int rc = XS_OK;
+    while (rc == XS_OK && s->first_in_flight < number) {
+        rc = ops->passed(s->inner, (uint32_t)(s->first_in_flight % XS_THRESHOLD_MAX), err);
+        s->first_in_flight += rc == XS_OK;
+    }
+    if (number + 1 - s->first_in_flight > s->in_flight)
+        s->in_flight = number + 1 - s->first_in_flight;
+    return rc == XS_EAGAIN ? XS_OK : rc;
+}
+
+static int forward(struct call *c, struct xs_error *err)
+{
+    struct xs_stream *s = c->stream;
+    const struct xs_device_ops *ops = s->x->inner->ops;
+    int rc = s->bound ? XS_OK : ops->bind_thread(s->x->inner, err);
+    s->bound = rc == XS_OK;
+    if (rc == XS_OK && s->watched)
+        rc = watch(s, c->number, err);
+    if (rc == XS_OK)
+        rc = ops->launch(s->inner, c->kernel, c->argument, err);
+    return rc == XS_OK ? ops->mark(s->inner, (uint32_t)(c->number % XS_THRESHOLD_MAX), err) : rc;
+}
+
+/* An error waits for the owner, because XSched would end the process for it. */
+static int32_t on_launch(uint64_t hwq, void *data)
+{
+    struct call *c = data;
+    struct xs_stream *s = c->stream;
+    (void)hwq;
+    c->launched_at = xs__clock_ns();
+    if (!s->failed && forward(c, &s->error) != XS_OK)
+        s->failed = true;
+    s->callbacks++;
+    s->called = c->number + 1;
+    return 0;
+}
+
+static int failure(const struct xs_stream *s, struct xs_error *err)
+{
+    if (!s->failed)
+        return XS_OK;
+    if (err != NULL)
+        *err = s->error;
+    return s->error.status;
+}
+
+static int xsched_launch(struct xs_stream *s, struct xs_kernel *kernel, uint32_t argument,
+                         struct xs_error *err)
+{
+    struct call *c = &s->calls[s->launches % XS_THRESHOLD_MAX];
+    uint64_t command;
+    int rc = failure(s, err);
+    if (rc != XS_OK)
+        return rc;
+    *c = (struct call){.stream = s, .kernel = kernel, .number = s->launches, .argument = argument};
+    TRY(s->x, HwCommandCreateCallback(&command, on_launch, c), "command_create");
+    rc = xs__xsched_status(s->x->api.XQueueSubmit(s->xq, command), "xsched.submit", err);
+    if (rc == XS_OK)
+        s->launches++;
+    else
+        s->x->api.HwCommandDestroy(command); /* only what was submitted is XSched's own */
+    return rc;
+}
+
+static int xsched_mark(struct xs_stream *s, uint32_t slot, struct xs_error *err)
+{
+    (void)err;
+    s->mark_at[slot] = s->launches;
+    return XS_OK;
+}
+
+static int xsched_passed(struct xs_stream *s, uint32_t slot, struct xs_error *err)
+{
+    uint64_t launches = s->mark_at[slot];
+    int rc = failure(s, err);
+    if (rc != XS_OK || launches == 0)
+        return rc;
+    if (s->called < launches)
+        return XS_EAGAIN;
+    return s->x->inner->ops->passed(s->inner, (uint32_t)((launches - 1) % XS_THRESHOLD_MAX), err);
+}
+
+static xs_ns xsched_launched_at(const struct xs_stream *s, uint64_t number)
+{
+    return s->calls[number % XS_THRESHOLD_MAX].launched_at;
+}
+
+/* ---- streams -------------------------------------------------------------------- */
+
+/* In this order: XSched refuses another. Waits for what was launched. */
+static void xsched_stream_destroy(struct xs_stream *s)
+{
+    if (s == NULL)
+        return;
+    if (s->xq != 0)
+        s->x->api.XQueueDestroy(s->xq);
+    if (s->hwq != 0)
+        s->x->api.HwQueueDestroy(s->hwq);
+    s->x->inner->ops->stream_destroy(s->inner);
+    free(s);
+}
+
+static int make_stream(struct xs_stream *s, int32_t priority, const uint32_t *units, uint32_t words,
+                       struct xs_error *err)
+{
+    struct xs_device *inner = s->x->inner;
+    int rc = words == 0
+                 ? inner->ops->stream_create(inner, priority, &s->inner, err)
+                 : inner->ops->stream_create_on(inner, priority, units, words, &s->inner, err);
+    if (rc != XS_OK)
+        return rc;
+    TRY(s->x, HwQueueCreate(&s->hwq, inner->ops->stream_handle(s->inner)), "hwqueue_create");
+    TRY(s->x, XQueueCreate(&s->xq, s->hwq, s->x->level, 0), "xqueue_create");
+    return XS_OK;
+}
+
+static int xsched_stream_create_on(struct xs_device *dev, int32_t priority, const uint32_t *units,
+                                   uint32_t words, struct xs_stream **out, struct xs_error *err)
+{
+    struct xs_stream *s = *out = calloc(1, sizeof *s);
+    if (s == NULL)
+        return xs__fail(err, XS_ENOMEM, "xsched.stream_create", 0, "no memory for a stream");
+    s->x = xsched_of(dev);
+    int rc = make_stream(s, priority, units, words, err);
+    if (rc != XS_OK) {
+        xsched_stream_destroy(s);
+        *out = NULL;
+    }
+    return rc;
+}
+
+static int xsched_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
+                                struct xs_error *err)
+{
+    return xsched_stream_create_on(dev, priority, NULL, 0, out, err);
+}
+
+static int64_t us_of(xs_ns ns)
+{
+    return (ns + 999) / 1000;
+}
+
+/* Behind the scheduler and the queue, because each forgets the hints before it. */
+static int xsched_stream_configure(struct xs_stream *s, const struct xs_queue_spec *spec,
+                                   struct xs_error *err)
+{
+    const struct xs_hints *hints = &spec->hints;
+    s->watched = spec->load.kind == XS_LOAD_MANUAL;
+    if (hints->threshold > 0)
+        TRY(s->x, XQueueSetLaunchConfig(s->xq, hints->threshold, hints->batch_size), "config");
+    TRY(s->x, XHintPriority(s->xq, spec->priority), "priority");
+    if (hints->utilization > 0)
+        TRY(s->x, XHintUtilization(s->xq, hints->utilization), "utilization");
+    if (hints->deadline_ns > 0)
+        TRY(s->x, XHintDeadline(s->xq, us_of(hints->deadline_ns)), "deadline");
+    if (hints->laxity_ns > 0)
+        TRY(s->x, XHintLaxity(s->xq, us_of(hints->laxity_ns), 0, spec->priority), "laxity");
+    return XS_OK;
+}
+
+static int xsched_stream_set_priority(struct xs_stream *s, int32_t priority, struct xs_error *err)
+{
+    TRY(s->x, XHintPriority(s->xq, priority), "priority");
+    return XS_OK;
+}
+
+static int xsched_stream_hold(struct xs_stream *s, bool held, struct xs_error *err)
+{
+    if (held)
+        TRY(s->x, XQueueSuspend(s->xq, 0), "suspend");
+    else
+        TRY(s->x, XQueueResume(s->xq, 0), "resume");
+    return XS_OK;
+}
+
+static int xsched_stream_set_depth(struct xs_stream *s, uint32_t threshold, uint32_t batch_size,
+                                   struct xs_error *err)
+{
+    TRY(s->x, XQueueSetLaunchConfig(s->xq, threshold, batch_size), "config");
+    return XS_OK;
+}
+
+static int xsched_stream_commands(struct xs_stream *s, struct xs_stream_commands *out,
+                                  struct xs_error *err)
+{
+    int64_t count = 0;
+    TRY(s->x, XQueueProfileHwCommandCount(s->xq, &count), "count");
+    out->submitted = (uint64_t)count;
+    out->launched = s->callbacks;
+    out->in_flight = s->in_flight;
+    return XS_OK;
+}
+
+static int xsched_kernel_create(struct xs_stream *s, const struct xs_command *command,
+                                uint32_t seed, struct xs_kernel **out, struct xs_error *err)
+{
+    return s->x->inner->ops->kernel_create(s->inner, command, seed, out, err);
+}
+
+/* ---- the device ----------------------------------------------------------------- */
+
+static void xsched_describe(struct xs_device *dev, struct xs_device_info *out)
+{
+    struct xs_device *inner = xsched_of(dev)->inner;
+    inner->ops->describe(inner, out);
+}
+
+static int xsched_bind_thread(struct xs_device *dev, struct xs_error *err)
+{
+    struct xs_device *inner = xsched_of(dev)->inner;
+    return inner->ops->bind_thread(inner, err);
+}
+
+static void xsched_close(struct xs_device *dev)
+{
+    xs_device_close(xsched_of(dev)->inner);
+    free(dev);
+}
+
+static int xsched_schedule(struct xs_device *dev, bool on, struct xs_error *err)
+{
+    struct xsched *x = xsched_of(dev);
+    TRY(x, XHintSetScheduler(on ? x->scheduler : APP_MANAGED, on ? x->policy : 0), "set_scheduler");
+    return XS_OK;
+}
+
+static void override(struct xsched *x)
+{
+    x->ops = *x->inner->ops;
+    x->ops.describe = xsched_describe;
+    x->ops.close = xsched_close;
+    x->ops.bind_thread = xsched_bind_thread;
+    x->ops.schedule = xsched_schedule;
+    x->ops.stream_create = xsched_stream_create;
+    if (x->ops.stream_create_on != NULL)
+        x->ops.stream_create_on = xsched_stream_create_on;
+    x->ops.stream_destroy = xsched_stream_destroy;
+    x->ops.stream_configure = xsched_stream_configure;
+    x->ops.stream_set_priority = xsched_stream_set_priority;
+    x->ops.stream_hold = xsched_stream_hold;
+    x->ops.stream_set_depth = xsched_stream_set_depth;
+    x->ops.stream_commands = xsched_stream_commands;
+    x->ops.kernel_create = xsched_kernel_create;
+    x->ops.launch = xsched_launch;
+    x->ops.launched_at = xsched_launched_at;
+    x->ops.mark = xsched_mark;
+    x->ops.passed = xsched_passed;
+    x->ops.wait = NULL;
+}
+
+static int choose(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
+{
+    x->scheduler = o->scheduler;
+    x->policy = o->policy;
+    TRY(x, XHintSetScheduler(o->scheduler, o->policy), "set_scheduler");
+    if (o->timeslice_us > 0)
+        TRY(x, XHintTimeslice(o->timeslice_us), "timeslice");
+    if (o->k > 0)
+        TRY(x, XHintKDeadline(o->k), "k");
+    return XS_OK;
+}
+
+static int set_up(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
+{
+    int rc = xs__xsched_load(&x->api, x->inner->ops->kind, o->preempt, o->hal, err);
+    return rc == XS_OK ? choose(x, o, err) : rc;
+}
+
+/* A policy keeps the hints of queues that are gone, by handles which are addresses, so that a
+ * later queue may come into them. Choosing another one makes it anew; choosing the same does
+ * nothing. */
+int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *options,
+                     struct xs_error *err)
+{
+    enum {
+        HPF = 1,
+        HHPF = 2
+    };
+    if (options->policy == 0) /* the policy is not this process's */
+        return XS_OK;
+    int32_t other = options->policy == HPF ? HHPF : HPF;
+    TRY(xsched_of(device), XHintSetScheduler(options->scheduler, other), "set_scheduler");
+    return choose(xsched_of(device), options, err);
+}
+
+int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *options,
+                   struct xs_device **out, struct xs_error *err)
+{
+    *out = NULL;
+    int rc = xs__device_check(device, "xsched.open", err);
+    if (rc == XS_OK && (options->preempt == NULL || options->hal == NULL))
+        rc = xs__fail(err, XS_EINVAL, "xsched.open", 0, "no file of XSched is named");
+    if (rc != XS_OK)
+        return rc;
+    struct xsched *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        return xs__fail(err, XS_ENOMEM, "xsched.open", 0, "no memory for a device");
+    x->inner = device;
+    x->level = options->level;
+    rc = set_up(x, options, err);
+    if (rc != XS_OK) {
+        free(x);
+        return rc;
+    }
+    override(x);
+    x->base.ops = &x->ops;
+    x->base.opened_by = device->opened_by;
+    *out = &x->base;
+    return XS_OK;
+}

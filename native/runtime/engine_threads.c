@@ -1,0 +1,329 @@
+/* engine_threads.c - the engine in real time: one thread a queue, which waits
+ * for the queue's arrivals, launches inline and polls the marks, so that a
+ * request is never handed from thread to thread.
+ *
+ * Lock rule: a thread takes run->lock when its queue becomes busy or idle, to
+ * announce completions of pushed requests and while it sleeps, never across a
+ * device call. A higher queue's arrival reaches the others through their atomic
+ * `suspended` flag, which each reads before every launch. Time 0 is run->epoch
+ * on the clock. */
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "runtime/run.h"
+
+/* Threads are at their first arrival before time 0. */
+#define LEAD_NS INT64_C(2000000)
+/* So far ahead a start may be: a moment beyond is of another clock. */
+#define START_MAX_NS INT64_C(60000000000)
+/* For what is on the device when the drain is over: longer means that it hangs. */
+#define PATIENCE_NS INT64_C(10000000000)
+/* Of XS_WAIT_SLEEP. */
+#define NAP_NS INT64_C(50000)
+
+static xs_ns threads_now(const struct xs_run *run)
+{
+    return xs__clock_ns() - run->epoch;
+}
+
+static bool should_leave(struct xs_queue *q)
+{
+    return q->run->stopping || q->leaving;
+}
+
+static xs_ns earlier(xs_ns a, xs_ns b)
+{
+    return a < b ? a : b;
+}
+
+/* How long to block when the next arrival is at `due`: short enough to see a
+ * stop and to spin the last part. Clock time; not later than now: spin. */
+static xs_ns block_until(const struct xs_queue *q, xs_ns due, xs_ns now)
+{
+    if (q->load.spec.kind != XS_LOAD_MANUAL)
+        due = earlier(due, q->run->hard_end);
+    xs_ns until = earlier(due - XS_SPIN_NS, now + XS_SLICE_NS);
+    return q->run->epoch + (q->busy ? earlier(until, q->run->ask_again) : until);
+}
+
+/* The same while blocked in the device, where neither a push nor a resume is
+ * noticed: shorter if one of them could let the queue launch. */
+static xs_ns block_in_device_until(const struct xs_queue *q, xs_ns due, xs_ns now)
+{
+    bool could_launch = q->load.spec.kind == XS_LOAD_MANUAL || q->xq.suspended;
+    xs_ns until = block_until(q, due, now);
+    return could_launch ? earlier(until, q->run->epoch + now + XS_SPIN_NS) : until;
+}
+
+/* Nothing to launch before `due`, a resume or a push. */
+static void rest(struct xs_queue *q, xs_ns due, xs_ns now)
+{
+    struct xs_run *run = q->run;
+    xs_ns until = block_until(q, due, now);
+    if (until <= run->epoch + now) {
+        xs__clock_relax();
+        return;
+    }
+    if (q->load.spec.kind == XS_LOAD_OPEN && !xs_xqueue_busy(&q->xq)) {
+        xs__clock_sleep_until(until); /* only the next arrival can end this */
+        return;
+    }
+    pthread_mutex_lock(&run->lock);
+    bool news = q->pushed != q->load.submitted && q->load.spec.kind == XS_LOAD_MANUAL;
+    bool resumed = xs_xqueue_busy(&q->xq) && !q->suspended;
+    if (!news && !resumed && !should_leave(q))
+        xs__cond_wait_until(&q->wake, &run->lock, until);
+    pthread_mutex_unlock(&run->lock);
+}
+
+/* Between two looks at a device that can only be polled. Who waits long gives
+ * its processor away, or threads that are more than the processors would hold
+ * each other up. `now` and `until` by the clock. */
+static void between_looks(const struct xs_queue *q, xs_ns now, xs_ns until)
+{
+    bool is_long = now - q->waiting_since >= XS_SPIN_NS && until > now;
+    if (!is_long || q->run->waiting == XS_WAIT_SPIN)
+        xs__clock_relax();
+    else if (q->run->waiting == XS_WAIT_SLEEP)
+        xs__clock_sleep_until(earlier(until, now + NAP_NS));
+    else
+        xs__clock_yield();
+}
+
+/* Commands are in flight, and nothing can be launched. `until` by the clock. */
+static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
+{
+    const struct xs_device_ops *ops = q->device->ops;
+    uint32_t slot;
+    xs_ns now = xs__clock_ns();
+    if (ops->wait == NULL || until <= now || !xs_xqueue_oldest_mark(&q->xq, &slot)) {
+        between_looks(q, now, until);
+        return XS_OK;
+    }
+    int rc = ops->wait(q->stream, slot, until, err);
+    return rc == XS_EAGAIN ? XS_OK : rc;
+}
+
+/* Ask the policy if the queue has become busy or idle, if it wants to know of the
+ * request that `completed`, or if it said to be asked by now. */
+static void see_edge(struct xs_queue *q, bool completed, xs_ns now)
+{
+    struct xs_run *run = q->run;
+    bool busy = xs_xqueue_busy(&q->xq);
+    bool asks = (completed && run->policy->per_request) || now >= run->ask_again;
+    if (busy == q->busy && !asks)
+        return;
+    pthread_mutex_lock(&run->lock);
+    bool pushed = q->load.spec.kind == XS_LOAD_MANUAL && q->pushed != q->load.submitted;
+    busy = busy || pushed;
+    if (busy != q->busy)
+        xs__schedule_edge(q, busy);
+    else if ((completed && run->policy->per_request) || now >= run->ask_again)
+        xs__schedule(run); /* unless another thread did meanwhile */
+    pthread_mutex_unlock(&run->lock);
+}
+
+static void announce(struct xs_run *run)
+{
+    pthread_mutex_lock(&run->lock);
+    pthread_cond_broadcast(&run->changed);
+    pthread_mutex_unlock(&run->lock);
+}
+
+/* Priorities and holds that are to change by now. */
+static int change(struct xs_queue *q, xs_ns now, struct xs_error *err)
+{
+    const struct xs_change *due;
+    int rc = XS_OK;
+    while (rc == XS_OK && (due = xs__queue_change_due(q, now)) != NULL) {
+        pthread_mutex_lock(&q->run->lock);
+        xs__queue_change(q, due);
+        pthread_mutex_unlock(&q->run->lock);
+        rc = xs__queue_change_below(q, due, err);
+    }
+    return rc;
+}
+
+/* One turn of the queue's thread; *over when it has nothing more to do. */
+static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
+{
+    struct xs_run *run = q->run;
+    bool moved;
+    int rc = xs__queue_poll(q, &moved, err);
+    xs_ns now = threads_now(run);
+    if (rc == XS_OK)
+        rc = change(q, now, err);
+    if (rc == XS_OK)
+        rc = xs__queue_submit_due(q, now, err);
+    if (rc != XS_OK)
+        return rc;
+    see_edge(q, moved, now);
+    if (moved && q->load.spec.kind == XS_LOAD_MANUAL)
+        announce(run);
+    bool has_load = q->load.spec.kind != XS_LOAD_MANUAL;
+    *over = has_load && (now >= run->hard_end || xs__queue_is_finished(q, now));
+    if (*over)
+        return XS_OK;
+    q->launching = true; /* before the look at `suspended`; see hold() in queue_api.c */
+    now = threads_now(run);
+    enum xs_step step = xs__queue_step(q, now);
+    if (step == XS_STEP_LAUNCH)
+        rc = xs__queue_launch(q, now, err);
+    if (step == XS_STEP_LAUNCH || moved)
+        q->waiting_since = run->epoch + now;
+    q->launching = false;
+    switch (step) {
+    case XS_STEP_LAUNCH:
+        return rc;
+    case XS_STEP_WAIT:
+        return wait_for_mark(q, block_in_device_until(q, xs__queue_next(q), now), err);
+    default:
+        rest(q, xs__queue_due(q), now);
+        return XS_OK;
+    }
+}
+
+static void wait_for_start(struct xs_queue *q)
+{
+    pthread_mutex_lock(&q->run->lock);
+    while (!(q->run->started && q->enlisted) && !should_leave(q))
+        xs__cond_wait_until(&q->run->changed, &q->run->lock, xs__clock_ns() + XS_SLICE_NS);
+    pthread_mutex_unlock(&q->run->lock);
+}
+
+/* The device is lost. If a scheduler between us and it holds commands back, that is why. */
+static int give_up(struct xs_queue *q, uint64_t left, struct xs_error *err)
+{
+    struct xs_stream_commands below = {0};
+    char why[96] = "the device does not answer, or they never end";
+    const struct xs_device_ops *ops = q->device->ops;
+    q->device->lost = true;
+    if (ops->stream_commands != NULL && ops->stream_commands(q->stream, &below, NULL) == XS_OK &&
+        below.launched < below.submitted)
+        snprintf(why, sizeof why, "of %llu commands XSched has launched %llu",
+                 (unsigned long long)below.submitted, (unsigned long long)below.launched);
+    return xs__fail(
+        err, XS_EDEVICE, "queue.drain", 0,
+        "queue '%s': %llu commands did not complete within %d s behind the end of the run: %s",
+        q->name, (unsigned long long)left, (int)(PATIENCE_NS / 1000000000), why);
+}
+
+/* Until the device is done with what was launched, unless the run was stopped. */
+static int drain(struct xs_queue *q, struct xs_error *err)
+{
+    uint64_t left;
+    xs_ns end = xs__later(q->run->hard_end, PATIENCE_NS);
+    int rc = xs__queue_drain(q, &left, err);
+    while (rc == XS_OK && left > 0 && !should_leave(q)) {
+        if (threads_now(q->run) > end)
+            return give_up(q, left, err);
+        rc = wait_for_mark(q, xs__clock_ns() + XS_SLICE_NS, err);
+        if (rc == XS_OK)
+            rc = xs__queue_drain(q, &left, err);
+    }
+    return rc;
+}
+
+static void *queue_main(void *argument)
+{
+    struct xs_queue *q = argument;
+    struct xs_run *run = q->run;
+    struct xs_error err = {0};
+    bool over = false;
+    q->thread_id = syscall(SYS_gettid);
+    xs__clock_precise_thread();
+    int rc = q->device->ops->bind_thread(q->device, &err);
+    wait_for_start(q);
+    while (rc == XS_OK && !over && !should_leave(q))
+        rc = turn(q, &over, &err);
+    pthread_mutex_lock(&run->lock);
+    bool counted = q->enlisted && q->load.spec.kind != XS_LOAD_MANUAL;
+    pthread_mutex_unlock(&run->lock);
+    if (counted)
+        xs__queue_end(q);
+    if (rc == XS_OK)
+        rc = drain(q, &err);
+    pthread_mutex_lock(&run->lock);
+    if (rc != XS_OK)
+        xs__run_fail(run, rc, &err);
+    run->loads -= counted;
+    xs__schedule_edge(q, false); /* who has left holds nobody back */
+    pthread_cond_broadcast(&run->changed);
+    pthread_mutex_unlock(&run->lock);
+    return NULL;
+}
+
+static int threads_start(struct xs_run *run, struct xs_error *err)
+{
+    xs_ns now = xs__clock_ns(), ahead = run->start_clock - now;
+    if (run->start_clock != 0 && (ahead < 0 || ahead > START_MAX_NS))
+        return xs__fail(err, XS_EINVAL, "run.start", 0,
+                        "the run was to start at %lld ns of the monotonic clock, and it is %lld ns",
+                        (long long)run->start_clock, (long long)now);
+    run->epoch = run->start_clock != 0 ? run->start_clock : now + (run->loads > 0 ? LEAD_NS : 0);
+    return xs__heart_start(&run->heart, &run->heartbeat, run->epoch + run->window_start, err);
+}
+
+static int threads_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err)
+{
+    xs_ns deadline = xs__later(xs__clock_ns(), timeout_ns < 0 ? 0 : timeout_ns);
+    pthread_mutex_lock(&run->lock);
+    while (run->loads > 0 && xs__clock_ns() < deadline)
+        xs__cond_wait_until(&run->changed, &run->lock, deadline);
+    if (run->loads == 0)
+        xs__heart_stop(&run->heart);
+    int rc = run->loads > 0 ? XS_EAGAIN : xs__run_status(run, err);
+    pthread_mutex_unlock(&run->lock);
+    return rc;
+}
+
+static int threads_join(struct xs_queue *q, struct xs_error *err)
+{
+    int rc = pthread_create(&q->thread, NULL, queue_main, q);
+    if (rc != 0)
+        return xs__fail(err, XS_ENOMEM, "queue.add", rc, "queue '%s' got no thread: error %d",
+                        q->name, rc);
+    return XS_OK;
+}
+
+static void threads_leave(struct xs_queue *q)
+{
+    pthread_mutex_lock(&q->run->lock);
+    q->leaving = true;
+    pthread_cond_signal(&q->wake);
+    pthread_mutex_unlock(&q->run->lock);
+    pthread_join(q->thread, NULL);
+}
+
+static void threads_wake(struct xs_queue *q)
+{
+    pthread_cond_signal(&q->wake);
+}
+
+static int threads_await(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns,
+                         struct xs_error *err)
+{
+    struct xs_run *run = q->run;
+    xs_ns deadline = xs__later(xs__clock_ns(), timeout_ns);
+    int rc;
+    while ((rc = xs__run_status(run, err)) == XS_OK && q->requests_completed <= ticket) {
+        if (run->stopping)
+            return xs__fail(err, XS_ECANCELED, "queue.wait", 0, "the run was stopped");
+        if (xs__clock_ns() >= deadline)
+            return XS_EAGAIN;
+        xs__cond_wait_until(&run->changed, &run->lock, deadline);
+    }
+    return rc;
+}
+
+const struct xs_engine_ops xs_engine_threads = {
+    .start = threads_start,
+    .wait = threads_wait,
+    .now = threads_now,
+    .join = threads_join,
+    .leave = threads_leave,
+    .wake = threads_wake,
+    .await = threads_await,
+};

@@ -1,0 +1,82 @@
+/* schedule.c - the control loop of a run: from queues that get or run out of
+ * work, through the policy, to the `suspended` flag that each queue reads
+ * before it launches. Called with run->lock held, at edges only. The policy is
+ * asked about one device at a time: a queue that waited for one on another
+ * device would give its own away for nothing. */
+#include <string.h>
+
+#include "runtime/run.h"
+
+static void apply(struct xs_queue *q, bool suspended)
+{
+    if (suspended == q->suspended)
+        return;
+    if (suspended && q->busy)
+        q->suspended_count++;
+    q->suspended = suspended;
+    if (!suspended)
+        q->run->engine->wake(q);
+}
+
+static void look(struct xs_queue *q, struct xs_queue_view *view)
+{
+    xs_ns used = q->used;
+    *view = (struct xs_queue_view){.priority = q->priority,
+                                   /* A queue that the user holds must not keep others waiting. */
+                                   .ready = q->busy && !q->held,
+                                   .running = q->running,
+                                   .share = q->share,
+                                   .deadline = q->deadline_ns,
+                                   .since = q->oldest,
+                                   .used = used - q->used_seen};
+    memcpy(view->own, q->own, sizeof view->own);
+    q->used_seen = used;
+}
+
+/* Returns when to ask again. */
+static xs_ns schedule_device(struct xs_run *run, const struct xs_device *device, xs_ns now)
+{
+    struct xs_queue *queues[XS_QUEUES_MAX];
+    struct xs_queue_view views[XS_QUEUES_MAX] = {{0}};
+    bool suspend[XS_QUEUES_MAX] = {false};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < run->queue_count; i++) {
+        struct xs_queue *q = run->queues[i];
+        if (q->device != device)
+            continue;
+        look(q, &views[count]);
+        queues[count++] = q;
+    }
+    const struct xs_policy *policy = run->off ? &xs_policy_none : run->policy;
+    xs_ns again = policy->decide(now, views, count, suspend);
+    XS_ASSERT(again > now);
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(queues[i]->own, views[i].own, sizeof queues[i]->own);
+        queues[i]->running = views[i].ready && !suspend[i];
+        apply(queues[i], queues[i]->held || suspend[i]);
+    }
+    return again;
+}
+
+void xs__schedule(struct xs_run *run)
+{
+    xs_ns now = run->started ? run->engine->now(run) : 0, again = XS_NEVER;
+    for (uint32_t i = 0; i < run->queue_count; i++) {
+        uint32_t first = 0;
+        while (run->queues[first]->device != run->queues[i]->device)
+            first++;
+        if (first == i) {
+            xs_ns at = schedule_device(run, run->queues[i]->device, now);
+            again = at < again ? at : again;
+        }
+    }
+    run->ask_again = again;
+}
+
+void xs__schedule_edge(struct xs_queue *q, bool busy)
+{
+    if (busy == q->busy)
+        return;
+    q->busy = busy;
+    xs__schedule(q->run);
+}

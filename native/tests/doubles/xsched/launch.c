@@ -1,0 +1,93 @@
+/* launch.c - the thread of an XQueue: it launches what was submitted, in order.
+ *
+ * Callbacks leave no event that could be waited for, so behind every `threshold`
+ * launches, and when nothing is left to launch, the whole hardware queue is
+ * synchronized: that is the mark of our XQueue. */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "state.h"
+#include "vices.h"
+
+static _Atomic unsigned callbacks; /* of the process */
+
+/* Nothing to launch and nothing in flight, or held back. */
+static void rest(struct queue *q)
+{
+    preempt_set_ready(q, xs_xqueue_busy(&q->xqueue));
+    if (q->ready) { /* suspended: look again, because laxity runs out without an event */
+        xs__cond_wait_until(&q->changed, &preempt_lock, xs__clock_ns() + 1000000);
+        preempt_schedule();
+    } else {
+        pthread_cond_wait(&q->changed, &preempt_lock);
+    }
+}
+
+static void synchronize(struct queue *q)
+{
+    pthread_mutex_unlock(&preempt_lock);
+    q->hw->driver->synchronize(q->hw->native);
+    pthread_mutex_lock(&preempt_lock);
+    xs_xqueue_pass_mark(&q->xqueue);
+    pthread_cond_broadcast(&q->changed);
+}
+
+static void run_callback(struct queue *q, struct command *command)
+{
+    int rc = 0;
+    if (preempt_vice_allows(++callbacks))
+        rc = command->launch((HwQueueHandle)(uintptr_t)q->hw->native, command->data);
+    if (rc != 0)
+        preempt_log("ERRO", "Assertion failed: a launch callback returned %d", rc);
+    free(command);
+}
+
+/* Called with the lock, which is let go on the way: the launch lock comes first. */
+static void launch_one(struct queue *q)
+{
+    struct command *command = NULL;
+    uint32_t slot;
+    pthread_mutex_unlock(&preempt_lock);
+    pthread_mutex_lock(&q->launching);
+    pthread_mutex_lock(&preempt_lock);
+    if (xs_xqueue_step(&q->xqueue) == XS_STEP_LAUNCH) { /* or it was suspended meanwhile */
+        command = q->first;
+        q->first = command->next;
+        if (q->first == NULL)
+            q->last = NULL;
+        xs_xqueue_launch(&q->xqueue, command->barrier, &slot);
+    }
+    pthread_mutex_unlock(&preempt_lock);
+    if (command != NULL)
+        run_callback(q, command);
+    pthread_mutex_unlock(&q->launching);
+    pthread_mutex_lock(&preempt_lock);
+}
+
+void *preempt_launch_thread(void *arg)
+{
+    struct queue *q = arg;
+    uint32_t slot;
+    if (q->hw->driver->enter != NULL)
+        q->hw->driver->enter(q->hw->context);
+    pthread_mutex_lock(&preempt_lock);
+    for (;;) {
+        if (q->stopping)
+            q->xqueue.suspended = false; /* destroying drains */
+        enum xs_step step = xs_xqueue_step(&q->xqueue);
+        if (xs_xqueue_oldest_mark(&q->xqueue, &slot))
+            synchronize(q);
+        else if (step == XS_STEP_LAUNCH)
+            launch_one(q);
+        else if (step == XS_STEP_IDLE && xs_xqueue_flush(&q->xqueue, &slot))
+            synchronize(q);
+        else if (step == XS_STEP_IDLE && q->stopping)
+            break;
+        else
+            rest(q);
+    }
+    preempt_set_ready(q, false);
+    pthread_mutex_unlock(&preempt_lock);
+    return NULL;
+}

@@ -1,0 +1,249 @@
+/* queues.c - the XQueues of the double: the calls on them. */
+#include "state.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "vices.h"
+
+enum {
+    DEFAULT_THRESHOLD = 16,
+    DEFAULT_BATCH_SIZE = 8
+};
+
+pthread_mutex_t preempt_lock = PTHREAD_MUTEX_INITIALIZER;
+struct queue *preempt_queues;
+
+/* ---- finding ---------------------------------------------------------------------- */
+
+struct queue *preempt_find(XQueueHandle handle)
+{
+    struct queue *q = preempt_queues;
+    while (q != NULL && preempt_handle(q) != handle)
+        q = q->next;
+    if (q == NULL)
+        preempt_log("WARN", "there is no XQueue of the handle 0x%llx", (unsigned long long)handle);
+    return q;
+}
+
+/* Lock and find, or unlock: NULL. */
+static struct queue *lock_queue(XQueueHandle handle)
+{
+    pthread_mutex_lock(&preempt_lock);
+    struct queue *q = preempt_find(handle);
+    if (q == NULL)
+        pthread_mutex_unlock(&preempt_lock);
+    return q;
+}
+
+static int unlock(int result)
+{
+    pthread_mutex_unlock(&preempt_lock);
+    return result;
+}
+
+/* ---- XQueues: making and ending ---------------------------------------------------- */
+
+/* With the lock. Says whether it could be made; *out is the queue that `hw` has then. */
+static bool make_queue(struct hw_queue *hw)
+{
+    struct queue *q = calloc(1, sizeof *q), **last = &preempt_queues;
+    if (q == NULL)
+        return false;
+    *q = (struct queue){.hw = hw, .batch_size = DEFAULT_BATCH_SIZE, .hints = preempt_no_hints()};
+    xs_xqueue_init(&q->xqueue, DEFAULT_THRESHOLD, DEFAULT_THRESHOLD);
+    pthread_mutex_init(&q->launching, NULL);
+    if (xs__cond_init(&q->changed) != 0 ||
+        pthread_create(&q->thread, NULL, preempt_launch_thread, q) != 0) {
+        free(q);
+        return false;
+    }
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = hw->queue = q;
+    return true;
+}
+
+int XQueueCreate(XQueueHandle *xq, HwQueueHandle hwq, int64_t level, int64_t flags)
+{
+    (void)level; /* not checked: all are level 1 */
+    if (xq == NULL)
+        return PREEMPT_INVALID_VALUE;
+    if (flags & CREATE_BLOCKING_SUBMIT)
+        return PREEMPT_NOT_SUPPORTED;
+    pthread_mutex_lock(&preempt_lock);
+    struct hw_queue *hw = preempt_find_hw(hwq);
+    if (hw == NULL)
+        return unlock(PREEMPT_NOT_FOUND);
+    if (hw->queue != NULL)
+        preempt_log("WARN", "there is an XQueue over the hardware queue already");
+    else if (!make_queue(hw))
+        preempt_log("ERRO", "Assertion failed: no thread for an XQueue");
+    *xq = preempt_handle(hw->queue);
+    preempt_schedule();
+    return unlock(PREEMPT_SUCCESS);
+}
+
+int XQueueGet(XQueueHandle *xq, HwQueueHandle hwq)
+{
+    pthread_mutex_lock(&preempt_lock);
+    struct hw_queue *hw = preempt_find_hw(hwq);
+    if (hw == NULL || hw->queue == NULL)
+        return unlock(PREEMPT_NOT_FOUND);
+    *xq = preempt_handle(hw->queue);
+    return unlock(PREEMPT_SUCCESS);
+}
+
+int XQueueDestroy(XQueueHandle xq)
+{
+    struct queue *q = lock_queue(xq), **at = &preempt_queues;
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    q->stopping = true; /* drains, also if suspended */
+    pthread_cond_broadcast(&q->changed);
+    pthread_mutex_unlock(&preempt_lock);
+    while (preempt_vices.hang_destroy)
+        pause();
+    pthread_join(q->thread, NULL);
+    pthread_mutex_lock(&preempt_lock);
+    while (*at != q)
+        at = &(*at)->next;
+    *at = q->next;
+    q->hw->queue = NULL;
+    preempt_schedule();
+    pthread_mutex_unlock(&preempt_lock);
+    pthread_mutex_destroy(&q->launching);
+    pthread_cond_destroy(&q->changed);
+    free(q);
+    return PREEMPT_SUCCESS;
+}
+
+/* ---- XQueues: use ------------------------------------------------------------------- */
+
+int XQueueSetPreemptLevel(XQueueHandle xq, int64_t level)
+{
+    struct queue *q = lock_queue(xq);
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    if (level < 1 || level > 3)
+        preempt_log("ERRO", "Assertion failed: there is no level %lld", (long long)level);
+    return unlock(PREEMPT_NOT_SUPPORTED);
+}
+
+/* With the lock: until what was submitted before is complete; a pipeline barrier. Never
+ * returns on a suspended queue with work. */
+static void wait_all(struct queue *q)
+{
+    uint64_t target = q->xqueue.submitted;
+    if (q->last != NULL)
+        q->last->barrier = true;
+    while (q->xqueue.completed < target)
+        pthread_cond_wait(&q->changed, &preempt_lock);
+}
+
+/* Zero and below: as it is. The XQueue's own marks come behind `threshold` launches. */
+int XQueueSetLaunchConfig(XQueueHandle xq, int64_t threshold, int64_t batch_size)
+{
+    struct queue *q = lock_queue(xq);
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    while (xs_xqueue_busy(&q->xqueue))
+        wait_all(q);
+    if (threshold <= 0)
+        threshold = q->xqueue.threshold;
+    if (batch_size <= 0)
+        batch_size = q->batch_size;
+    if (threshold < batch_size)
+        preempt_log("ERRO", "Assertion failed: threshold %lld is less than batch size %lld",
+                    (long long)threshold, (long long)batch_size);
+    q->batch_size = batch_size;
+    q->xqueue.threshold = threshold < XS_THRESHOLD_MAX ? (uint32_t)threshold : XS_THRESHOLD_MAX;
+    q->xqueue.batch_size = q->xqueue.threshold;
+    return unlock(PREEMPT_SUCCESS);
+}
+
+int XQueueSubmit(XQueueHandle xq, HwCommandHandle hw_cmd)
+{
+    struct queue *q = lock_queue(xq);
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    struct command *command = preempt_take_command(hw_cmd);
+    if (command == NULL)
+        return unlock(PREEMPT_NOT_FOUND);
+    if (q->last != NULL)
+        q->last->next = command;
+    else
+        q->first = command;
+    q->last = command;
+    xs_xqueue_submit(&q->xqueue, 1);
+    preempt_set_ready(q, true);
+    pthread_cond_broadcast(&q->changed);
+    return unlock(PREEMPT_SUCCESS);
+}
+
+/* Of no use, as in the original: a submitted command is not found any more, and one that
+ * is not submitted never completes. */
+int XQueueWait(XQueueHandle xq, HwCommandHandle hw_cmd)
+{
+    struct queue *q = lock_queue(xq);
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    bool is_pending = preempt_has_command(hw_cmd);
+    pthread_mutex_unlock(&preempt_lock);
+    while (is_pending)
+        pause();
+    return PREEMPT_NOT_FOUND;
+}
+
+int XQueueWaitAll(XQueueHandle xq)
+{
+    struct queue *q = lock_queue(xq);
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    wait_all(q);
+    return unlock(PREEMPT_SUCCESS);
+}
+
+int XQueueQuery(XQueueHandle xq, int *state)
+{
+    struct queue *q = lock_queue(xq);
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    *state = q->ready ? QUEUE_READY : QUEUE_IDLE;
+    return unlock(PREEMPT_SUCCESS);
+}
+
+/* Undone at the next event of a policy. Returns when no callback runs any more. */
+int XQueueSuspend(XQueueHandle xq, int64_t flags)
+{
+    struct queue *q = lock_queue(xq);
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    preempt_set_suspended(q, true);
+    pthread_mutex_unlock(&preempt_lock);
+    pthread_mutex_lock(&q->launching);
+    pthread_mutex_unlock(&q->launching);
+    return flags & SUSPEND_SYNC_HW_QUEUE
+               ? HwQueueSynchronize((HwQueueHandle)(uintptr_t)q->hw->native)
+               : PREEMPT_SUCCESS;
+}
+
+int XQueueResume(XQueueHandle xq, int64_t flags)
+{
+    struct queue *q = lock_queue(xq);
+    (void)flags; /* commands are not dropped at level 1 */
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    preempt_set_suspended(q, false);
+    return unlock(PREEMPT_SUCCESS);
+}
+
+int XQueueProfileHwCommandCount(XQueueHandle xq, int64_t *count)
+{
+    struct queue *q = lock_queue(xq);
+    if (q == NULL)
+        return PREEMPT_NOT_FOUND;
+    *count = (int64_t)q->xqueue.submitted;
+    return unlock(PREEMPT_SUCCESS);
+}

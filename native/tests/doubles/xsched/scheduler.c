@@ -1,0 +1,260 @@
+/* scheduler.c - the schedulers and hints of the double: app-managed (nobody decides), local
+ * (a policy decides at every edge of a queue and at every hint) and global (written
+ * down, no more). HPF is ours; KEDF and LAX are here; the other policies suspend nobody.
+ *
+ * Decisions fall in the thread that brings the event and not in one of their own, so
+ * that a test sees them take effect at once. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "policies/policy.h"
+#include "state.h"
+#include "vices.h"
+
+#define QUEUE_MAX 256
+#define NS_PER_US INT64_C(1000)
+
+static const char *const policy_names[POLICY_END] = {"UNK",  "HPF",  "HHPF", "CHPF", "UP",  "PUP",
+                                                     "SPUP", "KEDF", "LAX",  "AWF",  "CFS", "MLFQ"};
+
+static int scheduler = SCHEDULER_APP, policy = POLICY_UNKNOWN;
+static size_t k_deadline = 1;
+
+struct hints preempt_no_hints(void)
+{
+    struct hints none = {.deadline_ns = -1, .laxity_ns = -1};
+    return none;
+}
+
+/* ---- policies: who of queues[count] is suspended ------------------------------- */
+
+static void decide_hpf(struct queue *const *queues, uint32_t count, bool *suspend)
+{
+    struct xs_queue_view views[QUEUE_MAX];
+    memset(views, 0, sizeof views);
+    for (uint32_t i = 0; i < count; i++) {
+        views[i].priority = queues[i]->hints.priority;
+        views[i].ready = queues[i]->ready;
+    }
+    xs_policy_hpf.decide(0, views, count, suspend);
+}
+
+static xs_ns deadline_of(const struct queue *q)
+{
+    return q->hints.deadline_ns < 0 ? XS_NEVER : xs__later(q->ready_ns, q->hints.deadline_ns);
+}
+
+/* The k ready queues with the earliest deadlines run; ties: the older queue. */
+static void decide_kedf(struct queue *const *queues, uint32_t count, bool *suspend)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        size_t earlier = 0;
+        for (uint32_t j = 0; j < count; j++) {
+            xs_ns mine = deadline_of(queues[i]), other = deadline_of(queues[j]);
+            earlier += j != i && queues[j]->ready && (other < mine || (other == mine && j < i));
+        }
+        suspend[i] = earlier >= k_deadline;
+    }
+}
+
+static int32_t priority_under_lax(const struct queue *q, xs_ns now)
+{
+    bool is_lax = q->hints.laxity_ns >= 0 && now < xs__later(q->ready_ns, q->hints.laxity_ns);
+    return is_lax ? q->hints.lax_priority : q->hints.critical_priority;
+}
+
+/* The ready queues whose priority is the highest right now run. */
+static void decide_lax(struct queue *const *queues, uint32_t count, bool *suspend)
+{
+    xs_ns now = xs__clock_ns();
+    int32_t top = INT32_MIN;
+    for (uint32_t i = 0; i < count; i++)
+        if (queues[i]->ready && priority_under_lax(queues[i], now) > top)
+            top = priority_under_lax(queues[i], now);
+    for (uint32_t i = 0; i < count; i++)
+        suspend[i] = priority_under_lax(queues[i], now) < top;
+}
+
+static void decide_nothing(struct queue *const *queues, uint32_t count, bool *suspend)
+{
+    (void)queues;
+    memset(suspend, 0, count * sizeof *suspend);
+}
+
+/* ---- what the queues bring ----------------------------------------------------- */
+
+void preempt_set_suspended(struct queue *q, bool suspended)
+{
+    if (!suspended && preempt_vices.never_resume)
+        return;
+    q->xqueue.suspended = suspended;
+    pthread_cond_broadcast(&q->changed);
+}
+
+void preempt_schedule(void)
+{
+    struct queue *queues[QUEUE_MAX] = {NULL};
+    bool suspend[QUEUE_MAX];
+    uint32_t count = 0;
+    if (scheduler != SCHEDULER_LOCAL)
+        return;
+    for (struct queue *q = preempt_queues; q != NULL; q = q->next) {
+        if (count == QUEUE_MAX)
+            preempt_log("ERRO", "Assertion failed: more than %d XQueues", QUEUE_MAX);
+        queues[count++] = q;
+    }
+    (policy == POLICY_HPF    ? decide_hpf
+     : policy == POLICY_KEDF ? decide_kedf
+     : policy == POLICY_LAX  ? decide_lax
+                             : decide_nothing)(queues, count, suspend);
+    for (uint32_t i = 0; i < count; i++)
+        if (queues[i]->xqueue.suspended != suspend[i])
+            preempt_set_suspended(queues[i], suspend[i]);
+}
+
+void preempt_set_ready(struct queue *q, bool ready)
+{
+    if (q->ready == ready)
+        return;
+    q->ready = ready;
+    q->ready_ns = xs__clock_ns();
+    preempt_schedule();
+}
+
+/* ---- choosing ---------------------------------------------------------------------- */
+
+static void say(void)
+{
+    if (scheduler == SCHEDULER_LOCAL)
+        preempt_log("INFO", "using local scheduler with policy %s", policy_names[policy]);
+    else
+        preempt_log("INFO", "using %s scheduler",
+                    scheduler == SCHEDULER_APP ? "app-managed" : "global");
+}
+
+/* A change forgets all hints. */
+static void choose(int to_scheduler, int to_policy)
+{
+    if (to_policy == POLICY_SPUP)
+        preempt_log("ERRO", "Assertion failed: there is no policy SPUP");
+    scheduler = to_scheduler;
+    policy = to_policy;
+    for (struct queue *q = preempt_queues; q != NULL; q = q->next) {
+        q->hints = preempt_no_hints();
+        preempt_set_suspended(q, false);
+    }
+    say();
+}
+
+/* XSCHED_POLICY makes it local; "LCL" without a policy, and unknown names, do nothing. */
+__attribute__((constructor)) static void read_environment(void)
+{
+    const char *kind = getenv("XSCHED_SCHEDULER"), *name = getenv("XSCHED_POLICY");
+    for (int i = 1; name != NULL && i < POLICY_END; i++)
+        if (strcmp(name, policy_names[i]) == 0) {
+            choose(SCHEDULER_LOCAL, i);
+            return;
+        }
+    if (kind != NULL && strcmp(kind, "GLB") == 0)
+        scheduler = SCHEDULER_GLOBAL;
+    say();
+}
+
+/* A policy makes it local, whatever else was asked for; (local, unknown) changes nothing. */
+int XHintSetScheduler(int to_scheduler, int to_policy)
+{
+    if (to_scheduler < SCHEDULER_APP || to_scheduler > SCHEDULER_GLOBAL || to_policy < 0 ||
+        to_policy >= POLICY_END) {
+        preempt_log("WARN", "there is no scheduler %d or no policy %d", to_scheduler, to_policy);
+        return PREEMPT_INVALID_VALUE;
+    }
+    pthread_mutex_lock(&preempt_lock);
+    if (to_policy != POLICY_UNKNOWN)
+        to_scheduler = SCHEDULER_LOCAL;
+    if (preempt_vices.inactive)
+        say();
+    else if ((to_scheduler != scheduler || to_policy != policy) &&
+             (to_scheduler != SCHEDULER_LOCAL || to_policy != POLICY_UNKNOWN))
+        choose(to_scheduler, to_policy);
+    pthread_mutex_unlock(&preempt_lock);
+    return PREEMPT_SUCCESS;
+}
+
+/* ---- hints ------------------------------------------------------------------------- */
+
+/* Unlock behind a hint that `q` (NULL: unknown) got, and which may change who runs. */
+static int take_effect(const struct queue *q)
+{
+    if (q != NULL)
+        preempt_schedule();
+    pthread_mutex_unlock(&preempt_lock);
+    return q != NULL ? PREEMPT_SUCCESS : PREEMPT_NOT_FOUND;
+}
+
+/* Where to write a hint, with the lock, or NULL: without a policy nobody keeps it. */
+static struct hints *lock_hints(XQueueHandle xq, struct queue **q)
+{
+    pthread_mutex_lock(&preempt_lock);
+    *q = preempt_find(xq);
+    bool kept = *q != NULL && scheduler == SCHEDULER_LOCAL && !preempt_vices.ignore_priority;
+    return kept ? &(*q)->hints : NULL;
+}
+
+int XHintPriority(XQueueHandle xq, int32_t priority)
+{
+    struct queue *q;
+    struct hints *hints = lock_hints(xq, &q);
+    if (priority < XS_PRIORITY_MIN || priority > XS_PRIORITY_MAX)
+        preempt_log("WARN", "priority %d is out of range", priority);
+    if (hints != NULL)
+        hints->priority = priority < XS_PRIORITY_MIN   ? XS_PRIORITY_MIN
+                          : priority > XS_PRIORITY_MAX ? XS_PRIORITY_MAX
+                                                       : priority;
+    return take_effect(q);
+}
+
+int XHintUtilization(XQueueHandle xq, int32_t utilization)
+{
+    struct queue *q;
+    (void)lock_hints(xq, &q);
+    (void)utilization; /* of UP and PUP, which are not here */
+    return take_effect(q);
+}
+
+int XHintTimeslice(int64_t timeslice_us)
+{
+    (void)timeslice_us; /* likewise */
+    return PREEMPT_SUCCESS;
+}
+
+int XHintLaxity(XQueueHandle xq, int64_t laxity_us, int32_t lax_priority, int32_t critical_priority)
+{
+    struct queue *q;
+    struct hints *hints = lock_hints(xq, &q);
+    if (hints != NULL) {
+        hints->laxity_ns = laxity_us < 0 ? -1 : laxity_us * NS_PER_US;
+        hints->lax_priority = lax_priority;
+        hints->critical_priority = critical_priority;
+    }
+    return take_effect(q);
+}
+
+int XHintDeadline(XQueueHandle xq, int64_t deadline_us)
+{
+    struct queue *q;
+    struct hints *hints = lock_hints(xq, &q);
+    if (hints != NULL)
+        hints->deadline_ns = deadline_us < 0 ? -1 : deadline_us * NS_PER_US;
+    return take_effect(q);
+}
+
+int XHintKDeadline(size_t k)
+{
+    pthread_mutex_lock(&preempt_lock);
+    if (k > 0)
+        k_deadline = k;
+    preempt_schedule();
+    pthread_mutex_unlock(&preempt_lock);
+    return PREEMPT_SUCCESS;
+}

@@ -1,0 +1,70 @@
+/* state.h - what the files of the double share: queues, their list and the lock.
+ *
+ * Lock rule: `preempt_lock` guards everything here. A queue's `launching` is taken before
+ * it, and held during the callback, which is why suspending a queue from its own
+ * callback never returns, as with XSched. */
+#ifndef XS_PREEMPT_STATE_H
+#define XS_PREEMPT_STATE_H
+
+#include <pthread.h>
+
+#include "core/xqueue.h"
+#include "preempt.h"
+
+struct command {
+    struct command *next, *before; /* in the list of those not submitted, then of a queue */
+    LaunchCallback launch;
+    void *data;
+    bool barrier; /* somebody waits for it: synchronize behind it */
+};
+
+struct hw_queue {
+    struct hw_queue *next;
+    void *native;
+    const struct hw_driver *driver;
+    void *context;
+    struct queue *queue; /* the XQueue over it, or NULL */
+};
+
+struct hints {
+    int32_t priority, lax_priority, critical_priority;
+    int64_t deadline_ns, laxity_ns; /* negative: none */
+};
+
+struct queue {
+    struct queue *next;
+    struct hw_queue *hw;
+    struct xs_xqueue xqueue;      /* its marks: one behind `threshold` launches */
+    struct command *first, *last; /* submitted, not launched */
+    int64_t batch_size;           /* has no effect for callbacks, but has to fit */
+    bool ready, stopping;
+    xs_ns ready_ns; /* when it became ready */
+    struct hints hints;
+    pthread_t thread;
+    pthread_cond_t changed;
+    pthread_mutex_t launching;
+};
+
+extern pthread_mutex_t preempt_lock;
+extern struct queue *preempt_queues;
+
+/* launch.c. The thread of a queue; `arg` is the queue. */
+void *preempt_launch_thread(void *arg);
+
+/* scheduler.c, all with the lock held. Decide anew who is suspended, and tell the threads. */
+void preempt_schedule(void);
+/* One edge of a queue: it got work, or has none left. */
+void preempt_set_ready(struct queue *q, bool ready);
+void preempt_set_suspended(struct queue *q, bool suspended);
+/* No hint at all. */
+struct hints preempt_no_hints(void);
+
+/* All that is found by a handle, with the lock; NULL: there is no such thing. */
+struct queue *preempt_find(XQueueHandle handle); /* warns */
+struct hw_queue *preempt_find_hw(HwQueueHandle handle);
+bool preempt_has_command(HwCommandHandle handle);
+/* Only what is not submitted yet; out of that list. */
+struct command *preempt_take_command(HwCommandHandle handle);
+uint64_t preempt_handle(const void *object);
+
+#endif

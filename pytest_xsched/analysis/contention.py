@@ -1,0 +1,97 @@
+"""Whether queues really met: for each request, was there work of the other queue meanwhile?
+
+A scheduler that had nothing to decide has proved nothing, however fast the requests were. Pure
+functions of samples; the times of all queues of a run have one zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_xsched.analysis.result import QueueResult
+from pytest_xsched.scenario.load import Closed
+from pytest_xsched.stats.stats import CENSORED_NS, Times
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contention:
+    """What the requests of a queue met of another one.
+
+    Attributes:
+        queue: the one whose requests are counted.
+        other: the one they may have met.
+        work: share of them during which the other had a request that was not done, in [0, 1].
+        in_flight: share during which commands of such a request had been launched.
+    """
+
+    queue: str
+    other: str
+    work: float
+    in_flight: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it in JSON's types."""
+        return asdict(self)
+
+
+def contention(queues: tuple[QueueResult, ...]) -> tuple[Contention, ...]:
+    """Tell what the queues of the highest priority met of each other queue.
+
+    Only of those that were measured and share a device.
+    """
+    top = max(queue.spec.priority for queue in queues)
+    return tuple(
+        Contention(
+            queue=one.name,
+            other=other.name,
+            work=_met(one, other, "scheduled_ns"),
+            in_flight=_met(one, other, "launched_ns"),
+        )
+        for one in queues
+        for other in queues
+        if one.spec.priority == top and one is not other and one.n
+        if one.spec.device == other.spec.device
+    )
+
+
+def faults(met: tuple[Contention, ...], queues: tuple[QueueResult, ...]) -> dict[str, list[str]]:
+    """Say, by queue, where one that never pauses was met by less than half of the requests.
+
+    Such a queue has work at each moment; if it was not there, its process came late or had ended.
+    """
+    never_pause = {
+        queue.name
+        for queue in queues
+        if isinstance(queue.spec.arrivals, Closed) and queue.spec.arrivals.think_ns == 0
+    }
+    found: dict[str, list[str]] = {}
+    for one in met:
+        if one.other in never_pause and one.work < 0.5:
+            found.setdefault(one.queue, []).append(
+                f"only {one.work:.0%} of the requests of {one.queue} met work of {one.other}, "
+                "which never pauses: they did not run together"
+            )
+    return found
+
+
+def _met(one: QueueResult, other: QueueResult, begin: str) -> float:
+    """Give the share of the requests of one that overlap with those of another.
+
+    A request of the other counts from `begin` to its completion.
+    """
+    measured = one.measured
+    starts = measured["scheduled_ns"]
+    ends = _or_never(measured["completed_ns"])
+    begun = np.sort(_or_never(other.samples[begin]))
+    done = np.sort(_or_never(other.samples["completed_ns"]))
+    # As many have begun before the end as were done before the start: then none was there.
+    before_end = np.searchsorted(begun, ends, side="left")
+    before_start = np.searchsorted(done, starts, side="right")
+    return float(np.mean(before_end > before_start))
+
+
+def _or_never(times_ns: Times) -> Times:
+    return np.where(times_ns < 0, CENSORED_NS, times_ns)

@@ -1,0 +1,176 @@
+"""The proof that a run means anything, gathered before any verdict is given.
+
+Where it is missing, `Run.require` refuses a verdict and says what is missing: a run in which
+nothing was executed has beautiful latencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_xsched.analysis.contention import Contention, contention
+from pytest_xsched.analysis.contention import faults as contention_faults
+from pytest_xsched.analysis.plausible import Plausible, overwork, plausible
+from pytest_xsched.analysis.result import QueueResult
+from pytest_xsched.monitoring.noise import Noise
+from pytest_xsched.xsched.activity import Activity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What speaks for and against a run.
+
+    Attributes:
+        faults: one sentence for each thing that makes every number of the run worthless.
+        queue_faults: the same by queue, for that queue's latencies only.
+        priority_effect: whether stream priorities do anything on the device, measured: ``"yes"``,
+            ``"no"`` or ``"unknown"``; None where the run did not rest on them.
+        checked: whether results were compared with numpy, all of them.
+        unchecked: one sentence for each kind of results that should have been and could not.
+        activity: what shows that XSched was in effect; None under other schedulers.
+        contention: what the queues of the highest priority met of the others.
+        noise: how quiet the machine was; None: nobody looked, or time is virtual.
+        plausible: what requests took beside what they take alone, where that is known.
+        starvation: those of the faults that say that a queue did not get what it was offered, or
+            nothing, while others ran.
+    """
+
+    faults: tuple[str, ...]
+    queue_faults: dict[str, tuple[str, ...]]
+    checked: bool
+    priority_effect: str | None = None
+    unchecked: tuple[str, ...] = ()
+    activity: Activity | None = None
+    contention: tuple[Contention, ...] = ()
+    noise: Noise | None = None
+    plausible: tuple[Plausible, ...] = ()
+    starvation: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the evidence in JSON's types."""
+        return {
+            "valid": not self.faults,
+            "faults": list(self.faults),
+            "queue_faults": {name: list(faults) for name, faults in self.queue_faults.items()},
+            "results_checked": self.checked,
+            "priority_effect": self.priority_effect,
+            "results_not_checked": list(self.unchecked),
+            "contention": [one.to_dict() for one in self.contention],
+            "plausible": [one.to_dict() for one in self.plausible],
+            "xsched": None if self.activity is None else self.activity.to_dict(),
+            "noise": None if self.noise is None else self.noise.to_dict(),
+        }
+
+
+def gather(
+    queues: tuple[QueueResult, ...],
+    others: tuple[str, ...],
+    *,
+    checked: bool,
+    priority_effect: str | None = None,
+    unchecked: tuple[str, ...] = (),
+    activity: Activity | None = None,
+    noise: Noise | None = None,
+    alone_ns: Sequence[int | None] = (),
+    slots: int | None = None,
+) -> Evidence:
+    """Judge a run by its counts, its arrivals, its speed and, where asked for, its results.
+
+    Args:
+        queues: what was measured.
+        others: sentences about settings that spoil any figure, and about wrong results.
+        checked: whether results were compared at all.
+        priority_effect: see `Evidence`.
+        unchecked: sentences about those that were not, although that was asked.
+        activity: see `Evidence`.
+        noise: see `Evidence`.
+        alone_ns: what a request of each queue takes alone, None where that is not known; empty: of
+            none is it known.
+        slots: of the model that says so; None: it was measured.
+    """
+    alone_ns = alone_ns or (None,) * len(queues)
+    speed = plausible(queues, alone_ns, exact=slots is not None)
+    faults = [fault for queue in queues for fault in _count_faults(queue)]
+    faults += [fault for one in speed if (fault := one.fault())]
+    if slots is not None and (fault := overwork(queues, alone_ns, slots)):
+        faults.append(fault)
+    starvation = [
+        sentence
+        for queue in queues
+        for sentence in (*_never_launched(queue), *_saturated(queue))
+        if any(other.counts.completed for other in queues if other is not queue)
+    ]
+    met = contention(queues)
+    apart = contention_faults(met, queues)
+    return Evidence(
+        faults=(*faults, *others, *(() if noise is None else noise.faults)),
+        queue_faults={
+            queue.name: (*_load_faults(queue), *apart.get(queue.name, [])) for queue in queues
+        },
+        priority_effect=priority_effect,
+        checked=checked and not unchecked,
+        unchecked=unchecked,
+        activity=activity,
+        contention=met,
+        noise=noise,
+        plausible=speed,
+        starvation=tuple(starvation),
+    )
+
+
+def _count_faults(queue: QueueResult) -> list[str]:
+    c, faults = queue.counts, []
+    program = queue.workload.program
+    if program is not None:  # nobody counts its commands
+        silent = program.reports and c.requests_submitted == 0
+        return [f"the program of {queue.name} began no request"] if silent else []
+    if c.failed:
+        faults.append(f"{c.failed} commands of {queue.name} failed")
+    faults += _never_launched(queue)
+    if c.completed != c.launched:
+        faults.append(f"{queue.name} launched {c.launched} commands, but completed {c.completed}")
+    return faults
+
+
+def _never_launched(queue: QueueResult) -> list[str]:
+    if queue.counts.launched or queue.workload.program is not None:
+        return []
+    return [f"no command of {queue.name} was launched"]
+
+
+def _saturated(queue: QueueResult) -> list[str]:
+    if not queue.saturated or queue.n == 0:
+        return []
+    return [
+        f"{queue.name} is saturated: {queue.offered} were offered and {queue.throughput} done, "
+        "so its latency grows with the length of the run"
+    ]
+
+
+def _load_faults(queue: QueueResult) -> list[str]:
+    faults = []
+    if queue.workload.program is not None and not queue.workload.program.reports:
+        faults.append(f"{queue.name} is a program that reports no requests")
+    elif queue.n == 0:
+        faults.append(queue.no_request)
+    elif queue.saturated:
+        faults += _saturated(queue)
+    elif not queue.closed_loop and (late := _late_share(queue)) > 0.02:
+        faults.append(
+            f"the requests of {queue.name} did not arrive at the offered rate: {late:.0%} of them "
+            "were submitted more than a period late"
+        )
+    return faults
+
+
+def _late_share(queue: QueueResult) -> float:
+    """Requests that the load generator itself sent late, by more than the mean gap."""
+    assert queue.offered is not None
+    period_ns = 1e9 / queue.offered.value
+    m = queue.arrived
+    late = (m["submitted_ns"] < 0) | (m["submitted_ns"] - m["scheduled_ns"] > period_ns)
+    return float(np.mean(late))

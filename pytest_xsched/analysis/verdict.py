@@ -1,0 +1,137 @@
+"""A verdict: a target, what was measured, and one sentence. Data only; `targets` makes them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_xsched.analysis.result import QueueResult
+from pytest_xsched.base.quantity import show_apart
+from pytest_xsched.stats.gate import FAIL, PASS, Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One target of one queue, judged.
+
+    Attributes:
+        status: ``"PASS"``, ``"FAIL"`` or ``"UNDECIDED"``.
+        queue: name of the queue.
+        rule: "P99 below", "throughput at least".
+        value: what was measured; ns, Hz or a ratio, by `unit`; inf for never.
+        limit: in the same unit.
+        unit: ``"ns"``, ``"Hz"`` or ``""``.
+        n: requests behind the value.
+        sentence: all of it in words.
+        decision: the misses behind it, where it is a claim about those to come; None for a fact
+            about those measured, and for rates.
+        nodeid: of the test that asked; filled in by the plugin.
+        limit_origin: file and line of the test that gave the limit.
+    """
+
+    status: str
+    queue: str
+    rule: str
+    value: float
+    limit: float
+    unit: str
+    n: int
+    sentence: str
+    decision: Decision | None = None
+    nodeid: str = ""
+    limit_origin: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the verdict in JSON's types; null for a value that was never reached."""
+        names = ("status", "queue", "rule", "limit", "limit_origin", "unit", "n", "sentence")
+        data: dict[str, Any] = {name: getattr(self, name) for name in (*names, "nodeid")}
+        data["value"] = None if math.isinf(self.value) else self.value
+        data["decision"] = None if self.decision is None else self.decision.to_dict()
+        return data
+
+
+def state(
+    queue: QueueResult,
+    *,
+    status: str,
+    rule: str,
+    value: float,
+    limit: float,
+    tolerance: float = 0.0,
+    unit: str = "",
+    more: str = "",
+    decision: Decision | None = None,
+    hint: str = "",
+) -> Verdict:
+    """Put a verdict on a queue into words.
+
+    Args:
+        queue: what was judged.
+        status: see `Verdict`.
+        rule: its first word is the metric, the others how it compares with the limit.
+        value: what was measured.
+        limit: what it was held against...
+        tolerance: ...less this share of it.
+        unit: of both.
+        more: figures for the brackets, each behind a comma.
+        decision: see `Verdict`.
+        hint: what would decide it, where nothing is decided.
+    """
+    metric, _, relation = rule.partition(" ")
+    verb = {PASS: "is", FAIL: "is not"}.get(status, "is not decided to be")
+    figures = [f"n = {queue.n}"]
+    if queue.n:
+        figures.append(f"max {queue.max}")
+    if queue.censored:
+        figures.append(f"{queue.censored} unfinished")
+    shown, _ = show_apart(value, limit * (1 - tolerance), unit)
+    _, limit_shown = show_apart(value, limit, unit)
+    less = f" less {100 * tolerance:.3g}%" if tolerance else ""
+    sentence = (
+        f"{queue.name}: {metric} {shown} {verb} {relation} {limit_shown}{less} "
+        f"({', '.join(figures)}{more}{_misses(decision)})"
+    )
+    if status not in (PASS, FAIL):
+        sentence += f"; {hint or _needed(decision)}"
+    return Verdict(
+        status=status,
+        queue=queue.name,
+        rule=rule,
+        value=value,
+        limit=limit,
+        unit=unit,
+        n=queue.n,
+        sentence=sentence,
+        decision=decision,
+    )
+
+
+def _misses(decision: Decision | None) -> str:
+    if decision is None:
+        return ""
+    may = math.floor(decision.n * decision.allowed * (1 + 1e-12))
+    bursts = ""
+    if decision.misses and decision.bursts is not None:
+        bursts = f" in {decision.bursts} burst{'s' if decision.bursts != 1 else ''}"
+    text = f", {decision.misses} missed it{bursts}, {may} may"
+    if decision.noisy and decision.status != PASS:
+        text += f", {decision.noisy} of them in noisy seconds"
+    if decision.status == FAIL:
+        text += f", odds {_odds(decision.log_odds_fail)} to 1 against chance"
+    return text
+
+
+def _odds(log: float) -> str:
+    """Show odds, which no one needs to more than a digit or beyond a billion."""
+    if log > math.log(1e9):
+        return "over a billion"
+    odds = math.exp(log)
+    digit = 10 ** math.floor(math.log10(odds))
+    return f"{math.floor(odds / digit) * digit:.0f}"
+
+
+def _needed(decision: Decision | None) -> str:
+    if decision is None or decision.needed is None:
+        return "its misses are too near what is allowed for any number of requests to tell"
+    return f"about {decision.needed} more requests would decide"

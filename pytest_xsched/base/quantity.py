@@ -1,0 +1,143 @@
+"""A measured number that knows its unit, its n and where it came from.
+
+`assert run.high.p99 < "50ms"` reads like the target it states, and a failing one prints the
+figures. Comparing is judging: it needs the same evidence as the assert_* helpers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeAlias
+
+from pytest_xsched.base.units import (
+    Duration,
+    Rate,
+    format_duration,
+    format_rate,
+    parse_duration,
+    parse_rate,
+)
+from pytest_xsched.errors import ScenarioError
+
+Limit: TypeAlias = "str | Duration | Rate | timedelta | Quantity"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantity:
+    """A latency in ns or a rate in Hz, comparable with `"50ms"`, `50 * ms` or `"20/s"`.
+
+    Attributes:
+        value: ns (int) or Hz (float); inf for a latency that was never reached.
+        unit: ``"ns"`` or ``"Hz"``.
+        what: metric and queue, "P99 of high".
+        detail: n, maximum and the like, for messages.
+    """
+
+    value: float
+    unit: str
+    what: str
+    detail: str = ""
+    require: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Raises InvalidRun where no verdict may be based on this number."""
+
+    def __str__(self) -> str:
+        return show(self.value, self.unit)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __lt__(self, limit: Limit) -> bool:
+        __tracebackhide__ = True
+        return self.value < self.other(limit)
+
+    def __le__(self, limit: Limit) -> bool:
+        __tracebackhide__ = True
+        return self.value <= self.other(limit)
+
+    def __gt__(self, limit: Limit) -> bool:
+        __tracebackhide__ = True
+        return self.value > self.other(limit)
+
+    def __ge__(self, limit: Limit) -> bool:
+        __tracebackhide__ = True
+        return self.value >= self.other(limit)
+
+    def __eq__(self, limit: object) -> bool:
+        if not isinstance(limit, (str, int, float, Duration, Rate, timedelta, Quantity)):
+            return NotImplemented
+        __tracebackhide__ = True
+        return self.value == self.other(limit)  # type: ignore[arg-type]  # refused, if a number
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __truediv__(self, other: Quantity) -> float:
+        """Give the ratio of two quantities of one unit, such as P99 / P50."""
+        if not isinstance(other, Quantity):
+            return NotImplemented
+        return self.value / self.other(other) if self.other(other) else float("inf")
+
+    def __mul__(self, factor: float) -> Quantity:
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
+            return NotImplemented
+        return Quantity(
+            self.value * factor, self.unit, f"{factor} * {self.what}", self.detail, self.require
+        )
+
+    __rmul__ = __mul__
+
+    def other(self, limit: Limit) -> float:
+        """Read what this is compared with, in this unit, once both may be judged."""
+        __tracebackhide__ = True
+        self.require()
+        if isinstance(limit, Quantity):
+            limit.require()
+            if limit.unit != self.unit:
+                raise ScenarioError(f"{self.what} and {limit.what} are not of one kind")
+            return limit.value
+        what = f"limit for {self.what}"
+        if self.unit == "ns":
+            return parse_duration(limit, what=what, allow_zero=True)  # type: ignore[arg-type]
+        return parse_rate(limit, what=what)  # type: ignore[arg-type]
+
+
+_DIGITS = {"ns": 3, "Hz": 4, "": 4}
+"""As many as are shown, by unit; a ratio has none."""
+
+
+def show(value: float, unit: str, more: int = 0) -> str:
+    """Show a latency, a rate or a ratio as reports do, or with more digits."""
+    digits = _DIGITS[unit] + more
+    if unit == "Hz":
+        return format_rate(value, digits)
+    if unit == "":
+        return f"{value:.{digits}g}"
+    return "never" if value == math.inf else format_duration(int(value), digits)
+
+
+def show_apart(value: float, limit: float, unit: str) -> tuple[str, str]:
+    """Show a figure and its limit with as many digits as tell them apart.
+
+    With no fewer than the limit was given with; see `show_given`.
+    """
+    least = _more(limit, unit)
+    for more in range(least, 12):  # up to what a float holds
+        texts = show(value, unit, more), show(limit, unit, more)
+        if texts[0] != texts[1]:
+            return texts
+    return show(value, unit, least), show(limit, unit, least)
+
+
+def show_given(value: float, unit: str) -> str:
+    """Show what a user wrote with all of its digits, unless they have no end: 1/min in Hz."""
+    return show(value, unit, _more(value, unit))
+
+
+def _more(value: float, unit: str) -> int:
+    """Give how many digits more than usual it takes; 0 if it takes too many."""
+    for more in range(7):
+        if math.isclose(float(f"{value:.{_DIGITS[unit] + more}g}"), value, rel_tol=1e-12):
+            return more
+    return 0

@@ -1,0 +1,360 @@
+"""Schedulers compared, like with like: `comparison.high.assert_p99_improved(by=2)`.
+
+A comparison is arms, each measured once an episode: the baseline scheduler, the others, the
+baseline again (how far equal arms differ is the noise) and, where asked for, each queue alone.
+Every claim is about the ratios within the episodes; see `pairs` for how sure it is.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pytest_xsched.analysis.assertions import level_of_the_test
+from pytest_xsched.analysis.likeness import Difference
+from pytest_xsched.analysis.result import percentile_name
+from pytest_xsched.analysis.verdict import Verdict
+from pytest_xsched.base.checks import finite_number
+from pytest_xsched.base.units import parse_fraction
+from pytest_xsched.comparison.contrast import Claim, Contrast
+from pytest_xsched.comparison.episode import Episode, Measured
+from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
+from pytest_xsched.stats.gate import PASS, UNDECIDED
+from pytest_xsched.stats.pairs import Estimate, mean_estimate, noise_floor, ratio_estimate
+
+_ROUNDING = 1e-9
+"""Of counts over a time and of logarithms: a ratio of exactly 2 is at least 2."""
+
+_LIKE_NOISE = 0.05
+"""Of the time; so much more noise in one arm than in another may be chance."""
+
+_FIGURES = ("n", "p50_ns", "p99_ns", "max_ns", "throughput_hz")
+
+
+class ComparedQueue:
+    """A queue in all arms of a comparison, and the claims that can be made of it."""
+
+    def __init__(self, name: str, comparison: Comparison) -> None:
+        self.name = name
+        self._comparison = comparison
+
+    def latency(self, q: float, scheduler: str | None = None) -> Contrast:
+        """Compare a percentile of the latency with that under the baseline.
+
+        Args:
+            q: in (0, 1), 0.99 for P99.
+            scheduler: which, where more than one is compared with the baseline.
+
+        Raises:
+            InvalidRun: an arm proves nothing, is saturated or has too few requests.
+        """
+        if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 < q < 1:
+            raise ScenarioError(f"percentile {q!r} is outside (0, 1); P99 is 0.99")
+        self._comparison.require_like_noise(self._comparison.baseline, scheduler)
+        return self._contrast(scheduler, lambda episode: episode.percentile_ns(self.name, q))
+
+    def throughput(self, scheduler: str | None = None, *, of: str | None = None) -> Contrast:
+        """Compare the throughput with that under the baseline, or of another arm.
+
+        Args:
+            scheduler: which, where more than one is compared with the baseline.
+            of: ``"alone"``: the queue alone.
+        """
+        return self._contrast(scheduler, lambda episode: episode.throughput_hz(self.name), of)
+
+    def contention_removed(self, q: float = 0.99, scheduler: str | None = None) -> Estimate:
+        """Compute what share of the latency that contention adds a scheduler takes away.
+
+        (native - scheduled) / (native - alone) of a percentile, in each episode: 1 is a queue that
+        runs as if alone, 0 a scheduler that does nothing, below 0 one that does harm.
+
+        Args:
+            q: in (0, 1), 0.99 for P99.
+            scheduler: which, where more than one is compared with the baseline.
+
+        Raises:
+            InvalidRun: an arm proves nothing, or contention added nothing.
+            ScenarioError: the queue was not measured alone.
+        """
+        c = self._comparison
+        for reference in (self._alone(), c.baseline):
+            c.require_like_noise(reference, scheduler)
+        alone, native, scheduled = (
+            [episode.percentile_ns(self.name, q) for episode in c.episodes(arm)]
+            for arm in (self._alone(), c.baseline, c.scheduler(scheduler))
+        )
+        if any(n <= a for n, a in zip(native, alone, strict=True)):
+            raise InvalidRun(
+                f"no verdict: {self.name} is as fast under {c.baseline} as alone, so there is no "
+                "contention to remove"
+            )
+        return mean_estimate(
+            [(n - s) / (n - a) for n, s, a in zip(native, scheduled, alone, strict=True)]
+        )
+
+    def assert_p99_improved(self, *, by: float = 1.0, scheduler: str | None = None) -> None:
+        """Assert that the P99 under the baseline is at least `by` times that under a scheduler.
+
+        Raises:
+            QosAssertionError: it is not, or the episodes do not decide it.
+            InvalidRun: an arm proves nothing; a saturated baseline, for one, has no P99.
+        """
+        __tracebackhide__ = True
+        self.assert_percentile_improved(0.99, by=by, scheduler=scheduler)
+
+    def assert_percentile_improved(
+        self, q: float, *, by: float = 1.0, scheduler: str | None = None
+    ) -> None:
+        """Assert that a percentile under the baseline is at least `by` times that of a scheduler.
+
+        Args:
+            q: in (0, 1), 0.95 for P95.
+            by: a plain number, at least 1.
+            scheduler: which, where more than one is compared with the baseline.
+        """
+        __tracebackhide__ = True
+        factor = finite_number("by of assert_percentile_improved", by, above=math.nextafter(1, 0))
+        contrast = self.latency(q, scheduler)
+        gain = contrast.ratio.inverse()
+        c, name = self._comparison, percentile_name(q)
+        self._settle(
+            Claim(
+                rule=f"{name} improved by",
+                what=f"{name} of {c.baseline} / {c.scheduler(scheduler)}",
+                ratio=gain,
+                floor=contrast.floor,
+                relation="at least",
+                limit=factor,
+                good=gain.low >= factor * (1 - _ROUNDING) and contrast.shown,
+                bad=gain.high < factor * (1 - _ROUNDING),
+            )
+        )
+
+    def assert_no_worse(
+        self, *, by: str | float = "10%", q: float = 0.99, scheduler: str | None = None
+    ) -> None:
+        """Assert that a percentile under a scheduler exceeds the baseline's by at most a share.
+
+        Not worse is not better: a scheduler that does nothing passes this.
+
+        Args:
+            by: ``"10%"`` or 0.1.
+            q: in (0, 1), 0.99 for P99.
+            scheduler: which, where more than one is compared with the baseline.
+        """
+        __tracebackhide__ = True
+        limit = 1 + parse_fraction(by, what="by of assert_no_worse")
+        contrast = self.latency(q, scheduler)
+        ratio, c, name = contrast.ratio, self._comparison, percentile_name(q)
+        self._settle(
+            Claim(
+                rule=f"{name} no worse than",
+                what=f"{name} of {c.scheduler(scheduler)} / {c.baseline}",
+                ratio=ratio,
+                floor=contrast.floor,
+                relation="at most",
+                limit=limit,
+                good=ratio.high <= limit * (1 + _ROUNDING),
+                bad=ratio.low > limit * (1 + _ROUNDING) and contrast.shown,
+            )
+        )
+
+    def assert_best_effort_kept(
+        self, share: str | float, *, of: str | None = None, scheduler: str | None = None
+    ) -> None:
+        """Assert that a scheduler leaves a queue a share of its throughput.
+
+        Args:
+            share: ``"90%"`` or 0.9, above 0.
+            of: ``"alone"``: of what the queue does alone; None: of what it does under the baseline.
+            scheduler: which, where more than one is compared with the baseline.
+        """
+        __tracebackhide__ = True
+        limit = parse_fraction(share, what="share of assert_best_effort_kept", allow_zero=False)
+        contrast = self.throughput(scheduler, of=of)
+        ratio, c = contrast.ratio, self._comparison
+        self._settle(
+            Claim(
+                rule="throughput kept",
+                what=f"throughput under {c.scheduler(scheduler)} / {of or c.baseline}",
+                ratio=ratio,
+                floor=contrast.floor,
+                relation="at least",
+                limit=limit,
+                good=ratio.low >= limit * (1 - _ROUNDING),
+                bad=ratio.high < limit * (1 - _ROUNDING),
+            )
+        )
+
+    def _contrast(
+        self,
+        scheduler: str | None,
+        figure: Callable[[Episode], float],
+        of: str | None = None,
+    ) -> Contrast:
+        c = self._comparison
+        if of not in (None, "alone"):
+            raise ScenarioError(f"of {of!r} is unknown; 'alone' or None, which is the baseline")
+        reference = [figure(e) for e in c.episodes(c.baseline if of is None else self._alone())]
+        scheduled = [figure(episode) for episode in c.episodes(c.scheduler(scheduler))]
+        floor = math.inf
+        if c.again in c.arms:
+            again = [figure(episode) for episode in c.episodes(c.again)]
+            native = [figure(episode) for episode in c.episodes(c.baseline)]
+            floor = noise_floor(ratio_estimate(again, native))
+        return Contrast(ratio=ratio_estimate(scheduled, reference), floor=floor)
+
+    @property
+    def alone(self) -> str:
+        """Name of the arm in which the queue is alone, whether or not there is one."""
+        return f"{self.name} alone"
+
+    def _alone(self) -> str:
+        if self.alone not in self._comparison.arms:
+            raise ScenarioError(
+                f'{self.name} was not measured alone; write compare(..., arms=["alone"])'
+            )
+        return self.alone
+
+    def _settle(self, claim: Claim) -> None:
+        __tracebackhide__ = True
+        c = self._comparison
+        n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))
+        verdict = claim.verdict(self.name, n, c.forced)
+        c.verdicts.append(verdict)
+        if verdict.status == PASS:
+            return
+        if verdict.status == UNDECIDED and c.undecided == "warn":
+            text = f"UNDECIDED: {verdict.sentence}"
+            warnings.warn(text, XSchedWarning, stacklevel=level_of_the_test())
+            return
+        raise QosAssertionError(verdict.sentence, verdict=verdict)
+
+
+class Comparison:
+    """Arms measured by turns. Its queues are attributes and items: `comparison.high`.
+
+    Attributes:
+        baseline: name of the arm that the others are compared with.
+        schedulers: names of those others.
+        arms: all runs, by the name of their arm, in the order of the episodes.
+        forced: in what the arms differ beside the scheduler, where that was allowed by force.
+        verdicts: of the claims asserted so far.
+        refused: claims that got no verdict, as of a run.
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, Sequence[Measured]],
+        *,
+        queues: Sequence[str],
+        baseline: str,
+        schedulers: Sequence[str],
+        forced: Sequence[Difference] = (),
+    ) -> None:
+        self.baseline = baseline
+        self.schedulers = tuple(schedulers)
+        self.forced = tuple(forced)
+        self.arms = {
+            arm: tuple(Episode(arm, number, run) for number, run in enumerate(runs, 1))
+            for arm, runs in arms.items()
+        }
+        self.again = f"{baseline} again"
+        self.queues = {name: ComparedQueue(name, self) for name in queues}
+        self.verdicts: list[Verdict] = []
+        self.refused: list[dict[str, str]] = []
+        self.undecided = "fail"
+        """What becomes of an undecided claim: ``"fail"`` or ``"warn"``."""
+
+    def episodes(self, arm: str) -> tuple[Episode, ...]:
+        """Give the runs of an arm, with their evidence."""
+        return self.arms[arm]
+
+    def scheduler(self, name: str | None) -> str:
+        """Give the name of the arm that is compared with the baseline."""
+        if name is None and len(self.schedulers) == 1:
+            return self.schedulers[0]
+        if name not in self.schedulers:
+            known = " or ".join(map(repr, self.schedulers))
+            raise ScenarioError(f"scheduler {name!r} is none of this comparison; name {known}")
+        return str(name)
+
+    def require_like_noise(self, reference: str, scheduler: str | None) -> None:
+        """Raise InvalidRun where of one arm much more was masked than of the other.
+
+        Then one of them made the noise, or the arms did not have the same machine.
+        """
+        __tracebackhide__ = True
+        names = (reference, self.scheduler(scheduler))
+        shares = [statistics.mean(one.masked for one in self.episodes(arm)) for arm in names]
+        few, many = sorted(shares)
+        if many > 2 * few and many - few > _LIKE_NOISE:
+            told = " and ".join(f"{s:.0%} of {n}" for s, n in zip(shares, names, strict=True))
+            raise InvalidRun(f"no verdict: noise masked {told}: they did not have the same machine")
+
+    def __getattr__(self, name: str) -> ComparedQueue:
+        try:
+            return self.__dict__["queues"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            known = ", ".join(self.__dict__.get("queues", ()))
+            raise AttributeError(f"the comparison has no queue {name!r}; it has {known}") from None
+
+    def __getitem__(self, name: str) -> ComparedQueue:
+        if name not in self.queues:
+            known = ", ".join(self.queues)
+            raise ScenarioError(f"the comparison has no queue {name!r}; it has {known}")
+        return self.queues[name]
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.schedulers)} with {self.baseline}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give arms, ratios and verdicts in JSON's types."""
+        return {
+            "baseline": self.baseline,
+            "schedulers": list(self.schedulers),
+            "episodes": len(self.arms[self.baseline]),
+            "forced": [str(difference) for difference in self.forced],
+            "queues": [self._summary(queue) for queue in self.queues.values()],
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "refused": list(self.refused),
+            "arms": {
+                arm: [episode.record for episode in episodes] for arm, episodes in self.arms.items()
+            },
+        }
+
+    def _summary(self, queue: ComparedQueue) -> dict[str, Any]:
+        """Give what the report shows of a queue: each arm's figures, each scheduler's ratios."""
+        arms = [arm for arm in self.arms if not arm.endswith(" alone") or arm == queue.alone]
+        numbers = {arm: [e.numbers(queue.name) for e in self.arms[arm]] for arm in arms}
+        open_loop = numbers[self.baseline][0]["offered_hz"] is not None
+        return {
+            "name": queue.name,
+            "open_loop": open_loop,
+            "arms": {
+                arm: {key: [n[key] for n in of_arm if key in n] for key in _FIGURES}
+                for arm, of_arm in numbers.items()
+            },
+            "contrasts": {name: _contrasts(queue, name, open_loop) for name in self.schedulers},
+        }
+
+
+def _contrasts(queue: ComparedQueue, scheduler: str, open_loop: bool) -> dict[str, Any]:
+    """Of an open loop its latencies, of a closed one its throughput; or why there is no ratio."""
+    found: dict[str, Any] = {}
+    try:
+        if not open_loop:
+            found["throughput"] = queue.throughput(scheduler).to_dict()
+            return found
+        for q in (0.5, 0.99):
+            found[percentile_name(q)] = queue.latency(q, scheduler).to_dict()
+        if queue.alone in queue._comparison.arms:
+            for q in (0.5, 0.99):
+                removed = queue.contention_removed(q, scheduler)
+                found[percentile_name(q)]["contention_removed"] = removed.to_dict()
+    except InvalidRun as error:
+        found["reason"] = str(error).removeprefix("no verdict: ")
+    return found

@@ -1,0 +1,92 @@
+"""One run of one arm of a comparison: the figures of its queues, none without its evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from pytest_xsched.analysis.assertions import Run
+from pytest_xsched.analysis.likeness import Record, mapped_schedulers
+from pytest_xsched.analysis.result import percentile_name
+from pytest_xsched.errors import InvalidRun, ScenarioError
+from pytest_xsched.stats.stats import requests_needed
+
+Measured: TypeAlias = "Run | Mapping[str, Any]"
+"""A run, or one out of a file in JSON's types."""
+
+_STORED = {0.5: "p50_ns", 0.95: "p95_ns", 0.99: "p99_ns"}
+
+
+class Episode:
+    """One run of one arm: figures of its queues, each with its evidence."""
+
+    def __init__(self, arm: str, number: int, run: Measured) -> None:
+        self.arm = arm
+        self.number = number
+        self.run = run
+        self.record: Record = run.to_dict() if isinstance(run, Run) else dict(run)
+
+    def numbers(self, queue: str) -> Record:
+        """Give what the record says of a queue."""
+        for numbers in self.record["queues"]:
+            if numbers["name"] == queue:
+                return dict(numbers)
+        raise ScenarioError(f"{self.arm}: the run has no queue {queue!r}")
+
+    @property
+    def masked(self) -> float:
+        """Share of the time whose requests are in no latency because the machine was noisy."""
+        noise = self.record["evidence"].get("noise")
+        if not noise or noise["mode"] != "mask":
+            return 0.0
+        return float(noise["noisy_ns"] / noise["measured_ns"])
+
+    def percentile_ns(self, queue: str, q: float) -> float:
+        """Give a percentile of the latency, ns.
+
+        Raises:
+            InvalidRun: it means nothing, or was never reached.
+            ScenarioError: a run out of a file does not have it.
+        """
+        numbers = self.numbers(queue)
+        faults = self.record["evidence"]["queue_faults"].get(queue, [])
+        self._refuse([*self._faults(), *faults])
+        if numbers["n"] < requests_needed(q):
+            needed = requests_needed(q)
+            self._refuse([f"a {percentile_name(q)} needs {needed} requests, not {numbers['n']}"])
+        if isinstance(self.run, Run):
+            value = self.run[queue].percentile(q).value
+        elif q in _STORED:
+            stored = numbers[_STORED[q]]
+            value = math.inf if stored is None else stored
+        else:
+            raise ScenarioError(
+                f"a run out of a file has P50, P95 and P99, no {percentile_name(q)}"
+            )
+        if math.isinf(value):
+            self._refuse([f"{percentile_name(q)} of {queue} was never reached"])
+        return value
+
+    def throughput_hz(self, queue: str) -> float:
+        """Give the requests completed per second; InvalidRun where there were none."""
+        self._refuse(self._faults())
+        value = float(self.numbers(queue)["throughput_hz"])
+        if value == 0:
+            self._refuse([f"{queue} completed nothing"])
+        return value
+
+    def _faults(self) -> list[str]:
+        """Say what spoils every figure of the run, and of what its scheduler is not."""
+        faults = list(self.record["evidence"]["faults"])
+        if self.record["scheduler"] != "xsched":
+            # A preloaded shim: the arm without XSched would go through it, too.
+            faults += [f"{path} is mapped" for path in mapped_schedulers(self.record)]
+        return faults
+
+    def _refuse(self, faults: Sequence[str]) -> None:
+        if faults:
+            run = self.run if isinstance(self.run, Run) else None
+            raise InvalidRun(
+                f"no verdict: {self.arm}, episode {self.number}: {'; '.join(faults)}", run=run
+            )

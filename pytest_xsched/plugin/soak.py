@@ -1,0 +1,157 @@
+"""`pytest --xsched-soak=10m`: random scenarios and random steps on live queues, for a long time.
+
+What must hold is checked all along; and memory, open files and threads of the process, and used
+memory of the GPU, must be as flat in the end as they were behind the first quarter. Ctrl-C ends it
+with what was found so far.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity
+
+from pytest_xsched.base.names import GPUS
+from pytest_xsched.base.units import format_duration
+from pytest_xsched.doctor.doctor_gpu import used_bytes
+from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.session.session import Session
+from pytest_xsched.stress.invariants import check_invariants
+from pytest_xsched.stress.statemachine import check_xqueues
+from pytest_xsched.stress.strategies import arrivals, scenarios, without_tests
+
+SLACK_BYTES = 8 * 2**20
+"""What may be added behind the first quarter: caches of Python, of malloc and of a driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What the process holds, and all processes of the GPU; None: no GPU, or not known."""
+
+    rss_bytes: int
+    files: int
+    threads: int
+    gpu_bytes: int | None = None
+
+
+def footprint(pci_id: str | None = None) -> Footprint:
+    """Look at this process and at a GPU."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return Footprint(
+        rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
+        files=len(os.listdir("/proc/self/fd")),
+        threads=len(os.listdir("/proc/self/task")),
+        gpu_bytes=None if pci_id is None else used_bytes(pci_id),
+    )
+
+
+def soak(session: Session, duration_ns: int, say: Callable[[str], None]) -> int:
+    """Run until the time is over: 0, or 1 if something did not hold, or 2 after Ctrl-C."""
+    begin = time.monotonic()
+    seen: list[Footprint] = []
+    counts = {"scenarios": 0, "sequences of steps": 0}
+    faults: list[str] = []
+    interrupted = False
+    try:
+        while (elapsed_s := time.monotonic() - begin) < duration_ns / 1e9 and not faults:
+            with without_tests():
+                faults = _round(session, len(seen), counts)
+            seen.append(_settled(session, seen))
+            if len(seen) % 10 == 1:
+                say(f"soak: {elapsed_s:.0f} s, {_spelled(counts)}, {_shown(seen[-1])}")
+    except KeyboardInterrupt:
+        interrupted = True
+    if not faults:
+        faults = growth(seen)
+    took = format_duration(round((time.monotonic() - begin) * 1e9))
+    say(f"soak: {'interrupted after' if interrupted else 'ended after'} {took}, {_spelled(counts)}")
+    for fault in faults:
+        say(f"soak: {fault}")
+    if not faults and seen:
+        say(f"soak: flat, {_shown(seen[len(seen) // 4])} -> {_shown(seen[-1])}")
+    return 1 if faults else 2 if interrupted else 0
+
+
+def _settled(session: Session, seen: list[Footprint]) -> Footprint:
+    """Look again for a second while there are more threads: one that was joined is seen on."""
+    now, until_s = footprint(_pci_id(session)), time.monotonic() + 1.0
+    while seen and now.threads > seen[-1].threads and time.monotonic() < until_s:
+        time.sleep(0.01)
+        now = footprint(_pci_id(session))
+    return now
+
+
+def growth(seen: list[Footprint]) -> list[str]:
+    """Say what grew: the last quarter against the second, by their medians."""
+    quarter = len(seen) // 4
+    if quarter == 0:
+        return []
+    early, late = seen[quarter : 2 * quarter], seen[-quarter:]
+    faults = []
+    slacks = {"rss_bytes": SLACK_BYTES, "files": 0, "threads": 0, "gpu_bytes": SLACK_BYTES}
+    for name, slack in slacks.items():
+        before, after = _median(early, name), _median(late, name)
+        if before is not None and after is not None and after > before + slack:
+            faults.append(f"{name} grew from {before:.0f} to {after:.0f}")
+    return faults
+
+
+def _median(seen: list[Footprint], name: str) -> float | None:
+    known = [value for one in seen if (value := getattr(one, name)) is not None]
+    return statistics.median(known) if known else None
+
+
+def _round(session: Session, seed: int, counts: dict[str, int]) -> list[str]:
+    """Try ten scenarios and a sequence of steps; what did not hold."""
+    virtual = session.device_kind == "sim"
+    settings = hypothesis.settings(
+        max_examples=10,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+    # In real time no closed loops: one of high priority would starve others until the drain ends.
+    space = scenarios(
+        device=session.device, loads=None if virtual else arrivals(closed_loops=False)
+    )
+
+    @hypothesis.seed(seed)
+    @settings
+    @hypothesis.given(space)
+    def try_one(scenario: Scenario) -> None:
+        check_invariants(session.run_scenario(scenario))
+        counts["scenarios"] += 1
+
+    try:
+        try_one()
+        check_xqueues(
+            session.live, hypothesis.settings(settings, max_examples=1, derandomize=False)
+        )
+        counts["sequences of steps"] += 1
+    except AssertionError as error:
+        return [line for line in str(error).splitlines() if line] or ["an invariant does not hold"]
+    return []
+
+
+def _pci_id(session: Session) -> str | None:
+    """Tell which GPU the last scenario ran on; None: on none."""
+    if session.trial is None or session.device_kind not in GPUS:
+        return None
+    return session.trial.fingerprint.devices[0].pci_id
+
+
+def _spelled(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _shown(one: Footprint) -> str:
+    gpu = "" if one.gpu_bytes is None else f", {one.gpu_bytes / 2**20:.0f} MiB of the GPU"
+    return f"{one.rss_bytes / 2**20:.1f} MiB, {one.files} files, {one.threads} threads{gpu}"

@@ -1,0 +1,231 @@
+"""What the plugin keeps during one pytest session, in one place: `config.stash`.
+
+Light: the measuring half (`session`, and with it numpy and the native module) is imported when the
+first test asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_xsched.reporting.progress import ProgressLine
+from pytest_xsched.session.options import Settings, read_marker
+
+if TYPE_CHECKING:
+    from pytest_xsched.analysis.assertions import Run
+    from pytest_xsched.analysis.verdict import Verdict
+    from pytest_xsched.comparison.comparison import Comparison
+    from pytest_xsched.scenario.model import Scenario
+    from pytest_xsched.session.session import Session
+
+
+class State:
+    """Settings, the session once it is open, and what xdist workers reported."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.session: Session | None = None
+        self.complaint = ""
+        """About the session, for the end of the terminal summary."""
+        self.misses: dict[str, str] = {}
+        """Of tests that were repeated since: what they missed, by node id."""
+        self.compared = False
+        """Whether a comparison of measured numbers failed in the test that is running."""
+        self.tests = 0
+        """Collected tests that use the fixtures, over which the error budget is divided."""
+        self._overrides: dict[str, Any] = {}
+        self._origin = ""
+        self.findings: list[dict[str, Any]] = []
+        """About baselines, those of xdist workers too; see `keeping.Finding`."""
+        self._from_workers: list[dict[str, Any]] = []
+
+    def open_session(self) -> Session:
+        """Import the measuring half and make the object behind the fixture `xsched`."""
+        from pytest_xsched.session.session import Session
+
+        self.session = Session(self.settings, self._progress)
+        self.session.overrides, self.session.origin = self._overrides, self._origin
+        self.session.budget.tests = self.tests
+        return self.session
+
+    def begin(self, item: pytest.Item) -> None:
+        """Let the marker of a test hold for everything that runs from now on."""
+        self._overrides, self._origin = read_marker(item), item.nodeid
+        self.compared = False
+        if self.session is not None:
+            self.session.overrides, self.session.origin = self._overrides, self._origin
+            self.session.trial = None
+            self.session.budget.begin_test()
+
+    def keep_trial(self, nodeid: str) -> None:
+        """A test failed: report the last scenario that it tried, and add that to the corpus."""
+        if self.session is None or self.session.trial is None:
+            return
+        run, self.session.trial = self.session.trial, None
+        self.session.runs.append(run)
+        if self.settings.corpus is None:
+            return
+        from pytest_xsched.scenario.corpus import save
+
+        try:
+            save(self.settings.corpus, run.scenario, nodeid)
+        except OSError as error:
+            self.complaint = f"--xsched-corpus: {error}"
+
+    def known_scenarios(self) -> dict[str, Scenario]:
+        """Read the corpus: scenarios by name; none without --xsched-corpus.
+
+        Raises:
+            pytest.UsageError: a file of it is damaged; says which.
+        """
+        if self.settings.corpus is None:
+            return {}
+        from pytest_xsched.errors import ScenarioError
+        from pytest_xsched.scenario.corpus import load
+
+        try:
+            return load(self.settings.corpus)
+        except ScenarioError as error:
+            raise pytest.UsageError(f"--xsched-corpus: {error}") from None
+
+    def attribute(self, nodeid: str) -> list[tuple[Run | Comparison, Verdict]]:
+        """Give the verdicts since the last call to a test."""
+        fresh = []
+        for judged in self._judged():
+            for index, verdict in enumerate(judged.verdicts):
+                if not verdict.nodeid:
+                    judged.verdicts[index] = dataclasses.replace(verdict, nodeid=nodeid)
+                    fresh.append((judged, judged.verdicts[index]))
+        return fresh
+
+    def _judged(self) -> list[Run | Comparison]:
+        return [*self.session.runs, *self.session.comparisons] if self.session else []
+
+    def records(self) -> list[dict[str, Any]]:
+        """Give all runs and comparisons in JSON's types, those of xdist workers too."""
+        return [judged.to_dict() for judged in self._judged()] + self._from_workers
+
+    def again(self, item: pytest.Item, device: str | None) -> str:
+        """Give the command that runs a test again."""
+        from pytest_xsched.plugin.again import command
+
+        return command(item, device=device or self.settings.device, seed=self.settings.seed)
+
+    def settle_baselines(self) -> None:
+        """Set the runs beside those kept, and keep them, as --xsched-compare and -save say."""
+        names = self.settings.compare, self.settings.save
+        if self.session is None or names == (None, None):
+            return
+        from pytest_xsched.comparison.baselines import Baseline
+        from pytest_xsched.comparison.keeping import settle
+
+        compare, save = (name and Baseline(self.settings.baselines, name) for name in names)
+        found = settle(
+            self.session.runs,
+            compare=compare or None,
+            save=save or None,
+            rootdir=self.config.rootpath,
+        )
+        self.findings += [finding.to_dict() for finding in found]
+
+    def record_findings(self) -> None:
+        """Put the findings where JUnit finds them: the test that made a run is over by then."""
+        for plugin in self.config.pluginmanager.get_plugins():
+            # What the fixture record_testsuite_property calls, which no test is there to ask for.
+            record = getattr(plugin, "add_global_property", None)
+            if record is None:
+                continue
+            for finding in self.findings:
+                status = finding["status"].replace(" ", "_")
+                of = f" [{finding['origin']}]" if finding["origin"] else ""
+                record(f"xsched.baseline.{status}", f"{finding['sentence']}{of}")
+
+    def exit_status(self) -> int:
+        """Give the exit status that the findings ask for; 0: none."""
+        if not self.findings:
+            return 0
+        from pytest_xsched.comparison.keeping import exit_status
+
+        return exit_status(self.findings)
+
+    def write_files(self) -> bool:
+        """Write what was asked for; False, and a complaint, if one file cannot be written."""
+        return all((self._write_json(), self._write_step_summary()))
+
+    def _write_json(self) -> bool:
+        path = self.settings.json_path
+        if path is None:
+            return True
+        from pytest_xsched.reporting.rows import write_json
+
+        try:
+            write_json(path, self.records(), self.config.rootpath, self.findings)
+        except OSError as error:
+            self.complaint = f"--xsched-json: {error}"
+            return False
+        return True
+
+    def _write_step_summary(self) -> bool:
+        """Add the runs to the page of a job on GitHub, where this is one."""
+        path = os.environ.get("GITHUB_STEP_SUMMARY")
+        records = self.records() if path else []
+        if not path or not records:
+            return True
+        from pytest_xsched.reporting.markdown import append
+
+        try:
+            append(Path(path), records)
+        except OSError as error:
+            self.complaint = f"GITHUB_STEP_SUMMARY: {error}"
+            return False
+        return True
+
+    def to_controller(self) -> str:
+        """Pack the runs for the xdist controller: text, because nothing else is sure to travel."""
+        packed = {"records": self.records(), "findings": self.findings}
+        return json.dumps(packed, allow_nan=False)
+
+    def from_worker(self, packed: str) -> None:
+        """Unpack what `to_controller` packed."""
+        unpacked = json.loads(packed)
+        self._from_workers += unpacked["records"]
+        # Of a damaged file each worker says the same.
+        self.findings += [found for found in unpacked["findings"] if found not in self.findings]
+
+    def _progress(self, label: str) -> ProgressLine | None:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or not terminal.isatty or is_worker(self.config):
+            return None
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        columns = shutil.get_terminal_size().columns
+        if capture is None:
+            return ProgressLine(terminal, label, columns=columns)
+        return ProgressLine(
+            terminal, label, columns=columns, uncaptured=capture.global_and_fixture_disabled
+        )
+
+
+_KEY = pytest.StashKey[State]()
+
+
+def keep(config: pytest.Config, state: State) -> None:
+    """Put the state where `state_of` finds it."""
+    config.stash[_KEY] = state
+
+
+def state_of(config: pytest.Config) -> State:
+    """Find the state."""
+    return config.stash[_KEY]
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Tell an xdist worker from the controller, and from a run without xdist."""
+    return hasattr(config, "workerinput")

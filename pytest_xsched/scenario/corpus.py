@@ -1,0 +1,40 @@
+"""Scenarios kept in files, one JSON file each: what once failed is run again for ever after."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.model import Scenario
+
+
+def save(directory: Path, scenario: Scenario, nodeid: str) -> Path:
+    """Write a scenario to a file named after the test that it failed, and itself.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    test = re.sub(r"\W+", "-", nodeid.rpartition("::")[2]).strip("-")
+    path = directory / f"{test}-{scenario.digest()[:8]}.json"
+    text = json.dumps({"test": nodeid, "scenario": scenario.to_dict()}, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def load(directory: Path) -> dict[str, Scenario]:
+    """Read the scenarios of a directory, by the names of their files, in order of these.
+
+    Raises:
+        ScenarioError: a file is not what `save` writes; says which.
+    """
+    found = {}
+    for path in sorted(directory.glob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = Scenario.from_dict(data["scenario"])
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ScenarioError(f"{path} holds no scenario: {error}") from error
+    return found

@@ -1,0 +1,104 @@
+"""The user's own program as a workload: what is to be started, as data."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_xsched.base.checks import check_flag, checked_fields, set_tuple
+from pytest_xsched.errors import ScenarioError
+
+_ARGUMENTS_MAX = 4096
+_LABEL_MAX = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A program that runs in a process of its own during a run.
+
+    Args:
+        argv: the program and its arguments.
+        env: what its environment has beyond that of pytest, pairs of name and value.
+        preload: the library that puts XSched under it; None: the installation's, for the kind of
+            device.
+        reports: whether it says when its requests begin and end (`pytest_xsched.requests`).
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    preload: str | None = None
+    reports: bool = True
+
+    def __post_init__(self) -> None:
+        set_tuple(self, "argv", str, "command", _ARGUMENTS_MAX)
+        if not self.argv[0]:
+            raise ScenarioError("command: the name of the program is empty")
+        for text in self.argv:
+            _check_text("an argument", text)
+        pairs = tuple(tuple(pair) for pair in self.env)
+        for pair in pairs:
+            if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+                raise ScenarioError(f"command: {pair!r} in env is not two texts, name and value")
+            _check_variable(*pair)
+        object.__setattr__(self, "env", tuple(sorted(pairs)))
+        if self.preload is not None:
+            _check_text("preload", self.preload)
+        check_flag("command: reports", self.reports)
+
+    @property
+    def label(self) -> str:
+        """How reports call it."""
+        line = shlex.join((os.path.basename(self.argv[0]), *self.argv[1:]))
+        if len(line) > _LABEL_MAX:
+            line = f"{line[: _LABEL_MAX - 3]}..."
+        return f"command({line})"
+
+
+def make_program(
+    argv: Iterable[str | os.PathLike[str]],
+    env: Mapping[str, str] | None,
+    preload: str | os.PathLike[str] | None,
+    reports: bool,
+) -> Program:
+    """Make a program of what a user writes."""
+    if isinstance(argv, str) or not isinstance(argv, Iterable):
+        raise ScenarioError(
+            f'command: {argv!r} is not a list; write command(["python", "serve.py"])'
+        )
+    if env is not None and not isinstance(env, Mapping):
+        raise ScenarioError(f"command: env {env!r} is not a mapping of names to values")
+    return Program(
+        argv=tuple(_text(part) for part in argv),
+        env=tuple((env or {}).items()),
+        preload=None if preload is None else _text(preload),
+        reports=reports,
+    )
+
+
+def read_program(data: Any) -> Program:
+    """Make a program from its JSON."""
+    return Program(**checked_fields(Program, data, "command"))
+
+
+def _text(part: object) -> str:
+    if isinstance(part, (str, os.PathLike)):
+        text = os.fspath(part)
+        if isinstance(text, str):
+            return text
+    raise ScenarioError(f"command: {part!r} is neither a text nor a path")
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str) or "\0" in text:
+        raise ScenarioError(f"command: {what}, {text!r}, is not a text without NUL")
+
+
+def _check_variable(name: str, value: str) -> None:
+    _check_text(f"value of {name}", value)
+    if not name or "=" in name or "\0" in name:
+        raise ScenarioError(f"command: {name!r} in env cannot name a variable")
+    if name == "LD_PRELOAD":
+        raise ScenarioError("command: LD_PRELOAD in env; preload= names a library, and adds to it")

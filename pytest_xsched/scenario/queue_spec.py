@@ -1,0 +1,179 @@
+"""One XQueue and the load on it, as data that checks itself when made."""
+
+from __future__ import annotations
+
+import keyword
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_xsched.base.checks import (
+    checked_fields,
+    device_name,
+    integer,
+    set_integer,
+    set_number,
+    set_tuple,
+)
+from pytest_xsched.base.units import MAX_NS
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.load import ARRIVAL_KINDS, Arrivals, Closed, read_arrivals
+from pytest_xsched.scenario.programs import Program
+from pytest_xsched.scenario.workload import Workload, read_workload
+
+# The limits of the native runner (enum xs_limit); a test compares them with the compiled module.
+PRIORITY_MIN = -255
+PRIORITY_MAX = 255
+THRESHOLD_MAX = 1024
+AUTO = "auto"  # a threshold
+UNITS_MAX = 1024  # multiprocessors that a mask can name
+
+
+# A queue is reached as an attribute of its run; these are attributes of every run already.
+RESERVED_NAMES = frozenset(
+    {"queues", "scenario", "evidence", "remark", "origin", "verdicts", "require"}
+    | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSpec:
+    """One XQueue and the load on it.
+
+    Args:
+        name: how reports and the run call it; a Python identifier.
+        workload: the commands of one request.
+        priority: in [-255, 255], higher wins.
+        arrivals: when the requests come.
+        threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``: as few as keep the
+            device busy, from what the queue's commands were seen to take (native/core/pace.h).
+        batch_size: commands between marks, at least 1; default 2, and at most the threshold. None
+            with an automatic threshold, which sets marks by time.
+        sm_share: share of the multiprocessors that only this queue uses, above 0 and below 1; what
+            no queue claims is left to those without a share.
+        cu_mask: the same by number: multiprocessors (compute units) in [0, 1024), ascending.
+        device: another than the run's and of its kind, ``"cuda:1"``; None: the run's.
+        utilization: percent of the device, in [1, 100], for policies that divide it, which take
+            100 for a queue that says nothing; what the ready queues say is taken in proportion.
+        deadline_ns: of a request, from its arrival, for policies that go by deadlines. XSched
+            takes it for one of a burst of work, from its begin.
+        laxity_ns: how long a burst of work may wait before it is urgent, for those that go by that.
+    """
+
+    name: str
+    workload: Workload
+    priority: int = 0
+    arrivals: Arrivals
+    threshold: int | str = AUTO
+    batch_size: int | None = None
+    sm_share: float | None = None
+    cu_mask: tuple[int, ...] | None = None
+    device: str | None = None
+    utilization: int | None = None
+    deadline_ns: int | None = None
+    laxity_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        what = f"queue {self.name!r}"
+        if self.device is not None:
+            object.__setattr__(self, "device", device_name(f"{what}: device", self.device))
+        if not isinstance(self.workload, Workload):
+            raise ScenarioError(
+                f"{what}: workload {self.workload!r} is none; write matmul(512), vector_add(n) "
+                "or spin(duration)"
+            )
+        if not isinstance(self.arrivals, Arrivals):
+            raise ScenarioError(
+                f'{what}: arrivals {self.arrivals!r} are none; write poisson("20/s") or one of '
+                f"{', '.join(ARRIVAL_KINDS)}"
+            )
+        set_integer(self, "priority", what, PRIORITY_MIN, PRIORITY_MAX)
+        if self.threshold == AUTO:
+            self._check_auto(what)
+        else:
+            self._check_threshold(what)
+        self._check_multiprocessors(what)
+        if self.workload.program is not None:
+            self._check_program(what, self.workload.program)
+        if self.utilization is not None:
+            set_integer(self, "utilization", what, 1, 100)
+        for name in ("deadline_ns", "laxity_ns"):
+            if getattr(self, name) is not None:
+                set_integer(self, name, what, 1000, MAX_NS)
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Threshold and batch size as the native runner takes them: 0 and 0 are automatic."""
+        if self.batch_size is None:
+            return 0, 0
+        return int(self.threshold), self.batch_size
+
+    def _check_auto(self, what: str) -> None:
+        if self.batch_size is not None:
+            raise ScenarioError(
+                f"{what}: batch_size {self.batch_size!r} needs a threshold; an automatic one sets "
+                "its own marks"
+            )
+
+    def _check_program(self, what: str, program: Program) -> None:
+        if not program.reports and self.arrivals != Closed():
+            raise ScenarioError(
+                f"{what}: its program reports no requests, so nobody can send it some; leave the "
+                "load out"
+            )
+        if isinstance(self.arrivals, Closed) and self.arrivals.concurrency != 1:
+            raise ScenarioError(f"{what}: a program has one request at a time, not several clients")
+        if self.sm_share is not None or self.cu_mask is not None:
+            raise ScenarioError(f"{what}: a program gets no share of the multiprocessors from here")
+        if self.device is not None:
+            raise ScenarioError(f"{what}: a program takes its device by itself, not by device=")
+
+    def _check_multiprocessors(self, what: str) -> None:
+        if self.sm_share is not None and self.cu_mask is not None:
+            raise ScenarioError(f"{what}: sm_share and cu_mask are two ways to say it; name one")
+        if self.sm_share is not None:
+            set_number(self, "sm_share", what, 0, 1)
+        if self.cu_mask is not None:
+            set_tuple(self, "cu_mask", int, what, UNITS_MAX)
+            assert self.cu_mask is not None
+            for unit in self.cu_mask:
+                integer(f"{what}: cu_mask", unit, 0, UNITS_MAX - 1)
+            if list(self.cu_mask) != sorted(set(self.cu_mask)):
+                raise ScenarioError(f"{what}: cu_mask {self.cu_mask} is not ascending")
+
+    def _check_threshold(self, what: str) -> None:
+        if isinstance(self.threshold, str):
+            raise ScenarioError(
+                f"{what}: threshold {self.threshold!r} is neither a whole number nor {AUTO!r}"
+            )
+        set_integer(self, "threshold", what, 1, THRESHOLD_MAX)
+        if self.batch_size is None:
+            object.__setattr__(self, "batch_size", min(2, self.threshold))
+        set_integer(self, "batch_size", what, 1, THRESHOLD_MAX)
+        assert self.batch_size is not None
+        if self.threshold < self.batch_size:
+            raise ScenarioError(
+                f"{what}: threshold {self.threshold} is below batch_size {self.batch_size}"
+            )
+
+
+def _check_name(name: object) -> None:
+    fault = ""
+    if not isinstance(name, str):
+        fault = "is not a text"
+    elif not name.isidentifier() or keyword.iskeyword(name):
+        fault = "is not a Python identifier"
+    elif name.startswith("_"):
+        fault = "starts with an underscore"
+    elif name in RESERVED_NAMES:
+        fault = "would hide an attribute of the run"
+    if fault:
+        raise ScenarioError(f"queue name {name!r} {fault}")
+
+
+def read_queue(data: Any) -> QueueSpec:
+    """Make a queue spec from its JSON."""
+    values = checked_fields(QueueSpec, data, "queue")
+    values["workload"] = read_workload(values["workload"])
+    values["arrivals"] = read_arrivals(values["arrivals"])
+    return QueueSpec(**values)

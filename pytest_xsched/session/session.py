@@ -1,0 +1,357 @@
+"""The state of one pytest session, and the object that tests know as the fixture `xsched`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from pytest_xsched.analysis.assertions import Run
+from pytest_xsched.base.checks import device_name, integer, one_of
+from pytest_xsched.base.names import DEVICES, GPUS, POLICIES, SCHEDULERS, split_device
+from pytest_xsched.base.units import DurationLike, RateLike, parse_duration
+from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
+from pytest_xsched.monitoring.noise import Rules
+from pytest_xsched.reporting.progress import ProgressLine
+from pytest_xsched.runner.aliasing import hardware_queues, stream_warnings
+from pytest_xsched.runner.harness import Measurement, Progress, measure
+from pytest_xsched.runner.live import Here, XQueues
+from pytest_xsched.scenario.changes import Change
+from pytest_xsched.scenario.doubles import CpuModel, SimModel
+from pytest_xsched.scenario.load import Arrivals, one_load
+from pytest_xsched.scenario.mechanism import XSched
+from pytest_xsched.scenario.model import (
+    Scenario,
+    default_drain_ns,
+    default_warmup_ns,
+)
+from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
+from pytest_xsched.scenario.workload import Workload
+from pytest_xsched.session.comparing import Comparer
+from pytest_xsched.session.devices import Devices
+from pytest_xsched.session.durations import chosen_duration_ns
+from pytest_xsched.session.options import Settings
+from pytest_xsched.session.searching import Searcher
+from pytest_xsched.session.windows import run_in_windows
+from pytest_xsched.stats.budget import Budget
+from pytest_xsched.workers.elsewhere import measure_elsewhere, why_elsewhere
+
+GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
+"""Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
+
+
+class Session(Comparer, Searcher, Devices):
+    """Makes queues and runs them. One per pytest session (and process); the fixture `xsched`."""
+
+    def __init__(
+        self, settings: Settings, progress: Callable[[str], ProgressLine | None] | None = None
+    ) -> None:
+        super().__init__(settings.undecided)
+        self._set_up_devices(settings)
+        self.overrides: dict[str, Any] = {}
+        """Of the marker of the test that is running."""
+        self.origin = ""
+        """Node id of that test."""
+        self.runs: list[Run] = []
+        self.budget = Budget(settings.alpha)
+        self.trial: Run | None = None
+        """The last of `run_scenario`: reported only if its test fails."""
+        self._progress = progress
+
+    # ---- what tests use
+
+    @property
+    def seed(self) -> int:
+        """Seed of arrivals and inputs, unless run() is given another."""
+        if "seed" not in self.overrides:
+            return self.settings.seed
+        return integer("marker xsched: seed", self.overrides["seed"], 0, 2**32 - 1)
+
+    @property
+    def device_kind(self) -> str:
+        """Kind of device that runs use: one of `names.DEVICES`."""
+        return split_device(self.device)[0]
+
+    @property
+    def device(self) -> str:
+        """Name of the device that runs use: its kind, and behind a colon an index above 0."""
+        name = self.settings.device
+        if "device" in self.overrides:
+            known = ("auto", *DEVICES)
+            name = device_name("marker xsched: device", self.overrides["device"], known)
+        if name == "auto":
+            name = next((gpu for gpu, file in GPU_FILES.items() if os.path.exists(file)), "cpu")
+        kind, index = split_device(name)
+        required = self.settings.require_device
+        if required not in (None, kind, f"{kind}:{index}"):
+            pytest.fail(
+                f"--xsched-require-device={required}, but the device is {name}", pytrace=False
+            )
+        return name
+
+    def queue(
+        self,
+        name: str,
+        workload: Workload,
+        *,
+        priority: int = 0,
+        rate: RateLike | None = None,
+        arrivals: Arrivals | None = None,
+        concurrency: int | None = None,
+        think: DurationLike | None = None,
+        threshold: int | str = AUTO,
+        batch_size: int | None = None,
+        sm_share: float | None = None,
+        cu_mask: Sequence[int] | None = None,
+        device: str | None = None,
+        utilization: int | None = None,
+        deadline: DurationLike | None = None,
+        laxity: DurationLike | None = None,
+    ) -> QueueSpec:
+        """Describe an XQueue and the load on it; nothing runs yet.
+
+        Without `rate` and `arrivals` it is a closed loop: the next request when the last is done.
+
+        Args:
+            name: how the run calls it, an identifier: ``run.high``.
+            workload: the commands of one request: ``matmul(512)``.
+            priority: in [-255, 255], higher wins.
+            rate: open loop with equal distances, ``"20/s"``.
+            arrivals: any other load: ``poisson("20/s")``, ``replay([...])``, ...
+            concurrency: closed loop of so many clients.
+            think: closed loop whose clients pause between requests.
+            threshold: most commands in flight, with scheduler ``"builtin"``; ``"auto"``: as few as
+                keep the device busy.
+            batch_size: commands between marks, with scheduler ``"builtin"`` and a threshold;
+                default 2.
+            sm_share: share of a GPU's multiprocessors that only this queue uses, above 0 and
+                below 1. On NVIDIA through green contexts, on AMD through a stream with a mask,
+                which has no priority.
+            cu_mask: the same by the numbers of the multiprocessors (compute units).
+            device: another GPU than the run's, of the same kind: ``"cuda:1"``.
+            utilization: percent of the device, in [1, 100], for policies that divide it.
+            deadline: of a burst of work, from its begin, for policies that go by deadlines.
+            laxity: how long a burst may wait before it is urgent, for policies that go by that.
+
+        Raises:
+            ScenarioError: a value is wrong, or two kinds of load are named.
+        """
+        return QueueSpec(
+            name=name,
+            workload=workload,
+            priority=priority,
+            arrivals=one_load(name, rate, arrivals, concurrency, think),
+            threshold=threshold,
+            batch_size=batch_size,
+            sm_share=sm_share,
+            cu_mask=None if cu_mask is None else tuple(cu_mask),
+            device=device,
+            utilization=utilization,
+            deadline_ns=_ns_or_none(deadline, f"queue {name!r}: deadline"),
+            laxity_ns=_ns_or_none(laxity, f"queue {name!r}: laxity"),
+        )
+
+    def run(
+        self,
+        *queues: QueueSpec,
+        duration: DurationLike | None = None,
+        whole: bool = False,
+        warmup: DurationLike | None = None,
+        drain: DurationLike | None = None,
+        scheduler: str | XSched | None = None,
+        policy: str | None = None,
+        changes: Iterable[Change] = (),
+        stream_priority: bool = True,
+        seed: int | None = None,
+        check: bool = False,
+        processes: str = "together",
+        cpu: CpuModel | None = None,
+        sim: SimModel | None = None,
+    ) -> Run:
+        """Run queues together and measure them.
+
+        Args:
+            queues: made by `queue`.
+            duration: the most that is measured, see `windows`; ``--xsched-duration`` overrides it.
+            whole: measure all of it, whatever the targets need; also ``--xsched-fixed-duration``.
+            warmup: before it, under the same load; a tenth of the duration, at most 1 s.
+            drain: longest wait behind it for what is unfinished; 5 s.
+            scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream
+                priorities), ``"builtin"`` (XQueues under a policy), or the installed XSched:
+                ``"xsched"``, ``XSched(policy="kedf")``.
+            policy: of ``"builtin"``: ``"hpf"`` (highest priority first), ``"edf"`` (earliest
+                deadline), ``"partition"`` (of the device's time), ``"fair"`` or ``"none"``.
+            changes: of queues during the run: ``[at("2s", "low", priority=20)]``.
+            stream_priority: whether ``"builtin"`` uses the device's stream priorities as well.
+            seed: of arrivals and inputs.
+            check: compare the results of the commands with numpy.
+            processes: ``"together"``, or ``"separate"``: each queue in a process of its own, all on
+                one GPU and started at one moment. On ``"cpu"`` each process has a device of its
+                own, so there is no contention but for processors.
+            cpu: parameters of the device ``"cpu"``.
+            sim: parameters of the device ``"sim"``.
+
+        Returns:
+            The run, its queues as attributes.
+
+        Raises:
+            ScenarioError: a value is wrong.
+            DeviceError: a device call failed.
+            SchedulerInactive: XSched is not installed, or was not in effect.
+            WorkerCrashed: the process of the run ended without a result, or did not end.
+
+        Warns:
+            XSchedWarning: on "hip", streams cannot have what the scenario asks of them.
+        """
+        scheduler, xsched = self._scheduler(scheduler)
+        if policy is None:
+            policy = self._of_marker("policy", POLICIES)
+        if policy is None:
+            policy = "hpf" if scheduler == "builtin" else "none"
+        if xsched is not None:
+            _refuse_hang(xsched, queues)
+        duration_ns = chosen_duration_ns(self.settings, self.overrides, duration)
+        scenario = Scenario(
+            queues=queues,
+            duration_ns=duration_ns,
+            warmup_ns=_or_default(warmup, "warmup", default_warmup_ns(duration_ns)),
+            drain_ns=_or_default(drain, "drain", default_drain_ns()),
+            seed=self.seed if seed is None else seed,
+            device=self.device,
+            scheduler=scheduler,
+            policy=policy,
+            xsched=xsched,
+            changes=tuple(changes),
+            stream_priority=stream_priority,
+            check=check,
+            processes=processes,
+            waiting=self.settings.waiting,
+            cpu=CpuModel() if cpu is None else cpu,
+            sim=SimModel() if sim is None else sim,
+        )
+        run = self._run(scenario, fixed=whole or self.settings.fixed_duration)
+        self.runs.append(run)
+        return run
+
+    def run_scenario(self, scenario: Scenario) -> Run:
+        """Run a scenario as it is: one drawn by hypothesis, one of a corpus, one of a report.
+
+        A test may try thousands. Of these the last is reported, with its table, if the test fails,
+        and then written to ``--xsched-corpus``: hypothesis ends with the smallest that fails.
+
+        Raises:
+            DeviceError: a device call failed.
+            WorkerCrashed: the process of the run ended without a result, or did not end.
+        """
+        if not isinstance(scenario, Scenario):
+            raise ScenarioError(f"run_scenario takes a Scenario, not {scenario!r}")
+        self.trial = None
+        self.trial = run = self._run(scenario)
+        return run
+
+    # ---- what fixtures and hooks use
+
+    def live(
+        self, *, scheduler: str | XSched | None = None, patience: DurationLike = "5s"
+    ) -> XQueues:
+        """Open a set of live XQueues; the fixture `xqueues`.
+
+        Those on a GPU, and all under XSched, are in a process of their own, which may die.
+
+        Args:
+            scheduler: the installed XSched, ``"xsched"`` or ``XSched(policy="cfs")``; else our own.
+            patience: how long a call may take there, beyond its own wait: then `WorkerHung`.
+        """
+        _, xsched = self._scheduler(scheduler)
+        policy = self._of_marker("policy", POLICIES) or "hpf"
+        if xsched and self.settings.process == "inside":
+            raise ScenarioError("live queues under XSched: not with --xsched-process=inside")
+        if self.settings.process == "inside" or not (xsched or self.device_kind in GPUS):
+            # Not the device of the runs: virtual time goes one way only, and load would disturb.
+            device = self._open(self.device, CpuModel(), SimModel())
+            return XQueues(Here(device, policy), seed=self.seed)
+        place = self._open_live(
+            self.device, policy, xsched, parse_duration(patience, what="patience")
+        )
+        return XQueues(place, seed=self.seed)
+
+    def _scheduler(self, given: str | XSched | None) -> tuple[str, XSched | None]:
+        if isinstance(given, XSched):
+            return "xsched", given
+        name = given or self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
+        return name, XSched() if name == "xsched" else None
+
+    def _of_marker(self, key: str, known: tuple[str, ...]) -> str | None:
+        if key not in self.overrides:
+            return None
+        value = self.overrides[key]
+        one_of(f"marker xsched: {key}", value, known)
+        return str(value)
+
+    def _run(self, scenario: Scenario, *, fixed: bool = True) -> Run:
+        for sentence in stream_warnings(scenario, hardware_queues(os.environ)):
+            warnings.warn(sentence, XSchedWarning, stacklevel=3)
+        names = ", ".join(queue.name for queue in scenario.queues)
+        label = f"{names}: {scenario.scheduler} on {scenario.device}"
+
+        def measure_one(window: Scenario) -> Measurement:
+            progress = self._progress(label) if self._progress else None
+            try:
+                return self._measure(window, progress)
+            finally:
+                if progress is not None:
+                    progress.close()
+
+        rules = Rules(mode=self.settings.noise, limit_ns=self.settings.noise_limit_ns)
+        run = run_in_windows(scenario, measure_one, fixed=fixed, rules=rules)
+        run.origin = self.origin
+        run.budget, run.undecided = self.budget, self.settings.undecided
+        run.burst = self.settings.burst
+        return run
+
+    def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
+        why = why_elsewhere(scenario)
+        if why and self.settings.process == "inside":
+            raise ScenarioError(f"{why}: not with --xsched-process=inside")
+        if why or self._in_worker(scenario.device_kind):
+            try:
+                return measure_elsewhere(
+                    scenario,
+                    progress,
+                    waiting=progress.note if isinstance(progress, ProgressLine) else None,
+                    libraries=self._libraries(scenario.device_kind),
+                    lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
+                    home=self.settings.xsched_home,
+                    watch=self.settings.noise != "off",
+                )
+            except DeviceUnavailable as error:
+                self._unavailable(scenario.device, error)
+        devices = {
+            name: self._device(name, scenario.cpu, scenario.sim) for name in scenario.devices
+        }
+        return measure(devices, scenario, progress, watch=self.settings.noise != "off")
+
+    def _in_worker(self, kind: str) -> bool:
+        process = self.settings.process
+        return process == "worker" or (process == "auto" and kind in GPUS)
+
+
+def _refuse_hang(xsched: XSched, queues: Iterable[QueueSpec]) -> None:
+    """Here, not in Scenario: `run_scenario` runs what hangs, too, so that a hang can be shown."""
+    for queue in queues:
+        if xsched.policy == "kedf" and queue.deadline_ns is None:
+            raise ScenarioError(
+                f"queue {queue.name!r}: XSched's K-EDF can suspend a queue without a deadline "
+                'for ever; write deadline="1s"'
+            )
+
+
+def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:
+    return default_ns if value is None else parse_duration(value, what=what, allow_zero=True)
+
+
+def _ns_or_none(value: DurationLike | None, what: str) -> int | None:
+    return None if value is None else parse_duration(value, what=what)

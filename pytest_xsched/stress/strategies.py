@@ -1,0 +1,357 @@
+"""Hypothesis strategies for workloads, arrivals, queues and scenarios, and profiles to run them.
+
+Every choice is from an ordered grid of round numbers with the simplest first, so that a failing
+scenario shrinks towards fewer queues, fewer requests, shorter work. The only module that imports
+hypothesis, with those built on it; hypothesis itself loads it, by its entry point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.errors import HypothesisSideeffectWarning
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from pytest_xsched.base.units import Duration, DurationLike, Rate, parse_duration
+from pytest_xsched.scenario.changes import Change
+from pytest_xsched.scenario.doubles import SimModel
+from pytest_xsched.scenario.load import Arrivals, bursts, closed, constant, gamma, poisson, replay
+from pytest_xsched.scenario.model import Scenario, default_drain_ns
+from pytest_xsched.scenario.queue_spec import AUTO, PRIORITY_MAX, PRIORITY_MIN, QueueSpec
+from pytest_xsched.scenario.workload import Workload, sequence, spin
+
+NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
+"""Of the queues of a scenario, in order."""
+DURATIONS = ("1ms", "2ms", "500us", "200us")
+"""Of a command, the simplest first."""
+LAYERS = (1, 2, 3, 5)
+"""Commands of a request."""
+REQUESTS = (1, 2, 3, 5, 8)
+"""Of an open loop in the measured window."""
+DEPTHS: tuple[tuple[int | str, int | None], ...] = (
+    *((1, 1), (2, 1), (2, 2), (3, 2), (4, 1), (4, 3), (8, 5), (16, 8)),
+    (AUTO, None),
+)
+"""Thresholds with batch sizes."""
+PRIORITIES = (0, 1, 2, -1, PRIORITY_MAX, PRIORITY_MIN)
+UTILIZATIONS = (None, 50, 20, 80, 5)
+"""Of a queue, in percent."""
+DEADLINES_NS = (None, 10_000_000, 1_000_000, 5_000_000, 50_000_000)
+"""Of a request."""
+MODELS = (
+    SimModel(launch_ns=0, priority=False),
+    SimModel(launch_ns=0),
+    SimModel(),
+    SimModel(slots=2, launch_ns=0, priority=False),
+    SimModel(slots=3),
+)
+"""Of the device `sim`: bare, with stream priorities, with a way to the device, with slots."""
+
+_T = TypeVar("_T")
+
+
+@contextlib.contextmanager
+def without_tests() -> Iterator[None]:
+    """Draw where no tests will run: hypothesis warns of strategies that are used before tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HypothesisSideeffectWarning)
+        yield
+
+
+def _grid(values: Sequence[_T]) -> SearchStrategy[_T]:
+    return st.sampled_from(tuple(values))
+
+
+def priorities() -> SearchStrategy[int]:
+    """Draw priorities, the extremes among them."""
+    return _grid(PRIORITIES)
+
+
+def launch_configurations(*, auto: bool = True) -> SearchStrategy[tuple[int | str, int | None]]:
+    """Draw pairs of threshold and batch size.
+
+    Args:
+        auto: whether the automatic threshold is among them.
+    """
+    return _grid([depth for depth in DEPTHS if auto or depth[0] != AUTO])
+
+
+def workloads(*, durations: Sequence[DurationLike] = DURATIONS) -> SearchStrategy[Workload]:
+    """Draw requests of one to eight spins, most of them of equal length.
+
+    Args:
+        durations: of the spins, the simplest first.
+    """
+    equal = st.builds(
+        lambda duration, layers: spin(duration, layers=layers), _grid(durations), _grid(LAYERS)
+    )
+    mixed = st.lists(equal, min_size=2, max_size=3).map(sequence)
+    return st.one_of(equal, equal, mixed)
+
+
+def arrivals(
+    *,
+    duration: DurationLike = "100ms",
+    requests: Sequence[int] = REQUESTS,
+    closed_loops: bool = True,
+) -> SearchStrategy[Arrivals]:
+    """Draw loads: a few requests at given times, at a rate of any kind, or a closed loop.
+
+    Args:
+        duration: of the measured window that they are for.
+        requests: how many come in it, the simplest first.
+        closed_loops: whether those are drawn, which make as many as they can.
+    """
+    duration_ns = parse_duration(duration, what="duration of arrivals")
+    rates = _grid([Rate(count * 1e9 / duration_ns) for count in requests])
+    tenths = st.lists(st.integers(0, 9), min_size=1, max_size=max(requests)).map(sorted)
+    phase = Duration(max(100_000, duration_ns // 10))
+    kinds: list[SearchStrategy[Arrivals]] = [
+        tenths.map(lambda times: replay([Duration(t * duration_ns // 10) for t in times])),
+        rates.map(constant),
+        rates.map(poisson),
+        st.builds(lambda rate, cv: gamma(rate, cv=cv), rates, _grid([0.5, 2.0, 5.0])),
+        rates.map(lambda rate: bursts(rate, on=phase, off=phase)),
+    ]
+    if closed_loops:
+        thinks = _grid(["0s", "1ms", "10ms"])
+        kinds.append(st.builds(lambda n, think: closed(n, think=think), _grid([1, 2, 4]), thinks))
+    return st.one_of(kinds)
+
+
+def priority_changes(
+    names: Sequence[str], *, duration: DurationLike = "100ms", most: int = 3
+) -> SearchStrategy[tuple[Change, ...]]:
+    """Draw new priorities that queues get during a run.
+
+    Args:
+        names: of the queues.
+        duration: of the measured window; they come at tenths of it.
+        most: so many at most.
+    """
+    duration_ns = parse_duration(duration, what="duration of changes")
+    change = st.builds(
+        lambda tenth, name, priority: Change(
+            at_ns=tenth * duration_ns // 10, queue=name, priority=priority
+        ),
+        st.integers(0, 9),
+        _grid(names),
+        priorities(),
+    )
+    return st.lists(change, max_size=most).map(tuple)
+
+
+# Made once: to make a strategy, and to find out what it draws, takes longer than to draw.
+
+
+@functools.cache
+def _usual_depths() -> SearchStrategy[tuple[int | str, int | None]]:
+    return launch_configurations()
+
+
+@functools.cache
+def _usual_work() -> SearchStrategy[Workload]:
+    return workloads()
+
+
+@functools.cache
+def _usual_priorities() -> SearchStrategy[int]:
+    return priorities()
+
+
+@functools.cache
+def _usual_loads(duration_ns: int) -> SearchStrategy[Arrivals]:
+    return arrivals(duration=Duration(duration_ns))
+
+
+_UTILIZATIONS = _grid(UTILIZATIONS)
+_DEADLINES_NS = _grid(DEADLINES_NS)
+
+
+@st.composite
+def queue_specs(
+    draw: DrawFn,
+    name: str = "a",
+    *,
+    duration: DurationLike = "100ms",
+    work: SearchStrategy[Workload] | None = None,
+    loads: SearchStrategy[Arrivals] | None = None,
+    priority: SearchStrategy[int] | None = None,
+    depths: SearchStrategy[tuple[int | str, int | None]] | None = None,
+) -> QueueSpec:
+    """Draw a queue and the load on it.
+
+    Args:
+        draw: given by hypothesis.
+        name: of the queue.
+        duration: of the measured window.
+        work: `workloads()` unless given; likewise
+        loads: `arrivals()`,
+        priority: `priorities()`,
+        depths: `launch_configurations()`.
+    """
+    duration_ns = parse_duration(duration, what="duration of queue_specs")
+    threshold, batch_size = draw(_usual_depths() if depths is None else depths)
+    return QueueSpec(
+        name=name,
+        workload=draw(_usual_work() if work is None else work),
+        priority=draw(_usual_priorities() if priority is None else priority),
+        arrivals=draw(_usual_loads(duration_ns) if loads is None else loads),
+        threshold=threshold,
+        batch_size=batch_size,
+        utilization=draw(_UTILIZATIONS),
+        deadline_ns=draw(_DEADLINES_NS),
+    )
+
+
+@st.composite
+def scenarios(
+    draw: DrawFn,
+    *,
+    queues: int = 4,
+    least: int = 1,
+    duration: DurationLike = "100ms",
+    device: str = "sim",
+    scheduler: str = "builtin",
+    policies: Sequence[str] = ("hpf", "none", "edf", "partition", "fair"),
+    models: Sequence[SimModel] = MODELS,
+    work: SearchStrategy[Workload] | None = None,
+    loads: SearchStrategy[Arrivals] | None = None,
+    priority: SearchStrategy[int] | None = None,
+    depths: SearchStrategy[tuple[int | str, int | None]] | None = None,
+    changes: bool = False,
+) -> Scenario:
+    """Draw a whole scenario, for `xsched.run_scenario`.
+
+    Args:
+        draw: given by hypothesis.
+        queues: at most so many, up to eight, named "a", "b", ...
+        least: at least so many.
+        duration: of the measured window; there is no warm-up.
+        device: as of a scenario; likewise
+        scheduler: one, and
+        policies: to draw from, the simplest first, and
+        models: of the device "sim".
+        work: see `queue_specs`; likewise
+        loads: when requests come,
+        priority: of the queues,
+        depths: thresholds and batch sizes.
+        changes: whether priorities change during the run.
+    """
+    count = draw(st.integers(least, queues))
+    return Scenario(
+        queues=tuple(
+            draw(
+                queue_specs(
+                    name,
+                    duration=duration,
+                    work=work,
+                    loads=loads,
+                    priority=priority,
+                    depths=depths,
+                )
+            )
+            for name in NAMES[:count]
+        ),
+        duration_ns=parse_duration(duration, what="duration of scenarios"),
+        warmup_ns=0,
+        # In virtual time long enough for all that the grids can make, on the shortest window.
+        drain_ns=2 * 10**9 if device == "sim" else default_drain_ns(),
+        seed=draw(_grid([0, 1, 2, 3])),
+        device=device,
+        scheduler=scheduler,
+        policy=draw(_grid(policies)) if scheduler == "builtin" else "none",
+        changes=draw(priority_changes(NAMES[:count], duration=duration)) if changes else (),
+        sim=draw(_grid(models)) if device == "sim" else SimModel(),
+    )
+
+
+@st.composite
+def contentions(
+    draw: DrawFn,
+    queue: QueueSpec,
+    *,
+    others: int = 6,
+    durations: Sequence[DurationLike] = ("100us", "200us", "400us", "800us", "1600us", "3200us"),
+    thresholds: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
+    priority: int = 0,
+    duration: DurationLike = "1s",
+    device: str = "sim",
+    scheduler: str = "builtin",
+    policy: str = "hpf",
+    model: SimModel = MODELS[0],
+) -> Scenario:
+    """Draw mixes of a given queue with closed loops: a space for `xsched.search`.
+
+    Args:
+        draw: given by hypothesis.
+        queue: the queue that matters; its name is none of "a", "b", ...
+        others: how many closed loops it meets, up to eight.
+        durations: of their commands, the least harmful first, so that a search can climb; likewise
+        thresholds: how many of them are in flight.
+        priority: of the loops.
+        duration: of the measured window; there is no warm-up.
+        device: as of a scenario; likewise
+        scheduler: the mechanism, and
+        policy: of "builtin", and
+        model: of the device "sim".
+    """
+    # Whole numbers, not elements: those a search can climb along.
+    picks = [
+        (draw(st.integers(0, len(thresholds) - 1)), draw(st.integers(0, len(durations) - 1)))
+        for _ in range(others)
+    ]
+    loops = [
+        QueueSpec(
+            name=name,
+            workload=spin(durations[d], layers=max(thresholds)),
+            priority=priority,
+            arrivals=closed(),
+            threshold=thresholds[t],
+            batch_size=1,
+        )
+        for name, (t, d) in zip(NAMES, picks, strict=False)
+    ]
+    return Scenario(
+        queues=(queue, *loops),
+        duration_ns=parse_duration(duration, what="duration of contentions"),
+        warmup_ns=0,
+        drain_ns=default_drain_ns(),
+        seed=0,
+        device=device,
+        scheduler=scheduler,
+        policy=policy,
+        sim=model if device == "sim" else SimModel(),
+    )
+
+
+def _set_up() -> None:
+    """Register `Scenario`, `Workload` and the profiles.
+
+    No profile explains: that phase repeats a failing scenario a hundred times to say which parts of
+    it matter. No deadline, because a run takes as long as it takes.
+    """
+    st.register_type_strategy(Scenario, scenarios())
+    st.register_type_strategy(Workload, workloads())
+    phases = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain]
+    patient = hypothesis.settings(
+        deadline=None,
+        phases=phases,
+        # Of how long drawing takes, which on a busy machine is no fault of a strategy.
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.register_profile(
+        "xsched-ci", patient, max_examples=25, derandomize=True, database=None
+    )
+    hypothesis.settings.register_profile(
+        "xsched-nightly", patient, max_examples=1000, print_blob=True
+    )
+
+
+_set_up()  # not by the entry point: who imports this module first would be in the middle of it

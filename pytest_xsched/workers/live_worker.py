@@ -1,0 +1,165 @@
+"""The worker process of live XQueues: does what is asked of it on stdin, one request a line.
+
+`python -m pytest_xsched.workers.live_worker`, started by `remote` in an empty directory with a job.
+Each request names a call and what it takes, as JSON; the answer goes to the pipe of the progress
+when the call has returned. One that does not return is the parent's affair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_xsched.base.names import split_device
+from pytest_xsched.errors import XSchedError
+from pytest_xsched.native._binding import Device
+from pytest_xsched.native._running import Counts, Hints, Queue, Run, Settings
+from pytest_xsched.scenario.doubles import CpuModel, SimModel
+from pytest_xsched.scenario.mechanism import read_xsched
+from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
+from pytest_xsched.scenario.workload import read_command
+from pytest_xsched.system.libraries import Libraries
+from pytest_xsched.workers.worker import (
+    ANSWER,
+    DOING,
+    ERROR,
+    FAILED,
+    JOB,
+    OUTPUT,
+    READY,
+    die_with_parent,
+    lock,
+    plain_error,
+    tell,
+    write,
+)
+from pytest_xsched.xsched.activity import check_said, put_under
+
+
+def main() -> int:
+    """Open what the job names, and answer until nobody asks any more."""
+    job = json.loads(Path(JOB).read_text(encoding="utf-8"))
+    die_with_parent(job["parent"])
+    libraries = Libraries.from_dict(job["libraries"])
+    try:
+        if job["lock"]:
+            lock([job["device"]], libraries, job["lock_timeout_s"], job["progress_fd"])
+        live = _Live(_open(job, libraries), job["policy"], below=job["xsched"] is not None)
+    except XSchedError as error:
+        write(ERROR, plain_error(error))
+        return FAILED
+    tell(job["progress_fd"], READY)
+    with open(job["progress_fd"], "w", encoding="utf-8") as answers:
+        for line in sys.stdin:
+            answers.write(f"{ANSWER}{json.dumps(_answer(live, json.loads(line)))}\n")
+            answers.flush()
+    return 0
+
+
+def _open(job: dict[str, Any], libraries: Libraries) -> Device:
+    tell(job["progress_fd"], f"{DOING}it opened the device")
+    device = Device(job["device"], cpu=CpuModel(), sim=SimModel(), libraries=libraries)
+    xsched = read_xsched(job["xsched"])
+    if xsched is not None:
+        tell(job["progress_fd"], f"{DOING}it loaded XSched")
+        put_under([device], split_device(job["device"])[0], xsched, **job["files"])
+        check_said(xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace"))
+    return device
+
+
+def _answer(live: _Live, request: dict[str, Any]) -> dict[str, Any]:
+    call: Callable[..., Any] = getattr(live, request["call"])
+    try:
+        return {"value": call(**request["values"])}
+    except XSchedError as error:
+        return {"error": plain_error(error)}
+
+
+class _Live:
+    """The calls of `_running`, on queues that have numbers here; one run at a time."""
+
+    def __init__(self, device: Device, policy: str, *, below: bool) -> None:
+        self._device = device
+        self._policy = policy
+        self._below = below  # XSched launches, and ours hands over
+        self._run: Run | None = None
+        self._queues: dict[int, Queue] = {}
+        self._held: set[int] = set()
+
+    def open(self) -> None:
+        self._run = Run(self._device, self._policy)
+        self._run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
+
+    def close(self) -> None:
+        for number in list(self._queues):
+            self.destroy(number)
+        if self._run is not None:
+            self._run.close()
+
+    def now(self) -> int:
+        assert self._run is not None
+        return self._run.now_ns()
+
+    def cpu(self) -> int:
+        return time.process_time_ns()
+
+    def switch_off(self) -> None:
+        assert self._run is not None
+        self._run.switch_off()
+
+    def add(self, queue: int, settings: dict[str, Any]) -> None:
+        assert self._run is not None
+        given = Settings(**settings)
+        if self._below:
+            hints = Hints(threshold=given.threshold, batch_size=given.batch_size)
+            given = dataclasses.replace(given, hints=hints, threshold=THRESHOLD_MAX, batch_size=1)
+        self._queues[queue] = self._run.add_manual(given)
+
+    def submit(self, queue: int, commands: list[tuple[dict[str, Any], int]]) -> int:
+        return self._queues[queue].submit(
+            [command for data, count in commands for command in [read_command(data)] * count]
+        )
+
+    def wait(self, queue: int, ticket: int, timeout_ns: int) -> tuple[int, ...] | None:
+        return self._queues[queue].wait(ticket, timeout_ns)
+
+    def suspend(self, queue: int) -> None:
+        self._queues[queue].suspend()
+        self._held.add(queue)
+
+    def resume(self, queue: int) -> None:
+        self._queues[queue].resume()
+        self._held.discard(queue)
+
+    def set_priority(self, queue: int, priority: int) -> None:
+        self._queues[queue].set_priority(priority)
+
+    def set_depth(self, queue: int, threshold: int, batch_size: int) -> None:
+        self._queues[queue].set_depth(threshold, batch_size)
+
+    def counts(self, queue: int) -> dict[str, Any]:
+        counts = self._queues[queue].counts()
+        return dataclasses.asdict(self._seen_below(queue, counts) if self._below else counts)
+
+    def _seen_below(self, queue: int, counts: Counts) -> Counts:
+        """Put in what XSched did, looked at later, so that no more is completed than launched."""
+        below = self._queues[queue].below()
+        counts = dataclasses.replace(
+            counts, launched=below.launched, most_in_flight=below.in_flight
+        )
+        # XSched cannot be asked whom it has suspended: as the user left it.
+        held = queue in self._held
+        return dataclasses.replace(counts, state="suspended") if held else counts
+
+    def destroy(self, queue: int) -> None:
+        self._queues.pop(queue).destroy()
+        self._held.discard(queue)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
