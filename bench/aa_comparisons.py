@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.session.comparing import turns
-from pytest_xsched.stats.pairs import beyond, noise_floor, ratio_estimate
+from pytest_xsched.stats.paired import beyond, noise_floor, ratio_estimate
 
 Floats = NDArray[np.float64]
 

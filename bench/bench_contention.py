@@ -10,7 +10,7 @@ from __future__ import annotations
 from measure import by_turns, finish, judge, table
 
 from pytest_xsched import Run, Session, matmul, poisson
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 
 REPETITIONS = 5
 DURATION = "8s"

@@ -19,7 +19,7 @@ from measure import by_turns, finish, judge, table, wall_ns
 
 REPETITIONS = 21
 IMPORT = (
-    "import pytest, time; start = time.perf_counter_ns(); import pytest_xsched.plugin.plugin; "
+    "import pytest, time; start = time.perf_counter_ns(); import pytest_xsched.plugin.hooks; "
     "print(time.perf_counter_ns() - start)"
 )
 ARMS = {

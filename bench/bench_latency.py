@@ -11,8 +11,8 @@ from measure import by_turns, finish, judge, table
 from numpy.typing import NDArray
 
 from pytest_xsched import CpuModel, Session, spin
-from pytest_xsched.session.options import Settings
-from pytest_xsched.stats.stats import nearest_rank
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.stats.estimators import nearest_rank
 
 REPETITIONS = 2
 PERIOD_NS = 1_000_000

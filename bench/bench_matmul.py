@@ -21,7 +21,7 @@ def main() -> int:
     import numpy as np
 
     from pytest_xsched import CpuModel, SimModel, XQueues, matmul
-    from pytest_xsched.native._binding import Device
+    from pytest_xsched.native.binding import Device
 
     # The thread that sees the end busy-waits on another core, and is not late by a wake-up.
     device = Device("cpu", cpu=CpuModel(spin_ns=10_000_000), sim=SimModel())

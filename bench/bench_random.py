@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase
 from measure import finish, judge, table
 
 from pytest_xsched import Scenario, Session
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.invariants import check_invariants
 from pytest_xsched.stress.strategies import scenarios
 

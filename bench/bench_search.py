@@ -10,9 +10,9 @@ import random
 import sys
 
 from pytest_xsched import Session, spin
-from pytest_xsched.session.options import Settings
-from pytest_xsched.stress.search import find_worst
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.strategies import contentions
+from pytest_xsched.stress.worst_case import find_worst
 
 EXAMPLES = 200
 LOOPS = 6

@@ -8,13 +8,13 @@ import time
 from measure import by_turns, finish, judge, table, wall_ns
 
 from pytest_xsched import CpuModel, QueueSpec, Session, SimModel, matmul, spin
-from pytest_xsched.native._binding import Device
-from pytest_xsched.native._running import Queue, Run, Settings
-from pytest_xsched.scenario.arrivals import arrival_times
-from pytest_xsched.scenario.load import constant
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import Queue, Run, Settings
+from pytest_xsched.scenario.arrival_process import constant
+from pytest_xsched.scenario.arrival_times import arrival_times
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import Workload
-from pytest_xsched.session.options import Settings as Options
+from pytest_xsched.session.settings import Settings as Options
 
 REPETITIONS = 11
 MINUTE_NS = 60 * 10**9

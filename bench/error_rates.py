@@ -17,10 +17,10 @@ from statistics import NormalDist
 import numpy as np
 
 from pytest_xsched import Session, matmul
-from pytest_xsched.session.options import Settings
-from pytest_xsched.session.windows import S, next_window_ns
-from pytest_xsched.stats.budget import Budget
-from pytest_xsched.stats.gate import decide
+from pytest_xsched.session.adaptive import S, next_window_ns
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.stats.error_budget import Budget
+from pytest_xsched.stats.sequential_test import decide
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 ALLOWED, PER_S, BUDGET_S = 0.01, 20, 60

@@ -19,7 +19,7 @@ from measure import by_turns, finish, table
 
 from pytest_xsched import QueueSpec, Run, Session, matmul
 from pytest_xsched.base.units import format_duration, format_rate
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 
 Queues = tuple[QueueSpec, QueueSpec]
 

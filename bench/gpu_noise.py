@@ -25,12 +25,12 @@ from measure import by_turns, finish, judge, table
 
 from pytest_xsched import Run, Session, matmul
 from pytest_xsched.base.units import format_duration
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 
 STRANGER = """
 import os
 from pytest_xsched import Session, matmul
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 session = Session(Settings(device={device!r}, process="inside", noise="off"))
 queue = session.live()(priority=1)
 queue.submit(matmul(512))

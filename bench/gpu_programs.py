@@ -18,13 +18,13 @@ from pathlib import Path
 from measure import finish, judge
 
 from pytest_xsched import QueueSpec, Run, Session, XSched, command
-from pytest_xsched.reporting import report
-from pytest_xsched.session.options import Settings
+from pytest_xsched.reporting import run_table
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.xsched.installation import Home
 
 PROGRAM = """
 import contextlib, sys, torch
-from pytest_xsched.requests import requests
+from pytest_xsched.client import requests
 
 where, size, products = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 device = "cpu" if where == "cpu" else "cuda"
@@ -73,7 +73,7 @@ def main() -> int:
             ("cpu", "cpu", "native"),
         ):
             runs[name] = measure(session, file, where, scheduler, given.duration)
-            print("\n".join(report.table(runs[name].to_dict())) + "\n")
+            print("\n".join(run_table.table(runs[name].to_dict())) + "\n")
     session.close()
 
     def faults(name: str, start: str) -> bool:

@@ -21,7 +21,7 @@ from measure import by_turns, finish, judge, table
 
 from pytest_xsched import Session, matmul, spin
 from pytest_xsched.base.units import parse_duration
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 BURST = 500

@@ -20,8 +20,8 @@ from pathlib import Path
 from measure import finish, judge, table
 
 from pytest_xsched import Session, matmul, spin, vector_add
-from pytest_xsched.base.names import SCHEDULERS
-from pytest_xsched.session.options import Settings
+from pytest_xsched.base.constants import SCHEDULERS
+from pytest_xsched.session.settings import Settings
 
 NAMES = ("RSS MB", "fds", "threads", "GPU MB")
 

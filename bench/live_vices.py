@@ -13,9 +13,9 @@ from pathlib import Path
 from hypothesis import settings
 
 from pytest_xsched import Session
-from pytest_xsched.conformance.conformance_steps import UNCLAIMED
-from pytest_xsched.session.options import Settings
-from pytest_xsched.stress.findings import first_broken
+from pytest_xsched.conformance.live_engine import UNCLAIMED
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.stress.minimize import first_broken
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path.insert(0, str(TESTS))

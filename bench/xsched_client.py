@@ -22,7 +22,7 @@ from measure import by_turns, finish, judge, table
 
 from pytest_xsched import Session, XSched, matmul
 from pytest_xsched.base.units import parse_duration
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.xsched.installation import files_for, find_home
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from pytest_xsched import (
     constant,
     matmul,
 )
-from pytest_xsched.reporting.comparison_text import table
+from pytest_xsched.reporting.comparison_table import table
 
 MS = 1_000_000
 

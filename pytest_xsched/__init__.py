@@ -9,13 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_xsched.analysis.assertions import Run
-    from pytest_xsched.analysis.measured import MeasuredQueue
+    from pytest_xsched.analysis.measured_queue import MeasuredQueue
+    from pytest_xsched.analysis.run import Run
     from pytest_xsched.analysis.verdict import Verdict
     from pytest_xsched.base.quantity import Quantity
     from pytest_xsched.base.units import Duration, Rate, minutes, ms, ns, per_min, per_s, s, us
     from pytest_xsched.comparison.comparison import ComparedQueue, Comparison
-    from pytest_xsched.comparison.versus import compare_runs
+    from pytest_xsched.comparison.existing_runs import compare_runs
     from pytest_xsched.errors import (
         DeviceBusy,
         DeviceError,
@@ -33,15 +33,21 @@ if TYPE_CHECKING:
         XSchedError,
         XSchedWarning,
     )
-    from pytest_xsched.runner.live import Ticket, XQueue, XQueues
-    from pytest_xsched.scenario.changes import Change, at
-    from pytest_xsched.scenario.doubles import CpuModel, SimModel
+    from pytest_xsched.runner.live_queues import Ticket, XQueue, XQueues
+    from pytest_xsched.scenario.arrival_process import (
+        bursts,
+        closed,
+        constant,
+        gamma,
+        poisson,
+        replay,
+    )
+    from pytest_xsched.scenario.device_models import CpuModel, SimModel
     from pytest_xsched.scenario.kernels import buffer, float32, int32, int64
-    from pytest_xsched.scenario.load import bursts, closed, constant, gamma, poisson, replay
-    from pytest_xsched.scenario.mechanism import XSched
-    from pytest_xsched.scenario.model import Scenario
+    from pytest_xsched.scenario.model_traces import trace
     from pytest_xsched.scenario.queue_spec import QueueSpec
-    from pytest_xsched.scenario.traces import trace
+    from pytest_xsched.scenario.scenario import Scenario
+    from pytest_xsched.scenario.timed_changes import Change, at
     from pytest_xsched.scenario.workload import (
         Workload,
         command,
@@ -52,10 +58,11 @@ if TYPE_CHECKING:
         spin,
         vector_add,
     )
+    from pytest_xsched.scenario.xsched_settings import XSched
     from pytest_xsched.session.session import Session
 
 _HOMES = {
-    "analysis.assertions": ["Run"],
+    "analysis.run": ["Run"],
     "comparison.comparison": ["ComparedQueue", "Comparison"],
     "errors": [
         "DeviceBusy",
@@ -74,21 +81,21 @@ _HOMES = {
         "XSchedError",
         "XSchedWarning",
     ],
-    "scenario.changes": ["Change", "at"],
+    "scenario.timed_changes": ["Change", "at"],
     "scenario.kernels": ["buffer", "float32", "int32", "int64"],
-    "runner.live": ["Ticket", "XQueue", "XQueues"],
-    "scenario.mechanism": ["XSched"],
-    "scenario.load": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
-    "scenario.doubles": ["CpuModel", "SimModel"],
-    "analysis.measured": ["MeasuredQueue"],
-    "scenario.model": ["Scenario"],
+    "runner.live_queues": ["Ticket", "XQueue", "XQueues"],
+    "scenario.xsched_settings": ["XSched"],
+    "scenario.arrival_process": ["bursts", "closed", "constant", "gamma", "poisson", "replay"],
+    "scenario.device_models": ["CpuModel", "SimModel"],
+    "analysis.measured_queue": ["MeasuredQueue"],
+    "scenario.scenario": ["Scenario"],
     "scenario.queue_spec": ["QueueSpec"],
     "base.quantity": ["Quantity"],
     "session.session": ["Session"],
-    "scenario.traces": ["trace"],
+    "scenario.model_traces": ["trace"],
     "base.units": ["Duration", "Rate", "minutes", "ms", "ns", "per_min", "per_s", "s", "us"],
     "analysis.verdict": ["Verdict"],
-    "comparison.versus": ["compare_runs"],
+    "comparison.existing_runs": ["compare_runs"],
     "scenario.workload": [
         *("Workload", "command", "empty", "kernel", "matmul", "sequence", "spin", "vector_add"),
     ],

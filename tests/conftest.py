@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np  # noqa: F401
 import pytest
 
-import pytest_xsched.native._binding  # noqa: F401
+import pytest_xsched.native.binding  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
@@ -38,7 +38,7 @@ LIBRARIES = {
     "libpreempt.so": (
         *("hardware.c", "launch.c", "log.c", "queues.c", "scheduler.c", "vices.c"),
         *("base/base.c", "base/clock.c"),  # of the runner
-        *("core/xqueue.c", "policies/policy_hpf.c"),
+        *("core/xqueue.c", "policies/hpf.c"),
     ),
     **{
         f"lib{kind}{driver}.so": (f"{kind}_{driver}.c", "hal.c")

@@ -3,7 +3,7 @@
  *
  * A backend is device_<kind>.c, which defines one xs_device_ops and knows no
  * queue and no policy, and what it needs beside it. To add one: copy
- * device_cpu.c, list it in device.c and in pytest_xsched/base/names.py, and make
+ * device_cpu.c, list it in registry.c and in pytest_xsched/base/constants.py, and make
  * native/tests/test_conformance.c pass. */
 #ifndef XS_DEVICE_H
 #define XS_DEVICE_H
@@ -113,7 +113,7 @@ extern const struct xs_device_ops xs_device_hip;
 extern const struct xs_device_ops xs_device_cuda;
 extern const struct xs_device_ops xs_device_opencl;
 
-/* Open with given ops: device.c, and tests that wrap a backend. */
+/* Open with given ops: registry.c, and tests that wrap a backend. */
 int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_options *options,
                     struct xs_device **out, struct xs_error *err);
 

@@ -4,8 +4,8 @@
  * It is called whenever a queue gets or runs out of work, is added or removed,
  * is held or resumed by the user, or changes its priority, and when the time comes
  * that it named; never per command. It must not block, allocate or keep anything between calls,
- * but for what it writes into `own` of a view. To add one: copy policy_none.c, list
- * it in policy.c and in pytest_xsched/base/names.py, and add to native/tests/test_policy.c and,
+ * but for what it writes into `own` of a view. To add one: copy none.c, list
+ * it in policy.c and in pytest_xsched/base/constants.py, and add to native/tests/test_policy.c and,
  * with numbers worked out by hand, to tests/sim/test_policies.py. */
 #ifndef XS_POLICY_H
 #define XS_POLICY_H

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pytest_xsched.analysis.result import QueueResult
-from pytest_xsched.scenario.load import Closed
-from pytest_xsched.stats.stats import CENSORED_NS, Times
+from pytest_xsched.analysis.queue_result import QueueResult
+from pytest_xsched.scenario.arrival_process import Closed
+from pytest_xsched.stats.estimators import CENSORED_NS, Times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

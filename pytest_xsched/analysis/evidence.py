@@ -14,10 +14,10 @@ import numpy as np
 
 from pytest_xsched.analysis.contention import Contention, contention
 from pytest_xsched.analysis.contention import faults as contention_faults
-from pytest_xsched.analysis.plausible import Plausible, overwork, plausible
-from pytest_xsched.analysis.result import QueueResult
+from pytest_xsched.analysis.plausibility import Plausible, overwork, plausible
+from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.monitoring.noise import Noise
-from pytest_xsched.xsched.activity import Activity
+from pytest_xsched.xsched.activation import Activity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

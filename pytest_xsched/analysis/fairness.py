@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from pytest_xsched.analysis.result import QueueResult
+from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.errors import InvalidRun, ScenarioError
 
 _Queue = TypeVar("_Queue", bound=QueueResult)

@@ -14,11 +14,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.analysis.result import QueueResult, percentile_name
+from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.verdict import Verdict, state
 from pytest_xsched.base.quantity import show_given
 from pytest_xsched.base.units import format_duration
-from pytest_xsched.stats.gate import (
+from pytest_xsched.stats.estimators import (
+    CENSORED_NS,
+    batch_means,
+    blocks_needed,
+    percentile_bounds,
+)
+from pytest_xsched.stats.sequential_test import (
     ALPHA,
     BETA,
     FAIL,
@@ -29,7 +35,6 @@ from pytest_xsched.stats.gate import (
     Misses,
     decide,
 )
-from pytest_xsched.stats.stats import CENSORED_NS, batch_means, blocks_needed, percentile_bounds
 
 _REFERENCE_ERROR = 0.01
 """Added to the error of a PASS whose limit is itself measured: a P50, or the queue alone."""

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_xsched.analysis.result import QueueResult
+from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.base.quantity import show_apart
-from pytest_xsched.stats.gate import FAIL, PASS, Decision
+from pytest_xsched.stats.sequential_test import FAIL, PASS, Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,17 +13,17 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytest_xsched.analysis.assertions import level_of_the_test
-from pytest_xsched.analysis.likeness import Difference
-from pytest_xsched.analysis.result import percentile_name
+from pytest_xsched.analysis.comparability import Difference
+from pytest_xsched.analysis.queue_result import percentile_name
+from pytest_xsched.analysis.run import level_of_the_test
 from pytest_xsched.analysis.verdict import Verdict
-from pytest_xsched.base.checks import finite_number
 from pytest_xsched.base.units import parse_fraction
-from pytest_xsched.comparison.contrast import Claim, Contrast
+from pytest_xsched.base.validation import finite_number
+from pytest_xsched.comparison.effect import Claim, Contrast
 from pytest_xsched.comparison.episode import Episode, Measured
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
-from pytest_xsched.stats.gate import PASS, UNDECIDED
-from pytest_xsched.stats.pairs import Estimate, mean_estimate, noise_floor, ratio_estimate
+from pytest_xsched.stats.paired import Estimate, mean_estimate, noise_floor, ratio_estimate
+from pytest_xsched.stats.sequential_test import PASS, UNDECIDED
 
 _ROUNDING = 1e-9
 """Of counts over a time and of logarithms: a ratio of exactly 2 is at least 2."""

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from pytest_xsched.analysis.assertions import Run
-from pytest_xsched.analysis.likeness import Record, mapped_schedulers
-from pytest_xsched.analysis.result import percentile_name
+from pytest_xsched.analysis.comparability import Record, mapped_schedulers
+from pytest_xsched.analysis.queue_result import percentile_name
+from pytest_xsched.analysis.run import Run
 from pytest_xsched.errors import InvalidRun, ScenarioError
-from pytest_xsched.stats.stats import requests_needed
+from pytest_xsched.stats.estimators import requests_needed
 
 Measured: TypeAlias = "Run | Mapping[str, Any]"
 """A run, or one out of a file in JSON's types."""

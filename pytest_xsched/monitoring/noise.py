@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.base.names import NOISE_LIMIT_NS, POWER_CAP
+from pytest_xsched.base.constants import NOISE_LIMIT_NS, POWER_CAP
 from pytest_xsched.base.units import format_duration
 
 S = 10**9

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_xsched.session.options import time_ns
+from pytest_xsched.session.settings import time_ns
 
 if TYPE_CHECKING:
-    from pytest_xsched.conformance.conforming import ConformanceRequest
+    from pytest_xsched.conformance.command import ConformanceRequest
 
 
 def add_commands(parser: pytest.Parser) -> None:
@@ -78,8 +78,8 @@ def conformance_request(config: pytest.Config) -> ConformanceRequest | None:
     value: str | None = config.getoption("xsched_conformance")
     if value is None:
         return None
-    from pytest_xsched.conformance.claims import NAMES
-    from pytest_xsched.conformance.conforming import ConformanceRequest
+    from pytest_xsched.conformance.command import ConformanceRequest
+    from pytest_xsched.conformance.spec import NAMES
 
     words = [word.strip() for word in value.split(",") if word.strip()]
     names = tuple(word for word in words if word != "json")

@@ -10,7 +10,7 @@ import pytest
 from pytest_xsched.plugin.state import state_of
 
 if TYPE_CHECKING:
-    from pytest_xsched.runner.live import XQueues
+    from pytest_xsched.runner.live_queues import XQueues
     from pytest_xsched.session.session import Session
 
 
@@ -34,7 +34,7 @@ def set_clock(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if not {"benchmark", "xsched"} <= set(getattr(item, "fixturenames", ())):
             continue
-        from pytest_xsched.analysis.benchmark import TIMER
+        from pytest_xsched.analysis.pytest_benchmark import TIMER
 
         own = item.get_closest_marker("benchmark")
         settings = {"timer": TIMER, **(own.kwargs if own else {})}

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched.analysis.assertions import Run
+from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.quantity import Quantity
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.errors import InvalidRun, QosAssertionError, XSchedError
-from pytest_xsched.reporting.comparison_text import summary
-from pytest_xsched.reporting.report import properties
+from pytest_xsched.reporting.comparison_table import summary
+from pytest_xsched.reporting.run_table import properties
 
 _PACKAGE = Path(__file__).parents[1]
 

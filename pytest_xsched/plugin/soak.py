@@ -17,13 +17,13 @@ from pathlib import Path
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 
-from pytest_xsched.base.names import GPUS
+from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.units import format_duration
-from pytest_xsched.doctor.doctor_gpu import used_bytes
-from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.doctor.gpu_idle import used_bytes
+from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.session import Session
 from pytest_xsched.stress.invariants import check_invariants
-from pytest_xsched.stress.statemachine import check_xqueues
+from pytest_xsched.stress.state_machine import check_xqueues
 from pytest_xsched.stress.strategies import arrivals, scenarios, without_tests
 
 SLACK_BYTES = 8 * 2**20

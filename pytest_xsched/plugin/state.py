@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_xsched.reporting.progress import ProgressLine
-from pytest_xsched.session.options import Settings, read_marker
+from pytest_xsched.reporting.progress_line import ProgressLine
+from pytest_xsched.session.settings import Settings, read_marker
 
 if TYPE_CHECKING:
-    from pytest_xsched.analysis.assertions import Run
+    from pytest_xsched.analysis.run import Run
     from pytest_xsched.analysis.verdict import Verdict
     from pytest_xsched.comparison.comparison import Comparison
-    from pytest_xsched.scenario.model import Scenario
+    from pytest_xsched.scenario.scenario import Scenario
     from pytest_xsched.session.session import Session
 
 
@@ -115,7 +115,7 @@ class State:
 
     def again(self, item: pytest.Item, device: str | None) -> str:
         """Give the command that runs a test again."""
-        from pytest_xsched.plugin.again import command
+        from pytest_xsched.plugin.rerun_command import command
 
         return command(item, device=device or self.settings.device, seed=self.settings.seed)
 
@@ -124,8 +124,8 @@ class State:
         names = self.settings.compare, self.settings.save
         if self.session is None or names == (None, None):
             return
-        from pytest_xsched.comparison.baselines import Baseline
-        from pytest_xsched.comparison.keeping import settle
+        from pytest_xsched.comparison.baseline_check import settle
+        from pytest_xsched.comparison.baseline_store import Baseline
 
         compare, save = (name and Baseline(self.settings.baselines, name) for name in names)
         found = settle(
@@ -152,7 +152,7 @@ class State:
         """Give the exit status that the findings ask for; 0: none."""
         if not self.findings:
             return 0
-        from pytest_xsched.comparison.keeping import exit_status
+        from pytest_xsched.comparison.baseline_check import exit_status
 
         return exit_status(self.findings)
 
@@ -164,7 +164,7 @@ class State:
         path = self.settings.json_path
         if path is None:
             return True
-        from pytest_xsched.reporting.rows import write_json
+        from pytest_xsched.reporting.json_export import write_json
 
         try:
             write_json(path, self.records(), self.config.rootpath, self.findings)
@@ -179,7 +179,7 @@ class State:
         records = self.records() if path else []
         if not path or not records:
             return True
-        from pytest_xsched.reporting.markdown import append
+        from pytest_xsched.reporting.github_summary import append
 
         try:
             append(Path(path), records)

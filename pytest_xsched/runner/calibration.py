@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pytest_xsched.base.names import GPUS
+from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import DeviceError, ScenarioError
-from pytest_xsched.native._binding import Device
-from pytest_xsched.native._running import Run, Settings
-from pytest_xsched.scenario.doubles import SimModel
-from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import Run, Settings
+from pytest_xsched.scenario.device_models import SimModel
 from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.workload import Command
 
 WINDOW_NS = 50_000_000

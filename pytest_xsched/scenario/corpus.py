@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.scenario.scenario import Scenario
 
 
 def save(directory: Path, scenario: Scenario, nodeid: str) -> Path:

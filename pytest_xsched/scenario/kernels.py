@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_xsched.base.checks import (
+from pytest_xsched.base.validation import (
     checked_fields,
     checked_list,
     integer,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_xsched.base.checks import check_flag, checked_fields, set_tuple
+from pytest_xsched.base.validation import check_flag, checked_fields, set_tuple
 from pytest_xsched.errors import ScenarioError
 
 _ARGUMENTS_MAX = 4096
@@ -24,7 +24,7 @@ class Program:
         env: what its environment has beyond that of pytest, pairs of name and value.
         preload: the library that puts XSched under it; None: the installation's, for the kind of
             device.
-        reports: whether it says when its requests begin and end (`pytest_xsched.requests`).
+        reports: whether it says when its requests begin and end (`pytest_xsched.client`).
     """
 
     argv: tuple[str, ...]

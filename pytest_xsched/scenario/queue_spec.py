@@ -6,7 +6,8 @@ import keyword
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_xsched.base.checks import (
+from pytest_xsched.base.units import MAX_NS
+from pytest_xsched.base.validation import (
     checked_fields,
     device_name,
     integer,
@@ -14,9 +15,8 @@ from pytest_xsched.base.checks import (
     set_number,
     set_tuple,
 )
-from pytest_xsched.base.units import MAX_NS
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario.load import ARRIVAL_KINDS, Arrivals, Closed, read_arrivals
+from pytest_xsched.scenario.arrival_process import ARRIVAL_KINDS, Arrivals, Closed, read_arrivals
 from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.workload import Workload, read_workload
 

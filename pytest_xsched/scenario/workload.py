@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pytest_xsched.base.checks import (
+from pytest_xsched.base.units import MAX_NS, DurationLike, parse_duration, spell_duration
+from pytest_xsched.base.validation import (
     checked_fields,
     checked_list,
     finite_number,
@@ -16,7 +17,6 @@ from pytest_xsched.base.checks import (
     set_integer,
     set_tuple,
 )
-from pytest_xsched.base.units import MAX_NS, DurationLike, parse_duration, spell_duration
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.kernels import Argument, Kernel, read_kernel
 from pytest_xsched.scenario.programs import Program, make_program, read_program
@@ -228,7 +228,7 @@ def command(
         argv: the program and its arguments, ``["python", "serve.py"]``.
         env: variables beyond those of pytest.
         preload: a shim instead of the installation's.
-        reports: whether it says when its requests begin and end, by `pytest_xsched.requests` or by
+        reports: whether it says when its requests begin and end, by `pytest_xsched.client` or by
             the protocol that is described there. Without that it is a contender only: there are no
             figures of it.
 

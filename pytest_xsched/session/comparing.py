@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pytest_xsched.analysis.assertions import Run
-from pytest_xsched.base.checks import integer, one_of
-from pytest_xsched.base.names import SCHEDULERS
+from pytest_xsched.analysis.run import Run
+from pytest_xsched.base.constants import SCHEDULERS
 from pytest_xsched.base.units import DurationLike
+from pytest_xsched.base.validation import integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
-from pytest_xsched.comparison.versus import Arm, compare_runs, unlike
+from pytest_xsched.comparison.existing_runs import Arm, compare_runs, unlike
 from pytest_xsched.errors import IncomparableError, ScenarioError
-from pytest_xsched.scenario.changes import Change
-from pytest_xsched.scenario.doubles import CpuModel, SimModel
-from pytest_xsched.scenario.mechanism import XSched
+from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.timed_changes import Change
+from pytest_xsched.scenario.xsched_settings import XSched
 
 _SEED_STEP = 104_729  # between episodes: a prime, so that no two of a session's seeds meet soon
 

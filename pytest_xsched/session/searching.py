@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_xsched.analysis.assertions import Run
-from pytest_xsched.base.checks import integer
+from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.units import DurationLike, parse_duration
-from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.base.validation import integer
+from pytest_xsched.scenario.scenario import Scenario
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-    from pytest_xsched.stress.search import Worst
+    from pytest_xsched.stress.worst_case import Worst
 
 
 class Searcher:
@@ -56,7 +56,7 @@ class Searcher:
         Raises:
             ScenarioError: a value is wrong, or the budget was too short for one scenario.
         """
-        from pytest_xsched.stress.search import find_worst
+        from pytest_xsched.stress.worst_case import find_worst
 
         return find_worst(
             self.run_scenario,

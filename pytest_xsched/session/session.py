@@ -9,35 +9,35 @@ from typing import Any
 
 import pytest
 
-from pytest_xsched.analysis.assertions import Run
-from pytest_xsched.base.checks import device_name, integer, one_of
-from pytest_xsched.base.names import DEVICES, GPUS, POLICIES, SCHEDULERS, split_device
+from pytest_xsched.analysis.run import Run
+from pytest_xsched.base.constants import DEVICES, GPUS, POLICIES, SCHEDULERS, split_device
 from pytest_xsched.base.units import DurationLike, RateLike, parse_duration
+from pytest_xsched.base.validation import device_name, integer, one_of
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.monitoring.noise import Rules
-from pytest_xsched.reporting.progress import ProgressLine
-from pytest_xsched.runner.aliasing import hardware_queues, stream_warnings
-from pytest_xsched.runner.harness import Measurement, Progress, measure
-from pytest_xsched.runner.live import Here, XQueues
-from pytest_xsched.scenario.changes import Change
-from pytest_xsched.scenario.doubles import CpuModel, SimModel
-from pytest_xsched.scenario.load import Arrivals, one_load
-from pytest_xsched.scenario.mechanism import XSched
-from pytest_xsched.scenario.model import (
+from pytest_xsched.reporting.progress_line import ProgressLine
+from pytest_xsched.runner.live_queues import Here, XQueues
+from pytest_xsched.runner.measure import Measurement, Progress, measure
+from pytest_xsched.runner.stream_limits import hardware_queues, stream_warnings
+from pytest_xsched.scenario.arrival_process import Arrivals, one_load
+from pytest_xsched.scenario.device_models import CpuModel, SimModel
+from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
+from pytest_xsched.scenario.scenario import (
     Scenario,
     default_drain_ns,
     default_warmup_ns,
 )
-from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
+from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
+from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.session.adaptive import run_in_windows
 from pytest_xsched.session.comparing import Comparer
-from pytest_xsched.session.devices import Devices
-from pytest_xsched.session.durations import chosen_duration_ns
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.device_pool import Devices
+from pytest_xsched.session.duration import chosen_duration_ns
 from pytest_xsched.session.searching import Searcher
-from pytest_xsched.session.windows import run_in_windows
-from pytest_xsched.stats.budget import Budget
-from pytest_xsched.workers.elsewhere import measure_elsewhere, why_elsewhere
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.stats.error_budget import Budget
+from pytest_xsched.workers.dispatch import measure_elsewhere, why_elsewhere
 
 GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
 """Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.analysis.assertions import Run
-from pytest_xsched.analysis.measured import MeasuredQueue
-from pytest_xsched.scenario.load import Closed
-from pytest_xsched.scenario.model import Scenario
+from pytest_xsched.analysis.measured_queue import MeasuredQueue
+from pytest_xsched.analysis.run import Run
+from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX, QueueSpec
+from pytest_xsched.scenario.scenario import Scenario
 
 NEVER = np.int64(2**63 - 1)
 
@@ -289,7 +289,7 @@ def _due(queue: MeasuredQueue, times: _Times) -> _Times:
 # ---- of partition and fair
 
 TICK_NS = 1_000_000
-"""Between two questions to a policy by weight; see native/policies/policy_weight.c."""
+"""Between two questions to a policy by weight; see native/policies/weight.c."""
 
 
 def _by_weight(run: Run) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Steps on live XQueues as data, and the rules that must hold behind each, by name.
 
-`player` takes the steps and checks the rules, `statemachine` draws them.
+`step_executor` takes the steps and checks the rules, `state_machine` draws them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_xsched.scenario.spelling import python_text
+from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.workload import Workload, spin
 
 RULES = {

@@ -19,11 +19,19 @@ from hypothesis.errors import HypothesisSideeffectWarning
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from pytest_xsched.base.units import Duration, DurationLike, Rate, parse_duration
-from pytest_xsched.scenario.changes import Change
-from pytest_xsched.scenario.doubles import SimModel
-from pytest_xsched.scenario.load import Arrivals, bursts, closed, constant, gamma, poisson, replay
-from pytest_xsched.scenario.model import Scenario, default_drain_ns
+from pytest_xsched.scenario.arrival_process import (
+    Arrivals,
+    bursts,
+    closed,
+    constant,
+    gamma,
+    poisson,
+    replay,
+)
+from pytest_xsched.scenario.device_models import SimModel
 from pytest_xsched.scenario.queue_spec import AUTO, PRIORITY_MAX, PRIORITY_MIN, QueueSpec
+from pytest_xsched.scenario.scenario import Scenario, default_drain_ns
+from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload, sequence, spin
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from pytest_xsched.base.names import POWER_CAP
+from pytest_xsched.base.constants import POWER_CAP
 
 LIBRARY = "libnvidia-ml.so.1"
 VARIABLE = "PYTEST_XSCHED_NVML"

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytest_xsched.base.names import split_device
+from pytest_xsched.base.constants import split_device
 from pytest_xsched.errors import XSchedError
-from pytest_xsched.native._binding import Device
-from pytest_xsched.native._running import Counts, Hints, Queue, Run, Settings
-from pytest_xsched.scenario.doubles import CpuModel, SimModel
-from pytest_xsched.scenario.mechanism import read_xsched
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import Counts, Hints, Queue, Run, Settings
+from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import read_command
-from pytest_xsched.system.libraries import Libraries
+from pytest_xsched.scenario.xsched_settings import read_xsched
+from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.workers.worker import (
     ANSWER,
     DOING,
@@ -38,7 +38,7 @@ from pytest_xsched.workers.worker import (
     tell,
     write,
 )
-from pytest_xsched.xsched.activity import check_said, put_under
+from pytest_xsched.xsched.activation import check_said, put_under
 
 
 def main() -> int:

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from pytest_xsched.errors import DeviceError, XSchedError
-from pytest_xsched.native._binding import Device, locate
-from pytest_xsched.runner.harness import Measurement, Part, devices_of, measure
-from pytest_xsched.scenario.model import Scenario
-from pytest_xsched.system.libraries import Libraries
-from pytest_xsched.system.lock import lock_gpus
-from pytest_xsched.xsched.activity import Activity, check_said, put_under, show_order
+from pytest_xsched.native.binding import Device, locate
+from pytest_xsched.runner.measure import Measurement, Part, devices_of, measure
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.system.driver_files import Libraries
+from pytest_xsched.system.gpu_lock import lock_gpus
+from pytest_xsched.xsched.activation import Activity, check_said, put_under, show_order
 
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
 OUTPUT = "output.txt"

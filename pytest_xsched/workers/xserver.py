@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import IO
 
 from pytest_xsched.errors import SchedulerInactive, XSchedError
-from pytest_xsched.system import leash
-from pytest_xsched.system.lock import lock_server
-from pytest_xsched.workers.child import how_it_ended, last_words
-from pytest_xsched.xsched.xsched_variables import of_xsched
+from pytest_xsched.system import exec_with_parent
+from pytest_xsched.system.gpu_lock import lock_server
+from pytest_xsched.workers.worker_process import how_it_ended, last_words
+from pytest_xsched.xsched.environment import of_xsched
 
 KEY = 0x58000001
 """Of the message queue; 'X' and the number of the server's channel (XSched 1.2.0)."""
@@ -97,7 +97,7 @@ def xserver(
             variables = {name: value for name, value in os.environ.items() if not of_xsched(name)}
             variables["XLOG_LEVEL"] = "INFO"
             process = subprocess.Popen(
-                leash.command_line([program, policy, str(server.port)]),
+                exec_with_parent.command_line([program, policy, str(server.port)]),
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

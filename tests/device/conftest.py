@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import Session
-from pytest_xsched.scenario.load import constant
-from pytest_xsched.scenario.model import QueueSpec, Scenario
+from pytest_xsched.scenario.arrival_process import constant
+from pytest_xsched.scenario.scenario import QueueSpec, Scenario
 from pytest_xsched.scenario.workload import spin
-from pytest_xsched.session.options import Settings
-from pytest_xsched.workers.child import News
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.workers.worker_process import News
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
 FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")

@@ -7,9 +7,9 @@ import pytest
 
 from pytest_xsched import DeviceError, DeviceUnavailable, WorkerCrashed, matmul, spin
 from pytest_xsched import vector_add as add
-from pytest_xsched.scenario.model import Scenario
-from pytest_xsched.system.libraries import find_libraries
-from pytest_xsched.workers.process import measure_in_worker
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.system.driver_files import find_libraries
+from pytest_xsched.workers.isolated import measure_in_worker
 
 FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c")
 

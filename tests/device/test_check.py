@@ -90,10 +90,10 @@ def test_more_launches_than_the_results_count_to(xsched):
     ids=["matmul", "vector_add"],
 )
 def test_wrong_elements_are_found(xsched, monkeypatch, workload, words):
-    from pytest_xsched.runner import checking
+    from pytest_xsched.runner import reference
 
-    right = checking.operand
-    monkeypatch.setattr(checking, "operand", lambda count, seed, which: right(count, seed + 1, 0))
+    right = reference.operand
+    monkeypatch.setattr(reference, "operand", lambda count, seed, which: right(count, seed + 1, 0))
     run = xsched.run(xsched.queue("high", workload, rate="100/s"), check=True)
 
     assert len(run.evidence.faults) == 1
@@ -104,11 +104,11 @@ def test_wrong_elements_are_found(xsched, monkeypatch, workload, words):
 
 
 def test_a_wrong_number_of_launches_is_found(xsched, monkeypatch):
-    from pytest_xsched.runner import harness
+    from pytest_xsched.runner import measure
 
-    right = harness.wrong_results
+    right = measure.wrong_results
     monkeypatch.setattr(
-        harness,
+        measure,
         "wrong_results",
         lambda command, seed, launches, checksum, last: right(
             command, seed, launches - 1, checksum, last

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pytest_xsched import spin
-from pytest_xsched.reporting.comparison_text import table
+from pytest_xsched.reporting.comparison_table import table
 from pytest_xsched.xsched.installation import Home
 
 

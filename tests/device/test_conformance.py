@@ -6,12 +6,12 @@ import pytest
 from hypothesis import strategies as st
 
 from pytest_xsched import Scenario, XSched, replay, spin
-from pytest_xsched.conformance.claims import IN_EFFECT, RETURNS, XSCHED
-from pytest_xsched.conformance.conformance import FAILED, HOLDS, Limits, examine
-from pytest_xsched.conformance.conforming import Subject, theirs
-from pytest_xsched.conformance.contests import simpler
+from pytest_xsched.conformance.command import Subject, theirs
+from pytest_xsched.conformance.engine import FAILED, HOLDS, Limits, examine
+from pytest_xsched.conformance.generators import simpler
+from pytest_xsched.conformance.spec import IN_EFFECT, RETURNS, XSCHED
 from pytest_xsched.scenario.queue_spec import QueueSpec
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.xsched.installation import find_home
 
 

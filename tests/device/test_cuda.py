@@ -8,10 +8,10 @@ import pytest
 
 from pytest_xsched import DeviceError, DeviceUnavailable, ScenarioError, Session, matmul, spin
 from pytest_xsched import vector_add as add
-from pytest_xsched.session.options import Settings
 from pytest_xsched.session.session import GPU_FILES
-from pytest_xsched.system.libraries import LibraryFile
-from pytest_xsched.workers.process import measure_in_worker
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.system.driver_files import LibraryFile
+from pytest_xsched.workers.isolated import measure_in_worker
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import pytest
 
 from pytest_xsched import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.native._binding import Device
-from pytest_xsched.native._running import Run, Settings
-from pytest_xsched.reporting.report import table
-from pytest_xsched.runner.harness import measure
-from pytest_xsched.scenario.load import Closed, constant
-from pytest_xsched.scenario.model import QueueSpec, Scenario
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import Run, Settings
+from pytest_xsched.reporting.run_table import table
+from pytest_xsched.runner.measure import measure
+from pytest_xsched.scenario.arrival_process import Closed, constant
+from pytest_xsched.scenario.scenario import QueueSpec, Scenario
 from pytest_xsched.scenario.workload import matmul, spin
-from pytest_xsched.session.windows import run_in_windows
+from pytest_xsched.session.adaptive import run_in_windows
 
 
 @pytest.fixture

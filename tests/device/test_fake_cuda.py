@@ -28,12 +28,12 @@ from pytest_xsched import (
     trace,
     vector_add,
 )
-from pytest_xsched.native._binding import Device
-from pytest_xsched.native._running import Run
-from pytest_xsched.native._running import Settings as QueueSettings
-from pytest_xsched.reporting.report import table
-from pytest_xsched.runner.checking import operand
-from pytest_xsched.session.options import Settings
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import Run
+from pytest_xsched.native.run import Settings as QueueSettings
+from pytest_xsched.reporting.run_table import table
+from pytest_xsched.runner.reference import operand
+from pytest_xsched.session.settings import Settings
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from pytest_xsched import DeviceError, WorkerCrashed, matmul
 
 SOURCES = (
-    *("compile_kernels.c", "base/base.c", "base/library.c"),
+    *("compile_kernels.c", "base/base.c", "base/dynlib.c"),
     *("devices/gpu/gpu_driver.c", "devices/kernels/gpu_kernels.c"),
 )
 

@@ -12,9 +12,9 @@ from pytest_xsched import (
     kernel,
     matmul,
 )
-from pytest_xsched.scenario.model import Scenario
-from pytest_xsched.session.options import Settings
-from pytest_xsched.workers.process import measure_in_worker
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.workers.isolated import measure_in_worker
 
 SOURCE = """
 extern "C" __global__ void spoil(float *out, int how)

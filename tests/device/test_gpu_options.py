@@ -3,8 +3,8 @@
 import pytest
 
 from pytest_xsched import ScenarioError, Session, matmul, spin
-from pytest_xsched.base.names import WAITING
-from pytest_xsched.session.options import Settings
+from pytest_xsched.base.constants import WAITING
+from pytest_xsched.session.settings import Settings
 
 
 @pytest.mark.parametrize("waiting", WAITING)

@@ -8,17 +8,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from pytest_xsched import (
-    ScenarioError,
-    WorkerCrashed,
-    WorkerHung,
-    XSched,
-    XSchedError,
-    conformance_steps,
-    spin,
-)
-from pytest_xsched.stress.findings import first_broken
-from pytest_xsched.stress.statemachine import check_xqueues
+from pytest_xsched import ScenarioError, WorkerCrashed, WorkerHung, XSched, XSchedError, spin
+from pytest_xsched.conformance import live_engine
+from pytest_xsched.stress.minimize import first_broken
+from pytest_xsched.stress.state_machine import check_xqueues
 
 FEW = settings(
     settings.get_profile("xsched-nightly"),
@@ -29,7 +22,7 @@ FEW = settings(
 )
 
 # When XSched 1.2 is switched off, who was suspended stays so.
-UNCLAIMED = {*conformance_steps.UNCLAIMED, "off means off"}
+UNCLAIMED = {*live_engine.UNCLAIMED, "off means off"}
 
 
 @pytest.fixture

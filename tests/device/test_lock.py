@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import DeviceBusy, Session, spin
-from pytest_xsched.session.options import Settings
-from pytest_xsched.system.lock import lock_gpus
-from pytest_xsched.workers import child
-from pytest_xsched.workers.process import measure_in_worker
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.system.gpu_lock import lock_gpus
+from pytest_xsched.workers import worker_process
+from pytest_xsched.workers.isolated import measure_in_worker
 
 GPU = "0000:1b:00.0"
 
@@ -106,9 +106,9 @@ def test_two_workers_measure_one_after_the_other(scenario, worker, directory):
 
 def test_waiting_does_not_count_against_the_worker(monkeypatch):
     now_s = 100.0
-    monkeypatch.setattr(child.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(worker_process.time, "monotonic", lambda: now_s)
     said, seen = [], []
-    news = child.News(10, 1, lambda *times: seen.append(times), said.append)
+    news = worker_process.News(10, 1, lambda *times: seen.append(times), said.append)
     assert news.deadline_s == 110
     now_s = 500.0
     news.read(b"waiting for GPU 1\nwaiting for ")
@@ -128,7 +128,7 @@ def test_waiting_does_not_count_against_the_worker(monkeypatch):
 @pytest.fixture
 def session(monkeypatch):
     """A session that measures in this process, on a device that is said to be GPU."""
-    monkeypatch.setattr("pytest_xsched.session.devices.locate", lambda name, libraries: GPU)
+    monkeypatch.setattr("pytest_xsched.session.device_pool.locate", lambda name, libraries: GPU)
 
     def make(**settings):
         return Session(Settings(device="sim", process="inside", **settings))

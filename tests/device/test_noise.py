@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from pytest_xsched import Session, command, spin
-from pytest_xsched.reporting import report
-from pytest_xsched.session.options import Settings
+from pytest_xsched.reporting import run_table
+from pytest_xsched.session.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_gpu_that_is_not_ours_alone_or_too_hot(
     run = session.run(session.queue("q", spin("100us"), rate="50/s"), duration="200ms")
 
     assert run.evidence.noise.gpu.clock_mhz == (1755, 1755)
-    lines = report.table(run.to_dict())
+    lines = run_table.table(run.to_dict())
     if said is None:
         assert run.evidence.faults == ()
         assert "  GPU: 1755 MHz, hardware slowdown, thermal slowdown" in lines
@@ -81,7 +81,7 @@ def test_a_gpu_that_is_not_ours_alone_or_too_hot(
 
 PROGRAM = """
 import os, sys
-from pytest_xsched.requests import requests
+from pytest_xsched.client import requests
 open(sys.argv[1], "w").write(f"self {os.getpid()} 4194305")
 for _ in requests():
     pass

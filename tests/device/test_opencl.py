@@ -14,8 +14,8 @@ from pytest_xsched import (
     spin,
     vector_add,
 )
-from pytest_xsched.base.names import DEVICES
-from pytest_xsched.session.options import Settings
+from pytest_xsched.base.constants import DEVICES
+from pytest_xsched.session.settings import Settings
 
 RATE, SECONDS = 50, 1
 

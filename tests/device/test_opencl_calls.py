@@ -65,8 +65,8 @@ import sys
 
 from pytest_xsched import CpuModel, DeviceError, DeviceUnavailable, Scenario, SimModel, matmul, spin
 from pytest_xsched import QueueSpec, constant
-from pytest_xsched.native._binding import Device
-from pytest_xsched.runner.harness import measure
+from pytest_xsched.native.binding import Device
+from pytest_xsched.runner.measure import measure
 
 queues = tuple(
     QueueSpec(

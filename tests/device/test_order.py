@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import Session, spin
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 
 RANDOM = settings(
     settings.get_profile("xsched-nightly"),

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import CpuModel, DeviceError, ScenarioError, Session, WorkerCrashed, matmul, spin
-from pytest_xsched.session.options import Settings
-from pytest_xsched.workers.child import OUTPUT_BYTES, Environment, last_words
-from pytest_xsched.workers.process import measure_in_worker
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.workers.isolated import measure_in_worker
+from pytest_xsched.workers.worker_process import OUTPUT_BYTES, Environment, last_words
 
 
 @pytest.fixture
@@ -134,13 +134,13 @@ def test_a_fault_in_the_tearing_down_keeps_the_data(scenario, worker, close, how
         f"""
         import os, sys, time
         from pytest_xsched import DeviceError
-        from pytest_xsched.runner import harness
+        from pytest_xsched.runner import measure
         from pytest_xsched.workers import worker
 
         def fail():
             raise DeviceError("the driver said no")
 
-        harness.NativeRun.close = lambda self: {close}
+        measure.NativeRun.close = lambda self: {close}
         sys.exit(worker.main())
         """
     )
@@ -227,7 +227,7 @@ def test_one_bad_arm_is_one_failed_test(session, monkeypatch):
     made = session(device="sim", process="worker")
     queue = made.queue("q", spin("1ms"), rate="100/s")
     with monkeypatch.context() as patch:
-        patch.setattr("pytest_xsched.workers.child.sys.executable", "/bin/false")
+        patch.setattr("pytest_xsched.workers.worker_process.sys.executable", "/bin/false")
         with pytest.raises(WorkerCrashed, match="exit status 1"):
             made.run(queue, duration="1s")
     assert made.run(queue, duration="1s").q.n == 100
@@ -247,7 +247,7 @@ def test_no_worker_outlives_its_parent(tmp_path):
         """
         import sys
         from pytest_xsched import Session, spin
-        from pytest_xsched.session.options import Settings
+        from pytest_xsched.session.settings import Settings
         session = Session(Settings(device="cpu", process="worker"))
         queue = session.queue("q", spin("1ms"), rate="100/s")
         measure = session._measure

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from pytest_xsched import InvalidRun, Session, WorkerCrashed, command, spin
-from pytest_xsched.scenario.load import Closed, constant
-from pytest_xsched.scenario.model import QueueSpec
-from pytest_xsched.session.options import Settings
-from pytest_xsched.workers.separate import measure_separately
+from pytest_xsched.scenario.arrival_process import Closed, constant
+from pytest_xsched.scenario.scenario import QueueSpec
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.workers.multi_process import measure_separately
 
 LOOP = """
-from pytest_xsched.requests import requests
+from pytest_xsched.client import requests
 for number in requests():
     work(number)
 """
@@ -279,7 +279,7 @@ def test_an_interrupt_ends_it(session, program, monkeypatch):
         started.append(party._process)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_xsched.workers.party.Party.start", interrupt)
+    monkeypatch.setattr("pytest_xsched.workers.program_process.Party.start", interrupt)
     with pytest.raises(KeyboardInterrupt):
         session.run(session.queue("q", made), scheduler="native", duration="1s")
     (process,) = started
@@ -289,7 +289,7 @@ def test_an_interrupt_ends_it(session, program, monkeypatch):
 
 
 def test_alone_the_helper_goes_on_for_ever(monkeypatch):
-    from pytest_xsched.requests import REPORT, requests
+    from pytest_xsched.client import REPORT, requests
 
     monkeypatch.delenv(REPORT, raising=False)
     numbers = requests()

@@ -21,10 +21,10 @@ from pytest_xsched import (
     matmul,
     spin,
 )
-from pytest_xsched.scenario.load import Closed, constant
-from pytest_xsched.scenario.model import QueueSpec
-from pytest_xsched.session.options import Settings
-from pytest_xsched.workers.separate import measure_separately
+from pytest_xsched.scenario.arrival_process import Closed, constant
+from pytest_xsched.scenario.scenario import QueueSpec
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.workers.multi_process import measure_separately
 from pytest_xsched.xsched.installation import Home
 
 GPU = "0000:1b:00.0"
@@ -32,17 +32,17 @@ GPU = "0000:1b:00.0"
 BEGIN = """
 import json, os, signal, sys, time
 from pytest_xsched import DeviceError
-from pytest_xsched.runner import harness
+from pytest_xsched.runner import measure
 from pytest_xsched.workers import worker
-from pytest_xsched.system.lock import lock_gpus
+from pytest_xsched.system.gpu_lock import lock_gpus
 
 low = json.load(open(worker.JOB))["part"] == [1]
 
-class NativeRun(harness.NativeRun):
+class NativeRun(measure.NativeRun):
     # What the tests change is this one, and not those that time its commands before.
     pass
 
-harness.NativeRun = NativeRun
+measure.NativeRun = NativeRun
 """
 
 
@@ -106,12 +106,12 @@ def test_two_processes_make_one_run():
 
 def test_all_begin_at_one_moment_when_all_are_ready(two, with_body):
     module = with_body("""
-start = harness.NativeRun.start
+start = measure.NativeRun.start
 def tell(self, **timing):
     assert time.monotonic_ns() < timing["start_clock_ns"]
     print(os.getpid(), timing["start_clock_ns"], ready_ns, flush=True)
     start(self, **timing)
-harness.NativeRun.start = tell
+measure.NativeRun.start = tell
 if low:
     time.sleep(1)
 ready_ns = time.monotonic_ns()
@@ -135,7 +135,7 @@ def test_progress_is_that_of_the_run(two):
     [
         ("low and os._exit(7)", WorkerCrashed, "ended with exit status 7, without a result"),
         (
-            "if low: harness.NativeRun.wait = lambda self: os.kill(os.getpid(), signal.SIGSEGV)",
+            "if low: measure.NativeRun.wait = lambda self: os.kill(os.getpid(), signal.SIGSEGV)",
             WorkerCrashed,
             "was ended by SIGSEGV while it measured, without a result",
         ),
@@ -145,7 +145,7 @@ def test_progress_is_that_of_the_run(two):
             "did not end in time and was killed, without a result; its last words: for ever",
         ),
         (
-            "if low: harness.NativeRun.wait = lambda self: time.sleep(1000)",
+            "if low: measure.NativeRun.wait = lambda self: time.sleep(1000)",
             WorkerCrashed,
             "did not end in time and was killed while it measured, without a result",
         ),
@@ -166,7 +166,7 @@ def test_an_error_names_the_queue(two, with_body):
 def fail(self):
     raise DeviceError("the driver said no", call="cuLaunch", code=700)
 if low:
-    harness.NativeRun.wait = fail
+    measure.NativeRun.wait = fail
 """)
     with pytest.raises(DeviceError, match=r"^queue 'low': the driver said no$") as caught:
         measure_separately(two(), module=module)
@@ -175,7 +175,7 @@ if low:
 
 
 def test_a_fault_behind_the_data_of_one_is_a_remark(two, with_body):
-    module = with_body("if low: harness.NativeRun.close = lambda self: os.abort()")
+    module = with_body("if low: measure.NativeRun.close = lambda self: os.abort()")
     measurement = measure_separately(two(), module=module)
     assert len(measurement.samples[0]) == 25
     assert measurement.remark == (
@@ -194,7 +194,7 @@ def close(self):
     except Exception as error:
         print(error, flush=True)
 if low:
-    harness.NativeRun.close = close
+    measure.NativeRun.close = close
 """)
     measurement = measure_separately(two(), module=module)
     assert re.search(f"GPU {GPU} was not free within 0 s: process ", measurement.output)

@@ -5,8 +5,8 @@ import time
 from hypothesis import settings
 
 from pytest_xsched import Session, spin
-from pytest_xsched.session.options import Settings
-from pytest_xsched.stress.statemachine import check_xqueues
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.stress.state_machine import check_xqueues
 
 RANDOM = settings(
     settings.get_profile("xsched-nightly"),

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from pytest_xsched import InvalidRun, SchedulerInactive, XSched, command, matmul
-from pytest_xsched.reporting import report
+from pytest_xsched.reporting import run_table
 from pytest_xsched.xsched.installation import Home
-from pytest_xsched.xsched.transparent import Seen, Setting, with_driver
+from pytest_xsched.xsched.preload import Seen, Setting, with_driver
 
 SHIM = r"""
 #include <stdio.h>
@@ -39,7 +39,7 @@ int LAUNCH(void)
 
 PROGRAM = """
 import ctypes, os, sys
-from pytest_xsched.requests import requests
+from pytest_xsched.client import requests
 
 for path in sys.argv[1:]:
     ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
@@ -54,7 +54,7 @@ for _ in requests():
 IN_OPENCL = r"""
 import ctypes
 from ctypes import byref, c_int, c_size_t, c_ulong, c_void_p
-from pytest_xsched.requests import requests
+from pytest_xsched.client import requests
 
 ctypes.CDLL("libOpenCL.so.1", ctypes.RTLD_GLOBAL)
 cl = ctypes.CDLL(None)
@@ -141,7 +141,7 @@ def test_it_is_in_effect(start, shim, driver):
     assert run.evidence.faults == ()
     assert run.evidence.activity.covers == {"low": None}  # without a server nobody tells
     unknown = "  ! whether XSched had work of low is not known: only its server tells"
-    assert unknown in report.table(run.to_dict())
+    assert unknown in run_table.table(run.to_dict())
     assert run.low.n == 15 == run.low.counts.requests_completed
     assert driver in {library.path for library in run.fingerprint.libraries}
 
@@ -152,7 +152,7 @@ def test_the_variables_are_those_of_the_queue(start, shim, driver, monkeypatch):
     monkeypatch.setenv("XSCHED_AUTO_XQUEUE_LEVEL", "3")
     seen = {}
     monkeypatch.setattr(
-        "pytest_xsched.workers.party.require_active",
+        "pytest_xsched.workers.program_process.require_active",
         lambda setting, *_: seen.update(setting.variables),
     )
     start(driver, preload=shim)
@@ -290,7 +290,7 @@ def with_server(xsched_double, fake_cuda, shim, driver, tmp_path, monkeypatch, s
     monkeypatch.setattr("pytest_xsched.workers.xserver.KEY", 0x58000000 + os.getpid() % 2**24)
     monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(tmp_path))
     for name in ("ENOUGH", "ENOUGH_REQUESTS", "ENOUGH_SILENT"):
-        monkeypatch.setattr(f"pytest_xsched.xsched.looks.{name}", 2)
+        monkeypatch.setattr(f"pytest_xsched.xsched.server_poll.{name}", 2)
     home = Path(shutil.copytree(xsched_double, tmp_path / "installed"))
     (home / "bin").mkdir()
     (home / "bin/xserver").write_text(XSERVER)
@@ -317,7 +317,7 @@ def test_the_server_has_work_of_it(with_server, reports):
     assert (cover.reports, cover.had) == (reports, cover.looks)
     assert cover.looks > 0
     assert run.evidence.faults == ()
-    lines = report.table(run.to_dict())
+    lines = run_table.table(run.to_dict())
     assert f"  XSched had work of low at {cover}" in lines
     assert "  XSched: 'using global scheduler', no hints that order two queues" in lines
 
@@ -332,11 +332,13 @@ def test_the_server_has_none_of_its_work(with_server, reports):
 
 
 def test_too_few_looks_to_tell(with_server, monkeypatch):
-    monkeypatch.setattr("pytest_xsched.xsched.looks.ENOUGH", 10**6)
+    monkeypatch.setattr("pytest_xsched.xsched.server_poll.ENOUGH", 10**6)
     run = with_server(ready="no")
     assert run.evidence.faults == ()
     cover = run.evidence.activity.covers["low"]
-    assert f"  ! XSched had work of low at {cover}: too few to tell" in report.table(run.to_dict())
+    assert f"  ! XSched had work of low at {cover}: too few to tell" in run_table.table(
+        run.to_dict()
+    )
 
 
 REAL = os.environ.get("XSCHED_HOME")
@@ -384,8 +386,8 @@ PAST = IN_OPENCL.replace(
 
 @pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched")
 def test_work_that_goes_past_the_real_one(pocl, tmp_path, session_on, monkeypatch):
-    monkeypatch.setattr("pytest_xsched.xsched.looks.ENOUGH", 5)
-    monkeypatch.setattr("pytest_xsched.xsched.looks.ENOUGH_REQUESTS", 5)
+    monkeypatch.setattr("pytest_xsched.xsched.server_poll.ENOUGH", 5)
+    monkeypatch.setattr("pytest_xsched.xsched.server_poll.ENOUGH_REQUESTS", 5)
     session = session_on("opencl", xsched_home=Home(path=REAL, origin="XSCHED_HOME"))
     program = tmp_path / "program.py"
     program.write_text(PAST)

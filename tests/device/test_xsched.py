@@ -19,8 +19,8 @@ from pytest_xsched import (
     matmul,
     spin,
 )
-from pytest_xsched.reporting.report import table
-from pytest_xsched.scenario.mechanism import POLICY_NUMBERS
+from pytest_xsched.reporting.run_table import table
+from pytest_xsched.scenario.xsched_settings import POLICY_NUMBERS
 from pytest_xsched.xsched.installation import Home
 
 REAL = os.environ.get("XSCHED_HOME")
@@ -47,7 +47,7 @@ def place(request, xsched_double, built, fake_cuda, monkeypatch, pocl):
 @pytest.fixture
 def some_opencl():
     from pytest_xsched import DeviceUnavailable
-    from pytest_xsched.native._binding import locate
+    from pytest_xsched.native.binding import locate
 
     try:
         locate("opencl")

@@ -23,8 +23,8 @@ from pytest_xsched import (
     XSched,
     spin,
 )
-from pytest_xsched.native._binding import locate
-from pytest_xsched.workers.process import measure_in_worker
+from pytest_xsched.native.binding import locate
+from pytest_xsched.workers.isolated import measure_in_worker
 
 NTH = 200  # callback, in the run; before it two queues are compared, which takes 160
 SAID = r"its last words: \[XSCHED ERRO @ T \d+ @ [\d:.]+\] Assertion failed: "

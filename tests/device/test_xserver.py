@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import DeviceBusy, DeviceError, SchedulerInactive
-from pytest_xsched.system import leash
+from pytest_xsched.system import exec_with_parent
 from pytest_xsched.workers import xserver as module
 from pytest_xsched.workers.xserver import xserver
 
@@ -219,7 +219,7 @@ def test_it_does_not_outlive_its_parent(program):
 
 def test_a_leash_gives_variables_to_the_program_alone(tmp_path):
     program = [sys.executable, "-c", "import os; print(os.environ['A'], os.environ['LD_PRELOAD'])"]
-    line = leash.command_line(program, {"A": "b=c d", "LD_PRELOAD": "/nowhere.so"})
+    line = exec_with_parent.command_line(program, {"A": "b=c d", "LD_PRELOAD": "/nowhere.so"})
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert done.stdout == "b=c d /nowhere.so\n"
     # Said once, by the loader of the program, and not by that of the leash.
@@ -227,7 +227,7 @@ def test_a_leash_gives_variables_to_the_program_alone(tmp_path):
 
 
 def test_a_leash_that_nobody_holds_starts_nothing(tmp_path):
-    line = leash.command_line([sys.executable, "-c", "print('on')"], parent=1)
+    line = exec_with_parent.command_line([sys.executable, "-c", "print('on')"], parent=1)
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "the parent process is gone\n"

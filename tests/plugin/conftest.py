@@ -8,7 +8,7 @@ import pytest
 
 # A run inside this process must find the classes of the run before it, or `from pytest_xsched
 # import ...`, which remembers, gives classes of a module that pytester has dropped.
-import pytest_xsched.reporting.report
+import pytest_xsched.reporting.run_table
 import pytest_xsched.session.session  # noqa: F401
 
 STRICT = (

@@ -182,8 +182,8 @@ def test_value_of_a_marker_for_live_queues(load, sim, marker):
 @pytest.fixture
 def session():
     """The object behind the fixture xsched, without a pytest session around it."""
-    from pytest_xsched.session.options import Settings
     from pytest_xsched.session.session import Session
+    from pytest_xsched.session.settings import Settings
 
     session = Session(Settings(device="sim"))
     yield session
@@ -314,9 +314,9 @@ def test_queues_of_a_run(session):
 
 def test_more_requests_of_a_closed_loop_than_there_is_room_for(session, monkeypatch):
     from pytest_xsched import spin
-    from pytest_xsched.runner import harness
+    from pytest_xsched.runner import measure
 
-    monkeypatch.setattr(harness, "SAMPLES_MAX", 1000)  # of 10 million: 400 MB
+    monkeypatch.setattr(measure, "SAMPLES_MAX", 1000)  # of 10 million: 400 MB
     with pytest.raises(ScenarioError, match="1000") as error:
         session.run(session.queue("busy", spin("1ms")), duration="10s")
     assert "busy" in str(error.value) and "\n" not in str(error.value)

@@ -8,7 +8,7 @@ import json
 import pytest
 
 # Here, or a run would import its own: pytester drops what a run was the first to import.
-from pytest_xsched.conformance import claims, conforming
+from pytest_xsched.conformance import command, spec
 
 BUDGET = "--xsched-conformance-budget=500ms"
 
@@ -45,13 +45,13 @@ def test_json(inside):
 
 
 def test_a_finding(inside, pytester, monkeypatch):
-    (hpf,) = [policy for policy in claims.BUILTIN if policy.name == "hpf"]
-    wrong = claims.Claim(
+    (hpf,) = [policy for policy in spec.BUILTIN if policy.name == "hpf"]
+    wrong = spec.Claim(
         name="nobody is second", definition="No.", judge=lambda run: [f"{len(run.queues)} queues"]
     )
     broken = dataclasses.replace(hpf, claims=(*hpf.claims, wrong))
-    monkeypatch.setattr(conforming, "BUILTIN", (broken,))
-    monkeypatch.setitem(conforming.RUNS, "builtin", 10)
+    monkeypatch.setattr(command, "BUILTIN", (broken,))
+    monkeypatch.setitem(command.RUNS, "builtin", 10)
     result = inside("--xsched-conformance=hpf", BUDGET, "--xsched-seed=3")
 
     assert result.ret == 1

@@ -12,7 +12,7 @@ HEAVY = (
     "cffi",
     "_cffi_backend",
     "hypothesis",
-    "pytest_xsched.native._binding",
+    "pytest_xsched.native.binding",
     "pytest_xsched.native._native",
     "pytest_xsched.session.session",
 )
@@ -27,7 +27,7 @@ def pytest_unconfigure(config):
     found = [name for name in {HEAVY!r} if name in sys.modules]
     found += [name for name in ("libcuda", "libamdhip", "libOpenCL", "_native") if name in mapped]
     with open("found.json", "w") as file:
-        json.dump([found, "pytest_xsched.plugin.plugin" in sys.modules], file)
+        json.dump([found, "pytest_xsched.plugin.hooks" in sys.modules], file)
 """
 
 

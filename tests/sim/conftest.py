@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_xsched import Session, SimModel
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 
 BARE = SimModel(priority=False, launch_ns=0)
 """First come, first served, and a launch is on the device at once: easy to follow by hand."""

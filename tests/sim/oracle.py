@@ -7,8 +7,8 @@ happen on a tick; fixed thresholds; policies none, hpf and edf.
 
 from __future__ import annotations
 
-from pytest_xsched.scenario.arrivals import arrival_times
-from pytest_xsched.scenario.load import Closed
+from pytest_xsched.scenario.arrival_process import Closed
+from pytest_xsched.scenario.arrival_times import arrival_times
 
 TICK_NS = 100_000
 NEVER = 10**18

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_xsched import closed, replay, spin
-from pytest_xsched.conformance.claims import BUILTIN
+from pytest_xsched.conformance.spec import BUILTIN
 from pytest_xsched.stress.invariants import PROPERTIES, broken_properties
 
 MS = 1_000_000

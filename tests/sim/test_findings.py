@@ -7,10 +7,10 @@ from hypothesis import settings
 
 from pytest_xsched import CpuModel, Duration, SimModel, WorkerHung, spin
 from pytest_xsched.base.units import parse_duration
-from pytest_xsched.native._binding import Device
-from pytest_xsched.runner.live import Here, XQueues
-from pytest_xsched.stress.findings import all_broken, first_broken
-from pytest_xsched.stress.player import Player
+from pytest_xsched.native.binding import Device
+from pytest_xsched.runner.live_queues import Here, XQueues
+from pytest_xsched.stress.minimize import all_broken, first_broken
+from pytest_xsched.stress.step_executor import Player
 from pytest_xsched.stress.steps import BrokenRule, Step
 
 MANY = settings(max_examples=200, stateful_step_count=20, derandomize=True, database=None)

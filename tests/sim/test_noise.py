@@ -9,7 +9,7 @@ import pytest
 from pytest_xsched import InvalidRun, Session, spin
 from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.session import session
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 
 S = 10**9
 

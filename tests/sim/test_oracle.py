@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import Duration, Session, SimModel, closed, replay
-from pytest_xsched.session.options import Settings
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.strategies import launch_configurations, scenarios, workloads
 
 RANDOM = settings(

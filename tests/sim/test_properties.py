@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import Session, closed
-from pytest_xsched.base.names import POLICIES
-from pytest_xsched.session.options import Settings
+from pytest_xsched.base.constants import POLICIES
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.invariants import PROPERTIES, check_invariants
 from pytest_xsched.stress.strategies import scenarios
 

@@ -118,7 +118,7 @@ def test_equal_priorities_share(sim, bare):
 
 
 def test_too_many_requests_of_a_closed_loop_end_the_run(sim, bare, monkeypatch):
-    monkeypatch.setattr("pytest_xsched.runner.harness.SAMPLES_MAX", 1000)
+    monkeypatch.setattr("pytest_xsched.runner.measure.SAMPLES_MAX", 1000)
     queue = sim.queue("greedy", spin("0s"))
     with pytest.raises(ScenarioError, match=r"queue 'greedy' made more than 1000 requests"):
         sim.run(queue, duration="1h", sim=bare)

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from pytest_xsched import QosAssertionError, ScenarioError, spin
-from pytest_xsched.stress.search import find_worst
 from pytest_xsched.stress.strategies import contentions, scenarios
+from pytest_xsched.stress.worst_case import find_worst
 
 THRESHOLDS = (1, 2, 4, 8, 16, 32, 64)
 DURATIONS = ("100us", "200us", "400us", "800us", "1600us", "3200us")

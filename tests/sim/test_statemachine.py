@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import ScenarioError, Session, spin
-from pytest_xsched.session.options import Settings
-from pytest_xsched.stress.findings import first_broken
-from pytest_xsched.stress.player import Player
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.stress.minimize import first_broken
+from pytest_xsched.stress.step_executor import Player
 from pytest_xsched.stress.steps import Step
 from pytest_xsched.stress.strategies import launch_configurations
 

@@ -12,11 +12,11 @@ S = 1_000_000_000
 @pytest.fixture
 def made_queue():
     """Makes a MeasuredQueue: request i is scheduled at i periods and takes latencies[i] ms."""
-    from pytest_xsched.analysis.measured import MeasuredQueue
-    from pytest_xsched.native._binding import CENSORED, DRAIN, SAMPLE, WARMUP
-    from pytest_xsched.native._running import Counts
-    from pytest_xsched.scenario.load import Closed, Constant
-    from pytest_xsched.scenario.model import QueueSpec
+    from pytest_xsched.analysis.measured_queue import MeasuredQueue
+    from pytest_xsched.native.binding import CENSORED, DRAIN, SAMPLE, WARMUP
+    from pytest_xsched.native.run import Counts
+    from pytest_xsched.scenario.arrival_process import Closed, Constant
+    from pytest_xsched.scenario.scenario import QueueSpec
     from pytest_xsched.scenario.workload import spin
 
     def make(
@@ -69,7 +69,7 @@ def made_queue():
 @pytest.fixture
 def made_fingerprint():
     """Makes a Fingerprint of one device, its fields as given."""
-    from pytest_xsched.monitoring.fingerprint import DeviceFacts, Fingerprint
+    from pytest_xsched.monitoring.environment import DeviceFacts, Fingerprint
 
     def make(environment=None, **device):
         return Fingerprint(
@@ -90,9 +90,9 @@ def made_fingerprint():
 @pytest.fixture
 def made_run(made_fingerprint):
     """Makes a Run of queues, with the evidence that they give."""
-    from pytest_xsched.analysis.assertions import Run
     from pytest_xsched.analysis.evidence import gather
-    from pytest_xsched.scenario.model import Scenario
+    from pytest_xsched.analysis.run import Run
+    from pytest_xsched.scenario.scenario import Scenario
 
     def make(*queues, wrong_results=(), checked=False):
         scenario = Scenario(

@@ -3,7 +3,7 @@
  * priority, among equals the command launched first; nothing is preempted.
  *
  * This file is the template for a backend: copy it, keep the order of the
- * functions (it is that of xs_device_ops), list the new table in device.c and
+ * functions (it is that of xs_device_ops), list the new table in registry.c and
  * device.h, and make native/tests/test_conformance.c pass.
  *
  * The lock guards everything but what is atomic, which is also read without

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/library.h"
+#include "base/dynlib.h"
 #include "devices/gpu/gpu_device.h"
 
 /* Signatures as in cuda.h. */
@@ -129,7 +129,7 @@ static void find_groups(struct cuda *cuda)
     const struct xs_symbol rows[] = {XS_GREEN_SYMBOLS(ROW)};
     struct resource whole = {0}, remaining;
     unsigned int count = 0;
-    if (!xs__library_optional(cuda->gpu.driver.library, rows, sizeof rows / sizeof rows[0]) ||
+    if (!xs__dynlib_optional(cuda->gpu.driver.library, rows, sizeof rows / sizeof rows[0]) ||
         cuda->DeviceGetDevResource(cuda->gpu.device, &whole, XS_CUDA_RESOURCE_SM) != 0 ||
         cuda->DevSmResourceSplitByCount(NULL, &count, &whole, NULL, 0, 1) != 0 || count == 0)
         return;
@@ -151,8 +151,8 @@ static int find_device(struct cuda *cuda, const struct xs_device_options *option
     const struct xs_symbol rows[] = {XS_CUDA_SYMBOLS(ROW)};
     int rc = xs__gpu_find(&cuda->gpu, XS_BRAND_CUDA, options, err);
     if (rc == XS_OK)
-        rc = xs__library_symbols(cuda->gpu.driver.library, rows, sizeof rows / sizeof rows[0],
-                                 "cuda.open", err);
+        rc = xs__dynlib_symbols(cuda->gpu.driver.library, rows, sizeof rows / sizeof rows[0],
+                                "cuda.open", err);
     if (rc != XS_OK)
         return rc;
     TRY_CUDA(cuda, DeviceGet(&cuda->gpu.device, options->index), "device_get");

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/library.h"
+#include "base/dynlib.h"
 #include "devices/gpu/gpu_device.h"
 
 enum {
@@ -61,7 +61,7 @@ static int ask_architecture(struct hip *hip, struct xs_error *err)
     const struct xs_symbol row = {is_new ? new_name : "hipGetDeviceProperties",
                                   (void **)&hip->GetDeviceProperties};
     char properties[8192] = {0}; /* five times the larger layout */
-    int rc = xs__library_symbols(hip->gpu.driver.library, &row, 1, "hip.open", err);
+    int rc = xs__dynlib_symbols(hip->gpu.driver.library, &row, 1, "hip.open", err);
     if (rc != XS_OK)
         return rc;
     TRY_HIP(hip, GetDeviceProperties(properties, hip->gpu.device), "properties");
@@ -89,7 +89,7 @@ static void find_masks(struct hip *hip)
 {
     const struct xs_symbol row = {"hipExtStreamCreateWithCUMask",
                                   (void **)&hip->ExtStreamCreateWithCUMask};
-    if (!xs__library_optional(hip->gpu.driver.library, &row, 1))
+    if (!xs__dynlib_optional(hip->gpu.driver.library, &row, 1))
         return;
     hip->gpu.units = hip->gpu.processors;
     hip->gpu.unit_step = 2; /* RDNA's work-group processors are pairs of compute units */
@@ -110,7 +110,7 @@ static int take_device(struct hip *hip, int32_t index, struct xs_error *err)
     struct xs_gpu *gpu = &hip->gpu;
     const struct xs_symbol row = {"hipSetDevice", (void **)&hip->SetDevice};
     int processors = 0;
-    int rc = xs__library_symbols(gpu->driver.library, &row, 1, "hip.open", err);
+    int rc = xs__dynlib_symbols(gpu->driver.library, &row, 1, "hip.open", err);
     gpu->device = index;
     if (rc == XS_OK)
         rc = hip_bind_thread(&gpu->base, err);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/library.h"
+#include "base/dynlib.h"
 
 /* ---- what differs by brand ------------------------------------------------ */
 
@@ -53,8 +53,8 @@ static int driver_symbols(struct xs_gpu_driver *into, const char *where, struct 
     const struct xs_symbol hip_rows[] = {
         XS_GPU_SYMBOLS(HIP_ROW){"hipGetErrorName", (void **)&into->hip_error_name},
         {"hipGetErrorString", (void **)&into->hip_error_text}};
-    return xs__library_symbols(into->library, into->brand == XS_BRAND_HIP ? hip_rows : cuda_rows,
-                               COUNT(cuda_rows), where, err);
+    return xs__dynlib_symbols(into->library, into->brand == XS_BRAND_HIP ? hip_rows : cuda_rows,
+                              COUNT(cuda_rows), where, err);
 }
 
 static void optional_symbols(struct xs_gpu_driver *into)
@@ -70,8 +70,8 @@ static int rtc_symbols(void *library, struct xs_rtc *into, const char *where, st
 {
     const struct xs_symbol cuda_rows[] = {XS_RTC_SYMBOLS(CUDA_ROW)};
     const struct xs_symbol hip_rows[] = {XS_RTC_SYMBOLS(HIP_ROW)};
-    return xs__library_symbols(library, into->brand == XS_BRAND_HIP ? hip_rows : cuda_rows,
-                               COUNT(cuda_rows), where, err);
+    return xs__dynlib_symbols(library, into->brand == XS_BRAND_HIP ? hip_rows : cuda_rows,
+                              COUNT(cuda_rows), where, err);
 }
 
 int xs__gpu_driver_open(struct xs_gpu_driver *driver, enum xs_gpu_brand brand, const char *path,
@@ -80,7 +80,7 @@ int xs__gpu_driver_open(struct xs_gpu_driver *driver, enum xs_gpu_brand brand, c
     char where[16];
     snprintf(where, sizeof where, "%s.open", brands[brand].kind);
     driver->brand = brand;
-    int rc = xs__library_open(path, brands[brand].driver_names, where, &driver->library, err);
+    int rc = xs__dynlib_open(path, brands[brand].driver_names, where, &driver->library, err);
     if (rc == XS_OK)
         rc = driver_symbols(driver, where, err);
     if (rc == XS_OK)
@@ -100,7 +100,7 @@ int xs__rtc_open(struct xs_rtc *rtc, const struct xs_gpu_driver *driver, const c
     if (!is_named && driver->brand == XS_BRAND_HIP &&
         dlsym(driver->library, "hiprtcCreateProgram") != NULL)
         return rtc_symbols(driver->library, rtc, where, err);
-    int rc = xs__library_open(path, brand->compiler_names, where, &rtc->library, err);
+    int rc = xs__dynlib_open(path, brand->compiler_names, where, &rtc->library, err);
     if (rc == XS_ENODEV) /* there is a device, so its compiler is missing: no reason to skip */
         return xs__fail(err, XS_EDEVICE, where, 0,
                         "%s, which compiles the kernels, is not here, nor under other names",

@@ -106,7 +106,7 @@ enum {
 /* "cuda" or "hip": the device kind, and the start of `where` in errors. */
 const char *xs__gpu_kind(enum xs_gpu_brand brand);
 
-/* Find the library (see xs__library_open() for `path`) and every function. The
+/* Find the library (see xs__dynlib_open() for `path`) and every function. The
  * caller closes ->library, also after an error, if it is not NULL. */
 int xs__gpu_driver_open(struct xs_gpu_driver *driver, enum xs_gpu_brand brand, const char *path,
                         struct xs_error *err);

@@ -3,7 +3,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#include "base/library.h"
+#include "base/dynlib.h"
 #include "devices/gpu/gpu_device.h"
 
 /* CUDA packs 13.0 into 13000, HIP 6.4.43484 into 60443484. */
@@ -79,7 +79,7 @@ void xs__gpu_describe(struct xs_device *dev, struct xs_device_info *out)
     snprintf(out->driver_version, sizeof out->driver_version, "%s", from->driver_version);
     snprintf(out->compiler_version, sizeof out->compiler_version, "%s", from->compiler_version);
     out->memory_bytes = from->memory_bytes;
-    xs__library_file((void (*)(void))gpu->driver.Init, out->driver_file, sizeof out->driver_file);
+    xs__dynlib_file((void (*)(void))gpu->driver.Init, out->driver_file, sizeof out->driver_file);
     out->computes = 1;
     out->honour_priority = -1;
     out->least_priority = -gpu->least;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/library.h"
+#include "base/dynlib.h"
 #include "devices/opencl/opencl_device.h"
 
 enum {
@@ -225,8 +225,8 @@ static void opencl_describe(struct xs_device *dev, struct xs_device_info *out)
     const struct xs_opencl *cl = (const struct xs_opencl *)dev;
     snprintf(out->kind, sizeof out->kind, "opencl");
     snprintf(out->name, sizeof out->name, "%s", cl->name);
-    xs__library_file((void (*)(void))cl->api.GetPlatformIDs, out->driver_file,
-                     sizeof out->driver_file);
+    xs__dynlib_file((void (*)(void))cl->api.GetPlatformIDs, out->driver_file,
+                    sizeof out->driver_file);
     out->computes = 1;
     out->on_host = cl->on_host;
     out->honour_priority = cl->has_priorities ? -1 : 0;

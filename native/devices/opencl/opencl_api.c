@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "base/library.h"
+#include "base/dynlib.h"
 
 #define ROW(type, member, parameters) {"cl" #member, (void **)&api->member},
 
@@ -11,11 +11,10 @@ int xs__opencl_open(struct xs_opencl_api *api, const char *path, struct xs_error
 {
     const char *const names[] = {"libOpenCL.so.1", "libOpenCL.so", NULL};
     const struct xs_symbol rows[] = {XS_OPENCL_SYMBOLS(ROW)};
-    int rc = xs__library_open(path, names, "opencl.open", &api->library, err);
+    int rc = xs__dynlib_open(path, names, "opencl.open", &api->library, err);
     if (rc != XS_OK)
         return rc;
-    return xs__library_symbols(api->library, rows, sizeof rows / sizeof rows[0], "opencl.open",
-                               err);
+    return xs__dynlib_symbols(api->library, rows, sizeof rows / sizeof rows[0], "opencl.open", err);
 }
 
 struct code {

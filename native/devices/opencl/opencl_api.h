@@ -83,7 +83,7 @@ enum {
     XS_CL_COMPLETE = 0
 };
 
-/* Find the ICD loader (see xs__library_open() for `path`) and every call. */
+/* Find the ICD loader (see xs__dynlib_open() for `path`) and every call. */
 int xs__opencl_open(struct xs_opencl_api *api, const char *path, struct xs_error *err);
 
 /* XS_OK, XS_ENOMEM or XS_EDEVICE with the code and its name; `what` is the call

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "base/library.h"
+#include "base/dynlib.h"
 
 #define ROW(member, parameters) {#member, (void **)&api->member},
 
@@ -25,12 +25,12 @@ int xs__xsched_load(struct xs_xsched_api *api, const char *kind, const char *pre
     if (create.name == NULL)
         return xs__fail(err, XS_ENOTSUP, "xsched.open", 0,
                         "XSched schedules hip, cuda and opencl devices, not %s", kind);
-    int rc = xs__library_open(preempt, NULL, "xsched.open", &library, err);
+    int rc = xs__dynlib_open(preempt, NULL, "xsched.open", &library, err);
     if (rc == XS_OK)
-        rc = xs__library_symbols(library, rows, sizeof rows / sizeof rows[0], "libpreempt", err);
+        rc = xs__dynlib_symbols(library, rows, sizeof rows / sizeof rows[0], "libpreempt", err);
     if (rc == XS_OK)
-        rc = xs__library_open(hal, NULL, "xsched.open", &library, err);
-    return rc == XS_OK ? xs__library_symbols(library, &create, 1, "libhal", err) : rc;
+        rc = xs__dynlib_open(hal, NULL, "xsched.open", &library, err);
+    return rc == XS_OK ? xs__dynlib_symbols(library, &create, 1, "libhal", err) : rc;
 }
 
 int xs__xsched_status(int32_t result, const char *what, struct xs_error *err)

@@ -1,0 +1,115 @@
+"""Whether a run was possible: were requests served faster than their commands allow?
+
+Work that is not done takes no time, and its latencies are splendid. Pure functions of samples and
+of what a request takes alone; see `calibration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_xsched.analysis.queue_result import QueueResult
+from pytest_xsched.base.units import format_duration
+
+RESOLUTION_NS = 1_000_000
+"""What takes less alone is not judged: on a busy machine that is mostly threads which wake one
+another up, once a request when it is alone, and not at all under load."""
+MARGIN = 4
+"""So much faster than alone is no doing of clocks."""
+FEW = 0.01
+"""Such a share of the requests may be, for what a clock or a driver does once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plausible:
+    """What a queue's requests took, beside what they take alone.
+
+    Attributes:
+        queue: its name.
+        alone_ns: from the launch to the completion of a request, without any other.
+        exact: whether that is what a model says, and no measurement.
+        too_fast: share of the requests served in less than it, or if it was measured in less than
+            a quarter of it, in [0, 1]; None where it is too short to tell.
+        served_ns: the median of those; None where there are none.
+        command_ns: what one of the commands takes, where all are equal; else None.
+    """
+
+    queue: str
+    alone_ns: int
+    exact: bool
+    too_fast: float | None
+    served_ns: int | None
+    command_ns: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it in JSON's types."""
+        return asdict(self)
+
+    def fault(self) -> str | None:
+        """Say that the work was not done, where that is so."""
+        if self.too_fast is None or self.served_ns is None:
+            return None
+        if not self.exact and self.too_fast <= FEW:
+            return None
+        part = "less than" if self.exact else "under a quarter of"
+        return (
+            f"{self.queue}: {100 * self.too_fast:.3g}% of its requests took {part} what its "
+            f"commands take alone ({format_duration(self.served_ns)} of "
+            f"{format_duration(self.alone_ns)}): its work was not done"
+        )
+
+
+def plausible(
+    queues: Sequence[QueueResult], alone_ns: Sequence[int | None], *, exact: bool
+) -> tuple[Plausible, ...]:
+    """Hold the requests of each queue against what they take alone, where that is known."""
+    return tuple(
+        _plausible(queue, ns, exact=exact)
+        for queue, ns in zip(queues, alone_ns, strict=True)
+        if ns is not None and queue.workload.program is None
+    )
+
+
+def _plausible(queue: QueueResult, alone_ns: int, *, exact: bool) -> Plausible:
+    m = queue.measured
+    done = m[(m["launched_ns"] >= 0) & (m["completed_ns"] >= 0)]
+    served = done["completed_ns"] - done["launched_ns"]
+    too_fast, served_ns = None, None
+    if exact or alone_ns >= RESOLUTION_NS:
+        fast = served[served < alone_ns] if exact else served[served * MARGIN < alone_ns]
+        too_fast = len(fast) / len(served) if len(served) else 0.0
+        served_ns = int(np.median(fast)) if len(fast) else None
+    commands = queue.workload.commands
+    return Plausible(
+        queue=queue.name,
+        alone_ns=alone_ns,
+        exact=exact,
+        too_fast=too_fast,
+        served_ns=served_ns,
+        command_ns=alone_ns // len(commands) if len(set(commands)) == 1 else None,
+    )
+
+
+def overwork(
+    queues: Sequence[QueueResult], alone_ns: Sequence[int | None], slots: int
+) -> str | None:
+    """Say that a device of so many slots did more than it can, where that is so.
+
+    What lies within a measured window as a whole takes no more than all slots in that time.
+    """
+    for start, end in queues[0].windows_ns:
+        work_ns = 0
+        for queue, ns in zip(queues, alone_ns, strict=True):
+            s = queue.samples
+            inside = (s["launched_ns"] >= start) & (s["completed_ns"] >= 0)
+            work_ns += int(np.count_nonzero(inside & (s["completed_ns"] <= end))) * (ns or 0)
+        if work_ns > slots * (end - start):
+            return (
+                f"work of {format_duration(work_ns)} was done on {slots} slot"
+                f"{'s' if slots > 1 else ''} in {format_duration(end - start)}"
+            )
+    return None

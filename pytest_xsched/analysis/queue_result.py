@@ -1,0 +1,380 @@
+"""What a run measured on one queue: samples, counts, and the numbers derived from them.
+
+Latency counts from the scheduled arrival, so that a request which waits for its predecessors is not
+excused (no coordinated omission). Requests that did not complete stay in, above every limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_xsched.base.quantity import Quantity
+from pytest_xsched.base.units import format_rate
+from pytest_xsched.errors import InvalidRun, ScenarioError
+from pytest_xsched.monitoring.noise import Spans, inside
+from pytest_xsched.native.binding import CENSORED, DRAIN, WARMUP
+from pytest_xsched.native.run import Counts
+from pytest_xsched.scenario.arrival_process import Closed
+from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.workload import Workload
+from pytest_xsched.stats.estimators import (
+    CENSORED_NS,
+    cold_start,
+    nearest_rank,
+    requests_needed,
+    saturated,
+)
+from pytest_xsched.stats.summary import spread
+
+
+class QueueResult:
+    """The requests of one queue in one run.
+
+    Attributes:
+        spec: the queue as it was asked for.
+        counts: commands and requests, and how often the queue was suspended.
+        samples: structured array of all requests in order of arrival, warm-up included; fields
+            scheduled_ns, submitted_ns, launched_ns, completed_ns (int64, ns since the start of
+            the run, -1: never) and flags.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: QueueSpec,
+        counts: Counts,
+        samples: NDArray[np.void],
+        window_ns: tuple[int, int],
+        noisy_ns: Spans = (),
+        masks: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.counts = counts
+        self.samples = samples
+        self.noisy_ns = noisy_ns
+        """Begins and ends of noisy seconds, ns since the start of the run; see `noise`."""
+        self.masks = masks
+        """Whether latencies are without the requests that were scheduled in those."""
+        self.windows_ns = [window_ns]
+        """Start and end of each measured window, ns since the start of the run."""
+        self.latency_ns = self._span("scheduled_ns")
+        """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
+        self.saturated = self._is_saturated(samples, window_ns)
+        """Whether an open loop offered more than was done; see `stats.saturated`."""
+        self.cold_start = None if self.saturated else cold_start(self.latency_ns)
+        """How much slower the first tenth of the first window was; see `stats.cold_start`."""
+        # Set by the run, which has the evidence: for latencies, and for rates, which mean
+        # something in a saturated queue, too.
+        self._run: Any = None
+        self._require: Callable[[], None] = lambda: None
+        self._require_run: Callable[[], None] = lambda: None
+
+    def extend(
+        self,
+        counts: Counts,
+        samples: NDArray[np.void],
+        window_ns: tuple[int, int],
+        offset_ns: int,
+        noisy_ns: Spans = (),
+    ) -> None:
+        """Add a window that was measured later, under the same load.
+
+        Args:
+            counts: of that window alone.
+            samples: likewise, ns since the start of that window's own run.
+            window_ns: likewise.
+            offset_ns: where that start lies on the time of this run.
+            noisy_ns: of that window, on the time of this run.
+        """
+        self.noisy_ns += noisy_ns
+        self.saturated |= self._is_saturated(samples, window_ns)
+        moved = samples.copy()
+        for field in ("scheduled_ns", "submitted_ns", "launched_ns", "completed_ns"):
+            moved[field][moved[field] >= 0] += offset_ns
+        self.samples = np.concatenate([self.samples, moved])
+        self.windows_ns.append((window_ns[0] + offset_ns, window_ns[1] + offset_ns))
+        self.counts = self.counts + counts
+        self.latency_ns = self._span("scheduled_ns")
+
+    @property
+    def name(self) -> str:
+        """Name of the queue."""
+        return self.spec.name
+
+    @property
+    def workload(self) -> Workload:
+        """Commands of each request."""
+        return self.spec.workload
+
+    @property
+    def arrived(self) -> NDArray[np.void]:
+        """Samples of all requests scheduled in the measured window, in order of arrival."""
+        samples: NDArray[np.void] = self.samples[(self.samples["flags"] & (WARMUP | DRAIN)) == 0]
+        return samples
+
+    @property
+    def measured(self) -> NDArray[np.void]:
+        """Those of them that count for latencies: all, or those outside of masked seconds."""
+        arrived = self.arrived
+        if not self.masks or not self.noisy_ns:
+            return arrived
+        samples: NDArray[np.void] = arrived[~inside(arrived["scheduled_ns"], self.noisy_ns)]
+        return samples
+
+    @property
+    def noisy(self) -> NDArray[np.bool_]:
+        """Which of `measured` were scheduled in noisy seconds: bool[n]."""
+        return inside(self.measured["scheduled_ns"], self.noisy_ns)
+
+    @property
+    def n(self) -> int:
+        """Requests that count for latencies, completed or not."""
+        return len(self.measured)
+
+    @property
+    def masked(self) -> int:
+        """Requests of the measured window that do not, because they came in noisy seconds."""
+        return len(self.arrived) - self.n
+
+    @property
+    def censored(self) -> int:
+        """Requests that count for latencies and did not complete."""
+        return int(np.count_nonzero(self.measured["flags"] & CENSORED))
+
+    @property
+    def unfinished(self) -> int:
+        """All requests of the measured window that did not."""
+        return int(np.count_nonzero(self.arrived["flags"] & CENSORED))
+
+    @property
+    def service_ns(self) -> NDArray[np.int64]:
+        """Completed minus submitted: int64[n], ns, in order of arrival; CENSORED_NS if never."""
+        return self._span("submitted_ns")
+
+    @property
+    def lateness_ns(self) -> NDArray[np.int64]:
+        """Submitted minus scheduled, the load generator's own: int64[submitted], ns."""
+        m = self.arrived[self.arrived["submitted_ns"] >= 0]
+        return np.asarray(m["submitted_ns"] - m["scheduled_ns"], np.int64)
+
+    def _span(self, start: str) -> NDArray[np.int64]:
+        m = self.measured
+        done = (m["flags"] & CENSORED) == 0
+        return np.where(done, m["completed_ns"] - m[start], CENSORED_NS).astype(np.int64)
+
+    # ---- latency
+
+    def percentile(self, q: float) -> Quantity:
+        """Give the nearest-rank percentile of the latency; see `stats.nearest_rank`.
+
+        Args:
+            q: in (0, 1), 0.99 for P99.
+
+        Raises:
+            ScenarioError: q is outside (0, 1).
+            InvalidRun: no request was measured.
+        """
+        if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 < q < 1:
+            raise ScenarioError(f"percentile {q!r} is outside (0, 1); P99 is 0.99")
+
+        def require() -> None:
+            __tracebackhide__ = True
+            self._require()
+            self.require_n(q)
+
+        return self._latency(nearest_rank(self._some_latency(), q), percentile_name(q), require)
+
+    def require_n(self, q: float) -> None:
+        """Raise InvalidRun where too few requests were measured for any bound on a percentile."""
+        __tracebackhide__ = True
+        needed = requests_needed(q)
+        if self.n < needed:
+            raise InvalidRun(
+                f"a {percentile_name(q)} needs at least {needed} requests, {self.name} has "
+                f"{self.n}{self._without_masked()}{self._time_for(needed)}",
+                run=self._run,
+            )
+
+    def _without_masked(self) -> str:
+        return f" without {self.masked} in masked seconds" if self.masked else ""
+
+    def _time_for(self, requests: int) -> str:
+        rate = self.spec.arrivals.rate_hz
+        if rate is None:
+            return ""
+        return f"; at {format_rate(rate)} that takes {math.ceil(requests / rate)} s"
+
+    @property
+    def no_request(self) -> str:
+        """Say that there is no request to speak of, and where."""
+        where = "outside of masked seconds" if self.masked else "in the measured window"
+        return f"{self.name} has no request {where}"
+
+    def _some_latency(self) -> NDArray[np.int64]:
+        if self.n == 0:
+            raise InvalidRun(self.no_request, run=self._run)
+        return self.latency_ns
+
+    def _latency(self, ns: int, metric: str, require: Callable[[], None]) -> Quantity:
+        value = math.inf if ns == CENSORED_NS else ns
+        detail = f"n = {self.n}"
+        if metric not in ("max", "wait"):
+            detail += f", max {self.max}"
+        if self.censored:
+            detail += f", {self.censored} unfinished"
+        return Quantity(value, "ns", f"{metric} of {self.name}", detail, require)
+
+    @property
+    def p50(self) -> Quantity:
+        """Median latency."""
+        return self.percentile(0.5)
+
+    @property
+    def p95(self) -> Quantity:
+        """95th percentile of the latency."""
+        return self.percentile(0.95)
+
+    @property
+    def p99(self) -> Quantity:
+        """99th percentile of the latency."""
+        return self.percentile(0.99)
+
+    @property
+    def max(self) -> Quantity:
+        """Longest latency; "never" if a request did not complete."""
+        return self._latency(int(self._some_latency().max()), "max", lambda: self._require())
+
+    @property
+    def longest_wait(self) -> Quantity:
+        """Longest time from a request's arrival to its first launch; "never" if there was none.
+
+        Of all requests that waited within the measured window, also those of the warm-up.
+        """
+        s = self.samples
+        launched = np.where(s["launched_ns"] < 0, CENSORED_NS, s["launched_ns"])
+        waits = np.where(launched == CENSORED_NS, CENSORED_NS, launched - s["scheduled_ns"])
+        starts, ends = np.array(self.windows_ns).T
+        window = np.searchsorted(ends, s["scheduled_ns"], side="right").clip(max=len(ends) - 1)
+        there = ((s["flags"] & DRAIN) == 0) & (launched >= starts[window])
+        longest = int(waits[there].max()) if there.any() else 0
+        return self._latency(longest, "wait", lambda: self._require_run())
+
+    # ---- rates
+
+    @property
+    def seconds(self) -> float:
+        """Length of the measured window."""
+        return sum(end - start for start, end in self.windows_ns) / 1e9
+
+    def requests_in(self, time_ns: int) -> int:
+        """Give how many requests arrive in a time, on average; at least 1."""
+        return max(1, round(len(self.arrived) / self.seconds * time_ns / 1e9))
+
+    def rates_per(self, block_ns: int, deadline_ns: int | None = None) -> NDArray[np.float64]:
+        """Give the completions per second in each whole block of the measured windows.
+
+        Args:
+            block_ns: length of a block.
+            deadline_ns: count only those within so much time of their arrival.
+
+        Returns:
+            float64[blocks], Hz, in order of time.
+        """
+        done = self.samples["completed_ns"]
+        if deadline_ns is not None:
+            done = done[done - self.samples["scheduled_ns"] <= deadline_ns]
+        counts = []
+        for start, end in self.windows_ns:
+            blocks = (end - start) // block_ns
+            at = (done[done >= start] - start) // block_ns
+            counts.append(np.bincount(at[at < blocks], minlength=blocks))
+        return np.asarray(np.concatenate(counts) * (1e9 / block_ns), np.float64)
+
+    def _rate(self, count: int, what: str) -> Quantity:
+        hz = count / self.seconds
+        return Quantity(
+            hz, "Hz", f"{what} of {self.name}", f"{count} requests", lambda: self._require_run()
+        )
+
+    @property
+    def offered(self) -> Quantity | None:
+        """Requests per second that an open loop asked for; None for a closed loop."""
+        if self.closed_loop:
+            return None
+        return self._rate(len(self.arrived), "offered rate")
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether requests wait for their predecessors."""
+        return isinstance(self.spec.arrivals, Closed)
+
+    def _is_saturated(self, samples: NDArray[np.void], window_ns: tuple[int, int]) -> bool:
+        if self.closed_loop:
+            return False
+        done = samples["completed_ns"]
+        completed = np.where(done < 0, CENSORED_NS, done)
+        return saturated(samples["scheduled_ns"], completed, *window_ns)
+
+    @property
+    def throughput(self) -> Quantity:
+        """Requests completed per second.
+
+        Of an open loop that keeps up, the requests of the measured window that completed; so that
+        one in flight at its end is not held against a rate that was met. Of a closed loop, and of
+        an open loop that is saturated, the completions within the window.
+        """
+        if self.closed_loop or self.saturated:
+            done = self.samples["completed_ns"]
+            inside = sum(
+                np.count_nonzero((done >= start) & (done < end)) for start, end in self.windows_ns
+            )
+            return self._rate(int(inside), "throughput")
+        return self._rate(len(self.arrived) - self.unfinished, "throughput")
+
+    @property
+    def achieved_rate(self) -> Quantity:
+        """Give the throughput, beside `offered`."""
+        return self.throughput
+
+    def attainment(self, deadline_ns: int) -> float:
+        """Give the share of the measured requests that completed within a deadline, in [0, 1]."""
+        return float(np.mean(self._some_latency() <= deadline_ns))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the numbers in JSON's types: times in ns, rates in Hz, null for never."""
+        data: dict[str, Any] = {
+            "name": self.name,
+            "workload": self.workload.label,
+            "n": self.n,
+            "censored": self.censored,
+            "masked": self.masked,
+            "saturated": self.saturated,
+            "throughput_hz": self.throughput.value,
+            "offered_hz": None if self.offered is None else self.offered.value,
+            "commands": {
+                key: getattr(self.counts, key)
+                for key in ("submitted", "launched", "completed", "failed")
+            },
+            "suspended": self.counts.suspended,
+            "most_in_flight": self.counts.most_in_flight,
+        }
+        for key in ("p50", "p95", "p99", "max"):
+            value = getattr(self, key).value if self.n else math.inf
+            data[f"{key}_ns"] = None if value == math.inf else int(value)
+        data["spread"] = spread(self.latency_ns)
+        data["cold_start"] = self.cold_start
+        late = self.lateness_ns
+        wait = self.longest_wait.value
+        data["longest_wait_ns"] = None if wait == math.inf else int(wait)
+        data["lateness_p99_ns"] = nearest_rank(late, 0.99) if len(late) else None
+        return data
+
+
+def percentile_name(q: float) -> str:
+    """Name a percentile: "P99", "P99.9"."""
+    return f"P{round(100 * q, 6):g}"

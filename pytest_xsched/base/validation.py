@@ -1,0 +1,126 @@
+"""Checks of single values, shared by the classes that describe a run.
+
+What is refused raises a ScenarioError that shows the value and `what` it belongs to.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from pytest_xsched.base.constants import DEVICES, GPUS
+from pytest_xsched.errors import ScenarioError
+
+_Item = TypeVar("_Item")
+
+
+def integer(what: str, value: object, low: int, high: int) -> int:
+    """Give an integer in [low, high] as an int; numpy integers are some, booleans are not."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ScenarioError(f"{what} {value!r} is not an integer") from None
+    if not low <= number <= high:
+        raise ScenarioError(f"{what} {number} is outside [{low}, {high}]")
+    return number
+
+
+def finite_number(what: str, value: object, *, above: float, high: float = math.inf) -> float:
+    """Give a finite number in (above, high] as a float; texts and booleans are none."""
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise ScenarioError(f"{what} {value!r} is not a number") from None
+    if not (math.isfinite(number) and above < number <= high):
+        raise ScenarioError(f"{what} {value!r} is outside ({above}, {high}]")
+    return number
+
+
+# The classes are frozen, hence object.__setattr__: once, from __post_init__, so that a numpy
+# integer or a list does not stay in a field and break its JSON or its hash.
+
+
+def set_integer(owner: object, name: str, what: str, low: int, high: int) -> None:
+    """Check a field with `integer` and store it as an int."""
+    value = integer(f"{what}: {name}", getattr(owner, name), low, high)
+    object.__setattr__(owner, name, value)
+
+
+def set_number(owner: object, name: str, what: str, above: float, high: float) -> None:
+    """Check a field with `finite_number` and store it as a float."""
+    value = finite_number(f"{what}: {name}", getattr(owner, name), above=above, high=high)
+    object.__setattr__(owner, name, value)
+
+
+def set_tuple(owner: object, name: str, kind: type[_Item], what: str, most: int) -> None:
+    """Check a field of 1 to `most` items of one type and store it as a tuple."""
+    value = getattr(owner, name)
+    if not isinstance(value, (tuple, list)):
+        raise ScenarioError(f"{what}: {name} {value!r} is not a tuple of {kind.__name__}")
+    for item in value:
+        if not isinstance(item, kind):
+            raise ScenarioError(f"{what}: {item!r} in {name} is not a {kind.__name__}")
+    if not 1 <= len(value) <= most:
+        raise ScenarioError(f"{what}: {len(value)} {name} are outside [1, {most}]")
+    object.__setattr__(owner, name, tuple(value))
+
+
+def check_flag(what: str, value: object) -> None:
+    """Check that a value is True or False, not something that counts as it."""
+    if not isinstance(value, bool):
+        raise ScenarioError(f"{what} {value!r} is not True or False")
+
+
+def one_of(what: str, value: object, known: tuple[str, ...]) -> None:
+    """Check that a value is one of the known names."""
+    if value not in known:
+        raise ScenarioError(f"{what} {value!r} is unknown; known: {', '.join(known)}")
+
+
+def device_name(what: str, value: object, known: tuple[str, ...] = DEVICES) -> str:
+    """Check the name of a device, ``"cuda"`` or ``"cuda:1"``, and give it without an index of 0."""
+    kind, colon, index = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind not in known:
+        raise ScenarioError(f"{what} {value!r} is unknown; known: {', '.join(known)}")
+    if colon and kind not in GPUS:
+        raise ScenarioError(
+            f"{what} {value!r} has an index, which only {' and '.join(GPUS)} devices have"
+        )
+    if colon and not re.fullmatch("0|[1-9][0-9]{0,3}", index):
+        raise ScenarioError(
+            f"{what} {value!r}: behind the colon belongs an index, as in '{kind}:1'"
+        )
+    return f"{kind}:{index}" if index not in ("", "0") else kind
+
+
+def checked_fields(cls: type[Any], data: Any, what: str) -> dict[str, Any]:
+    """Give the fields of `cls` out of JSON, all of them and no others."""
+    values = checked_object(data, what)
+    names = {item.name for item in fields(cls)}
+    if names != set(values):
+        odd = ", ".join(sorted(repr(name) for name in names ^ set(values)))
+        raise ScenarioError(f"{what}: missing or unknown fields {odd}")
+    return values
+
+
+def checked_object(data: Any, what: str) -> dict[str, Any]:
+    """Give a copy of a JSON object."""
+    if not isinstance(data, Mapping):
+        raise ScenarioError(f"{what}: {data!r} is not an object with fields")
+    return dict(data)
+
+
+def checked_list(values: dict[str, Any], name: str, what: str) -> list[Any]:
+    """Give the list in one field of a JSON object."""
+    value = values[name]
+    if not isinstance(value, list):
+        raise ScenarioError(f"{what}: {name} {value!r} is not a list")
+    return value

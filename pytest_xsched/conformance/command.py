@@ -1,0 +1,233 @@
+"""`pytest --xsched-conformance`: which policies are there, run how, for how long, reported where.
+
+Ours on the device `sim`, and those of an installed XSched on a GPU, or on PoCL, each scenario in a
+worker process with a deadline: what ends or stops that is a finding.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_xsched.analysis.run import Run
+from pytest_xsched.base.constants import GPUS, split_device
+from pytest_xsched.conformance.engine import Conformance, Limits, Runner, examine
+from pytest_xsched.conformance.generators import contests, simpler
+from pytest_xsched.conformance.live_engine import take_steps
+from pytest_xsched.conformance.report import policy_lines, summary, to_json
+from pytest_xsched.conformance.spec import BUILTIN, XSCHED, Policy
+from pytest_xsched.errors import ScenarioError, SchedulerInactive
+from pytest_xsched.scenario.corpus import save
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.session.adaptive import run_in_windows
+from pytest_xsched.session.session import GPU_FILES, Session
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.system.driver_files import find_libraries
+from pytest_xsched.workers.dispatch import measure_elsewhere
+from pytest_xsched.workers.isolated import measure_in_worker
+from pytest_xsched.xsched.installation import VARIABLE, Home, find_home
+
+SET_UP_S = 5.0
+"""Allowed to a worker beyond its run, to start and to compile: beyond that it hangs."""
+EXAMPLES = 100
+"""Scenarios of a policy, at most."""
+WEIGHTS = {"builtin": 1, "xsched": 3}
+"""Parts of the budget: a scenario in real time takes a second."""
+SHRINKING = 0.2
+"""Of the budget, for the scenario of each failure, behind it; at least some seconds."""
+SHRINKING_LEAST_S = 60.0
+RUNS = {"builtin": 300, "xsched": 40}
+"""Of that, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConformanceRequest:
+    """What --xsched-conformance asks for.
+
+    Attributes:
+        form: of the report, ``"text"`` or ``"json"``.
+        names: of policies; none: all.
+        budget_ns: for random scenarios of all policies together.
+    """
+
+    form: str
+    names: tuple[str, ...]
+    budget_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A policy, and how its scenarios are run."""
+
+    policy: Policy
+    device: str
+    run: Runner
+    run_fresh: Runner
+    live: Session | None = None
+    """On which XSched's live queues are."""
+
+
+def conform(
+    settings: Settings, request: ConformanceRequest, directory: Path, say: Callable[[str], None]
+) -> int:
+    """Hold policies against what is claimed of them, and say what was found.
+
+    Args:
+        settings: device and home of XSched; seed.
+        request: which policies, and how long.
+        directory: where scenarios that fail are saved.
+        say: prints a line.
+
+    Returns:
+        0, or 1 if something does not hold, or 2 after Ctrl-C.
+
+    Raises:
+        ScenarioError: what was asked for cannot be done.
+        DeviceUnavailable: there is no such device.
+    """
+    begin_s = time.monotonic()
+    home = _home(settings, request.names)
+    session = Session(replace(settings, device="sim", require_device=None))
+    subjects = [ours(policy, session) for policy in _named(BUILTIN, request.names)]
+    if home is not None:
+        device = _device(settings)
+        subjects += [theirs(p, device, settings, home) for p in _named(XSCHED, request.names)]
+    text = request.form == "text"
+    if text:
+        where = f"XSched ({home.origin}) on {subjects[-1].device}" if home else "no XSched"
+        say(f"xsched conformance: builtin on sim, {where}, seed {settings.seed}")
+    done: list[Conformance] = []
+    files: dict[tuple[str, str, str], Path] = {}
+    status = 0
+    left_s = request.budget_ns / 1e9
+    try:
+        for index, subject in enumerate(subjects):
+            parts = [WEIGHTS[other.policy.scheduler] for other in subjects[index:]]
+            limits = _limits(subject.policy, left_s * parts[0] / sum(parts), request)
+            started_s = time.monotonic()
+            found = _examined(subject, limits, settings.seed)
+            left_s -= min(limits.search_s, time.monotonic() - started_s)
+            done.append(found)
+            kept = _keep(found, directory)
+            files |= {(found.policy.scheduler, found.policy.name, c): f for c, f in kept.items()}
+            if text:
+                say("\n".join(["", *policy_lines(found, kept)]))
+    except KeyboardInterrupt:
+        status = 2
+    finally:
+        session.close()
+    took_s = time.monotonic() - begin_s
+    if text:
+        say(f"\n{'interrupted: ' if status else ''}{summary(done, took_s)}")
+    else:
+        facts = {
+            "home": home and home.path,
+            "device": subjects[-1].device if home else None,
+            "seed": settings.seed,
+            "interrupted": status == 2,
+        }
+        say(to_json(done, files, facts=facts, seconds=took_s))
+    return 1 if any(found.failed for found in done) else status
+
+
+def _examined(subject: Subject, limits: Limits, seed: int) -> Conformance:
+    begin_s = time.monotonic()
+    found = examine(
+        subject.policy,
+        contests(subject.policy, subject.device),
+        subject.run,
+        subject.run_fresh,
+        limits,
+        seed=seed,
+        simpler=simpler if subject.policy.scheduler == "xsched" else None,
+    )
+    if subject.live is None:
+        return found
+    results = (*found.results, *take_steps(subject.live, subject.policy))
+    return replace(found, results=results, seconds=time.monotonic() - begin_s)
+
+
+def _named(policies: Sequence[Policy], names: Sequence[str]) -> list[Policy]:
+    return [policy for policy in policies if not names or policy.name in names]
+
+
+def _home(settings: Settings, names: Sequence[str]) -> Home | None:
+    """Find XSched; None: nobody named one, and nobody needs it."""
+    if names and not _named(XSCHED, names):
+        return None
+    if settings.xsched_home is None and not os.environ.get(VARIABLE):
+        ours = {policy.name for policy in BUILTIN}
+        if missing := [name for name in names if name not in ours]:
+            raise ScenarioError(
+                f"--xsched-conformance: {missing[0]!r} is a policy of XSched, and none is named "
+                f"by --xsched-home or {VARIABLE}"
+            )
+        return None
+    try:
+        return find_home(settings.xsched_home)
+    except SchedulerInactive as error:
+        raise ScenarioError(str(error).removeprefix("scheduler inactive: ")) from None
+
+
+def _device(settings: Settings) -> str:
+    name = settings.device
+    if name == "auto":
+        name = next((gpu for gpu, file in GPU_FILES.items() if os.path.exists(file)), "cpu")
+    if split_device(name)[0] not in GPUS:
+        raise ScenarioError(
+            f"--xsched-conformance: XSched schedules {', '.join(GPUS)} devices, not {name!r}; "
+            "--xsched-device names one"
+        )
+    return name
+
+
+def ours(policy: Policy, session: Session) -> Subject:
+    def fresh(scenario: Scenario) -> Run:
+        return run_in_windows(scenario, measure_in_worker, fixed=True)
+
+    return Subject(policy, "sim", session.run_scenario, fresh)
+
+
+def theirs(policy: Policy, device: str, settings: Settings, home: Home) -> Subject:
+    libraries = find_libraries(split_device(device)[0], settings.gpu_driver, settings.gpu_compiler)
+
+    def fresh(scenario: Scenario) -> Run:
+        return run_in_windows(
+            scenario,
+            lambda window: measure_elsewhere(
+                window,
+                None,
+                waiting=None,
+                libraries=libraries,
+                lock_timeout_s=settings.lock_timeout_ns / 1e9,
+                home=home,
+                set_up_s=SET_UP_S,
+                watch=False,
+            ),
+            fixed=True,
+        )
+
+    live = Session(replace(settings, device=device, require_device=None, process="auto"))
+    return Subject(policy, device, fresh, fresh, live)
+
+
+def _limits(policy: Policy, search_s: float, request: ConformanceRequest) -> Limits:
+    return Limits(
+        search_s=search_s,
+        examples=EXAMPLES,
+        shrink_s=max(SHRINKING_LEAST_S, SHRINKING * request.budget_ns / 1e9),
+        shrink_runs=RUNS[policy.scheduler],
+    )
+
+
+def _keep(found: Conformance, directory: Path) -> dict[str, Path]:
+    kept = {}
+    for result in found.failed:
+        if result.scenario is None:  # steps are no scenario
+            continue
+        name = f"conformance::{found.policy.scheduler} {found.policy.name} {result.claim}"
+        kept[result.claim] = save(directory, result.scenario, name)
+    return kept

@@ -1,0 +1,153 @@
+"""Hypothesis strategies for the scenarios that policies are held against; see `conformance`.
+
+For XSched: up to three bursts of equal commands that meet, each long enough for a policy to show
+what it does, all of them over in about a second. Grids are ordered, the simplest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from pytest_xsched.base.units import Duration
+from pytest_xsched.conformance.spec import Policy
+from pytest_xsched.scenario.arrival_process import Replay, closed, replay
+from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.scenario.workload import spin
+from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.stress.strategies import scenarios
+
+_S = 10**9
+_MS = 10**6
+
+NAMES = ("a", "b", "c")
+BEGINS = ("0ms", "100ms", "300ms")
+"""Of a burst."""
+DEPTHS = ((1, 1), (2, 1), (4, 2), (16, 8))
+COMMANDS = (("1ms", 100), ("2ms", 50), ("1ms", 300), ("2ms", 150))
+"""Duration and number, of a burst."""
+LONG_COMMANDS = (("1ms", 400), ("2ms", 300))
+"""The same for `mlfq`, whose longest turn takes 80 ms."""
+DURATION_NS, DRAIN_NS = 500 * _MS, 3 * _S
+
+HINTS: dict[str, dict[str, tuple[int | None, ...]]] = {
+    "hpf": {"priority": (0, 1, 2, -1, 255, -255)},
+    "hhpf": {"priority": (0, 1, 2, -1, 255, -255)},
+    "chpf": {"priority": (0, 1)},
+    "up": {"utilization": (50, 25, 75, 100, None)},
+    "pup": {"utilization": (50, 25, None)},
+    "kedf": {"deadline_ns": (None, _S, 10 * _MS, 10 * _S)},
+    "lax": {"priority": (1, 0, 2), "laxity_ns": (None, 20 * _MS, 200 * _MS, _S)},
+    "awf": {"priority": (0, 1)},
+    "cfs": {"priority": (0, 1, 4, -4)},
+    "mlfq": {"priority": (0, 1)},
+}
+"""What queues of a policy say, by fields of `QueueSpec`; also what it has to ignore."""
+ALIKE = ("up", "cfs", "mlfq")
+"""Policies whose turns are as long as time and threshold make them: these are one for all there."""
+TIMESLICES = (None, "40ms")
+
+
+def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
+    """Draw scenarios that show what a policy does.
+
+    Args:
+        policy: one of `claims.BUILTIN` or `claims.XSCHED`.
+        device: for XSched's.
+    """
+    if policy.scheduler == "xsched":
+        return _bursts(policy.name, device)
+    any_mix = scenarios(policies=[policy.name])
+    if policy.name not in ("partition", "fair"):
+        return any_mix
+    return st.one_of(
+        any_mix,
+        scenarios(policies=[policy.name], least=2, duration="400ms", loads=st.just(closed())),
+    )
+
+
+@st.composite
+def _bursts(draw: DrawFn, name: str, device: str) -> Scenario:
+    count = draw(st.sampled_from((1, 2, 2, 3, 3)))  # one alone shows little
+    works, depths = st.sampled_from(_commands(name)), st.sampled_from(DEPTHS)
+    if name in ALIKE:
+        works, depths = st.just(draw(works)), st.just(draw(depths))
+    queues = []
+    for queue in NAMES[:count]:
+        duration, number = draw(works)
+        threshold, batch_size = draw(depths)
+        hints = {field: draw(st.sampled_from(grid)) for field, grid in HINTS[name].items()}
+        queues.append(
+            QueueSpec(
+                name=queue,
+                workload=spin(duration),
+                arrivals=replay([draw(st.sampled_from(BEGINS))] * number),
+                threshold=threshold,
+                batch_size=batch_size,
+                priority=hints.get("priority") or 0,
+                utilization=hints.get("utilization"),
+                deadline_ns=hints.get("deadline_ns"),
+                laxity_ns=hints.get("laxity_ns"),
+            )
+        )
+    timeslice = draw(st.sampled_from(TIMESLICES)) if name == "up" else None
+    return Scenario(
+        queues=tuple(queues),
+        duration_ns=DURATION_NS,
+        warmup_ns=0,
+        drain_ns=DRAIN_NS,
+        seed=0,
+        device=device,
+        scheduler="xsched",
+        policy="none",
+        xsched=XSched(policy=name, timeslice=timeslice),
+    )
+
+
+def _commands(name: str) -> tuple[tuple[str, int], ...]:
+    if name == "mlfq":
+        return LONG_COMMANDS
+    return COMMANDS[2:] if name in ALIKE else COMMANDS  # short ones show no shares
+
+
+def simpler(scenario: Scenario) -> Iterator[Scenario]:
+    """Give scenarios of bursts that are simpler than one, those first that are by much.
+
+    hypothesis tries more steps than runs of a second, or hangs of ten, leave time for.
+    """
+    assert scenario.xsched is not None
+    name, queues = scenario.xsched.policy, scenario.queues
+    for index in range(len(queues) if len(queues) > 1 else 0):
+        yield replace(scenario, queues=queues[:index] + queues[index + 1 :])
+    if scenario.xsched.timeslice is not None:
+        yield replace(scenario, xsched=XSched(policy=name))
+    duration, number = _commands(name)[0]
+    threshold, batch_size = DEPTHS[0]
+    hints = [{field: grid[0]} for field, grid in HINTS[name].items()]
+    at_once = replay([BEGINS[0]] * number)
+    steps: list[dict[str, Any]] = [
+        {"workload": spin(duration), "arrivals": at_once},
+        {"threshold": threshold, "batch_size": batch_size},
+        *hints,
+    ]
+    everyone = tuple(range(len(queues)))
+    for which in (everyone, *((index,) for index in everyone)):
+        for changes in steps:
+            changed = [
+                replace(queue, **changes) if index in which else queue
+                for index, queue in enumerate(queues)
+            ]
+            if tuple(changed) != queues:
+                yield replace(scenario, queues=tuple(changed))
+    begins = [queue.arrivals.times_ns[0] for queue in queues if isinstance(queue.arrivals, Replay)]
+    changed = [
+        replace(queue, workload=spin(duration), arrivals=replay([Duration(begin)] * number))
+        for queue, begin in zip(queues, begins, strict=True)
+    ]
+    if tuple(changed) != queues:
+        yield replace(scenario, queues=tuple(changed))

@@ -1,0 +1,121 @@
+"""What `--xsched-conformance` says of each policy, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, UNSEEN, Conformance, Result
+
+_WORDS = {HOLDS: "holds", FAILED: "FAILED", ONCE: "once", UNSEEN: "unseen"}
+_NAME = 28
+"""Columns of a claim's name."""
+
+
+def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
+    """Say what was found of a policy.
+
+    Args:
+        found: out of `conformance.examine`.
+        files: where the scenarios of failures were saved, by claim.
+    """
+    policy = found.policy
+    lines = [
+        f"{policy.scheduler} {policy.name}: {_count(found.scenarios, 'scenario')}, "
+        f"{_count(found.runs, 'run')} in {found.seconds:.1f} s",
+        f"  {policy.definition}",
+    ]
+    for result in found.results:
+        lines += _claim_lines(result, files.get(result.claim))
+    return lines
+
+
+def _claim_lines(result: Result, file: Path | None) -> list[str]:
+    head = f"  {_WORDS[result.status]:<8}{result.claim:<{_NAME - 1}} "
+    if result.status == UNSEEN:
+        return [f"{head}no scenario showed anything of the kind"]
+    if result.status == HOLDS:
+        return [f"{head}{_count(result.looked, result.unit)}"]
+    again = f"{result.reproduced} of {_count(result.repeats, 'fresh process', 'es')}"
+    if result.status == ONCE:
+        return [f"{head}failed and was not reproduced, in {again}: {result.sentence}"]
+    lines = [f"{head}{result.sentence}", f"          claimed: {result.definition}"]
+    if result.scenario is None:
+        lines += [f"          reproduced in {again} by these steps of the fixture xqueues:"]
+        return lines + [f"          {line}" for line in result.steps]
+    lines += [
+        f"          in {result.failing} of {_count(result.looked, 'scenario')}; reproduced in "
+        f"{again} by this one, kept in {file}:",
+    ]
+    return lines + [f"          {line}" for line in result.scenario.to_python().splitlines()]
+
+
+def summary(all_found: Sequence[Conformance], seconds: float) -> str:
+    """Count findings."""
+    count = sum(len(found.failed) for found in all_found)
+    scenarios = sum(found.scenarios for found in all_found)
+    return (
+        f"{_count(count, 'finding')} in {_count(scenarios, 'scenario')} of "
+        f"{len(all_found)} {'policy' if len(all_found) == 1 else 'policies'}, {seconds:.1f} s"
+    )
+
+
+def to_json(
+    all_found: Sequence[Conformance],
+    files: Mapping[tuple[str, str, str], Path],
+    *,
+    facts: Mapping[str, Any],
+    seconds: float,
+) -> str:
+    """Give everything as one JSON object.
+
+    Args:
+        all_found: of each policy.
+        files: of failures, by scheduler, policy and claim.
+        facts: about the whole: device, home, seed.
+        seconds: that it took.
+    """
+    policies = [
+        {
+            "scheduler": found.policy.scheduler,
+            "policy": found.policy.name,
+            "definition": found.policy.definition,
+            "scenarios": found.scenarios,
+            "runs": found.runs,
+            "seconds": round(found.seconds, 3),
+            "claims": [
+                _plain(result, files.get((found.policy.scheduler, found.policy.name, result.claim)))
+                for result in found.results
+            ],
+        }
+        for found in all_found
+    ]
+    ok = not any(found.failed for found in all_found)
+    return json.dumps(
+        {**facts, "ok": ok, "seconds": round(seconds, 3), "policies": policies}, indent=2
+    )
+
+
+def _plain(result: Result, file: Path | None) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "claim": result.claim,
+        "definition": result.definition,
+        "status": result.status,
+        "looked": result.looked,
+    }
+    if result.sentence:
+        plain |= {
+            "failing": result.failing,
+            "sentence": result.sentence,
+            "reproduced": result.reproduced,
+            "repeats": result.repeats,
+            "python": result.scenario.to_python() if result.scenario else "\n".join(result.steps),
+            "file": None if file is None else str(file),
+        }
+    return plain
+
+
+def _count(number: int, what: str, more: str = "s") -> str:
+    return f"{number} {what}{'' if number == 1 else more}"

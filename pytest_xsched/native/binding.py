@@ -1,0 +1,374 @@
+"""The way to the native runner: the only module that imports `_native`.
+
+Structs, enums and layouts are read from the compiled module, never written again here. A status
+becomes an exception that carries the native sentence. Devices are here, runs and queues in
+`_running`.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_xsched.base.constants import split_device
+from pytest_xsched.errors import (
+    DeviceError,
+    DeviceUnavailable,
+    ForkedError,
+    NotBuilt,
+    ScenarioError,
+    XSchedError,
+)
+from pytest_xsched.scenario.device_models import CpuModel, SimModel
+from pytest_xsched.scenario.kernels import Kernel
+from pytest_xsched.scenario.workload import Command
+from pytest_xsched.scenario.xsched_settings import POLICY_NUMBERS, SCHEDULER_NUMBERS, XSched
+from pytest_xsched.system.driver_files import Libraries, LibraryFile, find_libraries
+
+try:
+    from pytest_xsched.native._native import ffi, lib
+except ImportError as error:
+    raise NotBuilt(
+        f"the native module of {os.path.dirname(__file__)} cannot be loaded ({error}); build it "
+        "with `pip install .`, which needs a C compiler, and run `pytest`; `python -m pytest` in a "
+        "source tree takes the tree and not what is installed, unless by `pip install -e .`"
+    ) from error
+
+__all__ = [
+    "CENSORED",
+    "DRAIN",
+    "SAMPLE",
+    "SLICE_NS",
+    "WARMUP",
+    "Device",
+    "DeviceInfo",
+    "call",
+    "commands_array",
+    "device_kinds",
+    "ffi",
+    "lib",
+    "limits",
+    "locate",
+    "policies",
+]
+
+SLICE_NS = 50_000_000
+"""Longest wall time of one native call, so that Ctrl-C and timeouts are seen."""
+
+_KINDS = {
+    "matmul": lib.XS_MATMUL,
+    "vector_add": lib.XS_VECTOR_ADD,
+    "spin": lib.XS_SPIN,
+    "kernel": lib.XS_KERNEL,
+}
+_ARGUMENTS = {
+    "buffer": lib.XS_BUFFER,
+    "int32": lib.XS_INT32,
+    "int64": lib.XS_INT64,
+    "float32": lib.XS_FLOAT32,
+}
+
+WARMUP: int = lib.XS_SAMPLE_WARMUP
+DRAIN: int = lib.XS_SAMPLE_DRAIN
+CENSORED: int = lib.XS_SAMPLE_CENSORED
+
+
+def _dtype_of(struct: str) -> np.dtype[np.void]:
+    """Derive the numpy dtype of a struct of integers from the compiled layout."""
+    ctype = ffi.typeof(struct)
+    return np.dtype(
+        {
+            "names": [name for name, _ in ctype.fields],
+            "formats": [f"i{ffi.sizeof(field.type)}" for _, field in ctype.fields],
+            "offsets": [field.offset for _, field in ctype.fields],
+            "itemsize": ffi.sizeof(ctype),
+        }
+    )
+
+
+SAMPLE: np.dtype[np.void] = _dtype_of("struct xs_sample")
+"""One request: scheduled_ns, submitted_ns, launched_ns, completed_ns (int64, -1: never), flags."""
+
+
+def limits() -> dict[str, int]:
+    """Give the native limits by name, as `enum xs_limit` has them."""
+    names: dict[int, str] = ffi.typeof("enum xs_limit").elements
+    return {name.removeprefix("XS_"): value for value, name in names.items()}
+
+
+def device_kinds() -> tuple[str, ...]:
+    """Give the kinds of device that can be opened."""
+    return _names(lib.xs_device_kind)
+
+
+def policies() -> tuple[str, ...]:
+    """Give the names of the built-in policies."""
+    return _names(lib.xs_policy_name)
+
+
+def _names(nth: Any) -> tuple[str, ...]:
+    names: list[str] = []
+    while (name := nth(len(names))) != ffi.NULL:
+        names.append(ffi.string(name).decode())
+    return tuple(names)
+
+
+def _text(array: Any) -> str:
+    return str(ffi.string(array).decode(errors="replace"))
+
+
+def _raise(status: int, err: Any) -> None:
+    message, call = _text(err.message), _text(err.where)
+    if status in (lib.XS_EINVAL, lib.XS_ENOTSUP):
+        raise ScenarioError(message)
+    if status == lib.XS_EFORKED:
+        raise ForkedError(message)
+    if status == lib.XS_ENODEV:
+        raise DeviceUnavailable(message, call=call, code=int(err.native))
+    if status in (lib.XS_EDEVICE, lib.XS_ENOMEM):
+        raise DeviceError(f"{call}: {message}", call=call, code=int(err.native))
+    raise XSchedError(message)
+
+
+def call(function: Any, *arguments: Any) -> int:
+    """Call a native function whose last argument is the error; XS_OK or XS_EAGAIN come back."""
+    err = ffi.new("struct xs_error *")
+    status = int(function(*arguments, err))
+    if status not in (lib.XS_OK, lib.XS_EAGAIN):
+        _raise(status, err)
+    return status
+
+
+def commands_array(commands: Sequence[Command]) -> tuple[Any, Any]:
+    """Give the commands as an array, and what has to be kept alive as long as it."""
+    array = ffi.new("struct xs_command[]", len(commands))
+    sources: dict[Kernel, Any] = {}
+    for slot, command in zip(array, commands, strict=True):
+        slot.kind, slot.n, slot.batch = _KINDS[command.kind], command.n, command.batch
+        slot.duration_ns = command.duration_ns
+        slot.fill_permille, slot.waves = command.fill_permille, command.waves
+        if command.kernel is not None:
+            if command.kernel not in sources:
+                sources[command.kernel] = _source(command.kernel)
+            slot.source = sources[command.kernel][0]
+    return array, sources
+
+
+def _source(kernel: Kernel) -> tuple[Any, ...]:
+    """Give a kernel as a struct, and behind it what that points to."""
+    text = ffi.new("char[]", kernel.source.encode())
+    name = ffi.new("char[]", kernel.name.encode())
+    arguments = ffi.new("struct xs_argument[]", len(kernel.args))
+    for slot, argument in zip(arguments, kernel.args, strict=True):
+        slot.kind = _ARGUMENTS[argument.kind]
+        if argument.kind == "float32":
+            slot.real = argument.value
+        else:
+            slot.integer = argument.value
+    source = ffi.new("struct xs_source *")
+    source.text, source.name, source.arguments = text, name, arguments
+    source.grid, source.block = kernel.grid, kernel.block
+    source.argument_count = len(kernel.args)
+    return source, text, name, arguments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceInfo:
+    """What a device says of itself."""
+
+    kind: str
+    index: int
+    name: str
+    virtual_time: bool
+    computes: bool
+    on_host: bool
+    """Whether its commands run on the processors of this machine."""
+    honours_priority: bool | None
+    """Whether streams of higher priority go first; None: not known."""
+    stream_priorities: tuple[int, int]
+    """The least and the most that streams have; what is outside counts as one of them."""
+    parallel: int
+    units: int
+    """Multiprocessors that a queue can be bound to; 0: it cannot."""
+    unit_step: int
+    """They are given in groups of so many."""
+    architecture: str
+    """This and what follows: of a GPU; "" and 0 are not known."""
+    uuid: str
+    pci_id: str
+    driver_version: str
+    compiler_version: str
+    memory_bytes: int
+    driver_file: str
+    """The library that drives it, as the loader knows it."""
+
+
+def _path(file: LibraryFile | None) -> Any:
+    return ffi.new("char[]", os.fsencode(file.path)) if file else ffi.NULL
+
+
+def cache_directory() -> str | None:
+    """Give the directory for compiled kernels; None: they are not kept.
+
+    PYTEST_XSCHED_CACHE (empty: none), or pytest-xsched under XDG_CACHE_HOME or ~/.cache.
+    """
+    path = os.environ.get("PYTEST_XSCHED_CACHE")
+    if path is not None:
+        return os.path.abspath(path) if path else None
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(home):  # which the XDG specification tells us to ignore
+        home = os.path.expanduser("~/.cache")
+    return os.path.join(home, "pytest-xsched") if os.path.isabs(home) else None
+
+
+class _Options:
+    """The options of a device and what they point to; its errors name the libraries."""
+
+    def __init__(self, name: str, libraries: Libraries | None) -> None:
+        self.kind, self.index = split_device(name)
+        if libraries is None:
+            libraries = find_libraries(self.kind)
+        self._libraries = libraries
+        self._paths = [_path(libraries.driver), _path(libraries.compiler)]
+        self.native = ffi.new("struct xs_device_options *")
+        self.native.index = self.index
+        self.native.gpu.driver, self.native.gpu.compiler = self._paths
+        cache = cache_directory()
+        self._cache = ffi.NULL if cache is None else ffi.new("char[]", os.fsencode(cache))
+        self.native.gpu.cache = self._cache
+
+    def call(self, function: Any, out: Any) -> None:
+        try:
+            call(function, self.kind.encode(), self.native, out)
+        except DeviceError as error:
+            sentence = f"{error}{self._libraries.remark(error.call)}"
+            raise type(error)(sentence, call=error.call, code=error.code) from None
+
+
+def locate(name: str, *, libraries: Libraries | None = None) -> str:
+    """Give the PCI id of a device without opening it; '' of one that processes do not share.
+
+    Loads the driver, which then stays loaded. Arguments and errors are those of `Device`.
+    """
+    place = ffi.new("struct xs_device_place *")
+    _Options(name, libraries).call(lib.xs_device_locate, place)
+    return _text(place.pci_id)
+
+
+class Device:
+    """An open device. Close it after the last run on it.
+
+    Args:
+        name: of the device, ``"cpu"`` or ``"cuda:1"``.
+        cpu: parameters of the kind ``"cpu"``.
+        sim: parameters of the kind ``"sim"``.
+        libraries: of a GPU; None: those that the environment names.
+
+    Raises:
+        ScenarioError: the environment names a file that is not there.
+        DeviceUnavailable: there is no such device here.
+        DeviceError: it is there, but does not open.
+    """
+
+    def __init__(
+        self, name: str, *, cpu: CpuModel, sim: SimModel, libraries: Libraries | None = None
+    ) -> None:
+        options = _Options(name, libraries)
+        self.index = options.index
+        options.native.cpu = {
+            "workers": cpu.workers,
+            "honour_priority": cpu.priority,
+            "spin_ns": cpu.spin_ns,
+        }
+        options.native.sim = {
+            "slots": sim.slots,
+            "honour_priority": sim.priority,
+            "launch_ns": sim.launch_ns,
+            "flops_per_s": sim.flops_per_s,
+            "bytes_per_s": sim.bytes_per_s,
+            "full_items": sim.full_items,
+        }
+        out = ffi.new("struct xs_device **")
+        options.call(lib.xs_device_open, out)
+        self.pointer = self._bare = out[0]
+
+    def describe(self) -> DeviceInfo:
+        """Ask the device for its name and abilities."""
+        info = ffi.new("struct xs_device_info *")
+        call(lib.xs_device_describe, self.pointer, info)
+        return DeviceInfo(
+            kind=_text(info.kind),
+            index=self.index,
+            name=_text(info.name),
+            virtual_time=bool(info.virtual_time),
+            computes=bool(info.computes),
+            on_host=bool(info.on_host),
+            honours_priority=None if info.honour_priority < 0 else bool(info.honour_priority),
+            stream_priorities=(int(info.least_priority), int(info.most_priority)),
+            parallel=int(info.parallel),
+            units=int(info.units),
+            unit_step=int(info.unit_step),
+            architecture=_text(info.architecture),
+            uuid=_text(info.uuid),
+            pci_id=_text(info.pci_id),
+            driver_version=_text(info.driver_version),
+            compiler_version=_text(info.compiler_version),
+            memory_bytes=int(info.memory_bytes),
+            driver_file=_text(info.driver_file),
+        )
+
+    def put_under(self, xsched: XSched, *, preempt: str, hal: str) -> None:
+        """Put XSched between the launches and the streams of this device, from now on.
+
+        Args:
+            xsched: how it is to schedule.
+            preempt: path of its libpreempt.so.
+            hal: path of its libhal*.so for this kind of device.
+
+        Raises:
+            ScenarioError: XSched does not know this kind of device.
+            DeviceError: a file cannot be loaded, lacks a function, or XSched refuses a setting.
+        """
+        options = _xsched_options(xsched)
+        paths = [ffi.new("char[]", os.fsencode(path)) for path in (preempt, hal)]
+        options.preempt, options.hal = paths
+        out = ffi.new("struct xs_device **")
+        call(lib.xs_xsched_open, self.pointer, options, out)
+        self.pointer = out[0]
+
+    def below(self) -> Device:
+        """Give this device as it was before XSched was put under it; not to be closed."""
+        below = copy.copy(self)
+        below.pointer = self._bare
+        return below
+
+    def forget_hints(self, xsched: XSched) -> None:
+        """Let XSched's policy forget all queues that it has seen; there is none now.
+
+        Args:
+            xsched: how it schedules since `put_under`.
+
+        Raises:
+            DeviceError: XSched refuses.
+        """
+        call(lib.xs_xsched_forget, self.pointer, _xsched_options(xsched))
+
+    def close(self) -> None:
+        """Close the device; does nothing the second time, and in a forked child."""
+        lib.xs_device_close(self.pointer)
+        self.pointer = ffi.NULL
+
+
+def _xsched_options(xsched: XSched) -> Any:
+    options = ffi.new("struct xs_xsched_options *")
+    options.scheduler = SCHEDULER_NUMBERS[xsched.scheduler]
+    # Of its own server it takes whatever policy that has; see XHintSetScheduler.
+    options.policy = POLICY_NUMBERS[xsched.policy] if xsched.scheduler == "local" else 0
+    options.level, options.timeslice_us = xsched.level, xsched.timeslice_us
+    options.k = xsched.k or 0
+    return options

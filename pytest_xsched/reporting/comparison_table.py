@@ -1,0 +1,122 @@
+"""A comparison as people read it: every arm, every ratio with its bounds, the noise, the marks.
+
+Works on `Comparison.to_dict` and nothing else, because under xdist that is all there is.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from pytest_xsched.base.units import format_duration, format_rate
+from pytest_xsched.reporting import run_table
+from pytest_xsched.reporting.run_table import Record, aligned, device_title
+
+_COLUMNS = ("queue", "arm", "n", "P50", "P99", "max", "rate", "P99 of each episode")
+
+
+def summary(records: list[Record]) -> list[str]:
+    """Give the terminal summary: every run and comparison, and every target of each."""
+    lines = []
+    for record in records:
+        lines += table(record) if is_comparison(record) else run_table.table(record)
+        for verdict in record["verdicts"]:
+            where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
+            lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
+        lines += [f"  NO VERDICT {no['sentence']}  [{no['nodeid']}]" for no in record["refused"]]
+        lines += [f"  ! {sentence}" for sentence in run_table.advice(record["verdicts"])]
+    return lines
+
+
+def is_comparison(record: Record) -> bool:
+    """Tell a comparison from a run, in JSON's types."""
+    return "arms" in record
+
+
+def is_by_turns(comparison: Record) -> bool:
+    """Tell what `compare` measured, and with that its baseline again, from `compare_runs`."""
+    return f"{comparison['baseline']} again" in comparison["arms"]
+
+
+def title(comparison: Record) -> str:
+    """Say in one line what was compared."""
+    count = comparison["episodes"]
+    run = comparison["arms"][comparison["baseline"]][0]
+    return (
+        f"{' and '.join(comparison['schedulers'])} against {comparison['baseline']}, "
+        f"{count} episode{'s' * (count > 1)} of "
+        f"{format_duration(run['scenario']['duration_ns'])} each on {device_title(run)}"
+    )
+
+
+def rows(comparison: Record) -> list[tuple[str, ...]]:
+    """Give the table as cells: the heads, then a row an arm of each queue; medians of episodes."""
+    body = [
+        _row(queue["name"] if i == 0 else "", arm, figures, queue["open_loop"])
+        for queue in comparison["queues"]
+        for i, (arm, figures) in enumerate(queue["arms"].items())
+    ]
+    return [_COLUMNS, *body]
+
+
+def remarks(comparison: Record) -> list[str]:
+    """Give what was found of each queue, and with ! what was compared by force."""
+    lines = [
+        f"! FORCED although not like with like: {difference}" for difference in comparison["forced"]
+    ]
+    for queue in comparison["queues"]:
+        for scheduler, contrasts in queue["contrasts"].items():
+            against = f"{queue['name']}: {scheduler} against {comparison['baseline']}: "
+            lines += [
+                against + _contrast(name, contrast)
+                for name, contrast in contrasts.items()
+                if name != "reason"
+            ]
+            if "reason" in contrasts:
+                lines.append(f"! {against}no ratio: {contrasts['reason']}")
+    return lines
+
+
+def table(comparison: Record) -> list[str]:
+    """Give the comparison as lines."""
+    lines = aligned(rows(comparison), left=("queue", "arm", _COLUMNS[-1]))
+    return [title(comparison), *(f"  {line}" for line in [*lines, *remarks(comparison)])]
+
+
+def _row(queue: str, arm: str, figures: Record, open_loop: bool) -> tuple[str, ...]:
+    each = figures["p99_ns"] if open_loop else []
+    return (
+        queue,
+        arm,
+        str(round(statistics.median(figures["n"]))),
+        *(_time(figures[f"{key}_ns"]) for key in ("p50", "p99", "max")),
+        format_rate(statistics.median(figures["throughput_hz"])),
+        " ".join(_time([ns]) for ns in each),
+    )
+
+
+def _time(each_ns: list[int | None]) -> str:
+    """Show the median; a request that never completed is longer than any. Nothing: not known."""
+    if not each_ns:
+        return "-"
+    times = sorted(each_ns, key=lambda ns: (ns is None, ns))
+    middle = times[len(times) // 2] if None in times else statistics.median(times)  # type: ignore[type-var]
+    return "never" if middle is None else format_duration(round(middle))
+
+
+def _contrast(name: str, contrast: dict[str, Any]) -> str:
+    ratio, floor = contrast["ratio"], contrast["floor"]
+    text = f"{name} x {ratio['value']:.4g}"
+    if ratio["low"] is None:
+        text += " (too few episodes for bounds)"
+    else:
+        text += f" ({ratio['low']:.4g} to {ratio['high']:.4g}"
+        text += f", equal arms up to x {floor:.4g})" if floor is not None else ")"
+        if not contrast["difference_shown"]:
+            text += ", no difference shown"
+    removed = contrast.get("contention_removed")
+    if removed is not None:
+        text += f"; contention removed {removed['value']:.1%}".replace("%", " %")
+        if removed["low"] is not None:
+            text += f" ({removed['low']:.1%} to {removed['high']:.1%})".replace("%", " %")
+    return text

@@ -1,0 +1,203 @@
+"""The JSON file in pytest-benchmark's schema, for its `compare`, `--csv` and `--histogram`.
+
+One row a queue of each run, grouped by what makes runs comparable: a table of several files then
+sets like beside like. Our own data stands beside the rows, under the key "xsched". Plain dicts
+only, because under xdist that is all there is.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pytest_xsched.analysis.comparability import likeness_digest
+from pytest_xsched.base.units import format_duration
+from pytest_xsched.reporting.comparison_table import is_by_turns, is_comparison
+from pytest_xsched.reporting.run_table import Record, title
+
+FORMAT = 2
+"""Of the data under "xsched"."""
+
+
+def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[Record]) -> None:
+    """Write all runs and comparisons to a file, whole or not at all.
+
+    Args:
+        path: the file; its directory is made. What is there and is no file is written to.
+        records: what `Run.to_dict` and `Comparison.to_dict` gave.
+        rootdir: where the tests lie, for the commit they are of.
+        findings: about baselines, see `keeping.Finding`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(document(records, rootdir, findings), indent=1, allow_nan=False)
+    if path.exists() and not path.is_file():  # such as /dev/stdout, which nothing may replace
+        path.write_text(text + "\n", encoding="utf-8")
+        return
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Record:
+    """Give the content of the file."""
+    runs = [record for record in records if not is_comparison(record)]
+    comparisons = [record for record in records if is_comparison(record)]
+    made = [row(run, queue) for run in runs for queue in run["queues"]]
+    without = [one for one in made if "stats" not in one]
+    measured = list(runs)
+    for comparison in filter(is_by_turns, comparisons):
+        without += _of_arms(comparison["arms"])
+        measured += itertools.chain.from_iterable(comparison["arms"].values())
+    return {
+        "machine_info": machine_info(measured),
+        "commit_info": commit_info(rootdir),
+        "benchmarks": [row for row in made if "stats" in row],
+        "datetime": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+        "version": _version(measured),
+        "xsched": {
+            "format": FORMAT,
+            "runs": runs,
+            "comparisons": comparisons,
+            "baselines": findings,
+            "without_a_row": without,
+        },
+    }
+
+
+def _of_arms(arms: Record) -> list[Record]:
+    """Say of each queue of each arm that it has no rows: one an episode would be many."""
+    return [
+        {
+            **_names(runs[0], queue),
+            "reason": "comparisons have no rows: the runs of this queue are under "
+            f'"comparisons", arm {arm!r}: {len(runs)}',
+        }
+        for arm, runs in arms.items()
+        for queue in runs[0]["queues"]
+    ]
+
+
+def row(run: Record, queue: Record) -> Record:
+    """Give the row of one queue, or, where its latencies mean nothing, name and `reason`."""
+    scheduler = run["scheduler"]
+    alike = likeness_digest(run)[:12]
+    names = _names(run, queue)
+    reason = _reason(run, queue)
+    if reason:
+        return {**names, "reason": reason}
+    figures = ("p50_ns", "p95_ns", "p99_ns", "max_ns", "throughput_hz", "offered_hz", "suspended")
+    return {
+        "group": f"{queue['name']}: {queue['workload']}, "
+        f"{format_duration(run['scenario']['duration_ns'])} on {run['device_kind']} ({alike})",
+        **names,
+        "param": scheduler,
+        "params": {"scheduler": scheduler, "device": run["device_kind"]},
+        "extra_info": {
+            "run": title(run),
+            "origin": run["origin"],
+            **{key: queue[key] for key in figures},
+            "verdicts": [
+                verdict["sentence"]
+                for verdict in run["verdicts"]
+                if verdict["queue"] == queue["name"]
+            ],
+        },
+        "options": {
+            "disable_gc": False,
+            "timer": "pytest-xsched",
+            "min_rounds": queue["n"],
+            "max_time": run["scenario"]["duration_ns"] / 1e9,
+            "min_time": run["scenario"]["duration_ns"] / 1e9,
+            "warmup": run["scenario"]["warmup_ns"] > 0,
+        },
+        "stats": {**queue["spread"], "iterations": 1},
+    }
+
+
+def _names(run: Record, queue: Record) -> Record:
+    """Give both names of a row, which are equal for what is alike but for the draw."""
+    start, scheduler = queue["name"], run["scheduler"]
+    file = run["origin"].partition("::")[0]
+    return {
+        "name": f"{start}[{scheduler}]",
+        "fullname": f"{file}::{start}[{scheduler}-{likeness_digest(run)[:12]}]",
+    }
+
+
+def _reason(run: Record, queue: Record) -> str:
+    """Say why the latencies of a queue stand beside no others, if so."""
+    evidence = run["evidence"]
+    faults = [*evidence["faults"], *evidence["queue_faults"][queue["name"]]]
+    if queue["spread"] is None and not faults:
+        faults = [f"{queue['censored']} of {queue['n']} requests never completed"]
+    return "; ".join(faults)
+
+
+def machine_info(runs: list[Record]) -> Record:
+    """Say what machine this is, as pytest-benchmark does, and which devices it has."""
+    devices = {run["device_name"]: None for run in runs}
+    cpu = next((run["fingerprint"]["cpu"] for run in runs), None)
+    return {
+        "node": platform.node(),
+        "processor": platform.processor(),
+        "machine": platform.machine(),
+        "python_implementation": platform.python_implementation(),
+        "python_implementation_version": platform.python_version(),
+        "python_version": platform.python_version(),
+        "python_build": list(platform.python_build()),
+        "release": platform.release(),
+        "system": platform.system(),
+        "cpu": {"brand_raw": cpu},
+        "xsched_devices": list(devices),
+    }
+
+
+def commit_info(rootdir: Path) -> Record:
+    """Say which commit the tests are of, as pytest-benchmark does; "unversioned" outside git."""
+    commit = _git(rootdir, "rev-parse", "HEAD")
+    if commit is None:
+        return {"id": "unversioned", "time": None, "author_time": None, "dirty": False} | {
+            "project": rootdir.name,
+            "branch": "(unknown)",
+        }
+    branch = _git(rootdir, "rev-parse", "--abbrev-ref", "HEAD")
+    return {
+        "id": commit,
+        "time": _git(rootdir, "show", "-s", "--pretty=format:%cI"),
+        "author_time": _git(rootdir, "show", "-s", "--pretty=format:%aI"),
+        "dirty": bool(_git(rootdir, "status", "--porcelain", "--untracked-files=no")),
+        "project": rootdir.name,
+        "branch": "(detached head)" if branch == "HEAD" else branch,
+    }
+
+
+def _git(rootdir: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(rootdir), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(runs: list[Record]) -> Any:
+    """Name who wrote the file; pytest-benchmark writes its own release there."""
+    package = next((run["fingerprint"]["packages"].get("pytest-xsched") for run in runs), None)
+    return f"pytest-xsched {package}" if package else "pytest-xsched"

@@ -1,0 +1,214 @@
+"""A run as people read it: a table, what speaks against it, JUnit properties.
+
+Works on `Run.to_dict` and nothing else, because under xdist that is all there is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pytest_xsched.base.units import format_duration, format_rate
+from pytest_xsched.reporting.policy_hints import nothing_to_go_by
+
+Record = dict[str, Any]
+"""One run in JSON's types."""
+
+_COLUMNS = ("queue", "prio", "workload", "n", "P50", "P99", "max", "rate", "commands", "suspended")
+
+
+def title(run: Record) -> str:
+    """Say in one line what was run."""
+    devices = device_title(run)
+    s = run["scenario"]
+    scheduler = s["scheduler"] + _policy(s)
+    how = ", separate processes" if s["processes"] == "separate" else ""
+    return f"{scheduler} on {devices}, {_length(run)}, seed {s['seed']}{how}"
+
+
+def _policy(scenario: Record) -> str:
+    xsched = scenario["xsched"]
+    if xsched is not None:
+        return f" ({xsched['policy']}, {xsched['scheduler']}, level {xsched['level']})"
+    return f" ({scenario['policy']})" if scenario["scheduler"] == "builtin" else ""
+
+
+def device_title(run: Record) -> str:
+    """Name the devices of a run."""
+    return " and ".join(_device(device) for device in run["fingerprint"]["devices"])
+
+
+def _length(run: Record) -> str:
+    """Say how long was measured, and of how much that was allowed to be."""
+    measured_ns, most_ns = run["measured_ns"], run["scenario"]["duration_ns"]
+    of_most = f" of {format_duration(most_ns)}" if measured_ns != most_ns else ""
+    return format_duration(measured_ns) + of_most
+
+
+def _device(facts: Record) -> str:
+    """Name a device, and of a GPU which it is and what drives it."""
+    driver = facts["kernel_driver_version"] or facts["driver_version"]
+    name = facts["kind"] + (f":{facts['index']}" if facts["index"] else "")
+    if driver is None:
+        return str(name)
+    parts = (facts["name"], facts["architecture"], f"driver {driver}")
+    return f"{name} ({', '.join(part for part in parts if part)})"
+
+
+def table(run: Record) -> list[str]:
+    """Give the run as lines: title, one row a queue, what speaks against it."""
+    lines = [*aligned(rows(run), left=("queue", "workload")), *remarks(run)]
+    return [title(run), *(f"  {line}" for line in lines)]
+
+
+def aligned(table: list[tuple[str, ...]], *, left: tuple[str, ...]) -> list[str]:
+    """Give cells as lines, in columns to the right but for those of some heads."""
+    heads = table[0]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = ["<" if head in left else ">" for head in heads]
+    return [
+        "  ".join(
+            f"{cell:{side}{w}}" for cell, side, w in zip(row, sides, widths, strict=True)
+        ).rstrip()
+        for row in table
+    ]
+
+
+def rows(run: Record) -> list[tuple[str, ...]]:
+    """Give the table of a run as cells: the heads of its columns, then a row a queue."""
+    specs = {spec["name"]: spec for spec in run["scenario"]["queues"]}
+    return [_COLUMNS, *(_row(queue, specs[queue["name"]]) for queue in run["queues"])]
+
+
+def remarks(run: Record) -> list[str]:
+    """Give what there is to say of a run beside its numbers; with ! what speaks against it."""
+    lines = []
+    evidence = run["evidence"]
+    for faults in (evidence["faults"], *evidence["queue_faults"].values()):
+        lines += [f"! {fault}" for fault in faults]
+    lines += [f"! {sentence}" for sentence in nothing_to_go_by(run["scenario"])]
+    if evidence["priority_effect"] == "no":
+        lines.append("! stream priorities have no effect on this device")
+    if run["remark"]:
+        lines.append(f"! {run['remark']}")
+    if evidence["results_checked"] and not evidence["faults"]:
+        lines.append("results equal numpy's")
+    if evidence["xsched"] is not None and not evidence["faults"]:
+        lines += _activity(evidence["xsched"])
+    lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
+    lines += [_met(met) + _ahead(run, met) for met in evidence["contention"]]
+    for queue in run["queues"]:
+        if ratio := queue.get("cold_start"):
+            lines.append(
+                f"! the first tenth of the requests of {queue['name']} took {ratio:.3g} times as "
+                "long as the others: was the warm-up too short?"
+            )
+    if (noise := evidence.get("noise")) is not None:
+        lines += _noise(noise)
+    return lines
+
+
+def _noise(noise: Record) -> list[str]:
+    """Say how late the machine made us, apart from any latency, and what was done about it."""
+    lines = [f"harness: {noise['seen'] or 'nobody saw how quiet it was'}"]
+    noisy = f"{format_duration(noise['noisy_ns'])} of {format_duration(noise['measured_ns'])}"
+    if noise["noisy_ns"] and noise["mode"] == "mask":
+        lines.append(f"masked {noisy}: {noise['cause']}")
+    elif noise["noisy_ns"]:
+        share = f"{noise['noisy_ns'] / noise['measured_ns']:.0%}"
+        lines[0] += f"; noisy {share} of the time (limit {format_duration(noise['limit_ns'])})"
+    if (gpu := noise["gpu"]) is not None:
+        lines += [f"GPU: {gpu['said']}"] if gpu["said"] else []
+        if noise["mode"] != "mask":
+            lines += [f"! {who} computed on the GPU, too" for who in gpu["strangers"]]
+    return lines
+
+
+def _activity(shown: Record) -> list[str]:
+    """Say what showed that XSched was in effect, and of which programs it had work."""
+    commands = sum(done for _, done in shown["commands"].values())
+    order = ", ".join(f"{share:.0%}" for share in shown["order"])
+    order = f"hints kept in {order} of pairs" if order else "no hints that order two queues"
+    counted = f", all {commands} commands through it" if shown["commands"] else ""
+    covers = shown.get("covers", {})  # records that were kept may lack it
+    return [
+        f"XSched: {shown['said']!r}, {order}{counted}",
+        *(_cover(name, cover) for name, cover in covers.items()),
+    ]
+
+
+def _cover(name: str, cover: Record | None) -> str:
+    if cover is None:
+        return f"! whether XSched had work of {name} is not known: only its server tells"
+    if cover["ever"] and not cover["looks"]:
+        return f"XSched had work of {name}; no look lay in one of its requests as a whole"
+    mark = "! " if cover["little"] else ""
+    few = "" if cover["ever"] or cover["tells"] else ": too few to tell"
+    return f"{mark}XSched had work of {name} at {cover['said']}{few}"
+
+
+def _met(met: Record) -> str:
+    if met["work"] == 0:
+        return f"! no request of {met['queue']} met work of {met['other']}: nothing to schedule"
+    return (
+        f"{met['work']:.0%} of the requests of {met['queue']} met work of {met['other']}, "
+        f"{met['in_flight']:.0%} met launched work"
+    )
+
+
+def _ahead(run: Record, met: Record) -> str:
+    """Say what was at most in front of whoever overtook a queue, which no XQueue can take back."""
+    alone = {one["queue"]: one["command_ns"] for one in run["evidence"].get("plausible", ())}
+    command_ns = alone.get(met["other"])
+    if run["scenario"]["scheduler"] != "builtin" or command_ns is None or met["work"] == 0:
+        return ""
+    (most,) = (q["most_in_flight"] for q in run["queues"] if q["name"] == met["other"])
+    plural = "s" if most != 1 else ""
+    return f": at most {most} command{plural}, {format_duration(most * command_ns)} of work"
+
+
+def _row(queue: Record, spec: Record) -> tuple[str, ...]:
+    rate = format_rate(queue["throughput_hz"])
+    if queue["offered_hz"] is not None:
+        rate += f" of {format_rate(queue['offered_hz'])}"
+    n = str(queue["n"]) + (f" ({queue['censored']} unfinished)" if queue["censored"] else "")
+    return (
+        queue["name"] + (f" ({spec['device']})" if spec["device"] else ""),
+        str(spec["priority"]),
+        queue["workload"],
+        n,
+        *(_time(queue[f"{key}_ns"], queue["n"]) for key in ("p50", "p99", "max")),
+        rate,
+        "-" if spec["workload"]["program"] else str(queue["commands"]["completed"]),
+        str(queue["suspended"]),
+    )
+
+
+def _time(ns: int | None, n: int) -> str:
+    if ns is None:
+        return "never" if n else "-"
+    return format_duration(ns)
+
+
+def advice(verdicts: list[Record]) -> list[str]:
+    """Say which targets are worth less than they seem."""
+    rules = {(verdict["queue"], verdict["rule"]) for verdict in verdicts}
+    return [
+        f"{queue}: P99/P50 also gets better when P50 gets worse; assert a limit of P50 beside it"
+        for queue, rule in sorted(rules)
+        if rule == "P99/P50 below" and (queue, "P50 below") not in rules
+    ]
+
+
+def properties(verdict: Record) -> list[tuple[str, str | int | float]]:
+    """Give a verdict as JUnit properties: builtin types only, or xdist would lose the test."""
+    rule = re.sub(r"[^a-z0-9.]+", "_", verdict["rule"].lower()).strip("_")
+    start = f"xsched.{verdict['queue']}.{rule}"
+    value = "never" if verdict["value"] is None else verdict["value"]
+    return [
+        (f"{start}.status", verdict["status"]),
+        (f"{start}.value", value),
+        (f"{start}.limit", verdict["limit"]),
+        (f"{start}.unit", verdict["unit"] or "1"),
+        (f"{start}.n", verdict["n"]),
+    ]

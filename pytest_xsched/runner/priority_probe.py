@@ -1,0 +1,73 @@
+"""Whether the stream priorities of a device do anything, by experiment.
+
+Drivers accept a priority and give it back when asked, whether or not their hardware queues differ.
+So two queues that never run out of work fill the device, and it is counted who gets how much.
+Their commands are many waves of blocks: a block that runs is not stopped, so whoever has only one
+wave loses the device to the other between two commands, priority or not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import Queue, Run, Settings
+from pytest_xsched.scenario.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX
+from pytest_xsched.scenario.workload import spin
+
+_WARMUP_NS, _WINDOW_NS, _DRAIN_NS = 20_000_000, 100_000_000, 10_000_000_000
+_WORK = spin("1ms", waves=32)
+_CLIENTS = 8
+
+
+def priority_effect(device: Device) -> str:
+    """Measure whether streams of higher priority go first.
+
+    Returns:
+        ``"yes"``: the stream of higher priority got two thirds of the device at least, whichever
+        was made first; ``"no"``: it got less than 0.6 both times; else ``"unknown"``.
+    """
+    known = device.describe().honours_priority
+    if known is not None:
+        return "yes" if known else "no"
+    return judge([_share_of_high(device, order) for order in ((1, -1), (-1, 1))])
+
+
+def judge(shares: list[float]) -> str:
+    """Say what shares of the higher queue mean; NaN: nothing was completed."""
+    if all(share >= 2 / 3 for share in shares):
+        return "yes"
+    return "no" if all(share < 0.6 for share in shares) else "unknown"
+
+
+def _share_of_high(device: Device, order: tuple[int, int]) -> float:
+    run = Run(device, "none")
+    try:
+        queues = {sign: _add(run, sign) for sign in order}
+        run.start(warmup_ns=_WARMUP_NS, duration_ns=_WINDOW_NS, drain_ns=_DRAIN_NS)
+        while not run.wait():
+            pass
+        done = {}
+        for sign, queue in queues.items():
+            completed = queue.samples(queue.counts().requests_submitted)["completed_ns"]
+            inside = (completed >= _WARMUP_NS) & (completed < _WARMUP_NS + _WINDOW_NS)
+            done[sign] = np.count_nonzero(inside)
+        return float(np.float64(done[1]) / (done[1] + done[-1])) if sum(done.values()) else np.nan
+    finally:
+        run.close()
+
+
+def _add(run: Run, sign: int) -> Queue:
+    return run.add_closed(
+        Settings(
+            name="high" if sign > 0 else "low",
+            priority=0,
+            stream_priority=PRIORITY_MAX if sign > 0 else PRIORITY_MIN,
+            threshold=THRESHOLD_MAX,
+            batch_size=1,
+        ),
+        _WORK.commands,
+        concurrency=_CLIENTS,
+        think_ns=0,
+        most=100_000,
+    )

@@ -1,0 +1,86 @@
+"""The devices that stand in for a GPU, as data: what `cpu` and `sim` can be told to be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pytest_xsched.base.units import MAX_NS
+from pytest_xsched.base.validation import check_flag, set_integer, set_number
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.workload import Command
+
+PARALLEL_MAX = 64  # commands executed at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuModel:
+    """The `cpu` device: worker threads that really compute.
+
+    Args:
+        workers: commands executed at once, in [1, 64].
+        priority: whether streams of higher priority go first; else first come, first served.
+        spin_ns: busy-wait this long for work before sleeping.
+    """
+
+    workers: int = 1
+    priority: bool = True
+    spin_ns: int = 50_000
+
+    def __post_init__(self) -> None:
+        set_integer(self, "workers", "cpu", 1, PARALLEL_MAX)
+        check_flag("cpu: priority", self.priority)
+        set_integer(self, "spin_ns", "cpu", 0, MAX_NS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimModel:
+    """The `sim` device: a model in virtual time.
+
+    Streams are in order. `slots` commands execute at once and are not preempted. A launch reaches
+    the device `launch_ns` after the later of its call and the previous launch of its stream
+    reaching it. A free slot takes, of the commands at the heads of their streams, the one of the
+    highest stream priority (if `priority`), else the one that reached the device first; ties go by
+    order of launch. A command costs
+
+        max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
+
+    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration, whatever
+    its share of the device and its waves.
+
+    Args:
+        slots: commands executed at once, in [1, 64].
+        priority: whether streams of higher priority go first.
+        launch_ns: from a launch to the device, serial per stream.
+        flops_per_s: of a full device, above 0.
+        bytes_per_s: of a full device, above 0.
+        full_items: output elements that fill the device, at least 1; fewer leave part of it idle.
+
+    >>> from pytest_xsched.scenario.workload import matmul
+    >>> SimModel().cost_ns(matmul(512).commands[0])
+    745654
+    """
+
+    slots: int = 1
+    priority: bool = True
+    launch_ns: int = 5_000
+    flops_per_s: float = 1.44e12
+    bytes_per_s: float = 4.0e12
+    full_items: int = 2**20
+
+    def __post_init__(self) -> None:
+        set_integer(self, "slots", "sim", 1, PARALLEL_MAX)
+        check_flag("sim: priority", self.priority)
+        set_integer(self, "launch_ns", "sim", 0, MAX_NS)
+        set_number(self, "flops_per_s", "sim", 0, math.inf)
+        set_number(self, "bytes_per_s", "sim", 0, math.inf)
+        set_integer(self, "full_items", "sim", 1, 2**53)
+
+    def cost_ns(self, command: Command) -> int:
+        """Compute how long a command keeps its slot, in ns, rounded to the nearest."""
+        if command.kind == "spin":
+            return command.duration_ns
+        if command.kernel is not None:
+            raise ScenarioError(f"kernel {command.kernel.name!r} has no cost on the sim device")
+        full_s = max(command.flops / self.flops_per_s, command.bytes / self.bytes_per_s)
+        return round(full_s / min(1.0, command.items / self.full_items) * 1e9)

@@ -1,0 +1,196 @@
+"""Values as Python text: expressions that make them again, to be pasted into a test.
+
+The names in the text are those of `pytest_xsched`. Where a short constructor gives the same value
+it is used, `spin("1ms", layers=3)`, and fields that have their default are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from pytest_xsched.base.units import parse_rate, spell_duration
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.arrival_process import Bursts, Closed, Constant, Gamma, Poisson, Replay
+from pytest_xsched.scenario.kernels import Argument
+from pytest_xsched.scenario.programs import Program
+from pytest_xsched.scenario.timed_changes import Change
+from pytest_xsched.scenario.workload import Command, Workload
+
+WIDTH = 100  # columns of a line
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """What makes a value: a name and its arguments."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Write it the way that labels of workloads are written."""
+        words = [f"{key}={value!r}" for key, value in self.keywords.items()]
+        return f"{self.name}({', '.join([*map(repr, self.arguments), *words])})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Times:
+    """A list of equal values."""
+
+    value: Any
+    count: int
+
+
+def python_text(value: Any, indent: int = 0) -> str:
+    """Give an expression that makes the value again.
+
+    Args:
+        value: a scenario, or anything one is made of.
+        indent: columns of the line that its closing bracket stands on.
+
+    >>> from pytest_xsched.scenario.workload import spin
+    >>> python_text(spin("500us", layers=3))
+    'spin("500us", layers=3)'
+    """
+    if isinstance(value, tuple):
+        return _bracketed("(", [("", part) for part in value], ")", indent)
+    if isinstance(value, str):
+        plain = repr(value)
+        return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain else plain
+    if type(value) is int:
+        return f"{value:_}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, _Times):
+        return f"[{python_text(value.value)}] * {value.count}"
+    if not dataclasses.is_dataclass(value):
+        return repr(value)
+    call = value if isinstance(value, _Call) else _SPELLERS.get(type(value), _by_fields)(value)
+    parts = [("", part) for part in call.arguments]
+    parts += [(f"{key}=", part) for key, part in call.keywords.items()]
+    return _bracketed(f"{call.name}(", parts, ")", indent)
+
+
+def _bracketed(begin: str, parts: list[tuple[str, Any]], end: str, indent: int) -> str:
+    """Write it on one line if it fits, else with a line for each part."""
+    flat = [prefix + python_text(part) for prefix, part in parts]
+    comma = "," if begin == "(" and len(parts) == 1 else ""
+    line = f"{begin}{', '.join(flat)}{comma}{end}"
+    room = WIDTH - indent - 24  # the longest name of a keyword may stand before it
+    if not parts or ("\n" not in line and len(line) < room):
+        return line
+    inner = indent + 4
+    lines = [f"{' ' * inner}{prefix}{python_text(part, inner)},\n" for prefix, part in parts]
+    return f"{begin}\n{''.join(lines)}{' ' * indent}{end}"
+
+
+def _by_fields(value: Any) -> _Call:
+    """Spell a dataclass by its own constructor."""
+    keywords = {}
+    for field in dataclasses.fields(value):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if getattr(value, field.name) != default:
+            keywords[field.name] = getattr(value, field.name)
+    return _Call(type(value).__name__, (), keywords)
+
+
+def _workload(workload: Workload) -> _Call:
+    """Spell a workload by its command, or as the sequence of its equal commands."""
+    if workload.program is not None:
+        return _program(workload.program)
+    parts = tuple(
+        _layer(command, len(list(equal))) for command, equal in itertools.groupby(workload.commands)
+    )
+    if len(parts) == 1 and workload.label == _label(parts[0]):
+        return parts[0]
+    return _Call("sequence", (parts,), {"label": workload.label})
+
+
+def _program(program: Program) -> _Call:
+    keywords: dict[str, Any] = {"env": dict(program.env)} if program.env else {}
+    if program.preload is not None:
+        keywords["preload"] = program.preload
+    if not program.reports:
+        keywords["reports"] = False
+    return _Call("command", (list(program.argv),), keywords)
+
+
+def _label(call: _Call) -> str:
+    """Give the label that the constructor would give; a kernel's is short."""
+    if call.name != "kernel":
+        return str(call)
+    layers = {key: value for key, value in call.keywords.items() if key == "layers"}
+    return str(_Call(call.name, call.arguments[1:], layers))
+
+
+def _layer(command: Command, layers: int) -> _Call:
+    """Spell equal commands by the constructor of their kind."""
+    keywords: dict[str, Any] = {}
+    if command.kernel is not None:
+        kernel = command.kernel
+        arguments: tuple[Any, ...] = (kernel.source, kernel.name)
+        keywords = {"grid": kernel.grid, "block": kernel.block, "args": kernel.args}
+    elif command == Command(kind="spin"):
+        return _Call("empty", (), {"layers": layers} if layers != 1 else {})
+    elif command.kind == "spin":
+        arguments = (spell_duration(command.duration_ns),)
+        if command.fill_permille != 1000:
+            keywords["fill"] = command.fill_permille / 1000
+        if command.waves != 1:
+            keywords["waves"] = command.waves
+    else:
+        arguments = (command.n,)
+        if command.batch != 1:
+            keywords["batch"] = command.batch
+    if layers != 1:
+        keywords["layers"] = layers
+    return _Call("kernel" if command.kernel else command.kind, arguments, keywords)
+
+
+def _rated(name: str, value: Any, **keywords: Any) -> _Call:
+    """Spell arrivals of a rate, by their class where no short text gives the same float."""
+    text = f"{value.rate_hz:.12g}/s"
+    try:
+        exact = parse_rate(text, what="rate") == value.rate_hz
+    except ScenarioError:
+        exact = False
+    return _Call(name, (text,), keywords) if exact else _by_fields(value)
+
+
+def _closed(value: Closed) -> _Call:
+    keywords = {"think": spell_duration(value.think_ns)} if value.think_ns else {}
+    return _Call("closed", (value.concurrency,) if value.concurrency != 1 else (), keywords)
+
+
+def _bursts(value: Bursts) -> _Call:
+    on, off = spell_duration(value.on_ns), spell_duration(value.off_ns)
+    return _rated("bursts", value, on=on, off=off)
+
+
+def _replay(value: Replay) -> _Call:
+    texts = tuple(spell_duration(ns) for ns in value.times_ns)
+    if len(texts) > 3 and len(set(texts)) == 1:
+        return _Call("replay", (_Times(texts[0], len(texts)),))
+    return _Call("replay", (texts,))
+
+
+def _change(value: Change) -> _Call:
+    keywords = {"priority": value.priority, "suspended": value.suspended}
+    named = {key: part for key, part in keywords.items() if part is not None}
+    return _Call("at", (spell_duration(value.at_ns), value.queue), named)
+
+
+_SPELLERS: dict[type, Callable[[Any], _Call]] = {
+    Workload: _workload,
+    Change: _change,
+    Argument: lambda value: _Call(value.kind, (value.value,)),
+    Constant: lambda value: _rated("constant", value),
+    Poisson: lambda value: _rated("poisson", value),
+    Gamma: lambda value: _rated("gamma", value, cv=value.cv),
+    Bursts: _bursts,
+    Replay: _replay,
+    Closed: _closed,
+}

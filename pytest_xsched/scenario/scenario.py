@@ -1,0 +1,308 @@
+"""What is to be measured, as pure data: queues, devices, a scenario.
+
+Everything here is frozen, checks itself when made and turns into JSON and back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pytest_xsched.base.constants import (
+    GPUS,
+    POLICIES,
+    PROCESSES,
+    SCHEDULERS,
+    WAITING,
+    split_device,
+)
+from pytest_xsched.base.units import MAX_NS, spell_duration
+from pytest_xsched.base.validation import (
+    check_flag,
+    checked_fields,
+    checked_list,
+    device_name,
+    one_of,
+    set_integer,
+    set_tuple,
+)
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.arrival_process import SAMPLES_MAX, known_count
+from pytest_xsched.scenario.device_models import CpuModel, SimModel
+from pytest_xsched.scenario.python_source import python_text
+from pytest_xsched.scenario.queue_spec import QueueSpec, read_queue
+from pytest_xsched.scenario.timed_changes import Change
+from pytest_xsched.scenario.xsched_settings import XSched, read_xsched
+
+QUEUES_MAX = 256  # the limit of the native runner
+CHANGES_MAX = 10_000  # of a run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """Everything a run depends on: queues, times, seed, device and scheduler.
+
+    Args:
+        queues: at least one, with different names.
+        duration_ns: of the measured window, above 0.
+        warmup_ns: before it, under the same load; `default_warmup_ns`.
+        drain_ns: longest wait behind it for what is unfinished; `default_drain_ns`.
+        seed: of arrivals and inputs, in [0, 2**32).
+        device: one of `names.DEVICES`, of GPUs also with an index: ``"cuda:1"``.
+        scheduler: one of `names.SCHEDULERS`, the mechanism under test.
+        policy: one of `names.POLICIES`; other than "none" only with scheduler "builtin".
+        xsched: the settings of scheduler "xsched"; None with the others.
+        changes: of queues during the run, by their times.
+        stream_priority: under scheduler "builtin", whether the streams underneath get the queues'
+            priorities too; must be True otherwise.
+        check: whether the results of the commands are compared with numpy.
+        waiting: one of `names.WAITING`: what the runner's threads do while they wait for a GPU.
+        processes: one of `names.PROCESSES`; "separate" needs real time, a scheduler that reaches
+            beyond a process, and queues without a share of the multiprocessors.
+        cpu: parameters of the device "cpu".
+        sim: parameters of the device "sim".
+    """
+
+    queues: tuple[QueueSpec, ...]
+    duration_ns: int
+    warmup_ns: int
+    drain_ns: int
+    seed: int
+    device: str
+    scheduler: str
+    policy: str
+    xsched: XSched | None = None
+    changes: tuple[Change, ...] = ()
+    stream_priority: bool = True
+    check: bool = False
+    waiting: str = "yield"
+    processes: str = "together"
+    cpu: CpuModel = field(default_factory=CpuModel)
+    sim: SimModel = field(default_factory=SimModel)
+
+    def __post_init__(self) -> None:
+        set_tuple(self, "queues", QueueSpec, "scenario", QUEUES_MAX)
+        set_integer(self, "duration_ns", "scenario", 1, MAX_NS)
+        set_integer(self, "warmup_ns", "scenario", 0, MAX_NS)
+        set_integer(self, "drain_ns", "scenario", 0, MAX_NS)
+        set_integer(self, "seed", "scenario", 0, 2**32 - 1)
+        object.__setattr__(self, "device", device_name("device", self.device))
+        one_of("scheduler", self.scheduler, SCHEDULERS)
+        one_of("policy", self.policy, POLICIES)
+        if self.policy != "none" and self.scheduler != "builtin":
+            raise ScenarioError(
+                f"policy {self.policy!r} needs scheduler 'builtin', not {self.scheduler!r}"
+            )
+        check_flag("scenario: stream_priority", self.stream_priority)
+        if not self.stream_priority and self.scheduler != "builtin":
+            raise ScenarioError(
+                f"stream_priority False needs scheduler 'builtin', not {self.scheduler!r}"
+            )
+        self._check_xsched()
+        check_flag("scenario: check", self.check)
+        one_of("waiting", self.waiting, WAITING)
+        one_of("processes", self.processes, PROCESSES)
+        for name, kind in (("cpu", CpuModel), ("sim", SimModel)):
+            if not isinstance(getattr(self, name), kind):
+                raise ScenarioError(
+                    f"scenario: {name} {getattr(self, name)!r} is not a {kind.__name__}"
+                )
+        self._check_queues()
+        if self.processes == "separate":
+            self._check_separate()
+        if self.programs:
+            self._check_programs()
+
+    def _check_xsched(self) -> None:
+        if (self.scheduler == "xsched") != isinstance(self.xsched, XSched):
+            raise ScenarioError(
+                f"scenario: xsched {self.xsched!r} does not go with scheduler {self.scheduler!r}"
+            )
+        if self.xsched and self.device_kind not in GPUS:
+            raise ScenarioError(
+                f"scheduler 'xsched' schedules {', '.join(GPUS)} devices, not {self.device!r}"
+            )
+
+    def _check_changes(self, names: set[str]) -> None:
+        if self.changes:
+            set_tuple(self, "changes", Change, "scenario", CHANGES_MAX)
+        object.__setattr__(self, "changes", tuple(sorted(self.changes, key=lambda c: c.at_ns)))
+        for change in self.changes:
+            if change.queue not in names:
+                raise ScenarioError(
+                    f"scenario: a change names queue {change.queue!r}; known: "
+                    f"{', '.join(sorted(names))}"
+                )
+            if change.at_ns >= self.duration_ns:
+                raise ScenarioError(
+                    f"scenario: the change of queue {change.queue!r} at "
+                    f"{spell_duration(change.at_ns)} is behind the end, "
+                    f"{spell_duration(self.duration_ns)}"
+                )
+
+    def _check_queues(self) -> None:
+        names: set[str] = set()
+        total = 0
+        for queue in self.queues:
+            if queue.name in names:
+                raise ScenarioError(f"scenario: two queues are named {queue.name!r}")
+            names.add(queue.name)
+            self._check_device(queue)
+            total += known_count(
+                queue.arrivals,
+                warmup_ns=self.warmup_ns,
+                duration_ns=self.duration_ns,
+                name=queue.name,
+            )
+        self._check_changes(names)
+        if total > SAMPLES_MAX:
+            raise ScenarioError(
+                f"scenario: {total} requests in {spell_duration(self.warmup_ns)} of warm-up and "
+                f"{spell_duration(self.duration_ns)}, above {SAMPLES_MAX}; lower a rate or the "
+                "duration"
+            )
+
+    def _check_device(self, queue: QueueSpec) -> None:
+        if queue.device and split_device(queue.device)[0] != self.device_kind:
+            raise ScenarioError(
+                f"queue {queue.name!r}: device {queue.device!r} is of another kind than the run's, "
+                f"{self.device!r}"
+            )
+
+    def _check_separate(self) -> None:
+        what = 'processes="separate"'
+        if self.scheduler == "builtin":
+            raise ScenarioError(
+                f"{what}: the policy of scheduler 'builtin' sees the queues of its own process "
+                "only; take 'native' or 'priority'"
+            )
+        self._check_reach(what)
+        if self.device_kind == "sim":
+            raise ScenarioError(f"{what}: processes share no virtual time; the device is 'sim'")
+        for queue in self.queues:
+            if queue.sm_share is not None or queue.cu_mask is not None:
+                raise ScenarioError(
+                    f"{what}: queue {queue.name!r} has a share of the multiprocessors, which are "
+                    "divided among the queues of one process only"
+                )
+
+    def _check_programs(self) -> None:
+        what = f"queue {self.programs[0].name!r} is a program"
+        if self.scheduler not in ("native", "xsched"):
+            raise ScenarioError(
+                f"{what}: scheduler {self.scheduler!r} has no way into it; 'native' leaves it as "
+                "it is, 'xsched' goes under it"
+            )
+        if self.device_kind == "sim":
+            raise ScenarioError(f"{what}: it has no virtual time; the device is 'sim'")
+        for change in self.changes:
+            if change.queue in {queue.name for queue in self.programs}:
+                raise ScenarioError(f"queue {change.queue!r} is a program: changes do not reach it")
+        if len(self.queues) > 1:
+            self._check_reach(what)
+
+    def _check_reach(self, what: str) -> None:
+        if self.xsched and self.xsched.scheduler == "local":
+            raise ScenarioError(
+                f"{what}: XSched's local scheduler sees the queues of its own process only; take "
+                'XSched(scheduler="global")'
+            )
+
+    @property
+    def programs(self) -> tuple[QueueSpec, ...]:
+        """The queues that are programs of the user."""
+        return tuple(queue for queue in self.queues if queue.workload.program is not None)
+
+    @property
+    def device_kind(self) -> str:
+        """Kind of the devices: one of `names.DEVICES`."""
+        return split_device(self.device)[0]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices: the run's, then others of its queues, in their order."""
+        others = (queue.device for queue in self.queues if queue.device)
+        return tuple(dict.fromkeys((self.device, *others)))
+
+    @property
+    def uses_stream_priorities(self) -> bool:
+        """Whether streams get priorities: under "priority", and "builtin" unless told otherwise.
+
+        Not under a policy that goes by something else, which they would work against.
+        """
+        by_priority = self.policy in ("none", "hpf")
+        builtin = self.scheduler == "builtin" and self.stream_priority and by_priority
+        return self.scheduler == "priority" or builtin
+
+    def queues_on(self, device: str) -> tuple[QueueSpec, ...]:
+        """Give the queues of one of `devices`."""
+        return tuple(queue for queue in self.queues if (queue.device or self.device) == device)
+
+    def stream_priority_of(self, queue: QueueSpec, least: int, most: int) -> int:
+        """Give the priority of a queue's stream on a device with priorities from `least` to `most`.
+
+        By rank among the queues of its device, because devices have few: those of the highest
+        priority get `most`, the next one less, and so on; what is left shares `least`. 0 where
+        all are equal.
+        """
+        beside = self.queues_on(queue.device or self.device)
+        ranks = sorted({other.priority for other in beside}, reverse=True)
+        if not self.uses_stream_priorities or len(ranks) == 1:
+            return 0
+        return max(least, most - ranks.index(queue.priority))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the scenario in JSON's types; `from_dict` reads it back."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        for plain, queue in zip(data["queues"], self.queues, strict=True):
+            plain["arrivals"]["kind"] = type(queue.arrivals).__name__.lower()
+        return data
+
+    def to_python(self) -> str:
+        """Give the scenario as Python text, an expression to be pasted into a test."""
+        return python_text(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Print it so where values are shown to people: by hypothesis, by IPython."""
+        printer.text(python_text(self, printer.indentation))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Scenario:
+        """Make a scenario from what `to_dict` gave.
+
+        Raises:
+            ScenarioError: for missing or unknown fields and for values refused by the classes.
+        """
+        values = checked_fields(cls, data, "scenario")
+        values["queues"] = tuple(
+            read_queue(queue) for queue in checked_list(values, "queues", "scenario")
+        )
+        values["xsched"] = read_xsched(values["xsched"])
+        values["changes"] = tuple(
+            Change(**checked_fields(Change, change, "change"))
+            for change in checked_list(values, "changes", "scenario")
+        )
+        values["cpu"] = CpuModel(**checked_fields(CpuModel, values["cpu"], "cpu"))
+        values["sim"] = SimModel(**checked_fields(SimModel, values["sim"], "sim"))
+        return cls(**values)
+
+    def digest(self) -> str:
+        """Compute the SHA-256, in hex, of everything in the scenario.
+
+        Equal scenarios have equal digests, in every process and on every machine.
+        """
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def default_warmup_ns(duration_ns: int) -> int:
+    """Give the warm-up of a run for which none was named: a tenth of it, at most 1 s."""
+    return min(10**9, duration_ns // 10)
+
+
+def default_drain_ns() -> int:
+    """Give the drain time of a run for which none was named: 5 s."""
+    return 5 * 10**9

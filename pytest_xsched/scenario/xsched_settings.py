@@ -1,0 +1,97 @@
+"""The user's own XSched as a scheduler, as data: which policy, which level, whose scheduler.
+
+Source: XSched's C API (xsched/types.h and xsched/xsched.h of XpuOS/xsched), whose numbers and
+names these are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_xsched.base.units import Duration, DurationLike, parse_duration
+from pytest_xsched.base.validation import checked_fields, one_of, set_integer
+from pytest_xsched.errors import ScenarioError
+
+POLICY_NUMBERS = {
+    "none": 0,
+    "hpf": 1,
+    "hhpf": 2,
+    "chpf": 3,
+    "up": 4,
+    "pup": 5,
+    "kedf": 7,
+    "lax": 8,
+    "awf": 9,
+    "cfs": 10,
+    "mlfq": 11,
+}
+SCHEDULER_NUMBERS = {"app": 1, "local": 2, "global": 3}
+SCHEDULER_WORDS = {"app": "APP", "local": "LCL", "global": "GLB"}
+"""As the variable XSCHED_SCHEDULER spells them."""
+
+_US = 1000
+_TIMESLICE_US = (100, 10_000_000)  # XSched's own range
+_K_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XSched:
+    """The real XSched, from the installation that ``--xsched-home`` names.
+
+    Args:
+        policy: ``"hpf"`` (highest priority first), ``"hhpf"``, ``"chpf"``, ``"up"`` (utilization
+            partition), ``"pup"``, ``"kedf"`` (earliest deadline), ``"lax"`` (laxity), ``"awf"``,
+            ``"cfs"`` or ``"mlfq"``; ``"none"`` with the scheduler ``"app"``.
+        level: of preemption, 1 to 3: stop launching, deactivate, interrupt. What a device has not
+            is taken for 1 there. Levels 2 and 3 write registers of the GPU.
+        scheduler: ``"local"`` (in the process), ``"global"`` (the xserver of the installation, for
+            queues in processes of their own) or ``"app"`` (queues are held by `changes` only).
+        timeslice: of the policies that have one, ``"5ms"``; None: their own. XSched has one for a
+            process, not one for a queue.
+        k: queues that run at once under ``"kedf"``; None: one.
+    """
+
+    policy: str = "hpf"
+    level: int = 1
+    scheduler: str = "local"
+    timeslice: DurationLike | None = None
+    k: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("XSched: scheduler", self.scheduler, tuple(SCHEDULER_NUMBERS))
+        if self.policy == "spup":
+            raise ScenarioError("XSched: policy 'spup' is declared there, but not made")
+        one_of("XSched: policy", self.policy, tuple(POLICY_NUMBERS))
+        if (self.policy == "none") != (self.scheduler == "app"):
+            raise ScenarioError(
+                f"XSched: policy {self.policy!r} does not go with scheduler {self.scheduler!r}; "
+                "'app' has the policy 'none', the others have another"
+            )
+        set_integer(self, "level", "XSched", 1, 3)
+        if self.timeslice is not None:
+            timeslice_ns = parse_duration(self.timeslice, what="XSched: timeslice")
+            low, high = _TIMESLICE_US
+            if not low * _US <= timeslice_ns <= high * _US:
+                raise ScenarioError(
+                    f"XSched: timeslice {Duration(timeslice_ns)} is outside "
+                    f"[{Duration(low * _US)}, {Duration(high * _US)}]"
+                )
+            object.__setattr__(self, "timeslice", Duration(timeslice_ns))
+        if self.k is not None:
+            set_integer(self, "k", "XSched", 1, _K_MAX)
+
+    @property
+    def timeslice_us(self) -> int:
+        """The timeslice in whole us; 0 where none was named."""
+        return self.timeslice.ns // _US if isinstance(self.timeslice, Duration) else 0
+
+
+def read_xsched(data: Any) -> XSched | None:
+    """Make the settings from their JSON; None: another scheduler."""
+    if data is None:
+        return None
+    values = checked_fields(XSched, data, "xsched")
+    if values["timeslice"] is not None:
+        values["timeslice"] = Duration(**values["timeslice"])
+    return XSched(**values)

@@ -1,0 +1,103 @@
+"""The devices of one pytest session: open in this process, or elsewhere with live queues on them.
+
+A GPU is locked as long as it is open, whoever has it open for us.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+from pytest_xsched.base.constants import split_device
+from pytest_xsched.errors import DeviceUnavailable
+from pytest_xsched.native.binding import Device, locate
+from pytest_xsched.scenario.device_models import CpuModel, SimModel
+from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.system.driver_files import Libraries, find_libraries
+from pytest_xsched.system.gpu_lock import GpuLocks, lock_gpus
+from pytest_xsched.workers.dispatch import live_elsewhere
+from pytest_xsched.workers.live_proxy import LiveProcess
+
+
+class Devices:
+    """Opens devices for `Session`, and closes them."""
+
+    settings: Settings
+
+    def _set_up_devices(self, settings: Settings) -> None:
+        self.settings = settings
+        self._devices: dict[tuple[str, CpuModel, SimModel], Device] = {}
+        self._locks: dict[str, GpuLocks] = {}
+        """Of the GPUs that this process has open, by PCI id."""
+        self._lives: list[tuple[str, LiveProcess]] = []
+        self._pid = os.getpid()
+
+    def close(self) -> None:
+        """Close the devices."""
+        for _, place in self._lives:
+            place.close()
+        self._lives.clear()
+        for device in self._devices.values():
+            device.close()
+        self._devices.clear()
+        for locks in self._locks.values():
+            locks.release()
+        self._locks.clear()
+
+    def _libraries(self, kind: str) -> Libraries:
+        return find_libraries(kind, self.settings.gpu_driver, self.settings.gpu_compiler)
+
+    def _device(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
+        if self._pid != os.getpid():  # forked: the parent's devices are not ours
+            self._devices.clear()
+            self._locks.clear()
+            self._pid = os.getpid()
+        key = (name, cpu, sim)
+        if key not in self._devices:
+            self._devices[key] = self._open(*key)
+        return self._devices[key]
+
+    def _open_live(
+        self, name: str, policy: str, xsched: XSched | None, patience_ns: int
+    ) -> LiveProcess:
+        """Open a device in a process of its own. Two of ours may share it: nobody is measured."""
+        self._lives = [(of, place) for of, place in self._lives if not place.is_over]
+        try:
+            place = live_elsewhere(
+                name,
+                policy=policy,
+                xsched=xsched,
+                patience_ns=patience_ns,
+                libraries=self._libraries(split_device(name)[0]),
+                lock=name not in [of for of, _ in self._lives],
+                lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
+                home=self.settings.xsched_home,
+            )
+        except DeviceUnavailable as error:
+            self._unavailable(name, error)
+        self._lives.append((name, place))
+        return place
+
+    def _open(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
+        libraries = self._libraries(split_device(name)[0])
+        try:
+            self._lock(locate(name, libraries=libraries))
+            return Device(name, cpu=cpu, sim=sim, libraries=libraries)
+        except DeviceUnavailable as error:
+            self._unavailable(name, error)
+
+    def _lock(self, pci_id: str) -> None:
+        """Keep other processes off a GPU until `close`, as its driver is open here that long."""
+        if pci_id not in self._locks:
+            timeout_s = self.settings.lock_timeout_ns / 1e9
+            self._locks[pci_id] = lock_gpus([pci_id], timeout_s=timeout_s)
+
+    def _unavailable(self, name: str, error: DeviceUnavailable) -> NoReturn:
+        if self.settings.require_device is None:
+            pytest.skip(f"no {name} device: {error}")
+        pytest.fail(
+            f"--xsched-require-device={self.settings.require_device}: {error}", pytrace=False
+        )

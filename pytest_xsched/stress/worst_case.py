@@ -1,0 +1,181 @@
+"""The worst mix of a space: a search that climbs, by hypothesis's `target`.
+
+Each scenario is measured once, because a search that saw two values for one would take noise for
+progress; what it ends with is measured again, and the median of three counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import hypothesis
+from hypothesis import Phase
+from hypothesis.strategies import SearchStrategy
+
+from pytest_xsched.analysis.run import Run
+from pytest_xsched.errors import QosAssertionError, ScenarioError
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.stats.estimators import nearest_rank
+
+OBJECTIVES = ("p99/alone", "max/alone", "p99", "max")
+KEPT = 0.9
+"""What the smallest mix must have of the worst value that was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worst:
+    """What a search found.
+
+    Attributes:
+        scenario: the smallest with nearly the worst value.
+        value: of it: a ratio to the queue alone, or ns; the median of three measurements.
+        highest: the worst value of all, measured once.
+        measured: how many scenarios were measured, those of the shrinking among them.
+        objective: what was looked at, and of which queue.
+    """
+
+    scenario: Scenario
+    value: float
+    highest: float
+    measured: int
+    objective: str
+
+    def assert_worst_case_below(self, limit: float) -> None:
+        """Assert that no mix was found that is as bad as a limit.
+
+        Args:
+            limit: above 0, in the objective's own unit: a ratio, or ns.
+
+        Raises:
+            QosAssertionError: one was; shows it as Python.
+        """
+        __tracebackhide__ = True
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
+            raise ScenarioError(f"limit of assert_worst_case_below: {limit!r} is not above 0")
+        if self.value >= limit:
+            raise QosAssertionError(
+                f"{self.objective} is {self.value:.4g} in the worst of {self.measured} mixes, not "
+                f"below {limit:g}:\n{self.scenario.to_python()}"
+            )
+
+
+def find_worst(
+    measure: Callable[[Scenario], Run],
+    space: SearchStrategy[Scenario],
+    *,
+    queue: str,
+    objective: str,
+    budget_s: float,
+    examples: int,
+    seed: int,
+) -> Worst:
+    """Search a space; see `Session.search`."""
+    if objective not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        raise ScenarioError(f"objective of search: {objective!r} is unknown; known: {known}")
+    search = _Search(measure, queue, objective, time.monotonic() + budget_s)
+    search.climb(space, seed, examples, shrink_from=None)
+    if search.worst is None:
+        raise ScenarioError(f"search: no scenario of the space has a value for queue {queue!r}")
+    highest = search.values[search.worst.digest()]
+    search.climb(space, seed, examples, shrink_from=KEPT * highest)
+    again = [search.evaluate(search.worst) for _ in range(3)]
+    return Worst(
+        scenario=search.worst,
+        value=statistics.median(again),
+        highest=highest,
+        measured=len(search.values),
+        objective=f"{objective} of {queue}",
+    )
+
+
+class _Found(Exception):
+    """A scenario is as bad as was asked for."""
+
+
+class _Search:
+    def __init__(
+        self, measure: Callable[[Scenario], Run], queue: str, objective: str, deadline_s: float
+    ) -> None:
+        self.values: dict[str, float] = {}
+        self.worst: Scenario | None = None
+        self._alone: dict[str, float] = {}
+        self._measure = measure
+        self._queue = queue
+        self._objective = objective
+        self._deadline_s = deadline_s
+
+    def climb(
+        self,
+        space: SearchStrategy[Scenario],
+        seed: int,
+        examples: int,
+        *,
+        shrink_from: float | None,
+    ) -> None:
+        """Look for the worst; or again, the same way, and shrink the first that is bad enough."""
+        phases = [Phase.generate, Phase.target]
+        if shrink_from is not None:
+            phases.append(Phase.shrink)
+
+        @hypothesis.seed(seed)
+        @hypothesis.settings(
+            max_examples=examples,
+            phases=phases,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            verbosity=hypothesis.Verbosity.quiet,
+            report_multiple_bugs=False,
+        )
+        @hypothesis.given(space)
+        def look(scenario: Scenario) -> None:
+            value = self._value(scenario)
+            if value is None:  # the budget is spent: as good as any
+                return
+            if shrink_from is None:
+                hypothesis.target(value, label=self._objective)
+                if self.worst is None or value > self.values[self.worst.digest()]:
+                    self.worst = scenario
+            else:
+                hypothesis.target(value, label=self._objective)
+                if value >= shrink_from:
+                    self.worst = scenario  # hypothesis ends with the smallest
+                    raise _Found
+
+        with contextlib.suppress(_Found):
+            look()
+
+    def _value(self, scenario: Scenario) -> float | None:
+        key = scenario.digest()
+        if key not in self.values:
+            if time.monotonic() > self._deadline_s:
+                return None
+            self.values[key] = self.evaluate(scenario)
+        return self.values[key]
+
+    def evaluate(self, scenario: Scenario) -> float:
+        """Measure a scenario, whether it was measured before or not."""
+        value = self._figure(scenario)
+        return value / self._of_it_alone(scenario) if "/alone" in self._objective else value
+
+    def _of_it_alone(self, scenario: Scenario) -> float:
+        values = {field: getattr(scenario, field) for field in scenario.__dataclass_fields__}
+        own = tuple(spec for spec in scenario.queues if spec.name == self._queue)
+        alone = Scenario(**{**values, "queues": own, "changes": ()})
+        key = alone.digest()
+        if key not in self._alone:
+            self._alone[key] = self._figure(alone)
+        return self._alone[key]
+
+    def _figure(self, scenario: Scenario) -> float:
+        """Give the percentile; of the requests that never ended it is infinite."""
+        latency_ns = self._measure(scenario)[self._queue].latency_ns
+        if len(latency_ns) == 0:
+            raise ScenarioError(f"search: queue {self._queue!r} has no request in {scenario!r}")
+        quantile = 1.0 if self._objective.startswith("max") else 0.99
+        return float(nearest_rank(latency_ns, quantile))

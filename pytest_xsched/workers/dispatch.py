@@ -1,0 +1,159 @@
+"""Outside of pytest's process: measuring in one worker or several, under XSched or its server;
+and live queues in one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from pytest_xsched.base.constants import GPUS, split_device
+from pytest_xsched.errors import ScenarioError, SchedulerInactive
+from pytest_xsched.runner.measure import Measurement, Progress
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.system.driver_files import Libraries
+from pytest_xsched.workers.isolated import SET_UP_S, measure_in_worker
+from pytest_xsched.workers.live_proxy import LiveProcess
+from pytest_xsched.workers.multi_process import measure_separately
+from pytest_xsched.workers.worker_process import Environment
+from pytest_xsched.workers.xserver import xserver
+from pytest_xsched.xsched.environment import faults
+from pytest_xsched.xsched.installation import ENVIRONMENT, SCRUBBED, Home, files_for, find_home
+
+_ENVIRONMENT = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
+
+
+def why_elsewhere(scenario: Scenario) -> str:
+    """Say why a scenario cannot be measured in pytest's own process; empty if it can."""
+    if scenario.xsched is not None:
+        return "scheduler 'xsched' may end the process it is in, so it has one of its own"
+    if scenario.processes == "separate":
+        return 'processes="separate": each queue has a process of its own'
+    if scenario.programs:
+        return f"queue {scenario.programs[0].name!r} is a program"
+    return ""
+
+
+def live_elsewhere(
+    device: str,
+    *,
+    policy: str,
+    xsched: XSched | None,
+    patience_ns: int,
+    libraries: Libraries,
+    lock: bool,
+    lock_timeout_s: float,
+    home: Home | None,
+) -> LiveProcess:
+    """Open a device for live queues in a process of its own.
+
+    Args:
+        device: its name.
+        policy: of the queues, without XSched.
+        xsched: how XSched is to schedule them; None: it is not there.
+        patience_ns: how long a call may take, beyond what it is told to wait.
+        libraries: of the GPU.
+        lock: whether to wait until nobody else measures there, and to keep others off.
+        lock_timeout_s: longest wait of that kind.
+        home: where XSched is installed, if that was said.
+
+    Raises:
+        ScenarioError: XSched does not schedule such a device, or not within one process.
+        SchedulerInactive: as of `measure_elsewhere`.
+    """
+    files = None
+    if xsched is not None:
+        kind = split_device(device)[0]
+        if kind not in GPUS:
+            raise ScenarioError(
+                f"scheduler 'xsched' schedules {', '.join(GPUS)} devices, not {device!r}"
+            )
+        if xsched.scheduler == "global":
+            raise ScenarioError("live queues share a process, so XSched's 'global' is not for them")
+        files = files_for(kind, _home(home))
+    return LiveProcess(
+        device,
+        libraries=libraries,
+        lock=lock,
+        lock_timeout_s=lock_timeout_s,
+        policy=policy,
+        xsched=xsched,
+        files=files,
+        environment=None if xsched is None else _ENVIRONMENT,
+        patience_ns=patience_ns,
+    )
+
+
+def _home(home: Home | None) -> Home:
+    if misspelt := faults(os.environ):
+        raise SchedulerInactive(f"scheduler inactive: {'; '.join(misspelt)}")
+    return find_home(home)
+
+
+def measure_elsewhere(
+    scenario: Scenario,
+    progress: Progress | None,
+    *,
+    waiting: Callable[[str], None] | None,
+    libraries: Libraries,
+    lock_timeout_s: float,
+    home: Home | None,
+    watch: bool = True,
+    set_up_s: float = SET_UP_S,
+) -> Measurement:
+    """Measure a scenario in the processes that it needs.
+
+    Args:
+        scenario: what is to be run.
+        progress: as of `harness.measure`.
+        waiting: as of `process.measure_in_worker`.
+        libraries: of the GPU.
+        lock_timeout_s: longest wait for others who measure.
+        home: where XSched is installed, if that was said.
+        watch: as of `harness.measure`.
+        set_up_s: as of `process.measure_in_worker`, where one worker does it all.
+
+    Raises:
+        SchedulerInactive: XSched is not there, or a variable for it in the environment of pytest
+            means nothing to it, so that somebody expects what will not be.
+    """
+    files = environment = server = found = None
+    with contextlib.ExitStack() as around:
+        if scenario.xsched is not None:
+            found = _home(home)
+            files = files_for(scenario.device_kind, found)
+            environment = _ENVIRONMENT
+            if scenario.xsched.scheduler == "global":
+                server = around.enter_context(
+                    xserver(
+                        found.program("xserver"),
+                        scenario.xsched.policy.upper(),
+                        lock_timeout_s=lock_timeout_s,
+                        waiting=waiting,
+                    )
+                )
+        if scenario.processes == "together" and not scenario.programs:
+            return measure_in_worker(
+                scenario,
+                progress,
+                waiting=waiting,
+                libraries=libraries,
+                lock_timeout_s=lock_timeout_s,
+                environment=environment,
+                xsched=files,
+                watch=watch,
+                set_up_s=set_up_s,
+            )
+        return measure_separately(
+            scenario,
+            progress,
+            waiting=waiting,
+            libraries=libraries,
+            lock_timeout_s=lock_timeout_s,
+            environment=environment,
+            xsched=files,
+            home=found,
+            server=server,
+            watch=watch,
+        )

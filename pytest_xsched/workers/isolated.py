@@ -1,0 +1,109 @@
+"""Measuring in a worker process: one run, one process. Several of them at once: `separate`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pytest_xsched.runner.measure import Measurement, Progress
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.system.driver_files import Libraries, find_libraries
+from pytest_xsched.workers.worker_process import Environment, News, Worker
+from pytest_xsched.xsched.installation import Files
+
+SET_UP_S = 60.0
+"""Allowed beyond the run itself: importing, opening the device, compiling, reading results."""
+
+GRACE_S = 10.0
+"""Allowed for the end of a worker that has left its data."""
+
+POLL_S = 0.05
+
+
+def measure_in_worker(
+    scenario: Scenario,
+    progress: Progress | None = None,
+    *,
+    waiting: Callable[[str], None] | None = None,
+    libraries: Libraries | None = None,
+    lock_timeout_s: float = 600.0,
+    environment: Environment | None = None,
+    xsched: Files | None = None,
+    watch: bool = True,
+    set_up_s: float = SET_UP_S,
+    grace_s: float = GRACE_S,
+    module: str = "pytest_xsched.workers.worker",
+) -> Measurement:
+    """Measure a scenario in a fresh process.
+
+    Args:
+        scenario: what is to be run.
+        progress: called with elapsed and total ns of the run.
+        waiting: called with a phrase, "waiting for ...", while another process measures on the
+            GPU. That time does not count against the worker.
+        libraries: of the GPU; None: those that the environment names.
+        lock_timeout_s: longest wait of that kind.
+        environment: in which it differs from this process; None: in nothing.
+        xsched: what the worker loads of XSched, where that is the scheduler.
+        watch: as of `harness.measure`.
+        set_up_s: wall time beyond the run after which the worker is killed.
+        grace_s: the same behind the moment at which it has left its data.
+        module: what the process runs.
+
+    Raises:
+        DeviceBusy: another process measured for longer than that.
+        WorkerCrashed: it ended without a result, or did not end; the message says how.
+        XSchedError: what was raised there, as here.
+    """
+    if libraries is None:
+        libraries = find_libraries(scenario.device_kind)
+    news = News(set_up_s + run_s(scenario), grace_s, progress, waiting)
+    with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
+        job = make_job(scenario, libraries, lock_timeout_s, xsched=xsched, watch=watch)
+        worker = Worker(Path(name), job, news=news, environment=environment, module=module)
+        try:
+            while worker.works() and not worker.is_late():
+                worker.listen(POLL_S)
+        finally:  # also on Ctrl-C and time-outs: nobody waits for the result any more
+            worker.end()
+        return worker.measurement()
+
+
+def run_s(scenario: Scenario) -> float:
+    """Give the longest time of the run itself."""
+    return (scenario.warmup_ns + scenario.duration_ns + scenario.drain_ns) / 1e9
+
+
+def make_job(
+    scenario: Scenario,
+    libraries: Libraries,
+    lock_timeout_s: float,
+    *,
+    lock: bool = True,
+    part: Sequence[int] | None = None,
+    xsched: Files | None = None,
+    watch: bool = True,
+) -> dict[str, Any]:
+    """Say what a worker has to do, in JSON's types.
+
+    Args:
+        scenario: of the run.
+        libraries: of the GPU.
+        lock_timeout_s: longest wait for the GPU.
+        lock: whether the worker sees to it that nobody else measures there.
+        part: its queues, where others have the rest.
+        xsched: what it loads of XSched, where that is the scheduler.
+        watch: as of `harness.measure`.
+    """
+    return {
+        "scenario": scenario.to_dict(),
+        "libraries": libraries.to_dict(),
+        "lock_timeout_s": lock_timeout_s,
+        "lock": lock,
+        "part": None if part is None else list(part),
+        "xsched": None if xsched is None else asdict(xsched),
+        "watch": watch,
+    }

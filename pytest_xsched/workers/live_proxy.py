@@ -1,0 +1,282 @@
+"""Live XQueues in a worker process: the calls of `_running`, one request and one answer each.
+
+A call that does not return in time ends the process with an error that names it; so does whatever
+ends the process by itself. Afterwards every call raises that error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_xsched.base.units import Duration
+from pytest_xsched.errors import WorkerCrashed, WorkerHung, XSchedError
+from pytest_xsched.native.run import Counts, Settings
+from pytest_xsched.scenario.workload import Command
+from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.system.driver_files import Libraries
+from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S
+from pytest_xsched.workers.worker_process import Environment, News, Worker, error_of
+from pytest_xsched.xsched.installation import Files
+
+_DOING = {
+    "open": "opening live queues",
+    "close": "destroying all queues",
+    "now": "reading the clock",
+    "cpu": "reading its processor time",
+    "switch_off": "switching the scheduler off",
+    "add": "making",
+    "submit": "submitting to",
+    "wait": "waiting for",
+    "suspend": "suspending",
+    "resume": "resuming",
+    "set_priority": "setting the priority of",
+    "set_depth": "setting the launch configuration of",
+    "counts": "counting the commands of",
+    "destroy": "destroying",
+}
+"""Each call, in words that a name of a queue may follow."""
+
+
+class LiveProcess:
+    """A worker process with a device open in it, and XSched under that.
+
+    Args:
+        device: name of the device.
+        libraries: of the GPU.
+        lock: whether to wait until nobody else measures there, and to keep others off.
+        lock_timeout_s: longest wait of that kind.
+        policy: of the queues, without XSched.
+        xsched: how XSched is to schedule them.
+        files: what is loaded of it.
+        environment: in which the process differs from this one.
+        patience_ns: how long a call may take, beyond what it is told to wait.
+        waiting: called with a phrase while another process measures on the GPU.
+
+    Raises:
+        WorkerCrashed: the process ended.
+        XSchedError: what was raised there.
+    """
+
+    is_virtual = False
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        libraries: Libraries,
+        lock: bool,
+        lock_timeout_s: float,
+        policy: str,
+        xsched: XSched | None,
+        files: Files | None,
+        environment: Environment | None,
+        patience_ns: int,
+        waiting: Callable[[str], None] | None = None,
+    ) -> None:
+        self._who = "XSched" if xsched else f"the device {device!r}"
+        self._patience_ns = patience_ns
+        self._over: XSchedError | None = None
+        self._directory = tempfile.TemporaryDirectory(prefix="pytest-xsched-")
+        self._news = News(SET_UP_S, GRACE_S, None, waiting)
+        job = {
+            "device": device,
+            "libraries": libraries.to_dict(),
+            "lock": lock,
+            "lock_timeout_s": lock_timeout_s,
+            "policy": policy,
+            "xsched": None if xsched is None else dataclasses.asdict(xsched),
+            "files": None if files is None else dataclasses.asdict(files),
+        }
+        self._worker = Worker(
+            Path(self._directory.name),
+            job,
+            news=self._news,
+            environment=environment,
+            module="pytest_xsched.workers.live_worker",
+        )
+        try:
+            self._listen_until(lambda: "ready" in self._news.said)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        return self._over is not None
+
+    def open_run(self) -> RemoteRun:
+        """Begin anew in the same process, when the run before was closed."""
+        self.call("open")
+        return RemoteRun(self)
+
+    def call(self, call: str, of: str = "", *, allowed_ns: int = 0, **values: Any) -> Any:
+        """Have something done there, and give what comes of it.
+
+        Args:
+            call: a name in `_Live` of `live_worker`.
+            of: name of the queue, for messages.
+            allowed_ns: how long it is told to wait.
+            values: what it takes.
+
+        Raises:
+            WorkerHung: it did not return.
+            WorkerCrashed: the process ended.
+            XSchedError: what was raised there.
+        """
+        if self._over is not None:
+            raise self._over
+        self._news.doing = _DOING[call] + (f" queue {of!r}" if of else "")
+        self._news.answers.clear()
+        self._news.allow((allowed_ns + self._patience_ns) / 1e9)
+        self._worker.write(json.dumps({"call": call, "values": values}))
+        self._listen_until(lambda: bool(self._news.answers))
+        answer = json.loads(self._news.answers.pop())
+        if "error" in answer:
+            raise error_of(answer["error"])
+        return answer["value"]
+
+    def _listen_until(self, heard: Callable[[], bool]) -> None:
+        while self._worker.works() and not heard():
+            if self._worker.is_late():
+                self._end()
+                self._over = self._hung()
+                raise self._over
+            self._worker.listen(POLL_S)
+        if not heard():
+            self._end()
+            self._over = self._worker.error() or self._worker.crash()
+            raise self._over
+
+    def _hung(self) -> WorkerCrashed:
+        if "ready" not in self._news.said:
+            return self._worker.crash()
+        return WorkerHung(
+            f"{self._who} did not return from {self._news.doing} within "
+            f"{Duration(self._patience_ns)}"
+        )
+
+    def _end(self) -> None:
+        self._worker.end()
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+        self._directory.cleanup()
+        if self._over is None:
+            self._over = XSchedError("the run was closed")
+
+
+class RemoteRun:
+    """A run in a `LiveProcess`, as `_running.Run` is one here."""
+
+    def __init__(self, process: LiveProcess) -> None:
+        self._process = process
+        self._numbers = itertools.count()
+        self._queues: list[RemoteQueue] = []
+        now_ns: int = process.call("now")
+        self._began_ns = time.monotonic_ns() - now_ns
+
+    def add_manual(self, settings: Settings) -> RemoteQueue:
+        """Add a queue whose requests are pushed by `RemoteQueue.submit`."""
+        number = next(self._numbers)
+        names = ("name", "priority", "stream_priority", "threshold", "batch_size", "seed")
+        given = {name: getattr(settings, name) for name in names}
+        self._process.call("add", settings.name, queue=number, settings=given)
+        self._queues.append(RemoteQueue(self._process, settings.name, number))
+        return self._queues[-1]
+
+    def now_ns(self) -> int:
+        """Give the time since the start; the clock is the same in both processes."""
+        return time.monotonic_ns() - self._began_ns
+
+    def switch_off(self) -> None:
+        """Take the policy away, until the end of the run."""
+        self._process.call("switch_off")
+
+    def cpu_ns(self) -> int:
+        """Give the processor time that the process has used."""
+        used_ns: int = self._process.call("cpu")
+        return used_ns
+
+    def advance(self, duration_ns: int) -> None:
+        """Let time pass, which is real."""
+        time.sleep(duration_ns / 1e9)
+
+    def close(self) -> None:
+        """Destroy the queues that are left."""
+        for queue in self._queues:
+            queue.forget()
+        if not self._process.is_over:  # else it was said why
+            self._process.call("close")
+
+
+class RemoteQueue:
+    """A queue in a `LiveProcess`, as `_running.Queue` is one here."""
+
+    def __init__(self, process: LiveProcess, name: str, number: int) -> None:
+        self._process = process
+        self._name = name
+        self._number = number
+        self._gone = False
+
+    def _call(self, call: str, *, allowed_ns: int = 0, **values: Any) -> Any:
+        if self._gone:
+            raise XSchedError("the queue was destroyed")
+        return self._process.call(
+            call, self._name, allowed_ns=allowed_ns, queue=self._number, **values
+        )
+
+    def counts(self) -> Counts:
+        """Count commands and requests, now; launched by XSched, where that launches."""
+        return Counts(**self._call("counts"))
+
+    def set_priority(self, priority: int) -> None:
+        """Change the priority that the policy sees."""
+        self._call("set_priority", priority=priority)
+
+    def suspend(self) -> None:
+        """Launch nothing until `resume`."""
+        self._call("suspend")
+
+    def resume(self) -> None:
+        """Undo `suspend`; the policy may still hold the queue back."""
+        self._call("resume")
+
+    def submit(self, commands: Sequence[Command]) -> int:
+        """Push one request; gives its ticket, counted from 0."""
+        runs = [
+            (dataclasses.asdict(command), len(list(equal)))
+            for command, equal in itertools.groupby(commands)
+        ]
+        number: int = self._call("submit", commands=runs)
+        return number
+
+    def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
+        """Wait for a ticket: its scheduled, submitted, launched, completed ns; None: not yet."""
+        times = self._call("wait", allowed_ns=timeout_ns, ticket=ticket, timeout_ns=timeout_ns)
+        if times is None:
+            return None
+        scheduled, submitted, launched, completed = times
+        return scheduled, submitted, launched, completed
+
+    def set_depth(self, threshold: int, batch_size: int) -> None:
+        """Set how many commands are launched ahead, and how many lie between marks."""
+        self._call("set_depth", threshold=threshold, batch_size=batch_size)
+
+    def destroy(self) -> None:
+        """Free the queue. XSched launches first what was submitted."""
+        if not self._gone:
+            self._call("destroy")
+        self.forget()
+
+    def forget(self) -> None:
+        """Be gone: every later call is refused."""
+        self._gone = True

@@ -1,0 +1,268 @@
+"""Measuring in several processes at once: one lock, a barrier, one clock, one measurement.
+
+The first is always a worker of ours. It takes the GPUs' locks before the others are started and is
+the last to end. Each process makes ready what it has and waits; when all are ready they are told
+one moment of the monotonic clock, which is time 0 for all of them. None tears anything down before
+all are done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_xsched.monitoring.environment import DeviceFacts, Fingerprint, MappedLibrary
+from pytest_xsched.monitoring.noise import unite_readings
+from pytest_xsched.native.run import Counts
+from pytest_xsched.runner.measure import Measurement, Progress
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.system.driver_files import Libraries, find_libraries
+from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
+from pytest_xsched.workers.program_process import Party
+from pytest_xsched.workers.program_samples import Share
+from pytest_xsched.workers.worker import LEFT, LOCKED, READY
+from pytest_xsched.workers.worker_process import Environment, News, Worker
+from pytest_xsched.workers.xserver import Server
+from pytest_xsched.xsched.activation import unite_activities
+from pytest_xsched.xsched.installation import Files, Home
+from pytest_xsched.xsched.preload import Setting, look, put_under, with_driver
+from pytest_xsched.xsched.server_poll import Looks
+
+LEAD_NS = 500_000_000
+"""Between the word and the start, so that every process has heard it by then."""
+
+
+def measure_separately(
+    scenario: Scenario,
+    progress: Progress | None = None,
+    *,
+    waiting: Callable[[str], None] | None = None,
+    libraries: Libraries | None = None,
+    lock_timeout_s: float = 600.0,
+    environment: Environment | None = None,
+    xsched: Files | None = None,
+    home: Home | None = None,
+    server: Server | None = None,
+    watch: bool = True,
+    set_up_s: float = SET_UP_S,
+    grace_s: float = GRACE_S,
+    module: str = "pytest_xsched.workers.worker",
+) -> Measurement:
+    """Measure a scenario whose queues are in processes of their own, or some of them.
+
+    Programs have one each; the others one each if the scenario says so, or one together.
+
+    Args and errors are those of `process.measure_in_worker`, and an error of one process ends the
+    others and names the queue. `home` is where the shim is that goes under programs, and `server`
+    is XSched's, which is asked meanwhile whether it has their work.
+    """
+    if libraries is None:
+        libraries = find_libraries(scenario.device_kind)
+    allowed_s = set_up_s + run_s(scenario)
+    settings = _settings(scenario, home, libraries)
+
+    def work(queues: Sequence[int]) -> Worker:
+        first = not parties
+        return Worker(
+            make_directory(),
+            make_job(
+                scenario,
+                libraries,
+                lock_timeout_s,
+                lock=first,
+                part=queues,
+                xsched=xsched,
+                watch=watch,
+            ),
+            news=News(allowed_s, grace_s, progress if first else None, waiting if first else None),
+            environment=environment,
+            module=module,
+            of=_names(scenario, queues),
+        )
+
+    def play(index: int) -> Party:
+        setting = settings.get(index)
+        if setting is not None:  # so the first worker is ready, and has the driver mapped
+            kind, first = scenario.device_kind, parties[0]
+            assert isinstance(first, Worker)
+            setting = with_driver(setting, kind, look(first.pid))
+        return Party(make_directory(), scenario, index, setting=setting, allowed_s=allowed_s)
+
+    def make_directory() -> Path:
+        directory = Path(name) / str(len(parties))
+        directory.mkdir()
+        return directory
+
+    parties: list[Worker | Party] = []
+    looks: Looks | None = None
+    groups = divide(scenario)
+    with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
+        try:
+            parties.append(work(groups[0]))
+            fallen = _accompany(parties, LOCKED)
+            if fallen is None:
+                for group in groups[1:]:
+                    # One after the other under XSched, whose trials of the order of two queues
+                    # would be trials of those of other processes, too.
+                    if scenario.xsched is not None:
+                        fallen = fallen or _accompany(parties, READY)
+                    if fallen is None:
+                        is_program = scenario.queues[group[0]].workload.program is not None
+                        parties.append(play(group[0]) if is_program else work(group))
+                fallen = fallen or _accompany(parties, READY)
+            if fallen is None:
+                start_clock_ns = time.monotonic_ns() + LEAD_NS
+                for party in parties:
+                    party.start(start_clock_ns)
+                if server is not None and settings:
+                    looks = Looks(server.ready)
+                fallen = _accompany(parties, LEFT)
+            if fallen is None:
+                for party in parties[1:]:
+                    party.dismiss()
+                for party in (*parties[1:], parties[0]):
+                    _see_off(party, grace_s)
+        finally:  # also on Ctrl-C and time-outs
+            try:
+                for party in parties:
+                    party.dismiss()
+                for party in parties:
+                    party.end()
+            finally:
+                if looks is not None:
+                    looks.stop()
+        # The one that fell is the cause of what the others would raise.
+        in_order = [*([fallen] if fallen else []), *(p for p in parties if p is not fallen)]
+        said = None if server is None else server.said()
+        results = {party: _result(party, said, looks) for party in in_order}
+        whole = unite([(group, results[p]) for group, p in zip(groups, parties, strict=True)])
+        return _with_programs(whole, results)
+
+
+def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Setting]:
+    """Say how XSched gets under the programs, by index of the queue, before anything is started."""
+    if scenario.xsched is None or home is None:
+        return {}
+    kind = scenario.device_kind
+    return {
+        index: put_under(spec, scenario.xsched, kind, home, libraries, os.environ)
+        for index, spec in enumerate(scenario.queues)
+        if spec.workload.program is not None
+    }
+
+
+def divide(scenario: Scenario) -> list[tuple[int, ...]]:
+    """Say which queues, by index, share a process; the first ones are never a program.
+
+    Where there are only programs, the first has no queue: somebody has to know the device.
+    """
+    indices = range(len(scenario.queues))
+    programs = [i for i in indices if scenario.queues[i].workload.program is not None]
+    others = tuple(i for i in indices if i not in programs)
+    if scenario.processes == "separate" and others:
+        return [*((i,) for i in others), *((i,) for i in programs)]
+    return [others, *((i,) for i in programs)]
+
+
+def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measurement:
+    """Make one measurement of what the processes gave, each for the queues with its indices."""
+    measured = [part for _, part in parts if isinstance(part, Measurement)]
+    by_queue: dict[int, tuple[Counts, NDArray[np.void], int | None]] = {}
+    for indices, part in parts:
+        if isinstance(part, Share):
+            by_queue[indices[0]] = part.counts, part.samples, None
+        else:
+            shares = zip(part.counts, part.samples, part.alone_ns, strict=True)
+            by_queue |= dict(zip(indices, shares, strict=True))
+    in_order = [by_queue[index] for index in sorted(by_queue)]
+    return dataclasses.replace(
+        measured[0],
+        fingerprint=_unite_fingerprints(
+            [part.fingerprint for part in measured],
+            {
+                library.path: library
+                for _, part in parts
+                if isinstance(part, Share)
+                for library in part.libraries
+            },
+        ),
+        counts=tuple(counts for counts, _, _ in in_order),
+        samples=tuple(samples for _, samples, _ in in_order),
+        alone_ns=tuple(alone_ns for _, _, alone_ns in in_order),
+        wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
+        activity=unite_activities([part.activity for part in measured if part.activity]),
+        readings=unite_readings([part.readings for part in measured if part.readings]),
+        remark="; ".join(part.remark for _, part in parts if part.remark),
+        output="".join(part.output for _, part in parts),
+    )
+
+
+def _with_programs(
+    whole: Measurement, results: Mapping[Worker | Party, Measurement | Share]
+) -> Measurement:
+    """Add what was seen of programs from elsewhere: on the GPU, and by XSched's server."""
+    shares = {
+        party: share
+        for party, share in results.items()
+        if isinstance(party, Party) and isinstance(share, Share)
+    }
+    gpu = None if whole.readings is None else whole.readings.gpu
+    absent = [] if gpu is None else [party for party in shares if party.is_absent(gpu.ours)]
+    faults = (f"the program of {party.spec.name} computed nothing on the GPU" for party in absent)
+    whole = dataclasses.replace(whole, faults=tuple(faults))
+    if whole.activity is None:
+        return whole
+    covers = {party.spec.name: share.cover for party, share in shares.items()}
+    return dataclasses.replace(whole, activity=dataclasses.replace(whole.activity, covers=covers))
+
+
+def _unite_fingerprints(
+    parts: Sequence[Fingerprint], libraries: Mapping[str, MappedLibrary]
+) -> Fingerprint:
+    """Take the host and its settings from the first: the others inherited them, too."""
+    devices: dict[tuple[str, int], DeviceFacts] = {}
+    for device in (device for part in parts for device in part.devices):
+        devices.setdefault((device.kind, device.index), device)
+    by_path = {library.path: library for part in parts for library in part.libraries}
+    return dataclasses.replace(
+        parts[0],
+        devices=tuple(devices.values()),
+        libraries=tuple(library for _, library in sorted({**libraries, **by_path}.items())),
+    )
+
+
+def _accompany(parties: Sequence[Worker | Party], until: str) -> Worker | Party | None:
+    """Listen until all have said a word; give the one that ended, or was late, before it did."""
+    while True:
+        behind = [party for party in parties if until not in party.said]
+        if not behind:
+            return None
+        for party in behind:
+            over = not party.works() or party.is_late()
+            if over and until not in party.said:  # which may have been its last word
+                return party
+        for party in parties:
+            party.listen(POLL_S / len(parties))
+
+
+def _see_off(party: Worker | Party, grace_s: float) -> None:
+    party.dismiss()
+    party.allow(grace_s)
+    while party.works() and not party.is_late():
+        party.listen(POLL_S)
+
+
+def _result(party: Worker | Party, said: str | None, looks: Looks | None) -> Measurement | Share:
+    return party.share(said, looks) if isinstance(party, Party) else party.measurement()
+
+
+def _names(scenario: Scenario, queues: Sequence[int]) -> str:
+    names = ", ".join(repr(scenario.queues[index].name) for index in queues)
+    return f"queue{'s' if len(queues) > 1 else ''} {names}" if names else ""

@@ -1,0 +1,285 @@
+"""Whether XSched really schedules: put under a device, asked, tried out, counted.
+
+A library that is loaded proves nothing, nor does a call that answers with success. So the process
+that measures looks at three things: what XSched says of itself, whether two queues come in the
+order of their hints, and in the other order when the hints are swapped, and whether every command
+of the run was launched by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_xsched.errors import SchedulerInactive
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import Hints, Queue, Run, Settings
+from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
+from pytest_xsched.scenario.workload import Workload, spin
+from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.xsched.server_poll import Cover
+
+DRIVER_VARIABLES = {"cuda": "XSCHED_CUDA_LIB", "opencl": "XSCHED_CUDA_LIB", "hip": "XSCHED_HIP_LIB"}
+"""Where XSched's libraries look for the driver; the one for OpenCL reads the name of CUDA's."""
+
+_SAID = re.compile(
+    r"using (?P<scheduler>app-managed|local|global) scheduler(?: with policy (?P<policy>\w+))?"
+    r"|policy changed from \w+ to (?P<changed>\w+)"
+)
+_OURS = re.compile(r"lib(preempt|hal\w+|shim\w+)\.so")
+_DRIVERS = re.compile(r"lib(cuda|amdhip64|OpenCL)\.so")
+_ROCM = re.compile(r"/(rocm[\w.-]*)/")
+
+_COMMANDS = 40
+_SHORT, _LONG = spin("200us"), spin("1ms")
+_TRIES = {"local": (_SHORT, _SHORT, _LONG, _LONG), "global": (_LONG, _LONG, _LONG)}
+"""Commands of each try. Other load can spoil one, a longer one less; and the word of the global
+scheduler comes from another process, and later."""
+_SHOWN = 0.75
+_DRAIN_NS = 5_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A library that the measuring process had mapped."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What shows that XSched was in effect.
+
+    Attributes:
+        said: its own words about scheduler and policy.
+        order: share of pairs of commands in which the queue that the hints prefer was launched
+            first, for either way round; 0.5 is no order at all. Empty for policies whose hints say
+            nothing about the order of two queues in one process.
+        commands: of each queue, those that XSched counted and those that it launched.
+        files: mapped libraries of XSched and of the driver.
+        covers: of each program, what XSched had of its work; None: nobody asked, or can.
+    """
+
+    said: str
+    order: tuple[float, ...]
+    commands: dict[str, tuple[int, int]]
+    files: tuple[File, ...]
+    covers: dict[str, Cover | None] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it in JSON's types; `from_dict` reads it back, but for `covers`."""
+        covers = {name: cover and cover.to_dict() for name, cover in self.covers.items()}
+        return {**asdict(self), "covers": covers}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Activity:
+        """Make it from what `to_dict` gave."""
+        return cls(
+            said=data["said"],
+            order=tuple(data["order"]),
+            commands={name: (given, done) for name, (given, done) in data["commands"].items()},
+            files=tuple(File(**file) for file in data["files"]),
+        )
+
+    def behind(self, before: Activity | None) -> Activity:
+        """Give it with what looks have shown in the windows before, too."""
+        if before is None:
+            return self
+        covers = {
+            name: cover + earlier if cover and (earlier := before.covers.get(name)) else cover
+            for name, cover in self.covers.items()
+        }
+        return dataclasses.replace(self, covers=covers)
+
+    @property
+    def past_it(self) -> list[str]:
+        """Say of which programs XSched had nothing."""
+        covers = self.covers.items()
+        return [fault for name, cover in covers if cover and (fault := cover.fault(name))]
+
+    def faults(self, launched: Mapping[str, int]) -> list[str]:
+        """Say what speaks against it, one sentence each.
+
+        Args:
+            launched: commands of each queue that the runner handed over.
+        """
+        faults = []
+        for name, (given, done) in self.commands.items():
+            if not launched[name] == given == done:
+                faults.append(
+                    f"{launched[name]} commands of {name} were handed to XSched, which counts "
+                    f"{given} and launched {done}"
+                )
+        drivers = [file.path for file in self.files if _DRIVERS.search(file.path)]
+        trees = {match[1] for file in self.files if (match := _ROCM.search(file.path))}
+        if len(trees) > 1:
+            faults.append(f"libraries of two ROCm are mapped: {', '.join(sorted(trees))}")
+        names = [os.path.basename(path).partition(".so")[0] for path in drivers]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            both = ", ".join(path for path in drivers if f"/{name}.so" in path)
+            faults.append(f"two copies of the driver are mapped: {both}")
+        return faults
+
+
+def put_under(
+    devices: Iterable[Device], kind: str, xsched: XSched, *, preempt: str, hal: str
+) -> None:
+    """Put XSched under the devices of a run, before anything runs on them.
+
+    Args:
+        devices: open, all of one kind.
+        kind: that kind.
+        xsched: how it is to schedule.
+        preempt: path of libpreempt.so.
+        hal: path of the libhal*.so for the kind.
+    """
+    for device in devices:
+        # Where our own loader found it; XSched's search knows fewer places, and might find another.
+        os.environ[DRIVER_VARIABLES[kind]] = device.describe().driver_file
+        device.put_under(xsched, preempt=preempt, hal=hal)
+
+
+def check_said(xsched: XSched, text: str) -> str:
+    """Give what XSched said last about scheduler and policy, out of everything that was written.
+
+    Raises:
+        SchedulerInactive: it said nothing of that kind, or something else than was asked for.
+    """
+    scheduler, policy = "", ""
+    for match in _SAID.finditer(text):
+        scheduler = match["scheduler"] or scheduler
+        policy = match["policy"] or match["changed"] or ""
+    if not scheduler:
+        raise SchedulerInactive(
+            "scheduler inactive: XSched was loaded, but said nothing about a scheduler"
+        )
+    wanted = {"app": "app-managed"}.get(xsched.scheduler, xsched.scheduler)
+    said = f"using {scheduler} scheduler" + (f" with policy {policy}" if policy else "")
+    right = scheduler == wanted and (xsched.scheduler != "local" or policy.lower() == xsched.policy)
+    if not right:
+        asked = f"the {wanted} scheduler" + (
+            f" with policy {xsched.policy}" if xsched.scheduler != "app" else ""
+        )
+        raise SchedulerInactive(
+            f"scheduler inactive: asked for was {asked}, but XSched says {said!r}"
+        )
+    return said
+
+
+def show_order(device: Device, xsched: XSched) -> tuple[float, ...]:
+    """Let two queues compete, with hints that prefer one, and then the other.
+
+    Raises:
+        SchedulerInactive: in none of some tries the preferred queue went first both times.
+    """
+    hints = _hints(xsched)
+    if hints is None:
+        return ()
+    shares: tuple[float, ...] = ()
+    for work in _TRIES[xsched.scheduler]:
+        shares = tuple(_share_first(device, work, hints[::step], step) for step in (1, -1))
+        if min(shares) >= _SHOWN:
+            # Or the queues of the run, which may get the handles of these, would begin with hints
+            # that nobody gave them.
+            device.forget_hints(xsched)
+            return shares
+    shown = " and ".join(f"{share:.0%}" for share in shares)
+    raise SchedulerInactive(
+        f"scheduler inactive: under the policy {xsched.policy} two queues were given hints that "
+        f"prefer one of them, and then the other; its commands went first in {shown} of the pairs, "
+        f"which would be {_SHOWN:.0%} at least"
+    )
+
+
+_Preference = tuple[int, Hints]  # a priority and the other hints
+
+
+def _hints(xsched: XSched) -> Sequence[_Preference] | None:
+    """Give hints for a queue that goes first and for one that does not; None: there are none."""
+    one = {"threshold": 1, "batch_size": 1}
+    if xsched.scheduler == "app":
+        return None
+    # Not cfs: it remembers what queues have used, by handles which later ones get again.
+    if xsched.policy in ("hpf", "hhpf"):
+        return [(40, Hints(**one)), (1, Hints(**one))]
+    if xsched.policy == "lax":  # urgent at once, and then by priority
+        urgent = Hints(laxity_ns=1000, **one)
+        return [(40, urgent), (1, urgent)]
+    if xsched.policy == "kedf" and xsched.k in (None, 1):
+        soon, late = Hints(deadline_ns=10**6, **one), Hints(deadline_ns=10**10, **one)
+        return [(0, soon), (0, late)]
+    if xsched.policy == "up":
+        return [(0, Hints(utilization=95, **one)), (0, Hints(utilization=5, **one))]
+    return None
+
+
+def _share_first(device: Device, work: Workload, hints: Sequence[_Preference], step: int) -> float:
+    """Give the share of pairs in which the first of `hints` before swapping went first."""
+    run = Run(device, "none")
+    try:
+        queues = [_add(run, work, i, hint) for i, hint in enumerate(hints)]
+        run.start(warmup_ns=0, duration_ns=1_000_000, drain_ns=_DRAIN_NS)
+        while not run.wait():
+            pass
+        times = [queue.samples(_COMMANDS)["launched_ns"] for queue in queues]
+        preferred, other = times[::step]
+        return float(np.mean(preferred[:, None] < other[None, :]))
+    finally:
+        run.close()
+
+
+def _add(run: Run, work: Workload, index: int, hint: _Preference) -> Queue:
+    priority, hints = hint
+    settings = Settings(
+        name=f"canary{index}",
+        priority=priority,
+        stream_priority=0,
+        threshold=THRESHOLD_MAX,
+        batch_size=THRESHOLD_MAX // 2,
+        hints=hints,
+    )
+    return run.add_open(settings, work.commands, np.zeros(_COMMANDS, np.int64))
+
+
+def mapped_files() -> tuple[File, ...]:
+    """Give the libraries of XSched and of drivers that this process has mapped."""
+    paths = set()
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        path = line[line.find("/") :] if "/" in line else ""
+        if _OURS.search(path) or _DRIVERS.search(path):
+            paths.add(path)
+    return tuple(_file(path) for path in sorted(paths))
+
+
+def _file(path: str) -> File:
+    content = Path(path).read_bytes()
+    return File(path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def with_commands(activity: Activity, queues: Mapping[str, Queue]) -> Activity:
+    """Add the counts of the run's queues, when it is over, and what is mapped by then."""
+    commands = {name: queue.below()[:2] for name, queue in queues.items()}
+    return dataclasses.replace(activity, commands=commands, files=mapped_files())
+
+
+def unite_activities(parts: Sequence[Activity]) -> Activity | None:
+    """Make one of what processes showed that share a scheduler; None of none."""
+    if not parts:
+        return None
+    files = {file.path: file for part in parts for file in part.files}
+    return dataclasses.replace(
+        parts[0],
+        order=tuple(share for part in parts for share in part.order),
+        commands={name: counts for part in parts for name, counts in part.commands.items()},
+        files=tuple(file for _, file in sorted(files.items())),
+    )

@@ -1,0 +1,274 @@
+"""XSched under a program that knows nothing of it: how it is put there, and proof that it is.
+
+Nothing of this fails by itself: a library that cannot be preloaded is ignored, a variable that is
+misspelt has no effect, a shim that exports nothing is passed by. So before the start the variables
+and the symbols of the shim are checked, and while the program runs, what it has mapped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_xsched.errors import SchedulerInactive
+from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.system.driver_files import Libraries
+from pytest_xsched.system.elf import NotALibrary, read_library
+from pytest_xsched.xsched.activation import DRIVER_VARIABLES
+from pytest_xsched.xsched.environment import faults, of_xsched
+from pytest_xsched.xsched.installation import SHIMS, Home
+
+AUTO = "XSCHED_AUTO_XQUEUE"
+LAUNCH = {
+    "cuda": "cuLaunchKernel",
+    "hip": "hipLaunchKernel",
+    "opencl": "clEnqueueNDRangeKernel",
+}
+"""What a shim has to export, or every launch goes past it to the driver."""
+
+_DRIVER = {"cuda": "libcuda", "hip": "libamdhip64", "opencl": "libOpenCL"}
+_ROCM = re.compile(r"/(rocm[\w.-]*)/")
+_CREATED = re.compile(r"XQueue \(0x[0-9a-f]+\) from process (\d+) created")
+_IGNORED = re.compile(r"^.*cannot be preloaded.*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a program gets.
+
+    Attributes:
+        shim: absolute path of the library that is preloaded.
+        variables: beyond those that it inherits.
+        environment: all of them.
+    """
+
+    shim: str
+    variables: dict[str, str]
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One process of a program, as it was seen while it ran.
+
+    Attributes:
+        pid: of the process.
+        environment: with which its program was started.
+        files: that it has mapped.
+    """
+
+    pid: int
+    environment: dict[str, str]
+    files: tuple[str, ...]
+
+
+def put_under(
+    spec: QueueSpec,
+    xsched: XSched,
+    kind: str,
+    home: Home,
+    libraries: Libraries,
+    inherited: Mapping[str, str],
+) -> Setting:
+    """Say how XSched gets under a program.
+
+    Args:
+        spec: the queue whose workload the program is.
+        xsched: how it is to schedule.
+        kind: of the device that the program uses.
+        home: where XSched is installed.
+        libraries: of the GPU, as the user named them.
+        inherited: the environment of this process.
+
+    Raises:
+        SchedulerInactive: it would not have the effect that was asked for; says why.
+    """
+    program = spec.workload.program
+    assert program is not None
+    shim = os.path.abspath(program.preload) if program.preload else home.library(SHIMS[kind])
+    _require_symbols(spec.name, shim, LAUNCH[kind])
+    own = dict(program.env)
+    values = {
+        **{name: value for name, value in inherited.items() if not of_xsched(name)},
+        **own,
+    }
+    variables = {
+        "LD_PRELOAD": ":".join(part for part in (shim, values.get("LD_PRELOAD")) if part),
+        "LD_LIBRARY_PATH": _behind(os.path.dirname(shim), values.get("LD_LIBRARY_PATH")),
+        **_of_queue(spec, xsched),
+        **_driver_file(kind, libraries),
+        **own,
+    }
+    environment = {**values, **variables}
+    _require_auto(f"the program of queue {spec.name!r}", environment)
+    _require_known(spec.name, environment)
+    return Setting(shim=os.path.realpath(shim), variables=variables, environment=environment)
+
+
+def with_driver(setting: Setting, kind: str, seen: Sequence[Seen]) -> Setting:
+    """Add which file is the driver, where nobody named one: that of processes which run.
+
+    XSched looks for it in fewer places than the dynamic loader does.
+    """
+    files = sorted({path for process in seen for path in drivers_of(process, kind)})
+    name = DRIVER_VARIABLES[kind]
+    if len(files) != 1 or name in setting.variables:
+        return setting
+    variables = {**setting.variables, name: files[0]}
+    environment = {**setting.environment, name: files[0]}
+    return Setting(shim=setting.shim, variables=variables, environment=environment)
+
+
+def require_active(
+    setting: Setting,
+    kind: str,
+    name: str,
+    output: str,
+    seen: Sequence[Seen],
+    created: str | None,
+) -> None:
+    """Raise SchedulerInactive unless the processes of a program had XSched under them.
+
+    Args:
+        setting: what the program got.
+        kind: of the device.
+        name: of its queue.
+        output: what the program and its libraries wrote.
+        seen: its processes.
+        created: what was written where XSched tells of XQueues; None: by nobody.
+    """
+    if ignored := _IGNORED.search(output):
+        raise SchedulerInactive(f"scheduler inactive: queue {name!r}: {ignored[0].strip()}")
+    with_driver = [process for process in seen if drivers_of(process, kind)]
+    if not with_driver:
+        raise SchedulerInactive(
+            f"scheduler inactive: queue {name!r}: no process of its program has "
+            f"{_DRIVER[kind]}.so mapped, so it launches nothing on {kind}"
+        )
+    for process in with_driver:
+        of = f"process {process.pid} of queue {name!r}"
+        _require_auto(of, process.environment)
+        if setting.shim not in process.files:
+            raise SchedulerInactive(
+                f"scheduler inactive: {of} has not mapped {setting.shim}, though LD_PRELOAD "
+                f"{_preload_of(process)}"
+            )
+        drivers = drivers_of(process, kind)
+        if len(drivers) > 1:
+            raise SchedulerInactive(
+                f"scheduler inactive: {of} has two drivers mapped, and calls either: "
+                f"{', '.join(drivers)}"
+            )
+        trees = sorted({match[1] for path in process.files if (match := _ROCM.search(path))})
+        if len(trees) > 1:
+            raise SchedulerInactive(
+                f"scheduler inactive: {of} has libraries of two ROCm mapped: {', '.join(trees)}"
+            )
+    if created is None:
+        return
+    with_queue = {int(match[1]) for match in _CREATED.finditer(created)}
+    if not with_queue & {process.pid for process in with_driver}:
+        raise SchedulerInactive(
+            f"scheduler inactive: XSched is under queue {name!r}, but made no XQueue for it: the "
+            "program made no stream through the shim, either because it stays on the default "
+            "stream, which is not scheduled, or because it finds the driver past LD_PRELOAD"
+        )
+
+
+def look(session: int) -> list[Seen]:
+    """Look at the processes of a session, those that can be looked at."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(directory.name)) != session:
+                continue
+            variables = (directory / "environ").read_bytes().decode(errors="replace").split("\0")
+            maps = (directory / "maps").read_text(errors="surrogateescape")
+        except OSError:
+            continue
+        paths = {line.split(maxsplit=5)[5] for line in maps.splitlines() if line.count("/")}
+        found.append(
+            Seen(
+                pid=int(directory.name),
+                environment=dict(pair.split("=", 1) for pair in variables if "=" in pair),
+                files=tuple(sorted(path for path in paths if ".so" in path)),
+            )
+        )
+    return found
+
+
+def _of_queue(spec: QueueSpec, xsched: XSched) -> dict[str, str]:
+    """Give the variables for what the queue and the scheduler are to be."""
+    threshold, batch_size = spec.depth
+    timeslice = xsched.timeslice_us
+    values: dict[str, object] = {
+        "": "ON",
+        "_LEVEL": xsched.level,
+        "_PRIORITY": spec.priority,
+        "_THRESHOLD": threshold or None,
+        "_BATCH_SIZE": batch_size or None,
+        "_UTILIZATION": spec.utilization,
+        "_TIMESLICE": timeslice or None,
+        "_DEADLINE": None if spec.deadline_ns is None else spec.deadline_ns // 1000,
+        "_LAXITY": None if spec.laxity_ns is None else spec.laxity_ns // 1000,
+        "_KDEADLINE": xsched.k,
+    }
+    variables = {f"{AUTO}{key}": str(value) for key, value in values.items() if value is not None}
+    if xsched.scheduler == "local":
+        variables["XSCHED_POLICY"] = xsched.policy.upper()
+    else:
+        variables["XSCHED_SCHEDULER"] = {"global": "GLB", "app": "APP"}[xsched.scheduler]
+    return {**variables, "XLOG_LEVEL": "INFO"}  # or nobody learns of the XQueues
+
+
+def _driver_file(kind: str, libraries: Libraries) -> dict[str, str]:
+    file = libraries.driver
+    return {DRIVER_VARIABLES[kind]: file.path} if file and "/" in file.path else {}
+
+
+def _behind(first: str, others: str | None) -> str:
+    return f"{first}:{others}" if others else first
+
+
+def _preload_of(process: Seen) -> str:
+    value = process.environment.get("LD_PRELOAD")
+    return f"is {value!r} there" if value else "was set: it is not in the environment there"
+
+
+def drivers_of(process: Seen, kind: str) -> list[str]:
+    """Give the paths of the drivers of a kind of device that a process has mapped."""
+    name = re.compile(rf"{_DRIVER[kind]}\.so")
+    return [path for path in process.files if name.match(os.path.basename(path))]
+
+
+def _require_symbols(name: str, shim: str, symbol: str) -> None:
+    try:
+        library = read_library(shim)
+    except NotALibrary as error:
+        raise SchedulerInactive(
+            f"scheduler inactive: queue {name!r}: nothing can be preloaded: {error}"
+        ) from None
+    if symbol not in {exported.name for exported in library.exported}:
+        raise SchedulerInactive(
+            f"scheduler inactive: queue {name!r}: {shim} exports no {symbol}, so every launch goes "
+            "past it to the driver"
+        )
+
+
+def _require_known(name: str, environment: Mapping[str, str]) -> None:
+    if found := faults(environment):
+        raise SchedulerInactive(f"scheduler inactive: queue {name!r}: {'; '.join(found)}")
+
+
+def _require_auto(of: str, environment: Mapping[str, str]) -> None:
+    value = environment.get(AUTO)
+    if value is None or value.lower() not in ("on", "1"):
+        how = f"is {value!r}" if value is not None else "is not set"
+        raise SchedulerInactive(
+            f"scheduler inactive: {AUTO} {how} in the environment of {of}, so that XSched makes no "
+            "XQueue for it"
+        )

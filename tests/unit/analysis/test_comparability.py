@@ -1,0 +1,96 @@
+"""What makes two runs alike: everything but the scheduler and the draw of the load."""
+
+import copy
+
+import pytest
+
+from pytest_xsched.analysis.comparability import likeness, likeness_digest
+
+
+@pytest.fixture
+def record(made_run, made_queue):
+    return made_run(made_queue([5] * 300), made_queue([7] * 300, name="low")).to_dict()
+
+
+def changed(record, path, value):
+    other = copy.deepcopy(record)
+    *parents, last = path
+    inner = other
+    for key in parents:
+        inner = inner[key]
+    assert inner[last] != value
+    inner[last] = value
+    return other
+
+
+LIBCUDA = {"path": "/usr/lib/libcuda.so.1", "bytes": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["scenario", "duration_ns"], 1),
+        (["scenario", "warmup_ns"], 1),
+        (["scenario", "device"], "cpu"),
+        (["scenario", "sim", "launch_ns"], 1),
+        (["scenario", "queues", 0, "priority"], 11),
+        (["scenario", "queues", 0, "arrivals", "rate_hz"], 21.0),
+        (["scenario", "queues", 0, "workload", "commands", 0, "duration_ns"], 1),
+        (["fingerprint", "kernel"], "6.2"),
+        (["fingerprint", "devices", 0, "driver_version"], "13.1"),
+        (["fingerprint", "libraries"], [LIBCUDA]),
+        (["fingerprint", "environment", "GPU_MAX_HW_QUEUES"], "8"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_it_counts(record, path, value):
+    record["fingerprint"]["environment"]["GPU_MAX_HW_QUEUES"] = "4"
+    other = changed(record, path, value)
+    assert likeness_digest(other) != likeness_digest(record)
+    assert likeness_digest(other, scheduler=True) != likeness_digest(record, scheduler=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["scenario", "seed"], 4),
+        (["fingerprint", "python"], "3.13"),
+        (["fingerprint", "devices", 0, "core_clock_mhz"], 1980),
+        (["fingerprint", "environment"], {"LD_LIBRARY_PATH": "/opt", "CUDA_VISIBLE_DEVICES": "1"}),
+        # A compiler is mapped by the run that compiles, and not by the one after it.
+        (["fingerprint", "libraries"], [{"path": "/x/libnvrtc-builtins.so.13.0", "bytes": 1}]),
+        (["verdicts"], [1]),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) and value[0] != 1 else "",
+)
+def test_it_does_not_count(record, path, value):
+    other = changed(record, path, value)
+    assert likeness_digest(other) == likeness_digest(record)
+    assert likeness_digest(other, scheduler=True) == likeness_digest(record, scheduler=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["scenario", "scheduler"], "native"),
+        (["scenario", "policy"], "none"),
+        (["scenario", "stream_priority"], False),
+        (["scenario", "queues", 1, "threshold"], 4),
+        (["scenario", "queues", 1, "batch_size"], 3),
+        (["fingerprint", "environment"], {"LD_PRELOAD": "/opt/libshimhip.so"}),
+        (["fingerprint", "libraries"], [{"path": "/opt/libhalhip.so", "bytes": 211_000}]),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) and isinstance(value[0], str) else "",
+)
+def test_it_is_the_scheduler(record, path, value):
+    other = changed(record, path, value)
+    assert likeness_digest(other) == likeness_digest(record)
+    assert likeness_digest(other, scheduler=True) != likeness_digest(record, scheduler=True)
+
+
+def test_workloads_of_one_label_are_told_apart_by_their_commands(record):
+    other = changed(record, ["scenario", "queues", 0, "workload", "commands"], [])
+    assert other["queues"][0]["workload"] == record["queues"][0]["workload"]
+    fields = likeness(record)
+    assert fields["queues.high.workload"].startswith("spin('1ms') (")
+    assert fields["queues.high.workload"] != likeness(other)["queues.high.workload"]

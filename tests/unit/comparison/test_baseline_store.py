@@ -1,0 +1,268 @@
+"""Kept runs: nothing is lost, what is damaged is left alone, few of them show nothing."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pytest_xsched.comparison.baseline_check import exit_status, settle
+from pytest_xsched.comparison.baseline_store import Baseline
+
+COMMIT = {"id": "unversioned"}
+
+
+@pytest.fixture
+def run(made_run, made_queue):
+    """Makes a run whose latencies of `high` are all `ms`, and of `low` too, in a closed loop."""
+
+    def make(ms=5.0, *, low_ms=5, n=300):
+        count = 15_000 // low_ms
+        low = made_queue([low_ms] * count, name="low", period_ms=low_ms, closed=True)
+        return made_run(made_queue([ms] * n), low)
+
+    return make
+
+
+@pytest.fixture
+def baseline(tmp_path):
+    return Baseline(tmp_path / "deep" / "kept", "main")
+
+
+def kept(baseline, runs):
+    for run in runs:
+        baseline.keep(run, COMMIT)
+
+
+def findings(baseline, run):
+    found = settle([run], compare=baseline, save=None, rootdir=baseline.path.parent)
+    return [(finding.status, finding.sentence) for finding in found]
+
+
+def test_what_is_kept_is_read(baseline, run):
+    one = run()
+    key = baseline.keep(one, COMMIT)
+    read = baseline.read()
+    (entry,) = read.entries
+    assert read.damaged == []
+    assert (entry["id"], entry["format"], entry["commit"]) == (key, 1, COMMIT)
+    assert entry["run"] == json.loads(json.dumps(one.to_dict()))
+    samples = baseline.samples(key)
+    assert list(samples) == ["high", "low"]
+    assert np.array_equal(samples["high"], one.high.samples)
+    assert Baseline(baseline.path.parent, "other").read().entries == []
+
+
+def test_writers_at_once_lose_nothing(baseline, run, tmp_path):
+    """Five processes add 20 lines each, longer than any pipe or page."""
+    entry = {"format": 1, "run": run().to_dict(), "padding": "x" * 20_000}
+    (tmp_path / "entry.json").write_text(json.dumps(entry))
+    baseline.path.parent.mkdir(parents=True)
+    writer = f"""
+import json, sys
+from pathlib import Path
+from pytest_xsched.comparison.baseline_store import Baseline
+entry = json.loads(Path({str(tmp_path / "entry.json")!r}).read_text())
+baseline = Baseline(Path({str(baseline.path.parent)!r}), "main")
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    line = json.dumps(entry | {{"id": f"{{sys.argv[1]}}-{{number}}"}})
+    baseline._add(line.encode() + b"\\n")
+"""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", writer, str(name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in range(5)
+    ]
+    for process in writers:
+        assert process.stdout.readline() == "ready\n"
+    for process in writers:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in writers:
+        process.communicate()
+        assert process.returncode == 0
+
+    lines = baseline.path.read_text().splitlines()
+    ids = {json.loads(line)["id"] for line in lines}
+    assert ids == {f"{name}-{number}" for name in range(5) for number in range(20)}
+    assert len(lines) == 100
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda line: line[:-50], "cannot be read (JSONDecodeError)"),
+        (lambda line: b"\xff\xfe\x00" + line, "cannot be read"),
+        (lambda line: b"[]", "cannot be read (TypeError)"),
+        (lambda line: line.replace(b'"format": 1', b'"format": 9'), "has format 9, not 1"),
+        (lambda line: line.replace(b'"scenario"', b'"scenery"'), "cannot be read (KeyError)"),
+        (lambda line: line.replace(b'"queue_faults"', b'"faults_of"'), "cannot be read (KeyError)"),
+        (lambda line: line.replace(b'"id": "', b'"id": "../'), "has the id '../"),
+        (lambda line: b'{"format": 99}', "has format 99, not 1"),
+    ],
+    ids=[
+        *("truncated", "not-text", "not-an-entry", "format", "no-scenario", "no-faults", "path"),
+        "nothing-but-format",
+    ],
+)
+def test_a_damaged_line_is_reported_and_left_alone(baseline, run, damage, message):
+    kept(baseline, [run(), run()])
+    first, second = baseline.path.read_bytes().splitlines()
+    content = damage(first) + b"\n" + second + b"\n"
+    baseline.path.write_bytes(content)
+
+    read = baseline.read()
+
+    assert len(read.entries) == 1
+    (sentence,) = read.damaged
+    assert sentence.startswith(f"{baseline.path}, line 1 {message}")
+    assert baseline.path.read_bytes() == content
+    baseline.keep(run(), COMMIT)
+    assert baseline.path.read_bytes().startswith(content)
+    assert len(baseline.read().entries) == 2
+
+
+def test_a_file_that_ends_in_a_line_is_added_to_behind_it(baseline, run):
+    kept(baseline, [run(), run()])
+    cut = baseline.path.read_bytes()[:-100]
+    baseline.path.write_bytes(cut)
+    baseline.keep(run(), COMMIT)
+    assert baseline.path.read_bytes().startswith(cut + b"\n")
+    read = baseline.read()
+    assert (len(read.entries), len(read.damaged)) == (2, 1)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_damaged_samples_are_reported(baseline, run, damage):
+    key = baseline.keep(run(), COMMIT)
+    file = baseline.path.parent / "main.samples" / f"{key}.npz"
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-10])
+        message = "has damaged samples: "
+    else:
+        file.unlink()
+        message = "has no samples (No such file or directory)"
+
+    (damaged, missing) = findings(baseline, run())
+
+    assert damaged[0] == "damaged" and f"line 1 {message}" in damaged[1]
+    assert missing[0] == "no baseline"
+
+
+def test_few_kept_runs_show_no_difference(baseline, run):
+    kept(baseline, [run(ms) for ms in (5, 5.1, 4.9, 5, 5)])
+    ((high, sentence), (low, throughput)) = findings(baseline, run(50))
+    assert high == low == "no difference shown"
+    assert "high: P99 50 ms against 5 ms, the median of 5 kept runs (4.9 ms to 5.1 ms)" in sentence
+    assert "19 kept runs are the fewest that show a difference" in sentence
+    assert "low: throughput 199.9/s against 199.9/s" in throughput
+
+
+def test_many_kept_runs_show_one(baseline, run):
+    kept(baseline, [run(5 + i / 100) for i in range(19)])
+    cases = [
+        (run(6), "worse"),
+        (run(4), "better"),
+        (run(5.2), "no difference shown"),  # above all of them, but by less than a tenth
+        (run(5.1), "no difference shown"),
+    ]
+    for now, status in cases:
+        assert findings(baseline, now)[0][0] == status
+    assert findings(baseline, run(5, low_ms=10))[1][0] == "worse"
+    assert findings(baseline, run(5, low_ms=3))[1][0] == "better"
+
+
+def test_a_figure_that_only_one_side_has_is_not_green(baseline, run):
+    few = "a P99 needs 299 requests, not 200"
+    kept(baseline, [run()])
+    (high, low) = findings(baseline, run(n=200))
+    assert high[0] == "not compared"
+    assert high[1].endswith(f": high is not compared: {few}; 1 kept run has its P99")
+    assert low[0] == "no difference shown"
+
+    other = Baseline(baseline.path.parent, "other")
+    kept(other, [run(n=200)])
+    (high, low) = findings(other, run())
+    assert high[0] == "not compared"
+    assert high[1].endswith(f": high is not compared: no kept run has its P99: {few}")
+    # Those without a figure are not among those that it is compared with.
+    kept(other, [run(9)])
+    assert "9 ms, the median of 1 kept run (9 ms to 9 ms)" in findings(other, run())[0][1]
+
+
+def test_a_figure_that_neither_side_has(baseline, run, made_run, made_queue):
+    kept(baseline, [run(n=200), made_run(made_queue([5] * 200))])
+    ((status, sentence), (low, _)) = findings(baseline, run(n=200))
+    assert (status, low) == ("no figure", "no difference shown")
+    assert sentence.endswith(
+        "high is not compared: a P99 needs 299 requests, not 200; nor has a kept run its P99"
+    )
+    # Nothing of this run was compared.
+    ((status, _),) = findings(baseline, made_run(made_queue([5] * 200)))
+    assert status == "not compared"
+
+
+def test_another_machine_and_another_scenario(
+    baseline, run, made_fingerprint, made_queue, made_run
+):
+    elsewhere = run()
+    elsewhere.fingerprint = made_fingerprint(driver_version="13.0")
+    kept(baseline, [elsewhere])
+
+    ((status, sentence),) = findings(baseline, run())
+    assert status == "not applicable"
+    assert sentence.endswith(': devices.0.driver_version: "13.0" against nothing')
+    ((status, sentence),) = findings(baseline, made_run(made_queue([5] * 300)))
+    assert status == "no baseline"
+
+    # Beside a run of this machine, those of others do not matter.
+    kept(baseline, [run()])
+    assert [status for status, _ in findings(baseline, run())] == ["no difference shown"] * 2
+
+
+def test_where_nothing_is_alike_the_nearest_is_named(baseline, run, made_run, made_queue):
+    ((status, sentence),) = findings(baseline, run())
+    assert status == "no baseline"
+    assert sentence.endswith(f"in {baseline.path}: nothing readable is kept there")
+
+    def longer(seconds):
+        one = run()
+        one.scenario = dataclasses.replace(one.scenario, duration_ns=seconds * 10**9)
+        return one
+
+    kept(baseline, [longer(40), longer(90), made_run(made_queue([5] * 300, name="x", closed=True))])
+    ((status, sentence),) = findings(baseline, run())
+    assert status == "no baseline"
+    # Of two that are as near the last.
+    assert sentence.endswith(
+        ": the nearest kept run differs in duration_ns: 90000000000 against 60000000000"
+    )
+    ((_, sentence),) = findings(baseline, made_run(made_queue([5] * 300, name="y")))
+    assert sentence.count("; ") == 5
+    assert re.search(r"; and \d+ more$", sentence)
+
+
+def test_a_run_without_evidence_is_not_kept(baseline, made_run, made_queue):
+    broken = made_run(made_queue([5] * 300, failed=1))
+    (finding,) = settle([broken], compare=None, save=baseline, rootdir=baseline.path.parent)
+    assert finding.status == "not saved"
+    assert "1 commands of high failed" in finding.sentence
+    assert not baseline.path.exists()
+
+
+def test_exit_status():
+    def of(*statuses):
+        return exit_status([{"status": status} for status in statuses])
+
+    assert of() == of("no difference shown", "better", "saved", "damaged", "no figure") == 0
+    assert of("saved", "not applicable") == of("no baseline") == of("not compared") == 8
+    assert of("not applicable", "worse") == of("failed") == 1

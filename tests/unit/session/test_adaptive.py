@@ -1,0 +1,85 @@
+"""How a duration is cut into windows, and what an error budget hands out. No device."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from pytest_xsched.scenario.arrival_process import closed, constant, poisson, replay
+from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.scenario.workload import spin
+from pytest_xsched.session.adaptive import first_window_ns, next_window_ns, window
+from pytest_xsched.stats.error_budget import Budget
+
+S = 10**9
+
+
+def scenario(*loads, duration_s=60, **changes):
+    queues = tuple(
+        QueueSpec(name=f"q{i}", workload=spin("1ms"), priority=-i, arrivals=arrivals)
+        for i, arrivals in enumerate(loads)
+    )
+    return Scenario(
+        queues=queues,
+        duration_ns=duration_s * S,
+        warmup_ns=0,
+        drain_ns=0,
+        seed=3,
+        device="sim",
+        scheduler="builtin",
+        policy="hpf",
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("loads", "duration_s", "first_s"),
+    [
+        ([constant("20/s"), closed()], 60, 15),  # 299 requests
+        ([constant("1000/s")], 60, 10),  # ten blocks
+        ([closed()], 60, 10),
+        ([poisson("10/s"), constant("1000/s")], 60, 30),  # q0 has the higher priority
+        ([constant("1/s")], 60, 60),
+        ([constant("20/s")], 19, 19),  # a rest of 4 s would be mostly warm-up
+        ([constant("20/s")], 20, 15),
+        ([closed(), replay(["1s", "2s", "59s"])], 60, 60),  # by the time of the whole run
+    ],
+)
+def test_the_first_window_is_enough_for_a_first_look(loads, duration_s, first_s):
+    assert first_window_ns(scenario(*loads, duration_s=duration_s)) == first_s * S
+
+
+@pytest.mark.parametrize("budget_s", [10, 15, 20, 21, 60, 61, 300, 3600])
+def test_the_windows_make_up_the_duration(budget_s):
+    measured = [min(15, budget_s) * S]
+    while more := next_window_ns(sum(measured), budget_s * S):
+        measured.append(more)
+    assert sum(measured) == budget_s * S
+    assert all(length >= 5 * S for length in measured)
+    assert len(measured) <= 16
+
+
+def test_every_window_has_another_seed_and_the_first_that_of_the_run():
+    made = [window(scenario(closed()), i, 5 * S) for i in range(100)]
+    assert made[0].seed == 3
+    assert len({one.seed for one in made}) == 100
+    assert {one.duration_ns for one in made} == {5 * S}
+
+
+def test_the_parts_of_a_budget_add_up_to_it():
+    budget = Budget(0.01, tests=50)
+    parts = []
+    for _ in range(50):
+        budget.begin_test()
+        parts += [budget.next_alpha() for _ in range(100)]
+    assert 0.0099 < sum(parts) <= 0.01
+    assert parts[0] == 0.01 / 50 / 2
+
+
+def test_few_tests_do_not_spend_it_all():
+    assert Budget(0.01, tests=1).next_alpha() == Budget(0.01).next_alpha() == 0.0005
+    # Nor does a test that asserts in a loop.
+    endless = Budget(0.01, tests=10)
+    assert sum(itertools.islice(iter(endless.next_alpha, None), 10000)) <= 0.001

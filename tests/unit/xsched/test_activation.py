@@ -1,0 +1,100 @@
+"""What counts as XSched being in effect, from what it said and what was counted."""
+
+import pytest
+
+from pytest_xsched import SchedulerInactive, XSched
+from pytest_xsched.xsched.activation import Activity, File, check_said
+from pytest_xsched.xsched.installation import Home, files_for, find_home
+
+APP = "[XSCHED INFO @ T 1 @ 1] using app-managed scheduler\n"
+HPF = "[XSCHED INFO @ T 1 @ 2] using local scheduler with policy HPF\n"
+CHANGED = "[XSCHED INFO @ T 1 @ 3] policy changed from HPF to KEDF\n"
+
+
+@pytest.mark.parametrize(
+    ("xsched", "text", "said"),
+    [
+        (XSched(), APP + HPF, "using local scheduler with policy HPF"),
+        (XSched(policy="kedf"), HPF + CHANGED, "using local scheduler with policy KEDF"),
+        (XSched(policy="none", scheduler="app"), APP, "using app-managed scheduler"),
+        (XSched(scheduler="global"), "using global scheduler", "using global scheduler"),
+    ],
+)
+def test_it_says_what_was_asked_for(xsched, text, said):
+    assert check_said(xsched, text) == said
+
+
+@pytest.mark.parametrize(
+    ("xsched", "text", "sentence"),
+    [
+        (XSched(), "", "said nothing about a scheduler"),
+        (XSched(), HPF + APP, "policy hpf, but XSched says 'using app-managed scheduler'"),
+        (XSched(policy="cfs"), HPF, "policy cfs, but XSched says 'using local .* HPF'"),
+        (XSched(policy="none", scheduler="app"), HPF, "the app-managed scheduler, but"),
+        (XSched(scheduler="global"), HPF, "the global scheduler with policy hpf, but"),
+    ],
+)
+def test_it_says_something_else(xsched, text, sentence):
+    with pytest.raises(SchedulerInactive, match=f"^scheduler inactive: .*{sentence}"):
+        check_said(xsched, text)
+
+
+def activity(*paths, commands=None):
+    return Activity(
+        said="",
+        order=(),
+        commands=commands or {},
+        files=tuple(File(path=path, bytes=1, sha256="0") for path in paths),
+    )
+
+
+def test_every_command_went_through():
+    shown = activity(commands={"high": (40, 40), "low": (7, 7)})
+    assert shown.faults({"high": 40, "low": 7}) == []
+    assert Activity.from_dict(shown.to_dict()) == shown
+
+
+@pytest.mark.parametrize("counts", [(39, 39), (40, 39), (0, 0), (41, 41)])
+def test_some_command_did_not(counts):
+    (fault,) = activity(commands={"high": counts}).faults({"high": 40})
+    assert fault == (
+        f"40 commands of high were handed to XSched, which counts {counts[0]} and launched "
+        f"{counts[1]}"
+    )
+
+
+def test_one_driver_from_one_rocm():
+    one = ("/opt/rocm-6.4.0/lib/libamdhip64.so.6", "/opt/x/lib/libpreempt.so")
+    assert activity(*one).faults({}) == []
+    (copies, trees) = sorted(
+        activity(*one, "/opt/rocm-7.2.0/lib/libamdhip64.so.7").faults({}), reverse=True
+    )
+    assert copies.startswith("two copies of the driver are mapped: /opt/rocm-6.4.0/")
+    assert trees == "libraries of two ROCm are mapped: rocm-6.4.0, rocm-7.2.0"
+
+
+# ---- where it is
+
+
+def test_no_installation_is_named(monkeypatch):
+    monkeypatch.delenv("XSCHED_HOME", raising=False)
+    with pytest.raises(SchedulerInactive, match="no XSched is named; --xsched-home=DIR"):
+        find_home()
+    monkeypatch.setenv("XSCHED_HOME", "/nowhere")
+    with pytest.raises(SchedulerInactive, match="XSCHED_HOME: /nowhere does not exist"):
+        find_home()
+
+
+@pytest.mark.parametrize("folder", ["lib", "output/lib", "."])
+def test_the_libraries_of_an_installation(tmp_path, folder):
+    directory = tmp_path / folder
+    directory.mkdir(parents=True, exist_ok=True)
+    home = Home(path=str(tmp_path), origin="--xsched-home")
+    with pytest.raises(SchedulerInactive, match=r"--xsched-home names .* has no libpreempt\.so"):
+        files_for("hip", home)
+    for name in ("libpreempt.so", "libhalhip.so"):
+        (directory / name).write_bytes(b"")
+    found = files_for("hip", home)
+    assert found.hal == str((directory / "libhalhip.so").resolve())
+    with pytest.raises(SchedulerInactive, match=r"has no libhalcuda\.so"):
+        files_for("cuda", home)
