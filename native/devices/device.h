@@ -107,11 +107,17 @@ struct xs_device_ops {
     xs_ns (*launched_at)(const struct xs_stream *stream, uint64_t number);
 };
 
-extern const struct xs_device_ops xs_device_cpu;
-extern const struct xs_device_ops xs_device_sim;
-extern const struct xs_device_ops xs_device_hip;
-extern const struct xs_device_ops xs_device_cuda;
-extern const struct xs_device_ops xs_device_opencl;
+/* The list of backends, and the only one in C: one line a backend, in the order of
+ * xs_device_kind(). */
+#define XS_BACKENDS(X)                                                                             \
+    X(cpu)                                                                                         \
+    X(sim)                                                                                         \
+    X(hip)                                                                                         \
+    X(cuda)                                                                                        \
+    X(opencl)
+
+#define XS_DECLARE_BACKEND(kind) extern const struct xs_device_ops xs_device_##kind;
+XS_BACKENDS(XS_DECLARE_BACKEND)
 
 /* Open with given ops: registry.c, and tests that wrap a backend. */
 int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_options *options,

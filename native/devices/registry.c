@@ -1,11 +1,11 @@
-/* registry.c - the list of backends, and what all of them share. */
+/* registry.c - the table of backends, from the list in device.h, and what all of them share. */
 #include "devices/device.h"
 
 #include <string.h>
 #include <unistd.h>
 
-static const struct xs_device_ops *const backends[] = {
-    &xs_device_cpu, &xs_device_sim, &xs_device_hip, &xs_device_cuda, &xs_device_opencl};
+#define ADDRESS_OF(kind) &xs_device_##kind,
+static const struct xs_device_ops *const backends[] = {XS_BACKENDS(ADDRESS_OF)};
 
 #define BACKEND_COUNT (sizeof backends / sizeof backends[0])
 

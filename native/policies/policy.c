@@ -1,10 +1,10 @@
-/* policy.c - the list of policies. */
+/* policy.c - the table of policies, made from the list in policy.h, and look-up by name. */
 #include "policies/policy.h"
 
 #include <string.h>
 
-static const struct xs_policy *const policies[] = {&xs_policy_none, &xs_policy_hpf, &xs_policy_edf,
-                                                   &xs_policy_partition, &xs_policy_fair};
+#define ADDRESS_OF(name) &xs_policy_##name,
+static const struct xs_policy *const policies[] = {XS_POLICIES(ADDRESS_OF)};
 
 #define POLICY_COUNT (sizeof policies / sizeof policies[0])
 

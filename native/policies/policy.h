@@ -1,12 +1,17 @@
-/* policy.h - what a policy is: one pure function from views of the queues to
- * which of them are suspended, and when to ask it again.
+/* policy.h - a policy: one pure function that decides which queues are suspended.
  *
- * It is called whenever a queue gets or runs out of work, is added or removed,
- * is held or resumed by the user, or changes its priority, and when the time comes
- * that it named; never per command. It must not block, allocate or keep anything between calls,
- * but for what it writes into `own` of a view. To add one: copy none.c, list
- * it in policy.c and in pytest_xsched/base/constants.py, and add to native/tests/test_policy.c and,
- * with numbers worked out by hand, to tests/sim/test_policies.py. */
+ * It maps views of the queues to one flag for each queue, and to the time of its next call.
+ * schedule.c calls it when a queue gets work or runs out of work, when a queue is added or
+ * removed, when the user suspends or resumes a queue or changes its priority, and at the time
+ * that the policy returned; never for each command. A policy must not block or allocate. It
+ * keeps nothing between calls except what it writes into `own` of a view.
+ *
+ * To add the policy NAME:
+ *   1. Copy none.c to NAME.c. Write decide(), and rename the table at its end to
+ *      xs_policy_NAME with .name = "NAME". The build finds the file by itself.
+ *   2. Add the line X(NAME) to XS_POLICIES below.
+ *   3. Add NAME to the registry of policies in pytest_xsched/base/.
+ *   4. Add its test to tests/sim/test_policies.py, with numbers worked out by hand. */
 #ifndef XS_POLICY_H
 #define XS_POLICY_H
 
@@ -32,11 +37,17 @@ struct xs_policy {
     xs_ns (*decide)(xs_ns now, struct xs_queue_view *views, uint32_t count, bool *suspend);
 };
 
-extern const struct xs_policy xs_policy_none;
-extern const struct xs_policy xs_policy_hpf;
-extern const struct xs_policy xs_policy_edf;
-extern const struct xs_policy xs_policy_partition;
-extern const struct xs_policy xs_policy_fair;
+/* The list of policies, and the only one in C: one line a policy, in the order of
+ * xs_policy_name(). */
+#define XS_POLICIES(X)                                                                             \
+    X(none)                                                                                        \
+    X(hpf)                                                                                         \
+    X(edf)                                                                                         \
+    X(partition)                                                                                   \
+    X(fair)
+
+#define XS_DECLARE_POLICY(name) extern const struct xs_policy xs_policy_##name;
+XS_POLICIES(XS_DECLARE_POLICY)
 
 const struct xs_policy *xs__policy_find(const char *name); /* NULL: unknown */
 
