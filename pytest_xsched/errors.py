@@ -112,6 +112,10 @@ class NotBuilt(XSchedError, ImportError):
     """The native module is missing or was built from other sources."""
 
 
+class MissingExtra(XSchedError, ImportError):
+    """An optional package is not installed; the message shows the command that installs it."""
+
+
 class XSchedWarning(UserWarning):
     """A scenario can be run, but not as its author will have meant it."""
 

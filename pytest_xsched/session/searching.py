@@ -54,6 +54,10 @@ class Searcher:
             seed: of the search; the session's.
 
         Raises:
+            MissingExtra: hypothesis is not installed.
+            MissingExtra: hypothesis is not installed.
+            MissingExtra: hypothesis is not installed.
+            MissingExtra: hypothesis is not installed.
             ScenarioError: a value is wrong, or the budget was too short for one scenario.
         """
         from pytest_xsched.stress.worst_case import find_worst

@@ -12,9 +12,15 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-import hypothesis
-from hypothesis import Phase
-from hypothesis.stateful import run_state_machine_as_test
+try:
+    import hypothesis
+    from hypothesis import Phase
+    from hypothesis.stateful import run_state_machine_as_test
+except ModuleNotFoundError:
+    from pytest_xsched.base.extras import require_extra
+
+    require_extra("hypothesis", "hypothesis")
+    raise
 
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.stress.state_machine import Homes, XQueuesMachine, machine_of

@@ -13,10 +13,16 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-import hypothesis
-from hypothesis import strategies as st
-from hypothesis.errors import HypothesisSideeffectWarning
-from hypothesis.strategies import DrawFn, SearchStrategy
+try:
+    import hypothesis
+    from hypothesis import strategies as st
+    from hypothesis.errors import HypothesisSideeffectWarning
+    from hypothesis.strategies import DrawFn, SearchStrategy
+except ModuleNotFoundError:
+    from pytest_xsched.base.extras import require_extra
+
+    require_extra("hypothesis", "hypothesis")
+    raise
 
 from pytest_xsched.base.units import Duration, DurationLike, Rate, parse_duration
 from pytest_xsched.scenario.arrival_process import (

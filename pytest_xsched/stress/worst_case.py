@@ -12,9 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import hypothesis
-from hypothesis import Phase
-from hypothesis.strategies import SearchStrategy
+try:
+    import hypothesis
+    from hypothesis import Phase
+    from hypothesis.strategies import SearchStrategy
+except ModuleNotFoundError:
+    from pytest_xsched.base.extras import require_extra
+
+    require_extra("hypothesis", "hypothesis")
+    raise
 
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.errors import QosAssertionError, ScenarioError
