@@ -23,88 +23,107 @@ struct xs_device {
 struct xs_stream; /* in order; launch, mark, passed and wait by one thread at a time */
 struct xs_kernel; /* what one kind of command needs on one stream */
 
-struct xs_device_ops {
-    const char *kind; /* what xs_device_open() takes */
+/* ---- optional groups of functions: see the rule in struct xs_device_ops ---- */
 
-    /* See xs_device_locate(). NULL: each process has its own. */
-    int (*locate)(const struct xs_device_options *options, struct xs_device_place *out,
-                  struct xs_error *err);
+/* Reads results. Both functions first wait for all commands that were launched on the
+ * stream of the kernel; see xs_queue_checksum(). */
+struct xs_result_ops {
+    int (*checksum)(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
+    int (*output)(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
+};
+
+/* Virtual time: the time of the next event (XS_NEVER: none), and the move to a time. The
+ * engine calls advance() before every launch() at `now`. */
+struct xs_virtual_time_ops {
+    xs_ns (*next_due)(const struct xs_device *dev);
+    void (*advance)(struct xs_device *dev, xs_ns now);
+};
+
+/* A scheduler of the device's own, to which launch() only submits commands. Any thread
+ * may call these functions, one thread at a time; launched_at() is for the owner of the
+ * stream. */
+struct xs_scheduler_ops {
+    /* False takes the policy of the scheduler away. True restores it, and is only allowed
+     * while the device has no streams. */
+    int (*enable)(struct xs_device *dev, bool on, struct xs_error *err);
+    int (*configure)(struct xs_stream *stream, const struct xs_queue_spec *spec,
+                     struct xs_error *err);
+    int (*set_priority)(struct xs_stream *stream, int32_t priority, struct xs_error *err);
+    int (*hold)(struct xs_stream *stream, bool held, struct xs_error *err);
+    int (*set_depth)(struct xs_stream *stream, uint32_t threshold, uint32_t batch_size,
+                     struct xs_error *err);
+    int (*count)(struct xs_stream *stream, struct xs_stream_commands *out, struct xs_error *err);
+    /* When the scheduler launched launch `number` of the stream (from 0), by the clock. Valid
+     * for a complete launch, until XS_THRESHOLD_MAX later launches. */
+    xs_ns (*launched_at)(const struct xs_stream *stream, uint64_t number);
+};
+
+/* The functions of a backend.
+ *
+ * The rule: a capability is one pointer. The functions of the first part must be there.
+ * A pointer of the optional part, to a function or to a group of functions, is NULL where the
+ * device lacks the capability, so that each caller tests one pointer. A group is complete. */
+struct xs_device_ops {
+    const char *kind; /* the name that xs_device_open() takes */
 
     /* XS_ENODEV if the driver or the device is absent. The caller closes *out;
-     * its base is filled by xs_device_open(). */
+     * xs_device_open() fills its base. */
     int (*open)(const struct xs_device_options *options, struct xs_device **out,
                 struct xs_error *err);
     void (*describe)(struct xs_device *dev, struct xs_device_info *out);
     void (*close)(struct xs_device *dev);
 
-    /* Make dev current on the calling thread: every thread does so before
-     * anything below, because HIP and CUDA keep the context per thread. */
+    /* Make dev current on the calling thread. Every thread calls it before the functions
+     * below, because HIP and CUDA keep the context per thread. */
     int (*bind_thread)(struct xs_device *dev, struct xs_error *err);
 
-    /* The caller destroys *out before close(). Destroying waits for what was
+    /* The caller destroys *out before close(). Destroying waits for all commands that were
      * launched: after a stop, commands may be in flight that no mark covers. */
     int (*stream_create)(struct xs_device *dev, int32_t priority, struct xs_stream **out,
                          struct xs_error *err);
     void (*stream_destroy)(struct xs_stream *stream);
 
-    /* stream_create() on some of the multiprocessors: see struct xs_queue_spec.
-     * NULL where xs_device_info has none to give. */
-    int (*stream_create_on)(struct xs_device *dev, int32_t priority, const uint32_t *units,
-                            uint32_t words, struct xs_stream **out, struct xs_error *err);
-
-    /* Everything `command` needs: launch() allocates nothing. From any thread.
-     * The inputs follow from `seed`. The caller destroys *out, after its stream;
-     * a source that the command points to lives as long. */
+    /* Prepare everything that `command` needs: launch() allocates nothing. Any thread may
+     * call it. The inputs follow from `seed`. The caller destroys *out after its stream. A
+     * source that the command points to lives as long as *out. */
     int (*kernel_create)(struct xs_stream *stream, const struct xs_command *command, uint32_t seed,
                          struct xs_kernel **out, struct xs_error *err);
     void (*kernel_destroy)(struct xs_kernel *kernel);
 
-    /* Hand over one command; do not wait for it. At most XS_THRESHOLD_MAX are
-     * in flight on a stream. `argument` is added to the results. */
+    /* Launch one command, and do not wait for it. At most XS_THRESHOLD_MAX commands are in
+     * flight on a stream. The command adds `argument` to its results. */
     int (*launch)(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t argument,
                   struct xs_error *err);
 
-    /* Put mark `slot` (< XS_THRESHOLD_MAX) behind all that was launched. The
-     * slot may be reused once it was passed. */
+    /* Set mark `slot` (< XS_THRESHOLD_MAX) after all commands that were launched. The
+     * slot is free again after the mark was passed. */
     int (*mark)(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
     /* XS_OK once the mark is passed, XS_EAGAIN before. */
     int (*passed)(struct xs_stream *stream, uint32_t slot, struct xs_error *err);
 
-    /* Real time: passed(), but block until then or until the clock (clock.h)
-     * reads `until_ns`. NULL: the engine polls passed(). No lock is held. */
+    /* ---- optional ---------------------------------------------------------- */
+
+    /* Block until the mark is passed (XS_OK) or until the clock (clock.h) reads `until_ns`
+     * (XS_EAGAIN). The caller holds no lock. NULL: the engine polls passed(). */
     int (*wait)(struct xs_stream *stream, uint32_t slot, int64_t until_ns, struct xs_error *err);
 
-    /* Read results back, behind all that was launched on the kernel's stream;
-     * see xs_queue_checksum(). Both NULL where nothing is computed. */
-    int (*checksum)(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
-    int (*output)(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
+    /* See xs_device_locate(). NULL: each process has a device of its own. */
+    int (*locate)(const struct xs_device_options *options, struct xs_device_place *out,
+                  struct xs_error *err);
 
-    /* Virtual time: the next event (XS_NEVER if none), and the move to it.
-     * advance() precedes every launch() at `now`. NULL on real devices. */
-    xs_ns (*next_due)(const struct xs_device *dev);
-    void (*advance)(struct xs_device *dev, xs_ns now);
+    /* stream_create() on some of the multiprocessors: see struct xs_queue_spec. NULL where
+     * xs_device_info.units is 0. */
+    int (*stream_create_on)(struct xs_device *dev, int32_t priority, const uint32_t *units,
+                            uint32_t words, struct xs_stream **out, struct xs_error *err);
+
+    /* The driver's own handle of a stream, for XSched. NULL: there is no driver. */
+    void *(*stream_handle)(struct xs_stream *stream);
 
     bool runs_sources; /* kernel_create() takes XS_KERNEL */
 
-    /* The driver's own handle of a stream, for a scheduler below. NULL: there is no driver. */
-    void *(*stream_handle)(struct xs_stream *stream);
-
-    /* A scheduler of its own below launch(), which only hands commands over to it.
-     * All NULL where there is none. schedule() takes its policy away, and gives it back
-     * when there are no streams. By any thread, one at a time, but for
-     * launched_at(), which is the owner's. */
-    int (*schedule)(struct xs_device *dev, bool on, struct xs_error *err);
-    int (*stream_configure)(struct xs_stream *stream, const struct xs_queue_spec *spec,
-                            struct xs_error *err);
-    int (*stream_set_priority)(struct xs_stream *stream, int32_t priority, struct xs_error *err);
-    int (*stream_hold)(struct xs_stream *stream, bool held, struct xs_error *err);
-    int (*stream_set_depth)(struct xs_stream *stream, uint32_t threshold, uint32_t batch_size,
-                            struct xs_error *err);
-    int (*stream_commands)(struct xs_stream *stream, struct xs_stream_commands *out,
-                           struct xs_error *err);
-    /* When launch `number` of the stream, from 0, was really made, by the clock. Only
-     * of one that is complete, and XS_THRESHOLD_MAX launches long. */
-    xs_ns (*launched_at)(const struct xs_stream *stream, uint64_t number);
+    const struct xs_result_ops *results;            /* NULL: the device computes nothing */
+    const struct xs_virtual_time_ops *virtual_time; /* NULL: the device runs in real time */
+    const struct xs_scheduler_ops *scheduler;       /* NULL: the runner alone schedules */
 };
 
 /* The list of backends, and the only one in C: one line a backend, in the order of

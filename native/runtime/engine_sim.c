@@ -81,7 +81,7 @@ static void turn(struct xs_run *run)
     struct xs_error err = {0};
     if (!run->started || run->stopping)
         return;
-    run->device->ops->advance(run->device, run->virtual_now);
+    run->device->ops->virtual_time->advance(run->device, run->virtual_now);
     bool completed;
     int rc = complete_and_submit(run, &completed, &err);
     if (rc == XS_OK) {
@@ -96,7 +96,7 @@ static void turn(struct xs_run *run)
 
 static xs_ns next_event(struct xs_run *run)
 {
-    xs_ns next = run->device->ops->next_due(run->device);
+    xs_ns next = run->device->ops->virtual_time->next_due(run->device);
     if (run->ask_again < next)
         next = run->ask_again;
     for (uint32_t i = 0; i < run->queue_count; i++) {
@@ -110,11 +110,11 @@ static xs_ns next_event(struct xs_run *run)
 /* Until the device is done with what was launched; its clock goes on, the run's does not. */
 static int drain(struct xs_run *run, struct xs_queue *q, struct xs_error *err)
 {
-    const struct xs_device_ops *ops = run->device->ops;
+    const struct xs_virtual_time_ops *time = run->device->ops->virtual_time;
     uint64_t left;
     int rc = xs__queue_drain(q, &left, err);
     while (rc == XS_OK && left > 0) {
-        ops->advance(run->device, ops->next_due(run->device));
+        time->advance(run->device, time->next_due(run->device));
         rc = xs__queue_drain(q, &left, err);
     }
     return rc;

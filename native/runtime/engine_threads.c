@@ -198,9 +198,9 @@ static int give_up(struct xs_queue *q, uint64_t left, struct xs_error *err)
 {
     struct xs_stream_commands below = {0};
     char why[96] = "the device does not answer, or they never end";
-    const struct xs_device_ops *ops = q->device->ops;
+    const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
     q->device->lost = true;
-    if (ops->stream_commands != NULL && ops->stream_commands(q->stream, &below, NULL) == XS_OK &&
+    if (scheduler != NULL && scheduler->count(q->stream, &below, NULL) == XS_OK &&
         below.launched < below.submitted)
         snprintf(why, sizeof why, "of %llu commands XSched has launched %llu",
                  (unsigned long long)below.submitted, (unsigned long long)below.launched);

@@ -14,7 +14,7 @@ static struct xs_prepared *prepare(struct xs_queue *q, const struct xs_command *
             return p;
     if (xs__command_check(command, err) != XS_OK)
         return NULL;
-    const struct xs_device_ops *ops = q->run->device->ops;
+    const struct xs_device_ops *ops = q->device->ops;
     if (command->kind == XS_KERNEL && !ops->runs_sources) {
         xs__fail(err, XS_ENOTSUP, "queue.add", 0,
                  "kernel '%.64s': the %s device runs no source text; cuda and hip do",

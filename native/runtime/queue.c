@@ -103,7 +103,7 @@ static void stamp_launches(struct xs_queue *q, uint64_t completed)
     for (uint64_t r = q->load.completed; first < completed; r++) {
         if (first >= q->xq.completed)
             xs_load_sample(&q->load, r)->launched_ns =
-                ops_of(q)->launched_at(q->stream, first) - q->run->epoch;
+                ops_of(q)->scheduler->launched_at(q->stream, first) - q->run->epoch;
         first += xs_load_size(&q->load, r);
     }
 }
@@ -149,7 +149,7 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
             return rc == XS_EAGAIN ? XS_OK : rc;
         /* The sample is stamped here, right behind the look that saw the mark passed. */
         xs_ns now = q->run->engine->now(q->run);
-        if (ops_of(q)->launched_at != NULL)
+        if (ops_of(q)->scheduler != NULL)
             stamp_launches(q, xs_xqueue_next_completed(&q->xq));
         charge(q, now);
         xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), now);

@@ -101,8 +101,8 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         rc = make_stream(q, spec, err);
         unlock_virtual_time(q->run);
     }
-    if (rc == XS_OK && ops->stream_configure != NULL)
-        rc = ops->stream_configure(q->stream, spec, err);
+    if (rc == XS_OK && ops->scheduler != NULL)
+        rc = ops->scheduler->configure(q->stream, spec, err);
     if (rc == XS_OK && load.kind == XS_LOAD_MANUAL)
         rc = make_rings(q, &load, err);
     if (rc == XS_OK && load.kind != XS_LOAD_MANUAL) {
@@ -267,10 +267,10 @@ int xs_queue_below(struct xs_queue *q, struct xs_stream_commands *out, struct xs
     int rc = xs__device_check(q->run->device, "queue.below", err);
     if (rc != XS_OK)
         return rc;
-    if (q->device->ops->stream_commands == NULL)
+    if (q->device->ops->scheduler == NULL)
         return xs__fail(err, XS_ENOTSUP, "queue.below", 0,
                         "queue '%s': no scheduler is below the runner", q->name);
-    return q->device->ops->stream_commands(q->stream, out, err);
+    return q->device->ops->scheduler->count(q->stream, out, err);
 }
 
 /* Lock held. */

@@ -54,19 +54,19 @@ void xs__queue_change(struct xs_queue *q, const struct xs_change *change)
 {
     if (change->kind == XS_CHANGE_PRIORITY)
         q->priority = change->value;
-    else if (q->device->ops->stream_hold == NULL)
+    else if (q->device->ops->scheduler == NULL)
         q->held = change->value != 0;
     xs__schedule(q->run);
 }
 
 int xs__queue_change_below(struct xs_queue *q, const struct xs_change *change, struct xs_error *err)
 {
-    const struct xs_device_ops *ops = q->device->ops;
-    if (change->kind == XS_CHANGE_PRIORITY)
-        return ops->stream_set_priority == NULL
-                   ? XS_OK
-                   : ops->stream_set_priority(q->stream, change->value, err);
-    return ops->stream_hold == NULL ? XS_OK : ops->stream_hold(q->stream, change->value != 0, err);
+    const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
+    if (scheduler == NULL)
+        return XS_OK;
+    return change->kind == XS_CHANGE_PRIORITY
+               ? scheduler->set_priority(q->stream, change->value, err)
+               : scheduler->hold(q->stream, change->value != 0, err);
 }
 
 /* ---- by a call ------------------------------------------------------------ */
@@ -104,8 +104,8 @@ int xs_queue_set_depth(struct xs_queue *q, uint32_t threshold, uint32_t batch_si
                       q->name);
     if (rc != XS_OK)
         return rc;
-    if (q->device->ops->stream_set_depth != NULL) /* who launches them is below */
-        return q->device->ops->stream_set_depth(q->stream, threshold, batch_size, err);
+    if (q->device->ops->scheduler != NULL) /* who launches them is below */
+        return q->device->ops->scheduler->set_depth(q->stream, threshold, batch_size, err);
     pthread_mutex_lock(&run->lock);
     q->depth = (uint64_t)threshold << 32 | batch_size;
     run->engine->wake(q);

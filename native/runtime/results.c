@@ -7,7 +7,7 @@ static int find_result(struct xs_queue *q, uint32_t index, struct xs_prepared **
     int rc = xs__device_check(q->device, where, err);
     if (rc != XS_OK)
         return rc;
-    if (q->device->ops->checksum == NULL)
+    if (q->device->ops->results == NULL)
         return xs__fail(err, XS_ENOTSUP, where, 0,
                         "the %s device computes nothing, so there are no results to check",
                         q->device->ops->kind);
@@ -37,7 +37,7 @@ int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, in
                         "queue '%s': kernel '%.64s' has no checksum of ours", q->name,
                         command->command.source->name);
     *launches = command->launches;
-    return q->device->ops->checksum(command->kernel, checksum, err);
+    return q->device->ops->results->checksum(command->kernel, checksum, err);
 }
 
 int xs_queue_output(struct xs_queue *q, uint32_t index, float *out, uint64_t count,
@@ -45,5 +45,5 @@ int xs_queue_output(struct xs_queue *q, uint32_t index, float *out, uint64_t cou
 {
     struct xs_prepared *command = NULL;
     int rc = find_result(q, index, &command, "queue.output", err);
-    return rc == XS_OK ? q->device->ops->output(command->kernel, out, count, err) : rc;
+    return rc == XS_OK ? q->device->ops->results->output(command->kernel, out, count, err) : rc;
 }

@@ -15,7 +15,7 @@ int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **ou
     const struct xs_policy *found = xs__policy_find(policy);
     if (found == NULL)
         return xs__fail(err, XS_EINVAL, "run.open", 0, "there is no policy '%.32s'", policy);
-    bool virtual_time = device->ops->next_due != NULL;
+    bool virtual_time = device->ops->virtual_time != NULL;
     if (virtual_time && atomic_exchange(&device->in_run, true))
         return xs__fail(err, XS_EINVAL, "run.open", 0,
                         "the %s device is in a run already, and its time cannot go two ways; "
@@ -45,7 +45,7 @@ int xs__run_check_device(const struct xs_run *run, const struct xs_queue_spec *s
     const struct xs_device *device = spec->device;
     if (device == NULL || device == run->device)
         return XS_OK;
-    if (device->ops->next_due != NULL || run->device->ops->next_due != NULL)
+    if (device->ops->virtual_time != NULL || run->device->ops->virtual_time != NULL)
         return xs__fail(err, XS_ENOTSUP, "queue.add", 0,
                         "queue '%s': a run on %s cannot have a second device, %s, because the "
                         "time of one of them is virtual",
@@ -148,7 +148,7 @@ int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err
 
 int xs_run_switch_off(struct xs_run *run, struct xs_error *err)
 {
-    const struct xs_device_ops *ops = run->device->ops;
+    const struct xs_scheduler_ops *scheduler = run->device->ops->scheduler;
     int rc = xs__device_check(run->device, "run.switch_off", err);
     if (rc != XS_OK)
         return rc;
@@ -158,7 +158,7 @@ int xs_run_switch_off(struct xs_run *run, struct xs_error *err)
     if (run->engine->settle != NULL)
         run->engine->settle(run);
     pthread_mutex_unlock(&run->lock);
-    return ops->schedule == NULL ? XS_OK : ops->schedule(run->device, false, err);
+    return scheduler == NULL ? XS_OK : scheduler->enable(run->device, false, err);
 }
 
 void xs__run_halt(struct xs_run *run)
@@ -210,8 +210,8 @@ void xs_run_close(struct xs_run *run)
     xs__heart_stop(&run->heart);
     while (run->queue_count > 0)
         xs_queue_destroy(run->queues[run->queue_count - 1]);
-    if (run->off && run->device->ops->schedule != NULL)
-        run->device->ops->schedule(run->device, true, NULL);
+    if (run->off && run->device->ops->scheduler != NULL)
+        run->device->ops->scheduler->enable(run->device, true, NULL);
     run->device->in_run = false;
     pthread_cond_destroy(&run->changed);
     pthread_mutex_destroy(&run->lock);

@@ -12,8 +12,8 @@ static xs_ns now; /* virtual time, where the device has it */
 static int passed(struct xs_stream *stream, uint32_t slot)
 {
     struct xs_error err;
-    if (ops->advance != NULL)
-        ops->advance(dev, now);
+    if (ops->virtual_time != NULL)
+        ops->virtual_time->advance(dev, now);
     return ops->passed(stream, slot, &err);
 }
 
@@ -22,9 +22,9 @@ static void wait_mark(struct xs_stream *stream, uint32_t slot)
 {
     struct xs_error err;
     while (passed(stream, slot) != XS_OK) {
-        if (ops->next_due != NULL) {
-            CHECK(ops->next_due(dev) != XS_NEVER); /* or it would wait for ever */
-            now = ops->next_due(dev);
+        if (ops->virtual_time != NULL) {
+            CHECK(ops->virtual_time->next_due(dev) != XS_NEVER); /* or it would wait for ever */
+            now = ops->virtual_time->next_due(dev);
         } else if (ops->wait != NULL) {
             int rc = ops->wait(stream, slot, xs__clock_ns() + 50 * MS, &err);
             CHECK(rc == XS_OK || rc == XS_EAGAIN);
@@ -52,8 +52,8 @@ static struct xs_kernel *kernel_of(struct xs_stream *stream, struct xs_command c
 
 static void launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t argument)
 {
-    if (ops->advance != NULL)
-        ops->advance(dev, now);
+    if (ops->virtual_time != NULL)
+        ops->virtual_time->advance(dev, now);
     CHECK_EQ(ops->launch(stream, kernel, argument, NULL), XS_OK);
 }
 
@@ -161,12 +161,12 @@ static void results_are_right(struct xs_command command, uint32_t launches)
         wait_mark(stream, 0);
         sum += expected(command, (1000 + k) * 2654435761u % items, 3) + (1000 + k) % 1024;
     }
-    CHECK_EQ(ops->checksum(kernel, &got, NULL), XS_OK);
+    CHECK_EQ(ops->results->checksum(kernel, &got, NULL), XS_OK);
     CHECK_EQ(got, sum);
-    CHECK_EQ(ops->output(kernel, out, items, NULL), XS_OK);
+    CHECK_EQ(ops->results->output(kernel, out, items, NULL), XS_OK);
     for (uint64_t i = 0; i < items; i++)
         CHECK_EQ(out[i], expected(command, i, 3) + (1000 + launches - 1) % 1024);
-    CHECK_EQ(ops->output(kernel, out, items + 1, NULL), XS_EINVAL);
+    CHECK_EQ(ops->results->output(kernel, out, items + 1, NULL), XS_EINVAL);
     free(out);
     ops->stream_destroy(stream);
     ops->kernel_destroy(kernel);
@@ -196,8 +196,8 @@ static void a_spin_may_take_a_share(void)
         launch(stream, kernels[i], 7);
         mark(stream, i);
         wait_mark(stream, i);
-        if (ops->checksum != NULL) {
-            CHECK_EQ(ops->checksum(kernels[i], &sum, NULL), XS_OK);
+        if (ops->results != NULL) {
+            CHECK_EQ(ops->results->checksum(kernels[i], &sum, NULL), XS_OK);
             CHECK_EQ(sum, 7); /* once, however many blocks there are */
         }
     }
@@ -233,8 +233,8 @@ static void conforms(const char *kind)
     CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
     CHECK(strcmp(info.kind, kind) == 0 && info.name[0] != '\0');
     CHECK(info.least_priority <= 0 && info.most_priority >= 0);
-    CHECK_EQ(info.virtual_time, ops->next_due != NULL);
-    CHECK_EQ(info.computes, ops->checksum != NULL);
+    CHECK_EQ(info.virtual_time, ops->virtual_time != NULL);
+    CHECK_EQ(info.computes, ops->results != NULL);
     CHECK_EQ(ops->bind_thread(dev, NULL), XS_OK);
     marks_are_passed_in_order();
     a_stream_takes_as_many_as_promised();

@@ -28,9 +28,9 @@ static void output_is_poisoned_before(struct xs_opencl *cl, struct xs_command co
     float *out = malloc(items * sizeof *out);
     CHECK_EQ(ops->stream_create(&cl->base, 0, &stream, NULL), XS_OK);
     CHECK_EQ(ops->kernel_create(stream, &command, 3, &kernel, NULL), XS_OK);
-    CHECK_EQ(ops->checksum(kernel, &sum, NULL), XS_OK);
+    CHECK_EQ(ops->results->checksum(kernel, &sum, NULL), XS_OK);
     CHECK_EQ(sum, 0);
-    CHECK_EQ(ops->output(kernel, out, items, NULL), XS_OK);
+    CHECK_EQ(ops->results->output(kernel, out, items, NULL), XS_OK);
     for (uint64_t i = 0; i < items; i++)
         CHECK(out[i] != out[i]); /* NaN */
     ops->stream_destroy(stream);

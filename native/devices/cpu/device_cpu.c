@@ -380,6 +380,11 @@ static int cpu_output(struct xs_kernel *kernel, float *out, uint64_t count, stru
     return XS_OK;
 }
 
+static const struct xs_result_ops results = {
+    .checksum = cpu_checksum,
+    .output = cpu_output,
+};
+
 const struct xs_device_ops xs_device_cpu = {
     .kind = "cpu",
     .open = cpu_open,
@@ -394,6 +399,5 @@ const struct xs_device_ops xs_device_cpu = {
     .mark = cpu_mark,
     .passed = cpu_passed,
     .wait = cpu_wait,
-    .checksum = cpu_checksum,
-    .output = cpu_output,
+    .results = &results,
 };

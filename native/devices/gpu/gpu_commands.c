@@ -125,7 +125,7 @@ int xs__gpu_launch(struct xs_stream *stream, struct xs_kernel *k, uint32_t argum
                          function == XS_GPU_SPIN ? spinning : computing, "launch", err);
 }
 
-int xs__gpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *err)
+static int gpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *err)
 {
     struct xs_gpu *gpu = kernel->gpu;
     TRY(gpu, StreamSynchronize(kernel->stream->stream), "checksum");
@@ -133,7 +133,7 @@ int xs__gpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *er
     return XS_OK;
 }
 
-int xs__gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err)
+static int gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err)
 {
     struct xs_gpu *gpu = kernel->gpu;
     if (count > kernel->items)
@@ -144,6 +144,11 @@ int xs__gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct 
         TRY(gpu, MemcpyDtoH(out, kernel->out, count * sizeof *out), "output");
     return XS_OK;
 }
+
+const struct xs_result_ops xs__gpu_results = {
+    .checksum = gpu_checksum,
+    .output = gpu_output,
+};
 
 /* ---- how long is an iteration of xs_spin? -------------------------------- */
 

@@ -112,8 +112,7 @@ int xs__gpu_kernel_create(struct xs_stream *stream, const struct xs_command *com
 void xs__gpu_kernel_destroy(struct xs_kernel *kernel);
 int xs__gpu_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32_t argument,
                    struct xs_error *err);
-int xs__gpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
-int xs__gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
+extern const struct xs_result_ops xs__gpu_results;
 
 /* For the files of the device: launch a function; fill memory as operand `which`,
  * on the stream `setup`. */
@@ -140,7 +139,6 @@ int xs__gpu_user_launch(struct xs_stream *stream, struct xs_kernel *k, struct xs
     .stream_create_on = xs__gpu_stream_create_on, .stream_destroy = xs__gpu_stream_destroy,        \
     .stream_handle = xs__gpu_stream_handle, .kernel_create = xs__gpu_kernel_create,                \
     .kernel_destroy = xs__gpu_kernel_destroy, .launch = xs__gpu_launch, .mark = xs__gpu_mark,      \
-    .passed = xs__gpu_passed, .checksum = xs__gpu_checksum, .output = xs__gpu_output,              \
-    .runs_sources = true
+    .passed = xs__gpu_passed, .results = &xs__gpu_results, .runs_sources = true
 
 #endif

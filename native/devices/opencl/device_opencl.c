@@ -298,6 +298,11 @@ static int opencl_open(const struct xs_device_options *options, struct xs_device
     return XS_OK;
 }
 
+static const struct xs_result_ops results = {
+    .checksum = xs__opencl_checksum,
+    .output = xs__opencl_output,
+};
+
 const struct xs_device_ops xs_device_opencl = {
     .kind = "opencl",
     .open = opencl_open,
@@ -306,12 +311,11 @@ const struct xs_device_ops xs_device_opencl = {
     .bind_thread = opencl_bind_thread,
     .stream_create = opencl_stream_create,
     .stream_destroy = opencl_stream_destroy,
-    .stream_handle = opencl_stream_handle,
     .kernel_create = xs__opencl_kernel_create,
     .kernel_destroy = xs__opencl_kernel_destroy,
     .launch = xs__opencl_launch,
     .mark = opencl_mark,
     .passed = opencl_passed,
-    .checksum = xs__opencl_checksum,
-    .output = xs__opencl_output,
+    .stream_handle = opencl_stream_handle,
+    .results = &results,
 };

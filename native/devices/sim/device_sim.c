@@ -272,6 +272,11 @@ static void sim_advance(struct xs_device *dev, xs_ns now)
     sim->now = now;
 }
 
+static const struct xs_virtual_time_ops virtual_time = {
+    .next_due = sim_next_due,
+    .advance = sim_advance,
+};
+
 const struct xs_device_ops xs_device_sim = {
     .kind = "sim",
     .open = sim_open,
@@ -285,6 +290,5 @@ const struct xs_device_ops xs_device_sim = {
     .launch = sim_launch,
     .mark = sim_mark,
     .passed = sim_passed,
-    .next_due = sim_next_due,
-    .advance = sim_advance,
+    .virtual_time = &virtual_time,
 };

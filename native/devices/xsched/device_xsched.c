@@ -214,8 +214,8 @@ static int64_t us_of(xs_ns ns)
 }
 
 /* Behind the scheduler and the queue, because each forgets the hints before it. */
-static int xsched_stream_configure(struct xs_stream *s, const struct xs_queue_spec *spec,
-                                   struct xs_error *err)
+static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spec,
+                            struct xs_error *err)
 {
     const struct xs_hints *hints = &spec->hints;
     s->watched = spec->load.kind == XS_LOAD_MANUAL;
@@ -231,13 +231,13 @@ static int xsched_stream_configure(struct xs_stream *s, const struct xs_queue_sp
     return XS_OK;
 }
 
-static int xsched_stream_set_priority(struct xs_stream *s, int32_t priority, struct xs_error *err)
+static int xsched_set_priority(struct xs_stream *s, int32_t priority, struct xs_error *err)
 {
     TRY(s->x, XHintPriority(s->xq, priority), "priority");
     return XS_OK;
 }
 
-static int xsched_stream_hold(struct xs_stream *s, bool held, struct xs_error *err)
+static int xsched_hold(struct xs_stream *s, bool held, struct xs_error *err)
 {
     if (held)
         TRY(s->x, XQueueSuspend(s->xq, 0), "suspend");
@@ -246,15 +246,14 @@ static int xsched_stream_hold(struct xs_stream *s, bool held, struct xs_error *e
     return XS_OK;
 }
 
-static int xsched_stream_set_depth(struct xs_stream *s, uint32_t threshold, uint32_t batch_size,
-                                   struct xs_error *err)
+static int xsched_set_depth(struct xs_stream *s, uint32_t threshold, uint32_t batch_size,
+                            struct xs_error *err)
 {
     TRY(s->x, XQueueSetLaunchConfig(s->xq, threshold, batch_size), "config");
     return XS_OK;
 }
 
-static int xsched_stream_commands(struct xs_stream *s, struct xs_stream_commands *out,
-                                  struct xs_error *err)
+static int xsched_count(struct xs_stream *s, struct xs_stream_commands *out, struct xs_error *err)
 {
     int64_t count = 0;
     TRY(s->x, XQueueProfileHwCommandCount(s->xq, &count), "count");
@@ -290,12 +289,22 @@ static void xsched_close(struct xs_device *dev)
     free(dev);
 }
 
-static int xsched_schedule(struct xs_device *dev, bool on, struct xs_error *err)
+static int xsched_enable(struct xs_device *dev, bool on, struct xs_error *err)
 {
     struct xsched *x = xsched_of(dev);
     TRY(x, XHintSetScheduler(on ? x->scheduler : APP_MANAGED, on ? x->policy : 0), "set_scheduler");
     return XS_OK;
 }
+
+static const struct xs_scheduler_ops scheduler = {
+    .enable = xsched_enable,
+    .configure = xsched_configure,
+    .set_priority = xsched_set_priority,
+    .hold = xsched_hold,
+    .set_depth = xsched_set_depth,
+    .count = xsched_count,
+    .launched_at = xsched_launched_at,
+};
 
 static void override(struct xsched *x)
 {
@@ -303,19 +312,13 @@ static void override(struct xsched *x)
     x->ops.describe = xsched_describe;
     x->ops.close = xsched_close;
     x->ops.bind_thread = xsched_bind_thread;
-    x->ops.schedule = xsched_schedule;
+    x->ops.scheduler = &scheduler;
     x->ops.stream_create = xsched_stream_create;
     if (x->ops.stream_create_on != NULL)
         x->ops.stream_create_on = xsched_stream_create_on;
     x->ops.stream_destroy = xsched_stream_destroy;
-    x->ops.stream_configure = xsched_stream_configure;
-    x->ops.stream_set_priority = xsched_stream_set_priority;
-    x->ops.stream_hold = xsched_stream_hold;
-    x->ops.stream_set_depth = xsched_stream_set_depth;
-    x->ops.stream_commands = xsched_stream_commands;
     x->ops.kernel_create = xsched_kernel_create;
     x->ops.launch = xsched_launch;
-    x->ops.launched_at = xsched_launched_at;
     x->ops.mark = xsched_mark;
     x->ops.passed = xsched_passed;
     x->ops.wait = NULL;
