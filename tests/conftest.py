@@ -36,7 +36,7 @@ FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread", *INCLUDES)
 SHARED = ("-shared", "-fPIC")
 LIBRARIES = {
     "libpreempt.so": (
-        *("hardware.c", "launch.c", "log.c", "queues.c", "scheduler.c", "vices.c"),
+        *("hardware.c", "launch.c", "log.c", "queues.c", "scheduler.c", "faults.c"),
         *("base/base.c", "base/clock.c"),  # of the runner
         *("core/xqueue.c", "policies/hpf.c"),
     ),
@@ -83,7 +83,7 @@ def built(tmp_path_factory):
 def xsched_double(tmp_path_factory):
     """Compiles the double of XSched's libraries; gives a directory like that of an installation.
 
-    native/tests/doubles/xsched/preempt.h says what it is, vices.h what PREEMPT_DOUBLE makes it do.
+    native/tests/doubles/xsched/preempt.h says what it is, faults.h what PREEMPT_DOUBLE makes it do.
     """
     lib = tmp_path_factory.mktemp("xsched") / "lib"
     lib.mkdir()

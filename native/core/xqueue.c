@@ -1,4 +1,4 @@
-/* xqueue.c - the XQueue's counters and its one decision, xs_xqueue_step(). */
+/* xqueue.c - the XQueue's counters and its one decision, xs_xqueue_next_step(). */
 #include "core/xqueue.h"
 
 void xs_xqueue_configure(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size)
@@ -26,7 +26,7 @@ bool xs_xqueue_busy(const struct xs_xqueue *xq)
 
 /* Waiting comes before pausing: also a suspended queue looks at its marks, or
  * the completions of what it had launched would be stamped at the resume. */
-enum xs_step xs_xqueue_step(const struct xs_xqueue *xq)
+enum xs_step xs_xqueue_next_step(const struct xs_xqueue *xq)
 {
     bool pending = xq->launched < xq->submitted;
     bool room = xq->launched - xq->completed < xq->threshold && !xq->full;
@@ -55,7 +55,7 @@ static uint32_t set_mark(struct xs_xqueue *xq)
 
 bool xs_xqueue_launch(struct xs_xqueue *xq, bool marked, uint32_t *slot)
 {
-    XS_ASSERT(xs_xqueue_step(xq) == XS_STEP_LAUNCH);
+    XS_ASSERT(xs_xqueue_next_step(xq) == XS_STEP_LAUNCH);
     xq->launched++;
     if (!marked && xq->launched - last_mark_at(xq) < xq->batch_size)
         return false;

@@ -11,7 +11,7 @@
  * in flight instead: it says `full`, and where else marks go.
  *
  * Nothing here blocks, allocates or fails. The caller owns the struct, uses it
- * from one thread at a time and asks xs_xqueue_step() what to do next; the two
+ * from one thread at a time and asks xs_xqueue_next_step() what to do next; the two
  * callers are engine_threads.c and engine_sim.c. */
 #ifndef XS_XQUEUE_H
 #define XS_XQUEUE_H
@@ -46,7 +46,7 @@ void xs_xqueue_submit(struct xs_xqueue *xq, uint32_t commands);
 /* Has unfinished commands, also while suspended. */
 bool xs_xqueue_busy(const struct xs_xqueue *xq);
 
-enum xs_step xs_xqueue_step(const struct xs_xqueue *xq);
+enum xs_step xs_xqueue_next_step(const struct xs_xqueue *xq);
 
 /* Count one launch, only after XS_STEP_LAUNCH. `marked`: a mark is wanted behind
  * it, because a request ends there, say. True: set the mark of slot *slot. */

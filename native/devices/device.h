@@ -52,7 +52,7 @@ struct xs_scheduler_ops {
     int (*hold)(struct xs_stream *stream, bool held, struct xs_error *err);
     int (*set_depth)(struct xs_stream *stream, uint32_t threshold, uint32_t batch_size,
                      struct xs_error *err);
-    int (*count)(struct xs_stream *stream, struct xs_stream_commands *out, struct xs_error *err);
+    int (*count)(struct xs_stream *stream, struct xs_scheduler_counts *out, struct xs_error *err);
     /* When the scheduler launched launch `number` of the stream (from 0), by the clock. Valid
      * for a complete launch, until XS_THRESHOLD_MAX later launches. */
     xs_ns (*launched_at)(const struct xs_stream *stream, uint64_t number);

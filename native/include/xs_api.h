@@ -335,7 +335,7 @@ int xs_queue_set_depth(struct xs_queue *queue, uint32_t threshold, uint32_t batc
 int xs_queue_suspend(struct xs_queue *queue, struct xs_error *err); /* until resumed by the user */
 int xs_queue_resume(struct xs_queue *queue, struct xs_error *err);
 
-struct xs_stream_commands {
+struct xs_scheduler_counts {
     uint64_t submitted; /* as the scheduler counts them */
     uint64_t launched;  /* times it launched one */
     uint64_t in_flight; /* most at once, as seen before each launch; of XS_LOAD_MANUAL only */
@@ -343,7 +343,8 @@ struct xs_stream_commands {
 
 /* Commands of a queue that went through a scheduler below the runner, such as
  * XSched. XS_ENOTSUP where there is none. */
-int xs_queue_below(struct xs_queue *queue, struct xs_stream_commands *out, struct xs_error *err);
+int xs_queue_scheduler_counts(struct xs_queue *queue, struct xs_scheduler_counts *out,
+                              struct xs_error *err);
 
 /* XS_LOAD_MANUAL. One request; *ticket counts from 0. */
 int xs_queue_submit(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,

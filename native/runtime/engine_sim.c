@@ -14,7 +14,7 @@ static xs_ns sim_now(const struct xs_run *run)
 }
 
 /* `completed`: a request was. */
-static bool see_edges(struct xs_run *run, bool completed)
+static bool update_busy(struct xs_run *run, bool completed)
 {
     bool edge = completed && run->policy->per_request;
     for (uint32_t i = 0; i < run->queue_count; i++) {
@@ -26,7 +26,7 @@ static bool see_edges(struct xs_run *run, bool completed)
     return edge;
 }
 
-static void change(struct xs_queue *q)
+static void apply_changes(struct xs_queue *q)
 {
     const struct xs_change *due;
     while ((due = xs__queue_change_due(q, q->run->virtual_now)) != NULL)
@@ -46,7 +46,7 @@ static int complete_and_submit(struct xs_run *run, bool *completed, struct xs_er
         }
     for (uint32_t i = 0; i < run->queue_count && rc == XS_OK; i++)
         if (!run->queues[i]->finished) {
-            change(run->queues[i]);
+            apply_changes(run->queues[i]);
             rc = xs__queue_submit_due(run->queues[i], run->virtual_now, err);
         }
     return rc;
@@ -56,7 +56,7 @@ static int launch(struct xs_run *run, struct xs_error *err)
 {
     for (uint32_t i = 0; i < run->queue_count; i++) {
         struct xs_queue *q = run->queues[i];
-        while (!q->finished && xs__queue_step(q, run->virtual_now) == XS_STEP_LAUNCH) {
+        while (!q->finished && xs__queue_next_step(q, run->virtual_now) == XS_STEP_LAUNCH) {
             int rc = xs__queue_launch(q, run->virtual_now, err);
             if (rc != XS_OK)
                 return rc;
@@ -76,7 +76,7 @@ static void finish_loads(struct xs_run *run)
 
 /* One round of all that is due now. A round may make more due now (commands
  * that cost nothing), so callers go on while next_event() is not later. */
-static void turn(struct xs_run *run)
+static void run_step(struct xs_run *run)
 {
     struct xs_error err = {0};
     if (!run->started || run->stopping)
@@ -86,7 +86,7 @@ static void turn(struct xs_run *run)
     int rc = complete_and_submit(run, &completed, &err);
     if (rc == XS_OK) {
         finish_loads(run);
-        if (see_edges(run, completed) || run->virtual_now >= run->ask_again)
+        if (update_busy(run, completed) || run->virtual_now >= run->policy_due)
             xs__schedule(run);
         rc = launch(run, &err);
     }
@@ -97,10 +97,10 @@ static void turn(struct xs_run *run)
 static xs_ns next_event(struct xs_run *run)
 {
     xs_ns next = run->device->ops->virtual_time->next_due(run->device);
-    if (run->ask_again < next)
-        next = run->ask_again;
+    if (run->policy_due < next)
+        next = run->policy_due;
     for (uint32_t i = 0; i < run->queue_count; i++) {
-        xs_ns due = run->queues[i]->finished ? XS_NEVER : xs__queue_next(run->queues[i]);
+        xs_ns due = run->queues[i]->finished ? XS_NEVER : xs__queue_next_event(run->queues[i]);
         if (due < next)
             next = due;
     }
@@ -137,13 +137,13 @@ static void end_loads(struct xs_run *run)
         xs__run_fail(run, rc, &err);
 }
 
-/* Reading the clock each turn would cost more than the turn. */
-static bool is_late(uint32_t turns, xs_ns deadline)
+/* Reading the clock each run_step would cost more than the run_step. */
+static bool slice_is_over(uint32_t steps, xs_ns deadline)
 {
-    return turns % 64 == 63 && xs__clock_ns() >= deadline;
+    return steps % 64 == 63 && xs__clock_ns() >= deadline;
 }
 
-static void move_to(struct xs_run *run, xs_ns at)
+static void set_time(struct xs_run *run, xs_ns at)
 {
     if (at > run->virtual_now) /* time never goes back */
         run->virtual_now = at;
@@ -154,11 +154,11 @@ static int sim_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err
     xs_ns deadline = xs__later(xs__clock_ns(), timeout_ns < 0 ? 0 : timeout_ns);
     int rc = XS_EAGAIN;
     pthread_mutex_lock(&run->lock);
-    for (uint32_t turns = 0; run->started || run->stopping; turns++) {
-        turn(run);
+    for (uint32_t steps = 0; run->started || run->stopping; steps++) {
+        run_step(run);
         xs_ns next = next_event(run);
         if (run->loads > 0 && next > run->hard_end) { /* or nothing is left to happen */
-            move_to(run, run->hard_end);
+            set_time(run, run->hard_end);
             end_loads(run);
         }
         if (run->stopping && run->loads > 0)
@@ -167,9 +167,9 @@ static int sim_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err
             rc = xs__run_status(run, err);
             break;
         }
-        if (next == XS_NEVER || run->stop_wanted || is_late(turns, deadline))
+        if (next == XS_NEVER || run->stop_wanted || slice_is_over(steps, deadline))
             break;
-        move_to(run, next);
+        set_time(run, next);
     }
     pthread_mutex_unlock(&run->lock);
     return rc;
@@ -177,33 +177,34 @@ static int sim_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err
 
 /* Do what happens until `until`, at most, stopping early once *count > enough
  * or when it took XS_SLICE_NS of wall time. */
-static void move(struct xs_run *run, xs_ns until, const _Atomic uint64_t *count, uint64_t enough)
+static void run_until(struct xs_run *run, xs_ns until, const _Atomic uint64_t *count,
+                      uint64_t enough)
 {
     xs_ns deadline = xs__clock_ns() + XS_SLICE_NS;
-    for (uint32_t turns = 0; run->started; turns++) {
-        turn(run);
+    for (uint32_t steps = 0; run->started; steps++) {
+        run_step(run);
         if (run->stopping || run->stop_wanted || (count != NULL && *count > enough))
             return;
         xs_ns next = next_event(run);
         if (next > until) {
-            move_to(run, until);
+            set_time(run, until);
             return;
         }
-        if (is_late(turns, deadline))
+        if (slice_is_over(steps, deadline))
             return;
-        move_to(run, next);
+        set_time(run, next);
     }
 }
 
 static void sim_settle(struct xs_run *run)
 {
-    move(run, run->virtual_now, NULL, 0);
+    run_until(run, run->virtual_now, NULL, 0);
 }
 
 static int sim_await(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns, struct xs_error *err)
 {
     struct xs_run *run = q->run;
-    move(run, xs__later(run->virtual_now, timeout_ns), &q->requests_completed, ticket);
+    run_until(run, xs__later(run->virtual_now, timeout_ns), &q->requests_completed, ticket);
     int rc = xs__run_status(run, err);
     if (rc != XS_OK || q->requests_completed > ticket)
         return rc;
@@ -215,7 +216,7 @@ static int sim_await(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns, st
 static int sim_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err)
 {
     xs_ns until = xs__later(run->virtual_now, duration_ns);
-    move(run, until, NULL, 0);
+    run_until(run, until, NULL, 0);
     int rc = xs__run_status(run, err);
     return rc == XS_OK && run->virtual_now < until && !run->stopping ? XS_EAGAIN : rc;
 }

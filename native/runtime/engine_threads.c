@@ -3,7 +3,7 @@
  * request is never handed from thread to thread.
  *
  * Lock rule: a thread takes run->lock when its queue becomes busy or idle, to
- * announce completions of pushed requests and while it sleeps, never across a
+ * signal_completion completions of pushed requests and while it sleeps, never across a
  * device call. A higher queue's arrival reaches the others through their atomic
  * `suspended` flag, which each reads before every launch. Time 0 is run->epoch
  * on the clock. */
@@ -15,13 +15,13 @@
 #include "runtime/run.h"
 
 /* Threads are at their first arrival before time 0. */
-#define LEAD_NS INT64_C(2000000)
+#define START_LEAD_NS INT64_C(2000000)
 /* So far ahead a start may be: a moment beyond is of another clock. */
-#define START_MAX_NS INT64_C(60000000000)
+#define START_AHEAD_MAX_NS INT64_C(60000000000)
 /* For what is on the device when the drain is over: longer means that it hangs. */
-#define PATIENCE_NS INT64_C(10000000000)
+#define DRAIN_TIMEOUT_NS INT64_C(10000000000)
 /* Of XS_WAIT_SLEEP. */
-#define NAP_NS INT64_C(50000)
+#define POLL_SLEEP_NS INT64_C(50000)
 
 static xs_ns threads_now(const struct xs_run *run)
 {
@@ -45,7 +45,7 @@ static xs_ns block_until(const struct xs_queue *q, xs_ns due, xs_ns now)
     if (q->load.spec.kind != XS_LOAD_MANUAL)
         due = earlier(due, q->run->hard_end);
     xs_ns until = earlier(due - XS_SPIN_NS, now + XS_SLICE_NS);
-    return q->run->epoch + (q->busy ? earlier(until, q->run->ask_again) : until);
+    return q->run->epoch + (q->busy ? earlier(until, q->run->policy_due) : until);
 }
 
 /* The same while blocked in the device, where neither a push nor a resume is
@@ -58,7 +58,7 @@ static xs_ns block_in_device_until(const struct xs_queue *q, xs_ns due, xs_ns no
 }
 
 /* Nothing to launch before `due`, a resume or a push. */
-static void rest(struct xs_queue *q, xs_ns due, xs_ns now)
+static void wait_idle(struct xs_queue *q, xs_ns due, xs_ns now)
 {
     struct xs_run *run = q->run;
     xs_ns until = block_until(q, due, now);
@@ -71,9 +71,9 @@ static void rest(struct xs_queue *q, xs_ns due, xs_ns now)
         return;
     }
     pthread_mutex_lock(&run->lock);
-    bool news = q->pushed != q->load.submitted && q->load.spec.kind == XS_LOAD_MANUAL;
+    bool pushed = q->pushed != q->load.submitted && q->load.spec.kind == XS_LOAD_MANUAL;
     bool resumed = xs_xqueue_busy(&q->xq) && !q->suspended;
-    if (!news && !resumed && !should_leave(q))
+    if (!pushed && !resumed && !should_leave(q))
         xs__cond_wait_until(&q->wake, &run->lock, until);
     pthread_mutex_unlock(&run->lock);
 }
@@ -81,13 +81,13 @@ static void rest(struct xs_queue *q, xs_ns due, xs_ns now)
 /* Between two looks at a device that can only be polled. Who waits long gives
  * its processor away, or threads that are more than the processors would hold
  * each other up. `now` and `until` by the clock. */
-static void between_looks(const struct xs_queue *q, xs_ns now, xs_ns until)
+static void poll_backoff(const struct xs_queue *q, xs_ns now, xs_ns until)
 {
     bool is_long = now - q->waiting_since >= XS_SPIN_NS && until > now;
     if (!is_long || q->run->waiting == XS_WAIT_SPIN)
         xs__clock_relax();
     else if (q->run->waiting == XS_WAIT_SLEEP)
-        xs__clock_sleep_until(earlier(until, now + NAP_NS));
+        xs__clock_sleep_until(earlier(until, now + POLL_SLEEP_NS));
     else
         xs__clock_yield();
 }
@@ -99,7 +99,7 @@ static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
     uint32_t slot;
     xs_ns now = xs__clock_ns();
     if (ops->wait == NULL || until <= now || !xs_xqueue_oldest_mark(&q->xq, &slot)) {
-        between_looks(q, now, until);
+        poll_backoff(q, now, until);
         return XS_OK;
     }
     int rc = ops->wait(q->stream, slot, until, err);
@@ -108,32 +108,32 @@ static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
 
 /* Ask the policy if the queue has become busy or idle, if it wants to know of the
  * request that `completed`, or if it said to be asked by now. */
-static void see_edge(struct xs_queue *q, bool completed, xs_ns now)
+static void update_busy(struct xs_queue *q, bool completed, xs_ns now)
 {
     struct xs_run *run = q->run;
     bool busy = xs_xqueue_busy(&q->xq);
-    bool asks = (completed && run->policy->per_request) || now >= run->ask_again;
-    if (busy == q->busy && !asks)
+    bool policy_wanted = (completed && run->policy->per_request) || now >= run->policy_due;
+    if (busy == q->busy && !policy_wanted)
         return;
     pthread_mutex_lock(&run->lock);
     bool pushed = q->load.spec.kind == XS_LOAD_MANUAL && q->pushed != q->load.submitted;
     busy = busy || pushed;
     if (busy != q->busy)
-        xs__schedule_edge(q, busy);
-    else if ((completed && run->policy->per_request) || now >= run->ask_again)
+        xs__queue_set_busy(q, busy);
+    else if ((completed && run->policy->per_request) || now >= run->policy_due)
         xs__schedule(run); /* unless another thread did meanwhile */
     pthread_mutex_unlock(&run->lock);
 }
 
-static void announce(struct xs_run *run)
+static void signal_completion(struct xs_run *run)
 {
     pthread_mutex_lock(&run->lock);
     pthread_cond_broadcast(&run->changed);
     pthread_mutex_unlock(&run->lock);
 }
 
-/* Priorities and holds that are to change by now. */
-static int change(struct xs_queue *q, xs_ns now, struct xs_error *err)
+/* Priorities and holds that are to apply_changes by now. */
+static int apply_changes(struct xs_queue *q, xs_ns now, struct xs_error *err)
 {
     const struct xs_change *due;
     int rc = XS_OK;
@@ -141,34 +141,34 @@ static int change(struct xs_queue *q, xs_ns now, struct xs_error *err)
         pthread_mutex_lock(&q->run->lock);
         xs__queue_change(q, due);
         pthread_mutex_unlock(&q->run->lock);
-        rc = xs__queue_change_below(q, due, err);
+        rc = xs__queue_change_scheduler(q, due, err);
     }
     return rc;
 }
 
-/* One turn of the queue's thread; *over when it has nothing more to do. */
-static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
+/* One queue_step of the queue's thread; *over when it has nothing more to do. */
+static int queue_step(struct xs_queue *q, bool *over, struct xs_error *err)
 {
     struct xs_run *run = q->run;
     bool moved;
     int rc = xs__queue_poll(q, &moved, err);
     xs_ns now = threads_now(run);
     if (rc == XS_OK)
-        rc = change(q, now, err);
+        rc = apply_changes(q, now, err);
     if (rc == XS_OK)
         rc = xs__queue_submit_due(q, now, err);
     if (rc != XS_OK)
         return rc;
-    see_edge(q, moved, now);
+    update_busy(q, moved, now);
     if (moved && q->load.spec.kind == XS_LOAD_MANUAL)
-        announce(run);
+        signal_completion(run);
     bool has_load = q->load.spec.kind != XS_LOAD_MANUAL;
     *over = has_load && (now >= run->hard_end || xs__queue_is_finished(q, now));
     if (*over)
         return XS_OK;
     q->launching = true; /* before the look at `suspended`; see hold() in queue_api.c */
     now = threads_now(run);
-    enum xs_step step = xs__queue_step(q, now);
+    enum xs_step step = xs__queue_next_step(q, now);
     if (step == XS_STEP_LAUNCH)
         rc = xs__queue_launch(q, now, err);
     if (step == XS_STEP_LAUNCH || moved)
@@ -178,9 +178,9 @@ static int turn(struct xs_queue *q, bool *over, struct xs_error *err)
     case XS_STEP_LAUNCH:
         return rc;
     case XS_STEP_WAIT:
-        return wait_for_mark(q, block_in_device_until(q, xs__queue_next(q), now), err);
+        return wait_for_mark(q, block_in_device_until(q, xs__queue_next_event(q), now), err);
     default:
-        rest(q, xs__queue_due(q), now);
+        wait_idle(q, xs__queue_due(q), now);
         return XS_OK;
     }
 }
@@ -194,9 +194,9 @@ static void wait_for_start(struct xs_queue *q)
 }
 
 /* The device is lost. If a scheduler between us and it holds commands back, that is why. */
-static int give_up(struct xs_queue *q, uint64_t left, struct xs_error *err)
+static int abandon_device(struct xs_queue *q, uint64_t left, struct xs_error *err)
 {
-    struct xs_stream_commands below = {0};
+    struct xs_scheduler_counts below = {0};
     char why[96] = "the device does not answer, or they never end";
     const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
     q->device->lost = true;
@@ -207,18 +207,18 @@ static int give_up(struct xs_queue *q, uint64_t left, struct xs_error *err)
     return xs__fail(
         err, XS_EDEVICE, "queue.drain", 0,
         "queue '%s': %llu commands did not complete within %d s behind the end of the run: %s",
-        q->name, (unsigned long long)left, (int)(PATIENCE_NS / 1000000000), why);
+        q->name, (unsigned long long)left, (int)(DRAIN_TIMEOUT_NS / 1000000000), why);
 }
 
 /* Until the device is done with what was launched, unless the run was stopped. */
 static int drain(struct xs_queue *q, struct xs_error *err)
 {
     uint64_t left;
-    xs_ns end = xs__later(q->run->hard_end, PATIENCE_NS);
+    xs_ns end = xs__later(q->run->hard_end, DRAIN_TIMEOUT_NS);
     int rc = xs__queue_drain(q, &left, err);
     while (rc == XS_OK && left > 0 && !should_leave(q)) {
         if (threads_now(q->run) > end)
-            return give_up(q, left, err);
+            return abandon_device(q, left, err);
         rc = wait_for_mark(q, xs__clock_ns() + XS_SLICE_NS, err);
         if (rc == XS_OK)
             rc = xs__queue_drain(q, &left, err);
@@ -237,7 +237,7 @@ static void *queue_main(void *argument)
     int rc = q->device->ops->bind_thread(q->device, &err);
     wait_for_start(q);
     while (rc == XS_OK && !over && !should_leave(q))
-        rc = turn(q, &over, &err);
+        rc = queue_step(q, &over, &err);
     pthread_mutex_lock(&run->lock);
     bool counted = q->enlisted && q->load.spec.kind != XS_LOAD_MANUAL;
     pthread_mutex_unlock(&run->lock);
@@ -249,7 +249,7 @@ static void *queue_main(void *argument)
     if (rc != XS_OK)
         xs__run_fail(run, rc, &err);
     run->loads -= counted;
-    xs__schedule_edge(q, false); /* who has left holds nobody back */
+    xs__queue_set_busy(q, false); /* who has left holds nobody back */
     pthread_cond_broadcast(&run->changed);
     pthread_mutex_unlock(&run->lock);
     return NULL;
@@ -258,11 +258,12 @@ static void *queue_main(void *argument)
 static int threads_start(struct xs_run *run, struct xs_error *err)
 {
     xs_ns now = xs__clock_ns(), ahead = run->start_clock - now;
-    if (run->start_clock != 0 && (ahead < 0 || ahead > START_MAX_NS))
+    if (run->start_clock != 0 && (ahead < 0 || ahead > START_AHEAD_MAX_NS))
         return xs__fail(err, XS_EINVAL, "run.start", 0,
                         "the run was to start at %lld ns of the monotonic clock, and it is %lld ns",
                         (long long)run->start_clock, (long long)now);
-    run->epoch = run->start_clock != 0 ? run->start_clock : now + (run->loads > 0 ? LEAD_NS : 0);
+    run->epoch =
+        run->start_clock != 0 ? run->start_clock : now + (run->loads > 0 ? START_LEAD_NS : 0);
     return xs__heart_start(&run->heart, &run->heartbeat, run->epoch + run->window_start, err);
 }
 

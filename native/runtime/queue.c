@@ -55,14 +55,14 @@ int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
     return XS_OK;
 }
 
-enum xs_step xs__queue_step(struct xs_queue *q, xs_ns now)
+enum xs_step xs__queue_next_step(struct xs_queue *q, xs_ns now)
 {
     q->xq.suspended = q->suspended;
     q->xq.full = xs_pace_due(&q->pace) > now;
-    return xs_xqueue_step(&q->xq);
+    return xs_xqueue_next_step(&q->xq);
 }
 
-xs_ns xs__queue_next(struct xs_queue *q)
+xs_ns xs__queue_next_event(struct xs_queue *q)
 {
     xs_ns due = xs__queue_due(q), launch = xs_pace_due(&q->pace);
     bool waits = q->xq.full && !q->xq.suspended && q->xq.launched < q->xq.submitted;
@@ -74,9 +74,9 @@ int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
     uint64_t request;
     uint32_t index, slot;
     xs_load_next(&q->load, &request, &index);
-    const struct xs_program *program =
-        q->program != NULL ? q->program : q->pending[request % XS_PENDING_MAX];
-    struct xs_prepared *command = program->commands[index];
+    const struct xs_prepared_request *prepared =
+        q->request != NULL ? q->request : q->pending[request % XS_PENDING_MAX];
+    struct xs_prepared_command *command = prepared->commands[index];
     int rc = ops_of(q)->launch(q->stream, command->kernel, (uint32_t)command->launches, err);
     if (rc != XS_OK) {
         q->failed++;
@@ -120,7 +120,7 @@ static void charge(struct xs_queue *q, xs_ns now)
 }
 
 /* Threshold and batch size, if the user changed them. */
-static bool take_depth(struct xs_queue *q)
+static bool apply_depth(struct xs_queue *q)
 {
     uint64_t depth = atomic_exchange(&q->depth, 0);
     if (depth == 0)
@@ -136,7 +136,7 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
     /* A mark behind the last command of a turn, or what it took would be seen only in
      * the next one, mixed with what others did meanwhile. And behind those in flight when the
      * batch size changes: a smaller one may be full with commands that no mark covers. */
-    bool changed = take_depth(q);
+    bool changed = apply_depth(q);
     if ((q->suspended || changed) && xs_xqueue_flush(&q->xq, &slot)) {
         xs_pace_mark(&q->pace);
         int rc = ops_of(q)->mark(q->stream, slot, err);

@@ -107,8 +107,8 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         rc = make_rings(q, &load, err);
     if (rc == XS_OK && load.kind != XS_LOAD_MANUAL) {
         struct xs_error why = {.status = XS_EINVAL};
-        q->program = xs__program_find(q, spec->commands, spec->command_count, &why);
-        if (q->program == NULL) {
+        q->request = xs__request_prepare(q, spec->commands, spec->command_count, &why);
+        if (q->request == NULL) {
             rc = why.status;
             if (err != NULL)
                 *err = why;
@@ -118,7 +118,7 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         q->pace.on = spec->threshold == 0;
         xs_xqueue_init(&q->xq, q->pace.on ? XS_THRESHOLD_MAX : spec->threshold,
                        q->pace.on ? XS_THRESHOLD_MAX : spec->batch_size);
-        xs_load_init(&q->load, &load, q->program == NULL ? 0 : spec->command_count, q->sizes,
+        xs_load_init(&q->load, &load, q->request == NULL ? 0 : spec->command_count, q->sizes,
                      q->run->window_start, q->run->window_end);
     }
     return rc;
@@ -196,7 +196,7 @@ void xs__queue_free(struct xs_queue *q)
         q->device->ops->stream_destroy(q->stream);
         unlock_virtual_time(q->run);
     }
-    xs__programs_free(q);
+    xs__prepared_free(q);
     free(q->pending);
     free(q->samples);
     free(q->sizes);
@@ -261,7 +261,8 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     return XS_OK;
 }
 
-int xs_queue_below(struct xs_queue *q, struct xs_stream_commands *out, struct xs_error *err)
+int xs_queue_scheduler_counts(struct xs_queue *q, struct xs_scheduler_counts *out,
+                              struct xs_error *err)
 {
     memset(out, 0, sizeof *out);
     int rc = xs__device_check(q->run->device, "queue.below", err);
@@ -274,7 +275,7 @@ int xs_queue_below(struct xs_queue *q, struct xs_stream_commands *out, struct xs
 }
 
 /* Lock held. */
-static int push(struct xs_queue *q, struct xs_program *program, uint64_t *ticket,
+static int push(struct xs_queue *q, struct xs_prepared_request *request, uint64_t *ticket,
                 struct xs_error *err)
 {
     struct xs_run *run = q->run;
@@ -290,8 +291,8 @@ static int push(struct xs_queue *q, struct xs_program *program, uint64_t *ticket
                         "queue '%s' has %d unfinished requests; wait for some of them", q->name,
                         XS_PENDING_MAX);
     uint64_t at = q->pushed % XS_PENDING_MAX;
-    q->pending[at] = program;
-    q->sizes[at] = program->count;
+    q->pending[at] = request;
+    q->sizes[at] = request->count;
     xs_ns now = run->engine->now(run);
     q->samples[at] = (struct xs_sample){.scheduled_ns = now < 0 ? 0 : now,
                                         .submitted_ns = -1,
@@ -300,10 +301,10 @@ static int push(struct xs_queue *q, struct xs_program *program, uint64_t *ticket
     if (q->requests_completed == q->pushed)
         q->oldest = q->samples[at].scheduled_ns;
     *ticket = q->pushed;
-    q->submitted += program->count;
+    q->submitted += request->count;
     q->requests_submitted++;
     q->pushed++;
-    xs__schedule_edge(q, true);
+    xs__queue_set_busy(q, true);
     run->engine->wake(q);
     if (run->engine->settle != NULL)
         run->engine->settle(run);
@@ -324,14 +325,14 @@ int xs_queue_submit(struct xs_queue *q, const struct xs_command *commands, uint3
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&q->submit_lock);
-    struct xs_program *program = xs__program_find(q, commands, count, &why);
-    if (program == NULL) {
+    struct xs_prepared_request *request = xs__request_prepare(q, commands, count, &why);
+    if (request == NULL) {
         rc = why.status;
         if (err != NULL)
             *err = why;
     } else {
         pthread_mutex_lock(&q->run->lock);
-        rc = push(q, program, ticket, err);
+        rc = push(q, request, ticket, err);
         pthread_mutex_unlock(&q->run->lock);
     }
     pthread_mutex_unlock(&q->submit_lock);

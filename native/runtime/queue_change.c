@@ -59,7 +59,8 @@ void xs__queue_change(struct xs_queue *q, const struct xs_change *change)
     xs__schedule(q->run);
 }
 
-int xs__queue_change_below(struct xs_queue *q, const struct xs_change *change, struct xs_error *err)
+int xs__queue_change_scheduler(struct xs_queue *q, const struct xs_change *change,
+                               struct xs_error *err)
 {
     const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
     if (scheduler == NULL)
@@ -81,7 +82,7 @@ static int apply(struct xs_queue *q, int32_t kind, int32_t value, struct xs_erro
     if (run->engine->settle != NULL)
         run->engine->settle(run);
     pthread_mutex_unlock(&run->lock);
-    return xs__queue_change_below(q, &change, err);
+    return xs__queue_change_scheduler(q, &change, err);
 }
 
 int xs_queue_set_priority(struct xs_queue *q, int32_t priority, struct xs_error *err)

@@ -1,8 +1,8 @@
 /* results.c - what the commands of a finished run computed, to be checked. */
 #include "runtime/run.h"
 
-static int find_result(struct xs_queue *q, uint32_t index, struct xs_prepared **out,
-                       const char *where, struct xs_error *err)
+static int find_command(struct xs_queue *q, uint32_t index, struct xs_prepared_command **out,
+                        const char *where, struct xs_error *err)
 {
     int rc = xs__device_check(q->device, where, err);
     if (rc != XS_OK)
@@ -12,13 +12,13 @@ static int find_result(struct xs_queue *q, uint32_t index, struct xs_prepared **
                         "the %s device computes nothing, so there are no results to check",
                         q->device->ops->kind);
     pthread_mutex_lock(&q->run->lock);
-    if (q->program == NULL || index >= q->program->count)
+    if (q->request == NULL || index >= q->request->count)
         rc = xs__fail(err, XS_EINVAL, where, 0, "queue '%s' has no command %u in its requests",
                       q->name, index);
     else if (q->run->loads > 0)
         rc = xs__fail(err, XS_EINVAL, where, 0, "the run is not over");
     else
-        *out = q->program->commands[index];
+        *out = q->request->commands[index];
     pthread_mutex_unlock(&q->run->lock);
     return rc == XS_OK ? q->device->ops->bind_thread(q->device, err) : rc;
 }
@@ -26,10 +26,10 @@ static int find_result(struct xs_queue *q, uint32_t index, struct xs_prepared **
 int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, int64_t *checksum,
                       struct xs_error *err)
 {
-    struct xs_prepared *command = NULL;
+    struct xs_prepared_command *command = NULL;
     *launches = 0;
     *checksum = 0;
-    int rc = find_result(q, index, &command, "queue.checksum", err);
+    int rc = find_command(q, index, &command, "queue.checksum", err);
     if (rc != XS_OK)
         return rc;
     if (command->command.kind == XS_KERNEL)
@@ -43,7 +43,7 @@ int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, in
 int xs_queue_output(struct xs_queue *q, uint32_t index, float *out, uint64_t count,
                     struct xs_error *err)
 {
-    struct xs_prepared *command = NULL;
-    int rc = find_result(q, index, &command, "queue.output", err);
+    struct xs_prepared_command *command = NULL;
+    int rc = find_command(q, index, &command, "queue.output", err);
     return rc == XS_OK ? q->device->ops->results->output(command->kernel, out, count, err) : rc;
 }

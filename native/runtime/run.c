@@ -29,7 +29,7 @@ int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **ou
     run->device = device;
     run->policy = found;
     run->engine = virtual_time ? &xs_engine_sim : &xs_engine_threads;
-    run->window_end = run->hard_end = run->ask_again = XS_NEVER;
+    run->window_end = run->hard_end = run->policy_due = XS_NEVER;
     if (virtual_time)
         device->completed_at = 0;
     pthread_mutex_init(&run->lock, NULL);

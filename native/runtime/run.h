@@ -64,15 +64,15 @@ struct xs_run {
     _Atomic bool stopping;                  /* everybody leaves */
     _Atomic bool stop_wanted;               /* xs_run_stop() waits for the lock */
     _Atomic uint32_t open_loads;            /* open loops that are not finished */
-    _Atomic xs_ns ask_again;                /* the policy, then; written under the lock */
+    _Atomic xs_ns policy_due;               /* the policy, then; written under the lock */
     xs_ns epoch;                            /* engine_threads: clock at time 0; else 0 */
     struct xs_heart heart;                  /* engine_threads (lock) */
     xs_ns virtual_now;                      /* engine_sim (lock) */
 };
 
 /* One kind of command on the queue's stream. */
-struct xs_prepared {
-    struct xs_prepared *next;
+struct xs_prepared_command {
+    struct xs_prepared_command *next;
     struct xs_command command;
     struct xs_kernel *kernel;
     uint64_t launches; /* (owner) */
@@ -80,47 +80,47 @@ struct xs_prepared {
 };
 
 /* The commands of a request, ready to launch. */
-struct xs_program {
-    struct xs_program *next;
+struct xs_prepared_request {
+    struct xs_prepared_request *next;
     uint32_t count;
-    struct xs_prepared *commands[];
+    struct xs_prepared_command *commands[];
 };
 
 struct xs_queue {
-    struct xs_run *run;         /* (setup) */
-    struct xs_device *device;   /* (setup) the run's, or another one */
-    char name[64];              /* (setup) */
-    uint32_t seed;              /* (setup) */
-    struct xs_stream *stream;   /* (setup) */
-    struct xs_xqueue xq;        /* (owner) */
-    struct xs_pace pace;        /* (owner) */
-    struct xs_load load;        /* (owner) */
-    bool finished;              /* (owner) its load will do nothing more */
-    struct xs_program *program; /* (setup) of every request; NULL for XS_LOAD_MANUAL */
+    struct xs_run *run;                  /* (setup) */
+    struct xs_device *device;            /* (setup) the run's, or another one */
+    char name[64];                       /* (setup) */
+    uint32_t seed;                       /* (setup) */
+    struct xs_stream *stream;            /* (setup) */
+    struct xs_xqueue xq;                 /* (owner) */
+    struct xs_pace pace;                 /* (owner) */
+    struct xs_load load;                 /* (owner) */
+    bool finished;                       /* (owner) its load will do nothing more */
+    struct xs_prepared_request *request; /* (setup) of every request; NULL for XS_LOAD_MANUAL */
 
     /* XS_LOAD_MANUAL: rings by request % XS_PENDING_MAX. A slot belongs to the
      * submitter until `pushed` passes it, to the owner until completed. */
     pthread_mutex_t submit_lock; /* one submitter at a time; taken before run->lock */
-    struct xs_program **pending;
+    struct xs_prepared_request **pending;
     struct xs_sample *samples;
     uint32_t *sizes;
-    struct xs_prepared *prepared; /* submitters, or (setup) */
-    struct xs_program *programs;  /* submitters, or (setup) */
-    _Atomic uint64_t pushed;      /* requests */
-    bool enlisted;                /* (lock) one of run->queues */
+    struct xs_prepared_command *commands; /* submitters, or (setup) */
+    struct xs_prepared_request *requests; /* submitters, or (setup) */
+    _Atomic uint64_t pushed;              /* requests */
+    bool enlisted;                        /* (lock) one of run->queues */
 
     const struct xs_change *changes; /* (setup) */
     uint32_t change_count;           /* (setup) */
     uint32_t changed;                /* (owner) how many took effect */
 
-    uint32_t share;    /* (setup) a hint to the policy, percent */
-    xs_ns deadline_ns; /* (setup) likewise; XS_NEVER: none */
-    bool running;      /* (lock) as the policy left it: ready and not suspended */
-    xs_ns used_seen;   /* (lock) of `used`, what the policy was told */
-    int64_t own[2];    /* (lock) the policy's */
-    int32_t priority;  /* (lock) */
-    _Atomic bool busy; /* has unfinished commands, as the policy sees it; set under the lock */
-    bool held;         /* (lock) suspended by the user */
+    uint32_t share;      /* (setup) a hint to the policy, percent */
+    xs_ns deadline_ns;   /* (setup) likewise; XS_NEVER: none */
+    bool running;        /* (lock) as the policy left it: ready and not suspended */
+    xs_ns used_reported; /* (lock) of `used`, what the policy was told */
+    int64_t own[2];      /* (lock) the policy's */
+    int32_t priority;    /* (lock) */
+    _Atomic bool busy;   /* has unfinished commands, as the policy sees it; set under the lock */
+    bool held;           /* (lock) suspended by the user */
     uint64_t suspended_count; /* (lock) */
     /* Threshold << 32 | batch size that the owner is to take; 0: as they are. */
     _Atomic uint64_t depth;
@@ -147,10 +147,10 @@ struct xs_queue {
 xs_ns xs__queue_due(struct xs_queue *q); /* next arrival or change, XS_NEVER */
 int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err);
 /* Looks at `suspended` first. */
-enum xs_step xs__queue_step(struct xs_queue *q, xs_ns now);
+enum xs_step xs__queue_next_step(struct xs_queue *q, xs_ns now);
 /* Behind a step: the next arrival, or the moment from which an automatic
  * threshold has room, if that is earlier. */
-xs_ns xs__queue_next(struct xs_queue *q);
+xs_ns xs__queue_next_event(struct xs_queue *q);
 int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err);
 /* Count the marks that were passed; *moved if any. */
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err);
@@ -172,21 +172,22 @@ const struct xs_change *xs__queue_change_due(struct xs_queue *q, xs_ns now);
 /* What the policy sees of a change; lock held. What a scheduler below is told; no
  * lock held, and nothing happens where there is none. */
 void xs__queue_change(struct xs_queue *q, const struct xs_change *change);
-int xs__queue_change_below(struct xs_queue *q, const struct xs_change *change,
-                           struct xs_error *err);
+int xs__queue_change_scheduler(struct xs_queue *q, const struct xs_change *change,
+                               struct xs_error *err);
 
-/* ---- program.c ---------------------------------------------------------- */
+/* ---- prepare.c ---------------------------------------------------------- */
 
 /* NULL: *err (not NULL) says why. It stays the queue's. */
-struct xs_program *xs__program_find(struct xs_queue *q, const struct xs_command *commands,
-                                    uint32_t count, struct xs_error *err);
-void xs__programs_free(struct xs_queue *q); /* behind the stream */
+struct xs_prepared_request *xs__request_prepare(struct xs_queue *q,
+                                                const struct xs_command *commands, uint32_t count,
+                                                struct xs_error *err);
+void xs__prepared_free(struct xs_queue *q); /* behind the stream */
 
 /* ---- schedule.c, lock held --------------------------------------------- */
 
 /* The queue is, or is no longer, busy; asks the policy if that is news. */
-void xs__schedule_edge(struct xs_queue *q, bool busy);
-/* Ask the policy about the queues of each device, suspend and resume. Sets ask_again. */
+void xs__queue_set_busy(struct xs_queue *q, bool busy);
+/* Ask the policy about the queues of each device, suspend and resume. Sets policy_due. */
 void xs__schedule(struct xs_run *run);
 
 /* ---- run.c ------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 
 #include "runtime/run.h"
 
-static void apply(struct xs_queue *q, bool suspended)
+static void set_suspended(struct xs_queue *q, bool suspended)
 {
     if (suspended == q->suspended)
         return;
@@ -18,7 +18,7 @@ static void apply(struct xs_queue *q, bool suspended)
         q->run->engine->wake(q);
 }
 
-static void look(struct xs_queue *q, struct xs_queue_view *view)
+static void fill_view(struct xs_queue *q, struct xs_queue_view *view)
 {
     xs_ns used = q->used;
     *view = (struct xs_queue_view){.priority = q->priority,
@@ -28,9 +28,9 @@ static void look(struct xs_queue *q, struct xs_queue_view *view)
                                    .share = q->share,
                                    .deadline = q->deadline_ns,
                                    .since = q->oldest,
-                                   .used = used - q->used_seen};
+                                   .used = used - q->used_reported};
     memcpy(view->own, q->own, sizeof view->own);
-    q->used_seen = used;
+    q->used_reported = used;
 }
 
 /* Returns when to ask again. */
@@ -44,7 +44,7 @@ static xs_ns schedule_device(struct xs_run *run, const struct xs_device *device,
         struct xs_queue *q = run->queues[i];
         if (q->device != device)
             continue;
-        look(q, &views[count]);
+        fill_view(q, &views[count]);
         queues[count++] = q;
     }
     const struct xs_policy *policy = run->off ? &xs_policy_none : run->policy;
@@ -53,7 +53,7 @@ static xs_ns schedule_device(struct xs_run *run, const struct xs_device *device,
     for (uint32_t i = 0; i < count; i++) {
         memcpy(queues[i]->own, views[i].own, sizeof queues[i]->own);
         queues[i]->running = views[i].ready && !suspend[i];
-        apply(queues[i], queues[i]->held || suspend[i]);
+        set_suspended(queues[i], queues[i]->held || suspend[i]);
     }
     return again;
 }
@@ -70,10 +70,10 @@ void xs__schedule(struct xs_run *run)
             again = at < again ? at : again;
         }
     }
-    run->ask_again = again;
+    run->policy_due = again;
 }
 
-void xs__schedule_edge(struct xs_queue *q, bool busy)
+void xs__queue_set_busy(struct xs_queue *q, bool busy)
 {
     if (busy == q->busy)
         return;

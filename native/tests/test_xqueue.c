@@ -8,16 +8,16 @@ static void launches_up_to_the_threshold(void)
     struct xs_xqueue xq;
     uint32_t slot, marks = 0;
     xs_xqueue_init(&xq, 4, 2);
-    CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_IDLE);
+    CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_IDLE);
     xs_xqueue_submit(&xq, 10);
     for (int i = 0; i < 4; i++) {
-        CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_LAUNCH);
+        CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_LAUNCH);
         marks += xs_xqueue_launch(&xq, false, &slot);
     }
     CHECK_EQ(marks, 2); /* behind commands 2 and 4 */
-    CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_WAIT);
+    CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_WAIT);
     CHECK_EQ(xs_xqueue_pass_mark(&xq), 2);
-    CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_LAUNCH);
+    CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_LAUNCH);
 }
 
 static void marks_the_end_of_a_request(void)
@@ -31,7 +31,7 @@ static void marks_the_end_of_a_request(void)
     CHECK_EQ(xq.marks_set, 2);
     CHECK_EQ(xs_xqueue_pass_mark(&xq), 3);
     CHECK_EQ(xs_xqueue_pass_mark(&xq), 6);
-    CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_IDLE);
+    CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_IDLE);
     CHECK(!xs_xqueue_busy(&xq));
 }
 
@@ -43,12 +43,12 @@ static void suspended_still_waits_for_its_marks(void)
     xs_xqueue_submit(&xq, 3);
     xs_xqueue_launch(&xq, false, &slot);
     xq.suspended = true;
-    CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_WAIT);
+    CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_WAIT);
     xs_xqueue_pass_mark(&xq);
-    CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_PAUSED);
+    CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_PAUSED);
     CHECK(xs_xqueue_busy(&xq));
     xq.suspended = false;
-    CHECK_EQ(xs_xqueue_step(&xq), XS_STEP_LAUNCH);
+    CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_LAUNCH);
 }
 
 static void flushing_marks_what_no_mark_covers(void)
@@ -85,15 +85,15 @@ static void keeps_its_invariants(void)
                 xs_xqueue_pass_mark(&xq);
             break;
         default:
-            if (xs_xqueue_step(&xq) == XS_STEP_LAUNCH) {
+            if (xs_xqueue_next_step(&xq) == XS_STEP_LAUNCH) {
                 of_request = of_request % 5 + 1;
                 xs_xqueue_launch(&xq, of_request == 5, &slot);
             }
         }
         CHECK(xq.completed <= xq.launched && xq.launched <= xq.submitted);
         CHECK(xq.launched - xq.completed <= xq.threshold);
-        CHECK(xs_xqueue_step(&xq) != XS_STEP_PAUSED);
-        if (xs_xqueue_step(&xq) == XS_STEP_IDLE)
+        CHECK(xs_xqueue_next_step(&xq) != XS_STEP_PAUSED);
+        if (xs_xqueue_next_step(&xq) == XS_STEP_IDLE)
             CHECK_EQ(xq.completed, xq.submitted); /* nobody waits for a mark never set */
     }
     CHECK(xq.completed > 1000);

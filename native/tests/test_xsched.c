@@ -34,14 +34,14 @@ static void every_command_goes_through(void)
     struct scenario s;
     struct xs_error err = {0};
     struct xs_queue_counts counts;
-    struct xs_stream_commands below;
+    struct xs_scheduler_counts below;
     CHECK_EQ(xs_xsched_forget(dev, &same, &err), XS_OK);
     CHECK_EQ(scenario_start(&s, dev, "none", matmul(8, 1), matmul(8, 2), 100 * MS, &err), XS_OK);
     CHECK_EQ(wait_run(s.run, &err), XS_OK);
     struct xs_queue *queues[] = {s.high, s.low};
     for (int i = 0; i < 2; i++) {
         CHECK_EQ(xs_queue_counts(queues[i], &counts, &err), XS_OK);
-        CHECK_EQ(xs_queue_below(queues[i], &below, &err), XS_OK);
+        CHECK_EQ(xs_queue_scheduler_counts(queues[i], &below, &err), XS_OK);
         CHECK_EQ(counts.failed, 0);
         CHECK_EQ(counts.completed, counts.launched);
         CHECK_EQ(below.submitted, counts.launched);

@@ -1,5 +1,5 @@
 /* The double of XSched's libraries, alone: order by priority, the threshold, suspending,
- * draining, result codes, and each of its vices in a process of its own. */
+ * draining, result codes, and each of its faults in a process of its own. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
@@ -287,10 +287,10 @@ static void result_codes(void)
     CHECK_EQ(xs.HwQueueDestroy(hwq), PREEMPT_NOT_FOUND);
 }
 
-/* ---- vices ---------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------- */
 
-/* What a process with a vice does: 40 commands, one at a time. */
-static int with_vice(void)
+/* What a process with a fault does: 40 commands, one at a time. */
+static int with_fault(void)
 {
     XQueueHandle xq;
     HwQueueHandle hwq;
@@ -303,12 +303,12 @@ static int with_vice(void)
 }
 
 /* Its status as a shell says it: 128 + signal; it is killed when it takes 2 s. */
-static int status_with(const char *vice)
+static int status_with(const char *fault)
 {
-    char variable[64], *arguments[] = {"test", "vice", NULL}, *variables[64] = {variable};
+    char variable[64], *arguments[] = {"test", "fault", NULL}, *variables[64] = {variable};
     pid_t pid;
     int status, count = 1;
-    snprintf(variable, sizeof variable, "PREEMPT_DOUBLE=%s", vice);
+    snprintf(variable, sizeof variable, "PREEMPT_DOUBLE=%s", fault);
     for (char **at = environ; *at != NULL && count < 63; at++)
         if (strncmp(*at, "XS_TEST_", 8) == 0 || strstr(*at, "SAN_OPTIONS") != NULL)
             variables[count++] = *at;
@@ -321,7 +321,7 @@ static int status_with(const char *vice)
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static void vices(void)
+static void faults(void)
 {
     static const struct {
         const char *name;
@@ -353,13 +353,13 @@ int main(int argc, char **argv)
     (void)argv;
     load();
     if (argc > 1)
-        return with_vice();
+        return with_fault();
     the_higher_priority_goes_first();
     the_earlier_deadline_goes_first();
     laxity_runs_out();
     the_threshold_bounds_what_is_in_flight();
     suspended_means_that_nothing_is_launched();
     result_codes();
-    vices();
+    faults();
     return 0;
 }

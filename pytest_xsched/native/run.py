@@ -59,7 +59,7 @@ class Counts:
 
 
 class Below(NamedTuple):
-    """Commands of a queue at a scheduler below the runner; see `struct xs_stream_commands`."""
+    """Commands of a queue at a scheduler below the runner; see `struct xs_scheduler_counts`."""
 
     submitted: int
     launched: int
@@ -178,8 +178,8 @@ class Queue:
 
     def below(self) -> Below:
         """Count the commands that a scheduler below the runner has been given, as it does."""
-        out = ffi.new("struct xs_stream_commands *")
-        call(lib.xs_queue_below, self._pointer, out)
+        out = ffi.new("struct xs_scheduler_counts *")
+        call(lib.xs_queue_scheduler_counts, self._pointer, out)
         return Below(int(out.submitted), int(out.launched), int(out.in_flight))
 
     def set_priority(self, priority: int) -> None:

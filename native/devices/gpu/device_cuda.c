@@ -89,8 +89,8 @@ static void cuda_close(struct xs_device *dev)
 
 /* ---- streams on some of the multiprocessors ------------------------------- */
 
-static int make_bound(struct xs_stream *stream, int level, const uint32_t *units, uint32_t words,
-                      struct xs_error *err)
+static int create_bound_stream(struct xs_stream *stream, int level, const uint32_t *units,
+                               uint32_t words, struct xs_error *err)
 {
     struct cuda *cuda = (struct cuda *)stream->gpu;
     struct resource *taken = calloc(cuda->gpu.units, sizeof *taken);
@@ -117,7 +117,7 @@ static int make_bound(struct xs_stream *stream, int level, const uint32_t *units
     return XS_OK;
 }
 
-static void unmake_bound(struct xs_stream *stream)
+static void destroy_partition(struct xs_stream *stream)
 {
     ((struct cuda *)stream->gpu)->GreenCtxDestroy(stream->partition);
 }
@@ -139,8 +139,8 @@ static void find_groups(struct cuda *cuda)
         return;
     cuda->gpu.unit_step = cuda->groups[0].count;
     cuda->gpu.units = count * cuda->groups[0].count;
-    cuda->gpu.make_bound = make_bound;
-    cuda->gpu.unmake_bound = unmake_bound;
+    cuda->gpu.create_bound_stream = create_bound_stream;
+    cuda->gpu.destroy_partition = destroy_partition;
 }
 
 /* ---- open ------------------------------------------------------------------ */
@@ -168,14 +168,14 @@ static int cuda_locate(const struct xs_device_options *options, struct xs_device
     return rc == XS_OK ? xs__gpu_locate(&cuda.gpu, out, err) : rc;
 }
 
-static int take_context(struct cuda *cuda, struct xs_error *err)
+static int retain_context(struct cuda *cuda, struct xs_error *err)
 {
     TRY_CUDA(cuda, DevicePrimaryCtxRetain(&cuda->context, cuda->gpu.device), "context");
     cuda->retained = true;
     return cuda_bind_thread(&cuda->gpu.base, err);
 }
 
-static int ask_device(struct xs_gpu *gpu, struct xs_error *err)
+static int read_properties(struct xs_gpu *gpu, struct xs_error *err)
 {
     int major = 0, minor = 0, processors = 0;
     TRY(gpu, DeviceGetName(gpu->name, sizeof gpu->name, gpu->device), "name");
@@ -196,9 +196,9 @@ static int cuda_open(const struct xs_device_options *options, struct xs_device *
         return xs__fail(err, XS_ENOMEM, "cuda.open", 0, "no memory for the cuda device");
     int rc = find_device(cuda, options, err);
     if (rc == XS_OK)
-        rc = take_context(cuda, err);
+        rc = retain_context(cuda, err);
     if (rc == XS_OK)
-        rc = ask_device(&cuda->gpu, err);
+        rc = read_properties(&cuda->gpu, err);
     if (rc == XS_OK)
         find_groups(cuda);
     if (rc == XS_OK)

@@ -54,7 +54,7 @@ static void hip_close(struct xs_device *dev)
 }
 
 /* "gfx90a:sramecc+:xnack-", as the compiler wants it. */
-static int ask_architecture(struct hip *hip, struct xs_error *err)
+static int read_architecture(struct hip *hip, struct xs_error *err)
 {
     static const char new_name[] = "hipGetDevicePropertiesR0600";
     bool is_new = dlsym(hip->gpu.driver.library, new_name) != NULL;
@@ -76,8 +76,8 @@ static int ask_architecture(struct hip *hip, struct xs_error *err)
 
 /* A stream with a mask has no priority, and no flag keeps it from waiting for the
  * null stream, which nobody uses here. */
-static int make_bound(struct xs_stream *stream, int level, const uint32_t *units, uint32_t words,
-                      struct xs_error *err)
+static int create_bound_stream(struct xs_stream *stream, int level, const uint32_t *units,
+                               uint32_t words, struct xs_error *err)
 {
     struct hip *hip = (struct hip *)stream->gpu;
     (void)level;
@@ -93,7 +93,7 @@ static void find_masks(struct hip *hip)
         return;
     hip->gpu.units = hip->gpu.processors;
     hip->gpu.unit_step = 2; /* RDNA's work-group processors are pairs of compute units */
-    hip->gpu.make_bound = make_bound;
+    hip->gpu.create_bound_stream = create_bound_stream;
 }
 
 /* The library stays open: it is opened again next, and need not start twice. */
@@ -105,7 +105,7 @@ static int hip_locate(const struct xs_device_options *options, struct xs_device_
     return rc == XS_OK ? xs__gpu_locate(&gpu, out, err) : rc;
 }
 
-static int take_device(struct hip *hip, int32_t index, struct xs_error *err)
+static int select_device(struct hip *hip, int32_t index, struct xs_error *err)
 {
     struct xs_gpu *gpu = &hip->gpu;
     const struct xs_symbol row = {"hipSetDevice", (void **)&hip->SetDevice};
@@ -115,7 +115,7 @@ static int take_device(struct hip *hip, int32_t index, struct xs_error *err)
     if (rc == XS_OK)
         rc = hip_bind_thread(&gpu->base, err);
     if (rc == XS_OK)
-        rc = ask_architecture(hip, err);
+        rc = read_architecture(hip, err);
     if (rc != XS_OK)
         return rc;
     TRY(gpu, DeviceGetName(gpu->name, sizeof gpu->name, gpu->device), "name");
@@ -134,7 +134,7 @@ static int hip_open(const struct xs_device_options *options, struct xs_device **
         return xs__fail(err, XS_ENOMEM, "hip.open", 0, "no memory for the hip device");
     int rc = xs__gpu_find(&hip->gpu, XS_BRAND_HIP, options, err);
     if (rc == XS_OK)
-        rc = take_device(hip, options->index, err);
+        rc = select_device(hip, options->index, err);
     if (rc == XS_OK)
         rc = xs__gpu_prepare(&hip->gpu, &options->gpu, err);
     if (rc != XS_OK) {

@@ -34,9 +34,9 @@ struct xs_gpu {
     pthread_mutex_t modules_lock;  /* over modules */
     void *module, *functions[XS_GPU_FUNCTIONS];
     /* Only with units; make stream->stream, and undo stream->partition. */
-    int (*make_bound)(struct xs_stream *stream, int level, const uint32_t *units, uint32_t words,
-                      struct xs_error *err);
-    void (*unmake_bound)(struct xs_stream *stream);
+    int (*create_bound_stream)(struct xs_stream *stream, int level, const uint32_t *units,
+                               uint32_t words, struct xs_error *err);
+    void (*destroy_partition)(struct xs_stream *stream);
     double iterations_per_ns[2]; /* of xs_spin, by blocks on a multiprocessor: one, two */
 };
 
@@ -65,7 +65,7 @@ struct xs_kernel {
             return try_rc;                                                                         \
     } while (0)
 
-/* ---- gpu_streams.c --------------------------------------------------------- */
+/* ---- gpu_setup.c ----------------------------------------------------------- */
 
 /* Load the driver and count its devices; XS_ENODEV if number `index` is not there. */
 int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_device_options *o,
@@ -77,7 +77,8 @@ int xs__gpu_prepare(struct xs_gpu *gpu, const struct xs_gpu_libraries *libraries
 /* Undo it, as far as it came; the context is current. */
 void xs__gpu_release(struct xs_gpu *gpu);
 
-/* As in struct xs_device_ops. */
+/* ---- gpu_streams.c: as in struct xs_device_ops ------------------------------ */
+
 int xs__gpu_stream_create(struct xs_device *dev, int32_t priority, struct xs_stream **out,
                           struct xs_error *err);
 int xs__gpu_stream_create_on(struct xs_device *dev, int32_t priority, const uint32_t *units,
@@ -125,7 +126,7 @@ int xs__gpu_fill(struct xs_gpu *gpu, uint64_t to, uint64_t items, uint32_t seed,
 int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *kernel, double *per_ns,
                          struct xs_error *err);
 
-/* ---- gpu_user.c: XS_KERNEL --------------------------------------------------- */
+/* ---- gpu_user_kernels.c: XS_KERNEL --------------------------------------------------- */
 
 void xs__gpu_modules_free(struct xs_gpu *gpu);
 /* Fill k->user, and k->out and k->items with its first buffer. */

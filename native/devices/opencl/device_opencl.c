@@ -67,7 +67,7 @@ static int has_extension(struct xs_opencl *cl, const char *name, bool *out, stru
     return xs__opencl_status(code, "device", err);
 }
 
-static int ask_device(struct xs_opencl *cl, void *platform, struct xs_error *err)
+static int read_properties(struct xs_opencl *cl, void *platform, struct xs_error *err)
 {
     char device_name[128] = "", platform_name[128] = "";
     uint64_t types = 0;
@@ -271,7 +271,7 @@ static int prepare(struct xs_opencl *cl, const struct xs_device_options *options
     if (rc == XS_OK)
         rc = find_device(cl, options->index, &platform, err);
     if (rc == XS_OK)
-        rc = ask_device(cl, platform, err);
+        rc = read_properties(cl, platform, err);
     if (rc != XS_OK)
         return rc;
     cl->context = cl->api.CreateContext(NULL, 1, &cl->device, NULL, NULL, &code);

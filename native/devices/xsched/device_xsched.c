@@ -6,7 +6,7 @@
  * into a latency.
  *
  * Threads: launch, mark and passed by the owner of the queue; on_launch() by the
- * XQueue's launch thread, in order. `called` hands a call over from one to the
+ * XQueue's launch thread, in order. `reached` hands a call over from one to the
  * other. A slot of `calls` is free again when its mark was passed: at most
  * XS_THRESHOLD_MAX launches are in flight. */
 #include <stdlib.h>
@@ -41,9 +41,9 @@ struct xs_stream {
     uint64_t launches;                  /* handed over */
     uint64_t mark_at[XS_THRESHOLD_MAX]; /* launches before the mark */
     struct call calls[XS_THRESHOLD_MAX];
-    _Atomic uint64_t called;    /* launches before this one have reached the stream */
-    _Atomic uint64_t callbacks; /* how many times we were called: as many, or some were lost */
-    bool watched;               /* (setup) look before each launch what is in flight */
+    _Atomic uint64_t reached;   /* launches before this one have reached the stream */
+    _Atomic uint64_t callbacks; /* how many times we were reached: as many, or some were lost */
+    bool counts_in_flight;      /* (setup) look before each launch what is in flight */
     uint64_t first_in_flight;   /* (launch thread) launches before that are complete */
     _Atomic uint64_t in_flight; /* most that there were */
     bool bound;                 /* (launch thread) */
@@ -59,7 +59,7 @@ struct xs_stream {
             return try_rc;                                                                         \
     } while (0)
 
-static struct xsched *xsched_of(struct xs_device *dev)
+static struct xsched *xsched_from(struct xs_device *dev)
 {
     return (struct xsched *)dev;
 }
@@ -68,7 +68,7 @@ static struct xsched *xsched_of(struct xs_device *dev)
 
 /* What XSched has not seen to the end before it launches one more. Not in measured runs, which
  * would pay for the looks. */
-static int watch(struct xs_stream *s, uint64_t number, struct xs_error *err)
+static int count_in_flight(struct xs_stream *s, uint64_t number, struct xs_error *err)
 {
     const struct xs_device_ops *ops = s->x->inner->ops;
     int rc = XS_OK;
@@ -81,14 +81,14 @@ static int watch(struct xs_stream *s, uint64_t number, struct xs_error *err)
     return rc == XS_EAGAIN ? XS_OK : rc;
 }
 
-static int forward(struct call *c, struct xs_error *err)
+static int launch_on_stream(struct call *c, struct xs_error *err)
 {
     struct xs_stream *s = c->stream;
     const struct xs_device_ops *ops = s->x->inner->ops;
     int rc = s->bound ? XS_OK : ops->bind_thread(s->x->inner, err);
     s->bound = rc == XS_OK;
-    if (rc == XS_OK && s->watched)
-        rc = watch(s, c->number, err);
+    if (rc == XS_OK && s->counts_in_flight)
+        rc = count_in_flight(s, c->number, err);
     if (rc == XS_OK)
         rc = ops->launch(s->inner, c->kernel, c->argument, err);
     return rc == XS_OK ? ops->mark(s->inner, (uint32_t)(c->number % XS_THRESHOLD_MAX), err) : rc;
@@ -101,14 +101,14 @@ static int32_t on_launch(uint64_t hwq, void *data)
     struct xs_stream *s = c->stream;
     (void)hwq;
     c->launched_at = xs__clock_ns();
-    if (!s->failed && forward(c, &s->error) != XS_OK)
+    if (!s->failed && launch_on_stream(c, &s->error) != XS_OK)
         s->failed = true;
     s->callbacks++;
-    s->called = c->number + 1;
+    s->reached = c->number + 1;
     return 0;
 }
 
-static int failure(const struct xs_stream *s, struct xs_error *err)
+static int deferred_error(const struct xs_stream *s, struct xs_error *err)
 {
     if (!s->failed)
         return XS_OK;
@@ -122,7 +122,7 @@ static int xsched_launch(struct xs_stream *s, struct xs_kernel *kernel, uint32_t
 {
     struct call *c = &s->calls[s->launches % XS_THRESHOLD_MAX];
     uint64_t command;
-    int rc = failure(s, err);
+    int rc = deferred_error(s, err);
     if (rc != XS_OK)
         return rc;
     *c = (struct call){.stream = s, .kernel = kernel, .number = s->launches, .argument = argument};
@@ -145,10 +145,10 @@ static int xsched_mark(struct xs_stream *s, uint32_t slot, struct xs_error *err)
 static int xsched_passed(struct xs_stream *s, uint32_t slot, struct xs_error *err)
 {
     uint64_t launches = s->mark_at[slot];
-    int rc = failure(s, err);
+    int rc = deferred_error(s, err);
     if (rc != XS_OK || launches == 0)
         return rc;
-    if (s->called < launches)
+    if (s->reached < launches)
         return XS_EAGAIN;
     return s->x->inner->ops->passed(s->inner, (uint32_t)((launches - 1) % XS_THRESHOLD_MAX), err);
 }
@@ -193,7 +193,7 @@ static int xsched_stream_create_on(struct xs_device *dev, int32_t priority, cons
     struct xs_stream *s = *out = calloc(1, sizeof *s);
     if (s == NULL)
         return xs__fail(err, XS_ENOMEM, "xsched.stream_create", 0, "no memory for a stream");
-    s->x = xsched_of(dev);
+    s->x = xsched_from(dev);
     int rc = make_stream(s, priority, units, words, err);
     if (rc != XS_OK) {
         xsched_stream_destroy(s);
@@ -218,7 +218,7 @@ static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spe
                             struct xs_error *err)
 {
     const struct xs_hints *hints = &spec->hints;
-    s->watched = spec->load.kind == XS_LOAD_MANUAL;
+    s->counts_in_flight = spec->load.kind == XS_LOAD_MANUAL;
     if (hints->threshold > 0)
         TRY(s->x, XQueueSetLaunchConfig(s->xq, hints->threshold, hints->batch_size), "config");
     TRY(s->x, XHintPriority(s->xq, spec->priority), "priority");
@@ -253,7 +253,7 @@ static int xsched_set_depth(struct xs_stream *s, uint32_t threshold, uint32_t ba
     return XS_OK;
 }
 
-static int xsched_count(struct xs_stream *s, struct xs_stream_commands *out, struct xs_error *err)
+static int xsched_count(struct xs_stream *s, struct xs_scheduler_counts *out, struct xs_error *err)
 {
     int64_t count = 0;
     TRY(s->x, XQueueProfileHwCommandCount(s->xq, &count), "count");
@@ -273,25 +273,25 @@ static int xsched_kernel_create(struct xs_stream *s, const struct xs_command *co
 
 static void xsched_describe(struct xs_device *dev, struct xs_device_info *out)
 {
-    struct xs_device *inner = xsched_of(dev)->inner;
+    struct xs_device *inner = xsched_from(dev)->inner;
     inner->ops->describe(inner, out);
 }
 
 static int xsched_bind_thread(struct xs_device *dev, struct xs_error *err)
 {
-    struct xs_device *inner = xsched_of(dev)->inner;
+    struct xs_device *inner = xsched_from(dev)->inner;
     return inner->ops->bind_thread(inner, err);
 }
 
 static void xsched_close(struct xs_device *dev)
 {
-    xs_device_close(xsched_of(dev)->inner);
+    xs_device_close(xsched_from(dev)->inner);
     free(dev);
 }
 
 static int xsched_enable(struct xs_device *dev, bool on, struct xs_error *err)
 {
-    struct xsched *x = xsched_of(dev);
+    struct xsched *x = xsched_from(dev);
     TRY(x, XHintSetScheduler(on ? x->scheduler : APP_MANAGED, on ? x->policy : 0), "set_scheduler");
     return XS_OK;
 }
@@ -306,7 +306,7 @@ static const struct xs_scheduler_ops scheduler = {
     .launched_at = xsched_launched_at,
 };
 
-static void override(struct xsched *x)
+static void override_ops(struct xsched *x)
 {
     x->ops = *x->inner->ops;
     x->ops.describe = xsched_describe;
@@ -324,7 +324,7 @@ static void override(struct xsched *x)
     x->ops.wait = NULL;
 }
 
-static int choose(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
+static int set_policy(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
 {
     x->scheduler = o->scheduler;
     x->policy = o->policy;
@@ -336,10 +336,10 @@ static int choose(struct xsched *x, const struct xs_xsched_options *o, struct xs
     return XS_OK;
 }
 
-static int set_up(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
+static int load(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
 {
     int rc = xs__xsched_load(&x->api, x->inner->ops->kind, o->preempt, o->hal, err);
-    return rc == XS_OK ? choose(x, o, err) : rc;
+    return rc == XS_OK ? set_policy(x, o, err) : rc;
 }
 
 /* A policy keeps the hints of queues that are gone, by handles which are addresses, so that a
@@ -355,8 +355,8 @@ int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *o
     if (options->policy == 0) /* the policy is not this process's */
         return XS_OK;
     int32_t other = options->policy == HPF ? HHPF : HPF;
-    TRY(xsched_of(device), XHintSetScheduler(options->scheduler, other), "set_scheduler");
-    return choose(xsched_of(device), options, err);
+    TRY(xsched_from(device), XHintSetScheduler(options->scheduler, other), "set_scheduler");
+    return set_policy(xsched_from(device), options, err);
 }
 
 int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *options,
@@ -373,12 +373,12 @@ int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *opt
         return xs__fail(err, XS_ENOMEM, "xsched.open", 0, "no memory for a device");
     x->inner = device;
     x->level = options->level;
-    rc = set_up(x, options, err);
+    rc = load(x, options, err);
     if (rc != XS_OK) {
         free(x);
         return rc;
     }
-    override(x);
+    override_ops(x);
     x->base.ops = &x->ops;
     x->base.opened_by = device->opened_by;
     *out = &x->base;

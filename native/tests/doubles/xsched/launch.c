@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "faults.h"
 #include "state.h"
-#include "vices.h"
 
 static _Atomic unsigned callbacks; /* of the process */
 
@@ -36,7 +36,7 @@ static void synchronize(struct queue *q)
 static void run_callback(struct queue *q, struct command *command)
 {
     int rc = 0;
-    if (preempt_vice_allows(++callbacks))
+    if (preempt_fault_allows(++callbacks))
         rc = command->launch((HwQueueHandle)(uintptr_t)q->hw->native, command->data);
     if (rc != 0)
         preempt_log("ERRO", "Assertion failed: a launch callback returned %d", rc);
@@ -51,7 +51,7 @@ static void launch_one(struct queue *q)
     pthread_mutex_unlock(&preempt_lock);
     pthread_mutex_lock(&q->launching);
     pthread_mutex_lock(&preempt_lock);
-    if (xs_xqueue_step(&q->xqueue) == XS_STEP_LAUNCH) { /* or it was suspended meanwhile */
+    if (xs_xqueue_next_step(&q->xqueue) == XS_STEP_LAUNCH) { /* or it was suspended meanwhile */
         command = q->first;
         q->first = command->next;
         if (q->first == NULL)
@@ -75,7 +75,7 @@ void *preempt_launch_thread(void *arg)
     for (;;) {
         if (q->stopping)
             q->xqueue.suspended = false; /* destroying drains */
-        enum xs_step step = xs_xqueue_step(&q->xqueue);
+        enum xs_step step = xs_xqueue_next_step(&q->xqueue);
         if (xs_xqueue_oldest_mark(&q->xqueue, &slot))
             synchronize(q);
         else if (step == XS_STEP_LAUNCH)

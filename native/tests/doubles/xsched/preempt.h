@@ -1,7 +1,7 @@
 /* preempt.h - the C API of XSched 1.2 as we declare it, for a double of its libraries:
  * libpreempt (queues.c, launch.c, scheduler.c) and a few lines of hal_*.c for each
  * driver, over our own XQueue and policies. It behaves like the original where
- * a user can see it, unless PREEMPT_DOUBLE names vices (vices.h).
+ * a user can see it, unless PREEMPT_DOUBLE names faults (faults.h).
  *
  * Handles are addresses XOR (pid << 48): they use all 64 bits. */
 #ifndef XS_PREEMPT_H

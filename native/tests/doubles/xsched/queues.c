@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "vices.h"
+#include "faults.h"
 
 enum {
     DEFAULT_THRESHOLD = 16,
@@ -103,7 +103,7 @@ int XQueueDestroy(XQueueHandle xq)
     q->stopping = true; /* drains, also if suspended */
     pthread_cond_broadcast(&q->changed);
     pthread_mutex_unlock(&preempt_lock);
-    while (preempt_vices.hang_destroy)
+    while (preempt_faults.hang_destroy)
         pause();
     pthread_join(q->thread, NULL);
     pthread_mutex_lock(&preempt_lock);

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "faults.h"
 #include "policies/policy.h"
 #include "state.h"
-#include "vices.h"
 
 #define QUEUE_MAX 256
 #define NS_PER_US INT64_C(1000)
@@ -86,7 +86,7 @@ static void decide_nothing(struct queue *const *queues, uint32_t count, bool *su
 
 void preempt_set_suspended(struct queue *q, bool suspended)
 {
-    if (!suspended && preempt_vices.never_resume)
+    if (!suspended && preempt_faults.never_resume)
         return;
     q->xqueue.suspended = suspended;
     pthread_cond_broadcast(&q->changed);
@@ -172,7 +172,7 @@ int XHintSetScheduler(int to_scheduler, int to_policy)
     pthread_mutex_lock(&preempt_lock);
     if (to_policy != POLICY_UNKNOWN)
         to_scheduler = SCHEDULER_LOCAL;
-    if (preempt_vices.inactive)
+    if (preempt_faults.inactive)
         say();
     else if ((to_scheduler != scheduler || to_policy != policy) &&
              (to_scheduler != SCHEDULER_LOCAL || to_policy != POLICY_UNKNOWN))
@@ -197,7 +197,7 @@ static struct hints *lock_hints(XQueueHandle xq, struct queue **q)
 {
     pthread_mutex_lock(&preempt_lock);
     *q = preempt_find(xq);
-    bool kept = *q != NULL && scheduler == SCHEDULER_LOCAL && !preempt_vices.ignore_priority;
+    bool kept = *q != NULL && scheduler == SCHEDULER_LOCAL && !preempt_faults.ignore_priority;
     return kept ? &(*q)->hints : NULL;
 }
 

@@ -1,5 +1,5 @@
-/* vices.c - see vices.h. */
-#include "vices.h"
+/* faults.c - see faults.h. */
+#include "faults.h"
 
 #include <signal.h>
 #include <stddef.h>
@@ -14,26 +14,26 @@
 #define DROPPED 7
 
 static unsigned nth = 20; /* so that the start is a good one */
-struct vices preempt_vices;
+struct faults preempt_faults;
 
 static const struct {
     const char *name;
     bool *flag;
 } table[] = {
-    {"exit", &preempt_vices.exits},
-    {"abort", &preempt_vices.aborts},
-    {"segv", &preempt_vices.faults},
-    {"kill", &preempt_vices.is_killed},
-    {"oom", &preempt_vices.out_of_memory},
-    {"hang-callback", &preempt_vices.hangs},
-    {"callback", &preempt_vices.callback_fails},
-    {"hang-destroy", &preempt_vices.hang_destroy},
-    {"hang-exit", &preempt_vices.hang_exit},
-    {"crash-exit", &preempt_vices.crash_exit},
-    {"ignore-priority", &preempt_vices.ignore_priority},
-    {"never-resume", &preempt_vices.never_resume},
-    {"inactive", &preempt_vices.inactive},
-    {"drop", &preempt_vices.drop},
+    {"exit", &preempt_faults.exits},
+    {"abort", &preempt_faults.aborts},
+    {"segv", &preempt_faults.segfaults},
+    {"kill", &preempt_faults.is_killed},
+    {"oom", &preempt_faults.out_of_memory},
+    {"hang-callback", &preempt_faults.hangs},
+    {"callback", &preempt_faults.callback_fails},
+    {"hang-destroy", &preempt_faults.hang_destroy},
+    {"hang-exit", &preempt_faults.hang_exit},
+    {"crash-exit", &preempt_faults.crash_exit},
+    {"ignore-priority", &preempt_faults.ignore_priority},
+    {"never-resume", &preempt_faults.never_resume},
+    {"inactive", &preempt_faults.inactive},
+    {"drop", &preempt_faults.drop},
 };
 
 #define VICE_COUNT (sizeof table / sizeof table[0])
@@ -50,11 +50,11 @@ static void turn_on(char *name)
             *table[i].flag = true;
             return;
         }
-    fprintf(stderr, "PREEMPT_DOUBLE knows no vice of the name \"%s\"\n", name);
+    fprintf(stderr, "PREEMPT_DOUBLE knows no fault with the name \"%s\"\n", name);
     _exit(2);
 }
 
-__attribute__((constructor)) static void read_vices(void)
+__attribute__((constructor)) static void read_faults(void)
 {
     const char *text = getenv("PREEMPT_DOUBLE");
     char *names = strdup(text != NULL ? text : ""), *rest = names;
@@ -91,31 +91,31 @@ static void hang(void)
         pause();
 }
 
-bool preempt_vice_allows(unsigned n)
+bool preempt_fault_allows(unsigned n)
 {
     if (n == nth) {
-        if (preempt_vices.exits)
+        if (preempt_faults.exits)
             preempt_log("ERRO", "Assertion failed: the driver answers 700 to a synchronize");
-        if (preempt_vices.aborts)
+        if (preempt_faults.aborts)
             die_of(SIGABRT);
-        if (preempt_vices.faults)
+        if (preempt_faults.segfaults)
             die_of(SIGSEGV);
-        if (preempt_vices.is_killed)
+        if (preempt_faults.is_killed)
             raise(SIGKILL);
-        if (preempt_vices.out_of_memory)
+        if (preempt_faults.out_of_memory)
             run_out_of_memory();
-        if (preempt_vices.hangs)
+        if (preempt_faults.hangs)
             hang();
-        if (preempt_vices.callback_fails)
+        if (preempt_faults.callback_fails)
             preempt_log("ERRO", "Assertion failed: a launch callback returned 1");
     }
-    return !preempt_vices.drop || n % DROPPED != 0;
+    return !preempt_faults.drop || n % DROPPED != 0;
 }
 
 __attribute__((destructor)) static void end(void)
 {
-    if (preempt_vices.hang_exit)
+    if (preempt_faults.hang_exit)
         hang();
-    if (preempt_vices.crash_exit)
+    if (preempt_faults.crash_exit)
         die_of(SIGSEGV);
 }

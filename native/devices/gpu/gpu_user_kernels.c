@@ -1,4 +1,4 @@
-/* gpu_user.c - kernels of the user's own: their modules, memory and parameters. */
+/* gpu_user_kernels.c - kernels of the user's own: their modules, memory and parameters. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
