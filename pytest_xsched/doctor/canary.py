@@ -11,7 +11,7 @@ from typing import Any
 from pytest_xsched.doctor.finding import FAILED, Finding, failed, ok, skipped
 from pytest_xsched.doctor.libraries import PREEMPT, Patient
 from pytest_xsched.doctor.shim import Preloaded
-from pytest_xsched.doctor.subprocesses import Child, Ended, clean, start_working
+from pytest_xsched.doctor.subprocesses import Ended, Probe, clean, start_working
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.system.driver_files import LibraryFile, find_libraries
 from pytest_xsched.xsched.installation import ENVIRONMENT, HALS
@@ -85,7 +85,7 @@ def start_work(
     compiler: LibraryFile | None,
     *,
     limit_s: float,
-) -> Child | str:
+) -> Probe | str:
     """Start the process, which has so much time, or say why not."""
     hal = patient.kind and patient.library(HALS[patient.kind])
     preempt = patient.library(PREEMPT)
@@ -292,7 +292,7 @@ def check_end(preloaded: Preloaded, work: Work) -> Finding:
     }
     done = {what: ended for what, ended in complete.items() if ended is not None}
     for what, ended in done.items():
-        if ended.returncode != 0 or ended.late_s:
+        if ended.exit_status != 0 or ended.late_s:
             return failed(
                 f"a process that {what} {ended.how}, after its work was done{ended.last_line}",
                 "what it wrote before is whole; take this end for one of its own kind, not for "

@@ -26,7 +26,7 @@ from pytest_xsched.doctor.fork import check_fork
 from pytest_xsched.doctor.gpu_idle import check_gpu
 from pytest_xsched.doctor.libraries import PREEMPT, Patient, check_libraries, survey
 from pytest_xsched.doctor.shim import check_preload, check_symbols, run_preloaded
-from pytest_xsched.doctor.subprocesses import Child, start_loading
+from pytest_xsched.doctor.subprocesses import Probe, start_loading
 from pytest_xsched.system.driver_files import LibraryFile
 from pytest_xsched.xsched.environment import faults
 from pytest_xsched.xsched.installation import Home
@@ -100,7 +100,7 @@ def check_variables(environment: Mapping[str, str]) -> Finding:
     return ok(shown or "no variable of XSched is set")
 
 
-def _start_saying(patient: Patient) -> Child | None:
+def _start_saying(patient: Patient) -> Probe | None:
     """Load XSched in the user's own environment, in which it says what it will do."""
     preempt = patient.library(PREEMPT)
     if preempt is None:
@@ -109,7 +109,7 @@ def _start_saying(patient: Patient) -> Child | None:
     return start_loading("load", preempt, environment={**kept, "XLOG_LEVEL": "INFO"})
 
 
-def _said(child: Child | None) -> str:
+def _said(child: Probe | None) -> str:
     if child is None:
         return ""
     ended = child.end()

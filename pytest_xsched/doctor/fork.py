@@ -13,7 +13,7 @@ import warnings
 
 from pytest_xsched.doctor.finding import Finding, failed, ok
 from pytest_xsched.doctor.libraries import DRIVER_NAMES
-from pytest_xsched.doctor.load_probe import mapped_files
+from pytest_xsched.system.process_maps import mapped_files
 
 LIMIT_S = 2.0
 

@@ -1,7 +1,8 @@
-"""What the doctor lets a process of its own do, because a library may end or stop its process.
+"""Load libraries in a process of its own, because a library may end or stop its process.
 
-Run as a file, `python -I -S load_probe.py FD WHAT ...`: it imports nothing of the package and
-starts in no time. The answer goes to the file descriptor, as JSON.
+`subprocesses.start_loading` starts it with `python -I -S`, without site-packages, so that it starts
+within milliseconds. It writes its answer as JSON to the file descriptor that its first argument
+names.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from pytest_xsched.system.process_maps import mapped_files
 
 
 def load(*names: str) -> dict[str, Any]:
@@ -50,13 +53,6 @@ def resolve(symbol: str, library: str, *others: str) -> dict[str, Any]:
     return found
 
 
-def mapped_files() -> list[str]:
-    """Give the files that this process has mapped, sorted."""
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
-        columns = (line.rstrip("\n").split(maxsplit=5) for line in maps)
-        return sorted({column[5] for column in columns if len(column) == 6 and "/" in column[5]})
-
-
 class _Where(ctypes.Structure):
     _fields_ = (
         ("file", ctypes.c_char_p),
@@ -80,7 +76,9 @@ def _file_of(library: ctypes.CDLL, symbol: str) -> str | None:
 
 _ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {"load": load, "resolve": resolve}
 
-if __name__ == "__main__":
-    # The pipe of the answer, and not fd 1: libraries write there.
+
+def main() -> None:
+    """Do the action of the command line, and write what was found."""
+    # Not to stdout, where libraries write.
     with open(int(sys.argv[1]), "w", encoding="utf-8", errors="surrogateescape") as answer:
         answer.write(json.dumps(_ACTIONS[sys.argv[2]](*sys.argv[3:])) + "\n")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_xsched.system.process_group import await_end, kill_group
+from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.xsched.environment import of_xsched
 
 LOAD_S = 3.0
 """For a process that loads libraries; a tenth of a second is what it takes."""
-_SCRIPT = Path(__file__).with_name("load_probe.py")
+_POLL_S = 0.05
+_PACKAGE_FOLDER = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +26,13 @@ class Ended:
 
     Attributes:
         answers: what it found, an object each line, as far as it got.
-        returncode: its exit status; negative: the signal that ended it.
+        exit_status: as `ManagedProcess` has it; negative: the signal that ended it.
         late_s: 0, or the time after which it was killed.
         output: what it and the dynamic loader wrote.
     """
 
     answers: tuple[dict[str, Any], ...]
-    returncode: int
+    exit_status: int
     late_s: float
     output: str
 
@@ -48,12 +46,7 @@ class Ended:
         """Its end as the end of a sentence, "was ended by SIGSEGV"."""
         if self.late_s:
             return f"did not end within {self.late_s:.0f} s"
-        if self.returncode >= 0:
-            return f"ended with exit status {self.returncode}"
-        try:
-            return f"was ended by {signal.Signals(-self.returncode).name}"
-        except ValueError:
-            return f"was ended by signal {-self.returncode}"
+        return describe_exit(self.exit_status)
 
     @property
     def last_line(self) -> str:
@@ -62,61 +55,66 @@ class Ended:
         return f" ({lines[-1]})" if lines else ""
 
 
-class Child:
-    """A running process of the doctor's.
+class Probe(ManagedProcess):
+    """A running process of the doctor's; each message is an answer, as JSON.
 
     Args:
-        arguments: of Python, the number of the file for the answers among them as ``"FD"``.
-        environment: its own, whole.
-        limit_s: after which it is killed.
+        arguments: of Python, with ``"FD"`` where the number of the pipe for answers belongs.
+        environment: all of its variables.
+        limit_s: time after which it is killed.
     """
 
     def __init__(
         self, arguments: Sequence[str], environment: Mapping[str, str], limit_s: float
     ) -> None:
-        # Files and no pipes: nobody has to read while it runs, whatever it writes.
-        self._answers = tempfile.TemporaryFile()  # noqa: SIM115
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        fd = self._answers.fileno()
-        self._process = subprocess.Popen(
-            [sys.executable, *(str(fd) if word == "FD" else word for word in arguments)],
-            cwd="/",  # what -m puts on sys.path: nothing of the user's
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            pass_fds=(fd,),
-            start_new_session=True,
-        )
+        super().__init__(limit_s)
         self._limit_s = limit_s
-        self._deadline_s = time.monotonic() + limit_s
+        self._answers: list[dict[str, Any]] = []
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        fd = str(self.messages_fd)
+        self.start(
+            [sys.executable, *(fd if word == "FD" else word for word in arguments)],
+            directory="/",  # -m puts it on sys.path, so nothing of the user's is there
+            environment=environment,
+            output=self._output,
+            inherits=(self.messages_fd,),
+        )
+
+    def receive(self, messages: Sequence[str]) -> None:
+        """Keep its answers."""
+        self._answers += [json.loads(message) for message in messages]
 
     def end(self) -> Ended:
-        """Wait for its end, until its time is up, and kill it then."""
-        in_time = await_end(self._process, self._deadline_s - time.monotonic())
-        returncode = kill_group(self._process)
-        with self._answers, self._output:
-            answers, output = (_read(file) for file in (self._answers, self._output))
-        # A line that was not written to its end is none.
-        lines = answers.split("\n")[:-1]
+        """Wait until it ends or is late, and kill it then."""
+        while self.is_running() and not self.is_late():
+            self.listen(_POLL_S)
+        in_time = self.is_in_time
+        self.stop(0)
+        with self._output:
+            self._output.seek(0)
+            output = self._output.read().decode("utf-8", "backslashreplace")
         return Ended(
-            answers=tuple(json.loads(line) for line in lines),
-            returncode=returncode,
+            answers=tuple(self._answers),
+            exit_status=self.exit_status,
             late_s=0.0 if in_time else self._limit_s,
             output=output,
         )
 
 
-def start_loading(*action: str, environment: Mapping[str, str]) -> Child:
+def start_loading(*action: str, environment: Mapping[str, str]) -> Probe:
     """Start `load_probe` with one of its actions and the arguments of that."""
-    return Child(["-I", "-S", str(_SCRIPT), "FD", *action], environment, LOAD_S)
+    script = (
+        f"import sys; sys.path.append({str(_PACKAGE_FOLDER)!r}); "
+        "from pytest_xsched.doctor import load_probe; load_probe.main()"
+    )
+    return Probe(["-I", "-S", "-c", script, "FD", *action], environment, LOAD_S)
 
 
-def start_working(job: dict[str, Any], environment: Mapping[str, str], limit_s: float) -> Child:
+def start_working(job: dict[str, Any], environment: Mapping[str, str], limit_s: float) -> Probe:
     """Start `gpu_probe`, which needs the package and what that needs."""
     found = environment.get("PYTHONPATH", "").split(os.pathsep)
     absolute = os.pathsep.join(os.path.abspath(part) for part in found if part)
-    return Child(
+    return Probe(
         ["-m", "pytest_xsched.doctor.gpu_probe", "FD", json.dumps(job)],
         {**environment, "PYTHONPATH": absolute},
         limit_s,
@@ -131,8 +129,3 @@ def clean(environment: Mapping[str, str], **more: str) -> dict[str, str]:
         if not of_xsched(name) and name != "LD_PRELOAD"
     }
     return {**kept, "XLOG_LEVEL": "WARN", **more}
-
-
-def _read(file: Any) -> str:
-    file.seek(0)
-    return str(file.read().decode("utf-8", "backslashreplace"))

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.validation import checked_fields
 from pytest_xsched.native.binding import DeviceInfo
+from pytest_xsched.system.process_maps import mapped_files
 
 VARIABLES = (
     *("GPU_MAX_HW_QUEUES", "DEBUG_HIP_IGNORE_STREAM_PRIORITY", "DEBUG_HIP_DYNAMIC_QUEUES"),
@@ -134,10 +135,9 @@ class Fingerprint:
 
 def take_fingerprint(devices: Sequence[DeviceInfo]) -> Fingerprint:
     """Look at the devices of a run, at this process and at the machine, now."""
-    mapped = mapped_libraries(Path("/proc/self/maps").read_text(errors="surrogateescape"))
     return Fingerprint(
         devices=tuple(_facts(device) for device in devices),
-        libraries=tuple(MappedLibrary(path=path, bytes=_size(path)) for path in mapped),
+        libraries=driver_libraries(mapped_files()),
         environment=relevant(os.environ),
         kernel=os.uname().release,
         cpu=_cpu_model(),
@@ -171,10 +171,10 @@ def relevant(environment: Mapping[str, str]) -> dict[str, str | None]:
     return {name: environment.get(name) for name in sorted({*VARIABLES, *more})}
 
 
-def mapped_libraries(maps: str) -> list[str]:
-    """Give the paths of a driver's libraries out of the text of /proc/<pid>/maps, sorted."""
-    paths = {line.split(maxsplit=5)[5] for line in maps.splitlines() if line.count("/")}
-    return sorted(path for path in paths if _LIBRARIES.match(os.path.basename(path)))
+def driver_libraries(paths: Iterable[str]) -> tuple[MappedLibrary, ...]:
+    """Return those of some mapped files that belong to a driver or a scheduler, sorted by path."""
+    found = {path for path in paths if _LIBRARIES.match(os.path.basename(path))}
+    return tuple(MappedLibrary(path=path, bytes=_size(path)) for path in sorted(found))
 
 
 def pci_facts(pci_id: str, sys: Path = _SYS) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pytest_xsched.monitoring.environment import pci_facts
 from pytest_xsched.system.nvml import Nvml
-from pytest_xsched.system.process_group import descent
+from pytest_xsched.system.process_tree import ancestry
 
 _PROC = Path("/proc")
 _SYS = Path("/sys")
@@ -118,7 +118,7 @@ def tell_apart(
     ours, strangers = {own}, []
     for process in sorted(set(processes) - {own}):
         name = _read(proc / str(process) / "comm")
-        line = descent(process, proc)
+        line = ancestry(process, proc)
         if family in line:
             ours |= set(line[: line.index(family)])
         elif not name.startswith(_SHARED):

@@ -11,7 +11,7 @@ from typing import Any
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries, find_libraries
-from pytest_xsched.workers.worker_process import Environment, News, Worker
+from pytest_xsched.workers.worker_process import Environment, WorkerMessages, WorkerProcess
 from pytest_xsched.xsched.installation import Files
 
 SET_UP_S = 60.0
@@ -60,12 +60,14 @@ def measure_in_worker(
     """
     if libraries is None:
         libraries = find_libraries(scenario.device_kind)
-    news = News(set_up_s + run_s(scenario), grace_s, progress, waiting)
+    messages = WorkerMessages(set_up_s + run_s(scenario), grace_s, progress, waiting)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
         job = make_job(scenario, libraries, lock_timeout_s, xsched=xsched, watch=watch)
-        worker = Worker(Path(name), job, news=news, environment=environment, module=module)
+        worker = WorkerProcess(
+            Path(name), job, messages=messages, environment=environment, module=module
+        )
         try:
-            while worker.works() and not worker.is_late():
+            while worker.is_running() and not worker.is_late():
                 worker.listen(POLL_S)
         finally:  # also on Ctrl-C and time-outs: nobody waits for the result any more
             worker.end()

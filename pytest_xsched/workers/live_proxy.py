@@ -22,7 +22,12 @@ from pytest_xsched.scenario.workload import Command
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S
-from pytest_xsched.workers.worker_process import Environment, News, Worker, error_of
+from pytest_xsched.workers.worker_process import (
+    Environment,
+    WorkerMessages,
+    WorkerProcess,
+    error_of,
+)
 from pytest_xsched.xsched.installation import Files
 
 _DOING = {
@@ -84,7 +89,7 @@ class LiveProcess:
         self._patience_ns = patience_ns
         self._over: XSchedError | None = None
         self._directory = tempfile.TemporaryDirectory(prefix="pytest-xsched-")
-        self._news = News(SET_UP_S, GRACE_S, None, waiting)
+        self._messages = WorkerMessages(SET_UP_S, GRACE_S, None, waiting)
         job = {
             "device": device,
             "libraries": libraries.to_dict(),
@@ -94,15 +99,15 @@ class LiveProcess:
             "xsched": None if xsched is None else dataclasses.asdict(xsched),
             "files": None if files is None else dataclasses.asdict(files),
         }
-        self._worker = Worker(
+        self._worker = WorkerProcess(
             Path(self._directory.name),
             job,
-            news=self._news,
+            messages=self._messages,
             environment=environment,
             module="pytest_xsched.workers.live_worker",
         )
         try:
-            self._listen_until(lambda: "ready" in self._news.said)
+            self._listen_until(lambda: "ready" in self._messages.reached)
         except BaseException:
             self.close()
             raise
@@ -133,42 +138,39 @@ class LiveProcess:
         """
         if self._over is not None:
             raise self._over
-        self._news.doing = _DOING[call] + (f" queue {of!r}" if of else "")
-        self._news.answers.clear()
-        self._news.allow((allowed_ns + self._patience_ns) / 1e9)
-        self._worker.write(json.dumps({"call": call, "values": values}))
-        self._listen_until(lambda: bool(self._news.answers))
-        answer = json.loads(self._news.answers.pop())
+        self._messages.doing = _DOING[call] + (f" queue {of!r}" if of else "")
+        self._messages.answers.clear()
+        self._worker.allow((allowed_ns + self._patience_ns) / 1e9)
+        self._worker.write_line(json.dumps({"call": call, "values": values}))
+        self._listen_until(lambda: bool(self._messages.answers))
+        answer = json.loads(self._messages.answers.pop())
         if "error" in answer:
             raise error_of(answer["error"])
         return answer["value"]
 
     def _listen_until(self, heard: Callable[[], bool]) -> None:
-        while self._worker.works() and not heard():
+        while self._worker.is_running() and not heard():
             if self._worker.is_late():
-                self._end()
+                self._worker.end()
                 self._over = self._hung()
                 raise self._over
             self._worker.listen(POLL_S)
         if not heard():
-            self._end()
+            self._worker.end()
             self._over = self._worker.error() or self._worker.crash()
             raise self._over
 
     def _hung(self) -> WorkerCrashed:
-        if "ready" not in self._news.said:
+        if "ready" not in self._messages.reached:
             return self._worker.crash()
         return WorkerHung(
-            f"{self._who} did not return from {self._news.doing} within "
+            f"{self._who} did not return from {self._messages.doing} within "
             f"{Duration(self._patience_ns)}"
         )
 
-    def _end(self) -> None:
-        self._worker.end()
-
     def close(self) -> None:
         """End the process."""
-        self._end()
+        self._worker.end()
         self._directory.cleanup()
         if self._over is None:
             self._over = XSchedError("the run was closed")

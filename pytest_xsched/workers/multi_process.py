@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +26,18 @@ from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
-from pytest_xsched.workers.program_process import Party
+from pytest_xsched.workers.program_process import ProgramProcess
 from pytest_xsched.workers.program_samples import Share
 from pytest_xsched.workers.worker import LEFT, LOCKED, READY
-from pytest_xsched.workers.worker_process import Environment, News, Worker
+from pytest_xsched.workers.worker_process import Environment, WorkerMessages, WorkerProcess
 from pytest_xsched.workers.xserver import Server
 from pytest_xsched.xsched.activation import unite_activities
 from pytest_xsched.xsched.installation import Files, Home
-from pytest_xsched.xsched.preload import Setting, look, put_under, with_driver
+from pytest_xsched.xsched.preload import Setting, processes_of_session, put_under, with_driver
 from pytest_xsched.xsched.server_poll import Looks
+
+Member: TypeAlias = WorkerProcess | ProgramProcess
+"""A process of the run."""
 
 LEAD_NS = 500_000_000
 """Between the word and the start, so that every process has heard it by then."""
@@ -68,9 +72,9 @@ def measure_separately(
     allowed_s = set_up_s + run_s(scenario)
     settings = _settings(scenario, home, libraries)
 
-    def work(queues: Sequence[int]) -> Worker:
-        first = not parties
-        return Worker(
+    def work(queues: Sequence[int]) -> WorkerProcess:
+        first = not members
+        return WorkerProcess(
             make_directory(),
             make_job(
                 scenario,
@@ -81,68 +85,72 @@ def measure_separately(
                 xsched=xsched,
                 watch=watch,
             ),
-            news=News(allowed_s, grace_s, progress if first else None, waiting if first else None),
+            messages=WorkerMessages(
+                allowed_s, grace_s, progress if first else None, waiting if first else None
+            ),
             environment=environment,
             module=module,
-            of=_names(scenario, queues),
+            owner=_names(scenario, queues),
         )
 
-    def play(index: int) -> Party:
+    def play(index: int) -> ProgramProcess:
         setting = settings.get(index)
         if setting is not None:  # so the first worker is ready, and has the driver mapped
-            kind, first = scenario.device_kind, parties[0]
-            assert isinstance(first, Worker)
-            setting = with_driver(setting, kind, look(first.pid))
-        return Party(make_directory(), scenario, index, setting=setting, allowed_s=allowed_s)
+            kind, first = scenario.device_kind, members[0]
+            assert isinstance(first, WorkerProcess)
+            setting = with_driver(setting, kind, processes_of_session(first.pid))
+        return ProgramProcess(
+            make_directory(), scenario, index, setting=setting, allowed_s=allowed_s
+        )
 
     def make_directory() -> Path:
-        directory = Path(name) / str(len(parties))
+        directory = Path(name) / str(len(members))
         directory.mkdir()
         return directory
 
-    parties: list[Worker | Party] = []
+    members: list[Member] = []
     looks: Looks | None = None
     groups = divide(scenario)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
         try:
-            parties.append(work(groups[0]))
-            fallen = _accompany(parties, LOCKED)
-            if fallen is None:
+            members.append(work(groups[0]))
+            failed = _wait_for_all(members, LOCKED)
+            if failed is None:
                 for group in groups[1:]:
                     # One after the other under XSched, whose trials of the order of two queues
                     # would be trials of those of other processes, too.
                     if scenario.xsched is not None:
-                        fallen = fallen or _accompany(parties, READY)
-                    if fallen is None:
+                        failed = failed or _wait_for_all(members, READY)
+                    if failed is None:
                         is_program = scenario.queues[group[0]].workload.program is not None
-                        parties.append(play(group[0]) if is_program else work(group))
-                fallen = fallen or _accompany(parties, READY)
-            if fallen is None:
+                        members.append(play(group[0]) if is_program else work(group))
+                failed = failed or _wait_for_all(members, READY)
+            if failed is None:
                 start_clock_ns = time.monotonic_ns() + LEAD_NS
-                for party in parties:
-                    party.start(start_clock_ns)
+                for member in members:
+                    member.begin(start_clock_ns)
                 if server is not None and settings:
                     looks = Looks(server.ready)
-                fallen = _accompany(parties, LEFT)
-            if fallen is None:
-                for party in parties[1:]:
-                    party.dismiss()
-                for party in (*parties[1:], parties[0]):
-                    _see_off(party, grace_s)
+                failed = _wait_for_all(members, LEFT)
+            if failed is None:
+                for member in members[1:]:
+                    member.request_stop()
+                for member in (*members[1:], members[0]):
+                    _await_end(member, grace_s)
         finally:  # also on Ctrl-C and time-outs
             try:
-                for party in parties:
-                    party.dismiss()
-                for party in parties:
-                    party.end()
+                for member in members:
+                    member.request_stop()
+                for member in members:
+                    member.end()
             finally:
                 if looks is not None:
                     looks.stop()
         # The one that fell is the cause of what the others would raise.
-        in_order = [*([fallen] if fallen else []), *(p for p in parties if p is not fallen)]
+        in_order = [*([failed] if failed else []), *(p for p in members if p is not failed)]
         said = None if server is None else server.said()
-        results = {party: _result(party, said, looks) for party in in_order}
-        whole = unite([(group, results[p]) for group, p in zip(groups, parties, strict=True)])
+        results = {member: _result(member, said, looks) for member in in_order}
+        whole = unite([(group, results[p]) for group, p in zip(groups, members, strict=True)])
         return _with_programs(whole, results)
 
 
@@ -205,21 +213,21 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measure
 
 
 def _with_programs(
-    whole: Measurement, results: Mapping[Worker | Party, Measurement | Share]
+    whole: Measurement, results: Mapping[Member, Measurement | Share]
 ) -> Measurement:
     """Add what was seen of programs from elsewhere: on the GPU, and by XSched's server."""
     shares = {
-        party: share
-        for party, share in results.items()
-        if isinstance(party, Party) and isinstance(share, Share)
+        member: share
+        for member, share in results.items()
+        if isinstance(member, ProgramProcess) and isinstance(share, Share)
     }
     gpu = None if whole.readings is None else whole.readings.gpu
-    absent = [] if gpu is None else [party for party in shares if party.is_absent(gpu.ours)]
-    faults = (f"the program of {party.spec.name} computed nothing on the GPU" for party in absent)
+    absent = [] if gpu is None else [member for member in shares if member.is_absent(gpu.ours)]
+    faults = (f"the program of {member.spec.name} computed nothing on the GPU" for member in absent)
     whole = dataclasses.replace(whole, faults=tuple(faults))
     if whole.activity is None:
         return whole
-    covers = {party.spec.name: share.cover for party, share in shares.items()}
+    covers = {member.spec.name: share.cover for member, share in shares.items()}
     return dataclasses.replace(whole, activity=dataclasses.replace(whole.activity, covers=covers))
 
 
@@ -238,29 +246,29 @@ def _unite_fingerprints(
     )
 
 
-def _accompany(parties: Sequence[Worker | Party], until: str) -> Worker | Party | None:
+def _wait_for_all(members: Sequence[Member], until: str) -> Member | None:
     """Listen until all have said a word; give the one that ended, or was late, before it did."""
     while True:
-        behind = [party for party in parties if until not in party.said]
+        behind = [member for member in members if until not in member.reached]
         if not behind:
             return None
-        for party in behind:
-            over = not party.works() or party.is_late()
-            if over and until not in party.said:  # which may have been its last word
-                return party
-        for party in parties:
-            party.listen(POLL_S / len(parties))
+        for member in behind:
+            over = not member.is_running() or member.is_late()
+            if over and until not in member.reached:  # which may have been its last word
+                return member
+        for member in members:
+            member.listen(POLL_S / len(members))
 
 
-def _see_off(party: Worker | Party, grace_s: float) -> None:
-    party.dismiss()
-    party.allow(grace_s)
-    while party.works() and not party.is_late():
-        party.listen(POLL_S)
+def _await_end(member: Member, grace_s: float) -> None:
+    member.request_stop()
+    member.allow(grace_s)
+    while member.is_running() and not member.is_late():
+        member.listen(POLL_S)
 
 
-def _result(party: Worker | Party, said: str | None, looks: Looks | None) -> Measurement | Share:
-    return party.share(said, looks) if isinstance(party, Party) else party.measurement()
+def _result(member: Member, said: str | None, looks: Looks | None) -> Measurement | Share:
+    return member.share(said, looks) if isinstance(member, ProgramProcess) else member.measurement()
 
 
 def _names(scenario: Scenario, queues: Sequence[int]) -> str:

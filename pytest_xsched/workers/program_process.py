@@ -6,13 +6,10 @@ docstring of `requests`; where it says nothing, only its processes can be looked
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import signal
-import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +18,29 @@ from numpy.typing import NDArray
 from pytest_xsched.base.constants import GPUS
 from pytest_xsched.client import ARRIVALS, REPORT, START, THINK_NS
 from pytest_xsched.errors import WorkerCrashed
-from pytest_xsched.monitoring.environment import MappedLibrary, mapped_libraries
+from pytest_xsched.monitoring.environment import MappedLibrary, driver_libraries
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.arrival_times import arrival_times
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system import exec_with_parent
-from pytest_xsched.system.process_group import await_end, has_ended, kill_group, signal_group
+from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.workers.program_samples import Share, counts_of, make_samples
 from pytest_xsched.workers.worker import LEFT, READY
-from pytest_xsched.workers.worker_process import OUTPUT_BYTES, how_it_ended, last_words
-from pytest_xsched.xsched.preload import Seen, Setting, drivers_of, look, require_active
+from pytest_xsched.workers.worker_process import OUTPUT_BYTES, last_words
+from pytest_xsched.xsched.preload import (
+    ProcessRecord,
+    Setting,
+    drivers_of,
+    processes_of_session,
+    require_active,
+)
 from pytest_xsched.xsched.server_poll import Cover, Looks
 
 _PATIENCE_S = 1.0
 """Between the polite word to a program and the other one."""
 
 
-class Party:
+class ProgramProcess(ManagedProcess):
     """One program, from its start to its end.
 
     Args:
@@ -64,45 +67,35 @@ class Party:
         self._program = program
         self._setting = setting
         self._output_path = directory / "output.txt"
-        self._in_time = True
-        self._dismissed = False
+        self._stop_requested = False
         self._start_ns: int | None = None
-        self._told = b""
         self._begun_ns: list[int] = []
         self._ended_ns: list[int] = []
-        self._seen: dict[int, Seen] = {}
+        self._processes: dict[int, ProcessRecord] = {}
         self._arrivals_ns = _arrivals(scenario, index)
-        self.said: set[str] = set()
+        self.reached: set[str] = set()
         self.allowed_s = allowed_s
-        self.allow(allowed_s)
-        self._report_fd, theirs = os.pipe()
-        their_start, self._start_fd = os.pipe()
+        super().__init__(allowed_s)
         try:
-            variables = self._variables(directory, theirs, their_start)
+            variables = self._variables(directory)
             inherited = dict(os.environ) if setting is None else _without(setting)
             with open(self._output_path, "wb") as output:
-                self._process = subprocess.Popen(
+                # It leads a session of its own, and so all its processes can be found and ended.
+                self.start(
                     exec_with_parent.command_line(list(program.argv), variables),
-                    env=inherited,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=(theirs, their_start),
-                    start_new_session=True,  # and so its processes can be found, and ended
+                    environment=inherited,
+                    output=output,
+                    inherits=(self.messages_fd, self.input_fd),
                 )
         except BaseException:
-            os.close(self._report_fd)
-            os.close(self._start_fd)
+            self.stop(0)
             raise
-        finally:
-            os.close(theirs)
-            os.close(their_start)
 
-    def _variables(self, directory: Path, report_fd: int, start_fd: int) -> dict[str, str]:
+    def _variables(self, directory: Path) -> dict[str, str]:
         variables = dict(self._program.env) if self._setting is None else self._setting.variables
         if not self._program.reports:
             return dict(variables)
-        protocol = {REPORT: str(report_fd), START: str(start_fd)}
+        protocol = {REPORT: str(self.messages_fd), START: str(self.input_fd)}
         if self._arrivals_ns is not None:
             path = directory / "arrivals.txt"
             np.savetxt(path, self._arrivals_ns, fmt="%d")
@@ -111,61 +104,44 @@ class Party:
             protocol[THINK_NS] = str(self.spec.arrivals.think_ns)
         return {**variables, **protocol}
 
-    # ---- what `separate` calls
+    # ---- what `multi_process` calls
 
-    def allow(self, more_s: float) -> None:
-        """Let its time begin anew."""
-        self._deadline_s = time.monotonic() + more_s
-
-    def works(self) -> bool:
-        """Whether it has not ended; if it has, all that it said was read."""
-        if not has_ended(self._process):
+    def is_running(self) -> bool:
+        """Check whether the program runs; if it has ended, all its messages were received."""
+        if super().is_running():
             return True
-        while select.select([self._report_fd], [], [], 0)[0] and self._read():
-            pass
-        self._see_whether_done()
+        self._check_whether_done()
         return False
 
-    def is_late(self) -> bool:
-        """Whether its time is over."""
-        self._in_time = time.monotonic() <= self._deadline_s
-        return not self._in_time
-
     def listen(self, timeout_s: float) -> None:
-        """Take in what it says, or wait."""
-        if select.select([self._report_fd], [], [], timeout_s)[0] and not self._read():
-            time.sleep(timeout_s)  # closed on purpose or by its end
-        if not self._program.reports and READY not in self.said and self._has_begun():
-            self.said.add(READY)
-        self._see_whether_done()
+        """Receive its messages, or wait for them."""
+        super().listen(timeout_s)
+        if not self._program.reports and READY not in self.reached and self._has_begun():
+            self.reached.add(READY)
+        self._check_whether_done()
 
-    def start(self, start_clock_ns: int) -> None:
-        """Tell it the moment of the start."""
+    def begin(self, start_clock_ns: int) -> None:
+        """Send it the moment of the start and the end of the measured window."""
         self._start_ns = start_clock_ns
         self.allow(self.allowed_s)
         end_ns = start_clock_ns + self.scenario.warmup_ns + self.scenario.duration_ns
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._start_fd, f"{start_clock_ns} {end_ns}\n".encode())
+        self.write_line(f"{start_clock_ns} {end_ns}")
 
-    def dismiss(self) -> None:
-        """Say that nothing is to come: it may end, and is to if it has not done all."""
-        if self._dismissed:
+    def request_stop(self) -> None:
+        """Close its input, so that it may end; send SIGTERM to a program that has not done all."""
+        if self._stop_requested:
             return
-        self._dismissed = True
-        self._look()
-        os.close(self._start_fd)
+        self._stop_requested = True
+        self._record_processes()
+        self.close_input()
         if not self._is_done():
-            signal_group(self._process, signal.SIGTERM)
+            self.send_signal(signal.SIGTERM)
 
     def end(self) -> None:
-        """See to it that its processes are gone."""
-        self.dismiss()
-        if not await_end(self._process, _PATIENCE_S):
-            self._in_time = False
-        kill_group(self._process)
-        if self._report_fd >= 0:
-            os.close(self._report_fd)
-            self._report_fd = -1
+        """Stop all its processes."""
+        self.request_stop()
+        if not self.stop(_PATIENCE_S):
+            self.is_in_time = False
 
     def share(self, created: str | None, looks: Looks | None = None) -> Share:
         """Give what it contributed, when it has ended.
@@ -179,7 +155,7 @@ class Party:
             WorkerCrashed: it ended before the run did.
         """
         output = self._output()
-        if LEFT in self.said or "cannot be preloaded" in output:
+        if LEFT in self.reached or "cannot be preloaded" in output:
             self._require_active(output, created)
         self._require_whole(output)
         samples = self._samples()
@@ -194,7 +170,7 @@ class Party:
 
     def is_absent(self, on_gpu: Collection[int]) -> bool:
         """Tell whether none of its processes is among those of the run on a GPU; see `noise`."""
-        return bool(on_gpu) and self._process.pid not in on_gpu
+        return bool(on_gpu) and self.pid not in on_gpu
 
     # ---- inside
 
@@ -203,17 +179,17 @@ class Party:
         if self._setting is None or xsched is None:
             return
         said = {"global": created, "local": output, "app": None}[xsched.scheduler]
-        seen = list(self._seen.values())
+        seen = list(self._processes.values())
         kind = self.scenario.device_kind
         require_active(self._setting, kind, self.spec.name, output, seen, said)
 
     def _require_whole(self, output: str) -> None:
-        if LEFT in self.said:
+        if LEFT in self.reached:
             return
-        status = self._process.returncode
-        when = "before the run did" if READY in self.said else "before it was ready"
-        how = f"{how_it_ended(status)} {when}"
-        if not self._in_time:
+        status = self.exit_status
+        when = "before the run did" if READY in self.reached else "before it was ready"
+        how = f"{describe_exit(status)} {when}"
+        if not self.is_in_time:
             silent = ", which it says by its first request" if self._program.reports else ""
             how = f"was not ready in time{silent}"
         raise WorkerCrashed(
@@ -229,64 +205,60 @@ class Party:
             ended = np.full_like(begun, end)  # of one that goes on
             ended[: len(self._ended_ns)] = self._ended_ns[: len(begun)]
             requests = np.column_stack((begun, ended))
-        return looks.of(self._process.pid, (start, end), requests)
+        return looks.of(self.pid, (start, end), requests)
 
     def _remark(self, output: str) -> str:
-        status = self._process.returncode
-        if not self._is_done() or (status == 0 and self._in_time):
+        status = self.exit_status
+        if not self._is_done() or (status == 0 and self.is_in_time):
             return ""
-        how = how_it_ended(status) if self._in_time else "did not end and was killed"
+        how = describe_exit(status) if self.is_in_time else "did not end and was killed"
         return (
             f"the program of queue {self.spec.name!r} {how}, after its last request"
             f"{last_words(output)}"
         )
 
-    def _read(self) -> bool:
-        news = os.read(self._report_fd, 65536)
-        *lines, self._told = (self._told + news).split(b"\n")
-        for line in lines:
-            word, _, rest = line.decode(errors="replace").partition(" ")
+    def receive(self, messages: Sequence[str]) -> None:
+        """Take in what it reports; see `client`."""
+        for message in messages:
+            word, _, rest = message.partition(" ")
             if word == "ready":
-                self.said.add(READY)
-                self._look()
+                self.reached.add(READY)
+                self._record_processes()
             elif word == "begin" and rest.isdecimal():
                 self._begun_ns.append(int(rest))
             elif word == "end" and rest.isdecimal():
                 self._ended_ns.append(int(rest))
             elif word == "done":
-                self.said.add("done")
-        return bool(news)
+                self.reached.add("done")
 
     def _has_begun(self) -> bool:
         """Tell whether a program that says nothing has opened its device, where it needs one."""
         kind = self.scenario.device_kind
         if kind not in GPUS:
             return True
-        self._look()
-        return any(drivers_of(seen, kind) for seen in self._seen.values())
+        self._record_processes()
+        return any(drivers_of(seen, kind) for seen in self._processes.values())
 
-    def _look(self) -> None:
-        if not has_ended(self._process):
-            self._seen |= {seen.pid: seen for seen in look(self._process.pid)}
+    def _record_processes(self) -> None:
+        if not self.has_ended():
+            self._processes |= {one.pid: one for one in processes_of_session(self.pid)}
 
     def _libraries(self) -> tuple[MappedLibrary, ...]:
-        paths = {path for seen in self._seen.values() for path in seen.files}
-        mapped = mapped_libraries("\n".join(f"0 r 0 0 0 {path}" for path in sorted(paths)))
-        return tuple(MappedLibrary(path=path, bytes=_size(path)) for path in mapped)
+        return driver_libraries(path for one in self._processes.values() for path in one.files)
 
     def _is_done(self) -> bool:
         all_ended = self._arrivals_ns is not None and len(self._ended_ns) == len(self._arrivals_ns)
-        return "done" in self.said or all_ended
+        return "done" in self.reached or all_ended
 
-    def _see_whether_done(self) -> None:
-        if self._start_ns is None or LEFT in self.said:
+    def _check_whether_done(self) -> None:
+        if self._start_ns is None or LEFT in self.reached:
             return
         now_ns = time.monotonic_ns() - self._start_ns
         window_ns = self.scenario.warmup_ns + self.scenario.duration_ns
         over_ns = window_ns + (self.scenario.drain_ns if self._program.reports else 0)
         if self._is_done() or now_ns >= over_ns:
-            self._look()
-            self.said.add(LEFT)
+            self._record_processes()
+            self.reached.add(LEFT)
 
     def _output(self) -> str:
         with open(self._output_path, "rb") as file:
@@ -327,10 +299,3 @@ def _arrivals(scenario: Scenario, index: int) -> NDArray[np.int64] | None:
 def _without(setting: Setting) -> dict[str, str]:
     """Give what the program inherits: its environment without what the leash sets."""
     return {k: v for k, v in setting.environment.items() if k not in setting.variables}
-
-
-def _size(path: str) -> int | None:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return None

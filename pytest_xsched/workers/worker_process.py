@@ -1,21 +1,12 @@
-"""A child process that measures: started, listened to, ended, and its end understood.
-
-It is exec'd, never forked, so that no state of a driver in this process reaches it, and it does not
-outlive this process.
-"""
+"""A worker process as its parent sees it: its messages, the data that it left, and why it ended."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import select
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +19,7 @@ from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
-from pytest_xsched.system.process_group import await_end, has_ended, kill_group
+from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.workers.worker import (
     ANSWER,
     DOING,
@@ -77,15 +68,20 @@ class Environment:
         return {**kept, **self.values}
 
 
-class News:
-    """What a worker says while it works, and the time until which it has to be done.
+class WorkerMessages:
+    """What a worker has written while it works.
+
+    Args:
+        allowed_s: time that it has from its start, and again after each step that it reports.
+        grace_s: time for its end after it has left its data.
+        progress: called with elapsed and total ns of the run.
+        waiting: called with a phrase, "waiting for ...", while another process has the GPU.
 
     Attributes:
-        said: LOCKED, READY, LEFT, as far as it got.
+        reached: LOCKED, READY, LEFT: the steps that it has reported.
         doing: what it did last, as a sentence in the past.
         unwritable: why it could not write a file.
-        answers: to requests, the oldest first; whoever asked takes them out.
-        deadline_s: by time.monotonic().
+        answers: to requests, the oldest first; the caller of `read` removes them.
     """
 
     def __init__(
@@ -99,55 +95,55 @@ class News:
         self.grace_s = grace_s
         self._progress = progress
         self._waiting = waiting
-        self._told = b""
-        self.said: set[str] = set()
+        self.reached: set[str] = set()
         self.doing = ""
         self.unwritable = ""
         self.answers: list[str] = []
-        self.allow(allowed_s)
 
-    def allow(self, more_s: float) -> None:
-        """Let the time begin anew."""
-        self.deadline_s = time.monotonic() + more_s
+    def read(self, messages: Sequence[str]) -> float | None:
+        """Take in messages and pass the last one to `progress` or `waiting`.
 
-    def read(self, news: bytes) -> None:
-        """Take in what was said, and hand on the last of it.
-
-        The worker's time begins behind the waiting, and is short when its data is there.
+        Returns:
+            The time that the worker has from now, in seconds; None: its deadline stays. It begins
+            anew after waiting for a GPU, and is short when the data is there.
         """
-        *lines, self._told = (self._told + news).split(b"\n")
-        texts = [line.decode() for line in lines]
-        for text in texts:
-            if text.startswith(WAITING):
-                self.allow(self.allowed_s)
-            elif text in (LOCKED, READY, LEFT):
-                self.said.add(text)
-                self.allow(self.grace_s if text == LEFT else self.allowed_s)
-            elif text.startswith(DOING):
-                self.doing = text.removeprefix(DOING)
-            elif text.startswith(ANSWER):
-                self.answers.append(text.removeprefix(ANSWER))
-            elif text.startswith(UNWRITABLE):
-                self.unwritable = text.removeprefix(UNWRITABLE)
-        for text in texts[-1:]:
-            if text.startswith(WAITING):
+        more_s = None
+        for message in messages:
+            if message.startswith(WAITING):
+                more_s = self.allowed_s
+            elif message in (LOCKED, READY, LEFT):
+                self.reached.add(message)
+                more_s = self.grace_s if message == LEFT else self.allowed_s
+            elif message.startswith(DOING):
+                self.doing = message.removeprefix(DOING)
+            elif message.startswith(ANSWER):
+                self.answers.append(message.removeprefix(ANSWER))
+            elif message.startswith(UNWRITABLE):
+                self.unwritable = message.removeprefix(UNWRITABLE)
+        for message in messages[-1:]:
+            if message.startswith(WAITING):
                 if self._waiting is not None:
-                    self._waiting(text)
-            elif self._progress is not None and text[:1].isdecimal():
-                elapsed, total = text.split()
+                    self._waiting(message)
+            elif self._progress is not None and message[:1].isdecimal():
+                elapsed, total = message.split()
                 self._progress(int(elapsed), int(total))
+        return more_s
 
 
-class Worker:
-    """One worker process, from its start to what it left.
+class WorkerProcess(ManagedProcess):
+    """One worker process, from its start to the data that it left.
+
+    It is exec'd, never forked, so that no state of a driver in this process reaches it, and it does
+    not outlive this process.
 
     Args:
         directory: empty, for the job and the data.
         job: made by `make_job`.
-        news: takes in what it says.
-        environment: in which it differs from this process.
+        messages: takes in what it writes.
+        environment: how its environment differs from that of this process.
         module: what it runs.
-        of: whose it is, for messages: "queue 'low'"; empty where there is only one.
+        owner: the queues that it measures, for messages: "queue 'low'"; empty where it measures
+            all of them.
     """
 
     def __init__(
@@ -155,104 +151,63 @@ class Worker:
         directory: Path,
         job: dict[str, Any],
         *,
-        news: News,
+        messages: WorkerMessages,
         environment: Environment | None,
         module: str,
-        of: str = "",
+        owner: str = "",
     ) -> None:
-        self.news = news
+        super().__init__(messages.allowed_s)
+        self.messages = messages
         self._directory = directory
-        self._of = of
-        self._who = f"the worker process of {of}" if of else "the worker process"
-        self._in_time = True
-        self.progress_fd, write_fd = os.pipe()
-        job = {**job, "parent": os.getpid(), "progress_fd": write_fd}
+        self._owner = owner
+        self._name = f"the worker process of {owner}" if owner else "the worker process"
+        job = {**job, "parent": os.getpid(), "progress_fd": self.messages_fd}
         try:
             (directory / JOB).write_text(json.dumps(job), encoding="utf-8")
             with open(directory / OUTPUT, "wb") as output:
-                self._process = subprocess.Popen(
+                self.start(
                     [sys.executable, "-m", module],
-                    cwd=directory,  # also what -m puts on sys.path: nothing of the user's
-                    env=_environment(environment or Environment()),
-                    stdin=subprocess.PIPE,  # its end is the sign to stop
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=(write_fd,),
-                    start_new_session=True,  # Ctrl-C reaches us, and we stop it
+                    directory=directory,  # -m puts it on sys.path, and the user's stays off
+                    environment=_environment(environment or Environment()),
+                    output=output,
+                    inherits=(self.messages_fd,),
+                    has_stdin=True,  # the end of stdin tells it to stop
                 )
         except BaseException:
-            os.close(self.progress_fd)
+            self.stop(0)
             raise
-        finally:
-            os.close(write_fd)
 
-    def works(self) -> bool:
-        """Whether the process has not ended; if it has, all that it said was read."""
-        if not has_ended(self._process):
+    def receive(self, messages: Sequence[str]) -> None:
+        """Take in what it wrote."""
+        more_s = self.messages.read(messages)
+        if more_s is not None:
+            self.allow(more_s)
+
+    def is_running(self) -> bool:
+        """Check whether the process runs; if it has ended, all its messages were received."""
+        if super().is_running():
             return True
-        while select.select([self.progress_fd], [], [], 0)[0]:
-            said = os.read(self.progress_fd, 65536)
-            if not said:
-                break
-            self.news.read(said)
         if (self._directory / RESULT).exists():
-            self.news.said.add(LEFT)  # even if it ended before it could say so
+            self.messages.reached.add(LEFT)  # even if it ended before it could write that
         return False
 
-    def is_late(self) -> bool:
-        """Whether its time is over."""
-        self._in_time = time.monotonic() <= self.news.deadline_s
-        return not self._in_time
-
-    def listen(self, timeout_s: float) -> None:
-        """Hand on what it says; wait for that if it says nothing."""
-        if not select.select([self.progress_fd], [], [], timeout_s)[0]:
-            return
-        said = os.read(self.progress_fd, 65536)
-        if not said:  # closed on purpose or by its end
-            time.sleep(timeout_s)
-        self.news.read(said)
-
     @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
+    def reached(self) -> set[str]:
+        """Return the steps that it has reported; see `WorkerMessages`."""
+        return self.messages.reached
 
-    @property
-    def said(self) -> set[str]:
-        """How far it got; see `News`."""
-        return self.news.said
+    def begin(self, start_clock_ns: int) -> None:
+        """Send the moment of the start to a worker that is ready."""
+        self.allow(self.messages.allowed_s)
+        self.write_line(str(start_clock_ns))
 
-    def allow(self, more_s: float) -> None:
-        """Let its time begin anew."""
-        self.news.allow(more_s)
-
-    def start(self, start_clock_ns: int) -> None:
-        """Tell one that is ready the moment of the start; one that is gone is noticed elsewhere."""
-        self.news.allow(self.news.allowed_s)
-        self.write(str(start_clock_ns))
-
-    def write(self, line: str) -> None:
-        """Write a line to its stdin; that it is gone is noticed elsewhere."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{line}\n".encode())
-            self._process.stdin.flush()
-
-    def dismiss(self) -> None:
-        """Say that nothing is to come: it stops where it is, or ends if it has left its data."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+    def request_stop(self) -> None:
+        """Close its input: it stops where it is, or ends if it has left its data."""
+        self.close_input()
 
     def end(self) -> None:
-        """See to it that the process is gone, and what it started with it, such as compilers."""
-        self.dismiss()
-        await_end(self._process, 0.5 if self._in_time else 0)  # it stops by itself at its next look
-        kill_group(self._process)
-        if self.progress_fd >= 0:
-            os.close(self.progress_fd)
-            self.progress_fd = -1
+        """Stop the process, and all that it has started, such as compilers."""
+        self.stop(0.5 if self.is_in_time else 0)  # it ends by itself when it next reads its input
 
     def measurement(self) -> Measurement:
         """Read what it left, when it has ended.
@@ -266,16 +221,15 @@ class Worker:
         if error is not None and not left:
             raise error
         output = self._output()
-        returncode = self._process.returncode
-        how = how_it_ended(returncode)
+        how = describe_exit(self.exit_status)
         if not left:
             raise self.crash(", without a result")
         remark = ""
-        if returncode != 0 or not self._in_time:
-            if not self._in_time:
+        if self.exit_status != 0 or not self.is_in_time:
+            if not self.is_in_time:
                 how = "did not end and was killed"
             why = f" ({error})" if error else ""
-            remark = f"{self._who} {how}{why}, after it had left its data{last_words(output)}"
+            remark = f"{self._name} {how}{why}, after it had left its data{last_words(output)}"
         data = json.loads((self._directory / RESULT).read_text(encoding="utf-8"))
         with np.load(self._directory / SAMPLES, allow_pickle=False) as samples:
             return Measurement(
@@ -296,20 +250,20 @@ class Worker:
         if not (self._directory / ERROR).exists():
             return None
         plain = json.loads((self._directory / ERROR).read_text(encoding="utf-8"))
-        if not plain["message"].startswith(self._of):
-            plain["message"] = f"{self._of}: {plain['message']}"
+        if not plain["message"].startswith(self._owner):
+            plain["message"] = f"{self._owner}: {plain['message']}"
         return error_of(plain)
 
     def crash(self, lacking: str = "") -> WorkerCrashed:
         """Say how it ended, when it has."""
-        how = how_it_ended(self._process.returncode)
-        if not self._in_time:
+        how = describe_exit(self.exit_status)
+        if not self.is_in_time:
             how = "did not end in time and was killed"
-        when = f" while {self.news.doing}" if self.news.doing else ""
-        why = f" ({self.news.unwritable})" if self.news.unwritable else ""
+        when = f" while {self.messages.doing}" if self.messages.doing else ""
+        why = f" ({self.messages.unwritable})" if self.messages.unwritable else ""
         return WorkerCrashed(
-            f"{self._who} {how}{when}{lacking}{why}{last_words(self._output())}",
-            returncode=self._process.returncode,
+            f"{self._name} {how}{when}{lacking}{why}{last_words(self._output())}",
+            returncode=self.exit_status,
         )
 
     def _output(self) -> str:
@@ -335,18 +289,6 @@ def error_of(plain: dict[str, Any]) -> XSchedError:
     if issubclass(kind, DeviceError):
         return kind(plain["message"], call=plain["call"], code=plain["code"])
     return kind(plain["message"])
-
-
-def how_it_ended(returncode: int) -> str:
-    """Say it of an exit status as `subprocess` gives it: negative for a signal."""
-    if returncode >= 0:
-        return f"ended with exit status {returncode}"
-    try:
-        name = signal.Signals(-returncode).name
-        hint = ", as the kernel does where memory is short," if name == "SIGKILL" else ""
-        return f"was ended by {name}{hint}"
-    except ValueError:
-        return f"was ended by signal {-returncode}"
 
 
 def last_words(output: str) -> str:

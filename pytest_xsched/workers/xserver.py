@@ -14,7 +14,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,8 @@ from typing import IO
 from pytest_xsched.errors import SchedulerInactive, XSchedError
 from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.gpu_lock import lock_server
-from pytest_xsched.workers.worker_process import how_it_ended, last_words
+from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
+from pytest_xsched.workers.worker_process import last_words
 from pytest_xsched.xsched.environment import of_xsched
 
 KEY = 0x58000001
@@ -96,15 +96,13 @@ def xserver(
             server = Server(_free_port(), output)
             variables = {name: value for name, value in os.environ.items() if not of_xsched(name)}
             variables["XLOG_LEVEL"] = "INFO"
-            process = subprocess.Popen(
-                exec_with_parent.command_line([program, policy, str(server.port)]),
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C reaches us, and we stop it
-            )
+            process = ManagedProcess(START_S)
             try:
+                process.start(
+                    exec_with_parent.command_line([program, policy, str(server.port)]),
+                    environment=variables,
+                    output=output,
+                )
                 _await(process, server.port)
                 _require_alive(process, policy, server)
                 yield server
@@ -119,22 +117,22 @@ def xserver(
         locks.release()
 
 
-def _await(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline_s = time.monotonic() + START_S
-    while process.poll() is None and not _answers(port):
-        if time.monotonic() > deadline_s:
+def _await(process: ManagedProcess, port: int) -> None:
+    while not process.has_ended() and not _answers(port):
+        if process.is_late():
             raise SchedulerInactive(
                 f"scheduler inactive: xserver did not answer on port {port} within {START_S:g} s"
             )
         time.sleep(_POLL_S)
 
 
-def _require_alive(process: subprocess.Popen[bytes], policy: str, server: Server) -> None:
-    status = process.poll()
-    if status is None:
+def _require_alive(process: ManagedProcess, policy: str, server: Server) -> None:
+    if not process.has_ended():
         return
+    process.stop(0)
     raise SchedulerInactive(
-        f"scheduler inactive: xserver {policy} {how_it_ended(status)}{last_words(server.said())}"
+        f"scheduler inactive: xserver {policy} {describe_exit(process.exit_status)}"
+        f"{last_words(server.said())}"
     )
 
 
@@ -155,14 +153,9 @@ def _get(port: int, path: str) -> bytes | None:
         connection.close()
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)  # the one for which it cleans up
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _stop(process: ManagedProcess) -> None:
+    process.send_signal(signal.SIGINT)  # the server cleans up after this one
+    process.stop(_STOP_S)
     # A queue that is left would let clients send to nobody, and wait for ever.
     libc = ctypes.CDLL(None)
     queue = libc.msgget(ctypes.c_int(KEY), 0)

@@ -25,6 +25,7 @@ from pytest_xsched.native.run import Hints, Queue, Run, Settings
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.system.process_maps import mapped_files
 from pytest_xsched.xsched.server_poll import Cover
 
 DRIVER_VARIABLES = {"cuda": "XSCHED_CUDA_LIB", "opencl": "XSCHED_CUDA_LIB", "hip": "XSCHED_HIP_LIB"}
@@ -251,14 +252,11 @@ def _add(run: Run, work: Workload, index: int, hint: _Preference) -> Queue:
     return run.add_open(settings, work.commands, np.zeros(_COMMANDS, np.int64))
 
 
-def mapped_files() -> tuple[File, ...]:
-    """Give the libraries of XSched and of drivers that this process has mapped."""
-    paths = set()
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
-        path = line[line.find("/") :] if "/" in line else ""
-        if _OURS.search(path) or _DRIVERS.search(path):
-            paths.add(path)
-    return tuple(_file(path) for path in sorted(paths))
+def scheduler_files() -> tuple[File, ...]:
+    """Return the libraries of XSched and of drivers that this process has mapped."""
+    return tuple(
+        _file(path) for path in mapped_files() if _OURS.search(path) or _DRIVERS.search(path)
+    )
 
 
 def _file(path: str) -> File:
@@ -269,7 +267,7 @@ def _file(path: str) -> File:
 def with_commands(activity: Activity, queues: Mapping[str, Queue]) -> Activity:
     """Add the counts of the run's queues, when it is over, and what is mapped by then."""
     commands = {name: queue.below()[:2] for name, queue in queues.items()}
-    return dataclasses.replace(activity, commands=commands, files=mapped_files())
+    return dataclasses.replace(activity, commands=commands, files=scheduler_files())
 
 
 def unite_activities(parts: Sequence[Activity]) -> Activity | None:

@@ -18,6 +18,7 @@ from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.elf import NotALibrary, read_library
+from pytest_xsched.system.process_maps import mapped_files
 from pytest_xsched.xsched.activation import DRIVER_VARIABLES
 from pytest_xsched.xsched.environment import faults, of_xsched
 from pytest_xsched.xsched.installation import SHIMS, Home
@@ -52,7 +53,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ProcessRecord:
     """One process of a program, as it was seen while it ran.
 
     Attributes:
@@ -109,7 +110,7 @@ def put_under(
     return Setting(shim=os.path.realpath(shim), variables=variables, environment=environment)
 
 
-def with_driver(setting: Setting, kind: str, seen: Sequence[Seen]) -> Setting:
+def with_driver(setting: Setting, kind: str, seen: Sequence[ProcessRecord]) -> Setting:
     """Add which file is the driver, where nobody named one: that of processes which run.
 
     XSched looks for it in fewer places than the dynamic loader does.
@@ -128,7 +129,7 @@ def require_active(
     kind: str,
     name: str,
     output: str,
-    seen: Sequence[Seen],
+    seen: Sequence[ProcessRecord],
     created: str | None,
 ) -> None:
     """Raise SchedulerInactive unless the processes of a program had XSched under them.
@@ -179,23 +180,22 @@ def require_active(
         )
 
 
-def look(session: int) -> list[Seen]:
-    """Look at the processes of a session, those that can be looked at."""
+def processes_of_session(session: int) -> list[ProcessRecord]:
+    """Return records of the processes of a session, without those that may not be read."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             if os.getsid(int(directory.name)) != session:
                 continue
             variables = (directory / "environ").read_bytes().decode(errors="replace").split("\0")
-            maps = (directory / "maps").read_text(errors="surrogateescape")
+            files = mapped_files(int(directory.name))
         except OSError:
             continue
-        paths = {line.split(maxsplit=5)[5] for line in maps.splitlines() if line.count("/")}
         found.append(
-            Seen(
+            ProcessRecord(
                 pid=int(directory.name),
                 environment=dict(pair.split("=", 1) for pair in variables if "=" in pair),
-                files=tuple(sorted(path for path in paths if ".so" in path)),
+                files=tuple(path for path in files if ".so" in path),
             )
         )
     return found
@@ -234,12 +234,12 @@ def _behind(first: str, others: str | None) -> str:
     return f"{first}:{others}" if others else first
 
 
-def _preload_of(process: Seen) -> str:
+def _preload_of(process: ProcessRecord) -> str:
     value = process.environment.get("LD_PRELOAD")
     return f"is {value!r} there" if value else "was set: it is not in the environment there"
 
 
-def drivers_of(process: Seen, kind: str) -> list[str]:
+def drivers_of(process: ProcessRecord, kind: str) -> list[str]:
     """Give the paths of the drivers of a kind of device that a process has mapped."""
     name = re.compile(rf"{_DRIVER[kind]}\.so")
     return [path for path in process.files if name.match(os.path.basename(path))]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.system.process_group import descent
+from pytest_xsched.system.process_tree import ancestry
 
 PERIOD_NS = 20_000_000
 """Between two looks, on average."""
@@ -133,7 +133,7 @@ class Looks:
         end_ns = time.monotonic_ns()
         if ready is None:
             return
-        lines = [descent(process) for process in ready]
+        lines = [ancestry(process) for process in ready]
         astray = any(os.getpid() not in line for line in lines)
         self._seen.append(_Look(begin_ns, end_ns, frozenset().union(*lines), astray))
 

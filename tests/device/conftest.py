@@ -16,7 +16,7 @@ from pytest_xsched.scenario.arrival_process import constant
 from pytest_xsched.scenario.scenario import QueueSpec, Scenario
 from pytest_xsched.scenario.workload import spin
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.workers.worker_process import News
+from pytest_xsched.workers.worker_process import WorkerMessages
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
 FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
@@ -72,17 +72,18 @@ def hurried(monkeypatch):
 
     @contextlib.contextmanager
     def hurry(step, limit_s=2.0):
-        read = News.read
+        read = WorkerMessages.read
 
-        def read_and_hurry(self, news):
+        def read_and_hurry(self, messages):
             before = self.doing
-            read(self, news)
-            if step in self.doing and step not in before:
-                self.allowed_s = limit_s
-                self.allow(limit_s)
+            more_s = read(self, messages)
+            if step not in self.doing or step in before:
+                return more_s
+            self.allowed_s = limit_s
+            return limit_s
 
         with monkeypatch.context() as patch:
-            patch.setattr(News, "read", read_and_hurry)
+            patch.setattr(WorkerMessages, "read", read_and_hurry)
             yield
 
     return hurry

@@ -9,8 +9,8 @@ import pytest
 from pytest_xsched import DeviceBusy, Session, spin
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.gpu_lock import lock_gpus
-from pytest_xsched.workers import worker_process
 from pytest_xsched.workers.isolated import measure_in_worker
+from pytest_xsched.workers.worker_process import WorkerMessages
 
 GPU = "0000:1b:00.0"
 
@@ -104,22 +104,16 @@ def test_two_workers_measure_one_after_the_other(scenario, worker, directory):
     assert all(begin[1] == end[1] for begin, end in zip(words[::2], words[1::2], strict=True))
 
 
-def test_waiting_does_not_count_against_the_worker(monkeypatch):
-    now_s = 100.0
-    monkeypatch.setattr(worker_process.time, "monotonic", lambda: now_s)
+def test_waiting_does_not_count_against_the_worker():
     said, seen = [], []
-    news = worker_process.News(10, 1, lambda *times: seen.append(times), said.append)
-    assert news.deadline_s == 110
-    now_s = 500.0
-    news.read(b"waiting for GPU 1\nwaiting for ")
-    assert news.deadline_s == 510 and said == ["waiting for GPU 1"]
-    now_s = 600.0
-    news.read(b"GPU 2\n1 2\n")  # the last of it is what is handed on
-    assert news.deadline_s == 610 and said == ["waiting for GPU 1"] and seen == [(1, 2)]
-    now_s = 605.0
-    news.read(b"2 2\n")
-    news.read(b"")
-    assert news.deadline_s == 610 and seen[1:] == [(2, 2)]
+    messages = WorkerMessages(10, 1, lambda *times: seen.append(times), said.append)
+    assert messages.read(["waiting for GPU 1"]) == 10 and said == ["waiting for GPU 1"]
+    assert messages.read(["waiting for GPU 2", "1 2"]) == 10  # the last of them is passed
+    assert said == ["waiting for GPU 1"] and seen == [(1, 2)]
+    assert messages.read(["2 2"]) is None
+    assert messages.read([]) is None
+    assert seen[1:] == [(2, 2)]
+    assert messages.read(["left"]) == 1
 
 
 # ---- in this process

@@ -275,16 +275,16 @@ def test_an_interrupt_ends_it(session, program, monkeypatch):
     made = command([sys.executable, "-c", "import time; time.sleep(1000)", marker], reports=False)
     started = []
 
-    def interrupt(party, *_):
-        started.append(party._process)
+    def interrupt(process, *_):
+        started.append(process)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_xsched.workers.program_process.Party.start", interrupt)
+    monkeypatch.setattr("pytest_xsched.workers.program_process.ProgramProcess.begin", interrupt)
     with pytest.raises(KeyboardInterrupt):
         session.run(session.queue("q", made), scheduler="native", duration="1s")
     (process,) = started
     # It ran until then, and was ended.
-    assert process.returncode in (-signal.SIGTERM, -signal.SIGKILL)
+    assert process.exit_status in (-signal.SIGTERM, -signal.SIGKILL)
     until(lambda: not running(marker))
 
 

@@ -11,7 +11,7 @@ from pytest_xsched.monitoring.environment import (
     SERIALISING,
     VARIABLES,
     Fingerprint,
-    mapped_libraries,
+    driver_libraries,
     pci_facts,
     relevant,
     serialising,
@@ -102,18 +102,18 @@ def test_the_environment_has_every_variable_and_the_rest_of_its_families():
 
 
 def test_mapped_libraries_of_drivers():
-    paths = mapped_libraries(
-        "55d0-55d1 r--p 00000000 fd:00 1    /usr/bin/python3.12\n"
-        "7f00-7f01 r--p 00000000 fd:00 2    /usr/lib/libcuda.so.580.178\n"
-        "7f01-7f02 r-xp 00001000 fd:00 2    /usr/lib/libcuda.so.580.178\n"
-        "7f02-7f03 r--p 00000000 fd:00 3    /opt/my rocm/libamdhip64.so.6.4.43484\n"
-        "7f03-7f04 r--p 00000000 fd:00 4    /usr/lib/libnvrtc-builtins.so.13.0.88\n"
-        "7f04-7f05 r--p 00000000 fd:00 5    /usr/lib/libc.so.6\n"
-        "7f05-7f06 r--p 00000000 fd:00 6    /home/libcuda/numpy.so\n"
-        "7ffd-7ffe rw-p 00000000 00:00 0    [stack]\n"
-        "7ffe-7fff rw-p 00000000 00:00 0 \n"
+    libraries = driver_libraries(
+        [
+            "/usr/bin/python3.12",
+            "/usr/lib/libcuda.so.580.178",
+            "/usr/lib/libcuda.so.580.178",
+            "/opt/my rocm/libamdhip64.so.6.4.43484",
+            "/usr/lib/libnvrtc-builtins.so.13.0.88",
+            "/usr/lib/libc.so.6",
+            "/home/libcuda/numpy.so",
+        ]
     )
-    assert paths == [
+    assert [library.path for library in libraries] == [
         "/opt/my rocm/libamdhip64.so.6.4.43484",
         "/usr/lib/libcuda.so.580.178",
         "/usr/lib/libnvrtc-builtins.so.13.0.88",
