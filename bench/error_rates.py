@@ -220,11 +220,11 @@ What to read from it:
   Bursts longer than a block are where this ends.
 - PASS. For independent misses ours is wrong as rarely as it says. Bursts that a run saw, it
   counts; a run that saw none passes, and as it may pass at 300 requests, it does so more often
-  than a rule that always takes 1200. `--xsched-burst=N` is for systems that are known to miss in
-  bursts: it buys trust with time.
+  than a rule that always takes 1200. The ini key `xsched_burst` is for systems that are
+  known to miss in bursts: it buys trust with time.
 - UNDECIDED. Near the limit, on purpose: nobody can tell 0.8 % from 1 % within a minute at 20/s.
 
-### PASS with bursts assumed: `--xsched-burst=N`
+### PASS with bursts assumed: `xsched_burst`
 
 {assumed}
 

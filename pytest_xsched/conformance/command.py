@@ -1,4 +1,4 @@
-"""`pytest --xsched-conformance`: which policies are there, run how, for how long, reported where.
+"""`pytest-xsched conformance`: which policies are there, run how, for how long, reported where.
 
 Ours on the device `sim`, and those of an installed XSched on a GPU, or on PoCL, each scenario in a
 worker process with a deadline: what ends or stops that is a finding.
@@ -18,7 +18,7 @@ from pytest_xsched.conformance.engine import Conformance, Limits, Runner, examin
 from pytest_xsched.conformance.generators import contests, simpler
 from pytest_xsched.conformance.live_engine import take_steps
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
-from pytest_xsched.conformance.spec import BUILTIN, XSCHED, Policy
+from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, Policy
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.scenario.corpus import save
 from pytest_xsched.scenario.scenario import Scenario
@@ -45,7 +45,7 @@ RUNS = {"builtin": 300, "xsched": 40}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConformanceRequest:
-    """What --xsched-conformance asks for.
+    """What `pytest-xsched conformance` asks for.
 
     Attributes:
         form: of the report, ``"text"`` or ``"json"``.
@@ -72,7 +72,7 @@ class Subject:
 
 def conform(
     settings: Settings, request: ConformanceRequest, directory: Path, say: Callable[[str], None]
-) -> int:
+) -> bool:
     """Hold policies against what is claimed of them, and say what was found.
 
     Args:
@@ -82,13 +82,15 @@ def conform(
         say: prints a line.
 
     Returns:
-        0, or 1 if something does not hold, or 2 after Ctrl-C.
+        Whether something does not hold.
 
     Raises:
+        KeyboardInterrupt: after the report of what was found before it, if all of that holds.
         ScenarioError: what was asked for cannot be done.
         DeviceUnavailable: there is no such device.
     """
     begin_s = time.monotonic()
+    _check_names(request.names)
     home = _home(settings, request.names)
     session = Session(replace(settings, device="sim", require_device=None))
     subjects = [ours(policy, session) for policy in _named(BUILTIN, request.names)]
@@ -101,7 +103,7 @@ def conform(
         say(f"xsched conformance: builtin on sim, {where}, seed {settings.seed}")
     done: list[Conformance] = []
     files: dict[tuple[str, str, str], Path] = {}
-    status = 0
+    interrupted = False
     left_s = request.budget_ns / 1e9
     try:
         for index, subject in enumerate(subjects):
@@ -116,21 +118,24 @@ def conform(
             if text:
                 say("\n".join(["", *policy_lines(found, kept)]))
     except KeyboardInterrupt:
-        status = 2
+        interrupted = True
     finally:
         session.close()
     took_s = time.monotonic() - begin_s
     if text:
-        say(f"\n{'interrupted: ' if status else ''}{summary(done, took_s)}")
+        say(f"\n{'interrupted: ' if interrupted else ''}{summary(done, took_s)}")
     else:
         facts = {
             "home": home and home.path,
             "device": subjects[-1].device if home else None,
             "seed": settings.seed,
-            "interrupted": status == 2,
+            "interrupted": interrupted,
         }
         say(to_json(done, files, facts=facts, seconds=took_s))
-    return 1 if any(found.failed for found in done) else status
+    failed = any(found.failed for found in done)
+    if interrupted and not failed:
+        raise KeyboardInterrupt
+    return failed
 
 
 def _examined(subject: Subject, limits: Limits, seed: int) -> Conformance:
@@ -150,6 +155,14 @@ def _examined(subject: Subject, limits: Limits, seed: int) -> Conformance:
     return replace(found, results=results, seconds=time.monotonic() - begin_s)
 
 
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in NAMES:
+            raise ScenarioError(
+                f"conformance: policy {name!r} is unknown; known: {', '.join(NAMES)}"
+            )
+
+
 def _named(policies: Sequence[Policy], names: Sequence[str]) -> list[Policy]:
     return [policy for policy in policies if not names or policy.name in names]
 
@@ -162,8 +175,8 @@ def _home(settings: Settings, names: Sequence[str]) -> Home | None:
         ours = {policy.name for policy in BUILTIN}
         if missing := [name for name in names if name not in ours]:
             raise ScenarioError(
-                f"--xsched-conformance: {missing[0]!r} is a policy of XSched, and none is named "
-                f"by --xsched-home or {VARIABLE}"
+                f"conformance: {missing[0]!r} is a policy of XSched; name the directory of XSched "
+                f"with --home or {VARIABLE}"
             )
         return None
     try:
@@ -178,8 +191,7 @@ def _device(settings: Settings) -> str:
         name = next((gpu for gpu, file in GPU_FILES.items() if os.path.exists(file)), "cpu")
     if split_device(name)[0] not in GPUS:
         raise ScenarioError(
-            f"--xsched-conformance: XSched schedules {', '.join(GPUS)} devices, not {name!r}; "
-            "--xsched-device names one"
+            f"--device: XSched schedules {', '.join(GPUS)} devices, not {name!r}; name one of them"
         )
     return name
 

@@ -1,4 +1,4 @@
-"""What `--xsched-conformance` says of each policy, as text and as JSON."""
+"""What `pytest-xsched conformance` says of each policy, as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pytest --xsched-doctor`: why XSched seems to do nothing, in twelve checks and a few seconds.
+"""`pytest-xsched doctor`: why XSched seems to do nothing, in twelve checks and a few seconds.
 
 In the order in which each would have explained those behind it; a check that needs another one is
 skipped where that failed.
@@ -22,7 +22,7 @@ from pytest_xsched.doctor.canary import (
     start_work,
 )
 from pytest_xsched.doctor.finding import Diagnosis, Finding, failed, numbered, ok
-from pytest_xsched.doctor.fork import check_fork
+from pytest_xsched.doctor.fork import read_check, start_pytest
 from pytest_xsched.doctor.gpu_idle import check_gpu
 from pytest_xsched.doctor.libraries import PREEMPT, Patient, check_libraries, survey
 from pytest_xsched.doctor.shim import check_preload, check_symbols, run_preloaded
@@ -53,6 +53,7 @@ def examine(
         environment: of this process.
     """
     start_s = time.monotonic()
+    pytest_process = start_pytest(environment)
     patient = survey(home, device, driver, environment)
     gpu = check_gpu(patient.kind)  # before we use it
     left_s = max(2.0, LIMIT_S - (time.monotonic() - start_s))
@@ -65,7 +66,7 @@ def examine(
         check_preload(patient, preloaded),
         check_variables(environment),
     )
-    fork = check_fork()
+    fork = read_check(pytest_process)
     if isinstance(started, str):
         work = Work(ended=None, reason=started)
     else:

@@ -1,24 +1,72 @@
-"""Would a fork of pytest's process break the driver? Tried, if it has one loaded (check 10)."""
+"""Would a fork of pytest's process break the driver? Tried, if it has one loaded (check 10).
+
+The doctor starts pytest in the current directory with this module as a plugin: it makes the check
+after pytest has loaded the user's plugins and conftest.py, and ends pytest before it collects.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import multiprocessing
 import os
 import select
 import signal
+import subprocess
 import sys
 import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
-from pytest_xsched.doctor.finding import Finding, failed, ok
+from pytest_xsched.doctor.finding import Finding, failed, ok, skipped
 from pytest_xsched.doctor.libraries import DRIVER_NAMES
 from pytest_xsched.system.process_maps import mapped_files
 
 LIMIT_S = 2.0
 
+PYTEST_S = 5.0
+"""For a start of pytest with the user's plugins."""
+_ANSWER = "xsched fork: "
+
 _HANGS, _DIED = -1, -2  # no driver's codes
 _NAMES = {_HANGS: "does not return", _DIED: "ends the process"}
+
+
+def start_pytest(environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start pytest with this module as a plugin."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", __name__],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="backslashreplace",
+    )
+
+
+def read_check(process: subprocess.Popen[str]) -> Finding:
+    """Read the finding of a pytest that `start_pytest` started."""
+    try:
+        output, _ = process.communicate(timeout=PYTEST_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        return skipped(f"pytest did not start within {PYTEST_S:.0f} s", "run pytest, and see why")
+    lines = [line for line in output.splitlines() if line.strip()]
+    for line in reversed(lines):
+        if line.startswith(_ANSWER):
+            return Finding(**json.loads(line.removeprefix(_ANSWER)))
+    last = f": {lines[-1].strip()}" if lines else ""
+    return skipped(f"pytest does not start in this directory{last}", "run pytest, and see why")
+
+
+def pytest_cmdline_main(config: Any) -> int:
+    """Make the check inside pytest and end pytest: a hook."""
+    print(f"\n{_ANSWER}{json.dumps(asdict(check_fork()))}", flush=True)
+    return 0
 
 
 def check_fork() -> Finding:

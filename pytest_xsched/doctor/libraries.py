@@ -21,7 +21,7 @@ from pytest_xsched.doctor.subprocesses import Ended, clean, start_loading
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.system.driver_files import LibraryFile, find_libraries
 from pytest_xsched.system.elf import NotALibrary, read_library
-from pytest_xsched.xsched.installation import HALS, OPTION, SHIMS, Home, find_home
+from pytest_xsched.xsched.installation import HALS, SHIMS, Home, find_home
 
 PREEMPT = "libpreempt.so"
 DRIVER_NAMES = {
@@ -271,7 +271,7 @@ def _hint(environment: Mapping[str, str]) -> str:
         if os.path.isfile(os.path.join(folder, PREEMPT)):
             return (
                 f"{PREEMPT} is in {folder}, which is on LD_LIBRARY_PATH or LD_PRELOAD: name it, "
-                f"{OPTION}={folder}"
+                f"--home={folder}"
             )
     return (
         f"install XSched (https://github.com/XpuOS/xsched) and name the directory with its "

@@ -56,7 +56,7 @@ _ROCM = re.compile(
 )
 
 
-_NO_DRIVER = "see check 1, or name the device: --xsched-device=hip, cuda or opencl"
+_NO_DRIVER = "see check 1, or name the device: --device=hip, cuda or opencl"
 _NO_SHIM = "build XSched with its shims, if programs of your own are to run under it"
 
 

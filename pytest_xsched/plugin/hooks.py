@@ -5,43 +5,33 @@ Imports neither numpy nor the native module; see `state`.
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
 from collections.abc import Generator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from pytest_xsched.plugin.commands import (
-    add_commands,
-    conformance_request,
-    doctor_form,
-    soak_duration_ns,
-)
 from pytest_xsched.plugin.fixtures import set_clock, xqueues, xsched
 from pytest_xsched.plugin.state import State, is_worker, keep, state_of
-from pytest_xsched.session.settings import (
+from pytest_xsched.session.options import (
     MARKER_KEYS,
     add_options,
+    must_be_checked,
     read_marker,
-    read_settings,
 )
-
-if TYPE_CHECKING:
-    from pytest_xsched.conformance.command import ConformanceRequest
 
 __all__ = ["xqueues", "xsched"]  # fixtures are found as attributes of a plugin
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
-    add_commands(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    keep(config, State(config, read_settings(config)))
+    state = State(config)
+    keep(config, state)
+    if must_be_checked(config):
+        _ = state.settings  # a wrong value ends pytest here
     config.addinivalue_line(
         "markers",
         f"xsched({', '.join(f'{key}=...' for key in MARKER_KEYS)}): settings of the runs that a "
@@ -50,60 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    form = doctor_form(config)
-    soak_ns = soak_duration_ns(config)
-    request = conformance_request(config)
-    if soak_ns is not None:
-        return _soak(config, soak_ns)
-    if request is not None:
-        return _conform(config, request)
-    if form is None:
-        return None
-    from pytest_xsched.doctor.checks import examine
-
-    settings = read_settings(config)
-    diagnosis = examine(
-        settings.device,
-        home=settings.xsched_home,
-        driver=settings.gpu_driver,
-        compiler=settings.gpu_compiler,
-        environment=dict(os.environ),
-    )
-    diagnosis.print(form)
-    return diagnosis.exit_status
-
-
-def _soak(config: pytest.Config, duration_ns: int) -> int:
-    from pytest_xsched.plugin.soak import soak
-    from pytest_xsched.session.session import Session
-
-    settings = read_settings(config)
-    if settings.process == "auto":  # what leaks in a worker would end with it
-        settings = replace(settings, process="inside")
-    session = Session(settings)
-    try:
-        return soak(session, duration_ns, print)
-    finally:
-        session.close()
-
-
-def _conform(config: pytest.Config, request: ConformanceRequest) -> int:
-    from pytest_xsched.conformance.command import conform
-    from pytest_xsched.errors import DeviceError, ScenarioError
-
-    settings = read_settings(config)
-    directory = settings.corpus or config.rootpath / ".xsched" / "conformance"
-    try:
-        return conform(settings, request, directory, functools.partial(print, flush=True))
-    except (ScenarioError, DeviceError) as error:
-        raise pytest.UsageError(str(error)) from None
-
-
 def pytest_report_header(config: pytest.Config) -> str | None:
-    settings = state_of(config).settings
-    if not settings.asked_for:
+    state = state_of(config)
+    if not state.in_use:
         return None
+    settings = state.settings
     required = f", required {settings.require_device}" if settings.require_device else ""
     return (
         f"xsched: device {settings.device}{required}, scheduler {settings.scheduler}, "
@@ -151,7 +92,7 @@ def pytest_runtest_makereport(
     outcome.set_properties(item, call, fresh)
     outcome.shorten(call)
     report = yield
-    outcome.explain(report, call, fresh, lambda device: state.again(item, device))
+    outcome.explain(report, call, fresh, lambda device: state.rerun_command(item, device))
     outcome.hold_to_misses(report, call, state.misses, state.compared)
     return report
 

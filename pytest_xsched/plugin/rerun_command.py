@@ -1,4 +1,4 @@
-"""The command that runs one test again as it was run, for whoever reads of its failure."""
+"""The command that runs one test again as it was run; a failure's report ends with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from pytest_xsched.base.constants import split_device
-from pytest_xsched.session.settings import NAMES, NOISE_VARIABLE
+from pytest_xsched.session.options import NOISE_VARIABLE, OPTION_NAMES, ini_key
 from pytest_xsched.system.driver_files import VARIABLES
 from pytest_xsched.xsched.installation import VARIABLE as HOME_VARIABLE
 
@@ -18,13 +18,14 @@ _VARIABLES = {
     "gpu_driver": VARIABLES["driver"],
     "gpu_compiler": VARIABLES["compiler"],
 }
-"""What may be set by a variable, which whoever runs the test again need not have set."""
-_ELSEWHERE = {"json", "save", "compare", "baselines", "lock_timeout"}
-"""Options about other things than what is measured and judged."""
+"""Environment variables that set something; they may be missing where the test is run again."""
+_LIBRARIES = {"gpu_driver", "gpu_compiler"}
+_NOT_REPEATED = {"json", "save", "compare", "baselines", "lock_timeout"}
+"""Settings that change neither what is measured nor how it is judged."""
 
 
-def command(item: pytest.Item, *, device: str, seed: int) -> str:
-    """Give the command, quoted for a shell, to be run where pytest was.
+def rerun_command(item: pytest.Item, *, device: str, seed: int) -> str:
+    """Return the command, quoted for a shell, to be run in the directory where pytest was started.
 
     Args:
         item: the test.
@@ -32,31 +33,32 @@ def command(item: pytest.Item, *, device: str, seed: int) -> str:
         seed: that was drawn or set.
     """
     config = item.config
-    given = {name: _given(config, name) for name in NAMES}
-    if split_device(device)[0] in ("cpu", "sim"):  # where a file that is not there disturbs nobody
-        given |= {
-            name: config.getoption(f"xsched_{name}") for name in ("gpu_driver", "gpu_compiler")
-        }
-    given |= {"device": device, "seed": str(seed)}
+    options = {name: config.getoption(f"xsched_{name}") for name in OPTION_NAMES}
+    settings = [one for one in config.option.override_ini or () if not _is_left_out(one)]
+    for name, variable in _VARIABLES.items():
+        value = os.environ.get(variable)
+        # On cpu and sim a library that is missing elsewhere would be an error for nothing.
+        if not value or (name in _LIBRARIES and split_device(device)[0] in ("cpu", "sim")):
+            continue
+        if name in OPTION_NAMES:
+            options[name] = options[name] or value
+        else:
+            path = os.path.abspath(value) if "/" in value else value
+            settings.append(f"{ini_key(name)}={path}")
+    options |= {"device": device, "seed": str(seed)}
     file = os.path.relpath(item.path, config.invocation_params.dir)
     words = ["pytest", "::".join([file, *item.nodeid.split("::")[1:]])]
     if "xsched" in config.option.plugins:
         words += ["-p", "xsched"]
     if config.option.inifilename is not None:
         words += ["-c", config.option.inifilename]
-    for setting in config.option.override_ini or ():
-        if setting.partition("=")[0].removeprefix("xsched_") not in _ELSEWHERE:
-            words += ["-o", setting]
-    for name, value in given.items():
-        if value is not None and name not in _ELSEWHERE:
-            option = f"--xsched-{name.replace('_', '-')}"
-            words.append(option if name == "fixed_duration" else f"{option}={value}")
+    for setting in settings:
+        words += ["-o", setting]
+    for name, value in options.items():
+        if value is not None and name not in _NOT_REPEATED:
+            words.append(f"--xsched-{name.replace('_', '-')}={value}")
     return shlex.join(words)
 
 
-def _given(config: pytest.Config, name: str) -> str | None:
-    option: str | None = config.getoption(f"xsched_{name}")
-    variable = _VARIABLES.get(name)
-    if option is None and variable is not None:
-        return os.environ.get(variable) or None
-    return option
+def _is_left_out(setting: str) -> bool:
+    return setting.partition("=")[0].removeprefix("xsched_") in _NOT_REPEATED

@@ -7,6 +7,7 @@ first test asks for it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -15,23 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_xsched.reporting.progress_line import ProgressLine
-from pytest_xsched.session.settings import Settings, read_marker
+from pytest_xsched.session.options import is_in_use, read_marker
 
 if TYPE_CHECKING:
     from pytest_xsched.analysis.run import Run
     from pytest_xsched.analysis.verdict import Verdict
     from pytest_xsched.comparison.comparison import Comparison
+    from pytest_xsched.reporting.progress_line import ProgressLine
     from pytest_xsched.scenario.scenario import Scenario
     from pytest_xsched.session.session import Session
+    from pytest_xsched.session.settings import Settings
 
 
 class State:
     """Settings, the session once it is open, and what xdist workers reported."""
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.settings = settings
+        self.in_use = is_in_use(config)
+        """Whether the user set anything or loaded the plugin by name."""
         self.session: Session | None = None
         self.complaint = ""
         """About the session, for the end of the terminal summary."""
@@ -46,6 +49,13 @@ class State:
         self.findings: list[dict[str, Any]] = []
         """About baselines, those of xdist workers too; see `keeping.Finding`."""
         self._from_workers: list[dict[str, Any]] = []
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """Read the settings on first use; pytest.UsageError where one is wrong."""
+        from pytest_xsched.session.settings import read_settings
+
+        return read_settings(self.config)
 
     def open_session(self) -> Session:
         """Import the measuring half and make the object behind the fixture `xsched`."""
@@ -113,16 +123,18 @@ class State:
         """Give all runs and comparisons in JSON's types, those of xdist workers too."""
         return [judged.to_dict() for judged in self._judged()] + self._from_workers
 
-    def again(self, item: pytest.Item, device: str | None) -> str:
-        """Give the command that runs a test again."""
-        from pytest_xsched.plugin.rerun_command import command
+    def rerun_command(self, item: pytest.Item, device: str | None) -> str:
+        """Return the command that runs a test again."""
+        from pytest_xsched.plugin.rerun_command import rerun_command
 
-        return command(item, device=device or self.settings.device, seed=self.settings.seed)
+        return rerun_command(item, device=device or self.settings.device, seed=self.settings.seed)
 
     def settle_baselines(self) -> None:
         """Set the runs beside those kept, and keep them, as --xsched-compare and -save say."""
+        if self.session is None:
+            return
         names = self.settings.compare, self.settings.save
-        if self.session is None or names == (None, None):
+        if names == (None, None):
             return
         from pytest_xsched.comparison.baseline_check import settle
         from pytest_xsched.comparison.baseline_store import Baseline
@@ -161,7 +173,7 @@ class State:
         return all((self._write_json(), self._write_step_summary()))
 
     def _write_json(self) -> bool:
-        path = self.settings.json_path
+        path = self.settings.json_path if self.in_use else None
         if path is None:
             return True
         from pytest_xsched.reporting.json_export import write_json
@@ -204,6 +216,8 @@ class State:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is None or not terminal.isatty or is_worker(self.config):
             return None
+        from pytest_xsched.reporting.progress_line import ProgressLine
+
         capture = self.config.pluginmanager.get_plugin("capturemanager")
         columns = shutil.get_terminal_size().columns
         if capture is None:

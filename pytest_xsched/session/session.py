@@ -176,7 +176,8 @@ class Session(Comparer, Searcher, Devices):
         Args:
             queues: made by `queue`.
             duration: the most that is measured, see `windows`; ``--xsched-duration`` overrides it.
-            whole: measure all of it, whatever the targets need; also ``--xsched-fixed-duration``.
+            whole: measure all of it, whatever the targets need; also the ini key
+                ``xsched_fixed_duration``.
             warmup: before it, under the same load; a tenth of the duration, at most 1 s.
             drain: longest wait behind it for what is unfinished; 5 s.
             scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream

@@ -109,7 +109,7 @@ def _lock(
         if time.monotonic() >= deadline_s:
             raise DeviceBusy(
                 f"{what} was not free within {timeout_s:g} s: {holder} measures on it "
-                f"({path}); --xsched-lock-timeout allows a longer wait",
+                f"({path}); the ini key xsched_lock_timeout allows a longer wait",
                 call="lock.wait",
                 code=errno.EWOULDBLOCK,
             )

@@ -9,7 +9,6 @@ from typing import Any
 from pytest_xsched.errors import SchedulerInactive
 
 VARIABLE = "XSCHED_HOME"
-OPTION = "--xsched-home"
 HALS = {"cuda": "libhalcuda.so", "hip": "libhalhip.so", "opencl": "libhalopencl.so"}
 SHIMS = {"cuda": "libshimcuda.so", "hip": "libshimhip.so", "opencl": "libshimopencl.so"}
 _FOLDERS = ("lib", "output/lib", "")  # of an installation, of a build, of the files alone
@@ -69,8 +68,9 @@ def find_home(named: Home | None = None) -> Home:
         path = os.environ.get(VARIABLE)
         if not path:
             raise SchedulerInactive(
-                f"scheduler inactive: no XSched is named; {OPTION}=DIR, the ini key xsched_home or "
-                f"the variable {VARIABLE} says where it is installed"
+                f"scheduler inactive: no XSched is named; set the variable {VARIABLE}, the ini key "
+                "xsched_home or an option (pytest: --xsched-home=DIR, pytest-xsched: --home=DIR) "
+                "to the directory where it is installed"
             )
         home = Home(path=os.path.abspath(path), origin=VARIABLE)
     if not os.path.isdir(home.path):

@@ -1,4 +1,4 @@
-"""--xsched-conformance against XSched: its double on the fake driver, with vices and without."""
+"""`pytest-xsched conformance` with the double of XSched on the fake driver, faulty and not."""
 
 from __future__ import annotations
 

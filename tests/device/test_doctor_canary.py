@@ -1,4 +1,4 @@
-"""--xsched-doctor where there is a device: XSched's double on fake drivers and on PoCL.
+"""`pytest-xsched doctor` where there is a device: XSched's double on fake drivers and on PoCL.
 
 Where XSCHED_HOME names an installation, PoCL is used with that one, too.
 """
@@ -26,10 +26,10 @@ def doctor(tmp_path, monkeypatch):
 
     def look(home, kind, **environment):
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-pxsched", "-pno:cacheprovider",
-             "--xsched-doctor=json", f"--xsched-home={home}", f"--xsched-device={kind}"],
+            [sys.executable, "-m", "pytest_xsched", "doctor", "--json", f"--home={home}",
+             f"--device={kind}"],
             cwd=tmp_path,
-            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=60,

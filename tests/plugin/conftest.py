@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 
 import pytest
@@ -92,6 +93,16 @@ def fresh(pytester, alone):
 
     def run(*args, timeout=200):
         return pytester.runpytest_subprocess(*STRICT, "-pxsched", *args, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture
+def command(pytester, alone):
+    """Runs `python -m pytest_xsched` in a process of its own."""
+
+    def run(*args):
+        return pytester.run(sys.executable, "-m", "pytest_xsched", *args, timeout=200)
 
     return run
 

@@ -48,13 +48,17 @@ def usage_error(result):
 def test_option(load, inside, pytester, place, option, value, fault):
     load("def test_it(run): pass")
     ini_key = f"xsched_{option.replace('-', '_')}"
+    given = f"--xsched-{option}={value}"
+    if option == "lock-timeout":  # no option of the command line
+        given = f"-o{ini_key}={value}"
     if place == "ini":
         pytester.makeini(f"[pytest]\n{ini_key} = {value}")
 
-    result = inside(*[f"--xsched-{option}={value}"] * (place != "ini"), "--xsched-json=out.json")
+    result = inside(*[given] * (place != "ini"), "--xsched-json=out.json")
 
     message = usage_error(result)
-    origin = f"--xsched-{option}" if place != "ini" else f"ini option {ini_key}"
+    origin = f"--xsched-{option}" if given.startswith("--") and place != "ini" else ""
+    origin = origin or f"ini option {ini_key}"
     assert message.startswith(f"{origin}: ")
     assert fault in message
 
@@ -66,12 +70,16 @@ def test_a_library_that_is_not_there(load, inside, pytester, option):
 
     # Relative to where pytest was started, or to where the ini file is.
     there = pytester.mkdir("there")
-    message = usage_error(inside("--rootdir=there", f"--xsched-{option}=lib/x.so"))
-    assert message == f"--xsched-{option}: {pytester.path}/lib/x.so does not exist"
+    is_option = option == "gpu-driver"
+    if is_option:
+        message = usage_error(inside("--rootdir=there", f"--xsched-{option}=lib/x.so"))
+        assert message == f"--xsched-{option}: {pytester.path}/lib/x.so does not exist"
     message = usage_error(inside("--rootdir=there", "-o", f"{key}=../there/lib/x.so"))
     assert message == f"ini option {key}: {there}/../there/lib/x.so does not exist"
-    message = usage_error(inside(f"--xsched-{option}=./there"))
-    assert message == f"--xsched-{option}: {there} is not a file"
+    given, origin = f"--xsched-{option}=./there", f"--xsched-{option}"
+    if not is_option:
+        given, origin = f"-o{key}=./there", f"ini option {key}"
+    assert usage_error(inside(given)) == f"{origin}: {there} is not a file"
 
 
 def test_an_option_without_a_value_is_refused_an_ini_key_is_not_set(load, inside, pytester):

@@ -200,7 +200,7 @@ def test_wrong_names(load, sim, name, option):
     load(BODY.format(limit="1h"))
     result = sim(f"--xsched-{option}={name}")
     assert result.ret == 4
-    result.stderr.fnmatch_lines([f"ERROR: --xsched-{option}: {name!r} is no name of letters, *"])
+    result.stderr.fnmatch_lines([f"ERROR: --xsched-{option}: {name!r} is not a name of letters, *"])
 
 
 def test_it_cannot_be_written(load, sim, pytester):

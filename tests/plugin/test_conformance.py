@@ -1,42 +1,53 @@
-"""--xsched-conformance as an option: what it says, its exit status, what it refuses."""
+"""`pytest-xsched conformance`: what it prints, its exit codes, what it refuses."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import pytest
 
-# Here, or a run would import its own: pytester drops what a run was the first to import.
+from pytest_xsched.cli.main import ExitCode, main
 from pytest_xsched.conformance import command, spec
 
-BUDGET = "--xsched-conformance-budget=500ms"
+BUDGET = "--budget=500ms"
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch, pytester):
+def nothing_set(monkeypatch, tmp_path):
     monkeypatch.delenv("XSCHED_HOME", raising=False)
-    pytester.makepyfile("def test_it(): open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
 
 
-def test_all_of_ours(inside, pytester):
-    result = inside("--xsched-conformance", BUDGET)
+@pytest.fixture
+def conformance(capsys):
+    """Runs the command inside this process; gives exit code, lines of stdout, text of stderr."""
 
-    assert result.ret == 0
-    assert not (pytester.path / "ran").exists()
-    assert result.outlines[0] == "xsched conformance: builtin on sim, no XSched, seed 0"
-    heads = [line.split(":")[0] for line in result.outlines if line.startswith("builtin ")]
+    def run(*args):
+        code = main(["conformance", *args])
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err
+
+    return run
+
+
+def test_all_of_ours(conformance):
+    code, lines, err = conformance(BUDGET)
+
+    assert (code, err) == (ExitCode.OK, "")
+    assert lines[0] == "xsched conformance: builtin on sim, no XSched, seed 0"
+    heads = [line.split(":")[0] for line in lines if line.startswith("builtin ")]
     assert heads == [f"builtin {name}" for name in ("none", "hpf", "edf", "partition", "fair")]
-    result.stdout.fnmatch_lines(
-        ["  holds   highest first *scenario*", "0 findings in * scenarios *"]
-    )
+    assert any(line.startswith("  holds   highest first ") for line in lines)
+    assert lines[-1].startswith("0 findings in ")
 
 
-def test_json(inside):
-    result = inside("--xsched-conformance=json,hpf", BUDGET)
+def test_json(conformance):
+    code, lines, err = conformance("hpf", "--json", BUDGET)
 
-    assert result.ret == 0
-    plain = json.loads("\n".join(result.outlines))
+    assert (code, err) == (ExitCode.OK, "")
+    plain = json.loads("\n".join(lines))
     assert (plain["ok"], plain["home"], plain["interrupted"]) == (True, None, False)
     (policy,) = plain["policies"]
     assert (policy["scheduler"], policy["policy"]) == ("builtin", "hpf")
@@ -44,7 +55,8 @@ def test_json(inside):
     assert {claim["status"] for claim in policy["claims"]} <= {"holds", "unseen"}
 
 
-def test_a_finding(inside, pytester, monkeypatch):
+@pytest.mark.parametrize("corpus", [None, "kept"])
+def test_a_finding(conformance, tmp_path, monkeypatch, corpus):
     (hpf,) = [policy for policy in spec.BUILTIN if policy.name == "hpf"]
     wrong = spec.Claim(
         name="nobody is second", definition="No.", judge=lambda run: [f"{len(run.queues)} queues"]
@@ -52,52 +64,70 @@ def test_a_finding(inside, pytester, monkeypatch):
     broken = dataclasses.replace(hpf, claims=(*hpf.claims, wrong))
     monkeypatch.setattr(command, "BUILTIN", (broken,))
     monkeypatch.setitem(command.RUNS, "builtin", 10)
-    result = inside("--xsched-conformance=hpf", BUDGET, "--xsched-seed=3")
+    where = [f"--corpus={corpus}"] if corpus else []
+    code, lines, _ = conformance("hpf", BUDGET, "--seed=3", *where)
 
-    assert result.ret == 1
-    (file,) = (pytester.path / ".xsched" / "conformance").iterdir()
+    assert code == ExitCode.FINDING
+    (file,) = (tmp_path / (corpus or ".xsched/conformance")).iterdir()
     assert file.name.startswith("builtin-hpf-nobody-is-second-")
-    result.stdout.fnmatch_lines(
-        [
-            "  FAILED  nobody is second            1 queues",
-            "          claimed: No.",
-            f"*; reproduced in 3 of 3 fresh processes by this one, kept in {file}:",
-            "          Scenario(",
-            "1 finding in * of 1 policy, * s",
-        ]
-    )
+    text = "\n".join(lines)
+    assert "seed 3" in lines[0]
+    assert "  FAILED  nobody is second            1 queues\n          claimed: No.\n" in text
+    assert f"; reproduced in 3 of 3 fresh processes by this one, kept in {file}:\n" in text
+    assert "\n          Scenario(\n" in text
+    assert lines[-1].startswith("1 finding in ") and " of 1 policy, " in lines[-1]
+
+
+def test_ctrl_c(conformance, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "examine", interrupt)
+    code, lines, err = conformance("hpf", BUDGET)
+
+    assert code == ExitCode.INTERRUPTED
+    assert lines[-1].startswith("interrupted: 0 findings in 0 scenarios")
+    assert err == "pytest-xsched: interrupted\n"
 
 
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
         (
-            ["--xsched-conformance=hfp"],
-            "--xsched-conformance: policy 'hfp' is unknown; known: none, hpf, edf, partition, "
+            ["hfp"],
+            "conformance: policy 'hfp' is unknown; known: none, hpf, edf, partition, "
             "fair, hhpf, chpf, up, pup, kedf, lax, awf, cfs, mlfq",
         ),
         (
-            ["--xsched-conformance=cfs"],
-            "--xsched-conformance: 'cfs' is a policy of XSched, and none is named by --xsched-home "
+            ["cfs"],
+            "conformance: 'cfs' is a policy of XSched; name the directory of XSched with --home "
             "or XSCHED_HOME",
         ),
+        (["cfs", "--home=/nowhere"], "--home: /nowhere does not exist"),
         (
-            ["--xsched-conformance=cfs", "--xsched-home=/nowhere"],
-            "--xsched-home: /nowhere does not exist",
+            ["cfs", "--home=.", "--device=cpu"],
+            "--device: XSched schedules hip, cuda, opencl devices, not 'cpu'; name one of them",
         ),
-        (
-            ["--xsched-conformance=cfs", "--xsched-home=.", "--xsched-device=cpu"],
-            "--xsched-conformance: XSched schedules hip, cuda, opencl devices, not 'cpu'; "
-            "--xsched-device names one",
-        ),
-        (
-            ["--xsched-conformance", "--xsched-conformance-budget=5"],
-            "--xsched-conformance-budget: '5' has no unit",
-        ),
+        (["--budget=5"], "--budget: '5' has no unit"),
+        (["--seed=x"], "--seed: 'x' is not a whole number from 0 to 4294967295, nor 'random'"),
+        (["--device=tpu"], "--device: 'tpu' is unknown; known: auto, cpu, sim, hip, cuda, opencl"),
+        (["--gpu-driver=/no.so"], "--gpu-driver: /no.so does not exist"),
+        (["--corpus=/dev/null"], "--corpus: /dev/null is not a directory"),
     ],
 )
-def test_what_is_refused(inside, args, sentence):
-    result = inside(*args)
+def test_what_is_refused(conformance, args, sentence):
+    code, lines, err = conformance(*args)
 
-    assert result.ret == 4
-    result.stderr.fnmatch_lines([f"ERROR: {sentence}*"])
+    assert (code, lines) == (ExitCode.USAGE, [])
+    assert err.startswith(f"pytest-xsched: {sentence}") and err.count("\n") == 1
+
+
+def test_without_hypothesis(conformance, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    code, lines, err = conformance("hpf", BUDGET)
+
+    assert (code, lines) == (ExitCode.UNAVAILABLE, [])
+    assert err == (
+        "pytest-xsched: The package 'hypothesis' is not installed; install it with: "
+        "pip install 'pytest-xsched[hypothesis]'\n"
+    )

@@ -1,4 +1,4 @@
-"""--xsched-doctor as an option: its forms, what it says where nothing is installed, no tests."""
+"""`pytest-xsched doctor`: its forms, what it says where nothing is installed, no tests."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def nothing_set(monkeypatch, pytester):
     pytester.makepyfile("def test_it(): open('ran', 'w')")
 
 
-def test_nothing_is_installed(fresh, pytester):
-    result = fresh("--xsched-doctor", "--xsched-device=hip")
+def test_nothing_is_installed(command, pytester):
+    result = command("doctor", "--device=hip")
 
     assert result.ret == 1
     assert not (pytester.path / "ran").exists()
@@ -29,17 +29,18 @@ def test_nothing_is_installed(fresh, pytester):
     heads = [line for line in lines if line[2:4] == "  " and line[:2].strip().isdecimal()]
     assert [line[13:33].strip() for line in heads] == NAMES
     assert lines[2] == (
-        " 1  FAILED   libraries           no XSched is named; --xsched-home=DIR, the ini key "
-        "xsched_home or the variable XSCHED_HOME says where it is installed"
+        " 1  FAILED   libraries           no XSched is named; set the variable XSCHED_HOME, "
+        "the ini key xsched_home or an option (pytest: --xsched-home=DIR, pytest-xsched: "
+        "--home=DIR) to the directory where it is installed"
     )
     assert lines[3].strip().startswith("-> install XSched (https://github.com/XpuOS/xsched)")
     assert " failed, " in lines[-1]
 
 
-def test_a_directory_without_xsched(fresh, pytester, monkeypatch):
+def test_a_directory_without_xsched(command, pytester, monkeypatch):
     monkeypatch.setenv("XSCHED_HOME", str(pytester.path))
 
-    result = fresh("--xsched-doctor", "--xsched-device=hip")
+    result = command("doctor", "--device=hip")
 
     home = pytester.path
     assert result.ret == 1
@@ -52,17 +53,17 @@ def test_a_directory_without_xsched(fresh, pytester, monkeypatch):
     )
 
 
-def test_where_it_seems_to_be(fresh, pytester, monkeypatch):
+def test_where_it_seems_to_be(command, pytester, monkeypatch):
     (pytester.path / "libpreempt.so").touch()
     monkeypatch.setenv("LD_LIBRARY_PATH", f"/nowhere:{pytester.path}")
 
-    result = fresh("--xsched-doctor")
+    result = command("doctor")
 
     result.stdout.fnmatch_lines([f"*-> libpreempt.so is in {pytester.path}, which is on LD_*"])
 
 
-def test_json_has_builtin_types_and_all_checks(fresh):
-    result = fresh("--xsched-doctor=json", "--xsched-device=hip")
+def test_json_has_builtin_types_and_all_checks(command):
+    result = command("doctor", "--json", "--device=hip")
 
     data = json.loads(result.stdout.str())
     assert result.ret == 1
@@ -74,29 +75,11 @@ def test_json_has_builtin_types_and_all_checks(fresh):
     assert all(check["remedy"] for check in data["checks"] if check["status"] != "ok")
 
 
-def test_what_stands_behind_the_option_is_no_path(fresh):
-    result = fresh("--xsched-doctor", "test_it.py")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["ERROR: --xsched-doctor: 'test_it.py' is unknown; --xsched-doctor=json, or nothing *"]
-    )
-
-
-def test_under_xdist_it_runs_once(fresh):
-    pytest.importorskip("xdist")
-
-    result = fresh("-pxdist", "-n1", "--xsched-doctor", "--xsched-device=hip")
-
-    assert result.ret == 1
-    assert result.stdout.str().count("xsched doctor:") == 1
-
-
-def test_a_driver_that_is_not_there(fresh, pytester, xsched_double, monkeypatch):
+def test_a_driver_that_is_not_there(command, pytester, xsched_double, monkeypatch):
     monkeypatch.setenv("XSCHED_HOME", str(xsched_double))
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", "/nowhere/libamdhip64.so.6")
 
-    result = fresh("--xsched-doctor", "--xsched-device=hip")
+    result = command("doctor", "--device=hip")
 
     assert result.ret == 1
     result.stdout.fnmatch_lines(
@@ -104,4 +87,14 @@ def test_a_driver_that_is_not_there(fresh, pytester, xsched_double, monkeypatch)
             "*1 *FAILED *the driver of hip cannot be loaded: PYTEST_XSCHED_GPU_DRIVER: "
             "/nowhere/libamdhip64.so.6 does not exist"
         ]
+    )
+
+
+def test_a_conftest_that_cannot_be_imported(command, pytester):
+    pytester.makeconftest("1 / 0")
+
+    result = command("doctor", "--device=hip")
+
+    result.stdout.fnmatch_lines(
+        ["10  skipped  fork and threads    pytest does not start in this *"]
     )

@@ -1,4 +1,4 @@
-"""--xsched-doctor names each fault that has cost somebody a day, where it belongs.
+"""`pytest-xsched doctor` names each fault that has cost somebody a day, where it belongs.
 
 The faults are libraries made for the purpose: the double of XSched with a part replaced, and a HIP
 driver of a few lines.
@@ -74,7 +74,7 @@ def tree(make, tmp_path):
 
 
 @pytest.fixture
-def doctor(pytester, fresh, home, tree, monkeypatch):
+def doctor(pytester, command, home, tree, monkeypatch):
     """Runs the doctor on HIP; gives its findings by number, as (status, seen, remedy)."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tree))
     monkeypatch.setenv("XSCHED_HOME", str(home))
@@ -84,7 +84,7 @@ def doctor(pytester, fresh, home, tree, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
     def look():
-        result = fresh("--xsched-doctor=json", "--xsched-device=hip")
+        result = command("doctor", "--json", "--device=hip")
         data = json.loads(result.stdout.str())
         assert result.ret == int(not data["ok"])
         return {check["number"]: check for check in data["checks"]}

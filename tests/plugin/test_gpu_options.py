@@ -28,17 +28,17 @@ def test_libraries(pytester, sim, monkeypatch, option, variable, ini, expected):
 
 
 @pytest.mark.parametrize(
-    ("option", "ini", "expected_s"),
+    ("override", "ini", "expected_s"),
     [("2s", "3s", 2), ("0s", "3s", 0), (None, "3s", 3), (None, "", 600)],
 )
-def test_lock_timeout(pytester, sim, option, ini, expected_s):
+def test_lock_timeout(pytester, sim, override, ini, expected_s):
     pytester.makeini(f"[pytest]\nxsched_lock_timeout = {ini}")
     pytester.makepyfile(f"""
         def test_it(xsched):
             assert xsched.settings.lock_timeout_ns == {expected_s} * 10**9
         """)
 
-    sim(*[f"--xsched-lock-timeout={option}"] * (option is not None)).assert_outcomes(passed=1)
+    sim(*[f"-oxsched_lock_timeout={override}"] * (override is not None)).assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_ctrl_c(pytester, alone, text):
         ("cpu", 'live().sleep("600s")'),
         # Days of virtual time are many minutes of real time, too.
         (
-            "sim --xsched-fixed-duration",
+            "sim -oxsched_fixed_duration=yes",
             'xsched.run(xsched.queue("high", spin("1us", layers=4096)), duration="30h")',
         ),
     ],

@@ -117,7 +117,7 @@ def test_masked_seconds_leave_the_latencies_only(machine, noted):
 def test_the_limit_is_the_users(machine, noted):
     machine(NOISY)
 
-    result, run = noted("--xsched-noise=mask", "--xsched-noise-limit=7500us")
+    result, run = noted("--xsched-noise=mask", "-oxsched_noise_limit=7500us")
 
     result.assert_outcomes(passed=1)
     assert run["evidence"]["noise"]["noisy_ns"] == 0
@@ -175,8 +175,8 @@ def test_command_line_variable_ini(
             "--xsched-noise: 'loud' is unknown; known: auto, mask, note, off",
         ),
         ("", "loud", "PYTEST_XSCHED_NOISE: 'loud' is unknown; known: auto, mask, note, off"),
-        ("--xsched-noise-limit=5", "", "--xsched-noise-limit: *"),
-        ("--xsched-noise-limit=0s", "", "--xsched-noise-limit: *"),
+        ("-oxsched_noise_limit=5", "", "ini option xsched_noise_limit: *"),
+        ("-oxsched_noise_limit=0s", "", "ini option xsched_noise_limit: *"),
     ],
 )
 def test_what_is_refused(machine, inside, monkeypatch, option, variable, sentence):

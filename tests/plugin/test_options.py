@@ -301,9 +301,12 @@ def test_header_shows_what_was_set(idle, pytester):
 def test_help_and_markers(idle):
     text = str(idle("--help").stdout)
     names = ("device", "scheduler", "duration", "seed", "require-device", "json")
-    for name in (*names, "gpu-driver", "gpu-compiler", "lock-timeout"):
-        assert f"--xsched-{name}=" in text
+    ini_only = ("waiting", "lock-timeout", "gpu-compiler", "burst", "noise-limit", "fixed-duration")
+    for name in (*names, "gpu-driver", *ini_only):
+        assert (f"--xsched-{name}=" in text) == (name not in ini_only)
         assert re.search(rf"^  xsched_{name.replace('-', '_')} \(", text, re.MULTILINE)
+    for name in ("doctor", "conformance", "soak", *ini_only):
+        assert f"--xsched-{name}" not in text
 
     idle("--markers").stdout.fnmatch_lines(
         ["@pytest.mark.xsched(device=..., scheduler=..., policy=..., duration=..., seed=...): *"]

@@ -344,9 +344,9 @@ def test_an_invalid_run_says_so_too_and_quotes(load, sim, again):
             queue = xsched.queue("q", spin("30ms"), rate="50/s")
             xsched.run(queue, duration="15s").q.assert_p99_below("1s")
         """)
-    words, second = again(sim("--xsched-fixed-duration"))
+    words, second = again(sim("-oxsched_fixed_duration=yes"))
     assert words[1] == "test_it.py::test_it[it's $HOME]"
-    assert "--xsched-fixed-duration" in words
+    assert words[words.index("-o") + 1] == "xsched_fixed_duration=yes"
     assert second.parseoutcomes() == {"errors": 1}
     second.stdout.fnmatch_lines(["E *InvalidRun: no verdict: q is saturated: *"])
 

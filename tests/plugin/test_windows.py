@@ -111,7 +111,7 @@ def test_a_short_run_says_what_duration_would_decide(load, sim):
 
 def test_bursts_that_were_not_seen_take_a_longer_look(two_models, sim, pytester):
     two_models()
-    _, run = windows(pytester, sim, "--xsched-burst=3")
+    _, run = windows(pytester, sim, "-oxsched_burst=3")
     assert [v["status"] for v in run["verdicts"]] == ["PASS"] * 4
     # Three times 270 requests without a miss, which is in the window that ends at 49 s.
     assert run["measured_ns"] == 49 * 10**9
@@ -119,7 +119,7 @@ def test_bursts_that_were_not_seen_take_a_longer_look(two_models, sim, pytester)
 
 def test_fixed_duration(two_models, sim, pytester):
     two_models()
-    _, run = windows(pytester, sim, "--xsched-fixed-duration")
+    _, run = windows(pytester, sim, "-oxsched_fixed_duration=yes")
     assert (run["measured_ns"], run["windows"], run["queues"][0]["n"]) == (60 * 10**9, 1, 1200)
     pytester.makeini("[pytest]\nxsched_fixed_duration = yes")
     _, again = windows(pytester, sim)
@@ -180,7 +180,6 @@ def test_xdist_workers_divide_it_alike(two_models, fresh, pytester):
         ("alpha=1", "--xsched-alpha: '1' is not a probability, above 0 and below 1"),
         ("alpha=x", "--xsched-alpha: 'x' is not a probability, above 0 and below 1"),
         ("alpha=nan", "--xsched-alpha: 'nan' is not a probability, above 0 and below 1"),
-        ("burst=0", "--xsched-burst: '0' is not a whole number from 1 to 1000"),
         ("undecided=pass", "--xsched-undecided: 'pass' is unknown; known: fail, warn"),
     ],
 )
@@ -188,4 +187,12 @@ def test_options_that_are_none(load, sim, option, sentence):
     load("def test_it(): pass")
     result = sim(f"--xsched-{option}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line] == [f"ERROR: {sentence}"]
+
+
+def test_an_ini_key_of_the_command_line_is_checked(load, sim):
+    load("def test_it(): pass")
+    result = sim("-oxsched_burst=0")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    sentence = "ini option xsched_burst: '0' is not a whole number from 1 to 1000"
     assert [line for line in result.errlines if line] == [f"ERROR: {sentence}"]

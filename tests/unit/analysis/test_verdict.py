@@ -34,7 +34,7 @@ MS = 1_000_000
             "UNDECIDED",
             297 * MS,
             "high: P99 297 ms is not decided to be below 289 ms (n = 300, max 300 ms, 12 missed it "
-            "in 8 bursts, 3 may); about 83 more requests would decide",
+            "in 8 bursts, 3 may); about 79 more requests would decide",
         ),
         (
             lambda q: targets.percentile_below(q, 0.99, 298 * MS),
@@ -96,7 +96,7 @@ MS = 1_000_000
             "UNDECIDED",
             1,
             "high: slowdown 1 is not decided to be below 0.5 (n = 300, max 300 ms, P50 150 ms, "
-            "alone 150 ms (n = 300), 236 missed it, 150 may); about 74 more requests would decide",
+            "alone 150 ms (n = 300), 236 missed it, 150 may); about 70 more requests would decide",
         ),
         (
             lambda q: targets.throughput_at_least(q, 20.0, 0),

@@ -1,4 +1,4 @@
-"""The search behind --xsched-conformance: what counts, what is shrunk, what is said."""
+"""The search of `pytest-xsched conformance`: what counts, what is shrunk, what is said."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_who_has_it_is_named(holder):
         lock_gpus([GPU], timeout_s=0)
     assert str(caught.value) == (
         f"GPU {GPU} was not free within 0 s: process {holder.pid} measures on it "
-        f"({lock_file(GPU)}); --xsched-lock-timeout allows a longer wait"
+        f"({lock_file(GPU)}); the ini key xsched_lock_timeout allows a longer wait"
     )
 
 

@@ -78,7 +78,9 @@ def test_one_driver_from_one_rocm():
 
 def test_no_installation_is_named(monkeypatch):
     monkeypatch.delenv("XSCHED_HOME", raising=False)
-    with pytest.raises(SchedulerInactive, match="no XSched is named; --xsched-home=DIR"):
+    with pytest.raises(
+        SchedulerInactive, match="no XSched is named; set the variable XSCHED_HOME, the ini key"
+    ):
         find_home()
     monkeypatch.setenv("XSCHED_HOME", "/nowhere")
     with pytest.raises(SchedulerInactive, match="XSCHED_HOME: /nowhere does not exist"):

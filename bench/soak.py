@@ -1,14 +1,19 @@
-"""`pytest --xsched-soak=10m`: random scenarios and random steps on live queues, for a long time.
+"""Run random scenarios and random steps on live queues for a long time.
 
-What must hold is checked all along; and memory, open files and threads of the process, and used
-memory of the GPU, must be as flat in the end as they were behind the first quarter. Ctrl-C ends it
-with what was found so far.
+    python bench/soak.py [--minutes 10] [--device sim] [--process inside]
+
+Every run is checked against the invariants. At the end, memory, open files and threads of the
+process, and used memory of the GPU, must be as they were after the first quarter. Ctrl-C ends the
+soak early, with a report of what was found. Exit status: 0, 1 if something does not hold or grows,
+130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +27,13 @@ from pytest_xsched.base.units import format_duration
 from pytest_xsched.doctor.gpu_idle import used_bytes
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.session import Session
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.invariants import check_invariants
 from pytest_xsched.stress.state_machine import check_xqueues
 from pytest_xsched.stress.strategies import arrivals, scenarios, without_tests
 
 SLACK_BYTES = 8 * 2**20
-"""What may be added behind the first quarter: caches of Python, of malloc and of a driver."""
+"""Allowed growth after the first quarter: caches of Python, of malloc and of a driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Footprint:
 
 
 def footprint(pci_id: str | None = None) -> Footprint:
-    """Look at this process and at a GPU."""
+    """Read what this process and a GPU hold."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return Footprint(
         rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
@@ -52,7 +58,7 @@ def footprint(pci_id: str | None = None) -> Footprint:
 
 
 def soak(session: Session, duration_ns: int, say: Callable[[str], None]) -> int:
-    """Run until the time is over: 0, or 1 if something did not hold, or 2 after Ctrl-C."""
+    """Run until the time is over and return the exit status."""
     begin = time.monotonic()
     seen: list[Footprint] = []
     counts = {"scenarios": 0, "sequences of steps": 0}
@@ -75,11 +81,11 @@ def soak(session: Session, duration_ns: int, say: Callable[[str], None]) -> int:
         say(f"soak: {fault}")
     if not faults and seen:
         say(f"soak: flat, {_shown(seen[len(seen) // 4])} -> {_shown(seen[-1])}")
-    return 1 if faults else 2 if interrupted else 0
+    return 1 if faults else 130 if interrupted else 0
 
 
 def _settled(session: Session, seen: list[Footprint]) -> Footprint:
-    """Look again for a second while there are more threads: one that was joined is seen on."""
+    """Read again for up to a second while there are more threads: a joined one is listed on."""
     now, until_s = footprint(_pci_id(session)), time.monotonic() + 1.0
     while seen and now.threads > seen[-1].threads and time.monotonic() < until_s:
         time.sleep(0.01)
@@ -88,7 +94,7 @@ def _settled(session: Session, seen: list[Footprint]) -> Footprint:
 
 
 def growth(seen: list[Footprint]) -> list[str]:
-    """Say what grew: the last quarter against the second, by their medians."""
+    """Return what grew from the second quarter to the last, by their medians."""
     quarter = len(seen) // 4
     if quarter == 0:
         return []
@@ -108,7 +114,7 @@ def _median(seen: list[Footprint], name: str) -> float | None:
 
 
 def _round(session: Session, seed: int, counts: dict[str, int]) -> list[str]:
-    """Try ten scenarios and a sequence of steps; what did not hold."""
+    """Try ten scenarios and a sequence of steps; return what did not hold."""
     virtual = session.device_kind == "sim"
     settings = hypothesis.settings(
         max_examples=10,
@@ -142,7 +148,7 @@ def _round(session: Session, seed: int, counts: dict[str, int]) -> list[str]:
 
 
 def _pci_id(session: Session) -> str | None:
-    """Tell which GPU the last scenario ran on; None: on none."""
+    """Return the PCI id of the GPU of the last scenario; None: it ran on no GPU."""
     if session.trial is None or session.device_kind not in GPUS:
         return None
     return session.trial.fingerprint.devices[0].pci_id
@@ -155,3 +161,23 @@ def _spelled(counts: dict[str, int]) -> str:
 def _shown(one: Footprint) -> str:
     gpu = "" if one.gpu_bytes is None else f", {one.gpu_bytes / 2**20:.0f} MiB of the GPU"
     return f"{one.rss_bytes / 2**20:.1f} MiB, {one.files} files, {one.threads} threads{gpu}"
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    options.add_argument("--minutes", type=float, default=10)
+    options.add_argument("--device", default="sim")
+    # What leaks in a worker process ends with it.
+    options.add_argument("--process", default="inside", choices=("inside", "worker"))
+    given = options.parse_args()
+    session = Session(Settings(device=given.device, process=given.process))
+    try:
+        return soak(session, round(given.minutes * 60e9), lambda line: print(line, flush=True))
+    finally:
+        session.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""`pytest-xsched compare A B`: the runs of two JSON files, paired by their scenario.
+
+Runs of one scenario and scheduler are paired in the order of the files. What is left over is paired
+with runs of the same scenario under another scheduler. Each pair is one episode of a comparison.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_xsched.analysis.comparability import likeness, machine_part
+from pytest_xsched.comparison.comparison import Comparison
+from pytest_xsched.comparison.effect import Contrast
+from pytest_xsched.comparison.existing_runs import compare_runs
+from pytest_xsched.errors import IncomparableError, InvalidRun, ScenarioError
+from pytest_xsched.reporting import comparison_table
+from pytest_xsched.reporting.run_table import Record, title
+from pytest_xsched.stats.paired import episodes_needed, show_bounds
+
+MARGIN = 0.1
+"""B is worse only if it is worse by more than this share: how far equal runs of two sessions differ
+is not known."""
+
+_KEYS = {"scenario", "queues", "fingerprint", "evidence", "scheduler", "measured_ns"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the paired runs show of one queue.
+
+    Attributes:
+        status: ``"worse"``, ``"better"``, ``"no difference shown"``, ``"undecided"`` (too few
+            pairs) or ``"no figure"``.
+        sentence: with the figures.
+    """
+
+    status: str
+    sentence: str
+
+
+@dataclass(slots=True)
+class Result:
+    """Everything that a comparison of two files found.
+
+    Attributes:
+        comparisons: one a scenario that both files have, each with the judgements of its queues.
+        notes: what was not compared, and why, in sentences.
+    """
+
+    comparisons: list[tuple[Comparison, list[Judgement]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def worse(self) -> bool:
+        """Whether a queue is worse in B."""
+        return any(one.status == "worse" for _, judged in self.comparisons for one in judged)
+
+    @property
+    def nothing_compared(self) -> bool:
+        """Whether there was no scenario that both files have and that could be compared."""
+        return not self.comparisons
+
+    def lines(self) -> list[str]:
+        """Return the result as text."""
+        lines = []
+        for comparison, judged in self.comparisons:
+            lines += comparison_table.table(comparison.to_dict())
+            lines += [f"  {one.status.upper()} {one.sentence}" for one in judged]
+        return lines + self.notes
+
+    def to_json(self) -> str:
+        """Return the result as one JSON object."""
+        found = [
+            {
+                **{key: value for key, value in c.to_dict().items() if key != "arms"},
+                "judgements": [dataclasses.asdict(one) for one in judged],
+            }
+            for c, judged in self.comparisons
+        ]
+        return json.dumps(
+            {"worse": self.worse, "comparisons": found, "notes": self.notes}, indent=2
+        )
+
+
+def compare_files(a: Path, b: Path) -> Result:
+    """Compare two files of --xsched-json.
+
+    Raises:
+        ScenarioError: a file cannot be read or holds no runs.
+    """
+    result = Result()
+    for first, second in _pairs(read_runs(a), read_runs(b)):
+        _compare(first, second, result)
+    return result
+
+
+def read_runs(path: Path) -> list[Record]:
+    """Read the runs of a file of --xsched-json.
+
+    Raises:
+        ScenarioError: it cannot be read, is not such a file, or holds no runs.
+    """
+    way_out = f"write it with `pytest --xsched-json={path}`"
+    try:
+        runs = json.loads(path.read_text(encoding="utf-8"))["xsched"]["runs"]
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}; {way_out}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ScenarioError(f"{path} is not a JSON file of pytest-xsched; {way_out}") from None
+    if not isinstance(runs, list) or not all(_is_run(run) for run in runs):
+        raise ScenarioError(f"{path} has runs of another format; {way_out}")
+    if not runs:
+        raise ScenarioError(f"{path} holds no runs; {way_out}")
+    return runs
+
+
+def _is_run(run: Any) -> bool:
+    if not (isinstance(run, dict) and run.keys() >= _KEYS):
+        return False
+    try:
+        likeness(run, scheduler=True)
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return True
+
+
+def _pairs(a: list[Record], b: list[Record]) -> list[tuple[list[Record], list[Record]]]:
+    """Group the runs of two files by scenario; one side is empty where a file has none."""
+    pairs = []
+    for scheduler in (True, False):
+        groups_a, groups_b = (_grouped(runs, scheduler=scheduler) for runs in (a, b))
+        both = [key for key in groups_a if key in groups_b]
+        pairs += [(groups_a[key], groups_b[key]) for key in both]
+        a, b = (
+            [run for key, runs in groups.items() if key not in both for run in runs]
+            for groups in (groups_a, groups_b)
+        )
+    return [*pairs, *(([run], []) for run in a), *(([], [run]) for run in b)]
+
+
+def _grouped(runs: list[Record], *, scheduler: bool) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for run in runs:
+        fields = likeness(run, scheduler=scheduler)
+        key = json.dumps({k: v for k, v in fields.items() if not machine_part(k)}, sort_keys=True)
+        groups.setdefault(key, []).append(run)
+    return groups
+
+
+def _compare(first: list[Record], second: list[Record], result: Result) -> None:
+    name = title((first or second)[0])
+    if not first or not second:
+        result.notes.append(f"only in {'A' if first else 'B'}: {name}")
+        return
+    count = min(len(first), len(second))
+    if len(first) != len(second):
+        result.notes.append(
+            f"A has {len(first)} and B {len(second)} runs of {name}: the first {count} of each "
+            "are compared"
+        )
+    try:
+        comparison = compare_runs(first[:count], second[:count])
+    except IncomparableError as error:
+        result.notes.append(f"not comparable: {name}: {'; '.join(map(str, error.differences))}")
+        return
+    judged = [_judge(comparison, queue) for queue in comparison.queues]
+    result.comparisons.append((comparison, judged))
+
+
+def _judge(comparison: Comparison, name: str) -> Judgement:
+    """Judge the P99 of an open loop, the throughput of a closed one."""
+    queue = comparison[name]
+    closed = comparison.arms[comparison.baseline][0].numbers(name)["offered_hz"] is None
+    what = "throughput" if closed else "P99"
+    try:
+        effect: Contrast = queue.throughput() if closed else queue.latency(0.99)
+    except InvalidRun as error:
+        return Judgement(status="no figure", sentence=str(error).removeprefix("no verdict: "))
+    ratio = effect.ratio
+    pairs = len(ratio.episodes)
+    sentence = f"{name}: {what} of B is {ratio.value:.4g} times that of A ({show_bounds(ratio)})"
+    if pairs < episodes_needed():
+        few = f"{pairs} pair{'s' * (pairs > 1)} of runs, and {episodes_needed()} are needed"
+        return Judgement(status="undecided", sentence=f"{sentence}; {few}")
+    higher, lower = ratio.low > 1 + MARGIN, ratio.high < 1 - MARGIN
+    if not (higher or lower):
+        return Judgement(status="no difference shown", sentence=sentence)
+    return Judgement(status="worse" if higher != closed else "better", sentence=sentence)

@@ -1,0 +1,240 @@
+"""The command `pytest-xsched`: doctor, conformance and compare, which run no tests.
+
+Exit codes:
+    0: everything holds.
+    1: a finding: a check failed, a claim does not hold, or B is worse than A.
+    2: wrong usage, or input that cannot be read.
+    3: it cannot be done here: a device or an optional package is missing, or the runs differ in
+       more than their scheduler.
+    130: interrupted with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pytest_xsched.base.constants import DEVICES
+from pytest_xsched.base.extras import require_extra
+from pytest_xsched.errors import ScenarioError, XSchedError
+
+PROGRAM = "pytest-xsched"
+
+
+class ExitCode(enum.IntEnum):
+    """The exit codes of `pytest-xsched`; pytest itself keeps its own."""
+
+    OK = 0
+    FINDING = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INTERRUPTED = 130
+
+
+_EXIT_CODES = """\
+exit codes:
+  0    everything holds
+  1    a finding: a check failed, a claim does not hold, or B is worse than A
+  2    wrong usage, or input that cannot be read
+  3    it cannot be done here: a device or an optional package is missing,
+       or the runs differ in more than their scheduler
+  130  interrupted with Ctrl-C
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the name of the program; None: those of the process.
+
+    Returns:
+        One of `ExitCode`.
+
+    Raises:
+        SystemExit: for ``--help``, ``--version`` and wrong usage.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        code: ExitCode = options.command(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe ended first: `pytest-xsched doctor | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FINDING
+    except ScenarioError as error:
+        return _complain(str(error), ExitCode.USAGE)
+    except (XSchedError, OSError) as error:
+        return _complain(str(error), ExitCode.UNAVAILABLE)
+    return code
+
+
+def _complain(sentence: str, code: ExitCode) -> ExitCode:
+    print(f"{PROGRAM}: {sentence.removeprefix('scheduler inactive: ')}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong usage in one sentence, without the usage lines."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Check XSched, scheduling policies and measured runs, without running tests.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    doctor = _add_command(commands, "doctor", "Find out why XSched seems to have no effect here.")
+    _add_place(doctor)
+    doctor.add_argument("--gpu-driver", metavar="PATH", help="the GPU's driver library")
+    doctor.add_argument("--gpu-compiler", metavar="PATH", help="the GPU's compiler library")
+    doctor.set_defaults(command=_doctor)
+
+    conformance = _add_command(
+        commands,
+        "conformance",
+        "Check scheduling policies in random scenarios. The policies of pytest-xsched run on the "
+        "simulator; those of XSched run on a GPU if --home or XSCHED_HOME says where it is.",
+    )
+    conformance.add_argument("policies", metavar="POLICY", nargs="*", help="default: all")
+    _add_place(conformance)
+    conformance.add_argument("--gpu-driver", metavar="PATH", help="the GPU's driver library")
+    conformance.add_argument("--gpu-compiler", metavar="PATH", help="the GPU's compiler library")
+    conformance.add_argument(
+        "--budget",
+        metavar="TIME",
+        default="2min",
+        help="time for random scenarios, of all policies together (default: 2min)",
+    )
+    conformance.add_argument(
+        "--corpus",
+        metavar="DIR",
+        help="where scenarios that fail are saved (default: .xsched/conformance)",
+    )
+    conformance.add_argument(
+        "--seed", metavar="N", help="seed of the random scenarios, or 'random' (default: 0)"
+    )
+    conformance.set_defaults(command=_conformance)
+
+    compare = _add_command(
+        commands,
+        "compare",
+        "Compare the runs of two files of `pytest --xsched-json=FILE`. Runs of the same scenario "
+        "are compared, in the order in which they were made. B is worse if a P99 is more than "
+        "10 %% higher, or the throughput of a closed loop more than 10 %% lower, and at least 6 "
+        "pairs of runs show it.",
+    )
+    compare.add_argument("a", metavar="A", help="the earlier runs")
+    compare.add_argument("b", metavar="B", help="the later runs")
+    compare.set_defaults(command=_compare)
+    return parser
+
+
+def _add_command(commands: argparse._SubParsersAction[_Parser], name: str, text: str) -> _Parser:
+    parser = commands.add_parser(
+        name,
+        help=text.partition(". ")[0].rstrip("."),
+        description=textwrap.fill(text, 78),
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", metavar="NAME", help="hip, cuda or opencl, with an index: cuda:1"
+    )
+    parser.add_argument("--home", metavar="DIR", help="where XSched is installed")
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("pytest-xsched")
+
+
+def _folder_of(origin: str) -> Path:
+    """Return the directory to which the paths of options are relative."""
+    return Path.cwd()
+
+
+def _doctor(options: argparse.Namespace) -> ExitCode:
+    from pytest_xsched.doctor.checks import examine
+    from pytest_xsched.session.settings import device_of, home_of, library_of
+
+    diagnosis = examine(
+        device_of((options.device, "--device"), ("auto", *DEVICES)) or "auto",
+        home=home_of((options.home, "--home"), _folder_of),
+        driver=library_of("driver", (options.gpu_driver, "--gpu-driver"), _folder_of),
+        compiler=library_of("compiler", (options.gpu_compiler, "--gpu-compiler"), _folder_of),
+        environment=dict(os.environ),
+    )
+    diagnosis.print("json" if options.json else "text")
+    return ExitCode.FINDING if diagnosis.exit_status else ExitCode.OK
+
+
+def _conformance(options: argparse.Namespace) -> ExitCode:
+    require_extra("hypothesis", "hypothesis")
+    from pytest_xsched.conformance.command import ConformanceRequest, conform
+    from pytest_xsched.session.settings import (
+        Settings,
+        device_of,
+        folder_at,
+        home_of,
+        library_of,
+        noise_of,
+        seed_of,
+        time_ns,
+    )
+
+    settings = Settings(
+        device=device_of((options.device, "--device"), ("auto", *DEVICES)) or "auto",
+        seed=seed_of(options.seed, "--seed"),
+        noise=noise_of((None, "")),
+        xsched_home=home_of((options.home, "--home"), _folder_of),
+        gpu_driver=library_of("driver", (options.gpu_driver, "--gpu-driver"), _folder_of),
+        gpu_compiler=library_of("compiler", (options.gpu_compiler, "--gpu-compiler"), _folder_of),
+    )
+    corpus = folder_at((options.corpus, "--corpus"), _folder_of)
+    request = ConformanceRequest(
+        form="json" if options.json else "text",
+        names=tuple(options.policies),
+        budget_ns=time_ns(options.budget, "--budget") or 0,
+    )
+    failed = conform(
+        settings, request, corpus or Path.cwd() / ".xsched" / "conformance", _print_now
+    )
+    return ExitCode.FINDING if failed else ExitCode.OK
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)
+
+
+def _compare(options: argparse.Namespace) -> ExitCode:
+    from pytest_xsched.cli.compare import compare_files
+
+    result = compare_files(Path(options.a), Path(options.b))
+    print(result.to_json() if options.json else "\n".join(result.lines()))
+    if result.worse:
+        return ExitCode.FINDING
+    return ExitCode.UNAVAILABLE if result.nothing_compared else ExitCode.OK

@@ -1,0 +1,154 @@
+"""`pytest-xsched compare A B`: which runs are paired, when B is worse, what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_xsched.cli.main import ExitCode, main
+
+RUNS = """
+    @pytest.mark.parametrize("seed", range({count}))
+    def test_it(xsched, seed):
+        xsched.run(
+            xsched.queue("high", spin("1ms"), priority=10, arrivals=poisson("100/s")),
+            xsched.queue("low", spin("{low}"), priority=1),
+            duration="5s", scheduler="{scheduler}", seed=seed,
+        )
+    """
+
+
+@pytest.fixture
+def measured(load, sim, pytester):
+    """Measures runs on the simulator; gives the JSON file."""
+
+    def measure(name, count=6, low="5ms", scheduler="builtin"):
+        load(RUNS.format(count=count, low=low, scheduler=scheduler))
+        assert sim(f"--xsched-json={name}").ret == 0
+        return pytester.path / name
+
+    return measure
+
+
+@pytest.fixture
+def compare(capsys):
+    """Runs the command; gives exit code and lines of stdout."""
+
+    def run(*args):
+        capsys.readouterr()
+        code = main(["compare", *map(str, args)])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out.splitlines() or [err.rstrip("\n")]
+
+    return run
+
+
+def changed(path, to, change):
+    """Copies a file of runs with a change of each run."""
+    data = json.loads(path.read_text())
+    for run in data["xsched"]["runs"]:
+        change(run)
+    to.write_text(json.dumps(data))
+    return to
+
+
+def slower(run):
+    run["queues"][0]["p99_ns"] = round(run["queues"][0]["p99_ns"] * 1.3)
+
+
+def test_equal_runs(measured, compare):
+    a = measured("a.json")
+    code, lines = compare(a, a)
+    assert code == ExitCode.OK
+    assert lines[0] == "builtin now against builtin before, 6 episodes of 5 s each on sim"
+    assert lines[-2:] == [
+        "  NO DIFFERENCE SHOWN high: P99 of B is 1 times that of A (1 to 1)",
+        "  NO DIFFERENCE SHOWN low: throughput of B is 1 times that of A (1 to 1)",
+    ]
+
+
+def test_b_is_worse_and_a_is_better(measured, compare, tmp_path):
+    a = measured("a.json")
+    b = changed(a, tmp_path / "b.json", slower)
+    code, lines = compare(a, b)
+    assert code == ExitCode.FINDING
+    assert lines[-2] == "  WORSE high: P99 of B is 1.3 times that of A (1.3 to 1.3)"
+
+    code, lines = compare(b, a)
+    assert code == ExitCode.OK
+    assert lines[-2].startswith("  BETTER high: P99 of B is 0.7692 times that of A ")
+
+
+def test_few_runs_decide_nothing(measured, compare, tmp_path):
+    a = measured("a.json", count=2)
+    code, lines = compare(a, changed(a, tmp_path / "b.json", slower))
+    assert code == ExitCode.OK
+    assert lines[-2].startswith("  UNDECIDED high: P99 of B is 1.3 times that of A (no bounds); ")
+    assert lines[-2].endswith("2 pairs of runs, and 6 are needed")
+
+
+def test_another_scheduler_is_paired(measured, compare):
+    a, b = measured("a.json", scheduler="native"), measured("b.json")
+    code, lines = compare(a, b)
+    assert code == ExitCode.OK
+    assert lines[0].startswith("builtin against native, 6 episodes")
+    assert any(line.startswith("  BETTER high: P99 of B is ") for line in lines)
+
+
+def test_what_only_one_file_has(measured, compare):
+    a, b = measured("a.json", count=1), measured("b.json", count=1, low="6ms")
+    code, lines = compare(a, b)
+    assert code == ExitCode.UNAVAILABLE
+    assert [line.partition(":")[0] for line in lines] == ["only in A", "only in B"]
+
+
+def test_fields_that_differ_are_named(measured, compare, tmp_path):
+    def elsewhere(run):
+        run["fingerprint"]["kernel"] = "7.0"
+
+    a = measured("a.json", count=1)
+    code, (line,) = compare(a, changed(a, tmp_path / "b.json", elsewhere))
+    assert code == ExitCode.UNAVAILABLE
+    assert line.startswith("not comparable: builtin (hpf) on sim, 5 s, seed 0: host.kernel: ")
+    assert line.endswith(' against "7.0"')
+
+
+def test_unequal_numbers(measured, compare):
+    code, lines = compare(measured("a.json", count=3), measured("b.json", count=2))
+    assert code == ExitCode.OK
+    assert lines[-1] == (
+        "A has 3 and B 2 runs of builtin (hpf) on sim, 5 s, seed 0: the first 2 of each are "
+        "compared"
+    )
+
+
+def test_json(measured, compare, tmp_path):
+    a = measured("a.json")
+    code, lines = compare(a, changed(a, tmp_path / "b.json", slower), "--json")
+    plain = json.loads("\n".join(lines))
+    assert code == ExitCode.FINDING
+    assert (plain["worse"], plain["notes"]) == (True, [])
+    (comparison,) = plain["comparisons"]
+    assert [one["status"] for one in comparison["judgements"]] == ["worse", "no difference shown"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "No such file or directory; "),
+        ("", " is not a JSON file of pytest-xsched; "),
+        ("[]", " is not a JSON file of pytest-xsched; "),
+        ('{"xsched": {"runs": []}}', " holds no runs; "),
+        ('{"xsched": {"runs": [{}]}}', " has runs of another format; "),
+    ],
+)
+def test_files_that_are_none(compare, tmp_path, text, sentence):
+    file = tmp_path / "a.json"
+    if text is not None:
+        file.write_text(text)
+    code, (line,) = compare(file, file)
+    assert code == ExitCode.USAGE
+    assert line.startswith(f"pytest-xsched: {file}") and sentence in line
+    assert line.endswith(f"write it with `pytest --xsched-json={file}`")
