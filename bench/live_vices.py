@@ -13,7 +13,7 @@ from pathlib import Path
 from hypothesis import settings
 
 from pytest_xsched import Session
-from pytest_xsched.conformance.live_engine import UNCLAIMED
+from pytest_xsched.conformance.live_engine import NOT_CLAIMED
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.minimize import first_broken
 
@@ -47,7 +47,7 @@ def main() -> None:
         found = first_broken(
             lambda session=session: session.live(scheduler="xsched", patience="1s"),
             settings(max_examples=200, stateful_step_count=15),
-            without=UNCLAIMED,
+            without=NOT_CLAIMED,
             patience="1s",
         )
         took_s = time.monotonic() - begin_s

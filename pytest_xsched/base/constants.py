@@ -18,7 +18,6 @@ def split_device(name: str) -> tuple[str, int]:
 
 
 SCHEDULERS = ("native", "priority", "builtin", "xsched")
-POLICIES = ("none", "hpf", "edf", "partition", "fair")
 PROCESSES = ("together", "separate")
 """Whether the queues of a run share a process, or have one each."""
 NOISE = ("auto", "mask", "note", "off")

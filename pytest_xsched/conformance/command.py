@@ -14,11 +14,12 @@ from pathlib import Path
 
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.constants import GPUS, split_device
+from pytest_xsched.base.policies import Policy
 from pytest_xsched.conformance.engine import Conformance, Limits, Runner, examine
 from pytest_xsched.conformance.generators import contests, simpler
 from pytest_xsched.conformance.live_engine import take_steps
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
-from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, Policy
+from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, PolicyUnderTest
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.scenario.corpus import save
 from pytest_xsched.scenario.scenario import Scenario
@@ -60,14 +61,19 @@ class ConformanceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A policy, and how its scenarios are run."""
+    """A policy with its checks, and how its scenarios are run."""
 
-    policy: Policy
+    tested: PolicyUnderTest
     device: str
     run: Runner
     run_fresh: Runner
     live: Session | None = None
-    """On which XSched's live queues are."""
+    """The session for live queues under XSched."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy itself."""
+        return self.tested.policy
 
 
 def conform(
@@ -141,7 +147,7 @@ def conform(
 def _examined(subject: Subject, limits: Limits, seed: int) -> Conformance:
     begin_s = time.monotonic()
     found = examine(
-        subject.policy,
+        subject.tested,
         contests(subject.policy, subject.device),
         subject.run,
         subject.run_fresh,
@@ -163,8 +169,8 @@ def _check_names(names: Sequence[str]) -> None:
             )
 
 
-def _named(policies: Sequence[Policy], names: Sequence[str]) -> list[Policy]:
-    return [policy for policy in policies if not names or policy.name in names]
+def _named(all_of_them: Sequence[PolicyUnderTest], names: Sequence[str]) -> list[PolicyUnderTest]:
+    return [tested for tested in all_of_them if not names or tested.policy.name in names]
 
 
 def _home(settings: Settings, names: Sequence[str]) -> Home | None:
@@ -172,7 +178,7 @@ def _home(settings: Settings, names: Sequence[str]) -> Home | None:
     if names and not _named(XSCHED, names):
         return None
     if settings.xsched_home is None and not os.environ.get(VARIABLE):
-        ours = {policy.name for policy in BUILTIN}
+        ours = {tested.policy.name for tested in BUILTIN}
         if missing := [name for name in names if name not in ours]:
             raise ScenarioError(
                 f"conformance: {missing[0]!r} is a policy of XSched; name the directory of XSched "
@@ -196,14 +202,14 @@ def _device(settings: Settings) -> str:
     return name
 
 
-def ours(policy: Policy, session: Session) -> Subject:
+def ours(tested: PolicyUnderTest, session: Session) -> Subject:
     def fresh(scenario: Scenario) -> Run:
         return run_in_windows(scenario, measure_in_worker, fixed=True)
 
-    return Subject(policy, "sim", session.run_scenario, fresh)
+    return Subject(tested, "sim", session.run_scenario, fresh)
 
 
-def theirs(policy: Policy, device: str, settings: Settings, home: Home) -> Subject:
+def theirs(tested: PolicyUnderTest, device: str, settings: Settings, home: Home) -> Subject:
     libraries = find_libraries(split_device(device)[0], settings.gpu_driver, settings.gpu_compiler)
 
     def fresh(scenario: Scenario) -> Run:
@@ -223,7 +229,7 @@ def theirs(policy: Policy, device: str, settings: Settings, home: Home) -> Subje
         )
 
     live = Session(replace(settings, device=device, require_device=None, process="auto"))
-    return Subject(policy, device, fresh, fresh, live)
+    return Subject(tested, device, fresh, fresh, live)
 
 
 def _limits(policy: Policy, search_s: float, request: ConformanceRequest) -> Limits:
@@ -240,6 +246,6 @@ def _keep(found: Conformance, directory: Path) -> dict[str, Path]:
     for result in found.failed:
         if result.scenario is None:  # steps are no scenario
             continue
-        name = f"conformance::{found.policy.scheduler} {found.policy.name} {result.claim}"
-        kept[result.claim] = save(directory, result.scenario, name)
+        name = f"conformance::{found.policy.scheduler} {found.policy.name} {result.rule}"
+        kept[result.rule] = save(directory, result.scenario, name)
     return kept

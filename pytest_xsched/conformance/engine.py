@@ -1,8 +1,8 @@
-"""Policies held against what is claimed of them: random scenarios, and the shortest that fails.
+"""Check policies against their rules: run random scenarios, and find the shortest that fails.
 
-A scenario is run once, and what it showed is remembered. A failure counts if it shows in two of
-three runs; then its scenario is made simpler as long as that still fails, and what is left is run
-again, from the text that will be printed, each time in a fresh process.
+The engine runs a scenario once and remembers the outcome. A failure counts if two of three runs
+show it. The engine then makes the scenario simpler as long as it still fails. It runs the result
+again from the text that will be printed, each time in a fresh process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hypothesis.strategies import SearchStrategy
 
 import pytest_xsched
 from pytest_xsched.analysis.run import Run
-from pytest_xsched.conformance.spec import IN_EFFECT, RETURNS, Policy
+from pytest_xsched.base.policies import Policy
+from pytest_xsched.conformance.spec import IN_EFFECT, RETURNS, PolicyUnderTest
 from pytest_xsched.errors import (
     DeviceBusy,
     DeviceUnavailable,
@@ -29,29 +30,30 @@ from pytest_xsched.errors import (
     XSchedError,
 )
 from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.stress.rules import Rule
 from pytest_xsched.stress.strategies import without_tests
 
 LEAST = 3
-"""Scenarios of a policy that are run however little time there is."""
+"""Scenarios of a policy that run even if no time is left."""
 HOLDS, FAILED, ONCE, UNSEEN = "holds", "failed", "once", "unseen"
 
 Simpler: TypeAlias = Callable[[Scenario], Iterator[Scenario]]
-"""Gives scenarios that are simpler than one, by a step each."""
+"""Yields scenarios that are one step simpler than a given one."""
 Runner: TypeAlias = Callable[[Scenario], Run]
 _Outcome: TypeAlias = dict[str, list[str] | None]
-"""What a run showed, by the names of claims: sentences, or None where it says nothing."""
+"""What a run showed, by the ids of rules: sentences, or None if the run shows nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long to look.
+    """How much to run.
 
     Attributes:
-        search_s: for random scenarios of a policy; LEAST are run in any case.
-        examples: as many of them at most.
-        shrink_s: for each failure, to make its scenario shorter.
-        shrink_runs: the same in runs.
-        repeats: of the shortest scenario.
+        search_s: time for random scenarios of a policy; LEAST of them run in any case.
+        examples: the most random scenarios of a policy.
+        shrink_s: time to make the scenario of one failure shorter.
+        shrink_runs: the most runs for the same.
+        repeats: runs of the shortest scenario.
     """
 
     search_s: float
@@ -63,24 +65,24 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What was found out about one claim.
+    """The outcome for one rule.
 
     Attributes:
-        claim: its name.
-        definition: what is claimed.
+        rule: id of the rule.
+        definition: what must hold.
         status: HOLDS, FAILED, ONCE (it failed, but not in two of three runs) or UNSEEN (no scenario
-            showed anything of the kind).
-        looked: scenarios that showed something of the kind.
-        unit: what is counted there.
-        failing: those in which it failed.
-        sentence: what was seen in the shortest.
-        scenario: the shortest; None where it holds, and of steps.
-        steps: on live queues, the fewest, as lines of Python.
-        reproduced: in how many of `repeats` runs of its printed text it failed again.
-        repeats: of these.
+            showed anything about the rule).
+        looked: scenarios that showed something about the rule.
+        unit: what `looked` counts.
+        failing: scenarios in which the rule failed.
+        sentence: the breach in the shortest of these.
+        scenario: the shortest of these; None if the rule holds, and for steps.
+        steps: on live queues, the fewest that break the rule, as lines of Python.
+        reproduced: how many of `repeats` runs of the printed text broke the rule again.
+        repeats: runs of the printed text.
     """
 
-    claim: str
+    rule: str
     definition: str
     status: str
     looked: int
@@ -95,14 +97,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conformance:
-    """What was found out about a policy.
+    """The outcome for a policy.
 
     Attributes:
-        policy: which.
-        scenarios: that were run.
-        runs: of them, repeated ones included.
-        seconds: that it took.
-        results: by claim.
+        policy: the policy.
+        scenarios: count of different scenarios.
+        runs: count of runs, repeated ones included.
+        seconds: time that all of it took.
+        results: one for each rule.
     """
 
     policy: Policy
@@ -113,12 +115,12 @@ class Conformance:
 
     @property
     def failed(self) -> tuple[Result, ...]:
-        """What does not hold."""
+        """The rules that do not hold."""
         return tuple(result for result in self.results if result.status == FAILED)
 
 
 def examine(
-    policy: Policy,
+    tested: PolicyUnderTest,
     space: SearchStrategy[Scenario],
     run: Runner,
     run_fresh: Runner,
@@ -127,29 +129,27 @@ def examine(
     seed: int,
     simpler: Simpler | None = None,
 ) -> Conformance:
-    """Hold a policy against its claims.
+    """Check a policy against its rules.
 
     Args:
-        policy: with them.
-        space: of its scenarios.
-        run: runs one, as often as it likes in one process.
-        run_fresh: runs one in a fresh process.
-        limits: how long to look.
-        seed: of the search.
-        simpler: makes scenarios simpler where a run is too slow for the many that hypothesis
-            tries; None: hypothesis does.
+        tested: the policy, with its checks.
+        space: scenarios of the policy.
+        run: runs a scenario; may use one process for many.
+        run_fresh: runs a scenario in a fresh process.
+        limits: how much to run.
+        seed: seed of the search.
+        simpler: yields simpler scenarios, where a run is too slow for the many attempts of
+            hypothesis; None: hypothesis shrinks.
 
     Raises:
-        DeviceUnavailable, DeviceBusy, NotBuilt: nothing could be run at all.
+        DeviceUnavailable, DeviceBusy, NotBuilt: no scenario could be run at all.
     """
     start_s = time.monotonic()
-    search = _Search(policy, space, run, limits, seed, simpler)
+    search = _Search(tested, space, run, limits, seed, simpler)
     search.explore()
-    results = tuple(
-        _result(search, run_fresh, claim.name, claim.definition) for claim in policy.claims
-    )
+    results = tuple(_result(search, run_fresh, check.rule) for check in tested.checks)
     return Conformance(
-        policy=policy,
+        policy=tested.policy,
         scenarios=len(search.seen),
         runs=search.runs,
         seconds=time.monotonic() - start_s,
@@ -157,8 +157,8 @@ def examine(
     )
 
 
-def look(policy: Policy, run: Runner, scenario: Scenario) -> _Outcome:
-    """Run a scenario, and hold the run against the claims; what ended it is an outcome, too."""
+def check_scenario(tested: PolicyUnderTest, run: Runner, scenario: Scenario) -> _Outcome:
+    """Run a scenario and apply all checks; an error that ended the run is an outcome, too."""
     try:
         found = run(scenario)
     except (DeviceUnavailable, DeviceBusy, NotBuilt, ScenarioError):
@@ -167,34 +167,34 @@ def look(policy: Policy, run: Runner, scenario: Scenario) -> _Outcome:
         return {IN_EFFECT: [str(error)]}
     except XSchedError as error:
         return {RETURNS: [str(error)]}
-    return {claim.name: claim.judge(found) for claim in policy.claims}
+    return {check.rule.id: check.judge(found) for check in tested.checks}
 
 
-def _result(search: _Search, run_fresh: Runner, claim: str, definition: str) -> Result:
-    outcomes = [outcome.get(claim) for outcome in search.seen.values()]
+def _result(search: _Search, run_fresh: Runner, rule: Rule) -> Result:
+    outcomes = [outcome.get(rule.id) for outcome in search.seen.values()]
     looked = sum(outcome is not None for outcome in outcomes)
     failing = sum(bool(outcome) for outcome in outcomes)
     if not failing:
         status = HOLDS if looked else UNSEEN
-        return Result(claim=claim, definition=definition, status=status, looked=looked)
-    # A simpler one may fail by chance, and more seldom.
-    for scenario in search.shortest(claim):
+        return Result(rule=rule.id, definition=rule.text, status=status, looked=looked)
+    # A simpler scenario may have failed by chance, and fail less often.
+    for scenario in search.shortest(rule.id):
         printed = from_text(scenario.to_python())
         again = [
             sentences[0]
             for _ in range(search.limits.repeats)
-            if (sentences := search.look_again(printed, run_fresh).get(claim))
+            if (sentences := search.run_again(printed, run_fresh).get(rule.id))
         ]
         status = FAILED if 2 * len(again) > search.limits.repeats else ONCE
         if status == FAILED:
             break
     return Result(
-        claim=claim,
-        definition=definition,
+        rule=rule.id,
+        definition=rule.text,
         status=status,
         looked=looked,
         failing=failing,
-        sentence=again[-1] if again else search.sentence(scenario, claim),
+        sentence=again[-1] if again else search.sentence(scenario, rule.id),
         scenario=printed,
         reproduced=len(again),
         repeats=search.limits.repeats,
@@ -202,7 +202,7 @@ def _result(search: _Search, run_fresh: Runner, claim: str, definition: str) -> 
 
 
 def from_text(text: str) -> Scenario:
-    """Make the scenario that its printed form makes in a test, with the names of the package."""
+    """Return the scenario that a printed form makes in a test, with the names of the package."""
     names = {name: getattr(pytest_xsched, name) for name in pytest_xsched.__all__}
     scenario = eval(text, names)
     assert isinstance(scenario, Scenario)
@@ -210,30 +210,30 @@ def from_text(text: str) -> Scenario:
 
 
 class _Found(Exception):
-    """A scenario fails the claim that is being shrunk."""
+    """A scenario breaks the rule for which the engine looks for a simpler one."""
 
 
 class _Spent(BaseException):
-    """The time is over; no Exception, so that hypothesis lets it through as it does Ctrl-C."""
+    """The time is over; not an Exception, so that hypothesis passes it on like Ctrl-C."""
 
 
 @dataclass
 class _Search:
-    """The scenarios of a policy that were run, and what they showed."""
+    """The scenarios of a policy that were run, and their outcomes."""
 
-    policy: Policy
+    tested: PolicyUnderTest
     space: SearchStrategy[Scenario]
     run: Runner
     limits: Limits
     seed: int
     simpler: Simpler | None
     seen: dict[str, _Outcome] = field(default_factory=dict)
-    """By digest: of the first run."""
+    """Outcomes of first runs, by digest of the scenario."""
     scenarios: dict[str, Scenario] = field(default_factory=dict)
-    """Likewise."""
+    """The scenarios themselves, by digest."""
     runs: int = 0
     _certain: dict[tuple[str, str], bool] = field(default_factory=dict)
-    """Whether a claim (first) fails in a scenario in two of three runs."""
+    """Whether two of three runs break a rule: by id of the rule and digest of the scenario."""
     _deadline_s: float = 0.0
     _runs_left: int = 0
     _in_any_case: int = 0
@@ -243,51 +243,51 @@ class _Search:
         self._allow(self.limits.search_s, self.limits.examples, least=LEAST)
         self._draw([Phase.generate], self._outcome_in_time)
 
-    def shortest(self, claim: str) -> tuple[Scenario, ...]:
-        """Give the simplest scenario found in which a claim fails, in two of three runs.
+    def shortest(self, rule: str) -> tuple[Scenario, ...]:
+        """Return the simplest scenario found that breaks a rule in two of three runs.
 
-        Behind it the one that it was made of, if that is another.
+        The scenario from which it was made follows, if that is another one.
         """
         self._allow(self.limits.shrink_s, self.limits.shrink_runs)
-        failing = [self.scenarios[key] for key in self.seen if self.seen[key].get(claim)]
+        failing = [self.scenarios[key] for key in self.seen if self.seen[key].get(rule)]
         if self.simpler is None:
-            return (self._shrunk(claim) or failing[0],)
+            return (self._shrunk(rule) or failing[0],)
         for scenario in sorted(failing, key=lambda scenario: len(scenario.to_python())):
-            if self._fails(scenario, claim):
-                simplest = self._simplified(scenario, claim, self.simpler)
+            if self._fails(scenario, rule):
+                simplest = self._simplified(scenario, rule, self.simpler)
                 return (simplest,) if simplest == scenario else (simplest, scenario)
         return (failing[0],)
 
-    def _simplified(self, scenario: Scenario, claim: str, simpler: Simpler) -> Scenario:
-        """Take one step after another, as long as there is one that still fails."""
+    def _simplified(self, scenario: Scenario, rule: str, simpler: Simpler) -> Scenario:
+        """Take one simplifying step after another, as long as one still fails."""
         while True:
-            steps = (one for one in simpler(scenario) if self._fails(one, claim))
+            steps = (one for one in simpler(scenario) if self._fails(one, rule))
             found = next(steps, None)
             if found is None:
                 return scenario
             scenario = found
 
-    def _shrunk(self, claim: str) -> Scenario | None:
-        """Let hypothesis shrink on the path on which it failed; None: not in two of three runs."""
+    def _shrunk(self, rule: str) -> Scenario | None:
+        """Let hypothesis shrink a failing scenario; None: none failed in two of three runs."""
         smallest: list[Scenario] = []
 
         def try_one(scenario: Scenario) -> None:
             self._outcome_in_time(scenario)
-            if self._fails(scenario, claim):
+            if self._fails(scenario, rule):
                 smallest[:] = [scenario]  # hypothesis ends with the smallest
                 raise _Found
 
         self._draw([Phase.generate, Phase.shrink], try_one)
         return smallest[0] if smallest else None
 
-    def look_again(self, scenario: Scenario, run: Runner) -> _Outcome:
-        """Run a scenario once more."""
+    def run_again(self, scenario: Scenario, run: Runner) -> _Outcome:
+        """Run a scenario once more and check it."""
         self.runs += 1
-        return look(self.policy, run, scenario)
+        return check_scenario(self.tested, run, scenario)
 
-    def sentence(self, scenario: Scenario, claim: str) -> str:
-        """Give what was seen in the first run of a scenario."""
-        return (self.seen[scenario.digest()].get(claim) or [""])[0]
+    def sentence(self, scenario: Scenario, rule: str) -> str:
+        """Return the breach that the first run of a scenario showed."""
+        return (self.seen[scenario.digest()].get(rule) or [""])[0]
 
     def _allow(self, seconds: float, runs: int, *, least: int = 0) -> None:
         self._deadline_s, self._runs_left = time.monotonic() + seconds, runs
@@ -300,32 +300,30 @@ class _Search:
         return in_time or self._in_any_case >= 0
 
     def _outcome(self, scenario: Scenario) -> _Outcome | None:
-        """Give what the first run of a scenario showed; None: there is no time for one."""
+        """Return the outcome of the first run of a scenario; None: no time is left for a run."""
         key = scenario.digest()
         if key not in self.seen:
             if not self._may_run():
                 return None
             self.scenarios[key] = scenario
-            self.seen[key] = self.look_again(scenario, self.run)
+            self.seen[key] = self.run_again(scenario, self.run)
         return self.seen[key]
 
     def _outcome_in_time(self, scenario: Scenario) -> None:
         if self._outcome(scenario) is None:
             raise _Spent
 
-    def _fails(self, scenario: Scenario, claim: str) -> bool:
-        """Whether a claim fails in the first run of a scenario, and in one of two others."""
-        outcome, key = self._outcome(scenario), (claim, scenario.digest())
-        if outcome is None or not outcome.get(claim):
+    def _fails(self, scenario: Scenario, rule: str) -> bool:
+        """Return whether the first run of a scenario breaks a rule, and one of two others too."""
+        outcome, key = self._outcome(scenario), (rule, scenario.digest())
+        if outcome is None or not outcome.get(rule):
             return False
         if key not in self._certain:
-            self._certain[key] = any(
-                self.look_again(scenario, self.run).get(claim) for _ in range(2)
-            )
+            self._certain[key] = any(self.run_again(scenario, self.run).get(rule) for _ in range(2))
         return self._certain[key]
 
     def _draw(self, phases: list[Phase], body: Callable[[Scenario], object]) -> None:
-        """Hand scenarios to `body`: the same each time, as long as it does not raise."""
+        """Call `body` with scenarios: the same ones each time, as long as it does not raise."""
 
         @hypothesis.seed(self.seed)
         @hypothesis.settings(

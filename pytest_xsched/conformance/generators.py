@@ -1,7 +1,7 @@
-"""Hypothesis strategies for the scenarios that policies are held against; see `conformance`.
+"""Hypothesis strategies for the scenarios in which `engine` checks policies.
 
-For XSched: up to three bursts of equal commands that meet, each long enough for a policy to show
-what it does, all of them over in about a second. Grids are ordered, the simplest first.
+For XSched: up to three bursts of equal commands that overlap. Each is long enough for a policy to
+show what it does, and all end within about a second. Each grid begins with its simplest value.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from pytest_xsched.base.policies import Policy
 from pytest_xsched.base.units import Duration
-from pytest_xsched.conformance.spec import Policy
 from pytest_xsched.scenario.arrival_process import Replay, closed, replay
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
@@ -27,12 +27,12 @@ _MS = 10**6
 
 NAMES = ("a", "b", "c")
 BEGINS = ("0ms", "100ms", "300ms")
-"""Of a burst."""
+"""When a burst begins."""
 DEPTHS = ((1, 1), (2, 1), (4, 2), (16, 8))
 COMMANDS = (("1ms", 100), ("2ms", 50), ("1ms", 300), ("2ms", 150))
-"""Duration and number, of a burst."""
+"""Duration and number of the commands of a burst."""
 LONG_COMMANDS = (("1ms", 400), ("2ms", 300))
-"""The same for `mlfq`, whose longest turn takes 80 ms."""
+"""The same for mlfq, whose longest turn takes 80 ms."""
 DURATION_NS, DRAIN_NS = 500 * _MS, 3 * _S
 
 HINTS: dict[str, dict[str, tuple[int | None, ...]]] = {
@@ -47,9 +47,9 @@ HINTS: dict[str, dict[str, tuple[int | None, ...]]] = {
     "cfs": {"priority": (0, 1, 4, -4)},
     "mlfq": {"priority": (0, 1)},
 }
-"""What queues of a policy say, by fields of `QueueSpec`; also what it has to ignore."""
+"""Hints of the queues under each policy, by fields of `QueueSpec`; some it has to ignore."""
 ALIKE = ("up", "cfs", "mlfq")
-"""Policies whose turns are as long as time and threshold make them: these are one for all there."""
+"""Policies whose turns depend on times and thresholds: all queues get the same ones."""
 TIMESLICES = (None, "40ms")
 
 
@@ -57,13 +57,13 @@ def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
     """Draw scenarios that show what a policy does.
 
     Args:
-        policy: one of `claims.BUILTIN` or `claims.XSCHED`.
-        device: for XSched's.
+        policy: one of the registry's.
+        device: name of the device; a built-in policy runs on "sim".
     """
     if policy.scheduler == "xsched":
         return _bursts(policy.name, device)
     any_mix = scenarios(policies=[policy.name])
-    if policy.name not in ("partition", "fair"):
+    if not policy.by_weight:
         return any_mix
     return st.one_of(
         any_mix,
@@ -73,7 +73,7 @@ def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
 
 @st.composite
 def _bursts(draw: DrawFn, name: str, device: str) -> Scenario:
-    count = draw(st.sampled_from((1, 2, 2, 3, 3)))  # one alone shows little
+    count = draw(st.sampled_from((1, 2, 2, 3, 3)))  # a single queue shows little
     works, depths = st.sampled_from(_commands(name)), st.sampled_from(DEPTHS)
     if name in ALIKE:
         works, depths = st.just(draw(works)), st.just(draw(depths))
@@ -116,9 +116,9 @@ def _commands(name: str) -> tuple[tuple[str, int], ...]:
 
 
 def simpler(scenario: Scenario) -> Iterator[Scenario]:
-    """Give scenarios of bursts that are simpler than one, those first that are by much.
+    """Yield scenarios of bursts that are simpler than a given one, the simplest first.
 
-    hypothesis tries more steps than runs of a second, or hangs of ten, leave time for.
+    hypothesis would try more steps than there is time for: a run takes a second, a hang takes ten.
     """
     assert scenario.xsched is not None
     name, queues = scenario.xsched.policy, scenario.queues
@@ -135,8 +135,8 @@ def simpler(scenario: Scenario) -> Iterator[Scenario]:
         {"threshold": threshold, "batch_size": batch_size},
         *hints,
     ]
-    everyone = tuple(range(len(queues)))
-    for which in (everyone, *((index,) for index in everyone)):
+    all_of_them = tuple(range(len(queues)))
+    for which in (all_of_them, *((index,) for index in all_of_them)):
         for changes in steps:
             changed = [
                 replace(queue, **changes) if index in which else queue

@@ -1,40 +1,44 @@
-"""Random steps on live queues under a policy of XSched, as results beside those of scenarios."""
+"""Take random steps on live queues under a policy of XSched, and report them as results."""
 
 from __future__ import annotations
 
 import hypothesis
 
+from pytest_xsched.base.policies import Policy
 from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, Result
-from pytest_xsched.conformance.spec import Policy
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.session import Session
-from pytest_xsched.stress.minimize import Finding, all_broken
-from pytest_xsched.stress.steps import RULES
+from pytest_xsched.stress.minimize import Counterexample, all_broken
+from pytest_xsched.stress.rules import RULES
 from pytest_xsched.stress.strategies import without_tests
 
 NAME = "live queues"
 SEQUENCES, STEPS = 5, 10
-"""That are tried, and of how many steps each."""
-UNCLAIMED = {
+"""Sequences of steps that are tried, and steps in each."""
+NOT_CLAIMED = {
     "held launches nothing",
     *(
         f"{call} returns {whose} a held queue"
         for call in ("wait", "set_launch_config", "destroy")
-        for whose in ("of", "beside")
+        for whose in ("of", "next to")
     ),
 }
-"""A policy of XSched lets go of what the user holds at its next look; and while a queue is held
-with work, calls that wait for all of it, and for queues below it, do not return."""
+"""Rules that XSched does not claim. A policy resumes a queue that the user holds when it decides
+the next time. While a queue is held with work, calls that wait for all of its work do not return,
+and calls that wait for queues below it do not either."""
 MOST = 3
-"""Broken rules of a policy that are looked for."""
+"""The most broken rules of a policy that are searched for."""
 
 
 def take_steps(session: Session, policy: Policy) -> tuple[Result, ...]:
-    """Take random steps on live queues: a result for each broken rule, or one that all hold.
+    """Take random steps on live queues.
 
     Args:
-        session: on the device, with the home of XSched.
-        policy: of XSched.
+        session: of the device, with the home of XSched.
+        policy: one of XSched's.
+
+    Returns:
+        A result for each broken rule; a single one if all rules hold.
     """
     settings = hypothesis.settings(
         max_examples=SEQUENCES, stateful_step_count=STEPS, derandomize=True
@@ -43,30 +47,28 @@ def take_steps(session: Session, policy: Policy) -> tuple[Result, ...]:
         found = all_broken(
             lambda: session.live(scheduler=XSched(policy=policy.name)),
             settings,
-            without=UNCLAIMED,
+            without=NOT_CLAIMED,
             patience="3s",
             most=MOST,
         )
     if found:
-        return tuple(_result(finding) for finding in found)
-    claimed = ", ".join(rule for rule in RULES if rule not in UNCLAIMED)
+        return tuple(_result(counterexample) for counterexample in found)
+    claimed = ", ".join(id for id in RULES if RULES[id].live and id not in NOT_CLAIMED)
     definition = f"Random steps on live queues break none of: {claimed}."
-    held = Result(
-        claim=NAME, definition=definition, status=HOLDS, looked=SEQUENCES, unit="sequence"
-    )
+    held = Result(rule=NAME, definition=definition, status=HOLDS, looked=SEQUENCES, unit="sequence")
     return (held,)
 
 
-def _result(finding: Finding) -> Result:
-    rule = next((rule for rule in RULES if finding.rule.startswith(rule)), "returns")
+def _result(found: Counterexample) -> Result:
+    rule = RULES.get(found.rule, RULES["returns"])  # "wait returns" is an instance of "returns"
     return Result(
-        claim=f"{NAME}: {finding.rule}",
-        definition=RULES[rule],
-        status=FAILED if finding.reproduced else ONCE,
+        rule=f"{NAME}: {found.rule}",
+        definition=rule.text,
+        status=FAILED if found.reproduced else ONCE,
         looked=SEQUENCES,
         failing=1,
-        sentence=finding.sentence,
-        steps=finding.steps,
-        reproduced=int(finding.reproduced),
+        sentence=found.sentence,
+        steps=found.steps,
+        reproduced=int(found.reproduced),
         repeats=1,
     )

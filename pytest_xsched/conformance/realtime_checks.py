@@ -1,8 +1,8 @@
-"""What must hold for runs under XSched on a device of real time, with room for a busy machine.
+"""Check runs under XSched in real time against the rules of `stress.rules`.
 
-A launch is known to the moment at which XSched called for it; a completion is seen later than it
-happened, and a decision of the scheduler takes effect some time behind its cause. So each claim
-here is about what no delay explains, and says nothing (None) of a run that shows no such thing.
+The time of a launch is exact: it is when XSched called the driver. A completion is seen later than
+it happened, and a decision of the scheduler takes effect some time after its cause. So each check
+reports only what no delay explains. It returns None for a run that shows nothing about its rule.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from pytest_xsched.scenario.arrival_process import Closed
 
 MS = 1_000_000
 REACTION_NS = 50 * MS
-"""From an event until the scheduler's decision is in effect, on a machine that has other things to
-do: it is some 0.1 ms on one that has not."""
+"""Time from an event until the scheduler's decision is in effect, on a busy machine; it is about
+0.1 ms on an idle one."""
 SLACK_NS = 200 * MS
-"""What a claim about a wait leaves to delays of all kinds."""
+"""Room for delays of all kinds, in checks of waits."""
 REST_NS = 1000 * MS
-"""Time at the end of a drain in which nothing completed, so that what is left is not just slow."""
+"""Time without a completion at the end of a drain that shows that the rest is not just slow."""
 PART = 0.25
-"""Of a command's nominal duration: it surely takes so long, however badly it was calibrated. And of
-what another queue gets: nobody who shares with it gets less."""
+"""The part of its nominal duration that a command surely takes, even after a bad calibration. Also
+the least part of another queue's work that a queue gets if the two share."""
 TICK_NS = {"cfs": 1 * MS, "mlfq": 150 * MS}
-"""Longest turn of a queue; under mlfq the slices of all levels, 10 + 20 + 40 + 80 ms."""
+"""The longest turn of a queue; under mlfq the slices of all levels, 10 + 20 + 40 + 80 ms."""
 TIMESLICE_NS = 5 * MS
-"""Of a whole round of `up`, where no other was named."""
+"""Duration of a whole round of up, unless the settings name another."""
 ADVANTAGE_MOST = 1.2**20
-"""Weight of the heaviest queue against that of the lightest, that is looked at under cfs."""
+"""The largest ratio of two weights that is checked under cfs."""
 
 _Times = NDArray[np.int64]
 _LATE = np.int64(2**62)
@@ -45,8 +45,8 @@ _LATE = np.int64(2**62)
 class Wait:
     """A time in which a queue surely had commands that were not launched.
 
-    It begins when the first was submitted and ends when the last was launched; in between the
-    queue was ready all along, in the sense of XSched.
+    It begins when the first one was submitted and ends when the last one was launched. In between
+    the queue was ready all the time, in the sense of XSched.
     """
 
     start_ns: int
@@ -54,7 +54,7 @@ class Wait:
 
 
 def waits(queue: MeasuredQueue) -> list[Wait]:
-    """Give the times in which a queue surely was ready, in order; one never launched: no end."""
+    """Return when a queue surely was ready, in order; a command never launched: no end."""
     found: list[Wait] = []
     for start, end in zip(queue.samples["submitted_ns"], launches(queue), strict=True):
         if start < 0:
@@ -67,10 +67,7 @@ def waits(queue: MeasuredQueue) -> list[Wait]:
 
 
 def launches(queue: MeasuredQueue) -> _Times:
-    """Give the first launch of each request; far behind all others where there was none.
-
-    Of a request that did not complete it is not known.
-    """
+    """Return the first launch of each request; _LATE if it did not complete, so none is known."""
     return np.where(queue.samples["completed_ns"] < 0, _LATE, queue.samples["launched_ns"])
 
 
@@ -79,11 +76,11 @@ def _policy(run: Run) -> str:
     return run.scenario.xsched.policy
 
 
-# ---- of every policy
+# ---- every policy
 
 
 def all_through_it(run: Run) -> list[str] | None:
-    """Compare what XSched counted with what it was handed."""
+    """Compare the commands that XSched counted with those that it received."""
     activity = run.evidence.activity
     if activity is None:
         return None
@@ -91,18 +88,18 @@ def all_through_it(run: Run) -> list[str] | None:
 
 
 def ends_cleanly(run: Run) -> list[str] | None:
-    """Look at how the process ended, behind its work."""
+    """Report how the process ended after its work, if not cleanly."""
     return [run.remark] if run.remark else []
 
 
 def everything_ends(run: Run) -> list[str] | None:
-    """Count requests that were not done when the drain was over, and nothing was done any more."""
+    """Count requests that were not done after the drain, when nothing completed any more."""
     found = []
     scenario = run.scenario
     end_ns = scenario.warmup_ns + scenario.duration_ns + scenario.drain_ns
     last_ns = max(int(q.samples["completed_ns"].max(initial=0)) for q in run.queues.values())
     if last_ns > end_ns - REST_NS:
-        return None  # all was slow
+        return None  # the whole run was slow
     for queue in run.queues.values():
         waiting = int(np.count_nonzero(queue.samples["completed_ns"] < 0))
         if waiting:
@@ -113,13 +110,13 @@ def everything_ends(run: Run) -> list[str] | None:
 
 
 def _all_done(run: Run) -> bool:
-    """Whether all requests completed; else `everything_ends` says what there is to say."""
+    """Return whether all requests completed; if not, `everything_ends` reports it."""
     return all(np.all(queue.samples["completed_ns"] >= 0) for queue in run.queues.values())
 
 
 def threshold(run: Run) -> list[str] | None:
-    """Look for launches that come sooner than the device can have made room for them."""
-    found, looked = [], False
+    """Find launches that come before the device can have made room for them."""
+    found, shown = [], False
     for queue in run.queues.values():
         depth, each = queue.spec.depth[0], len(queue.workload.commands)
         shortest_ns = min(command.duration_ns for command in queue.workload.commands)
@@ -128,8 +125,8 @@ def threshold(run: Run) -> list[str] | None:
         step = math.ceil(depth / each) if depth else len(times)
         if len(times) <= step or not shortest_ns:
             continue
-        looked = True
-        # Those between the two, and so many commands of them must have completed in between.
+        shown = True
+        # `done` of the commands between two launches must have completed between them.
         done = step * each - depth + 1
         gaps = times[step:] - times[:-step]
         least_ns = int(done * shortest_ns * PART)
@@ -137,14 +134,14 @@ def threshold(run: Run) -> list[str] | None:
             at = int(np.argmax(gaps < least_ns))
             found.append(
                 f"{queue.name}: launches {at * each} to {(at + step) * each} took {gaps[at]} ns, "
-                f"in which no device does {done} commands of {shortest_ns} ns: more than "
-                f"{depth} in flight"
+                f"too short for {done} commands of {shortest_ns} ns: more than {depth} were in "
+                "flight"
             )
-    return found if looked else None
+    return found if shown else None
 
 
 def works_while_there_is_work(run: Run) -> list[str] | None:
-    """Look for a long time in which commands waited and none was in flight."""
+    """Find a long time in which commands waited and none was in flight."""
     if not _all_done(run):
         return None
     waiting = [wait for queue in run.queues.values() for wait in waits(queue)]
@@ -168,7 +165,7 @@ def works_while_there_is_work(run: Run) -> list[str] | None:
 def _overtaken(
     run: Run, first: MeasuredQueue, other: MeasuredQueue, after_ns: int
 ) -> Iterator[str]:
-    """Say of launches of `other` while `first`, which comes before it, waits for longer."""
+    """Yield a sentence for launches of `other` while `first`, which precedes it, waits."""
     times = launches(other)
     for wait in waits(first):
         start_ns = wait.start_ns + after_ns + REACTION_NS
@@ -176,13 +173,13 @@ def _overtaken(
         if count:
             yield (
                 f"{other.name} launched {count} requests between {start_ns} and {wait.end_ns} ns, "
-                f"while {first.name}, which goes before it, had been waiting since "
+                f"while {first.name}, which precedes it, had been waiting since "
                 f"{wait.start_ns} ns"
             )
 
 
 def _meet(first: MeasuredQueue, other: MeasuredQueue, after_ns: int) -> bool:
-    """Whether `other` had something to launch when it was not to."""
+    """Return whether `other` had commands to launch while it had to wait for `first`."""
     return any(
         w.start_ns + after_ns + REACTION_NS < min(w.end_ns, o.end_ns) and o.start_ns < w.end_ns
         for w in waits(first)
@@ -198,7 +195,7 @@ def _in_order(run: Run, pairs: list[tuple[MeasuredQueue, MeasuredQueue, int]]) -
 
 
 def highest_first(run: Run) -> list[str] | None:
-    """Look for launches of lower priority."""
+    """Find launches of lower priority while a queue of higher priority waits."""
     queues = run.queues.values()
     return _in_order(
         run,
@@ -207,13 +204,13 @@ def highest_first(run: Run) -> list[str] | None:
 
 
 def earliest_first(run: Run) -> list[str] | None:
-    """Look for launches of a queue that is due later, or has no deadline, which is never."""
+    """Find launches of a queue that is due later, or has no deadline, while another one waits."""
     if run.scenario.xsched and run.scenario.xsched.k not in (None, 1):
         return None
     due = {}
     for queue in run.queues.values():
         found = waits(queue)
-        if len(found) == 1:  # of another one it is not known when XSched took it for ready
+        if len(found) == 1:  # with more it is unknown when XSched took the queue for ready
             deadline_ns = queue.spec.deadline_ns
             due[queue.name] = _LATE if deadline_ns is None else found[0].start_ns + deadline_ns
     pairs = [
@@ -225,7 +222,7 @@ def earliest_first(run: Run) -> list[str] | None:
 
 
 def critical_first(run: Run) -> list[str] | None:
-    """Look for launches of a queue that never gets as urgent as one whose laxity is over."""
+    """Find launches of a queue that is never as urgent as a waiting one whose laxity is over."""
     pairs = []
     for a, b in itertools.permutations(run.queues.values(), 2):
         highest = b.spec.priority if b.spec.laxity_ns is not None else 0
@@ -238,7 +235,7 @@ def critical_first(run: Run) -> list[str] | None:
 
 
 def _common(one: MeasuredQueue, two: MeasuredQueue) -> Wait | None:
-    """Give the longest time in which both were waiting."""
+    """Return the longest time in which both queues were waiting."""
     both = [
         Wait(max(a.start_ns, b.start_ns), min(a.end_ns, b.end_ns))
         for a in waits(one)
@@ -248,14 +245,14 @@ def _common(one: MeasuredQueue, two: MeasuredQueue) -> Wait | None:
 
 
 def _used_ns(queue: MeasuredQueue, wait: Wait) -> int:
-    """Give the nominal work that a queue launched in a time."""
+    """Return the nominal work that a queue launched during a wait."""
     times = launches(queue)
     count = int(np.count_nonzero((times >= wait.start_ns) & (times < wait.end_ns)))
     return count * sum(command.duration_ns for command in queue.workload.commands)
 
 
 def _together(run: Run) -> list[MeasuredQueue]:
-    """Give the queues that the policy does not tell apart, and that nobody goes before."""
+    """Return the queues that the policy treats alike and that no other queue precedes."""
     queues = list(run.queues.values())
     if _policy(run) in ("hpf", "hhpf"):
         top = max(queue.spec.priority for queue in queues)
@@ -266,23 +263,23 @@ def _together(run: Run) -> list[MeasuredQueue]:
 
 
 def equals_run_together(run: Run) -> list[str] | None:
-    """Look for a queue that gets next to nothing beside one that it is equal to."""
-    found, looked = [], False
+    """Find a queue that gets almost nothing while an equal one runs."""
+    found, shown = [], False
     for one, two in itertools.permutations(_together(run), 2):
         wait = _common(one, two)
         if wait is None or wait.end_ns - wait.start_ns < SLACK_NS:
             continue
-        looked = True
+        shown = True
         own, others = _used_ns(one, wait) + _held_ns(one), _used_ns(two, wait)
         if own < PART * others:
             found.append(
                 f"while both waited {one.name} launched {own} ns of work, {two.name} {others} ns"
             )
-    return found if looked else None
+    return found if shown else None
 
 
 def _held_ns(queue: MeasuredQueue) -> int:
-    """Give the work of a full threshold: what a turn can be longer or shorter by."""
+    """Return the work of a full threshold, by which a turn can be longer or shorter."""
     depth = queue.spec.depth[0] or 16  # XSched's own
     each_ns = max(command.duration_ns for command in queue.workload.commands)
     return each_ns * max(depth, len(queue.workload.commands))
@@ -295,7 +292,7 @@ def _weight(run: Run, queue: MeasuredQueue) -> float:
 
 
 def _turn_ns(run: Run, queue: MeasuredQueue) -> int:
-    """Give the longest turn of a queue, without what is in flight at its end."""
+    """Return the longest turn of a queue, without the commands in flight at its end."""
     if _policy(run) != "up":
         return TICK_NS[_policy(run)]
     assert run.scenario.xsched is not None
@@ -305,14 +302,13 @@ def _turn_ns(run: Run, queue: MeasuredQueue) -> int:
 
 
 def time_by_weight(run: Run) -> list[str] | None:
-    """Compare shares of pairs: between the equal one and that of the weights, and a turn.
+    """Check that shares of pairs lie between equal shares and those of the weights.
 
-    Of queues that begin together, because what one used before may count, or may not. At each end
-    of a turn as much is in flight as the threshold allows, for the light queue as for the heavy
-    one, so shares lie between those of the weights and equal ones, nearer to these where turns are
-    short.
+    Only queues that begin together are compared, because earlier use may count or not. At the end
+    of each turn the commands in flight fill the threshold, of a light queue as of a heavy one. So
+    shares lie between equal ones and those of the weights; the shorter the turns, the more equal.
     """
-    found, looked = [], False
+    found, shown = [], False
     for one, two in itertools.combinations(run.queues.values(), 2):
         wait = _common(one, two)
         if wait is None or _held_ns(one) != _held_ns(two):
@@ -328,20 +324,20 @@ def time_by_weight(run: Run) -> list[str] | None:
         share = used[0] / sum(used)
         low, high = sorted((0.5, weights[0] / sum(weights)))
         slack = 0.1 + turn_ns / sum(used)
-        looked = True
+        shown = True
         if not low - slack <= share <= high + slack:
             found.append(
-                f"{one.name} got {share:.0%} of what it shared with {two.name}, not {low:.0%} to "
-                f"{high:.0%}, of which a turn and the threshold explain {slack:.0%}"
+                f"{one.name} got {share:.0%} of the time that it shared with {two.name}, not "
+                f"{low:.0%} to {high:.0%}; a turn and the threshold explain {slack:.0%}"
             )
-    return found if looked else None
+    return found if shown else None
 
 
 def takes_turns(run: Run) -> list[str] | None:
-    """Look for a queue whose next command waits for longer than a turn of all others."""
+    """Find a queue whose next command waits for longer than a turn of all others."""
     if not _all_done(run):
         return None
-    found, looked = [], False
+    found, shown = [], False
     queues = list(run.queues.values())
     for queue in queues:
         others = [other for other in queues if other is not queue]
@@ -360,11 +356,11 @@ def takes_turns(run: Run) -> list[str] | None:
             for other in others
         )
         if backlog_ns <= round_ns + SLACK_NS:
-            continue  # it could not wait for so long, whatever the policy did
-        looked = True
+            continue  # the work of the others is too short for such a wait
+        shown = True
         if longest_ns > 2 * round_ns + SLACK_NS:
             found.append(
-                f"{queue.name} waited {longest_ns} ns for its turn; all others have had theirs in "
+                f"{queue.name} waited {longest_ns} ns for its turn; the turns of all others take "
                 f"{round_ns} ns"
             )
-    return found if looked else None
+    return found if shown else None

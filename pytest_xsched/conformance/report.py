@@ -1,4 +1,4 @@
-"""What `pytest-xsched conformance` says of each policy, as text and as JSON."""
+"""The report of `pytest-xsched conformance`, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, UNSEEN, Confor
 
 _WORDS = {HOLDS: "holds", FAILED: "FAILED", ONCE: "once", UNSEEN: "unseen"}
 _NAME = 28
-"""Columns of a claim's name."""
+"""Columns of a rule's id."""
 
 
 def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
-    """Say what was found of a policy.
+    """Report the outcome for a policy, as lines of text.
 
     Args:
-        found: out of `conformance.examine`.
-        files: where the scenarios of failures were saved, by claim.
+        found: what `engine.examine` returned.
+        files: where the scenarios of failures were saved, by id of the rule.
     """
     policy = found.policy
     lines = [
         f"{policy.scheduler} {policy.name}: {_count(found.scenarios, 'scenario')}, "
         f"{_count(found.runs, 'run')} in {found.seconds:.1f} s",
-        f"  {policy.definition}",
+        f"  {policy.text}",
     ]
     for result in found.results:
-        lines += _claim_lines(result, files.get(result.claim))
+        lines += _rule_lines(result, files.get(result.rule))
     return lines
 
 
-def _claim_lines(result: Result, file: Path | None) -> list[str]:
-    head = f"  {_WORDS[result.status]:<8}{result.claim:<{_NAME - 1}} "
+def _rule_lines(result: Result, file: Path | None) -> list[str]:
+    head = f"  {_WORDS[result.status]:<8}{result.rule:<{_NAME - 1}} "
     if result.status == UNSEEN:
-        return [f"{head}no scenario showed anything of the kind"]
+        return [f"{head}no scenario showed anything about this rule"]
     if result.status == HOLDS:
         return [f"{head}{_count(result.looked, result.unit)}"]
     again = f"{result.reproduced} of {_count(result.repeats, 'fresh process', 'es')}"
     if result.status == ONCE:
-        return [f"{head}failed and was not reproduced, in {again}: {result.sentence}"]
+        return [f"{head}failed, but was reproduced in {again} only: {result.sentence}"]
     lines = [f"{head}{result.sentence}", f"          claimed: {result.definition}"]
     if result.scenario is None:
         lines += [f"          reproduced in {again} by these steps of the fixture xqueues:"]
@@ -53,7 +53,7 @@ def _claim_lines(result: Result, file: Path | None) -> list[str]:
 
 
 def summary(all_found: Sequence[Conformance], seconds: float) -> str:
-    """Count findings."""
+    """Return the line that counts the broken rules."""
     count = sum(len(found.failed) for found in all_found)
     scenarios = sum(found.scenarios for found in all_found)
     return (
@@ -69,24 +69,24 @@ def to_json(
     facts: Mapping[str, Any],
     seconds: float,
 ) -> str:
-    """Give everything as one JSON object.
+    """Return everything as one JSON object.
 
     Args:
-        all_found: of each policy.
-        files: of failures, by scheduler, policy and claim.
+        all_found: one for each policy.
+        files: files of failures, by scheduler, policy and id of the rule.
         facts: about the whole: device, home, seed.
-        seconds: that it took.
+        seconds: time that it took.
     """
     policies = [
         {
             "scheduler": found.policy.scheduler,
             "policy": found.policy.name,
-            "definition": found.policy.definition,
+            "definition": found.policy.text,
             "scenarios": found.scenarios,
             "runs": found.runs,
             "seconds": round(found.seconds, 3),
             "claims": [
-                _plain(result, files.get((found.policy.scheduler, found.policy.name, result.claim)))
+                _plain(result, files.get((found.policy.scheduler, found.policy.name, result.rule)))
                 for result in found.results
             ],
         }
@@ -100,7 +100,7 @@ def to_json(
 
 def _plain(result: Result, file: Path | None) -> dict[str, Any]:
     plain: dict[str, Any] = {
-        "claim": result.claim,
+        "claim": result.rule,
         "definition": result.definition,
         "status": result.status,
         "looked": result.looked,

@@ -1,47 +1,52 @@
-"""What a scheduler goes by, and whether the queues of a run give it any of that.
+"""Report what a policy reads of queues, where the queues of a run lack it or have more.
 
-Works on a scenario in JSON's types, for `report`.
+Works on a scenario in JSON's types, for `run_table`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from pytest_xsched.base.policies import Policy, policy_of
+
 _HINTS = {"deadline_ns": "deadline", "laxity_ns": "laxity", "utilization": "utilization"}
 """Fields of a queue that are None unless they are set, and what users call them."""
-_READ = {
-    "hpf": ("priority",),
-    "hhpf": ("priority",),
-    "chpf": ("priority",),
-    "edf": ("deadline_ns",),
-    "kedf": ("deadline_ns",),
-    "lax": ("laxity_ns", "priority"),
-    "partition": ("utilization",),
-    "up": ("utilization",),
-    "pup": ("utilization",),
-}
-"""By policy. The others take all queues alike, or go by what is set from elsewhere."""
 
 
-def nothing_to_go_by(scenario: dict[str, Any]) -> list[str]:
-    """Say that nothing orders the queues of a run, and which hints nobody reads."""
+def policy_hints(scenario: dict[str, Any]) -> list[str]:
+    """Return a sentence for each hint that the policy misses, and for each that it does not read.
+
+    A policy that reads no hints gets no sentence, because it treats all queues alike.
+    """
     queues, policy = scenario["queues"], _policy(scenario)
-    if policy not in _READ or len(queues) < 2:
+    if policy is None or not policy.reads or len(queues) < 2:
         return []
-    first, lines = _READ[policy][0], []
-    values = {queue[first] for queue in queues}
-    if first == "priority" and len(values) == 1 and not scenario["changes"]:
-        lines.append(f"{policy} orders queues by priority, and all of these have the same")
-    if first in ("deadline_ns", "laxity_ns") and values == {None}:
-        lines.append(f"{policy} orders queues by {_HINTS[first]}, and none of these has one")
+    lines = _missing(policy, scenario)
     for hint, name in _HINTS.items():
-        unread = [queue["name"] for queue in queues if hint not in _READ[policy] and queue[hint]]
+        unread = [queue["name"] for queue in queues if hint not in policy.reads and queue[hint]]
         if unread:
-            lines.append(f"{policy} does not read the {name} of {' and '.join(unread)}")
+            lines.append(f"{policy.name} does not read the {name} of {' and '.join(unread)}")
     return lines
 
 
-def _policy(scenario: dict[str, Any]) -> str:
+def _missing(policy: Policy, scenario: dict[str, Any]) -> list[str]:
+    """Report that nothing orders the queues; equal weights are equal shares, and fine."""
+    first = policy.reads[0]
+    values = {queue[first] for queue in scenario["queues"]}
+    if policy.by_weight:
+        return []
+    if first == "priority" and len(values) == 1 and not scenario["changes"]:
+        return [f"{policy.name} orders queues by priority, and all queues have the same priority"]
+    if first in ("deadline_ns", "laxity_ns") and values == {None}:
+        return [f"{policy.name} orders queues by {_HINTS[first]}, and no queue has one"]
+    return []
+
+
+def _policy(scenario: dict[str, Any]) -> Policy | None:
+    """Return the policy that orders the queues of a run; None: no policy does."""
     if scenario["xsched"] is not None:
-        return str(scenario["xsched"]["policy"])
-    return {"builtin": str(scenario["policy"]), "priority": "hpf"}.get(scenario["scheduler"], "")
+        name = str(scenario["xsched"]["policy"])
+        return None if name == "none" else policy_of("xsched", name)
+    if scenario["scheduler"] == "priority":
+        return policy_of("builtin", "hpf")
+    return policy_of("builtin", scenario["policy"]) if scenario["scheduler"] == "builtin" else None

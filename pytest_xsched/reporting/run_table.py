@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from pytest_xsched.base.units import format_duration, format_rate
-from pytest_xsched.reporting.policy_hints import nothing_to_go_by
+from pytest_xsched.reporting.policy_hints import policy_hints
 
 Record = dict[str, Any]
 """One run in JSON's types."""
@@ -86,7 +86,7 @@ def remarks(run: Record) -> list[str]:
     evidence = run["evidence"]
     for faults in (evidence["faults"], *evidence["queue_faults"].values()):
         lines += [f"! {fault}" for fault in faults]
-    lines += [f"! {sentence}" for sentence in nothing_to_go_by(run["scenario"])]
+    lines += [f"! {sentence}" for sentence in policy_hints(run["scenario"])]
     if evidence["priority_effect"] == "no":
         lines.append("! stream priorities have no effect on this device")
     if run["remark"]:

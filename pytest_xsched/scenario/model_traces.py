@@ -19,7 +19,6 @@ from pytest_xsched.base.validation import integer, one_of
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.workload import COMMANDS_MAX, Command, Workload, spin, vector_add
 
-_HOG_NS = 2_000_000
 _HOG_WAVES = 8
 _NORMAL = NormalDist()
 

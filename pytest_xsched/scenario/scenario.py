@@ -13,12 +13,12 @@ from typing import Any
 
 from pytest_xsched.base.constants import (
     GPUS,
-    POLICIES,
     PROCESSES,
     SCHEDULERS,
     WAITING,
     split_device,
 )
+from pytest_xsched.base.policies import POLICIES, policy_of
 from pytest_xsched.base.units import MAX_NS, spell_duration
 from pytest_xsched.base.validation import (
     check_flag,
@@ -51,17 +51,17 @@ class Scenario:
         warmup_ns: before it, under the same load; `default_warmup_ns`.
         drain_ns: longest wait behind it for what is unfinished; `default_drain_ns`.
         seed: of arrivals and inputs, in [0, 2**32).
-        device: one of `names.DEVICES`, of GPUs also with an index: ``"cuda:1"``.
-        scheduler: one of `names.SCHEDULERS`, the mechanism under test.
-        policy: one of `names.POLICIES`; other than "none" only with scheduler "builtin".
+        device: one of `constants.DEVICES`, of GPUs also with an index: ``"cuda:1"``.
+        scheduler: one of `constants.SCHEDULERS`, the mechanism under test.
+        policy: one of `policies.POLICIES`; other than "none" only with scheduler "builtin".
         xsched: the settings of scheduler "xsched"; None with the others.
         changes: of queues during the run, by their times.
         stream_priority: under scheduler "builtin", whether the streams underneath get the queues'
             priorities too; must be True otherwise.
         check: whether the results of the commands are compared with numpy.
-        waiting: one of `names.WAITING`: what the runner's threads do while they wait for a GPU.
-        processes: one of `names.PROCESSES`; "separate" needs real time, a scheduler that reaches
-            beyond a process, and queues without a share of the multiprocessors.
+        waiting: one of `constants.WAITING`: what a thread does while it waits for a GPU.
+        processes: one of `constants.PROCESSES`; "separate" needs real time, a scheduler that
+            reaches beyond a process, and queues without a share of the multiprocessors.
         cpu: parameters of the device "cpu".
         sim: parameters of the device "sim".
     """
@@ -218,7 +218,7 @@ class Scenario:
 
     @property
     def device_kind(self) -> str:
-        """Kind of the devices: one of `names.DEVICES`."""
+        """Kind of the devices: one of `constants.DEVICES`."""
         return split_device(self.device)[0]
 
     @property
@@ -233,9 +233,9 @@ class Scenario:
 
         Not under a policy that goes by something else, which they would work against.
         """
-        by_priority = self.policy in ("none", "hpf")
-        builtin = self.scheduler == "builtin" and self.stream_priority and by_priority
-        return self.scheduler == "priority" or builtin
+        if self.scheduler != "builtin":
+            return self.scheduler == "priority"
+        return self.stream_priority and policy_of("builtin", self.policy).stream_priority
 
     def queues_on(self, device: str) -> tuple[QueueSpec, ...]:
         """Give the queues of one of `devices`."""

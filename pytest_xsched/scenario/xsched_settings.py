@@ -9,26 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_xsched.base import policies
 from pytest_xsched.base.units import Duration, DurationLike, parse_duration
 from pytest_xsched.base.validation import checked_fields, one_of, set_integer
 from pytest_xsched.errors import ScenarioError
 
-POLICY_NUMBERS = {
-    "none": 0,
-    "hpf": 1,
-    "hhpf": 2,
-    "chpf": 3,
-    "up": 4,
-    "pup": 5,
-    "kedf": 7,
-    "lax": 8,
-    "awf": 9,
-    "cfs": 10,
-    "mlfq": 11,
+POLICY_NUMBERS = {"none": 0} | {
+    policy.name: policy.number for policy in policies.XSCHED if policy.number is not None
 }
+"""XSched's numbers of its policies; "none" goes with the scheduler "app"."""
 SCHEDULER_NUMBERS = {"app": 1, "local": 2, "global": 3}
-SCHEDULER_WORDS = {"app": "APP", "local": "LCL", "global": "GLB"}
-"""As the variable XSCHED_SCHEDULER spells them."""
 
 _US = 1000
 _TIMESLICE_US = (100, 10_000_000)  # XSched's own range

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_xsched.analysis.run import Run
-from pytest_xsched.base.constants import DEVICES, GPUS, POLICIES, SCHEDULERS, split_device
+from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
+from pytest_xsched.base.policies import POLICIES
 from pytest_xsched.base.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.base.validation import device_name, integer, one_of
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning

@@ -1,72 +1,67 @@
-"""What must hold for every run, whatever its load; what does not is said in sentences.
+"""Check a run against the rules of `stress.rules`, exactly, and describe each breach.
 
-A property looks at the samples and counts of a run and nothing else, so it holds for any mechanism.
-Where it needs to know the device (its costs, that time is virtual) it says so, and is silent for
-runs on another.
+A check reads the samples and counts of a run and nothing else, so it works for any scheduler. A
+check that depends on the device (its costs, virtual time) yields nothing for runs on another one.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.run import Run
+from pytest_xsched.base.policies import Policy, policy_of
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX, QueueSpec
-from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.stress.rules import RULES
 
 NEVER = np.int64(2**63 - 1)
 
 _Times = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Property:
-    """One thing that must hold.
-
-    Attributes:
-        name: short, for reports.
-        definition: what is claimed, and where the claim comes from.
-        broken: gives a sentence for each place where it does not hold.
-        policies: the policies of which it is claimed; none named: all.
-    """
-
-    name: str
-    definition: str
-    broken: Callable[[Run], Iterator[str]]
-    policies: tuple[str, ...] = ()
+def rules_of(policy: Policy) -> tuple[str, ...]:
+    """Return the ids of the rules that runs of a built-in policy keep, in the catalogue's order."""
+    own = policy.rules
+    return tuple(id for id in CHECKS if RULES[id].general or id in own)
 
 
-def broken_properties(run: Run) -> dict[str, list[str]]:
-    """Hold a run against every property that is claimed of its policy.
+def broken_rules(run: Run) -> dict[str, list[str]]:
+    """Check a run against every rule that its policy keeps.
 
     Returns:
-        Sentences by the names of the properties that do not hold; empty if all do.
+        Sentences by the ids of the broken rules; empty if all rules hold.
     """
     found = {}
-    for prop in PROPERTIES:
-        if not prop.policies or run.scenario.policy in prop.policies:
-            sentences = list(prop.broken(run))
-            if sentences:
-                found[prop.name] = sentences
+    for rule in rules_of(_policy(run)):
+        sentences = list(CHECKS[rule](run))
+        if sentences:
+            found[rule] = sentences
     return found
 
 
 def check_invariants(run: Run) -> None:
-    """Raise an AssertionError that names the properties which do not hold for a run."""
+    """Check that a run breaks no rule of its policy.
+
+    Raises:
+        AssertionError: names the broken rules, and shows the scenario as Python.
+    """
     __tracebackhide__ = True
-    found = broken_properties(run)
+    found = broken_rules(run)
     if found:
-        lines = [f"{name}: {sentences[0]}" for name, sentences in found.items()]
+        lines = [f"{rule}: {sentences[0]}" for rule, sentences in found.items()]
         raise AssertionError("\n".join([*lines, run.scenario.to_python()]))
 
 
-# ---- of every mechanism
+def _policy(run: Run) -> Policy:
+    return policy_of("builtin", run.scenario.policy)
+
+
+# ---- every scheduler
 
 
 def _lost_or_twice(run: Run) -> Iterator[str]:
@@ -113,7 +108,7 @@ def _threshold(run: Run) -> Iterator[str]:
             yield f"{queue.name}: {queue.counts.most_in_flight} in flight, threshold {limit}"
 
 
-# ---- of every policy, where time is virtual
+# ---- every policy, in virtual time
 
 
 def _everything_ends(run: Run) -> Iterator[str]:
@@ -129,16 +124,22 @@ def _everything_ends(run: Run) -> Iterator[str]:
 
 
 def _may_starve(run: Run, loop: QueueSpec, spec: QueueSpec) -> bool:
-    """Closed loops go on while a request of an open one waits: whether beyond the drain, even."""
-    if run.scenario.policy in ("partition", "fair"):
+    """Return whether a closed loop may keep a request of an open one waiting beyond the drain.
+
+    A closed loop continues while such a request waits.
+    """
+    policy = _policy(run)
+    if policy.by_weight:
         return True  # a share can be small
-    if run.scenario.policy == "edf":
+    if policy.reads[:1] == ("deadline_ns",):
         return loop.deadline_ns is not None and spec.deadline_ns is None
-    return max(_priorities(run, loop)) >= min(_priorities(run, spec))
+    if policy.stream_priority:
+        return max(_priorities(run, loop)) >= min(_priorities(run, spec))
+    return True  # the registry does not say which queue the policy prefers
 
 
 def _works_while_there_is_work(run: Run) -> Iterator[str]:
-    """One slot, no way to the device, fixed thresholds: then it is known what it must do."""
+    """Compare busy time with work: known for one slot, free launches and fixed thresholds."""
     model = run.scenario.sim
     queues = list(run.queues.values())
     if run.device_kind != "sim" or model.slots != 1 or model.launch_ns:
@@ -146,13 +147,13 @@ def _works_while_there_is_work(run: Run) -> Iterator[str]:
     if run.scenario.scheduler != "builtin" or any(not q.spec.depth[0] for q in queues):
         return
     if any(queue.counts.completed != queue.counts.submitted for queue in queues):
-        return  # some were censored
+        return  # some requests were censored
     work_ns = sum(queue.counts.requests_completed * _cost_ns(run, queue) for queue in queues)
     spans = np.concatenate([np.stack(_span(queue), axis=1) for queue in queues])
     starts, ends = _merged(spans[:, 0], spans[:, 1])
     busy_ns = int((ends - starts).sum())
     if busy_ns != work_ns:
-        yield f"requests waited during {busy_ns} ns, for {work_ns} ns of work"
+        yield f"requests waited for {busy_ns} ns in total, with {work_ns} ns of work"
 
 
 def _cost_ns(run: Run, queue: MeasuredQueue) -> int:
@@ -160,12 +161,12 @@ def _cost_ns(run: Run, queue: MeasuredQueue) -> int:
 
 
 def _span(queue: MeasuredQueue) -> tuple[_Times, _Times]:
-    """Give when requests were submitted and completed."""
+    """Return when requests were submitted and when they completed."""
     return queue.samples["submitted_ns"], queue.samples["completed_ns"]
 
 
 def _merged(starts: _Times, ends: _Times) -> tuple[_Times, _Times]:
-    """Merge intervals [start, end) that touch: int64[k] starts and ends, ascending."""
+    """Return intervals [start, end) with those that touch merged: int64[k] each, ascending."""
     if len(starts) == 0:
         return starts, ends
     order = np.argsort(starts, kind="stable")
@@ -175,16 +176,16 @@ def _merged(starts: _Times, ends: _Times) -> tuple[_Times, _Times]:
     return starts[begins], latest[last]
 
 
-# ---- of hpf
+# ---- order by priority
 
 
 def _priorities(run: Run, spec: QueueSpec) -> list[int]:
-    """Give those that a queue has one after the other."""
+    """Return the priorities that a queue has, in order of time."""
     return [spec.priority, *(priority for _, priority in _changes(run, spec))]
 
 
 def _changes(run: Run, spec: QueueSpec) -> list[tuple[int, int]]:
-    """Give when its priority changes, ns since the start, and to what."""
+    """Return when the priority of a queue changes, in ns since the start, and to what."""
     return [
         (run.scenario.warmup_ns + change.at_ns, change.priority)
         for change in run.scenario.changes
@@ -193,7 +194,7 @@ def _changes(run: Run, spec: QueueSpec) -> list[tuple[int, int]]:
 
 
 def _priority_at(run: Run, spec: QueueSpec, times: _Times) -> NDArray[np.int64]:
-    """Give its priority at each of the times: a change at that moment has happened."""
+    """Return the priority of a queue at each time; a change at that moment is in effect."""
     moments = np.array([at_ns for at_ns, _ in _changes(run, spec)], np.int64)
     values = np.array(_priorities(run, spec), np.int64)
     found: NDArray[np.int64] = values[np.searchsorted(moments, times, side="right")]
@@ -202,7 +203,7 @@ def _priority_at(run: Run, spec: QueueSpec, times: _Times) -> NDArray[np.int64]:
 
 def _highest_first(run: Run) -> Iterator[str]:
     if run.device_kind != "sim":
-        return  # in real time a launch may cross an arrival that its thread has not seen
+        return  # in real time a launch may cross an arrival that its thread has not read yet
     for low in run.queues.values():
         for high in run.queues.values():
             if high is low or len(high.samples) == 0:
@@ -220,14 +221,14 @@ def _highest_first(run: Run) -> Iterator[str]:
 
 
 def _delay_of_the_highest(run: Run) -> Iterator[str]:
-    """Bound its completions one after the other, from what may be in flight before each burst."""
+    """Bound each completion in turn, from what others may have in flight before a burst."""
     if run.device_kind != "sim":
         return
     queues = sorted(run.queues.values(), key=lambda queue: queue.spec.priority)
     top, others = queues[-1], queues[:-1]
     lowest = min(_priorities(run, top.spec))
     if any(max(_priorities(run, queue.spec)) >= lowest for queue in others):
-        return  # none is above all others from begin to end
+        return  # no queue is above all others from begin to end
     launch_ns = run.scenario.sim.launch_ns
     in_flight_ns = sum(_most_in_flight_ns(run, queue) for queue in others)
     work_ns = _cost_ns(run, top) + launch_ns * len(top.workload.commands)
@@ -236,14 +237,14 @@ def _delay_of_the_highest(run: Run) -> Iterator[str]:
         latest = max(latest, int(submitted) + in_flight_ns) + work_ns
         if completed > latest:
             yield (
-                f"{top.name}: request {index} completed {completed - latest} ns later than what "
-                f"was in flight of others ({in_flight_ns} ns) explains"
+                f"{top.name}: request {index} completed {completed - latest} ns later than the "
+                f"commands of others in flight ({in_flight_ns} ns) explain"
             )
             return
 
 
 def _most_in_flight_ns(run: Run, queue: MeasuredQueue) -> int:
-    """Give the work of as many commands as were ever in flight, the longest of them."""
+    """Return the work of the most commands ever in flight, taking the longest commands."""
     costs = sorted(run.scenario.sim.cost_ns(command) for command in queue.workload.commands)
     most = queue.counts.most_in_flight
     if isinstance(queue.spec.arrivals, Closed) or len(queue.samples) > 1:
@@ -251,7 +252,7 @@ def _most_in_flight_ns(run: Run, queue: MeasuredQueue) -> int:
     return sum(costs[len(costs) - min(most, len(costs)) :])
 
 
-# ---- of edf
+# ---- order by deadline
 
 
 def _earliest_first(run: Run) -> Iterator[str]:
@@ -272,7 +273,7 @@ def _earliest_first(run: Run) -> Iterator[str]:
 
 
 def _due(queue: MeasuredQueue, times: _Times) -> _Times:
-    """Give when the oldest unfinished request is due at each of the times; NEVER: none is there."""
+    """Return when the oldest unfinished request is due, at each time; NEVER: there is none."""
     samples = queue.samples
     deadline_ns = queue.spec.deadline_ns
     if len(samples) == 0 or deadline_ns is None:
@@ -286,19 +287,19 @@ def _due(queue: MeasuredQueue, times: _Times) -> _Times:
     return due
 
 
-# ---- of partition and fair
+# ---- device time by weight
 
 TICK_NS = 1_000_000
-"""Between two questions to a policy by weight; see native/policies/weight.c."""
+"""Between two calls of a policy by weight; see native/policies/weight.c."""
 
 
-def _by_weight(run: Run) -> Iterator[str]:
+def _time_by_weight(run: Run) -> Iterator[str]:
     """Compare closed loops that never pause: they have work from the start to the window's end."""
     model, end_ns = run.scenario.sim, run.scenario.warmup_ns + run.scenario.duration_ns
     if run.device_kind != "sim" or model.slots != 1 or model.launch_ns:
         return
-    if run.scenario.policy == "fair" and run.scenario.changes:
-        return  # a weight is one of a whole run here
+    if _policy(run).reads[0] == "priority" and run.scenario.changes:
+        return  # this check knows one weight of a queue for a whole run
     loops = [
         queue
         for queue in run.queues.values()
@@ -314,76 +315,26 @@ def _by_weight(run: Run) -> Iterator[str]:
     for (one, slack, name), (two, more, other) in itertools.combinations(got, 2):
         if abs(one - two) > slack + more:
             yield (
-                f"{name} got {one:.0f} ns of its weight and {other} {two:.0f} ns; turns explain "
-                f"{slack + more:.0f} ns"
+                f"{name} got {one:.0f} ns per weight and {other} {two:.0f} ns; turns explain a "
+                f"difference of {slack + more:.0f} ns"
             )
 
 
 def _weight(run: Run, queue: MeasuredQueue) -> float:
-    if run.scenario.policy == "partition":
+    if _policy(run).reads[0] == "utilization":
         return (queue.spec.utilization or 100) / 100
     return float(1.2 ** max(-20, min(20, queue.spec.priority)))
 
 
-PROPERTIES = (
-    Property(
-        name="nothing lost, nothing twice",
-        definition="Every command that was submitted is launched once and completes once.",
-        broken=_lost_or_twice,
-    ),
-    Property(
-        name="in order",
-        definition="Commands of a queue are launched, and complete, in order of submission.",
-        broken=_order,
-    ),
-    Property(
-        name="threshold",
-        definition="Never more commands of a queue in flight than its threshold "
-        "(progressive command launching, XSched, OSDI'25, section 4).",
-        broken=_threshold,
-    ),
-    Property(
-        name="everything ends",
-        definition="No open loop waits for ever: when arrivals end, all requests complete, but "
-        "for those that a closed loop keeps from it by what the policy goes by.",
-        broken=_everything_ends,
-    ),
-    Property(
-        name="works while there is work",
-        definition="The device is never idle while a queue has work.",
-        broken=_works_while_there_is_work,
-    ),
-    Property(
-        name="highest first",
-        definition="While a queue is ready, none of lower priority launches (HPF of XSched).",
-        broken=_highest_first,
-        policies=("hpf",),
-    ),
-    Property(
-        name="delay of the highest",
-        definition="The one queue of highest priority waits for what others had in flight when its "
-        "burst began, and for nothing else.",
-        broken=_delay_of_the_highest,
-        policies=("hpf",),
-    ),
-    Property(
-        name="earliest first",
-        definition="A queue launches only while no request of another is due earlier (C. L. Liu, "
-        "J. W. Layland, 1973).",
-        broken=_earliest_first,
-        policies=("edf",),
-    ),
-    Property(
-        name="time by weight",
-        definition="Queues that always have work get device time in proportion to their weights, "
-        "but for a turn of each (C. A. Waldspurger, W. E. Weihl, 1995).",
-        broken=_by_weight,
-        policies=("partition", "fair"),
-    ),
-)
-"""Of each: its name, what it claims, of which policies, and how it is looked for."""
-
-
-def claimed_of(scenario: Scenario) -> tuple[Property, ...]:
-    """Give the properties that runs of a scenario are held against."""
-    return tuple(p for p in PROPERTIES if not p.policies or scenario.policy in p.policies)
+CHECKS: dict[str, Callable[[Run], Iterator[str]]] = {
+    "nothing lost, nothing twice": _lost_or_twice,
+    "in order": _order,
+    "threshold": _threshold,
+    "everything ends": _everything_ends,
+    "works while there is work": _works_while_there_is_work,
+    "highest first": _highest_first,
+    "delay of the highest": _delay_of_the_highest,
+    "earliest first": _earliest_first,
+    "time by weight": _time_by_weight,
+}
+"""The check of each rule, by the rule's id: yields a sentence for each breach."""

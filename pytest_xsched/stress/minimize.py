@@ -1,8 +1,8 @@
-"""What random steps find out about a scheduler that may end or hang its process, as data.
+"""Find the fewest steps that break a rule, with a scheduler that may end or hang its process.
 
-`first_broken` takes random steps until a rule does not hold, and then looks for the fewest steps
-that break it: each attempt behind a failed one is in a fresh process. hypothesis's own shrinking,
-which `check_xqueues` has, takes hundreds of attempts, and a call that hangs takes seconds.
+`first_broken` takes random steps until a rule breaks, and then searches for the fewest steps that
+break it. Each attempt after a failed one runs in a fresh process. `check_xqueues` leaves that to
+hypothesis, which needs hundreds of attempts; a call that hangs takes seconds.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ except ModuleNotFoundError:
     raise
 
 from pytest_xsched.runner.live_queues import XQueues
-from pytest_xsched.stress.state_machine import Homes, XQueuesMachine, machine_of
-from pytest_xsched.stress.step_executor import Player
+from pytest_xsched.stress.state_machine import OpenDevices, XQueuesMachine, machine_of
+from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
 
 _TRIES = 3
-"""To break a rule again: a scheduler works while steps are taken, so that chance has a part."""
+"""Attempts to break a rule again: a scheduler works in parallel, so chance has a part."""
 _STEPS = hypothesis.settings(max_examples=100, stateful_step_count=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """A rule that did not hold.
+class Counterexample:
+    """Steps that break a rule.
 
     Attributes:
-        rule: its name, see `steps.RULES`.
-        sentence: what was seen.
-        steps: the fewest that were found to break it, as lines of Python.
-        reproduced: whether they did so in a fresh process.
+        rule: id of the rule, see `rules.RULES`; of "returns" the call that did not return.
+        sentence: the breach.
+        steps: the fewest steps that were found to break the rule, as lines of Python.
+        reproduced: whether they broke it again in a fresh process.
     """
 
     rule: str
@@ -49,8 +49,8 @@ class Finding:
     reproduced: bool
 
     def __str__(self) -> str:
-        """Write it as text of several lines."""
-        seen = "" if self.reproduced else " (seen once, and not again in a fresh process)"
+        """Return the rule, the breach and the steps, as lines of text."""
+        seen = "" if self.reproduced else " (seen once, but not again in a fresh process)"
         return "\n".join([f"{self.rule}: {self.sentence}{seen}", *self.steps])
 
 
@@ -58,20 +58,20 @@ _Program = tuple[Step, ...]
 
 
 class _Found(BaseException):
-    """Ends hypothesis at once: it would repeat what it takes for an error."""
+    """Ends hypothesis at once; hypothesis would repeat the steps after an Exception."""
 
     def __init__(self, broken: BrokenRule, before: Sequence[Step]) -> None:
         super().__init__(broken)
         self.broken = broken
-        self.before = tuple(before)  # in the same process, with other queues
+        self.before = tuple(before)  # steps in the same process, with other queues
 
 
-class _Hunter(XQueuesMachine):
-    """The machine that stops at what it finds."""
+class _StopsAtFirst(XQueuesMachine):
+    """The state machine that stops at the first broken rule."""
 
-    def do(self, moves: Callable[[], None]) -> None:
+    def do(self, action: Callable[[], None]) -> None:
         try:
-            super().do(moves)
+            super().do(action)
         except BrokenRule as broken:
             raise _Found(broken, self.source.history) from broken
 
@@ -83,19 +83,19 @@ def first_broken(
     devices: int = 1,
     without: Collection[str] = (),
     patience: str = "10s",
-) -> Finding | None:
-    """Take random steps on live XQueues until a rule does not hold, and say how to break it.
+) -> Counterexample | None:
+    """Take random steps on live XQueues until a rule breaks, and minimize the steps.
 
     Args:
         make: opens live XQueues: ``lambda: xsched.live(scheduler=XSched(policy="cfs"))``.
-        settings: of hypothesis: how many sequences, and of how many steps; 100 of 15.
-        devices: how many are open at once.
-        without: names of rules that are not looked at: those that a scheduler does not claim, and
-            those that were found broken before. Steps that would break them are left out.
+        settings: of hypothesis: the count of sequences and of their steps; default 100 of 15.
+        devices: how many devices are open at once.
+        without: ids of rules that are not checked: rules that a scheduler does not claim, and rules
+            that were found broken before. Steps that would break them are left out.
         patience: how long a wait for a queue may take.
 
     Returns:
-        The first broken rule with few steps that break it; None: all hold.
+        The first broken rule with few steps that break it; None: all rules hold.
     """
     given = _STEPS if settings is None else settings
     quiet = hypothesis.settings(
@@ -106,13 +106,15 @@ def first_broken(
         verbosity=hypothesis.Verbosity.quiet,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    homes = Homes(make, devices)
+    pool = OpenDevices(make, devices)
     try:
-        run_state_machine_as_test(machine_of(_Hunter, homes, without, patience), settings=quiet)
+        run_state_machine_as_test(
+            machine_of(_StopsAtFirst, pool, without, patience), settings=quiet
+        )
     except _Found as found:
-        return _fewest(homes, found, without, patience)
+        return _fewest(pool, found, without, patience)
     finally:
-        homes.close()
+        pool.close()
     return None
 
 
@@ -123,41 +125,48 @@ def all_broken(
     without: Collection[str] = (),
     patience: str = "10s",
     most: int = 10,
-) -> list[Finding]:
-    """Repeat `first_broken`, each time without the rules that were found broken before."""
-    found: list[Finding] = []
+) -> list[Counterexample]:
+    """Repeat `first_broken`, each time without the rules that were found broken before.
+
+    Args:
+        make: as for `first_broken`, like the other arguments.
+        most: the most counterexamples to search for.
+    """
+    found: list[Counterexample] = []
     while len(found) < most:
-        known = {*without, *(finding.rule for finding in found)}
-        finding = first_broken(make, settings, without=known, patience=patience)
-        if finding is None:
+        known = {*without, *(one.rule for one in found)}
+        counterexample = first_broken(make, settings, without=known, patience=patience)
+        if counterexample is None:
             break
-        found.append(finding)
+        found.append(counterexample)
     return found
 
 
 # ---- fewest steps
 
 
-def _fewest(homes: Homes, found: _Found, without: Collection[str], patience: str) -> Finding:
+def _fewest(
+    pool: OpenDevices, found: _Found, without: Collection[str], patience: str
+) -> Counterexample:
     def again(steps: _Program, tries: int = 1) -> BrokenRule | None:
-        """Say how it breaks the rule in a fresh process: in a used one, what was before may."""
+        """Return the breach in a fresh process; in a used one, earlier steps may cause it."""
         while tries:
-            broken = _play(homes, steps, without, patience)
+            broken = _play(pool, steps, without, patience)
             same = broken is not None and found.broken.rule.startswith(broken.rule)
-            if same and homes.were_fresh:  # or the same with nobody held, which is simpler
+            if same and pool.were_fresh:  # or the same without a held queue, which is simpler
                 return broken
-            tries -= broken is None or homes.were_fresh
+            tries -= broken is None or pool.were_fresh
         return None
 
     own = tuple(found.broken.steps)
     for program, tries in ((_barest(own), 1), (own, _TRIES), (found.before + own, _TRIES)):
         if (best := again(program, tries)) is not None:
-            return _finding(_shrunk(best, again), reproduced=True)
-    return _finding(found.broken, reproduced=False)
+            return _counterexample(_shrunk(best, again), reproduced=True)
+    return _counterexample(found.broken, reproduced=False)
 
 
-def _finding(broken: BrokenRule, *, reproduced: bool) -> Finding:
-    return Finding(
+def _counterexample(broken: BrokenRule, *, reproduced: bool) -> Counterexample:
+    return Counterexample(
         rule=broken.rule,
         sentence=broken.sentence,
         steps=tuple(map(str, _numbered(broken.steps))),
@@ -166,41 +175,41 @@ def _finding(broken: BrokenRule, *, reproduced: bool) -> Finding:
 
 
 def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None]) -> BrokenRule:
-    """Make it simpler as long as it breaks the same rule."""
-    # What is seen at once, and not by waiting in vain, may be tried once more.
+    """Make the steps simpler as long as they break the same rule."""
+    # A breach that shows at once, and not by waiting in vain, gets a second attempt.
     tries = 1 if " returns" in best.rule else 2
     for simpler in (_without_a_queue, _without_a_step, _without_a_hold, _with_a_plain_step):
         at = 0
         while at < len(programs := simpler(best.steps)):
             broken = again(programs[at], tries)
-            # What the player does in the end counts, too: it is printed.
+            # The steps of the executor at the end count, too: they are printed.
             longest = len(best.steps) - (len(programs[at]) < len(best.steps))
             if broken is not None and len(broken.steps) <= longest:
-                best = broken  # what was tried stands before `at` here, too
+                best = broken  # programs before `at` were tried for these steps, too
             else:
                 at += 1
     return best
 
 
 def _play(
-    homes: Homes, steps: Sequence[Step], without: Collection[str], patience: str
+    pool: OpenDevices, steps: Sequence[Step], without: Collection[str], patience: str
 ) -> BrokenRule | None:
-    opened = homes.open()
+    opened = pool.open()
     broken: BrokenRule | None = None
     try:
-        player = Player(opened, without=without, patience=patience)
+        executor = StepExecutor(opened, without=without, patience=patience)
         for step in steps:
-            player.take(step)
-        player.finish()
+            executor.execute(step)
+        executor.finish()
     except BrokenRule as error:
         broken = error
     finally:
-        homes.leave(opened, broken=broken is not None)
+        pool.leave(opened, broken=broken is not None)
     return broken
 
 
 def _barest(steps: _Program) -> _Program:
-    """Give the last step and what makes its queue."""
+    """Return the last step and the step that creates its queue."""
     last = steps[-1]
     return tuple(s for s in steps if s is last or (s.does == "create" and s.queue == last.queue))
 
@@ -211,7 +220,7 @@ def _without_a_queue(steps: _Program) -> list[_Program]:
 
 
 def _without_a_hold(steps: _Program) -> list[_Program]:
-    """Leave out a suspend with the resume behind it: neither may be wanted without the other."""
+    """Leave out a suspend with a later resume: one may not make sense without the other."""
     pairs = [
         (i, j)
         for i, j in itertools.combinations(range(len(steps)), 2)
@@ -226,13 +235,13 @@ def _without_a_step(steps: _Program) -> list[_Program]:
 
 
 def _with_a_plain_step(steps: _Program) -> list[_Program]:
-    plain = [Step(does=step.does, queue=step.queue, home=step.home) for step in steps]
+    plain = [Step(does=step.does, queue=step.queue, device=step.device) for step in steps]
     return [
         (*steps[:i], plain[i], *steps[i + 1 :]) for i in range(len(steps)) if plain[i] != steps[i]
     ]
 
 
 def _numbered(steps: _Program) -> _Program:
-    """Count the queues from 0."""
+    """Number the queues from 0."""
     numbers = {step.queue: i for i, step in enumerate(s for s in steps if s.does == "create")}
     return tuple(dataclasses.replace(s, queue=numbers.get(s.queue, s.queue)) for s in steps)

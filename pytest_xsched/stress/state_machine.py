@@ -1,7 +1,7 @@
-"""Random steps on live XQueues, and what must hold after each: a state machine of hypothesis.
+"""A state machine of hypothesis that takes random steps on live XQueues and checks each.
 
-`check_xqueues(make)` is all that a test needs; `findings` has the same for schedulers that are
-expected to fail. What the steps are and what must hold stands in `steps`.
+A test calls `check_xqueues(make)`. `minimize` has the same for a scheduler that may hang or end
+its process. `steps` describes the steps, `rules` the rules.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ except ModuleNotFoundError:
 
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.workload import Workload, spin
-from pytest_xsched.stress.step_executor import Player
+from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import Step
 from pytest_xsched.stress.strategies import launch_configurations, priorities
 
 QUEUES_MAX = 6
-_DURATIONS = ("1ms", "2ms", "100us")  # of commands and of pauses
+_DURATIONS = ("1ms", "2ms", "100us")  # of commands, and of pauses
 _REQUESTS = st.builds(
     lambda duration, layers: spin(duration, layers=layers),
     st.sampled_from(_DURATIONS),
-    st.sampled_from((1, 2, 5, 12)),  # more than most thresholds, too
+    st.sampled_from((1, 2, 5, 12)),  # the last one is more than most thresholds
 )
 _DEPTHS = launch_configurations(auto=False)
 _OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
-"""Of a queue that has another one: often the least, which is less than what is in flight."""
+"""New depths of an old queue: often the smallest, which is less than what is in flight."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewQueue:
-    """A queue to be made; often held, or with work, at once: what is wrong shows between such."""
+    """A queue to be created. Many are held or get work at once, because these show most faults."""
 
     priority: int
     depth: tuple[int, int]
@@ -57,58 +57,60 @@ class NewQueue:
 _NEW = st.builds(NewQueue, priorities(), _DEPTHS, st.booleans(), st.none() | _REQUESTS)
 
 
-class Homes:
-    """Live XQueues of one example after the other: a process in which nothing broke is kept.
+class OpenDevices:
+    """Live XQueues, one for each device, for one example after another.
+
+    A process in which no rule broke serves the next example.
 
     Attributes:
-        were_fresh: whether those that were opened last had no example before.
+        were_fresh: whether the live XQueues that were opened last had no example before.
         history: the steps of the examples that they had.
     """
 
     def __init__(self, make: Callable[[], XQueues], devices: int) -> None:
         self._make = make
-        self._devices = devices
+        self._count = devices
         self._kept: list[XQueues] = []
         self.were_fresh = True
         self.history: list[Step] = []
 
     def open(self) -> list[XQueues]:
-        """Give the live XQueues of an example, without queues."""
+        """Return live XQueues for an example, without queues."""
         self.were_fresh = not self._kept
-        homes, self._kept = self._kept, []
+        devices, self._kept = self._kept, []
         if self.were_fresh:
             self.history = []
-            homes = [self._make() for _ in range(self._devices)]
-        return homes
+            devices = [self._make() for _ in range(self._count)]
+        return devices
 
-    def leave(self, homes: list[XQueues], *, broken: bool) -> None:
-        """Take them back behind the example, in which something broke or not."""
-        if not broken and all(home.is_elsewhere for home in homes):
-            for home in homes:
-                home.clear()
-            self._kept = homes
+    def leave(self, devices: list[XQueues], *, broken: bool) -> None:
+        """Keep the live XQueues after an example, or close them if a rule broke."""
+        if not broken and all(live.is_elsewhere for live in devices):
+            for live in devices:
+                live.clear()
+            self._kept = devices
             return
-        for home in homes:
-            home.close()
+        for live in devices:
+            live.close()
 
     def close(self) -> None:
-        """End what was kept."""
+        """Close the live XQueues that were kept."""
         self.leave(self._kept, broken=True)
         self._kept = []
 
 
 class XQueuesMachine(RuleBasedStateMachine):
-    """Creates, moves and destroys live XQueues. See `check_xqueues`."""
+    """Creates, changes and destroys live XQueues. See `check_xqueues`."""
 
-    source: Homes
+    source: OpenDevices
     without: Collection[str] = ()
     patience = "10s"
 
     def __init__(self) -> None:
         super().__init__()
-        self.homes = type(self).source.open()
-        self.player = Player(
-            self.homes,
+        self.devices = type(self).source.open()
+        self.executor = StepExecutor(
+            self.devices,
             without=self.without,
             patience=self.patience,
             first=sum(step.does == "create" for step in self.source.history),
@@ -117,40 +119,42 @@ class XQueuesMachine(RuleBasedStateMachine):
 
     def _take(self, does: str, data: Any = None, **values: Any) -> None:
         if data is not None:
-            numbers = list(self.player.queues)
-            if not numbers:  # all destroyed; and no precondition, because then a creation could
-                return  # not be left out of a failing example without what is done to its queue
+            numbers = list(self.executor.queues)
+            # A precondition would be in the way of shrinking: hypothesis could not leave out the
+            # creation of a queue without the steps on that queue.
+            if not numbers:
+                return
             number = data.draw(st.integers(0, len(numbers) - 1), label="queue")
             values["queue"] = numbers[number]
-        self.do(lambda: self.player.take(Step(does=does, **values)))
+        self.do(lambda: self.executor.execute(Step(does=does, **values)))
 
-    def do(self, moves: Callable[[], None]) -> None:
-        """Let the player do something."""
-        self.broken = True  # unless it ends well
-        moves()
+    def do(self, action: Callable[[], None]) -> None:
+        """Call an action, and note whether it broke a rule."""
+        self.broken = True  # unless the action returns
+        action()
         self.broken = False
 
     @initialize(data=st.data(), new=_NEW)
     def begin(self, data: Any, new: NewQueue) -> None:
-        """Make a first queue."""
+        """Create a first queue."""
         self._make(data, new)
 
-    @precondition(lambda self: len(self.player.queues) < QUEUES_MAX)
+    @precondition(lambda self: len(self.executor.queues) < QUEUES_MAX)
     @rule(data=st.data(), new=_NEW)
     def create(self, data: Any, new: NewQueue) -> None:
-        """Make a queue; it inherits nothing from one that was destroyed."""
+        """Create a queue; it inherits nothing from one that was destroyed."""
         self._make(data, new)
 
     def _make(self, data: Any, new: NewQueue) -> None:
-        home = 0
-        if len(self.homes) > 1:
-            home = data.draw(st.integers(0, len(self.homes) - 1), label="device")
-        self._take("create", home=home, priority=new.priority, depth=new.depth)
-        number = next(reversed(self.player.queues))
+        device = 0
+        if len(self.devices) > 1:
+            device = data.draw(st.integers(0, len(self.devices) - 1), label="device")
+        self._take("create", device=device, priority=new.priority, depth=new.depth)
+        number = next(reversed(self.executor.queues))
         if new.held:
-            self.do(lambda: self.player.take(Step(does="suspend", queue=number)))
+            self.do(lambda: self.executor.execute(Step(does="suspend", queue=number)))
         if (work := new.work) is not None:
-            self.do(lambda: self.player.take(Step(does="submit", queue=number, workload=work)))
+            self.do(lambda: self.executor.execute(Step(does="submit", queue=number, workload=work)))
 
     @rule(data=st.data(), workload=_REQUESTS)
     def submit(self, data: Any, workload: Workload) -> None:
@@ -159,12 +163,12 @@ class XQueuesMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def suspend(self, data: Any) -> None:
-        """Hold a queue back: from here on it launches nothing."""
+        """Suspend a queue: from now on it launches nothing."""
         self._take("suspend", data)
 
     @rule(data=st.data())
     def resume(self, data: Any) -> None:
-        """Let it go on."""
+        """Resume a queue."""
         self._take("resume", data)
 
     @rule(data=st.data(), priority=priorities())
@@ -179,12 +183,12 @@ class XQueuesMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def wait(self, data: Any) -> None:
-        """Wait for all of a queue: it returns, unless the user holds the queue."""
+        """Wait for all work of a queue: the wait returns, unless the user holds the queue."""
         self._take("wait", data)
 
     @rule(data=st.data())
     def destroy(self, data: Any) -> None:
-        """Destroy a queue, whatever it is doing."""
+        """Destroy a queue in any state."""
         self._take("destroy", data)
 
     @rule(duration=st.sampled_from(_DURATIONS))
@@ -192,32 +196,32 @@ class XQueuesMachine(RuleBasedStateMachine):
         """Let time pass."""
         self._take("sleep", duration=duration)
 
-    @precondition(lambda self: len(self.player.queues) > 1)
+    @precondition(lambda self: len(self.executor.queues) > 1)
     @rule(data=st.data())
     def share(self, data: Any) -> None:
-        """Keep two queues of equal priority at work, if there are such: both make progress."""
+        """Keep two queues of equal priority at work, if there are two: both make progress."""
         self._take("share", data)
 
     @rule()
     def idle(self) -> None:
-        """Do nothing while there is nothing to do."""
+        """Sleep while no queue has work."""
         self._take("idle")
 
-    @precondition(lambda self: len(self.player.queues) > 1)
+    @precondition(lambda self: len(self.executor.queues) > 1)
     @rule(data=st.data())
     def switch_off(self, data: Any) -> None:
         """Switch the scheduler of a device off."""
-        home = data.draw(st.integers(0, len(self.homes) - 1), label="device")
-        self._take("switch_off", home=home)
+        device = data.draw(st.integers(0, len(self.devices) - 1), label="device")
+        self._take("switch_off", device=device)
 
     def teardown(self) -> None:
-        """Everything that was submitted ends, when nobody is held any more."""
+        """Check that everything that was submitted ends when no queue is held."""
         try:
             if not self.broken:
-                self.do(self.player.finish)
+                self.do(self.executor.finish)
         finally:
-            self.source.leave(self.homes, broken=self.broken)
-            self.source.history += self.player.taken
+            self.source.leave(self.devices, broken=self.broken)
+            self.source.history += self.executor.executed
 
 
 def check_xqueues(
@@ -227,18 +231,18 @@ def check_xqueues(
     *,
     without: Collection[str] = (),
 ) -> None:
-    """Take random steps on live XQueues under policy "hpf", and check what must hold after each.
+    """Take random steps on live XQueues under policy "hpf", and check the rules after each.
 
     Args:
         make: opens live XQueues, each on a device of its own: ``xsched.live``.
-        settings: of hypothesis: how many sequences, and of how many steps.
-        devices: how many are open at once.
-        without: names of `steps.RULES` that are not looked at.
+        settings: of hypothesis: the count of sequences and of their steps.
+        devices: how many devices are open at once.
+        without: ids of rules in `rules.RULES` that are not checked.
 
     Raises:
-        BrokenRule: something does not hold; hypothesis shows the fewest steps that do it.
+        BrokenRule: a rule does not hold; hypothesis shows the fewest steps that break it.
     """
-    source = Homes(make, devices)
+    source = OpenDevices(make, devices)
     machine = machine_of(XQueuesMachine, source, without, XQueuesMachine.patience)
     try:
         run_state_machine_as_test(machine, settings=settings)
@@ -247,8 +251,8 @@ def check_xqueues(
 
 
 def machine_of(
-    base: type[XQueuesMachine], source: Homes, without: Collection[str], patience: str
+    base: type[XQueuesMachine], source: OpenDevices, without: Collection[str], patience: str
 ) -> type[XQueuesMachine]:
-    """Make the class that hypothesis wants, with what its examples need."""
+    """Return the class for hypothesis, with the settings of its examples as attributes."""
     values = {"source": source, "without": without, "patience": patience}
     return type("Machine", (base,), values)

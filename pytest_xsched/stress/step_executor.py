@@ -1,7 +1,7 @@
-"""Takes steps on live XQueues and checks the rules behind each.
+"""Execute steps on live XQueues, and check the live rules of `rules` after each step.
 
-What is checked holds on every device and under every scheduler that keeps to its policy; where
-time is virtual it is exact, because nothing goes on between two steps.
+The checks hold on every device and under every scheduler that keeps to hpf. In virtual time they
+are exact, because nothing happens between two steps.
 """
 
 from __future__ import annotations
@@ -22,66 +22,70 @@ from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 _SHORT, _SHARED = spin("100us", layers=5), spin("200us", layers=24)
 
 
-_ASKS = {"idle": "idle burns nothing", "share": "equals share", "switch_off": "off means off"}
-"""Steps that are there for one rule."""
+_RULE_OF_STEP = {
+    "idle": "idle burns nothing",
+    "share": "equals run together",
+    "switch_off": "off means off",
+}
+"""Steps that serve one rule only."""
 
 
 @dataclass(eq=False)
-class Known:
-    """What the player knows of a queue without asking it."""
+class QueueState:
+    """What the executor knows about a queue without a call of the queue."""
 
     xq: XQueue
-    home: int
+    device: int
     priority: int
     threshold: int
     held: bool = False
     submitted: int = 0
     pending: bool = False
-    """Whether something was submitted since it was waited for. What is decided by this, and by
-    nothing that a clock decides, is the same whenever the steps are the same."""
+    """Whether a request was submitted since the last wait for the queue. A decision by this flag,
+    and not by a clock, is the same each time the same steps are executed."""
     tickets: list[Ticket] = field(default_factory=list)
     deepest: int = 0
-    """The largest of its thresholds so far."""
+    """The largest threshold that the queue had."""
     widest: int = 0
-    """The largest of its batch sizes so far."""
+    """The largest batch size that the queue had."""
     seen: Counts | None = None
-    """Behind the last step."""
+    """Counts of the queue after the last step."""
 
     def is_ready(self, counts: Counts) -> bool:
         return counts.completed < counts.submitted and not self.held
 
 
-class Player:
-    """Takes steps, and raises BrokenRule where something does not hold.
+class StepExecutor:
+    """Executes steps, and raises BrokenRule if a rule does not hold.
 
     Args:
-        homes: live XQueues, each on a device of its own.
-        without: names of rules that are not looked at; steps that would break them are left out.
+        devices: live XQueues, one for each device.
+        without: ids of rules that are not checked; steps that would break them are left out.
         patience: how long a wait may take.
         first: number of the first queue.
     """
 
     def __init__(
         self,
-        homes: Sequence[XQueues],
+        devices: Sequence[XQueues],
         *,
         without: Collection[str] = (),
         patience: str = "10s",
         first: int = 0,
     ) -> None:
-        self.homes = homes
-        self.queues: dict[int, Known] = {}
-        self.taken: list[Step] = []
+        self.devices = devices
+        self.queues: dict[int, QueueState] = {}
+        self.executed: list[Step] = []
         self._made = first
         self._without = without
         self._patience = patience
-        self._news: set[Known] = set()
-        self._off: set[int] = set()  # homes
+        self._changed: set[QueueState] = set()  # resumed or with a new priority in the last step
+        self._off: set[int] = set()  # devices without a scheduler
 
-    # ---- taking steps
+    # ---- executing steps
 
-    def take(self, step: Step) -> None:
-        """Take a step, unless there is no such queue, and look at everything."""
+    def execute(self, step: Step) -> None:
+        """Execute a step and check everything; do nothing if there is no such queue."""
         if step.does == "create":
             if step.queue < 0:
                 step = dataclasses.replace(step, queue=self._made)
@@ -89,41 +93,41 @@ class Player:
         elif not self._can(step):
             return
         name = f"{step.does} returns{self._circumstance(step)}"
-        if name in self._without or _ASKS.get(step.does) in self._without:
+        if name in self._without or _RULE_OF_STEP.get(step.does) in self._without:
             return
-        self.taken.append(step)
+        self.executed.append(step)
         with self._watched(name):
             getattr(self, f"_{step.does}")(step)
-            self._look()
+            self._check_all()
 
     def _can(self, step: Step) -> bool:
         if step.does in ("sleep", "switch_off"):
             return True
         if step.does == "idle":
-            return not any(known.pending for known in self.queues.values())
+            return not any(state.pending for state in self.queues.values())
         return step.queue in self.queues and (step.does != "share" or bool(self._equal(step)))
 
     def finish(self) -> None:
-        """Let everybody go on, wait for all that was submitted, and destroy the queues."""
-        for number, known in self.queues.items():
-            if known.held:
-                self.take(Step(does="resume", queue=number))
-        for number, known in self.queues.items():
-            if known.pending:
-                self.take(Step(does="wait", queue=number))
+        """Resume all queues, wait for everything that was submitted, and destroy the queues."""
+        for number, state in self.queues.items():
+            if state.held:
+                self.execute(Step(does="resume", queue=number))
+        for number, state in self.queues.items():
+            if state.pending:
+                self.execute(Step(does="wait", queue=number))
         with self._watched("wait returns"):
-            for known in self.queues.values():
-                if not known.pending:
-                    self._check_end(known)
+            for state in self.queues.values():
+                if not state.pending:
+                    self._check_end(state)
         for number in list(self.queues):
-            self.take(Step(does="destroy", queue=number))
+            self.execute(Step(does="destroy", queue=number))
 
     def _circumstance(self, step: Step) -> str:
-        """Say who is held with work: the step's own queue, or another."""
-        held = [n for n, known in self.queues.items() if known.held and known.pending]
+        """Return whether the step's own queue is held with work, or another one, as words."""
+        held = [n for n, state in self.queues.items() if state.held and state.pending]
         if step.queue < 0 or step.does == "create" or not held:
             return ""
-        return " of a held queue" if step.queue in held else " beside a held queue"
+        return " of a held queue" if step.queue in held else " next to a held queue"
 
     @contextlib.contextmanager
     def _watched(self, name: str) -> Iterator[None]:
@@ -139,7 +143,7 @@ class Player:
             raise self._broken("no call fails", str(error)) from error
 
     def _broken(self, rule: str, sentence: str) -> BrokenRule:
-        return BrokenRule(rule, sentence, self.taken)
+        return BrokenRule(rule, sentence, self.executed)
 
     def _check(self, rule: str, holds: bool, sentence: str) -> None:
         if not holds and rule not in self._without:
@@ -149,7 +153,7 @@ class Player:
 
     def _create(self, step: Step) -> None:
         threshold, batch_size = step.depth
-        xq = self.homes[step.home](
+        xq = self.devices[step.device](
             priority=step.priority, threshold=threshold, batch_size=batch_size
         )
         c = xq.counts
@@ -157,64 +161,64 @@ class Player:
         self._check(
             "a fresh queue is fresh", not used and c.priority == step.priority, f"{xq.name}: {c}"
         )
-        known = Known(xq, step.home, step.priority, threshold)
-        known.deepest, known.widest = threshold, batch_size
-        self.queues[step.queue] = known
+        state = QueueState(xq, step.device, step.priority, threshold)
+        state.deepest, state.widest = threshold, batch_size
+        self.queues[step.queue] = state
 
     def _submit(self, step: Step) -> None:
-        self._give(self.queues[step.queue], step.workload)
+        self._submit_to(self.queues[step.queue], step.workload)
 
     def _suspend(self, step: Step) -> None:
-        known = self.queues[step.queue]
-        known.xq.suspend()
-        known.held = True
-        known.seen = known.xq.counts
+        state = self.queues[step.queue]
+        state.xq.suspend()
+        state.held = True
+        state.seen = state.xq.counts
 
     def _resume(self, step: Step) -> None:
-        known = self.queues[step.queue]
-        known.held = False
-        known.xq.resume()
-        self._news.add(known)
+        state = self.queues[step.queue]
+        state.held = False
+        state.xq.resume()
+        self._changed.add(state)
 
     def _set_priority(self, step: Step) -> None:
-        known = self.queues[step.queue]
-        known.xq.priority = known.priority = step.priority
-        self._news.add(known)
-        seen = known.xq.priority
-        self._check("no call fails", seen == step.priority, f"{known.xq.name}: priority {seen}")
+        state = self.queues[step.queue]
+        state.xq.priority = state.priority = step.priority
+        self._changed.add(state)
+        seen = state.xq.priority
+        self._check("no call fails", seen == step.priority, f"{state.xq.name}: priority {seen}")
 
     def _set_launch_config(self, step: Step) -> None:
-        known = self.queues[step.queue]
-        known.threshold, batch_size = step.depth
-        known.deepest = max(known.deepest, known.threshold)
-        known.widest = max(known.widest, batch_size)
-        known.xq.set_launch_config(threshold=known.threshold, batch_size=batch_size)
+        state = self.queues[step.queue]
+        state.threshold, batch_size = step.depth
+        state.deepest = max(state.deepest, state.threshold)
+        state.widest = max(state.widest, batch_size)
+        state.xq.set_launch_config(threshold=state.threshold, batch_size=batch_size)
 
     def _wait(self, step: Step) -> None:
-        known = self.queues[step.queue]
-        if not known.held:
-            known.xq.wait(self._patience)
-            known.pending = False
-            done = known.xq.counts.completed
+        state = self.queues[step.queue]
+        if not state.held:
+            state.xq.wait(self._patience)
+            state.pending = False
+            done = state.xq.counts.completed
             self._check(
                 "nothing lost, nothing twice",
-                done == known.submitted,
-                f"{known.xq.name}: {done} of {known.submitted} commands completed behind a wait",
+                done == state.submitted,
+                f"{state.xq.name}: {done} of {state.submitted} commands completed after a wait",
             )
-        elif known.xq.counts.completed < known.submitted:
-            self._wait_in_vain(known)
+        elif state.xq.counts.completed < state.submitted:
+            self._wait_in_vain(state)
 
-    def _wait_in_vain(self, known: Known) -> None:
-        """What is held may end by itself, if all of it is in flight."""
-        launched = known.xq.counts.launched
+    def _wait_in_vain(self, state: QueueState) -> None:
+        """Wait for a held queue: it may end by itself only if all of its work is in flight."""
+        launched = state.xq.counts.launched
         try:
-            known.xq.wait("20ms")
+            state.xq.wait("20ms")
         except QueueTimeout:
             return
         self._check(
             "held launches nothing",
-            launched == known.submitted,
-            f"{known.xq.name} completed what it had not launched when it was held",
+            launched == state.submitted,
+            f"{state.xq.name} completed commands that it had not launched when it was held",
         )
 
     def _destroy(self, step: Step) -> None:
@@ -222,75 +226,81 @@ class Player:
         del self.queues[step.queue]
 
     def _sleep(self, step: Step) -> None:
-        for home in self.homes:
-            home.sleep(step.duration)
+        for live in self.devices:
+            live.sleep(step.duration)
 
     def _idle(self, _step: Step) -> None:
-        for home in self.homes:
-            if home.is_virtual:
+        for live in self.devices:
+            if live.is_virtual:
                 continue
-            begin, used = home.now.ns, home.processor_time.ns
-            home.sleep(IDLE)
-            used, passed = home.processor_time.ns - used, home.now.ns - begin
+            begin, used = live.now.ns, live.processor_time.ns
+            live.sleep(IDLE)
+            used, passed = live.processor_time.ns - used, live.now.ns - begin
             self._check("idle burns nothing", used < passed / 2, f"{used} ns of {passed} ns")
 
     def _switch_off(self, step: Step) -> None:
-        self.homes[step.home].switch_off()
-        self._off.add(step.home)
-        for known in self.queues.values():
-            if known.home == step.home and not known.held and not self.homes[step.home].is_virtual:
+        self.devices[step.device].switch_off()
+        self._off.add(step.device)
+        for state in self.queues.values():
+            if (
+                state.device == step.device
+                and not state.held
+                and not self.devices[step.device].is_virtual
+            ):
                 try:
-                    known.xq.wait(self._patience)
-                    known.pending = False
+                    state.xq.wait(self._patience)
+                    state.pending = False
                 except QueueTimeout as error:
                     raise BrokenRule("off means off", str(error)) from error
 
-    def _equal(self, step: Step) -> Known | None:
-        """Give a queue that is to share with another: nobody is above them, and nobody held."""
+    def _equal(self, step: Step) -> QueueState | None:
+        """Return a queue of equal priority, unless a queue is held or a higher one has work."""
         one = self.queues[step.queue]
-        here = [known for known in self.queues.values() if known.home == one.home]
-        if any(known.held or (known.pending and known.priority > one.priority) for known in here):
+        here = [state for state in self.queues.values() if state.device == one.device]
+        if any(state.held or (state.pending and state.priority > one.priority) for state in here):
             return None
         return next((k for k in here if k is not one and k.priority == one.priority), None)
 
     def _share(self, step: Step) -> None:
-        """Keep a queue at work until another one has made progress, or the device has its work."""
+        """Keep a queue at work until another one makes progress or has its work on the device."""
         one, other = self.queues[step.queue], self._equal(step)
         assert other is not None
-        self._give(one, _SHORT)
-        self._give(other, _SHARED)
+        self._submit_to(one, _SHORT)
+        self._submit_to(other, _SHARED)
         before, rounds, begin_s = other.xq.counts.launched, 0, time.monotonic()
         while (c := other.xq.counts).launched == before and c.launched == c.completed:
-            self._give(one, _SHORT)  # before the last one ends, so that it never idles
+            self._submit_to(one, _SHORT)  # before the last one ends, so that it never idles
             one.tickets[-2].wait(self._patience)
             rounds += 1
-            # As many as no chance explains, on a machine that is as busy as it likes.
-            if rounds > 200 and (time.monotonic() - begin_s > 2 or self.homes[0].is_virtual):
-                self._check("equals share", False, f"{other.xq.name} waits for {one.xq.name}")
+            # So many rounds are no chance, however busy the machine is.
+            if rounds > 200 and (time.monotonic() - begin_s > 2 or self.devices[0].is_virtual):
+                self._check(
+                    "equals run together", False, f"{other.xq.name} waits for {one.xq.name}"
+                )
                 return
 
-    def _give(self, known: Known, workload: Workload) -> None:
-        known.tickets.append(known.xq.submit(workload))
-        known.submitted += len(workload.commands)
-        known.pending = True
+    def _submit_to(self, state: QueueState, workload: Workload) -> None:
+        state.tickets.append(state.xq.submit(workload))
+        state.submitted += len(workload.commands)
+        state.pending = True
 
-    # ---- what holds behind each of them
+    # ---- checks after each step
 
-    def _look(self) -> None:
-        now = {known: known.xq.counts for known in self.queues.values()}
-        for known, c in now.items():
-            self._check_counts(known, c)
-        for number, home in enumerate(self.homes):
-            if home.is_virtual:
-                self._check_virtual({k: c for k, c in now.items() if k.home == number})
-        for known, c in now.items():
-            known.seen = c
-        self._news.clear()
+    def _check_all(self) -> None:
+        now = {state: state.xq.counts for state in self.queues.values()}
+        for state, c in now.items():
+            self._check_counts(state, c)
+        for number, live in enumerate(self.devices):
+            if live.is_virtual:
+                self._check_virtual({k: c for k, c in now.items() if k.device == number})
+        for state, c in now.items():
+            state.seen = c
+        self._changed.clear()
 
-    def _check_counts(self, known: Known, c: Counts) -> None:
-        name = known.xq.name
+    def _check_counts(self, state: QueueState, c: Counts) -> None:
+        name = state.xq.name
         counted = (c.submitted, c.requests_submitted, c.failed)
-        given = (known.submitted, len(known.tickets), 0)
+        given = (state.submitted, len(state.tickets), 0)
         self._check(
             "nothing lost, nothing twice",
             counted == given,
@@ -299,59 +309,60 @@ class Player:
         self._check(
             "order of counts",
             c.completed <= c.launched <= c.submitted
-            and (known.seen is None or c.completed >= known.seen.completed),
+            and (state.seen is None or c.completed >= state.seen.completed),
             f"{name}: {c.submitted} submitted, {c.launched} launched, {c.completed} completed",
         )
         self._check(
             "threshold",
-            c.most_in_flight <= known.deepest,
-            f"{name}: {c.most_in_flight} in flight, threshold {known.deepest}",
+            c.most_in_flight <= state.deepest,
+            f"{name}: {c.most_in_flight} in flight, threshold {state.deepest}",
         )
-        if known.held and known.seen is not None:
+        if state.held and state.seen is not None:
             self._check(
                 "held launches nothing",
-                c.state == "suspended" and c.launched == known.seen.launched,
-                f"{name} is {c.state} and launched {c.launched - known.seen.launched} commands",
+                c.state == "suspended" and c.launched == state.seen.launched,
+                f"{name} is {c.state} and launched {c.launched - state.seen.launched} commands",
             )
 
-    def _check_virtual(self, now: dict[Known, Counts]) -> None:
-        """Where nothing goes on between steps: the policy, and who works while there is work."""
-        ready = [known for known, c in now.items() if known.is_ready(c)]
-        top = max((known.priority for known in ready), default=None)
-        off = bool(ready) and ready[0].home in self._off
-        for known in ready:
-            c = now[known]
-            if known.priority == top or off:
-                full = c.launched - c.completed >= known.threshold
+    def _check_virtual(self, now: dict[QueueState, Counts]) -> None:
+        """Check the policy in virtual time: which queues launch, and which wait."""
+        ready = [state for state, c in now.items() if state.is_ready(c)]
+        top = max((state.priority for state in ready), default=None)
+        off = bool(ready) and ready[0].device in self._off
+        for state in ready:
+            c = now[state]
+            if state.priority == top or off:
+                full = c.launched - c.completed >= state.threshold
                 self._check(
                     "off means off" if off else "highest runs",
                     c.state == "ready" and (full or c.launched == c.submitted),
-                    f"{known.xq.name} may launch, and does not: {c}",
+                    f"{state.xq.name} may launch but does not: {c}",
                 )
         self._check_shares(now, ready)
-        for known, c in now.items():
+        for state, c in now.items():
             for higher in () if off else ready:
-                if known.seen is None or known in self._news or higher in self._news:
+                if state.seen is None or state in self._changed or higher in self._changed:
                     continue
                 was_ready = higher.seen is not None and higher.is_ready(higher.seen)
-                if higher.priority > known.priority and was_ready:
+                if higher.priority > state.priority and was_ready:
                     self._check(
-                        "lower waits",
-                        c.launched == known.seen.launched,
-                        f"{known.xq.name} launched below {higher.xq.name}",
+                        "highest first",
+                        c.launched == state.seen.launched,
+                        f"{state.xq.name} launched below {higher.xq.name}",
                     )
 
-    def _check_shares(self, now: dict[Known, Counts], ready: list[Known]) -> None:
-        """Let commands of one wait for no more of another, while both are the highest.
+    def _check_shares(self, now: dict[QueueState, Counts], ready: list[QueueState]) -> None:
+        """Check that a command waits for no more of another queue than its threshold allows.
 
-        The device is first come first served, so what comes before a command is what was in flight
-        when it was launched, or one more that was on its way; the rest is what marks hide.
+        Both queues have the highest priority. The device serves commands in their order, so only
+        those run before a command that were in flight when it was launched, or on their way. The
+        rest of the limit is for completions that marks do not show yet.
         """
-        if self.taken[-1].does not in ("sleep", "wait"):
+        if self.executed[-1].does not in ("sleep", "wait"):
             return
         before = [k for k in now if k.seen is not None and k.is_ready(k.seen)]
-        top = max((known.priority for known in before), default=None)
-        equals = [known for known in before if known.priority == top]
+        top = max((state.priority for state in before), default=None)
+        equals = [state for state in before if state.priority == top]
         for one, other in itertools.permutations(equals, 2):
             if other not in ready:
                 continue
@@ -360,19 +371,19 @@ class Player:
             mine = now[other].completed - other.seen.completed
             most = (one.deepest + 1) * (mine + other.widest + 1) + one.widest
             self._check(
-                "equals share", did <= most, f"{one.xq.name}: {did}, {other.xq.name}: {mine}"
+                "equals run together", did <= most, f"{one.xq.name}: {did}, {other.xq.name}: {mine}"
             )
 
-    def _check_end(self, known: Known) -> None:
-        c, name = known.xq.counts, known.xq.name
-        all_of = c.submitted == c.launched == c.completed == known.submitted
+    def _check_end(self, state: QueueState) -> None:
+        c, name = state.xq.counts, state.xq.name
+        all_of = c.submitted == c.launched == c.completed == state.submitted
         self._check(
             "nothing lost, nothing twice",
-            all_of and c.requests_completed == len(known.tickets),
+            all_of and c.requests_completed == len(state.tickets),
             f"{name} in the end: {c.submitted} commands submitted, {c.launched} launched, "
-            f"{c.completed} completed; {c.requests_completed} of {len(known.tickets)} requests",
+            f"{c.completed} completed; {c.requests_completed} of {len(state.tickets)} requests",
         )
-        times = [(ticket.launched_ns, ticket.completed_ns) for ticket in known.tickets]
+        times = [(ticket.launched_ns, ticket.completed_ns) for ticket in state.tickets]
         ends = [end for _, end in times]
         self._check(
             "in order",

@@ -1,8 +1,8 @@
 """Hypothesis strategies for workloads, arrivals, queues and scenarios, and profiles to run them.
 
-Every choice is from an ordered grid of round numbers with the simplest first, so that a failing
-scenario shrinks towards fewer queues, fewer requests, shorter work. The only module that imports
-hypothesis, with those built on it; hypothesis itself loads it, by its entry point.
+Every value comes from a grid of round numbers that begins with the simplest. So a failing scenario
+shrinks towards fewer queues, fewer requests and shorter work. Hypothesis loads this module by its
+entry point.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ except ModuleNotFoundError:
     require_extra("hypothesis", "hypothesis")
     raise
 
+from pytest_xsched.base.policies import POLICIES
 from pytest_xsched.base.units import Duration, DurationLike, Rate, parse_duration
 from pytest_xsched.scenario.arrival_process import (
     Arrivals,
@@ -41,13 +42,13 @@ from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload, sequence, spin
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
-"""Of the queues of a scenario, in order."""
+"""Names of the queues of a scenario, in order."""
 DURATIONS = ("1ms", "2ms", "500us", "200us")
-"""Of a command, the simplest first."""
+"""Durations of a command."""
 LAYERS = (1, 2, 3, 5)
 """Commands of a request."""
 REQUESTS = (1, 2, 3, 5, 8)
-"""Of an open loop in the measured window."""
+"""Requests of an open loop in the measured window."""
 DEPTHS: tuple[tuple[int | str, int | None], ...] = (
     *((1, 1), (2, 1), (2, 2), (3, 2), (4, 1), (4, 3), (8, 5), (16, 8)),
     (AUTO, None),
@@ -55,9 +56,11 @@ DEPTHS: tuple[tuple[int | str, int | None], ...] = (
 """Thresholds with batch sizes."""
 PRIORITIES = (0, 1, 2, -1, PRIORITY_MAX, PRIORITY_MIN)
 UTILIZATIONS = (None, 50, 20, 80, 5)
-"""Of a queue, in percent."""
+"""Utilizations of a queue, in percent."""
 DEADLINES_NS = (None, 10_000_000, 1_000_000, 5_000_000, 50_000_000)
-"""Of a request."""
+"""Deadlines of a request."""
+HPF_FIRST = tuple(sorted(POLICIES, key=lambda name: name != "hpf"))
+"""Policies of the scheduler "builtin", the usual one first."""
 MODELS = (
     SimModel(launch_ns=0, priority=False),
     SimModel(launch_ns=0),
@@ -65,14 +68,15 @@ MODELS = (
     SimModel(slots=2, launch_ns=0, priority=False),
     SimModel(slots=3),
 )
-"""Of the device `sim`: bare, with stream priorities, with a way to the device, with slots."""
+"""Models of the device `sim`: bare, with stream priorities, with launch times, with slots.
+"""
 
 _T = TypeVar("_T")
 
 
 @contextlib.contextmanager
 def without_tests() -> Iterator[None]:
-    """Draw where no tests will run: hypothesis warns of strategies that are used before tests."""
+    """Silence hypothesis, which warns of strategies that are used before tests."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HypothesisSideeffectWarning)
         yield
@@ -83,7 +87,7 @@ def _grid(values: Sequence[_T]) -> SearchStrategy[_T]:
 
 
 def priorities() -> SearchStrategy[int]:
-    """Draw priorities, the extremes among them."""
+    """Draw priorities, including the extremes."""
     return _grid(PRIORITIES)
 
 
@@ -91,7 +95,7 @@ def launch_configurations(*, auto: bool = True) -> SearchStrategy[tuple[int | st
     """Draw pairs of threshold and batch size.
 
     Args:
-        auto: whether the automatic threshold is among them.
+        auto: whether to draw the automatic threshold, too.
     """
     return _grid([depth for depth in DEPTHS if auto or depth[0] != AUTO])
 
@@ -100,7 +104,7 @@ def workloads(*, durations: Sequence[DurationLike] = DURATIONS) -> SearchStrateg
     """Draw requests of one to eight spins, most of them of equal length.
 
     Args:
-        durations: of the spins, the simplest first.
+        durations: durations of the spins, the simplest first.
     """
     equal = st.builds(
         lambda duration, layers: spin(duration, layers=layers), _grid(durations), _grid(LAYERS)
@@ -118,9 +122,9 @@ def arrivals(
     """Draw loads: a few requests at given times, at a rate of any kind, or a closed loop.
 
     Args:
-        duration: of the measured window that they are for.
-        requests: how many come in it, the simplest first.
-        closed_loops: whether those are drawn, which make as many as they can.
+        duration: duration of the measured window.
+        requests: counts of requests in that window, the simplest first.
+        closed_loops: whether to draw closed loops, too; they make as many requests as they can.
     """
     duration_ns = parse_duration(duration, what="duration of arrivals")
     rates = _grid([Rate(count * 1e9 / duration_ns) for count in requests])
@@ -145,9 +149,9 @@ def priority_changes(
     """Draw new priorities that queues get during a run.
 
     Args:
-        names: of the queues.
-        duration: of the measured window; they come at tenths of it.
-        most: so many at most.
+        names: names of the queues.
+        duration: duration of the measured window; the changes come at tenths of it.
+        most: the most changes.
     """
     duration_ns = parse_duration(duration, what="duration of changes")
     change = st.builds(
@@ -161,7 +165,7 @@ def priority_changes(
     return st.lists(change, max_size=most).map(tuple)
 
 
-# Made once: to make a strategy, and to find out what it draws, takes longer than to draw.
+# Cached: to build and to inspect a strategy takes longer than to draw from it.
 
 
 @functools.cache
@@ -202,13 +206,13 @@ def queue_specs(
     """Draw a queue and the load on it.
 
     Args:
-        draw: given by hypothesis.
-        name: of the queue.
-        duration: of the measured window.
-        work: `workloads()` unless given; likewise
-        loads: `arrivals()`,
-        priority: `priorities()`,
-        depths: `launch_configurations()`.
+        draw: an argument that hypothesis passes.
+        name: name of the queue.
+        duration: duration of the measured window.
+        work: requests; default `workloads()`.
+        loads: arrivals; default `arrivals()`.
+        priority: priorities; default `priorities()`.
+        depths: thresholds and batch sizes; default `launch_configurations()`.
     """
     duration_ns = parse_duration(duration, what="duration of queue_specs")
     threshold, batch_size = draw(_usual_depths() if depths is None else depths)
@@ -233,7 +237,7 @@ def scenarios(
     duration: DurationLike = "100ms",
     device: str = "sim",
     scheduler: str = "builtin",
-    policies: Sequence[str] = ("hpf", "none", "edf", "partition", "fair"),
+    policies: Sequence[str] = HPF_FIRST,
     models: Sequence[SimModel] = MODELS,
     work: SearchStrategy[Workload] | None = None,
     loads: SearchStrategy[Arrivals] | None = None,
@@ -244,18 +248,18 @@ def scenarios(
     """Draw a whole scenario, for `xsched.run_scenario`.
 
     Args:
-        draw: given by hypothesis.
-        queues: at most so many, up to eight, named "a", "b", ...
-        least: at least so many.
-        duration: of the measured window; there is no warm-up.
-        device: as of a scenario; likewise
-        scheduler: one, and
-        policies: to draw from, the simplest first, and
-        models: of the device "sim".
-        work: see `queue_specs`; likewise
-        loads: when requests come,
-        priority: of the queues,
-        depths: thresholds and batch sizes.
+        draw: an argument that hypothesis passes.
+        queues: the most queues, up to eight; their names are "a", "b", ...
+        least: the fewest queues.
+        duration: duration of the measured window; there is no warm-up.
+        device: device of the scenario.
+        scheduler: scheduler of the scenario.
+        policies: policies of scheduler "builtin" to draw from, the simplest first.
+        models: models of the device "sim" to draw from.
+        work: requests; see `queue_specs`.
+        loads: arrivals; see `queue_specs`.
+        priority: priorities; see `queue_specs`.
+        depths: thresholds and batch sizes; see `queue_specs`.
         changes: whether priorities change during the run.
     """
     count = draw(st.integers(least, queues))
@@ -275,7 +279,7 @@ def scenarios(
         ),
         duration_ns=parse_duration(duration, what="duration of scenarios"),
         warmup_ns=0,
-        # In virtual time long enough for all that the grids can make, on the shortest window.
+        # In virtual time: long enough for all requests that the grids allow.
         drain_ns=2 * 10**9 if device == "sim" else default_drain_ns(),
         seed=draw(_grid([0, 1, 2, 3])),
         device=device,
@@ -304,19 +308,19 @@ def contentions(
     """Draw mixes of a given queue with closed loops: a space for `xsched.search`.
 
     Args:
-        draw: given by hypothesis.
+        draw: an argument that hypothesis passes.
         queue: the queue that matters; its name is none of "a", "b", ...
-        others: how many closed loops it meets, up to eight.
-        durations: of their commands, the least harmful first, so that a search can climb; likewise
-        thresholds: how many of them are in flight.
-        priority: of the loops.
-        duration: of the measured window; there is no warm-up.
-        device: as of a scenario; likewise
-        scheduler: the mechanism, and
-        policy: of "builtin", and
-        model: of the device "sim".
+        others: count of closed loops next to it, up to eight.
+        durations: durations of their commands, the least harmful first, so that a search can climb.
+        thresholds: commands of a loop in flight, the least harmful first.
+        priority: priority of the loops.
+        duration: duration of the measured window; there is no warm-up.
+        device: device of the scenario.
+        scheduler: scheduler of the scenario.
+        policy: policy of scheduler "builtin".
+        model: model of the device "sim".
     """
-    # Whole numbers, not elements: those a search can climb along.
+    # Whole numbers and not elements, because a search climbs along numbers.
     picks = [
         (draw(st.integers(0, len(thresholds) - 1)), draw(st.integers(0, len(durations) - 1)))
         for _ in range(others)
@@ -348,8 +352,8 @@ def contentions(
 def _set_up() -> None:
     """Register `Scenario`, `Workload` and the profiles.
 
-    No profile explains: that phase repeats a failing scenario a hundred times to say which parts of
-    it matter. No deadline, because a run takes as long as it takes.
+    No profile has the phase `explain`, which repeats a failing scenario a hundred times to find the
+    parts that matter. No profile has a deadline, because runs differ in length.
     """
     st.register_type_strategy(Scenario, scenarios())
     st.register_type_strategy(Workload, workloads())
@@ -357,7 +361,7 @@ def _set_up() -> None:
     patient = hypothesis.settings(
         deadline=None,
         phases=phases,
-        # Of how long drawing takes, which on a busy machine is no fault of a strategy.
+        # Drawing is slow on a busy machine, which is no fault of a strategy.
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     hypothesis.settings.register_profile(
@@ -368,4 +372,4 @@ def _set_up() -> None:
     )
 
 
-_set_up()  # not by the entry point: who imports this module first would be in the middle of it
+_set_up()  # not from the entry point, which may run in the middle of an import of this module

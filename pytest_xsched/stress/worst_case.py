@@ -1,7 +1,7 @@
-"""The worst mix of a space: a search that climbs, by hypothesis's `target`.
+"""Search for the worst mix of a space: a search that climbs, by hypothesis's `target`.
 
-Each scenario is measured once, because a search that saw two values for one would take noise for
-progress; what it ends with is measured again, and the median of three counts.
+The search measures each scenario once: with two values for one scenario it would take noise for
+progress. It measures the worst one three more times, and the median counts.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from pytest_xsched.stats.estimators import nearest_rank
 
 OBJECTIVES = ("p99/alone", "max/alone", "p99", "max")
 KEPT = 0.9
-"""What the smallest mix must have of the worst value that was found."""
+"""The part of the worst value that the smallest mix must reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worst:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        scenario: the smallest with nearly the worst value.
-        value: of it: a ratio to the queue alone, or ns; the median of three measurements.
+        scenario: the smallest scenario with nearly the worst value.
+        value: value of that scenario: a ratio to the queue alone, or ns; the median of three
+            measurements.
         highest: the worst value of all, measured once.
-        measured: how many scenarios were measured, those of the shrinking among them.
-        objective: what was looked at, and of which queue.
+        measured: count of measured scenarios, those of the shrinking included.
+        objective: the figure that the search made worse, and its queue.
     """
 
     scenario: Scenario
@@ -51,13 +52,14 @@ class Worst:
     objective: str
 
     def assert_worst_case_below(self, limit: float) -> None:
-        """Assert that no mix was found that is as bad as a limit.
+        """Assert that the search found no mix as bad as a limit.
 
         Args:
             limit: above 0, in the objective's own unit: a ratio, or ns.
 
         Raises:
-            QosAssertionError: one was; shows it as Python.
+            QosAssertionError: the search found one; the message shows it as Python.
+            ScenarioError: the limit is not a number above 0.
         """
         __tracebackhide__ = True
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
@@ -100,7 +102,7 @@ def find_worst(
 
 
 class _Found(Exception):
-    """A scenario is as bad as was asked for."""
+    """A scenario is bad enough."""
 
 
 class _Search:
@@ -123,7 +125,7 @@ class _Search:
         *,
         shrink_from: float | None,
     ) -> None:
-        """Look for the worst; or again, the same way, and shrink the first that is bad enough."""
+        """Search for the worst scenario; or search again, and shrink the first bad enough one."""
         phases = [Phase.generate, Phase.target]
         if shrink_from is not None:
             phases.append(Phase.shrink)
@@ -139,9 +141,9 @@ class _Search:
             report_multiple_bugs=False,
         )
         @hypothesis.given(space)
-        def look(scenario: Scenario) -> None:
+        def measure(scenario: Scenario) -> None:
             value = self._value(scenario)
-            if value is None:  # the budget is spent: as good as any
+            if value is None:  # the budget is spent
                 return
             if shrink_from is None:
                 hypothesis.target(value, label=self._objective)
@@ -154,7 +156,7 @@ class _Search:
                     raise _Found
 
         with contextlib.suppress(_Found):
-            look()
+            measure()
 
     def _value(self, scenario: Scenario) -> float | None:
         key = scenario.digest()
@@ -165,11 +167,11 @@ class _Search:
         return self.values[key]
 
     def evaluate(self, scenario: Scenario) -> float:
-        """Measure a scenario, whether it was measured before or not."""
+        """Measure a scenario, even if it was measured before."""
         value = self._figure(scenario)
-        return value / self._of_it_alone(scenario) if "/alone" in self._objective else value
+        return value / self._figure_alone(scenario) if "/alone" in self._objective else value
 
-    def _of_it_alone(self, scenario: Scenario) -> float:
+    def _figure_alone(self, scenario: Scenario) -> float:
         values = {field: getattr(scenario, field) for field in scenario.__dataclass_fields__}
         own = tuple(spec for spec in scenario.queues if spec.name == self._queue)
         alone = Scenario(**{**values, "queues": own, "changes": ()})
@@ -179,7 +181,7 @@ class _Search:
         return self._alone[key]
 
     def _figure(self, scenario: Scenario) -> float:
-        """Give the percentile; of the requests that never ended it is infinite."""
+        """Return the percentile; it is infinite for requests that never ended."""
         latency_ns = self._measure(scenario)[self._queue].latency_ns
         if len(latency_ns) == 0:
             raise ScenarioError(f"search: queue {self._queue!r} has no request in {scenario!r}")

@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-POLICIES = ("HPF", "HHPF", "CHPF", "UP", "PUP", "KEDF", "LAX", "AWF", "CFS", "MLFQ")
+from pytest_xsched.base.policies import XSCHED_POLICIES
+
+POLICIES = tuple(name.upper() for name in XSCHED_POLICIES)
 SCHEDULERS = ("APP", "LCL", "GLB")
 OWN = ("XSCHED_HOME",)
 """Of this family, but read by pytest-xsched."""

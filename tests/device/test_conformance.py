@@ -45,12 +45,12 @@ def examined(xsched_gpu):
     """Holds a policy against its claims in one scenario, as the command does."""
 
     def look(name):
-        policy = next(policy for policy in XSCHED if policy.name == name)
-        subject: Subject = theirs(policy, "cuda", Settings(device="cuda"), find_home())
+        tested = next(tested for tested in XSCHED if tested.policy.name == name)
+        subject: Subject = theirs(tested, "cuda", Settings(device="cuda"), find_home())
         few = Limits(search_s=60, examples=1, shrink_s=0, shrink_runs=0, repeats=1)
         space = st.just(two_bursts(name))
-        found = examine(policy, space, subject.run, subject.run_fresh, few, seed=0, simpler=simpler)
-        return {result.claim: result for result in found.results}
+        found = examine(tested, space, subject.run, subject.run_fresh, few, seed=0, simpler=simpler)
+        return {result.rule: result for result in found.results}
 
     return look
 

@@ -22,7 +22,7 @@ FEW = settings(
 )
 
 # When XSched 1.2 is switched off, who was suspended stays so.
-UNCLAIMED = {*live_engine.UNCLAIMED, "off means off"}
+NOT_CLAIMED = {*live_engine.NOT_CLAIMED, "off means off"}
 
 
 @pytest.fixture
@@ -130,14 +130,14 @@ def test_switched_off_it_holds_nobody_back_and_is_on_again_behind_that(session):
 
 
 def test_random_steps(any_session):
-    check_xqueues(lambda: any_session.live(scheduler="xsched"), FEW, devices=1, without=UNCLAIMED)
+    check_xqueues(lambda: any_session.live(scheduler="xsched"), FEW, devices=1, without=NOT_CLAIMED)
 
 
 def test_a_hang_is_found(session, monkeypatch):
     """The other vices take longer: bench/live_vices.py."""
     monkeypatch.setenv("PREEMPT_DOUBLE", "hang-destroy")
     found = first_broken(
-        lambda: session.live(scheduler="xsched", patience="500ms"), FEW, without=UNCLAIMED
+        lambda: session.live(scheduler="xsched", patience="500ms"), FEW, without=NOT_CLAIMED
     )
     assert found is not None and found.reproduced
     assert found.rule == "destroy returns"

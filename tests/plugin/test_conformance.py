@@ -10,6 +10,7 @@ import pytest
 
 from pytest_xsched.cli.main import ExitCode, main
 from pytest_xsched.conformance import command, spec
+from pytest_xsched.stress.rules import Rule
 
 BUDGET = "--budget=500ms"
 
@@ -57,11 +58,12 @@ def test_json(conformance):
 
 @pytest.mark.parametrize("corpus", [None, "kept"])
 def test_a_finding(conformance, tmp_path, monkeypatch, corpus):
-    (hpf,) = [policy for policy in spec.BUILTIN if policy.name == "hpf"]
-    wrong = spec.Claim(
-        name="nobody is second", definition="No.", judge=lambda run: [f"{len(run.queues)} queues"]
+    (hpf,) = [tested for tested in spec.BUILTIN if tested.policy.name == "hpf"]
+    wrong = spec.Check(
+        rule=Rule(id="nobody is second", definition="No."),
+        judge=lambda run: [f"{len(run.queues)} queues"],
     )
-    broken = dataclasses.replace(hpf, claims=(*hpf.claims, wrong))
+    broken = dataclasses.replace(hpf, checks=(*hpf.checks, wrong))
     monkeypatch.setattr(command, "BUILTIN", (broken,))
     monkeypatch.setitem(command.RUNS, "builtin", 10)
     where = [f"--corpus={corpus}"] if corpus else []

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase, find, settings
 
 from pytest_xsched import at, spin
-from pytest_xsched.stress.invariants import broken_properties
+from pytest_xsched.stress.invariants import broken_rules
 from pytest_xsched.stress.strategies import priority_changes, scenarios
 
 RAW = settings(max_examples=500, database=None, derandomize=True, phases=[Phase.generate])
@@ -59,14 +59,14 @@ def test_without_a_policy_a_priority_changes_nothing(sim, bare, scheduler):
 
 def test_what_must_hold_goes_by_the_priority_of_the_moment(sim, bare):
     done = run(sim, bare, at("4ms", "b", priority=3))
-    assert broken_properties(done) == {}
+    assert broken_rules(done) == {}
     # Whoever does not know of the change, or not of its moment, sees a launch below the other.
     done.scenario = dataclasses.replace(done.scenario, changes=())
-    assert broken_properties(done)["highest first"] == [
+    assert broken_rules(done)["highest first"] == [
         "b launched at 4000000 ns, while a of higher priority had work"
     ]
     done.scenario = dataclasses.replace(done.scenario, changes=(at("3ms", "b", priority=3),))
-    assert broken_properties(done)["highest first"] == [
+    assert broken_rules(done)["highest first"] == [
         "a launched at 3000000 ns, while b of higher priority had work"
     ]
 

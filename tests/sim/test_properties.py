@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import Session, closed
-from pytest_xsched.base.constants import POLICIES
+from pytest_xsched.base.policies import BUILTIN, POLICIES
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.stress.invariants import PROPERTIES, check_invariants
+from pytest_xsched.stress.invariants import CHECKS, check_invariants, rules_of
 from pytest_xsched.stress.strategies import scenarios
 
 # Without its database: what fails is printed as a test to be added.
@@ -34,7 +34,7 @@ def test_any_mix(shared_sim, policy, data):
     check_invariants(shared_sim.run_scenario(scenario))
 
 
-@pytest.mark.parametrize("policy", ["partition", "fair"])
+@pytest.mark.parametrize("policy", [policy.name for policy in BUILTIN if policy.by_weight])
 @RANDOM
 @given(data=st.data())
 def test_queues_that_always_have_work(shared_sim, policy, data):
@@ -44,6 +44,8 @@ def test_queues_that_always_have_work(shared_sim, policy, data):
     check_invariants(shared_sim.run_scenario(scenario))
 
 
-def test_every_policy_has_a_property_of_its_own():
-    own = {policy for prop in PROPERTIES for policy in prop.policies}
-    assert own == {*POLICIES} - {"none"}
+def test_policies_with_rules_of_their_own():
+    with_rules = {policy.name for policy in BUILTIN if policy.rules}
+    assert with_rules >= {"hpf", "edf", "partition", "fair"}
+    for policy in BUILTIN:
+        assert set(policy.rules) <= set(rules_of(policy)) <= set(CHECKS)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pytest_xsched import ScenarioError, Session, spin
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.minimize import first_broken
-from pytest_xsched.stress.step_executor import Player
+from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import Step
 from pytest_xsched.stress.strategies import launch_configurations
 
@@ -36,11 +36,11 @@ def test_live_queues(devices):
 )
 def test_another_launch_config_for_what_is_in_flight(depth, layers, other):
     queues = Session(Settings(device="sim")).live()
-    player = Player([queues])
-    player.take(Step(does="create", queue=0, depth=depth))
-    player.take(Step(does="submit", queue=0, workload=spin("1ms", layers=layers)))
-    player.take(Step(does="set_launch_config", queue=0, depth=other))
-    player.finish()
+    executor = StepExecutor([queues])
+    executor.execute(Step(does="create", queue=0, depth=depth))
+    executor.execute(Step(does="submit", queue=0, workload=spin("1ms", layers=layers)))
+    executor.execute(Step(does="set_launch_config", queue=0, depth=other))
+    executor.finish()
     queues.close()
 
 

@@ -1,12 +1,11 @@
 """The names that options take are those that the native module knows."""
 
 from pytest_xsched.base import constants
-from pytest_xsched.native.binding import device_kinds, ffi, policies
+from pytest_xsched.native.binding import device_kinds, ffi
 
 
-def test_devices_and_policies_are_those_of_the_native_module():
+def test_devices_are_those_of_the_native_module():
     assert set(constants.DEVICES) == set(device_kinds())
-    assert set(constants.POLICIES) == set(policies())
     assert set(constants.GPUS) <= set(constants.DEVICES)
 
 

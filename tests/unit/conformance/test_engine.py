@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_xsched.base.constants import POLICIES
+from pytest_xsched.base import policies
+from pytest_xsched.base.policies import POLICIES, Policy
 from pytest_xsched.conformance import live_engine
 from pytest_xsched.conformance.engine import (
     FAILED,
@@ -18,9 +19,9 @@ from pytest_xsched.conformance.engine import (
     UNSEEN,
     Conformance,
     Limits,
+    check_scenario,
     examine,
     from_text,
-    look,
 )
 from pytest_xsched.conformance.generators import contests, simpler
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
@@ -30,24 +31,26 @@ from pytest_xsched.conformance.spec import (
     NAMES,
     RETURNS,
     XSCHED,
-    Claim,
-    Policy,
+    Check,
+    PolicyUnderTest,
 )
 from pytest_xsched.errors import DeviceUnavailable, SchedulerInactive, WorkerCrashed
 from pytest_xsched.scenario.xsched_settings import POLICY_NUMBERS
-from pytest_xsched.stress.minimize import Finding
+from pytest_xsched.stress.minimize import Counterexample
+from pytest_xsched.stress.rules import Rule
 
 LIMITS = Limits(search_s=60, examples=10, shrink_s=60, shrink_runs=150)
-HPF = next(policy for policy in BUILTIN if policy.name == "hpf")
-XS_HPF = next(policy for policy in XSCHED if policy.name == "hpf")
+HPF = next(tested.policy for tested in BUILTIN if tested.policy.name == "hpf")
+XS_HPF = next(tested.policy for tested in XSCHED if tested.policy.name == "hpf")
 
 
 def policy_with(judge, name="few queues"):
-    claims = tuple(
-        Claim(name=claim, definition=f"what {claim} means", judge=one)
-        for claim, one in ((name, judge), (RETURNS, lambda run: []), (IN_EFFECT, lambda run: []))
+    checks = tuple(
+        Check(rule=Rule(id=id, definition=f"what {id} means"), judge=one)
+        for id, one in ((name, judge), (RETURNS, lambda run: []), (IN_EFFECT, lambda run: []))
     )
-    return Policy(scheduler="builtin", name="hpf", definition="A rule (a book).", claims=claims)
+    policy = Policy(scheduler="builtin", name="hpf", definition="A rule.", source="a book")
+    return PolicyUnderTest(policy=policy, checks=checks)
 
 
 def few_queues(run):
@@ -159,7 +162,7 @@ def test_a_scheduler_that_is_inactive_is_a_finding():
     def inactive(scenario):
         raise SchedulerInactive("scheduler inactive: it said nothing")
 
-    outcome = look(policy_with(few_queues), inactive, first_of(HPF))
+    outcome = check_scenario(policy_with(few_queues), inactive, first_of(HPF))
     assert outcome == {IN_EFFECT: ["scheduler inactive: it said nothing"]}
 
 
@@ -176,7 +179,7 @@ def test_some_are_run_however_little_time_there_is():
     assert found.scenarios == LEAST
 
 
-@pytest.mark.parametrize("policy", XSCHED, ids=lambda policy: policy.name)
+@pytest.mark.parametrize("policy", policies.XSCHED, ids=lambda policy: policy.name)
 def test_scenarios_come_back_from_their_text(policy):
     scenarios = []
 
@@ -194,8 +197,8 @@ def test_scenarios_come_back_from_their_text(policy):
 
 
 def test_every_policy_is_here():
-    assert [policy.name for policy in BUILTIN] == list(POLICIES)
-    assert {policy.name for policy in XSCHED} == POLICY_NUMBERS.keys() - {"none"}
+    assert tuple(tested.policy.name for tested in BUILTIN) == POLICIES
+    assert {tested.policy.name for tested in XSCHED} == POLICY_NUMBERS.keys() - {"none"}
     assert NAMES[: len(POLICIES)] == POLICIES
 
 
@@ -223,7 +226,7 @@ def test_the_text(found):
 @pytest.mark.parametrize(("reproduced", "status"), [(True, FAILED), (False, ONCE)])
 def test_steps_on_live_queues(monkeypatch, reproduced, status):
     steps = ("q0 = xqueues(priority=0)", "q0.destroy()")
-    finding = Finding(
+    finding = Counterexample(
         rule="destroy returns", sentence="It did not.", steps=steps, reproduced=reproduced
     )
     monkeypatch.setattr(live_engine, "all_broken", lambda make, *_, **__: [finding])
@@ -251,7 +254,7 @@ def test_the_text_of_what_is_no_finding():
     unseen = examined(lambda run: None)
     assert unseen.results[0].status == UNSEEN and unseen.results[1].status == HOLDS
     assert policy_lines(unseen, {})[2] == (
-        "  unseen  few queues                  no scenario showed anything of the kind"
+        "  unseen  few queues                  no scenario showed anything about this rule"
     )
 
 

@@ -74,7 +74,11 @@ def mixed(n, step, first=0):
 
 def judge(policy, claim, *bursts, **settings):
     (found,) = [
-        one for known in XSCHED if known.name == policy for one in known.claims if one.name == claim
+        check
+        for tested in XSCHED
+        if tested.policy.name == policy
+        for check in tested.checks
+        if check.rule.id == claim
     ]
     return found.judge(made_run(policy, *bursts, **settings))
 

@@ -1,4 +1,4 @@
-"""What a policy reads of queues, and what is said where they do not have it."""
+"""What a policy reads of queues, and what is reported where they lack it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from pytest_xsched import Session, XSched, at, spin
-from pytest_xsched.reporting.policy_hints import nothing_to_go_by
+from pytest_xsched.reporting.policy_hints import policy_hints
 from pytest_xsched.session.settings import Settings
 
 
@@ -15,12 +15,12 @@ from pytest_xsched.session.settings import Settings
     ("high", "low", "how", "said"),
     [
         ({"priority": 2}, {}, {}, []),
-        ({}, {}, {}, ["hpf orders queues by priority, and all of these have the same"]),
+        ({}, {}, {}, ["hpf orders queues by priority, and all queues have the same priority"]),
         ({}, {}, {"scheduler": "native"}, []),
         ({}, {}, {"policy": "fair"}, []),
         ({}, {}, {"policy": "partition"}, []),  # equal shares
         ({}, {}, {"changes": [at("1s", "low", priority=3)]}, []),
-        ({"priority": 2}, {}, {"policy": "edf"}, ["edf orders queues by deadline, and none of "]),
+        ({"priority": 2}, {}, {"policy": "edf"}, ["edf orders queues by deadline, and no queue "]),
         ({"deadline": "1ms"}, {}, {"policy": "edf"}, []),
         (
             {"priority": 2, "utilization": 50},
@@ -41,7 +41,7 @@ def test_what_is_said(high, low, how, said):
         duration="2s",
         **how,
     )
-    found = nothing_to_go_by(run.scenario.to_dict())
+    found = policy_hints(run.scenario.to_dict())
     assert len(found) == len(said)
     assert all(line.startswith(start) for line, start in zip(found, said, strict=True))
 
@@ -49,7 +49,7 @@ def test_what_is_said(high, low, how, said):
 def test_one_queue_is_ordered_by_nothing():
     session = Session(Settings(device="sim"))
     run = session.run(session.queue("high", spin("1ms")), duration="1s")
-    assert nothing_to_go_by(run.scenario.to_dict()) == []
+    assert policy_hints(run.scenario.to_dict()) == []
 
 
 @pytest.mark.parametrize(("policy", "count"), [("lax", 1), ("kedf", 1), ("hhpf", 1), ("cfs", 0)])
@@ -58,4 +58,4 @@ def test_those_of_xsched(policy, count):
     queues = [session.queue(name, spin("1ms")) for name in ("high", "low")]
     record = session.run(*queues, duration="1s").scenario.to_dict()
     record |= {"scheduler": "xsched", "xsched": dataclasses.asdict(XSched(policy=policy))}
-    assert len(nothing_to_go_by(record)) == count
+    assert len(policy_hints(record)) == count

@@ -10,7 +10,7 @@ from pytest_xsched.base.units import parse_duration
 from pytest_xsched.native.binding import Device
 from pytest_xsched.runner.live_queues import Here, XQueues
 from pytest_xsched.stress.minimize import all_broken, first_broken
-from pytest_xsched.stress.step_executor import Player
+from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
 
 MANY = settings(max_examples=200, stateful_step_count=20, derandomize=True, database=None)
@@ -111,12 +111,12 @@ def test_a_scheduler_that_is_switched_off_and_is_not():
 
 @pytest.mark.parametrize("last", ["share", "wait"])
 def test_equals_of_which_one_starves(last):
-    player = Player([make("priority")()], without={"highest runs", "lower waits"})
+    executor = StepExecutor([make("priority")()], without={"highest runs", "highest first"})
     for number in (0, 1):
-        player.take(Step(does="create", depth=(1, 1)))
-        player.take(Step(does="submit", queue=number, workload=spin("1ms", layers=12)))
-    with pytest.raises(BrokenRule, match="equals share: xq"):
-        player.take(Step(does=last, queue=0))
+        executor.execute(Step(does="create", depth=(1, 1)))
+        executor.execute(Step(does="submit", queue=number, workload=spin("1ms", layers=12)))
+    with pytest.raises(BrokenRule, match="equals run together: xq"):
+        executor.execute(Step(does=last, queue=0))
 
 
 class Burning:
@@ -133,5 +133,5 @@ class Burning:
 
 def test_an_idle_process_that_burns_a_processor():
     with pytest.raises(BrokenRule, match="idle burns nothing: 50000000 ns of 50000000 ns"):
-        Player([Burning()]).take(Step(does="idle"))
-    Player([Burning()], without={"idle burns nothing"}).take(Step(does="idle"))
+        StepExecutor([Burning()]).execute(Step(does="idle"))
+    StepExecutor([Burning()], without={"idle burns nothing"}).execute(Step(does="idle"))

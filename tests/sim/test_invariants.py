@@ -1,4 +1,4 @@
-"""Each property of `invariants` holds for a run, and not for the same run when that is spoiled."""
+"""Each check of `invariants` passes a run, and reports a breach in the same run when spoiled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from pytest_xsched import closed, replay, spin
 from pytest_xsched.conformance.spec import BUILTIN
-from pytest_xsched.stress.invariants import PROPERTIES, broken_properties
+from pytest_xsched.stress.invariants import CHECKS, broken_rules
 
 MS = 1_000_000
 
@@ -84,26 +84,26 @@ SPOILED = {
 }
 
 
-@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda prop: prop.name)
-def test_a_spoiled_run_is_noticed(runs, prop):
-    policy, spoil = SPOILED[prop.name]
+@pytest.mark.parametrize("rule", CHECKS)
+def test_a_spoiled_run_is_noticed(runs, rule):
+    policy, spoil = SPOILED[rule]
     run = runs(policy)
-    assert broken_properties(run) == {}
+    assert broken_rules(run) == {}
     spoil(run)
-    assert prop.name in broken_properties(run)
-    (claim,) = [
+    assert rule in broken_rules(run)
+    (check,) = [
         one
-        for known in BUILTIN
-        if known.name == policy
-        for one in known.claims
-        if one.name == prop.name
+        for tested in BUILTIN
+        if tested.policy.name == policy
+        for one in tested.checks
+        if one.rule.id == rule
     ]
-    assert claim.judge(run)
+    assert check.judge(run)
 
 
 def test_a_queue_that_is_alone_shows_no_order(sim, bare):
     alone = sim.run(queue(sim, "a", replay(["0ms"])), duration="10ms", warmup="0s", sim=bare)
-    shown = {claim.name: claim.judge(alone) for policy in BUILTIN for claim in policy.claims}
+    shown = {check.rule.id: check.judge(alone) for tested in BUILTIN for check in tested.checks}
     assert shown["works while there is work"] == []
     order = ("highest first", "delay of the highest", "earliest first", "time by weight")
     assert [shown[name] for name in order] == [None] * len(order)

@@ -1,0 +1,174 @@
+"""The catalogue of rules that schedules keep: each rule has an id and one definition.
+
+Checkers refer to the ids: `invariants` (a run in virtual time, exact), `step_executor` (live
+queues) and `conformance.realtime_checks` (a run under XSched, with room for a busy machine).
+`base.policies` names the rules that a policy keeps in addition to the general ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One thing that must hold.
+
+    Attributes:
+        id: short, for reports.
+        definition: what must hold, in one or two sentences.
+        source: where the rule comes from; empty: it follows from what a queue is.
+        general: whether it holds for runs of every policy, and not only for those that name it.
+        live: whether it holds for live queues under hpf.
+    """
+
+    id: str
+    definition: str
+    source: str = ""
+    general: bool = False
+    live: bool = False
+
+    @property
+    def text(self) -> str:
+        """The definition with its source, for reports."""
+        if not self.source:
+            return self.definition
+        return f"{self.definition.removesuffix('.')} ({self.source})."
+
+
+_ALL = (
+    # Of the process and of the scheduler.
+    Rule(
+        id="returns in time",
+        definition="Every call returns, and the measuring process ends by itself, with a result.",
+        general=True,
+    ),
+    Rule(
+        id="in effect",
+        definition="XSched reports that the policy is in effect, and hints decide which of two "
+        "queues goes first.",
+        general=True,
+    ),
+    # Of every queue.
+    Rule(
+        id="nothing lost, nothing twice",
+        definition="Every command that was submitted is launched once and completes once.",
+        general=True,
+        live=True,
+    ),
+    Rule(
+        id="all through XSched",
+        definition="XSched counts and launches as many commands as it received.",
+        general=True,
+    ),
+    Rule(
+        id="order of counts",
+        definition="At every moment completed <= launched <= submitted, and no count ever falls.",
+        live=True,
+    ),
+    Rule(
+        id="in order",
+        definition="A queue launches and completes its commands in the order of submission.",
+        general=True,
+        live=True,
+    ),
+    Rule(
+        id="threshold",
+        definition="A queue never has more commands in flight than its threshold; after the "
+        "threshold has changed, the largest one counts.",
+        source="progressive command launching, XSched, OSDI'25, section 4",
+        general=True,
+        live=True,
+    ),
+    Rule(
+        id="everything ends",
+        definition="When arrivals end, all requests complete, except those of a queue that the "
+        "policy lets wait for a closed loop.",
+        general=True,
+    ),
+    Rule(
+        id="works while there is work",
+        definition="The device is never idle while a queue has work.",
+        general=True,
+    ),
+    # Of the order of queues.
+    Rule(
+        id="highest first",
+        definition="While a queue is ready, no queue of lower priority launches.",
+        source="HPF of XSched",
+        live=True,
+    ),
+    Rule(
+        id="delay of the highest",
+        definition="The only queue of the highest priority waits for the commands that other "
+        "queues had in flight when its burst began, and for nothing else.",
+    ),
+    Rule(
+        id="earliest first",
+        definition="While a request waits, no queue launches that is due later. A queue without a "
+        "deadline is due last.",
+        source="C. L. Liu, J. W. Layland, 1973",
+    ),
+    Rule(
+        id="critical first",
+        definition="When a queue has been ready for longer than its laxity, no queue launches that "
+        "is less urgent.",
+    ),
+    Rule(
+        id="equals run together",
+        definition="A queue does not keep another queue from running if the policy treats the two "
+        "alike.",
+        live=True,
+    ),
+    Rule(
+        id="time by weight",
+        definition="Queues that have work at the same time get device time in proportion to their "
+        "weights, apart from a turn of each and from what is in flight at its end.",
+        source="C. A. Waldspurger, W. E. Weihl, 1995",
+    ),
+    Rule(
+        id="takes turns",
+        definition="A waiting queue has its turn when all others had one, no matter what any of "
+        "them used before.",
+    ),
+    # Of live queues only.
+    Rule(
+        id="highest runs",
+        definition="Ready queues of the highest priority launch what their thresholds allow.",
+        source="HPF of XSched",
+        live=True,
+    ),
+    Rule(
+        id="held launches nothing",
+        definition="A queue launches nothing between suspend() and resume().",
+        live=True,
+    ),
+    Rule(
+        id="a fresh queue is fresh",
+        definition="A new queue has counts of zero and the priority that it was created with.",
+        live=True,
+    ),
+    Rule(
+        id="off means off",
+        definition="When the scheduler is switched off, every queue runs that the user does not "
+        "hold.",
+        live=True,
+    ),
+    Rule(
+        id="idle burns nothing",
+        definition="While no queue has work, the process uses less than half a processor.",
+        live=True,
+    ),
+    Rule(id="no call fails", definition="No call raises an error.", live=True),
+    Rule(id="the process survives", definition="No call ends its process.", live=True),
+    Rule(
+        id="returns",
+        definition="Each call returns, and so does each wait for a queue that the user does not "
+        "hold. Reports name the call: `wait returns`, `destroy returns`. They add `of a held "
+        "queue` or `next to a held queue` if the user held that queue, or another one, with work.",
+        live=True,
+    ),
+)
+
+RULES = {rule.id: rule for rule in _ALL}
+"""All rules, by id."""

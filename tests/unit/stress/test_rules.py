@@ -1,0 +1,48 @@
+"""Every rule stands in the catalogue once, and its checkers refer to it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_xsched.base.policies import BUILTIN, XSCHED
+from pytest_xsched.conformance import live_engine, spec
+from pytest_xsched.stress import invariants, rules, step_executor
+from pytest_xsched.stress.rules import RULES
+
+
+def test_ids_and_definitions_are_different():
+    assert len(RULES) == len(rules._ALL)
+    assert len({rule.definition for rule in RULES.values()}) == len(RULES)
+
+
+def test_the_text_has_the_source():
+    assert RULES["highest first"].text.endswith("of lower priority launches (HPF of XSched).")
+    assert RULES["order of counts"].text == RULES["order of counts"].definition
+
+
+@pytest.mark.parametrize("policy", [*BUILTIN, *XSCHED], ids=lambda p: f"{p.scheduler}-{p.name}")
+def test_policies_name_rules_that_have_a_check(policy):
+    general = {id for id, rule in RULES.items() if rule.general}
+    checks = invariants.CHECKS if policy.scheduler == "builtin" else spec._IN_REAL_TIME
+    assert set(policy.rules) <= set(checks) <= set(RULES)
+    assert not set(policy.rules) & general
+
+
+def test_a_policy_without_rules_keeps_the_general_ones():
+    (none,) = [policy for policy in BUILTIN if policy.name == "none"]
+    assert none.rules == ()
+    assert invariants.rules_of(none) == (
+        *("nothing lost, nothing twice", "in order", "threshold", "everything ends"),
+        "works while there is work",
+    )
+
+
+def test_live_queues_are_checked_against_the_live_rules():
+    text = Path(step_executor.__file__).read_text(encoding="utf-8")
+    live = {id for id, rule in RULES.items() if rule.live}
+    named = set(re.findall(r'"([a-z, ]+)"', text)) & set(RULES)
+    assert named | {"returns"} == live
+    assert {id.partition(" returns")[0] for id in live_engine.NOT_CLAIMED - live} == {
+        *("wait", "set_launch_config", "destroy"),
+    }
