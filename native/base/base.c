@@ -1,4 +1,4 @@
-/* base.c - errors as values; the end of the process for our own bugs. */
+/* base.c - errors as values, and the end of the process after a bug of our own. */
 #include "base/base.h"
 
 #include <stdarg.h>

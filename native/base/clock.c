@@ -30,7 +30,7 @@ void xs__clock_sleep_until(xs_ns at_ns)
 
 void xs__clock_precise_thread(void)
 {
-    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* only the tail suffers if refused */
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* a refusal costs precision only */
 }
 
 void xs__clock_relax(void)

@@ -1,4 +1,4 @@
-/* dynlib.c - see library.h. */
+/* dynlib.c - see dynlib.h. */
 #include "base/dynlib.h"
 
 #include <dlfcn.h>
@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Never unloaded, dlclose() or not: a driver leaves threads and state behind, and
- * some of the compilers inside end the process when they are loaded again. */
+/* The loader never unloads them, even after dlclose(): a driver leaves threads and state in
+ * the process, and some compilers inside end the process when they are loaded again. */
 #define FLAGS (RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)
 
-/* A pattern: the last of the files it stands for that can be loaded, which is the
- * newest of versions of equal length. */
+/* For a pattern, open the last matching file that loads: the newest version, if all versions
+ * have the same length. */
 static void *open_name(const char *name, int flags)
 {
     glob_t found;
@@ -39,9 +39,10 @@ int xs__dynlib_open(const char *path, const char *const *names, const char *wher
         *out = open_name(names[i], FLAGS | RTLD_NOLOAD);
     for (size_t i = 0; names[i] != NULL && *out == NULL; i++)
         *out = open_name(names[i], FLAGS);
-    return *out != NULL ? XS_OK
-                        : xs__fail(err, XS_ENODEV, where, 0,
-                                   "%s and other names of it are not here", names[0]);
+    return *out != NULL
+               ? XS_OK
+               : xs__fail(err, XS_ENODEV, where, 0,
+                          "this machine has no %s, under this or other usual names", names[0]);
 }
 
 bool xs__dynlib_optional(void *library, const struct xs_symbol *symbols, size_t count)
@@ -70,7 +71,7 @@ void xs__dynlib_file(void (*function)(void), char *out, size_t size)
 {
     const void *address = NULL;
     Dl_info info;
-    memcpy(&address, &function, sizeof address); /* which POSIX allows, and ISO C not by a cast */
+    memcpy(&address, &function, sizeof address); /* POSIX allows this, and ISO C forbids the cast */
     bool known = dladdr(address, &info) != 0 && info.dli_fname != NULL;
     snprintf(out, size, "%s", known ? info.dli_fname : "");
 }

@@ -1,18 +1,18 @@
-/* dynlib.h - shared libraries found at run time: no SDK is needed to build,
- * and a machine without the driver is an answer, not an error. */
+/* dynlib.h - shared libraries that are found at run time: the build needs no SDK, and a
+ * machine without the driver is an answer, not an error. */
 #ifndef XS_DYNLIB_H
 #define XS_DYNLIB_H
 
 #include "base/base.h"
 
-/* Open the first of `names` (NULL-terminated; may be patterns of files) that is
- * there; one that the process has already mapped comes before all others. `path` (NULL or "":
- * none) is tried alone, if given, and has to be right. XS_ENODEV: none is
- * there. The caller closes *out with dlclose(). */
+/* Open the first of `names` (NULL-terminated; file patterns are allowed) that exists. A
+ * library that the process has already mapped comes before all others. With a `path` (NULL or
+ * "": none), only that file is tried, and it must load. XS_ENODEV: none exists. The caller
+ * closes *out with dlclose(). */
 int xs__dynlib_open(const char *path, const char *const *names, const char *where, void **out,
                     struct xs_error *err);
 
-/* The file that a function of a library is in; "" if that is not known. */
+/* Write the file that contains a function of a library; "" if it is unknown. */
 void xs__dynlib_file(void (*function)(void), char *out, size_t size);
 
 /* One row of a table of functions. */
@@ -21,10 +21,10 @@ struct xs_symbol {
     void **target;
 };
 
-/* Look up those that are there; the others become NULL. True: all are. */
+/* Look up each symbol; a missing one becomes NULL. Return whether all exist. */
 bool xs__dynlib_optional(void *library, const struct xs_symbol *symbols, size_t count);
 
-/* Look up all of them; the message names the first that is missing. */
+/* Look up all symbols. The error names the first one that is missing. */
 int xs__dynlib_symbols(void *library, const struct xs_symbol *symbols, size_t count,
                        const char *where, struct xs_error *err);
 

@@ -1,7 +1,9 @@
-/* load.c - open loop: given arrivals, whatever happens (latency counts from
- * there, so no request that waits is forgotten). Closed loop: request r of c
- * clients arrives when request r - c completed, and the client has thought.
- * Manual: arrivals are pushed from outside, samples are a ring. */
+/* load.c - the three kinds of load.
+ *
+ * Open loop: requests arrive at given times. Latency is measured from the arrival, so the
+ * waiting time of a request counts. Closed loop: request r of c clients arrives when request
+ * r - c is complete and its client has thought. Manual: the user submits requests at any
+ * time, and the samples are a ring. */
 #include "core/load.h"
 
 void xs_load_init(struct xs_load *load, const struct xs_load_spec *spec, uint32_t commands,

@@ -6,15 +6,16 @@ xs_ns xs_pace_oldest(const struct xs_pace *pace)
     return pace->flight[pace->completed % XS_THRESHOLD_MAX].launched_at;
 }
 
-/* Since when the device has worked on the oldest command in flight, at most. */
+/* Return the earliest time since which the device can have worked on the oldest command in
+ * flight. */
 static xs_ns busy_since(const struct xs_pace *pace)
 {
     xs_ns launched = xs_pace_oldest(pace);
     return launched > pace->completed_at ? launched : pace->completed_at;
 }
 
-/* A command that takes longer than expected may go on doing so: what is behind
- * it does not begin by itself. */
+/* A command that takes longer than expected may take longer still, so its overtime does not
+ * let the next command start. */
 xs_ns xs_pace_due(const struct xs_pace *pace)
 {
     xs_ns early = pace->in_flight_ns - XS_PACE_AHEAD_NS;
@@ -25,7 +26,7 @@ xs_ns xs_pace_due(const struct xs_pace *pace)
     return busy_since(pace) + early;
 }
 
-/* Of a command that was never seen, one in flight is just enough. */
+/* The first launch of a command is charged with the whole allowance: one in flight is enough. */
 static xs_ns charge(const xs_ns *cost)
 {
     if (*cost == 0)
@@ -51,16 +52,16 @@ void xs_pace_mark(struct xs_pace *pace)
     pace->unmarked_ns = 0;
 }
 
-/* A quarter of the way, so that one odd measurement does not decide; the first
- * measurement goes all of it. */
+/* Move a quarter of the way, so that one outlier does not decide. The first measurement is
+ * taken as it is. */
 static void learn(xs_ns *cost, xs_ns seen)
 {
     seen = seen < 1 ? 1 : seen;
     *cost = *cost == 0 ? seen : *cost + (seen - *cost) / 4;
 }
 
-/* The device worked on them since the mark before them was passed, or since
- * the first of them was launched; each gets its share of that time. */
+/* The device worked on these commands since the mark before them was passed, or since it got
+ * the first of them. Each command gets its part of that time. */
 void xs_pace_complete(struct xs_pace *pace, uint64_t completed, xs_ns now)
 {
     xs_ns since = busy_since(pace), charged = 0;

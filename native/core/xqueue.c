@@ -1,4 +1,4 @@
-/* xqueue.c - the XQueue's counters and its one decision, xs_xqueue_next_step(). */
+/* xqueue.c - the counters of an XQueue, and its one decision: xs_xqueue_next_step(). */
 #include "core/xqueue.h"
 
 void xs_xqueue_configure(struct xs_xqueue *xq, uint32_t threshold, uint32_t batch_size)
@@ -24,8 +24,8 @@ bool xs_xqueue_busy(const struct xs_xqueue *xq)
     return xq->completed < xq->submitted;
 }
 
-/* Waiting comes before pausing: also a suspended queue looks at its marks, or
- * the completions of what it had launched would be stamped at the resume. */
+/* WAIT comes before PAUSED: a suspended queue must poll its marks, too. Otherwise the runner
+ * would see the completions of its launched commands only after the resume. */
 enum xs_step xs_xqueue_next_step(const struct xs_xqueue *xq)
 {
     bool pending = xq->launched < xq->submitted;
@@ -34,9 +34,9 @@ enum xs_step xs_xqueue_next_step(const struct xs_xqueue *xq)
         return XS_STEP_LAUNCH;
     if (xq->marks_passed < xq->marks_set)
         return XS_STEP_WAIT;
-    /* No mark is out, so fewer than batch_size <= threshold commands are in
-     * flight: there is room, and what is pending can only be held back. Nor is an
-     * automatic threshold full without a mark. */
+    /* No mark is outstanding, so fewer than batch_size <= threshold commands are in flight.
+     * There is room, and only a suspension can hold back what is pending. An automatic
+     * threshold is never full without a mark. */
     return pending ? XS_STEP_PAUSED : XS_STEP_IDLE;
 }
 

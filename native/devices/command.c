@@ -1,4 +1,4 @@
-/* command.c - commands as values: what is one, which are equal, copies. */
+/* command.c - commands as values: checks, equality, copies. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,15 +8,16 @@ static int check_spin(const struct xs_command *c, struct xs_error *err)
 {
     const char *where = "command";
     if (c->duration_ns < 0)
-        return xs__fail(err, XS_EINVAL, where, 0, "spin for %lld ns is negative",
+        return xs__fail(err, XS_EINVAL, where, 0, "a spin cannot take %lld ns, which is negative",
                         (long long)c->duration_ns);
     if (c->fill_permille > 1000 || c->waves > XS_WAVES_MAX)
         return xs__fail(err, XS_EINVAL, where, 0,
-                        "spin on %u / 1000 of the device in %u waves: at most 1000, and %d",
+                        "a spin on %u / 1000 of the device in %u waves; at most 1000 / 1000 and %d "
+                        "waves are possible",
                         c->fill_permille, c->waves, XS_WAVES_MAX);
     if (c->waves > 1 && c->fill_permille % 1000 != 0)
         return xs__fail(err, XS_EINVAL, where, 0,
-                        "spin in %u waves takes all of the device, not %u / 1000 of it", c->waves,
+                        "a spin in %u waves needs all of the device, not %u / 1000 of it", c->waves,
                         c->fill_permille);
     return XS_OK;
 }
@@ -25,25 +26,28 @@ static int check_source(const struct xs_source *s, struct xs_error *err)
 {
     const char *where = "command";
     if (s == NULL || s->text == NULL || s->name == NULL)
-        return xs__fail(err, XS_EINVAL, where, 0, "a kernel without source or name");
+        return xs__fail(err, XS_EINVAL, where, 0, "a kernel needs a source text and a name");
     for (int i = 0; i < 3; i++)
         if (s->grid[i] < 1 || s->block[i] < 1)
             return xs__fail(err, XS_EINVAL, where, 0,
-                            "kernel '%.64s': a grid of %u x %u x %u blocks of %u x %u x %u threads",
+                            "kernel '%.64s': a grid of %u x %u x %u blocks of %u x %u x %u "
+                            "threads; each number must be at least 1",
                             s->name, s->grid[0], s->grid[1], s->grid[2], s->block[0], s->block[1],
                             s->block[2]);
     if (s->argument_count > XS_ARGUMENTS_MAX)
         return xs__fail(err, XS_EINVAL, where, 0, "kernel '%.64s': %u arguments are more than %d",
                         s->name, s->argument_count, XS_ARGUMENTS_MAX);
     if (s->argument_count > 0 && s->arguments == NULL)
-        return xs__fail(err, XS_EINVAL, where, 0, "kernel '%.64s' without arguments", s->name);
+        return xs__fail(err, XS_EINVAL, where, 0, "kernel '%.64s': its arguments are missing",
+                        s->name);
     for (uint32_t i = 0; i < s->argument_count; i++) {
         const struct xs_argument *a = &s->arguments[i];
         if (a->kind < XS_BUFFER || a->kind > XS_FLOAT32 ||
             (a->kind == XS_BUFFER && (a->integer < 1 || a->integer > XS_ITEMS_MAX)))
-            return xs__fail(err, XS_EINVAL, where, 0,
-                            "kernel '%.64s': argument %u of kind %d, %lld, is none", s->name, i,
-                            a->kind, (long long)a->integer);
+            return xs__fail(
+                err, XS_EINVAL, where, 0,
+                "kernel '%.64s': argument %u has no valid kind and value: kind %d, value %lld",
+                s->name, i, a->kind, (long long)a->integer);
     }
     return XS_OK;
 }
@@ -59,7 +63,8 @@ int xs__command_check(const struct xs_command *c, struct xs_error *err)
     case XS_VECTOR_ADD:
         if (c->n < 1 || c->batch < 1 || xs__command_items(c) > INT32_MAX)
             return xs__fail(err, XS_EINVAL, "command", 0,
-                            "%u x %u: sizes are at least 1 and results at most 2^31-1 elements",
+                            "n = %u, batch = %u: both must be at least 1, and the result must have "
+                            "at most 2^31-1 elements",
                             c->n, c->batch);
         return XS_OK;
     default:
@@ -67,7 +72,7 @@ int xs__command_check(const struct xs_command *c, struct xs_error *err)
     }
 }
 
-/* Also before the check. */
+/* It accepts sources that were not checked yet. */
 static bool source_equal(const struct xs_source *a, const struct xs_source *b)
 {
     if (a == NULL || b == NULL || a == b)
@@ -96,7 +101,7 @@ bool xs__command_equal(const struct xs_command *a, const struct xs_command *b)
 uint64_t xs__command_items(const struct xs_command *c)
 {
     switch (c->kind) {
-    case XS_MATMUL: /* no overflow: more than 2^32 x 2^32 is cut to "too many" */
+    case XS_MATMUL: /* prevents an overflow: above 2^32 x 2^32, the result is "too many" */
         return (uint64_t)c->n * c->n > INT32_MAX ? UINT64_MAX : (uint64_t)c->n * c->n * c->batch;
     case XS_VECTOR_ADD:
         return c->n;
@@ -105,7 +110,7 @@ uint64_t xs__command_items(const struct xs_command *c)
     }
 }
 
-/* One block of memory: the source, its arguments, its texts. */
+/* Copy a source with its arguments and its texts into one block of memory. */
 static struct xs_source *copy_source(const struct xs_source *from)
 {
     size_t text = strlen(from->text) + 1, name = strlen(from->name) + 1;

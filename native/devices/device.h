@@ -1,27 +1,32 @@
-/* device.h - what a backend does: run commands in order on streams, and say
- * when a mark has been passed.
+/* device.h - what a backend does: it executes commands in order on streams, and reports when
+ * a mark was passed. A backend knows no queue and no policy.
  *
- * A backend is device_<kind>.c, which defines one xs_device_ops and knows no
- * queue and no policy, and what it needs beside it. To add one: copy
- * device_cpu.c, list it in registry.c and in pytest_xsched/base/constants.py, and make
- * native/tests/test_conformance.c pass. */
+ * To add the device KIND:
+ *
+ *     1. Copy cpu/device_cpu.c to KIND/device_KIND.c, keep the order of the functions, and rename
+ *        the table at its end to xs_device_KIND with .kind = "KIND". The build finds the file.
+ *     2. Add the line X(KIND) to XS_BACKENDS below.
+ *     3. Add KIND to DEVICES in pytest_xsched/base/constants.py.
+ *     4. native/tests/test_conformance.c finds the device by itself, and must pass. */
 #ifndef XS_DEVICE_H
 #define XS_DEVICE_H
 
 #include "base/base.h"
 
-/* A backend embeds this first. Shared by all threads of a run. */
+/* A backend embeds this struct as its first member. All threads of a run share it. */
 struct xs_device {
     const struct xs_device_ops *ops;
-    int32_t opened_by; /* pid; a forked child gets XS_EFORKED, not a crash */
-    /* It hangs, and so would whoever waits for it: what is on it is left as it is. */
+    int32_t opened_by; /* process id; a forked child gets XS_EFORKED instead of a crash */
+    /* The device hangs, and a thread that waits for it would, too. Everything on it stays as
+     * it is. */
     _Atomic bool lost;
-    _Atomic bool in_run; /* virtual time: a run moves its clock, and only one can */
-    /* When a command was last seen completed: by the clock, or in the virtual time of the run. */
+    _Atomic bool in_run; /* virtual time: a run moves its clock, and only one run can */
+    /* When the runner last saw a command complete: by the clock, or in the virtual time of
+     * the run. */
     _Atomic xs_ns completed_at;
 };
-struct xs_stream; /* in order; launch, mark, passed and wait by one thread at a time */
-struct xs_kernel; /* what one kind of command needs on one stream */
+struct xs_stream; /* in order; one thread at a time calls launch, mark, passed and wait */
+struct xs_kernel; /* what one command needs on one stream */
 
 /* ---- optional groups of functions: see the rule in struct xs_device_ops ---- */
 
@@ -138,19 +143,20 @@ struct xs_device_ops {
 #define XS_DECLARE_BACKEND(kind) extern const struct xs_device_ops xs_device_##kind;
 XS_BACKENDS(XS_DECLARE_BACKEND)
 
-/* Open with given ops: registry.c, and tests that wrap a backend. */
+/* Open a device with the given functions. registry.c uses it, and so do tests that wrap a
+ * backend. */
 int xs__device_open(const struct xs_device_ops *ops, const struct xs_device_options *options,
                     struct xs_device **out, struct xs_error *err);
 
-/* XS_EFORKED in a child of the process that opened it. */
+/* XS_EFORKED in a fork of the process that opened the device. */
 int xs__device_check(const struct xs_device *dev, const char *where, struct xs_error *err);
 
-/* command.c. XS_EINVAL for a command that no device could run. */
+/* In command.c. XS_EINVAL for a command that no device can execute. */
 int xs__command_check(const struct xs_command *command, struct xs_error *err);
 bool xs__command_equal(const struct xs_command *a, const struct xs_command *b);
-/* Elements of its output; 0 for XS_SPIN and XS_KERNEL. */
+/* Number of elements of its output; 0 for XS_SPIN and XS_KERNEL. */
 uint64_t xs__command_items(const struct xs_command *command);
-/* With a source of its own, which the caller frees; the original is one that passes the check. */
+/* Copy a command that passed the check, with its source. The caller frees the copy. */
 int xs__command_copy(const struct xs_command *from, struct xs_command *to, struct xs_error *err);
 void xs__command_free(struct xs_command *command);
 

@@ -31,7 +31,7 @@ static const struct xs_device_ops *find(const char *kind, struct xs_error *err)
     for (size_t i = 0; i < BACKEND_COUNT; i++)
         if (strcmp(backends[i]->kind, kind) == 0)
             return backends[i];
-    xs__fail(err, XS_EINVAL, "device.open", 0, "there is no device '%.32s'", kind);
+    xs__fail(err, XS_EINVAL, "device.open", 0, "there is no device kind '%.32s'", kind);
     return NULL;
 }
 
@@ -59,8 +59,8 @@ int xs__device_check(const struct xs_device *dev, const char *where, struct xs_e
     if (pid == dev->opened_by)
         return XS_OK;
     return xs__fail(err, XS_EFORKED, where, 0,
-                    "process %d is a fork of process %d, which opened this %s device; "
-                    "open another one in the child",
+                    "process %d is a fork of process %d, which opened this %s device; open another "
+                    "device in the fork",
                     pid, dev->opened_by, dev->ops->kind);
 }
 

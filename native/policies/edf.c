@@ -1,14 +1,14 @@
-/* edf.c - earliest deadline first (C. L. Liu, J. W. Layland, Journal of the
- * ACM 20, 1973; K-EDF of XSched with k = 1).
+/* edf.c - earliest deadline first (C. L. Liu, J. W. Layland, Journal of the ACM 20, 1973;
+ * K-EDF of XSched with k = 1).
  *
- * A request is due its queue's deadline behind its arrival. The ready queue whose
- * oldest unfinished request is due first runs, with those that are due at the same
- * time; all others are suspended. A queue without a deadline is due behind all that
- * have one. Nobody ready: nobody suspended.
+ * A request is due at its arrival plus the deadline of its queue. The ready queue whose
+ * oldest unfinished request is due first runs, together with the queues whose request is due
+ * at the same time. All other queues are suspended. A queue without a deadline is due after
+ * all queues that have one. If no queue is ready, no queue is suspended.
  *
- * Bad at: overload. When not all deadlines can be met, those that are missed
- * already go first and make the next ones late, too; and a queue without a deadline
- * waits until nobody else has work. */
+ * Bad at: overload. If not all deadlines can be met, the requests that are already late go
+ * first and make the next ones late, too. A queue without a deadline waits until no other
+ * queue has work. */
 #include "policies/policy.h"
 
 static xs_ns due(const struct xs_queue_view *view)

@@ -1,11 +1,11 @@
-/* fair.c - everybody gets of the device's time, more with a higher priority
- * (the CFS of XSched, after that of Linux, 2.6.23).
+/* fair.c - every ready queue gets device time, more with a higher priority (the CFS policy of
+ * XSched, after that of Linux 2.6.23).
  *
- * A level of priority is worth a factor of 1.2, priorities beyond -20 and 20 count as
- * these. See weight.c.
+ * One level of priority is a factor of 1.2. Priorities below -20 and above 20 count as -20
+ * and 20. weight.c has the algorithm.
  *
- * Bad at: what partition is bad at, and at promises: the share of a queue depends on
- * who else has work. */
+ * Bad at: what partition is bad at, and guarantees. The share of a queue depends on which
+ * other queues have work. */
 #include "policies/policy.h"
 
 enum {

@@ -1,11 +1,11 @@
 /* hpf.c - highest priority first (the HPF policy of XSched, OSDI'25).
  *
- * While a queue is ready, every queue of lower priority is suspended, ready or
- * not, so that work which arrives there later does not slip in. Queues of the
- * same, highest priority run together. Nobody ready: nobody suspended.
+ * While a queue is ready, every queue of lower priority is suspended, ready or not, so that
+ * work which arrives there later does not start. Queues of the same, highest priority run
+ * together. If no queue is ready, no queue is suspended.
  *
- * Bad at: fairness. A queue that never runs out of work starves all below it,
- * and queues of equal priority share as the device pleases. */
+ * Bad at: fairness. A queue that never runs out of work starves all queues of lower priority,
+ * and the device decides how queues of equal priority share it. */
 #include "policies/policy.h"
 
 static xs_ns decide(xs_ns now, struct xs_queue_view *views, uint32_t count, bool *suspend)

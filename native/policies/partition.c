@@ -1,11 +1,12 @@
-/* partition.c - to each queue its share of the device's time (the utilization
- * partition of XSched, OSDI'25).
+/* partition.c - each queue gets its share of the device's time (the utilization partition of
+ * XSched, OSDI'25).
  *
- * The shares of the queues that are ready are taken in proportion, so what one does
- * not use is divided among the others. See weight.c.
+ * The shares of the ready queues are scaled to 100 %, so the time that one queue leaves
+ * unused goes to the others. weight.c has the algorithm.
  *
- * Bad at: latency. A request waits for the turns of all others, and a turn is at least
- * what a queue has in flight: with long commands, or a deep threshold, turns are long. */
+ * Bad at: latency. A request waits until the other queues had their turns, and a turn lasts
+ * at least as long as the commands that a queue has in flight. With long commands or a deep
+ * threshold, turns are long. */
 #include "policies/policy.h"
 
 static xs_ns decide(xs_ns now, struct xs_queue_view *views, uint32_t count, bool *suspend)

@@ -19,21 +19,21 @@
 
 struct xs_queue_view {
     int32_t priority; /* [XS_PRIORITY_MIN, XS_PRIORITY_MAX], higher runs first */
-    bool ready;       /* has unfinished commands and is not held by the user */
-    bool running;     /* was ready and not suspended when the policy was asked last */
-    uint32_t share;   /* of the device, as a hint: (0, 100] percent */
-    xs_ns deadline;   /* of a request, from its arrival, as a hint; XS_NEVER: none */
-    xs_ns since;      /* arrival of its oldest unfinished request, if it is ready */
-    xs_ns used;       /* device time that it was seen to use since the last call */
-    int64_t own[2];   /* the policy's, kept with the queue between calls; 0 at first */
+    bool ready;       /* it has unfinished commands, and the user does not suspend it */
+    bool running;     /* it was ready and not suspended after the last call */
+    uint32_t share;   /* hint: its share of the device, (0, 100] percent */
+    xs_ns deadline;   /* hint: deadline of a request, from its arrival; XS_NEVER: none */
+    xs_ns since;      /* arrival of its oldest unfinished request; valid if it is ready */
+    xs_ns used;       /* device time that the runner saw it use since the last call */
+    int64_t own[2];   /* memory of the policy, kept with the queue between calls; 0 at first */
 };
 
 struct xs_policy {
     const char *name;
-    /* Ask also when a request completes while the next one waits already. */
+    /* The engine also calls decide() when a request completes and the next one already waits. */
     bool per_request;
-    /* Write suspend[i] for every i < count. Returns when to ask again if nothing
-     * happens before, later than `now`; XS_NEVER: there is no need to. */
+    /* Write suspend[i] for every i < count. Return the time of the next call in case nothing
+     * happens before, later than `now`; XS_NEVER: no such call is needed. */
     xs_ns (*decide)(xs_ns now, struct xs_queue_view *views, uint32_t count, bool *suspend);
 };
 
@@ -49,10 +49,10 @@ struct xs_policy {
 #define XS_DECLARE_POLICY(name) extern const struct xs_policy xs_policy_##name;
 XS_POLICIES(XS_DECLARE_POLICY)
 
-const struct xs_policy *xs__policy_find(const char *name); /* NULL: unknown */
+const struct xs_policy *xs__policy_find(const char *name); /* NULL: there is no such policy */
 
-/* What partition and fair are made of: the ready queue which used the least of
- * its weight runs alone. weights[i] > 0. Uses all of `own`. */
+/* The algorithm of partition and fair: the ready queue that used the least of its weight runs
+ * alone. weights[i] > 0. It uses all of `own`. */
 xs_ns xs__policy_by_weight(xs_ns now, struct xs_queue_view *views, const double *weights,
                            uint32_t count, bool *suspend);
 

@@ -1,21 +1,21 @@
-/* weight.c - what partition and fair have in common: the ready queue whose
- * device time, divided by its weight, is least runs alone (stride scheduling by
- * C. A. Waldspurger and W. E. Weihl, MIT/LCS/TM-528, 1995, with time instead of
- * quanta).
+/* weight.c - the algorithm of partition and fair: the ready queue with the least device time,
+ * divided by its weight, runs alone (stride scheduling by C. A. Waldspurger and W. E. Weihl,
+ * MIT/LCS/TM-528, 1995, with time instead of quanta).
  *
- * A queue that becomes ready starts where the least of the ready ones is, or if there is none,
- * where the furthest of all is: what it did not use while it was idle is not made up for. Asked
- * again every XS_TICK_NS while two are ready; ties stay with who runs. */
+ * A queue that becomes ready starts at the least value of the ready queues, or without ready
+ * queues at the largest value of all queues: the time that it left unused while it was idle
+ * is lost. While two queues are ready, the policy is called every XS_TICK_NS. Ties go to the
+ * queue that runs. */
 #include "policies/policy.h"
 
 #define XS_TICK_NS INT64_C(1000000)
 
 enum {
-    USED = 0,     /* own[]: device time by weight, ns */
-    WAS_READY = 1 /* own[]: when asked last */
+    USED = 0,     /* own[]: device time divided by weight, ns */
+    WAS_READY = 1 /* own[]: 1 if the queue was ready in the last call */
 };
 
-/* Where a queue starts that becomes ready. */
+/* Return the value at which a queue starts that becomes ready. */
 static int64_t start_of(const struct xs_queue_view *views, uint32_t count)
 {
     int64_t least = INT64_MAX, most = 0;

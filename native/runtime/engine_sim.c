@@ -1,10 +1,10 @@
-/* engine_sim.c - the engine in virtual time: the same queues, XQueues, loads
- * and policies as engine_threads.c, moved by a loop instead of by threads.
- * Everything happens under run->lock, by the thread that waits or submits.
+/* engine_sim.c - the engine in virtual time: a loop moves the same queues, XQueues, loads and
+ * policies that threads move in engine_threads.c. The thread that waits or submits does
+ * everything, with run->lock held.
  *
- * At one instant: completions first, then arrivals, then the policy (once,
- * having seen both), then launches, queue by queue in order of creation. Ties
- * are thereby broken the same way in every run. */
+ * The order at one instant: completions, then arrivals, then one call of the policy, which
+ * sees both, then launches, queue by queue in the order of creation. So ties are broken in
+ * the same way in every run. */
 #include "base/clock.h"
 #include "runtime/run.h"
 
@@ -13,7 +13,8 @@ static xs_ns sim_now(const struct xs_run *run)
     return run->virtual_now;
 }
 
-/* `completed`: a request was. */
+/* Update `busy` of all queues, and return whether to call the policy. `completed`: a request
+ * completed. */
 static bool update_busy(struct xs_run *run, bool completed)
 {
     bool edge = completed && run->policy->per_request;
@@ -30,10 +31,10 @@ static void apply_changes(struct xs_queue *q)
 {
     const struct xs_change *due;
     while ((due = xs__queue_change_due(q, q->run->virtual_now)) != NULL)
-        xs__queue_change(q, due); /* nothing is below a device of virtual time */
+        xs__queue_change(q, due); /* a device of virtual time has no scheduler of its own */
 }
 
-/* What has finished, or was cut off at the end of the run, is driven no more. */
+/* Queues that finished, or were cut off at the end of the run, are left out. */
 static int complete_and_submit(struct xs_run *run, bool *completed, struct xs_error *err)
 {
     bool moved;
@@ -74,8 +75,8 @@ static void finish_loads(struct xs_run *run)
     }
 }
 
-/* One round of all that is due now. A round may make more due now (commands
- * that cost nothing), so callers go on while next_event() is not later. */
+/* Do once what is due now. This may make more work due now (commands that cost nothing), so
+ * callers repeat it while next_event() is not later. */
 static void run_step(struct xs_run *run)
 {
     struct xs_error err = {0};
@@ -107,7 +108,8 @@ static xs_ns next_event(struct xs_run *run)
     return next;
 }
 
-/* Until the device is done with what was launched; its clock goes on, the run's does not. */
+/* Wait until the device has completed all launched commands. The clock of the device moves,
+ * the time of the run does not. */
 static int drain(struct xs_run *run, struct xs_queue *q, struct xs_error *err)
 {
     const struct xs_virtual_time_ops *time = run->device->ops->virtual_time;
@@ -137,7 +139,7 @@ static void end_loads(struct xs_run *run)
         xs__run_fail(run, rc, &err);
 }
 
-/* Reading the clock each run_step would cost more than the run_step. */
+/* Reading the clock at each step would cost more than the step. */
 static bool slice_is_over(uint32_t steps, xs_ns deadline)
 {
     return steps % 64 == 63 && xs__clock_ns() >= deadline;
@@ -157,7 +159,7 @@ static int sim_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err
     for (uint32_t steps = 0; run->started || run->stopping; steps++) {
         run_step(run);
         xs_ns next = next_event(run);
-        if (run->loads > 0 && next > run->hard_end) { /* or nothing is left to happen */
+        if (run->loads > 0 && next > run->hard_end) { /* or no event is left */
             set_time(run, run->hard_end);
             end_loads(run);
         }
@@ -175,8 +177,8 @@ static int sim_wait(struct xs_run *run, int64_t timeout_ns, struct xs_error *err
     return rc;
 }
 
-/* Do what happens until `until`, at most, stopping early once *count > enough
- * or when it took XS_SLICE_NS of wall time. */
+/* Do what happens until `until`. Stop early once *count > enough, or after XS_SLICE_NS of
+ * wall time. */
 static void run_until(struct xs_run *run, xs_ns until, const _Atomic uint64_t *count,
                       uint64_t enough)
 {
@@ -247,7 +249,7 @@ static void sim_leave(struct xs_queue *q)
 
 static void sim_wake(struct xs_queue *q)
 {
-    (void)q; /* whoever moves time looks at every queue */
+    (void)q; /* the thread that moves time checks every queue */
 }
 
 const struct xs_engine_ops xs_engine_sim = {

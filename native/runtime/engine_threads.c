@@ -1,11 +1,11 @@
-/* engine_threads.c - the engine in real time: one thread a queue, which waits
- * for the queue's arrivals, launches inline and polls the marks, so that a
- * request is never handed from thread to thread.
+/* engine_threads.c - the engine in real time: one thread a queue. The thread waits for the
+ * arrivals of its queue, launches the commands itself and polls the marks, so no request is
+ * passed between threads.
  *
- * Lock rule: a thread takes run->lock when its queue becomes busy or idle, to
- * signal_completion completions of pushed requests and while it sleeps, never across a
- * device call. A higher queue's arrival reaches the others through their atomic
- * `suspended` flag, which each reads before every launch. Time 0 is run->epoch
+ * Lock rule: a thread takes run->lock when its queue becomes busy or idle, to signal
+ * completions of submitted requests, and while it sleeps; it never holds the lock during a
+ * device call. An arrival on a queue of higher priority reaches the other threads through
+ * their atomic `suspended` flag, which each reads before every launch. Time 0 is run->epoch
  * on the clock. */
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -14,13 +14,13 @@
 #include "base/clock.h"
 #include "runtime/run.h"
 
-/* Threads are at their first arrival before time 0. */
+/* Lets all threads wait for their first arrival before time 0. */
 #define START_LEAD_NS INT64_C(2000000)
-/* So far ahead a start may be: a moment beyond is of another clock. */
+/* A start may be this far ahead. A later time comes from another clock. */
 #define START_AHEAD_MAX_NS INT64_C(60000000000)
-/* For what is on the device when the drain is over: longer means that it hangs. */
+/* How long commands may take after the drain. Commands that take longer hang. */
 #define DRAIN_TIMEOUT_NS INT64_C(10000000000)
-/* Of XS_WAIT_SLEEP. */
+/* Time between two polls with XS_WAIT_SLEEP. */
 #define POLL_SLEEP_NS INT64_C(50000)
 
 static xs_ns threads_now(const struct xs_run *run)
@@ -38,8 +38,8 @@ static xs_ns earlier(xs_ns a, xs_ns b)
     return a < b ? a : b;
 }
 
-/* How long to block when the next arrival is at `due`: short enough to see a
- * stop and to spin the last part. Clock time; not later than now: spin. */
+/* Return until when to block if the next arrival is at `due`: short enough to see a stop and
+ * to spin at the end. The result is a clock time. Not later than now: spin. */
 static xs_ns block_until(const struct xs_queue *q, xs_ns due, xs_ns now)
 {
     if (q->load.spec.kind != XS_LOAD_MANUAL)
@@ -48,8 +48,8 @@ static xs_ns block_until(const struct xs_queue *q, xs_ns due, xs_ns now)
     return q->run->epoch + (q->busy ? earlier(until, q->run->policy_due) : until);
 }
 
-/* The same while blocked in the device, where neither a push nor a resume is
- * noticed: shorter if one of them could let the queue launch. */
+/* The same while the thread blocks in the device, where it sees neither a submit nor a
+ * resume: shorter if one of them could let the queue launch. */
 static xs_ns block_in_device_until(const struct xs_queue *q, xs_ns due, xs_ns now)
 {
     bool could_launch = q->load.spec.kind == XS_LOAD_MANUAL || q->xq.suspended;
@@ -57,7 +57,7 @@ static xs_ns block_in_device_until(const struct xs_queue *q, xs_ns due, xs_ns no
     return could_launch ? earlier(until, q->run->epoch + now + XS_SPIN_NS) : until;
 }
 
-/* Nothing to launch before `due`, a resume or a push. */
+/* Wait until `due`, a resume or a submit: before that, there is nothing to launch. */
 static void wait_idle(struct xs_queue *q, xs_ns due, xs_ns now)
 {
     struct xs_run *run = q->run;
@@ -67,7 +67,7 @@ static void wait_idle(struct xs_queue *q, xs_ns due, xs_ns now)
         return;
     }
     if (q->load.spec.kind == XS_LOAD_OPEN && !xs_xqueue_busy(&q->xq)) {
-        xs__clock_sleep_until(until); /* only the next arrival can end this */
+        xs__clock_sleep_until(until); /* only the next arrival can end this wait */
         return;
     }
     pthread_mutex_lock(&run->lock);
@@ -78,9 +78,9 @@ static void wait_idle(struct xs_queue *q, xs_ns due, xs_ns now)
     pthread_mutex_unlock(&run->lock);
 }
 
-/* Between two looks at a device that can only be polled. Who waits long gives
- * its processor away, or threads that are more than the processors would hold
- * each other up. `now` and `until` by the clock. */
+/* Wait between two polls of a device. A thread that waits for long releases its processor;
+ * otherwise, with more threads than processors, threads would delay each other. `now` and
+ * `until` are clock times. */
 static void poll_backoff(const struct xs_queue *q, xs_ns now, xs_ns until)
 {
     bool is_long = now - q->waiting_since >= XS_SPIN_NS && until > now;
@@ -92,7 +92,8 @@ static void poll_backoff(const struct xs_queue *q, xs_ns now, xs_ns until)
         xs__clock_yield();
 }
 
-/* Commands are in flight, and nothing can be launched. `until` by the clock. */
+/* Wait for the oldest mark: commands are in flight, and nothing can be launched. `until` is a
+ * clock time. */
 static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
 {
     const struct xs_device_ops *ops = q->device->ops;
@@ -106,8 +107,8 @@ static int wait_for_mark(struct xs_queue *q, xs_ns until, struct xs_error *err)
     return rc == XS_EAGAIN ? XS_OK : rc;
 }
 
-/* Ask the policy if the queue has become busy or idle, if it wants to know of the
- * request that `completed`, or if it said to be asked by now. */
+/* Update `busy`. Call the policy if the queue became busy or idle, if a request `completed`
+ * and the policy wants to know, or if its next call is due. */
 static void update_busy(struct xs_queue *q, bool completed, xs_ns now)
 {
     struct xs_run *run = q->run;
@@ -121,7 +122,7 @@ static void update_busy(struct xs_queue *q, bool completed, xs_ns now)
     if (busy != q->busy)
         xs__queue_set_busy(q, busy);
     else if ((completed && run->policy->per_request) || now >= run->policy_due)
-        xs__schedule(run); /* unless another thread did meanwhile */
+        xs__schedule(run); /* unless another thread called it meanwhile */
     pthread_mutex_unlock(&run->lock);
 }
 
@@ -132,7 +133,7 @@ static void signal_completion(struct xs_run *run)
     pthread_mutex_unlock(&run->lock);
 }
 
-/* Priorities and holds that are to apply_changes by now. */
+/* Apply the planned changes of priority and suspension that are due. */
 static int apply_changes(struct xs_queue *q, xs_ns now, struct xs_error *err)
 {
     const struct xs_change *due;
@@ -146,7 +147,7 @@ static int apply_changes(struct xs_queue *q, xs_ns now, struct xs_error *err)
     return rc;
 }
 
-/* One queue_step of the queue's thread; *over when it has nothing more to do. */
+/* Do one step of the queue's thread. *over: the thread has nothing more to do. */
 static int queue_step(struct xs_queue *q, bool *over, struct xs_error *err)
 {
     struct xs_run *run = q->run;
@@ -166,7 +167,7 @@ static int queue_step(struct xs_queue *q, bool *over, struct xs_error *err)
     *over = has_load && (now >= run->hard_end || xs__queue_is_finished(q, now));
     if (*over)
         return XS_OK;
-    q->launching = true; /* before the look at `suspended`; see hold() in queue_api.c */
+    q->launching = true; /* before `suspended` is read; see hold() in queue_change.c */
     now = threads_now(run);
     enum xs_step step = xs__queue_next_step(q, now);
     if (step == XS_STEP_LAUNCH)
@@ -193,24 +194,25 @@ static void wait_for_start(struct xs_queue *q)
     pthread_mutex_unlock(&q->run->lock);
 }
 
-/* The device is lost. If a scheduler between us and it holds commands back, that is why. */
+/* Mark the device as lost, and report why its commands do not complete. A scheduler between
+ * the runner and the device may hold them back. */
 static int abandon_device(struct xs_queue *q, uint64_t left, struct xs_error *err)
 {
     struct xs_scheduler_counts below = {0};
-    char why[96] = "the device does not answer, or they never end";
+    char why[96] = "the device does not answer, or the commands never end";
     const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
     q->device->lost = true;
     if (scheduler != NULL && scheduler->count(q->stream, &below, NULL) == XS_OK &&
         below.launched < below.submitted)
-        snprintf(why, sizeof why, "of %llu commands XSched has launched %llu",
+        snprintf(why, sizeof why, "XSched got %llu commands and launched %llu",
                  (unsigned long long)below.submitted, (unsigned long long)below.launched);
     return xs__fail(
         err, XS_EDEVICE, "queue.drain", 0,
-        "queue '%s': %llu commands did not complete within %d s behind the end of the run: %s",
+        "queue '%s': %llu commands did not complete within %d s after the end of the run: %s",
         q->name, (unsigned long long)left, (int)(DRAIN_TIMEOUT_NS / 1000000000), why);
 }
 
-/* Until the device is done with what was launched, unless the run was stopped. */
+/* Wait until the device has completed all launched commands, unless the run was stopped. */
 static int drain(struct xs_queue *q, struct xs_error *err)
 {
     uint64_t left;
@@ -249,7 +251,7 @@ static void *queue_main(void *argument)
     if (rc != XS_OK)
         xs__run_fail(run, rc, &err);
     run->loads -= counted;
-    xs__queue_set_busy(q, false); /* who has left holds nobody back */
+    xs__queue_set_busy(q, false); /* a queue that left holds no other queue back */
     pthread_cond_broadcast(&run->changed);
     pthread_mutex_unlock(&run->lock);
     return NULL;
@@ -260,7 +262,8 @@ static int threads_start(struct xs_run *run, struct xs_error *err)
     xs_ns now = xs__clock_ns(), ahead = run->start_clock - now;
     if (run->start_clock != 0 && (ahead < 0 || ahead > START_AHEAD_MAX_NS))
         return xs__fail(err, XS_EINVAL, "run.start", 0,
-                        "the run was to start at %lld ns of the monotonic clock, and it is %lld ns",
+                        "the run was to start at %lld ns of the monotonic clock, and the clock "
+                        "reads %lld ns; a start must be in the future, by at most 60 s",
                         (long long)run->start_clock, (long long)now);
     run->epoch =
         run->start_clock != 0 ? run->start_clock : now + (run->loads > 0 ? START_LEAD_NS : 0);
@@ -284,8 +287,8 @@ static int threads_join(struct xs_queue *q, struct xs_error *err)
 {
     int rc = pthread_create(&q->thread, NULL, queue_main, q);
     if (rc != 0)
-        return xs__fail(err, XS_ENOMEM, "queue.add", rc, "queue '%s' got no thread: error %d",
-                        q->name, rc);
+        return xs__fail(err, XS_ENOMEM, "queue.add", rc,
+                        "queue '%s': the system created no thread: error %d", q->name, rc);
     return XS_OK;
 }
 

@@ -36,12 +36,12 @@ int xs__heart_start(struct xs_heart *heart, const struct xs_heartbeat *slots, xs
         return XS_OK;
     heart->slots = *slots;
     heart->begin = begin;
-    heart->due = xs__clock_ns() + XS_HEARTBEAT_NS; /* a thread that begins late is late */
+    heart->due = xs__clock_ns() + XS_HEARTBEAT_NS; /* a thread that starts late counts as late */
     heart->stop = false;
     int rc = pthread_create(&heart->thread, NULL, heart_main, heart);
     if (rc != 0)
-        return xs__fail(err, XS_ENOMEM, "run.start", rc, "the heartbeat got no thread: error %d",
-                        rc);
+        return xs__fail(err, XS_ENOMEM, "run.start", rc,
+                        "the system created no thread for the heartbeat: error %d", rc);
     heart->beats = true;
     return XS_OK;
 }

@@ -1,5 +1,5 @@
-/* heartbeat.h - a thread that does nothing but wake up, and how late it did: what
- * this machine does to a request that asks nothing of any device. It takes no lock.
+/* heartbeat.h - a thread that only wakes up, and how late it did so: the delay that this
+ * machine adds to a request that needs no device. It takes no lock.
  *
  * Source: G. Tene, jHiccup. */
 #ifndef XS_HEARTBEAT_H
@@ -10,26 +10,28 @@
 
 #include "base/base.h"
 
-/* Between a beat and the next: 0.1 % of a processor, and a dip of 5 ms is not missed. */
+/* Time between two beats: costs 0.1 % of a processor, and no dip of 5 ms is missed. */
 #define XS_HEARTBEAT_NS INT64_C(2000000)
 
 struct xs_heart {
     pthread_t thread;
-    bool beats; /* there is a thread to be joined */
+    bool beats; /* the thread exists */
     _Atomic bool stop;
-    struct xs_heartbeat slots; /* its array is the thread's until xs__heart_stop() */
-    xs_ns begin;               /* of the first slot, by the clock */
-    xs_ns due;                 /* the first beat, likewise */
+    struct xs_heartbeat slots; /* the thread uses its array until xs__heart_stop() */
+    xs_ns begin;               /* start of the first slot, by the clock */
+    xs_ns due;                 /* the first beat, by the clock */
 };
 
-/* Nothing without slots. `begin` is that of the first one, by the clock. */
+/* Start the thread; does nothing without slots. `begin` is the start of the first slot, by
+ * the clock. */
 int xs__heart_start(struct xs_heart *heart, const struct xs_heartbeat *slots, xs_ns begin,
                     struct xs_error *err);
-/* At once but for the beat that is awaited, which still counts. Fine where nothing beats. */
+/* End the thread after its next beat, which still counts. Does nothing without a thread. */
 void xs__heart_stop(struct xs_heart *heart);
 
-/* A beat was due and came, in ns since the begin of the first slot: in each slot of
- * that time the largest lateness is kept, 1 ns at least, so that 0 means no beat. */
+/* Record a beat that was due and came at these times, in ns since the start of the first
+ * slot. Each slot in between keeps its largest lateness, at least 1 ns, so that 0 means no
+ * beat. */
 void xs__heart_record(const struct xs_heartbeat *slots, xs_ns due, xs_ns came);
 
 #endif

@@ -1,7 +1,6 @@
-/* prepare.c - the commands of a request, prepared once on the queue's stream so
- * that launching one allocates nothing. Equal commands share what they need,
- * equal requests their prepared. One thread a queue at a time: its submitter,
- * or whoever adds and frees the queue. */
+/* prepare.c - commands and requests, prepared once on the stream of a queue so that a launch
+ * allocates nothing. Equal commands share what they need, and so do equal requests. One
+ * thread at a time: the submitter of the queue, or the thread that adds or frees it. */
 #include <stdlib.h>
 
 #include "runtime/run.h"
@@ -17,7 +16,7 @@ static struct xs_prepared_command *prepare(struct xs_queue *q, const struct xs_c
     const struct xs_device_ops *ops = q->device->ops;
     if (command->kind == XS_KERNEL && !ops->runs_sources) {
         xs__fail(err, XS_ENOTSUP, "queue.add", 0,
-                 "kernel '%.64s': the %s device runs no source text; cuda and hip do",
+                 "kernel '%.64s': the %s device cannot compile source text; cuda and hip can",
                  command->source->name, ops->kind);
         return NULL;
     }
@@ -56,7 +55,7 @@ struct xs_prepared_request *xs__request_prepare(struct xs_queue *q,
 {
     if (count < 1 || count > XS_COMMANDS_MAX) {
         xs__fail(err, XS_EINVAL, "queue.submit", 0,
-                 "queue '%s': a request of %u commands; 1 to %d are possible", q->name, count,
+                 "queue '%s': a request of %u commands; it must have 1 to %d", q->name, count,
                  XS_COMMANDS_MAX);
         return NULL;
     }
@@ -91,7 +90,7 @@ void xs__prepared_free(struct xs_queue *q)
     }
     while (q->commands != NULL) {
         struct xs_prepared_command *next = q->commands->next;
-        if (!q->device->lost) /* or it could still write there */
+        if (!q->device->lost) /* a lost device may still write there */
             q->device->ops->kernel_destroy(q->commands->kernel);
         xs__command_free(&q->commands->command);
         free(q->commands);

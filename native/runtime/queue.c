@@ -1,5 +1,5 @@
-/* queue.c - the steps of a queue, where its load, its XQueue and its stream
- * meet. No step blocks; the engines call them, one thread a queue at a time. */
+/* queue.c - the steps of a queue, where its load, its XQueue and its stream meet. No step
+ * blocks. The engines call them, one thread a queue at a time. */
 #include "runtime/run.h"
 
 static const struct xs_device_ops *ops_of(const struct xs_queue *q)
@@ -21,8 +21,8 @@ xs_ns xs__queue_due(struct xs_queue *q)
     return due;
 }
 
-/* Contenders go on until the last open-loop request is answered, so that it
- * too is measured under contention. */
+/* Closed loops continue until the last open-loop request is complete, so that it is measured
+ * under contention, too. */
 static void close_loop(struct xs_queue *q, xs_ns now)
 {
     if (q->load.spec.kind == XS_LOAD_CLOSED && now >= q->run->window_end && q->run->open_loads == 0)
@@ -41,12 +41,12 @@ int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
     while (load_due(q) <= now) {
         if (!xs_load_has_room(&q->load))
             return xs__fail(err, XS_EINVAL, "queue.submit", 0,
-                            "queue '%s' made more than %llu requests: longer commands, a think "
-                            "time or a shorter duration would keep it below",
+                            "queue '%s' made more than %llu requests; use longer commands, a think "
+                            "time or a shorter duration",
                             q->name, (unsigned long long)q->load.spec.sample_cap);
         uint32_t commands = xs_load_submit(&q->load, now);
         xs_xqueue_submit(&q->xq, commands);
-        if (q->load.spec.kind != XS_LOAD_MANUAL) { /* else counted when pushed */
+        if (q->load.spec.kind != XS_LOAD_MANUAL) { /* else counted when submitted */
             q->submitted += commands;
             q->requests_submitted++;
         }
@@ -95,8 +95,9 @@ int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
     return ops_of(q)->mark(q->stream, slot, err);
 }
 
-/* A scheduler below made the launches later than we handed them over: put that into
- * the samples of the requests that begin with one of those that just completed. */
+/* The device's own scheduler launched the commands later than the runner submitted them to
+ * it. Write its times into the samples of the requests that begin with a command that just
+ * completed. */
 static void stamp_launches(struct xs_queue *q, uint64_t completed)
 {
     uint64_t first = q->load.completed_commands;
@@ -108,8 +109,9 @@ static void stamp_launches(struct xs_queue *q, uint64_t completed)
     }
 }
 
-/* A device works on one command behind the other, as far as can be seen: the time
- * since it was seen to complete one, or since the launch, went into these. */
+/* The runner assumes that a device works on one command after another. So the time since the
+ * last completion that it saw on the device, or since the launch if that was later, counts as
+ * used by these commands. */
 static void charge(struct xs_queue *q, xs_ns now)
 {
     xs_ns launched = q->run->epoch + xs_pace_oldest(&q->pace);
@@ -119,7 +121,8 @@ static void charge(struct xs_queue *q, xs_ns now)
     q->used += now > since ? now - since : 0;
 }
 
-/* Threshold and batch size, if the user changed them. */
+/* Take over a new threshold and batch size, if the user set them. Return whether there were
+ * any. */
 static bool apply_depth(struct xs_queue *q)
 {
     uint64_t depth = atomic_exchange(&q->depth, 0);
@@ -133,9 +136,10 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
 {
     uint32_t slot;
     *moved = false;
-    /* A mark behind the last command of a turn, or what it took would be seen only in
-     * the next one, mixed with what others did meanwhile. And behind those in flight when the
-     * batch size changes: a smaller one may be full with commands that no mark covers. */
+    /* Set a mark after the last command of a turn. Otherwise the time of the command would be
+     * seen only in the next turn, together with the time of other queues. Also set one after
+     * the commands in flight when the batch size changes: a smaller threshold may be full of
+     * commands that no mark covers. */
     bool changed = apply_depth(q);
     if ((q->suspended || changed) && xs_xqueue_flush(&q->xq, &slot)) {
         xs_pace_mark(&q->pace);
@@ -147,7 +151,7 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
         int rc = ops_of(q)->passed(q->stream, slot, err);
         if (rc != XS_OK)
             return rc == XS_EAGAIN ? XS_OK : rc;
-        /* The sample is stamped here, right behind the look that saw the mark passed. */
+        /* The sample gets its time here, right after the poll that saw the mark passed. */
         xs_ns now = q->run->engine->now(q->run);
         if (ops_of(q)->scheduler != NULL)
             stamp_launches(q, xs_xqueue_next_completed(&q->xq));
@@ -181,7 +185,7 @@ void xs__queue_end(struct xs_queue *q)
     xs_load_censor(&q->load);
 }
 
-/* The requests stay censored: only the commands are accounted for. */
+/* The requests stay censored; only their commands are counted. */
 int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err)
 {
     uint32_t slot;

@@ -1,5 +1,5 @@
-/* queue_api.c - queues as the caller sees them: add, submit, hold, count,
- * destroy. What may come from any thread goes under the run's lock. */
+/* queue_api.c - the calls on queues: add, submit, wait, count, destroy. Calls that any thread
+ * may make take the lock of the run. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,20 +19,23 @@ static int check_load(const struct xs_queue_spec *spec, struct xs_error *err)
     case XS_LOAD_CLOSED:
         if (load->concurrency < 1 || load->think_ns < 0)
             return xs__fail(err, XS_EINVAL, where, 0,
-                            "queue '%s': %u clients that think for %lld ns", spec->name,
-                            load->concurrency, (long long)load->think_ns);
+                            "queue '%s': %u clients with a think time of %lld ns; at least 1 "
+                            "client and 0 ns are needed",
+                            spec->name, load->concurrency, (long long)load->think_ns);
         return XS_OK;
     case XS_LOAD_OPEN:
         if (load->sample_cap < load->arrival_count)
-            return xs__fail(err, XS_EINVAL, where, 0,
-                            "queue '%s': room for %llu samples, but %llu arrivals", spec->name,
-                            (unsigned long long)load->sample_cap,
-                            (unsigned long long)load->arrival_count);
+            return xs__fail(
+                err, XS_EINVAL, where, 0,
+                "queue '%s': there is room for %llu samples, but there are %llu arrivals",
+                spec->name, (unsigned long long)load->sample_cap,
+                (unsigned long long)load->arrival_count);
         for (uint64_t i = 0; i < load->arrival_count; i++)
             if (load->arrivals_ns[i] < (i == 0 ? 0 : load->arrivals_ns[i - 1]))
-                return xs__fail(err, XS_EINVAL, where, 0,
-                                "queue '%s': arrival %llu at %lld ns goes back in time", spec->name,
-                                (unsigned long long)i, (long long)load->arrivals_ns[i]);
+                return xs__fail(
+                    err, XS_EINVAL, where, 0,
+                    "queue '%s': arrival %llu at %lld ns is before the previous one, or negative",
+                    spec->name, (unsigned long long)i, (long long)load->arrivals_ns[i]);
         return XS_OK;
     default:
         return xs__fail(err, XS_EINVAL, where, 0, "queue '%s': there is no kind of load %d",
@@ -52,7 +55,7 @@ static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
     return rc == XS_OK ? check_load(spec, err) : rc;
 }
 
-/* Rings for requests that are pushed in from outside. */
+/* Make the rings for requests that the user submits. */
 static int make_rings(struct xs_queue *q, struct xs_load_spec *load, struct xs_error *err)
 {
     q->pending = calloc(XS_PENDING_MAX, sizeof *q->pending);
@@ -65,7 +68,7 @@ static int make_rings(struct xs_queue *q, struct xs_load_spec *load, struct xs_e
     return XS_OK;
 }
 
-/* Whoever moves virtual time walks through the streams. */
+/* The thread that moves virtual time iterates over the streams. */
 static void lock_virtual_time(struct xs_run *run)
 {
     if (run->engine->settle != NULL)
@@ -130,11 +133,13 @@ static int enlist(struct xs_queue *q, struct xs_error *err)
     struct xs_run *run = q->run;
     bool manual = q->load.spec.kind == XS_LOAD_MANUAL;
     if (run->queue_count == XS_QUEUES_MAX)
-        return xs__fail(err, XS_EINVAL, "queue.add", 0, "queue '%s' is one more than %d", q->name,
+        return xs__fail(err, XS_EINVAL, "queue.add", 0,
+                        "queue '%s' is one queue too many: a run has at most %d", q->name,
                         XS_QUEUES_MAX);
     if (run->started && !manual)
         return xs__fail(err, XS_EINVAL, "queue.add", 0,
-                        "queue '%s' has a load of its own, and the run has begun", q->name);
+                        "queue '%s' has a load, so it must be added before the run starts",
+                        q->name);
     q->enlisted = true;
     run->queues[run->queue_count++] = q;
     run->loads += !manual;
@@ -231,7 +236,7 @@ void xs_queue_destroy(struct xs_queue *q)
     xs__queue_free(q);
 }
 
-/* ---- while it lives ----------------------------------------------------- */
+/* ---- calls on a queue ---------------------------------------------------- */
 
 int64_t xs_queue_thread(struct xs_queue *q)
 {
@@ -245,7 +250,7 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&q->run->lock);
-    do { /* its owner goes on meanwhile: the three must be of one moment */
+    do { /* its owner continues meanwhile, and the three values must be of one moment */
         out->completed = q->completed;
         out->launched = q->launched;
         out->submitted = q->submitted;
@@ -270,7 +275,8 @@ int xs_queue_scheduler_counts(struct xs_queue *q, struct xs_scheduler_counts *ou
         return rc;
     if (q->device->ops->scheduler == NULL)
         return xs__fail(err, XS_ENOTSUP, "queue.below", 0,
-                        "queue '%s': no scheduler is below the runner", q->name);
+                        "queue '%s': its device has no scheduler of its own, such as XSched",
+                        q->name);
     return q->device->ops->scheduler->count(q->stream, out, err);
 }
 
@@ -285,7 +291,7 @@ static int push(struct xs_queue *q, struct xs_prepared_request *request, uint64_
     if (run->stopping)
         return xs__fail(err, XS_ECANCELED, "queue.submit", 0, "the run was stopped");
     if (!run->started)
-        return xs__fail(err, XS_EINVAL, "queue.submit", 0, "the run has not begun");
+        return xs__fail(err, XS_EINVAL, "queue.submit", 0, "the run has not started");
     if (q->pushed - q->requests_completed >= XS_PENDING_MAX)
         return xs__fail(err, XS_EINVAL, "queue.submit", 0,
                         "queue '%s' has %d unfinished requests; wait for some of them", q->name,
@@ -318,7 +324,9 @@ int xs_queue_submit(struct xs_queue *q, const struct xs_command *commands, uint3
     *ticket = 0;
     int rc = xs__device_check(q->run->device, "queue.submit", err);
     if (rc == XS_OK && q->load.spec.kind != XS_LOAD_MANUAL)
-        rc = xs__fail(err, XS_EINVAL, "queue.submit", 0, "queue '%s' has a load of its own",
+        rc = xs__fail(err, XS_EINVAL, "queue.submit", 0,
+                      "queue '%s' has a load, which makes its requests; only a queue without a "
+                      "load takes submitted requests",
                       q->name);
     if (rc == XS_OK)
         rc = q->device->ops->bind_thread(q->device, err);
@@ -356,7 +364,7 @@ int xs_queue_wait(struct xs_queue *q, uint64_t ticket, int64_t timeout_ns, struc
     if (rc == XS_OK && out != NULL) {
         if (q->pushed - ticket > XS_PENDING_MAX)
             rc = xs__fail(err, XS_EINVAL, "queue.wait", 0,
-                          "queue '%s': the sample of ticket %llu was overwritten by later ones",
+                          "queue '%s': later requests have overwritten the sample of ticket %llu",
                           q->name, (unsigned long long)ticket);
         else
             *out = q->samples[ticket % XS_PENDING_MAX];

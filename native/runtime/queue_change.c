@@ -1,6 +1,6 @@
-/* queue_change.c - what changes on a queue while it lives: its priority, its depth, and
- * whether the user holds it back. By a call at any time, or planned, and then by
- * its owner. A scheduler below the runner is told, too. */
+/* queue_change.c - changes of a queue: its priority, its depth, and whether the user suspends
+ * it. The user makes a change by a call at any time, or plans it, and then the owner of the
+ * queue applies it. A scheduler of the device's own gets each change, too. */
 #include "base/clock.h"
 #include "runtime/run.h"
 
@@ -17,10 +17,10 @@ int xs__check_depth(const char *name, uint32_t threshold, uint32_t batch_size, s
 {
     if (batch_size >= 1 && threshold >= batch_size && threshold <= XS_THRESHOLD_MAX)
         return XS_OK;
-    return xs__fail(err, XS_EINVAL, "queue.depth", 0,
-                    "queue '%s': threshold %u, batch size %u; needed is "
-                    "1 <= batch size <= threshold <= %d",
-                    name, threshold, batch_size, XS_THRESHOLD_MAX);
+    return xs__fail(
+        err, XS_EINVAL, "queue.depth", 0,
+        "queue '%s': threshold %u, batch size %u; needed is 1 <= batch size <= threshold <= %d",
+        name, threshold, batch_size, XS_THRESHOLD_MAX);
 }
 
 int xs__check_changes(const struct xs_queue_spec *spec, struct xs_error *err)
@@ -29,19 +29,20 @@ int xs__check_changes(const struct xs_queue_spec *spec, struct xs_error *err)
     for (uint32_t i = 0; i < spec->change_count && rc == XS_OK; i++) {
         const struct xs_change *change = &spec->changes[i];
         if (change->at_ns < (i == 0 ? 0 : change[-1].at_ns))
-            return xs__fail(err, XS_EINVAL, "queue.add", 0,
-                            "queue '%s': change %u at %lld ns goes back in time", spec->name, i,
-                            (long long)change->at_ns);
+            return xs__fail(
+                err, XS_EINVAL, "queue.add", 0,
+                "queue '%s': change %u at %lld ns is before the previous one, or negative",
+                spec->name, i, (long long)change->at_ns);
         if (change->kind == XS_CHANGE_PRIORITY)
             rc = xs__check_priority(spec->name, change->value, err);
         else if (change->kind != XS_CHANGE_HELD)
-            rc = xs__fail(err, XS_EINVAL, "queue.add", 0, "queue '%s': there is no change %d",
-                          spec->name, change->kind);
+            rc = xs__fail(err, XS_EINVAL, "queue.add", 0,
+                          "queue '%s': there is no kind of change %d", spec->name, change->kind);
     }
     return rc;
 }
 
-/* ---- planned ------------------------------------------------------------ */
+/* ---- planned changes ----------------------------------------------------- */
 
 const struct xs_change *xs__queue_change_due(struct xs_queue *q, xs_ns now)
 {
@@ -70,9 +71,9 @@ int xs__queue_change_scheduler(struct xs_queue *q, const struct xs_change *chang
                : scheduler->hold(q->stream, change->value != 0, err);
 }
 
-/* ---- by a call ------------------------------------------------------------ */
+/* ---- changes by a call --------------------------------------------------- */
 
-/* Let the policy, and virtual time, see it. */
+/* Apply a change for the policy, for virtual time and for a scheduler of the device's own. */
 static int apply(struct xs_queue *q, int32_t kind, int32_t value, struct xs_error *err)
 {
     const struct xs_change change = {.kind = kind, .value = value};
@@ -101,11 +102,11 @@ int xs_queue_set_depth(struct xs_queue *q, uint32_t threshold, uint32_t batch_si
     if (rc == XS_OK)
         rc = xs__check_depth(q->name, threshold, batch_size, err);
     if (rc == XS_OK && q->pace.on)
-        rc = xs__fail(err, XS_EINVAL, "queue.depth", 0, "queue '%s' has an automatic threshold",
-                      q->name);
+        rc = xs__fail(err, XS_EINVAL, "queue.depth", 0,
+                      "queue '%s' has an automatic threshold, which cannot be set", q->name);
     if (rc != XS_OK)
         return rc;
-    if (q->device->ops->scheduler != NULL) /* who launches them is below */
+    if (q->device->ops->scheduler != NULL) /* the device's own scheduler launches the commands */
         return q->device->ops->scheduler->set_depth(q->stream, threshold, batch_size, err);
     pthread_mutex_lock(&run->lock);
     q->depth = (uint64_t)threshold << 32 | batch_size;
@@ -121,8 +122,8 @@ static int hold(struct xs_queue *q, bool held, const char *where, struct xs_erro
     int rc = xs__device_check(q->run->device, where, err);
     if (rc == XS_OK)
         rc = apply(q, XS_CHANGE_HELD, held, err);
-    /* When this returns, nothing is launched any more: not even what the owner
-     * was about to launch when it last looked. */
+    /* When this returns, the queue launches nothing more, not even the command that its owner
+     * was about to launch when it last read `suspended`. */
     while (rc == XS_OK && held && q->launching)
         xs__clock_relax();
     return rc;

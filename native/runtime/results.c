@@ -1,4 +1,4 @@
-/* results.c - what the commands of a finished run computed, to be checked. */
+/* results.c - read what the commands of a finished run computed, so that Python can check it. */
 #include "runtime/run.h"
 
 static int find_command(struct xs_queue *q, uint32_t index, struct xs_prepared_command **out,
@@ -9,14 +9,14 @@ static int find_command(struct xs_queue *q, uint32_t index, struct xs_prepared_c
         return rc;
     if (q->device->ops->results == NULL)
         return xs__fail(err, XS_ENOTSUP, where, 0,
-                        "the %s device computes nothing, so there are no results to check",
+                        "the %s device computes nothing, so it has no results to check",
                         q->device->ops->kind);
     pthread_mutex_lock(&q->run->lock);
     if (q->request == NULL || index >= q->request->count)
         rc = xs__fail(err, XS_EINVAL, where, 0, "queue '%s' has no command %u in its requests",
                       q->name, index);
     else if (q->run->loads > 0)
-        rc = xs__fail(err, XS_EINVAL, where, 0, "the run is not over");
+        rc = xs__fail(err, XS_EINVAL, where, 0, "the run is not over; read results after its end");
     else
         *out = q->request->commands[index];
     pthread_mutex_unlock(&q->run->lock);
@@ -33,9 +33,10 @@ int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, in
     if (rc != XS_OK)
         return rc;
     if (command->command.kind == XS_KERNEL)
-        return xs__fail(err, XS_ENOTSUP, "queue.checksum", 0,
-                        "queue '%s': kernel '%.64s' has no checksum of ours", q->name,
-                        command->command.source->name);
+        return xs__fail(
+            err, XS_ENOTSUP, "queue.checksum", 0,
+            "queue '%s': kernel '%.64s' has no checksum, because it is a kernel of the user",
+            q->name, command->command.source->name);
     *launches = command->launches;
     return q->device->ops->results->checksum(command->kernel, checksum, err);
 }

@@ -1,4 +1,4 @@
-/* run.c - a run from open to close: validation, the first error, the end. */
+/* run.c - a run from open to close: checks of its settings, the first error, the end. */
 #include "runtime/run.h"
 
 #include <stdlib.h>
@@ -18,8 +18,8 @@ int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **ou
     bool virtual_time = device->ops->virtual_time != NULL;
     if (virtual_time && atomic_exchange(&device->in_run, true))
         return xs__fail(err, XS_EINVAL, "run.open", 0,
-                        "the %s device is in a run already, and its time cannot go two ways; "
-                        "close that run or open another device",
+                        "the %s device is already in a run, and its virtual time can serve only "
+                        "one; close that run or open another device",
                         device->ops->kind);
     struct xs_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
@@ -38,7 +38,7 @@ int xs_run_open(struct xs_device *device, const char *policy, struct xs_run **ou
     return XS_OK;
 }
 
-/* A second device would have a second virtual time, and a run has one. */
+/* A second device would have its own virtual time, and a run has one time. */
 int xs__run_check_device(const struct xs_run *run, const struct xs_queue_spec *spec,
                          struct xs_error *err)
 {
@@ -47,35 +47,39 @@ int xs__run_check_device(const struct xs_run *run, const struct xs_queue_spec *s
         return XS_OK;
     if (device->ops->virtual_time != NULL || run->device->ops->virtual_time != NULL)
         return xs__fail(err, XS_ENOTSUP, "queue.add", 0,
-                        "queue '%s': a run on %s cannot have a second device, %s, because the "
-                        "time of one of them is virtual",
+                        "queue '%s': a run on %s cannot use a second device, %s, because one of "
+                        "the two has virtual time",
                         spec->name, run->device->ops->kind, device->ops->kind);
     return xs__device_check(device, "queue.add", err);
 }
 
 static int set_timing(struct xs_run *run, const struct xs_timing *t, struct xs_error *err)
 {
-    const int64_t most = INT64_MAX / 4; /* so that the sums below cannot overflow */
+    const int64_t most = INT64_MAX / 4; /* keeps the sums below from overflowing */
     if (t->warmup_ns < 0 || t->duration_ns < 0 || t->drain_ns < 0 || t->warmup_ns > most ||
         t->duration_ns > most || t->drain_ns > most)
-        return xs__fail(err, XS_EINVAL, "run.start", 0,
-                        "warm-up %lld ns, duration %lld ns, drain %lld ns: out of range",
-                        (long long)t->warmup_ns, (long long)t->duration_ns, (long long)t->drain_ns);
+        return xs__fail(
+            err, XS_EINVAL, "run.start", 0,
+            "warm-up %lld ns, duration %lld ns, drain %lld ns: each must be between 0 and 2^61",
+            (long long)t->warmup_ns, (long long)t->duration_ns, (long long)t->drain_ns);
     if (t->waiting < XS_WAIT_YIELD || t->waiting > XS_WAIT_SLEEP)
-        return xs__fail(err, XS_EINVAL, "run.start", 0, "there is no way of waiting %d",
+        return xs__fail(err, XS_EINVAL, "run.start", 0, "there is no way of waiting number %d",
                         t->waiting);
     if (t->start_clock_ns != 0 && run->engine->advance != NULL)
-        return xs__fail(err, XS_ENOTSUP, "run.start", 0,
-                        "time is virtual on the %s device: it cannot start by a clock",
-                        run->device->ops->kind);
+        return xs__fail(
+            err, XS_ENOTSUP, "run.start", 0,
+            "the %s device has virtual time, so a run on it cannot start at a time of the clock",
+            run->device->ops->kind);
     const struct xs_heartbeat *beats = &t->heartbeat;
     if (beats->slot_count != 0 && run->engine->advance != NULL)
         return xs__fail(err, XS_ENOTSUP, "run.start", 0,
-                        "time is virtual on the %s device: there is nothing to be late",
+                        "the %s device has virtual time, so a run on it cannot have a heartbeat",
                         run->device->ops->kind);
     if (beats->slot_count != 0 &&
         (beats->slot_ns <= 0 || beats->slot_count > (uint64_t)(most / beats->slot_ns)))
-        return xs__fail(err, XS_EINVAL, "run.start", 0, "a heartbeat in %llu slots of %lld ns",
+        return xs__fail(err, XS_EINVAL, "run.start", 0,
+                        "the heartbeat cannot have %llu slots of %lld ns; a slot is longer than 0 "
+                        "and all slots together take at most 2^61 ns",
                         (unsigned long long)beats->slot_count, (long long)beats->slot_ns);
     run->heartbeat = *beats;
     run->start_clock = t->start_clock_ns;
@@ -99,7 +103,7 @@ int xs_run_start(struct xs_run *run, const struct xs_timing *timing, struct xs_e
         return rc;
     pthread_mutex_lock(&run->lock);
     if (run->started)
-        rc = xs__fail(err, XS_EINVAL, "run.start", 0, "the run was started before");
+        rc = xs__fail(err, XS_EINVAL, "run.start", 0, "the run was already started");
     if (rc == XS_OK)
         rc = set_timing(run, timing, err);
     if (rc == XS_OK)
@@ -132,14 +136,16 @@ int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err
     if (rc != XS_OK)
         return rc;
     if (run->engine->advance == NULL)
-        return xs__fail(err, XS_ENOTSUP, "run.advance", 0, "time is real on the %s device",
+        return xs__fail(err, XS_ENOTSUP, "run.advance", 0,
+                        "the %s device has real time, which cannot be advanced",
                         run->device->ops->kind);
     if (duration_ns < 0)
-        return xs__fail(err, XS_EINVAL, "run.advance", 0, "%lld ns is negative",
+        return xs__fail(err, XS_EINVAL, "run.advance", 0,
+                        "time cannot advance by %lld ns, which is negative",
                         (long long)duration_ns);
     pthread_mutex_lock(&run->lock);
     if (!run->started)
-        rc = xs__fail(err, XS_EINVAL, "run.advance", 0, "the run has not begun");
+        rc = xs__fail(err, XS_EINVAL, "run.advance", 0, "the run has not started");
     else
         rc = run->engine->advance(run, duration_ns, err);
     pthread_mutex_unlock(&run->lock);
@@ -194,7 +200,7 @@ void xs_run_stop(struct xs_run *run)
 {
     if (xs__device_check(run->device, "run.stop", NULL) != XS_OK)
         return;
-    run->stop_wanted = true; /* so that whoever moves virtual time lets go of the lock */
+    run->stop_wanted = true; /* so that the thread that moves virtual time releases the lock */
     pthread_mutex_lock(&run->lock);
     run->canceled = run->canceled || !run->started || run->loads > 0;
     xs__run_halt(run);
@@ -203,7 +209,7 @@ void xs_run_stop(struct xs_run *run)
 
 void xs_run_close(struct xs_run *run)
 {
-    /* A forked child has none of the threads: it leaves everything where it is. */
+    /* A forked child has none of the threads, so it leaves everything as it is. */
     if (run == NULL || xs__device_check(run->device, "run.close", NULL) != XS_OK)
         return;
     xs_run_stop(run);

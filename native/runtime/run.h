@@ -1,14 +1,15 @@
-/* run.h - what the two engines share: a run and its queues, and the steps of
- * a queue. The engines (engine_threads.c in real time, engine_sim.c in virtual
- * time) decide when a step is taken and by which thread; what a step does is
- * in queue.c, and who is suspended in schedule.c.
+/* run.h - what the two engines share: a run, its queues, and the steps of a queue. The
+ * engines (engine_threads.c in real time, engine_sim.c in virtual time) decide when a step
+ * happens and in which thread. queue.c has the steps, and schedule.c decides which queues are
+ * suspended.
  *
- * The one lock of a run is never held across a device call that can take
- * time. Fields say who may touch them:
- *   (setup)  written before the run starts, constant then
- *   (owner)  only the thread that drives the queue: its own in real time,
- *            whoever holds the lock in virtual time
- *   (lock)   under run->lock */
+ * A run has one lock. No thread holds it during a device call that can take time. Each field
+ * names who may use it:
+ *
+ *     (setup)  written before the run starts, constant then
+ *     (owner)  only the thread that drives the queue: its own thread in real time,
+ *              the thread that holds the lock in virtual time
+ *     (lock)   only with run->lock held */
 #ifndef XS_RUN_H
 #define XS_RUN_H
 
@@ -23,19 +24,20 @@
 #include "runtime/heartbeat.h"
 
 struct xs_engine_ops {
-    /* The run's clock starts; queues that were added begin. */
+    /* Start the clock of the run, and the queues that were added. */
     int (*start)(struct xs_run *run, struct xs_error *err);
     int (*wait)(struct xs_run *run, int64_t timeout_ns, struct xs_error *err);
     xs_ns (*now)(const struct xs_run *run);
-    /* A queue joins or leaves; it begins when it is enlisted in a started run,
-     * and leaving returns when nobody drives it any more. */
+    /* Start or stop driving a queue. A queue that joins begins once it is enlisted in a
+     * started run. After leave(), no thread drives the queue. */
     int (*join)(struct xs_queue *queue, struct xs_error *err);
     void (*leave)(struct xs_queue *queue);
-    /* Look at the queue again: it was resumed or pushed to, or the run stops. Lock held. */
+    /* Let the engine check the queue again: the user resumed it or submitted to it, or the
+     * run stops. Lock held. */
     void (*wake)(struct xs_queue *queue);
-    /* XS_LOAD_MANUAL: until the ticket is complete or timeout_ns went by. */
+    /* XS_LOAD_MANUAL: wait until the ticket is complete or timeout_ns are over. Lock held. */
     int (*await)(struct xs_queue *queue, uint64_t ticket, int64_t timeout_ns, struct xs_error *err);
-    /* Virtual time only, else NULL; lock held. Do what is due now; let time pass. */
+    /* Virtual time only, else NULL. Do what is due now; let time pass. Lock held. */
     void (*settle)(struct xs_run *run);
     int (*advance)(struct xs_run *run, int64_t duration_ns, struct xs_error *err);
 };
@@ -47,36 +49,36 @@ struct xs_run {
     struct xs_device *device;           /* (setup) */
     const struct xs_policy *policy;     /* (setup) */
     const struct xs_engine_ops *engine; /* (setup) */
-    xs_ns window_start, window_end;     /* (setup) of the measured window */
-    xs_ns hard_end;                     /* (setup) behind the drain */
+    xs_ns window_start, window_end;     /* (setup) start and end of the measured window */
+    xs_ns hard_end;                     /* (setup) end of the drain */
     int32_t waiting;                    /* (setup) enum xs_waiting */
-    xs_ns start_clock;                  /* (setup) time 0 by the clock; 0: as soon as possible */
+    xs_ns start_clock;                  /* (setup) clock at time 0; 0: as soon as possible */
     struct xs_heartbeat heartbeat;      /* (setup) */
     pthread_mutex_t lock;
-    pthread_cond_t changed;                 /* a queue finished, a ticket completed, an error */
+    pthread_cond_t changed; /* a queue finished, a ticket completed, or an error occurred */
     struct xs_queue *queues[XS_QUEUES_MAX]; /* (lock) in order of creation */
     uint32_t queue_count;                   /* (lock) */
-    uint32_t loads;                         /* (lock) loads that are not finished */
+    uint32_t loads;                         /* (lock) number of unfinished loads */
     bool started;                           /* (lock) */
-    bool off;                               /* (lock) there is no policy any more */
-    bool canceled;                          /* (lock) stopped before its end */
-    struct xs_error error;                  /* (lock) the first one; status XS_OK: none */
-    _Atomic bool stopping;                  /* everybody leaves */
+    bool off;                               /* (lock) the user switched the policy off */
+    bool canceled;                          /* (lock) xs_run_stop() came before the end */
+    struct xs_error error;                  /* (lock) the first error; status XS_OK: none */
+    _Atomic bool stopping;                  /* all threads of the run end */
     _Atomic bool stop_wanted;               /* xs_run_stop() waits for the lock */
-    _Atomic uint32_t open_loads;            /* open loops that are not finished */
-    _Atomic xs_ns policy_due;               /* the policy, then; written under the lock */
-    xs_ns epoch;                            /* engine_threads: clock at time 0; else 0 */
-    struct xs_heart heart;                  /* engine_threads (lock) */
-    xs_ns virtual_now;                      /* engine_sim (lock) */
+    _Atomic uint32_t open_loads;            /* number of unfinished open loops */
+    _Atomic xs_ns policy_due; /* time of the policy's next call; written with the lock held */
+    xs_ns epoch;              /* engine_threads: clock at time 0; else 0 */
+    struct xs_heart heart;    /* engine_threads (lock) */
+    xs_ns virtual_now;        /* engine_sim (lock) */
 };
 
-/* One kind of command on the queue's stream. */
+/* A command that is ready to launch on the stream of the queue. */
 struct xs_prepared_command {
     struct xs_prepared_command *next;
     struct xs_command command;
     struct xs_kernel *kernel;
     uint64_t launches; /* (owner) */
-    xs_ns cost;        /* (owner) what one takes, for the queue's pace */
+    xs_ns cost;        /* (owner) estimated time of one launch, for the pace of the queue */
 };
 
 /* The commands of a request, ready to launch. */
@@ -88,78 +90,78 @@ struct xs_prepared_request {
 
 struct xs_queue {
     struct xs_run *run;                  /* (setup) */
-    struct xs_device *device;            /* (setup) the run's, or another one */
+    struct xs_device *device;            /* (setup) the device of the run, or another one */
     char name[64];                       /* (setup) */
     uint32_t seed;                       /* (setup) */
     struct xs_stream *stream;            /* (setup) */
     struct xs_xqueue xq;                 /* (owner) */
     struct xs_pace pace;                 /* (owner) */
     struct xs_load load;                 /* (owner) */
-    bool finished;                       /* (owner) its load will do nothing more */
-    struct xs_prepared_request *request; /* (setup) of every request; NULL for XS_LOAD_MANUAL */
+    bool finished;                       /* (owner) its load does nothing more */
+    struct xs_prepared_request *request; /* (setup) the same for all; NULL for XS_LOAD_MANUAL */
 
-    /* XS_LOAD_MANUAL: rings by request % XS_PENDING_MAX. A slot belongs to the
-     * submitter until `pushed` passes it, to the owner until completed. */
-    pthread_mutex_t submit_lock; /* one submitter at a time; taken before run->lock */
+    /* XS_LOAD_MANUAL: rings, request r at r % XS_PENDING_MAX. A slot belongs to the submitter
+     * until `pushed` passes it, then to the owner until the request is complete. */
+    pthread_mutex_t submit_lock; /* one submitter at a time; locked before run->lock */
     struct xs_prepared_request **pending;
     struct xs_sample *samples;
     uint32_t *sizes;
-    struct xs_prepared_command *commands; /* submitters, or (setup) */
-    struct xs_prepared_request *requests; /* submitters, or (setup) */
-    _Atomic uint64_t pushed;              /* requests */
-    bool enlisted;                        /* (lock) one of run->queues */
+    struct xs_prepared_command *commands; /* (setup), or a submitter */
+    struct xs_prepared_request *requests; /* (setup), or a submitter */
+    _Atomic uint64_t pushed;              /* requests that the user submitted */
+    bool enlisted;                        /* (lock) it is in run->queues */
 
     const struct xs_change *changes; /* (setup) */
     uint32_t change_count;           /* (setup) */
-    uint32_t changed;                /* (owner) how many took effect */
+    uint32_t changed;                /* (owner) number of changes that took effect */
 
-    uint32_t share;      /* (setup) a hint to the policy, percent */
-    xs_ns deadline_ns;   /* (setup) likewise; XS_NEVER: none */
-    bool running;        /* (lock) as the policy left it: ready and not suspended */
-    xs_ns used_reported; /* (lock) of `used`, what the policy was told */
-    int64_t own[2];      /* (lock) the policy's */
-    int32_t priority;    /* (lock) */
-    _Atomic bool busy;   /* has unfinished commands, as the policy sees it; set under the lock */
-    bool held;           /* (lock) suspended by the user */
+    uint32_t share;           /* (setup) hint to the policy, percent */
+    xs_ns deadline_ns;        /* (setup) hint to the policy; XS_NEVER: none */
+    bool running;             /* (lock) ready and not suspended after the policy's last call */
+    xs_ns used_reported;      /* (lock) the part of `used` that the policy has seen */
+    int64_t own[2];           /* (lock) memory of the policy */
+    int32_t priority;         /* (lock) */
+    _Atomic bool busy;        /* has unfinished commands; written with the lock held */
+    bool held;                /* (lock) the user suspends it */
     uint64_t suspended_count; /* (lock) */
-    /* Threshold << 32 | batch size that the owner is to take; 0: as they are. */
+    /* New threshold << 32 | new batch size, which the owner takes over; 0: no change. */
     _Atomic uint64_t depth;
-    _Atomic bool suspended; /* by user or policy; set under the lock, read before a launch */
+    _Atomic bool suspended; /* (lock) to write; read before each launch */
 
-    /* Published by the owner for everybody. */
+    /* The owner publishes these for all other threads. */
     _Atomic uint64_t submitted, launched, completed, failed;
     _Atomic uint64_t requests_submitted, requests_completed;
-    _Atomic uint64_t most_in_flight; /* commands */
+    _Atomic uint64_t most_in_flight; /* most commands in flight at once */
     _Atomic xs_ns oldest;            /* arrival of its oldest unfinished request */
-    _Atomic xs_ns used;              /* of the device's time */
+    _Atomic xs_ns used;              /* device time */
 
     /* engine_threads */
     pthread_t thread;
-    _Atomic int64_t thread_id; /* the kernel's; 0: it has not begun */
-    xs_ns waiting_since;       /* (owner) by the clock */
-    _Atomic bool launching;    /* between the look at `suspended` and the launch */
+    _Atomic int64_t thread_id; /* id in the kernel; 0: it has not started */
+    xs_ns waiting_since;       /* (owner) clock at the start of the wait */
+    _Atomic bool launching;    /* between the read of `suspended` and the launch */
     pthread_cond_t wake;
     _Atomic bool leaving;
 };
 
-/* ---- queue.c: the steps of a queue, all by its owner ------------------- */
+/* ---- queue.c: the steps of a queue, called by its owner ------------------ */
 
-xs_ns xs__queue_due(struct xs_queue *q); /* next arrival or change, XS_NEVER */
+xs_ns xs__queue_due(struct xs_queue *q); /* next arrival or change, or XS_NEVER */
 int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err);
-/* Looks at `suspended` first. */
+/* Return the next step. It reads `suspended` first. */
 enum xs_step xs__queue_next_step(struct xs_queue *q, xs_ns now);
-/* Behind a step: the next arrival, or the moment from which an automatic
- * threshold has room, if that is earlier. */
+/* After a step, return the time of the next arrival, or the earlier time from which an
+ * automatic threshold has room. */
 xs_ns xs__queue_next_event(struct xs_queue *q);
 int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err);
-/* Count the marks that were passed; *moved if any. */
+/* Count the marks that were passed. *moved: there was one. */
 int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err);
 bool xs__queue_is_finished(struct xs_queue *q, xs_ns now);
-/* The queue submits and launches nothing any more: flag what is unfinished. */
+/* The queue submits and launches nothing more: flag its unfinished requests. */
 void xs__queue_end(struct xs_queue *q);
-/* Behind that: count what is still in flight as it completes; *left of it. */
+/* After that, count the commands in flight as they complete. *left: number of those left. */
 int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err);
-void xs__queue_free(struct xs_queue *q); /* a half-made one is fine */
+void xs__queue_free(struct xs_queue *q); /* accepts a queue that is only partly made */
 
 /* ---- queue_change.c ------------------------------------------------------- */
 
@@ -167,37 +169,39 @@ int xs__check_priority(const char *name, int32_t priority, struct xs_error *err)
 int xs__check_depth(const char *name, uint32_t threshold, uint32_t batch_size,
                     struct xs_error *err);
 int xs__check_changes(const struct xs_queue_spec *spec, struct xs_error *err);
-/* The next change if it is due, NULL; it counts as made. */
+/* Return the next change if it is due, else NULL, and count it as made. */
 const struct xs_change *xs__queue_change_due(struct xs_queue *q, xs_ns now);
-/* What the policy sees of a change; lock held. What a scheduler below is told; no
- * lock held, and nothing happens where there is none. */
+/* Apply a change for the policy; lock held. Apply it in the device's own scheduler, if there
+ * is one; no lock held. */
 void xs__queue_change(struct xs_queue *q, const struct xs_change *change);
 int xs__queue_change_scheduler(struct xs_queue *q, const struct xs_change *change,
                                struct xs_error *err);
 
 /* ---- prepare.c ---------------------------------------------------------- */
 
-/* NULL: *err (not NULL) says why. It stays the queue's. */
+/* Prepare a request, or return an equal one. The queue owns it. NULL: *err, which must not be
+ * NULL, has the reason. */
 struct xs_prepared_request *xs__request_prepare(struct xs_queue *q,
                                                 const struct xs_command *commands, uint32_t count,
                                                 struct xs_error *err);
-void xs__prepared_free(struct xs_queue *q); /* behind the stream */
+void xs__prepared_free(struct xs_queue *q); /* after the stream was destroyed */
 
 /* ---- schedule.c, lock held --------------------------------------------- */
 
-/* The queue is, or is no longer, busy; asks the policy if that is news. */
+/* Set `busy`, and call the policy if the value is new. */
 void xs__queue_set_busy(struct xs_queue *q, bool busy);
-/* Ask the policy about the queues of each device, suspend and resume. Sets policy_due. */
+/* Call the policy for the queues of each device, and suspend and resume queues. Sets
+ * policy_due. */
 void xs__schedule(struct xs_run *run);
 
 /* ---- run.c ------------------------------------------------------------- */
 
-/* Whether a queue of the run may be on the device that its spec names. */
+/* Check that a queue of the run may use the device that its spec names. */
 int xs__run_check_device(const struct xs_run *run, const struct xs_queue_spec *spec,
                          struct xs_error *err);
 
-/* Lock held, all three. Keep the first error and stop the run; make everybody
- * leave; the first error, XS_ECANCELED, or XS_OK. */
+/* Call these three with the lock held. Keep the first error and stop the run; make all
+ * threads leave; return the first error, XS_ECANCELED, or XS_OK. */
 void xs__run_fail(struct xs_run *run, int status, const struct xs_error *error);
 void xs__run_halt(struct xs_run *run);
 int xs__run_status(const struct xs_run *run, struct xs_error *err);

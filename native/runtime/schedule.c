@@ -1,8 +1,7 @@
-/* schedule.c - the control loop of a run: from queues that get or run out of
- * work, through the policy, to the `suspended` flag that each queue reads
- * before it launches. Called with run->lock held, at edges only. The policy is
- * asked about one device at a time: a queue that waited for one on another
- * device would give its own away for nothing. */
+/* schedule.c - the control loop of a run: queues get work or run out of it, the policy
+ * decides, and each queue reads its `suspended` flag before it launches. Called with
+ * run->lock held, at these edges only. The policy is called for one device at a time: a queue
+ * must not be suspended for the sake of a queue on another device. */
 #include <string.h>
 
 #include "runtime/run.h"
@@ -22,7 +21,8 @@ static void fill_view(struct xs_queue *q, struct xs_queue_view *view)
 {
     xs_ns used = q->used;
     *view = (struct xs_queue_view){.priority = q->priority,
-                                   /* A queue that the user holds must not keep others waiting. */
+                                   /* A queue that the user suspends must not keep others
+                                    * waiting. */
                                    .ready = q->busy && !q->held,
                                    .running = q->running,
                                    .share = q->share,
@@ -33,7 +33,7 @@ static void fill_view(struct xs_queue *q, struct xs_queue_view *view)
     q->used_reported = used;
 }
 
-/* Returns when to ask again. */
+/* Return the time of the policy's next call. */
 static xs_ns schedule_device(struct xs_run *run, const struct xs_device *device, xs_ns now)
 {
     struct xs_queue *queues[XS_QUEUES_MAX];

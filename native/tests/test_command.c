@@ -35,18 +35,18 @@ static void bad_kernels_are_refused(void)
     struct xs_argument wrong[3];
     struct xs_source bad = source;
     CHECK_EQ(xs__command_check(&good, NULL), XS_OK);
-    refused(NULL, "without source");
-    bad.text = NULL, refused(&bad, "without source");
-    bad = source, bad.name = NULL, refused(&bad, "without source");
-    bad = source, bad.arguments = NULL, refused(&bad, "without arguments");
+    refused(NULL, "needs a source text");
+    bad.text = NULL, refused(&bad, "needs a source text");
+    bad = source, bad.name = NULL, refused(&bad, "needs a source text");
+    bad = source, bad.arguments = NULL, refused(&bad, "arguments are missing");
     bad = source, bad.grid[2] = 0, refused(&bad, "4 x 1 x 0 blocks");
     bad = source, bad.block[0] = 0, refused(&bad, "of 0 x 2 x 1 threads");
     bad = source, bad.argument_count = XS_ARGUMENTS_MAX + 1, refused(&bad, "65 arguments");
     bad = source, bad.arguments = wrong;
     memcpy(wrong, arguments, sizeof wrong);
-    wrong[1].kind = 9, refused(&bad, "argument 1 of kind 9");
+    wrong[1].kind = 9, refused(&bad, "argument 1 has no valid kind and value: kind 9");
     memcpy(wrong, arguments, sizeof wrong);
-    wrong[0].integer = 0, refused(&bad, "argument 0 of kind 1, 0");
+    wrong[0].integer = 0, refused(&bad, "kind 1, value 0");
     wrong[0].integer = INT64_C(2147483648), refused(&bad, "2147483648");
 }
 

@@ -160,7 +160,7 @@ static void virtual_time_goes_one_way(struct xs_device *dev)
     struct xs_run *other = (struct xs_run *)&err;
     CHECK_EQ(scenario_start(&s, dev, "hpf", spin(1000), spin(1 * MS), 20 * MS, &err), XS_OK);
     CHECK_EQ(xs_run_open(dev, "hpf", &other, &err), XS_EINVAL);
-    CHECK(other == NULL && strstr(err.message, "in a run already") != NULL);
+    CHECK(other == NULL && strstr(err.message, "already in a run") != NULL);
     CHECK_EQ(wait_run(s.run, &err), XS_OK);
     int64_t end = xs_run_now(s.run);
     CHECK(end >= 20 * MS && end < 40 * MS); /* not at the end of the drain */
@@ -229,7 +229,7 @@ static void bad_values_are_named(struct xs_device *dev)
     CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_OK);
     expect_refused(run, &good, "-7");
     command = matmul(0, 1);
-    expect_refused(run, &good, "0 x 1");
+    expect_refused(run, &good, "n = 0, batch = 1");
     command = matmul(50000, 1);
     expect_refused(run, &good, "50000");
     command.kind = 99;
@@ -255,7 +255,7 @@ static void bad_values_are_named(struct xs_device *dev)
     expect_refused(run, &bad, "77");
     bad = good, bad.load.kind = XS_LOAD_OPEN, bad.load.arrivals_ns = back,
     bad.load.arrival_count = 2, bad.load.sample_cap = 2;
-    expect_refused(run, &bad, "back in time");
+    expect_refused(run, &bad, "before the previous one");
     bad.load.sample_cap = 1;
     expect_refused(run, &bad, "1 samples");
     struct xs_timing timing = {.warmup_ns = -1};
@@ -263,7 +263,7 @@ static void bad_values_are_named(struct xs_device *dev)
     timing.warmup_ns = 0;
     CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
     CHECK_EQ(xs_run_start(run, &timing, &err), XS_EINVAL);
-    expect_refused(run, &good, "has begun");
+    expect_refused(run, &good, "before the run starts");
     CHECK_EQ(wait_run(run, NULL), XS_OK); /* nobody in it */
     xs_run_close(run);
 }

@@ -57,7 +57,7 @@ def test_a_good_one_computes_what_numpy_does(fake_gpu, session_on):
 @pytest.mark.parametrize("code", [100, 101])
 def test_no_device_is_a_skip_or_a_failure(fake_gpu, session_on, monkeypatch, code):
     monkeypatch.setenv("XS_FAKE_FAULT", f"cuInit:1:{code}")
-    reason = "the driver has 0 devices, number 0 is wanted"
+    reason = "the driver has 0 devices, so there is no device number 0"
     for settings, outcome, message in (
         ({}, pytest.skip.Exception, f"no {fake_gpu} device: {reason}"),
         (
@@ -125,7 +125,7 @@ def test_a_driver_that_ends_its_process_is_one_error(measured, fault, message):
 # On one kind only: it takes ten seconds, in a part of the runner that knows no driver.
 @pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 def test_commands_that_never_complete_are_one_error(measured, fake_gpu):
-    sentence = r"queue '\w+': \d+ commands did not complete within 10 s behind the end of the run"
+    sentence = r"queue '\w+': \d+ commands did not complete within 10 s after the end of the run"
     with pytest.raises(DeviceError, match=sentence) as caught:
         measured("cuEventQuery:20:600")  # no mark is ever passed
     assert caught.value.call == "queue.drain"

@@ -14,5 +14,5 @@ def test_a_kernel_of_ones_own_needs_a_gpu(inside, pytester):
     result = inside("--xsched-device=sim")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["E * kernel 'scale': the sim device runs no source text; cuda and hip do"]
+        ["E * kernel 'scale': the sim device cannot compile source text; cuda and hip can"]
     )

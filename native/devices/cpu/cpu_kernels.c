@@ -1,7 +1,8 @@
-/* cpu_kernels.c - see cpu_kernels.h. The matrix product packs 8 columns of b
- * at a time and keeps 4 x 8 sums in registers: the panel stays in the L1
- * cache, each element loaded from it is used four times. Plain SSE2-width
- * vectors, so that one wheel runs on every x86-64 and on Arm. */
+/* cpu_kernels.c - see cpu_kernels.h.
+ *
+ * The matrix product copies 8 columns of b at a time into a panel and keeps 4 x 8 sums in
+ * registers. The panel stays in the L1 cache, and each element of it is used four times. The
+ * vectors have the width of SSE2, so that one wheel runs on every x86-64 and on Arm. */
 #include "devices/cpu/cpu_kernels.h"
 
 #include "base/clock.h"
@@ -30,7 +31,7 @@ uint64_t xs__cpu_panel_floats(uint32_t n)
     return (uint64_t)n * COLUMNS;
 }
 
-/* Columns [column, column + COLUMNS) of b, row after row; zeros beyond n. */
+/* Copy columns [column, column + COLUMNS) of b, row after row, with zeros beyond n. */
 static void pack(uint32_t n, const float *b, uint32_t column, float *panel)
 {
     uint32_t width = n - column < COLUMNS ? n - column : COLUMNS;
@@ -39,7 +40,7 @@ static void pack(uint32_t n, const float *b, uint32_t column, float *panel)
             panel[(uint64_t)k * COLUMNS + j] = j < width ? b[(uint64_t)k * n + column + j] : 0.0f;
 }
 
-/* Four rows of a times the panel. Rows beyond the matrix repeat the last one. */
+/* Multiply four rows of a by the panel. Rows beyond the matrix repeat the last row. */
 static void multiply(uint32_t n, const float *const *rows, const float *panel,
                      float sums[ROWS][COLUMNS])
 {

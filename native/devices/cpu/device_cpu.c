@@ -1,14 +1,13 @@
-/* device_cpu.c - the cpu device: a small GPU made of worker threads that
- * really compute. In-order streams; a free worker takes the stream of highest
- * priority, among equals the command launched first; nothing is preempted.
+/* device_cpu.c - the cpu device: a small GPU made of worker threads that compute.
  *
- * This file is the template for a backend: copy it, keep the order of the
- * functions (it is that of xs_device_ops), list the new table in registry.c and
- * device.h, and make native/tests/test_conformance.c pass.
+ * Streams are in order. A free worker takes the stream of highest priority, and among equals
+ * the command that was launched first. No command is preempted.
  *
- * The lock guards everything but what is atomic, which is also read without
- * it, and the marks, which belong to the stream's thread. It is not held while
- * a command runs. */
+ * This file is the template for a backend; device.h says what to do to add one.
+ *
+ * The lock guards everything except the atomics, which are also read without it, and the
+ * marks, which belong to the thread of the stream. A worker does not hold it while it
+ * executes a command. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,7 +26,7 @@ enum {
 struct launch {
     struct xs_kernel *kernel;
     uint32_t argument;
-    uint64_t order; /* counts the launches of the whole device */
+    uint64_t order; /* number of the launch on the whole device */
 };
 
 struct xs_kernel {
@@ -36,7 +35,7 @@ struct xs_kernel {
     float *memory; /* a, b, out and the panel of a matmul, in one block */
     float *a, *b, *out, *panel;
     uint64_t items;
-    int64_t checksum; /* by the worker that runs the stream */
+    int64_t checksum; /* written by the worker that executes the stream */
 };
 
 struct xs_stream {
@@ -46,9 +45,9 @@ struct xs_stream {
     struct launch ring[XS_THRESHOLD_MAX]; /* launch n at n % XS_THRESHOLD_MAX */
     uint64_t launched, started;
     _Atomic uint64_t completed;
-    bool running;                     /* one command of a stream at a time */
-    uint32_t awaited;                 /* threads in wait_for() */
-    pthread_cond_t done;              /* completed has moved */
+    bool running;                     /* a command of the stream executes; one at a time */
+    uint32_t awaited;                 /* number of threads in wait_for() */
+    pthread_cond_t done;              /* `completed` has changed */
     uint64_t marks[XS_THRESHOLD_MAX]; /* `launched` when the mark was set */
 };
 
@@ -59,9 +58,9 @@ struct cpu {
     uint32_t worker_count;
     pthread_mutex_t lock;
     pthread_cond_t work;
-    uint32_t asleep; /* workers that wait for `work` */
+    uint32_t asleep; /* number of workers that wait for `work` */
     _Atomic bool closing;
-    _Atomic uint64_t pending; /* launched, not started */
+    _Atomic uint64_t pending; /* commands that were launched and not started */
     uint64_t orders;
     struct xs_stream *streams;
 };
@@ -104,7 +103,8 @@ static void execute(const struct launch *launch)
     k->checksum += (int64_t)k->out[launch->argument * UINT32_C(2654435761) % k->items];
 }
 
-/* The stream to run next, NULL when closing. Holds the lock before and after. */
+/* Return the stream to execute next, or NULL while the device closes. Called and left with
+ * the lock held. */
 static struct xs_stream *next_stream(struct cpu *cpu)
 {
     for (;;) {
@@ -146,7 +146,7 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-/* Until `count` commands completed or the clock reads `until_ns`; lock held. */
+/* Wait until `count` commands are complete or the clock reads `until_ns`; lock held. */
 static bool wait_for(struct xs_stream *stream, uint64_t count, xs_ns until_ns)
 {
     stream->awaited++;
@@ -183,12 +183,14 @@ static int cpu_open(const struct xs_device_options *options, struct xs_device **
 {
     const struct xs_cpu_model *model = &options->cpu;
     if (options->index != 0)
-        return xs__fail(err, XS_ENODEV, "cpu.open", 0, "there is one cpu device, not number %d",
+        return xs__fail(err, XS_ENODEV, "cpu.open", 0,
+                        "there is only one cpu device, cpu:0, so there is no cpu:%d",
                         options->index);
     if (model->workers < 1 || model->workers > WORKERS_MAX || model->spin_ns < 0)
-        return xs__fail(err, XS_EINVAL, "cpu.open", 0,
-                        "%u workers (1 to %d) that spin for %lld ns (0 or more)", model->workers,
-                        WORKERS_MAX, (long long)model->spin_ns);
+        return xs__fail(
+            err, XS_EINVAL, "cpu.open", 0,
+            "the cpu device cannot have %u workers (1 to %d) that spin for %lld ns (0 or more)",
+            model->workers, WORKERS_MAX, (long long)model->spin_ns);
     struct cpu *cpu = calloc(1, sizeof *cpu);
     if (cpu == NULL)
         return xs__fail(err, XS_ENOMEM, "cpu.open", 0, "no memory for the cpu device");
@@ -198,8 +200,9 @@ static int cpu_open(const struct xs_device_options *options, struct xs_device **
     for (; cpu->worker_count < model->workers; cpu->worker_count++) {
         int rc = pthread_create(&cpu->workers[cpu->worker_count], NULL, worker_main, cpu);
         if (rc != 0) {
-            xs__fail(err, XS_EDEVICE, "cpu.open", rc, "worker thread %u of %u: error %d",
-                     cpu->worker_count, model->workers, rc);
+            xs__fail(err, XS_EDEVICE, "cpu.open", rc,
+                     "the system created no worker thread %u of %u: error %d", cpu->worker_count,
+                     model->workers, rc);
             cpu_close(&cpu->base);
             return XS_EDEVICE;
         }
@@ -269,8 +272,8 @@ static void cpu_kernel_destroy(struct xs_kernel *kernel)
     free(kernel);
 }
 
-/* Memory that the machine does not have is refused here: the kernel would
- * hand it out and end the process when it is written. */
+/* Refuse memory that the machine does not have: the kernel would grant it, and would end the
+ * process once the memory is written. */
 static float *allocate(uint64_t floats)
 {
     uint64_t bytes = (floats * sizeof(float) + 63) / 64 * 64;
@@ -295,19 +298,19 @@ static int cpu_kernel_create(struct xs_stream *stream, const struct xs_command *
     if (kernel->memory == NULL) {
         cpu_kernel_destroy(kernel);
         *out = NULL;
-        return xs__fail(err, XS_ENOMEM, "cpu.kernel_create", 0,
-                        "%u x %u in a batch of %u needs %.1f GB of memory, more than there is",
-                        command->n, command->n, command->batch,
-                        (double)floats * sizeof(float) / 1e9);
+        return xs__fail(
+            err, XS_ENOMEM, "cpu.kernel_create", 0,
+            "%u x %u in a batch of %u needs %.1f GB of memory, more than this machine has",
+            command->n, command->n, command->batch, (double)floats * sizeof(float) / 1e9);
     }
-    kernel->panel = kernel->memory; /* first, where it is aligned */
+    kernel->panel = kernel->memory; /* first, because the start of the block is aligned */
     kernel->a = kernel->panel + panel;
     kernel->b = kernel->a + kernel->items;
     kernel->out = kernel->b + kernel->items;
     xs__cpu_fill(kernel->a, kernel->items, seed, 0);
     xs__cpu_fill(kernel->b, kernel->items, seed, 1);
     for (uint64_t i = 0; i < kernel->items; i++)
-        kernel->out[i] = NAN; /* what no command wrote must not look right */
+        kernel->out[i] = NAN; /* an element that no command wrote must not look right */
     return XS_OK;
 }
 
@@ -331,7 +334,7 @@ static int cpu_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32
 static int cpu_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err)
 {
     (void)err;
-    stream->marks[slot] = stream->launched; /* written by this thread only */
+    stream->marks[slot] = stream->launched; /* only this thread writes it */
     return XS_OK;
 }
 
@@ -370,7 +373,8 @@ static int cpu_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error 
 static int cpu_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err)
 {
     if (count > kernel->items)
-        return xs__fail(err, XS_EINVAL, "cpu.output", 0, "%llu of %llu elements",
+        return xs__fail(err, XS_EINVAL, "cpu.output", 0,
+                        "%llu elements cannot be read: the output has %llu",
                         (unsigned long long)count, (unsigned long long)kernel->items);
     pthread_mutex_lock(&kernel->stream->cpu->lock);
     drain(kernel->stream);

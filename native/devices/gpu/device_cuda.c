@@ -1,6 +1,5 @@
-/* device_cuda.c - NVIDIA GPUs through libcuda and NVRTC, both found at run
- * time. The device's primary context, which the process shares with whatever
- * else uses it. */
+/* device_cuda.c - NVIDIA GPUs through libcuda and NVRTC, both found at run time. It uses the
+ * primary context of the device, which all CUDA code in the process shares. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@
     X(DevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (int device))                       \
     X(CtxSetCurrent, "cuCtxSetCurrent", (void *context))
 
-/* Green contexts, of driver 550 and later: each has multiprocessors of its own. */
+/* Green contexts, from driver 550 on: each has multiprocessors of its own. */
 #define XS_GREEN_SYMBOLS(X)                                                                        \
     X(DeviceGetDevResource, "cuDeviceGetDevResource",                                              \
       (int device, struct resource *resource, int type))                                           \
@@ -55,10 +54,10 @@ struct cuda {
     XS_GREEN_SYMBOLS(DECLARE)
     void *context;
     bool retained;
-    struct resource *groups; /* of gpu.unit_step multiprocessors each; NULL: not to be had */
+    struct resource *groups; /* groups of gpu.unit_step multiprocessors; NULL: unavailable */
 };
 
-/* As TRY, for the calls of this file. */
+/* Like TRY, for the calls of this file. */
 #define TRY_CUDA(cuda, call, what)                                                                 \
     do {                                                                                           \
         int try_rc = xs__gpu_status(&(cuda)->gpu.driver, (cuda)->call, what, err);                 \
@@ -77,7 +76,7 @@ static void cuda_close(struct xs_device *dev)
 {
     struct cuda *cuda = (struct cuda *)dev;
     if (cuda->retained) {
-        cuda_bind_thread(dev, NULL); /* whichever thread closes */
+        cuda_bind_thread(dev, NULL); /* any thread may close the device */
         xs__gpu_release(&cuda->gpu);
         cuda->DevicePrimaryCtxRelease(cuda->gpu.device);
     }
@@ -122,8 +121,8 @@ static void destroy_partition(struct xs_stream *stream)
     ((struct cuda *)stream->gpu)->GreenCtxDestroy(stream->partition);
 }
 
-/* Split the device into the smallest groups. A driver that cannot is no error:
- * only who asks for such a stream is told. */
+/* Split the device into the smallest groups. A driver that cannot do so is no error here, but
+ * only where a stream needs such a group. */
 static void find_groups(struct cuda *cuda)
 {
     const struct xs_symbol rows[] = {XS_GREEN_SYMBOLS(ROW)};
@@ -159,7 +158,7 @@ static int find_device(struct cuda *cuda, const struct xs_device_options *option
     return XS_OK;
 }
 
-/* The library stays open: it is opened again next, and need not start twice. */
+/* The library stays open, because the device is opened next and must not load it again. */
 static int cuda_locate(const struct xs_device_options *options, struct xs_device_place *out,
                        struct xs_error *err)
 {

@@ -1,9 +1,9 @@
-/* device_hip.c - AMD GPUs through libamdhip64 and hiprtc, both found at run
- * time. hipSetDevice() gives each thread the device's primary context, which
- * the process shares with whatever else uses it.
+/* device_hip.c - AMD GPUs through libamdhip64 and hiprtc, both found at run time.
+ * hipSetDevice() sets the primary context of the device in each thread; all HIP code in the
+ * process shares it.
  *
- * Of hipDeviceProp_t, whose layout changed with HIP 6, only the name of the
- * architecture is read, from where each of the two layouts has it. */
+ * Of hipDeviceProp_t, whose layout changed with HIP 6, this file reads only the name of the
+ * architecture, at the offset that each of the two layouts has. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +15,8 @@
 enum {
     XS_HIP_MULTIPROCESSOR_COUNT = 63,
     /* Byte offsets of gcnArchName, 256 characters. */
-    XS_HIP_ARCHITECTURE_OLD = 396,   /* what hipGetDeviceProperties fills, in every version */
-    XS_HIP_ARCHITECTURE_R0600 = 1160 /* what hipGetDevicePropertiesR0600 fills */
+    XS_HIP_ARCHITECTURE_OLD = 396,   /* offset in the struct of hipGetDeviceProperties */
+    XS_HIP_ARCHITECTURE_R0600 = 1160 /* offset in the struct of hipGetDevicePropertiesR0600 */
 };
 
 struct hip {
@@ -26,7 +26,7 @@ struct hip {
     int (*ExtStreamCreateWithCUMask)(void **stream, uint32_t words, const uint32_t *mask);
 };
 
-/* As TRY, for the calls of this file. */
+/* Like TRY, for the calls of this file. */
 #define TRY_HIP(hip, call, what)                                                                   \
     do {                                                                                           \
         int try_rc = xs__gpu_status(&(hip)->gpu.driver, (hip)->call, what, err);                   \
@@ -45,7 +45,7 @@ static void hip_close(struct xs_device *dev)
 {
     struct hip *hip = (struct hip *)dev;
     if (hip->gpu.setup != NULL) {
-        hip_bind_thread(dev, NULL); /* whichever thread closes */
+        hip_bind_thread(dev, NULL); /* any thread may close the device */
         xs__gpu_release(&hip->gpu);
     }
     if (hip->gpu.driver.library != NULL)
@@ -53,7 +53,7 @@ static void hip_close(struct xs_device *dev)
     free(hip);
 }
 
-/* "gfx90a:sramecc+:xnack-", as the compiler wants it. */
+/* Read the architecture as the compiler needs it: "gfx90a:sramecc+:xnack-". */
 static int read_architecture(struct hip *hip, struct xs_error *err)
 {
     static const char new_name[] = "hipGetDevicePropertiesR0600";
@@ -70,12 +70,12 @@ static int read_architecture(struct hip *hip, struct xs_error *err)
     if (strncmp(name, "gfx", 3) == 0)
         return XS_OK;
     return xs__fail(err, XS_EDEVICE, "hip.properties", 0,
-                    "%s gives '%.32s' for an architecture: its layout is not known", row.name,
-                    hip->gpu.architecture);
+                    "%s returns the architecture '%.32s': its struct has an unknown layout",
+                    row.name, hip->gpu.architecture);
 }
 
-/* A stream with a mask has no priority, and no flag keeps it from waiting for the
- * null stream, which nobody uses here. */
+/* A stream with a mask has no priority. No flag prevents it from waiting for the null stream,
+ * but nothing here uses the null stream. */
 static int create_bound_stream(struct xs_stream *stream, int level, const uint32_t *units,
                                uint32_t words, struct xs_error *err)
 {
@@ -92,11 +92,11 @@ static void find_masks(struct hip *hip)
     if (!xs__dynlib_optional(hip->gpu.driver.library, &row, 1))
         return;
     hip->gpu.units = hip->gpu.processors;
-    hip->gpu.unit_step = 2; /* RDNA's work-group processors are pairs of compute units */
+    hip->gpu.unit_step = 2; /* a work-group processor of RDNA is a pair of compute units */
     hip->gpu.create_bound_stream = create_bound_stream;
 }
 
-/* The library stays open: it is opened again next, and need not start twice. */
+/* The library stays open, because the device is opened next and must not load it again. */
 static int hip_locate(const struct xs_device_options *options, struct xs_device_place *out,
                       struct xs_error *err)
 {

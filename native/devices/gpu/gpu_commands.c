@@ -1,12 +1,12 @@
-/* gpu_commands.c - commands on cuda and hip: their memory, their launch, their
- * results, and how long an iteration of xs_spin takes. */
+/* gpu_commands.c - commands on cuda and hip: their memory, their launch, their results, and
+ * the time of an iteration of xs_spin. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "devices/gpu/gpu_device.h"
 
-#define SPIN_THREADS 1024 /* of a block: the most there can be */
+#define SPIN_THREADS 1024 /* threads of a block: the maximum */
 
 /* ---- kernels ------------------------------------------------------------- */
 
@@ -70,14 +70,14 @@ static int make_kernel(struct xs_kernel *k, uint32_t seed, struct xs_error *err)
             rc = xs__gpu_fill(gpu, k->b, k->items, seed, 1, err);
         if (rc != XS_OK)
             return rc;
-        /* All bits set is NaN: what no command wrote must not look right. */
+        /* All bits set is NaN: an element that no command wrote must not look right. */
         TRY(gpu, MemsetD8Async(k->out, 0xff, bytes, gpu->setup), "kernel_create");
     }
     TRY(gpu, StreamSynchronize(gpu->setup), "kernel_create");
     return XS_OK;
 }
 
-/* Of one block: the waves of a spin share its time. */
+/* Return the iterations of one block. The waves of a spin share its time. */
 static uint64_t iterations_of(const struct xs_gpu *gpu, const struct xs_command *command)
 {
     bool is_crowded = xs__gpu_spin_blocks(command, gpu->processors) > gpu->processors;
@@ -91,7 +91,7 @@ int xs__gpu_kernel_create(struct xs_stream *stream, const struct xs_command *com
     *out = NULL;
     if (command->kind == XS_MATMUL && command->batch > XS_GPU_BATCH_MAX)
         return xs__fail(err, XS_EINVAL, "gpu.kernel_create", 0,
-                        "a batch of %u is more than a launch can have, %d", command->batch,
+                        "a batch of %u is more than a launch can have, which is %d", command->batch,
                         XS_GPU_BATCH_MAX);
     struct xs_kernel *kernel = *out = calloc(1, sizeof *kernel);
     if (kernel == NULL)
@@ -137,7 +137,8 @@ static int gpu_output(struct xs_kernel *kernel, float *out, uint64_t count, stru
 {
     struct xs_gpu *gpu = kernel->gpu;
     if (count > kernel->items)
-        return xs__fail(err, XS_EINVAL, "gpu.output", 0, "%llu of %llu elements",
+        return xs__fail(err, XS_EINVAL, "gpu.output", 0,
+                        "%llu elements cannot be read: the output has %llu",
                         (unsigned long long)count, (unsigned long long)kernel->items);
     TRY(gpu, StreamSynchronize(kernel->stream->stream), "output");
     if (count > 0)
@@ -150,7 +151,7 @@ const struct xs_result_ops xs__gpu_results = {
     .output = gpu_output,
 };
 
-/* ---- how long is an iteration of xs_spin? -------------------------------- */
+/* ---- the time of an iteration of xs_spin --------------------------------- */
 
 static int time_spin(struct xs_gpu *gpu, struct xs_kernel *k, uint64_t iterations, double *ns,
                      struct xs_error *err)
@@ -165,9 +166,10 @@ static int time_spin(struct xs_gpu *gpu, struct xs_kernel *k, uint64_t iteration
     return XS_OK;
 }
 
-/* The difference of a long and a short spin, so that the launch cancels out;
- * the first ones wake the clocks up. The shortest of three each, because others
- * disturb, or of more where the short ones were disturbed so much that they look long. */
+/* Take the difference of a long and a short spin, so that the time of the launch cancels out.
+ * The first two spins of each kind raise the clocks and do not count. Take the shortest of
+ * three, because other programs disturb, or of more while the shortest short spin is no
+ * shorter than the long one. */
 int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, double *per_ns,
                          struct xs_error *err)
 {
@@ -183,7 +185,9 @@ int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, double *per_ns
             best[j] = fmin(best[j], ns[j]);
     }
     if (!(best[1] > best[0]))
-        return xs__fail(err, XS_EDEVICE, "gpu.calibrate", 0, "a longer spin took no longer");
+        return xs__fail(
+            err, XS_EDEVICE, "gpu.calibrate", 0,
+            "a longer spin did not take longer, so the time of an iteration is unknown");
     *per_ns = (double)(more - some) / (best[1] - best[0]);
     return XS_OK;
 }

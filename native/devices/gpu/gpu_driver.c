@@ -1,5 +1,4 @@
-/* gpu_driver.c - finding the drivers and their compilers, and their errors in
- * our words. */
+/* gpu_driver.c - find the drivers and their compilers, and translate their errors. */
 #include "devices/gpu/gpu_driver.h"
 
 #include <dlfcn.h>
@@ -9,12 +8,12 @@
 
 #include "base/dynlib.h"
 
-/* ---- what differs by brand ------------------------------------------------ */
+/* ---- what differs between the brands ------------------------------------- */
 
 struct brand {
     const char *kind, *compiler;
     const char *driver_names[6], *compiler_names[6]; /* the last is NULL */
-    const char *option;                              /* that names the architecture */
+    const char *option;                              /* option for the architecture */
 };
 
 static const struct brand brands[] = {
@@ -95,16 +94,17 @@ int xs__rtc_open(struct xs_rtc *rtc, const struct xs_gpu_driver *driver, const c
     char where[16];
     snprintf(where, sizeof where, "%s.open", brand->compiler);
     rtc->brand = driver->brand;
-    /* Up to ROCm 6 the HIP runtime has the compiler inside. */
+    /* Up to ROCm 6, the HIP runtime contains the compiler. */
     bool is_named = path != NULL && path[0] != '\0';
     if (!is_named && driver->brand == XS_BRAND_HIP &&
         dlsym(driver->library, "hiprtcCreateProgram") != NULL)
         return rtc_symbols(driver->library, rtc, where, err);
     int rc = xs__dynlib_open(path, brand->compiler_names, where, &rtc->library, err);
-    if (rc == XS_ENODEV) /* there is a device, so its compiler is missing: no reason to skip */
-        return xs__fail(err, XS_EDEVICE, where, 0,
-                        "%s, which compiles the kernels, is not here, nor under other names",
-                        brand->compiler_names[0]);
+    if (rc == XS_ENODEV) /* there is a device, so a missing compiler is no reason to skip */
+        return xs__fail(
+            err, XS_EDEVICE, where, 0,
+            "this machine has no %s, which compiles the kernels, under this or other usual names",
+            brand->compiler_names[0]);
     return rc == XS_OK ? rtc_symbols(rtc->library, rtc, where, err) : rc;
 }
 
@@ -139,7 +139,7 @@ bool xs__gpu_no_device(int result)
 
 /* ---- compiling ------------------------------------------------------------- */
 
-/* The end of the log, as much as there is room for: that is where the errors are. */
+/* Report the end of the log, as much as fits: the errors are there. */
 static int compile_error(const struct xs_rtc *rtc, void *program, int result, struct xs_error *err)
 {
     size_t bytes = 0;
@@ -172,7 +172,7 @@ int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *ar
     int result = rtc->CreateProgram(&program, source, "pytest_xsched.cu", 0, NULL, NULL);
     if (result != 0)
         return xs__fail(err, XS_EDEVICE, brands[rtc->brand].compiler, result,
-                        "making a program failed with error %d", result);
+                        "the compiler created no program: error %d", result);
     result = rtc->CompileProgram(program, 1, options);
     if (result == 0)
         result = rtc->GetCodeSize(program, bytes);

@@ -1,9 +1,9 @@
-/* gpu_driver.h - the calls that NVIDIA's and AMD's drivers have in common, under
- * one set of names: the two differ in little but the prefix. A row is the
- * member, its symbol in libcuda, its symbol in libamdhip64 and its parameters;
- * results are int, handles void *, device memory uint64_t (a pointer in HIP,
- * which is passed alike). Where libcuda has an old and a new form, the name
- * with _v2 is the new one. What only one of the two has is in its device_*.c. */
+/* gpu_driver.h - the calls that NVIDIA's and AMD's drivers share, under one set of names: the
+ * two differ mostly in the prefix. A row is the member, its symbol in libcuda, its symbol in
+ * libamdhip64 and its parameters. Results are int, handles void *, and device memory uint64_t
+ * (a pointer in HIP, which is passed in the same way). If libcuda has an old and a new form
+ * of a call, the name with _v2 is the new one. Calls that only one of the two has are in
+ * device_cuda.c and device_hip.c. */
 #ifndef XS_GPU_DRIVER_H
 #define XS_GPU_DRIVER_H
 
@@ -43,11 +43,11 @@
        unsigned int block_x, unsigned int block_y, unsigned int block_z,                           \
        unsigned int shared_bytes, void *stream, void **parameters, void **extra))
 
-/* What older drivers lack: NULL there. */
+/* Older drivers lack these; then the member is NULL. */
 #define XS_GPU_OPTIONAL_SYMBOLS(X)                                                                 \
     X(DeviceGetUuid, "cuDeviceGetUuid_v2", "hipDeviceGetUuid", (void *uuid, int device))
 
-/* The compilers, NVRTC and hiprtc. */
+/* The calls of the compilers, NVRTC and hiprtc. */
 #define XS_RTC_SYMBOLS(X)                                                                          \
     X(Version, "nvrtcVersion", "hiprtcVersion", (int *major, int *minor))                          \
     X(CreateProgram, "nvrtcCreateProgram", "hiprtcCreateProgram",                                  \
@@ -74,7 +74,7 @@ struct xs_gpu_driver {
     enum xs_gpu_brand brand;
     XS_GPU_SYMBOLS(XS_DECLARE)
     XS_GPU_OPTIONAL_SYMBOLS(XS_DECLARE)
-    /* Of the brand, the others are NULL. */
+    /* The functions of the other brand are NULL. */
     int (*cuda_error_name)(int result, const char **text);
     int (*cuda_error_text)(int result, const char **text);
     const char *(*hip_error_name)(int result);
@@ -82,12 +82,12 @@ struct xs_gpu_driver {
 };
 
 struct xs_rtc {
-    void *library; /* NULL: the driver's own */
+    void *library; /* NULL: the compiler is in the driver's library */
     enum xs_gpu_brand brand;
     XS_RTC_SYMBOLS(XS_DECLARE)
 };
 
-/* Equal in both drivers. */
+/* Both drivers have the same values. */
 enum {
     XS_GPU_SUCCESS = 0,
     XS_GPU_OUT_OF_MEMORY = 2,
@@ -103,26 +103,27 @@ enum {
     XS_GPU_EVENT_DISABLE_TIMING = 2
 };
 
-/* "cuda" or "hip": the device kind, and the start of `where` in errors. */
+/* "cuda" or "hip": the device kind, with which `where` in errors starts. */
 const char *xs__gpu_kind(enum xs_gpu_brand brand);
 
-/* Find the library (see xs__dynlib_open() for `path`) and every function. The
- * caller closes ->library, also after an error, if it is not NULL. */
+/* Find the library (see xs__dynlib_open() for `path`) and every function. The caller closes
+ * ->library if it is not NULL, also after an error. */
 int xs__gpu_driver_open(struct xs_gpu_driver *driver, enum xs_gpu_brand brand, const char *path,
                         struct xs_error *err);
-/* `driver` may hold the compiler too, as older HIP runtimes do. */
+/* Find the compiler. In older HIP runtimes it is in the library of `driver`. */
 int xs__rtc_open(struct xs_rtc *rtc, const struct xs_gpu_driver *driver, const char *path,
                  struct xs_error *err);
 
-/* XS_OK, or the driver's own words; `what` is the call, behind "cuda." or "hip.". */
+/* XS_OK, or the text of the driver; `what` is the call, and follows "cuda." or "hip." in
+ * `where`. */
 int xs__gpu_status(const struct xs_gpu_driver *driver, int result, const char *what,
                    struct xs_error *err);
 
-/* What Init and DeviceGetCount answer where there is no device to use. */
+/* Return whether Init and DeviceGetCount return this value if there is no usable device. */
 bool xs__gpu_no_device(int result);
 
-/* Compile source for an architecture ("sm_90", "gfx90a"); the caller frees *image.
- * What else the code may come to depend on belongs into the key in gpu_modules.c. */
+/* Compile a source for an architecture ("sm_90", "gfx90a"). The caller frees *image. Whatever
+ * else the code depends on must be in the key in gpu_modules.c. */
 int xs__rtc_compile(const struct xs_rtc *rtc, const char *source, const char *architecture,
                     void **image, size_t *bytes, struct xs_error *err);
 

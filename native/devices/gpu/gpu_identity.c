@@ -1,5 +1,5 @@
-/* gpu_identity.c - which GPU it is and what drives it: facts that are kept with
- * every result, so that a figure can be told from one of another machine. */
+/* gpu_identity.c - which GPU it is, and which driver and compiler it has. These facts are
+ * stored with every result, so that results of different machines can be distinguished. */
 #include <ctype.h>
 #include <stdio.h>
 
@@ -16,7 +16,8 @@ static void write_version(enum xs_gpu_brand brand, int version, char *out, size_
         snprintf(out, size, "%d.%d", version / 1000, version % 1000 / 10);
 }
 
-/* As nvidia-smi and rocm-smi write them: NVIDIA's 16 bytes are a number, AMD's are text. */
+/* The same text as nvidia-smi and rocm-smi print: NVIDIA's 16 bytes are a number, AMD's are
+ * text. */
 static void write_uuid(const unsigned char bytes[16], char *out, size_t size)
 {
     size_t text = 0, at = 0;

@@ -1,5 +1,5 @@
-/* gpu_modules.c - from source text to a module of the driver, by the compiler or
- * by what it made an earlier time. */
+/* gpu_modules.c - turn a source text into a module of the driver, with the compiler or with
+ * the cache of its earlier results. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ void xs__gpu_compiler_close(struct xs_gpu *gpu)
     pthread_mutex_destroy(&gpu->modules_lock);
 }
 
-/* All that the code depends on; NULL where that cannot be said. */
+/* Return everything that the code depends on; NULL where that is unknown. */
 static char *key_of(const struct xs_gpu *gpu, const char *source)
 {
     int major = 0, minor = 0, driver = 0;

@@ -19,7 +19,8 @@ int xs__gpu_find(struct xs_gpu *gpu, enum xs_gpu_brand brand, const struct xs_de
         char where[16];
         snprintf(where, sizeof where, "%s.open", xs__gpu_kind(brand));
         return xs__fail(err, XS_ENODEV, where, result,
-                        "the driver has %d devices, number %d is wanted", count, o->index);
+                        "the driver has %d devices, so there is no device number %d", count,
+                        o->index);
     }
     return xs__gpu_status(&gpu->driver, result, "init", err);
 }
@@ -56,7 +57,7 @@ static int calibrate_spin(struct xs_gpu *gpu, uint32_t fill_permille, double *pe
     return rc;
 }
 
-/* The blocks of a spin slow one another down where there are two on a multiprocessor. */
+/* Two blocks of a spin on one multiprocessor slow each other down. */
 static int calibrate(struct xs_gpu *gpu, struct xs_error *err)
 {
     int rc = calibrate_spin(gpu, 1000, &gpu->iterations_per_ns[1], err);

@@ -46,7 +46,7 @@ static int make_stream(struct xs_stream *stream, int32_t priority, const uint32_
     return XS_OK;
 }
 
-/* Some are given, and only such as there are, in whole groups. */
+/* Check that `units` has at least one multiprocessor, only existing ones, and whole groups. */
 static int check_units(const struct xs_gpu *gpu, const uint32_t *units, uint32_t words,
                        struct xs_error *err)
 {
@@ -60,13 +60,17 @@ static int check_units(const struct xs_gpu *gpu, const uint32_t *units, uint32_t
         uint32_t first = i - i % gpu->unit_step;
         given += is_set;
         if (is_set && i >= gpu->units)
-            return xs__fail(err, XS_EINVAL, where, 0, "multiprocessor %u of %u", i, gpu->units);
+            return xs__fail(err, XS_EINVAL, where, 0,
+                            "there is no multiprocessor %u: the device has %u", i, gpu->units);
         if (is_set != (units[first / 32] >> first % 32 & 1))
             return xs__fail(err, XS_EINVAL, where, 0,
-                            "multiprocessors are given in groups of %u, and %u is not as %u",
+                            "multiprocessors are bound in whole groups of %u, but %u is in another "
+                            "state than %u of its group",
                             gpu->unit_step, i, first);
     }
-    return given > 0 ? XS_OK : xs__fail(err, XS_EINVAL, where, 0, "no multiprocessor is given");
+    return given > 0
+               ? XS_OK
+               : xs__fail(err, XS_EINVAL, where, 0, "a stream needs at least one multiprocessor");
 }
 
 int xs__gpu_stream_create_on(struct xs_device *dev, int32_t priority, const uint32_t *units,

@@ -1,11 +1,11 @@
-/* gpu_user_kernels.c - kernels of the user's own: their modules, memory and parameters. */
+/* gpu_user_kernels.c - kernels of users: their modules, memory and parameters. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "devices/gpu/gpu_device.h"
 
-/* ---- modules, one a source text ---------------------------------------------- */
+/* ---- modules: one for each source text --------------------------------------- */
 
 struct xs_gpu_module {
     struct xs_gpu_module *next;
@@ -13,7 +13,8 @@ struct xs_gpu_module {
     char text[];
 };
 
-/* Under gpu->modules_lock, also while it compiles: who asks for the same text waits. */
+/* Call it with gpu->modules_lock held. It compiles with the lock held, so a thread that needs
+ * the same text waits. */
 static int find_module(struct xs_gpu *gpu, const char *text, void **module, struct xs_error *err)
 {
     for (const struct xs_gpu_module *m = gpu->modules; m != NULL; m = m->next)
@@ -58,10 +59,10 @@ static int find_function(struct xs_gpu *gpu, const struct xs_source *source, voi
         return rc;
     int result = gpu->driver.ModuleGetFunction(function, module, source->name);
     if (result == XS_GPU_NOT_FOUND)
-        return xs__fail(err, XS_EDEVICE, "gpu.kernel_create", result,
-                        "the source has no kernel '%.64s'; one is declared as "
-                        "extern \"C\" __global__ void",
-                        source->name);
+        return xs__fail(
+            err, XS_EDEVICE, "gpu.kernel_create", result,
+            "the source has no kernel '%.64s'; declare it as extern \"C\" __global__ void",
+            source->name);
     return xs__gpu_status(&gpu->driver, result, "function", err);
 }
 
@@ -69,7 +70,7 @@ static int find_function(struct xs_gpu *gpu, const struct xs_source *source, voi
 
 struct xs_gpu_user {
     void *function;
-    uint64_t values[XS_ARGUMENTS_MAX]; /* buffers as device memory, others in their first bytes */
+    uint64_t values[XS_ARGUMENTS_MAX]; /* addresses of buffers; other values in the first bytes */
     void *parameters[XS_ARGUMENTS_MAX];
 };
 
@@ -117,7 +118,7 @@ int xs__gpu_user_create(struct xs_kernel *k, uint32_t seed, struct xs_error *err
         const struct xs_argument *a = &source->arguments[i];
         user->parameters[i] = &user->values[i];
         rc = make_value(k, a, seed, &user->values[i], err);
-        if (a->kind == XS_BUFFER && k->out == 0) { /* the first is what can be read back */
+        if (a->kind == XS_BUFFER && k->out == 0) { /* the first buffer can be read back */
             k->out = user->values[i];
             k->items = (uint64_t)a->integer;
         }

@@ -1,17 +1,16 @@
-/* gpu_kernels.c - the source text and the grids. Each kernel gets the number of
- * its launch; the thread that writes element `at` of the output adds it to the
- * checksum. No atomics: one thread a launch does so, and a stream is in order. */
+/* gpu_kernels.c - the source text and the grids. Each kernel gets the number of its launch.
+ * The thread that writes element `at` of the output adds it to the checksum. This needs no
+ * atomics: one thread a launch does so, and a stream is in order. */
 #include "devices/kernels/gpu_kernels.h"
 
-/* A block of 16 x 16 threads computes a tile of side TILE = 16 * EACH, each
- * thread EACH x EACH of its elements: groups of four neighbours, so that what a
- * warp reads lies together. The product goes in steps of 16 columns of `a` and 16
- * rows of `b`: one is used, the next waits in registers, the one behind is being
- * fetched. Shared rows are 4 longer than the tile, or the stores of a column
- * would all go to one bank.
+/* A block of 16 x 16 threads computes a tile of side TILE = 16 * EACH. Each thread computes
+ * EACH x EACH of its elements in groups of four neighbours, so that a warp reads contiguous
+ * memory. The product advances in steps of 16 columns of `a` and 16 rows of `b`: one step is
+ * used, the next waits in registers, and the one after it is being loaded. Shared rows are 4
+ * longer than the tile; otherwise the stores of a column would all go to one bank.
  *
- * The large tile takes more than half of a multiprocessor's registers (on
- * NVIDIA's), so that one block is on each and smaller kernels find room beside it. */
+ * The large tile takes more than half of the registers of a multiprocessor (on NVIDIA GPUs),
+ * so each multiprocessor executes one block and has room for smaller kernels next to it. */
 #define MATMUL(NAME, EACH, TILE, PER_PROCESSOR)                                                    \
     "TILED(" PER_PROCESSOR ") " NAME                                                               \
     "(GLOBAL const float *a, GLOBAL const float *b, GLOBAL float *out,\n"                          \
@@ -87,7 +86,7 @@
     "}\n"                                                                                          \
     "\n"
 
-/* First what the languages call differently, then plain C. */
+/* First the names that differ between the languages, then plain C. */
 const char xs__gpu_source[] =
     "#ifdef __OPENCL_VERSION__\n"
     "typedef uint u32;\n"
@@ -196,7 +195,7 @@ enum xs_gpu_function xs__gpu_function(const struct xs_command *command, uint32_t
 
 uint32_t xs__gpu_spin_blocks(const struct xs_command *c, uint32_t processors)
 {
-    uint32_t all = 2 * processors; /* of 1024 threads: they leave no room beside them */
+    uint32_t all = 2 * processors; /* of 1024 threads: they leave no room for other blocks */
     uint32_t blocks = c->fill_permille > 0 ? (all * c->fill_permille + 500) / 1000 : all;
     return blocks > 0 ? blocks : 1;
 }

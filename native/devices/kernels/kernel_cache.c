@@ -15,12 +15,13 @@ enum {
 struct header {
     char magic[16];
     uint64_t key_bytes, image_bytes;
-    uint64_t sum; /* of key and image */
+    uint64_t sum; /* hash of key and image */
 };
 
 static const char magic[16] = "xsched kernel 1";
 
-/* 64-bit FNV-1a, continued from `hash`: against accidents, not against anybody. */
+/* 64-bit FNV-1a, continued from `hash`. It protects against accidents, not against an
+ * attacker. */
 static const uint64_t fnv_start = UINT64_C(14695981039346656037);
 
 static uint64_t fnv(uint64_t hash, const void *data, size_t bytes)
@@ -50,7 +51,7 @@ static struct header header_of(const char *key, const void *image, size_t bytes)
 
 /* ---- loading --------------------------------------------------------------- */
 
-/* Everything behind the header, or NULL; *h is what the file says of it. */
+/* Return everything after the header, or NULL; *h is the header of the file. */
 static char *read_file(FILE *file, const char *key, struct header *h)
 {
     struct stat there;
@@ -97,7 +98,7 @@ bool xs__cache_load(const char *directory, const char *key, void **image, size_t
 
 /* ---- storing --------------------------------------------------------------- */
 
-/* The directory and those above it, for this user only; what is there stays. */
+/* Make the directory and its parents, for this user only. Existing ones stay as they are. */
 static void make_directory(const char *directory)
 {
     char path[PATH_BYTES];

@@ -1,10 +1,10 @@
-/* device_opencl.c - whatever OpenCL finds: GPUs of other makers, and CPUs. The
- * library is the ICD loader; devices are counted over all platforms, in its
- * order. Streams are in-order command queues, marks are events, polled.
+/* device_opencl.c - all devices of OpenCL: GPUs of other makers, and CPUs. The library is the
+ * ICD loader. Devices are counted over all platforms, in the order of the loader. Streams are
+ * in-order command queues. Marks are events, and the engine polls them.
  *
- * Stream priority: where the device has cl_khr_priority_hints, 0 and below is
- * its low, 1 its medium, 2 and above its high; they are hints, so whether they
- * have an effect is not known here (honour_priority -1). */
+ * Stream priority: where the device has cl_khr_priority_hints, 0 and below is its low
+ * priority, 1 its medium, 2 and above its high. They are hints, so this file does not know
+ * whether they have an effect (honour_priority -1). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,23 +14,23 @@
 
 enum {
     PLATFORMS_MAX = 32,
-    DEVICES_MAX = 64,        /* of a platform */
-    SPIN_THREADS_MAX = 1024, /* of a work-group */
-    LOG_END = 180            /* characters of a build log that fit into an error */
+    DEVICES_MAX = 64,        /* devices of a platform */
+    SPIN_THREADS_MAX = 1024, /* threads of a work-group */
+    LOG_END = 180            /* characters of a build log in an error */
 };
 
 /* ---- finding the device ------------------------------------------------------ */
 
-/* Number `index` of all devices, and its platform. */
+/* Find device number `index` of all devices, and its platform. */
 static int find_device(struct xs_opencl *cl, int32_t index, void **platform, struct xs_error *err)
 {
     void *platforms[PLATFORMS_MAX], *devices[DEVICES_MAX];
     unsigned int platform_count = 0, before = 0;
     int code = cl->api.GetPlatformIDs(PLATFORMS_MAX, platforms, &platform_count);
     if (code == XS_CL_PLATFORM_NOT_FOUND_KHR || (code == XS_CL_SUCCESS && platform_count == 0))
-        return xs__fail(err, XS_ENODEV, "opencl.open", code,
-                        "there is an OpenCL loader, but no platform that it finds "
-                        "(in /etc/OpenCL/vendors or $OCL_ICD_VENDORS)");
+        return xs__fail(
+            err, XS_ENODEV, "opencl.open", code,
+            "the OpenCL loader finds no platform (in /etc/OpenCL/vendors or $OCL_ICD_VENDORS)");
     int rc = xs__opencl_status(code, "platforms", err);
     for (unsigned int i = 0; rc == XS_OK && i < platform_count && i < PLATFORMS_MAX; i++) {
         unsigned int count = 0;
@@ -50,8 +50,8 @@ static int find_device(struct xs_opencl *cl, int32_t index, void **platform, str
     if (rc != XS_OK)
         return rc;
     return xs__fail(err, XS_ENODEV, "opencl.open", 0,
-                    "%u OpenCL platforms have %u devices, number %d is wanted", platform_count,
-                    before, index);
+                    "the %u OpenCL platforms have %u devices, so there is no device number %d",
+                    platform_count, before, index);
 }
 
 static int has_extension(struct xs_opencl *cl, const char *name, bool *out, struct xs_error *err)
@@ -85,8 +85,8 @@ static int read_properties(struct xs_opencl *cl, void *platform, struct xs_error
     TRY(cl, GetDeviceInfo(cl->device, XS_CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof most, &most, NULL),
         "device");
     snprintf(cl->name, sizeof cl->name, "%.60s (%.60s)", device_name, platform_name);
-    /* A CPU does the work-items of a group one after another: one is enough, and
-     * more would make an iteration, which is the unit of a spin, too long. */
+    /* A CPU executes the work-items of a group one after another, so one is enough. More
+     * would make an iteration, the unit of a spin, too long. */
     cl->on_host = (types & XS_CL_DEVICE_TYPE_CPU) != 0;
     cl->spin_threads = cl->on_host               ? 1
                        : most < SPIN_THREADS_MAX ? (uint32_t)most
@@ -96,7 +96,7 @@ static int read_properties(struct xs_opencl *cl, void *platform, struct xs_error
 
 /* ---- the kernels --------------------------------------------------------------- */
 
-/* The end of the log: that is where the errors are. */
+/* Report the end of the log: the errors are there. */
 static int build_error(struct xs_opencl *cl, void *program, int code, struct xs_error *err)
 {
     size_t bytes = 0;
@@ -136,7 +136,7 @@ static int create_queue(struct xs_opencl *cl, int32_t priority, void **queue, st
                                      : XS_CL_QUEUE_PRIORITY_HIGH_KHR;
     const uint64_t properties[] = {XS_CL_QUEUE_PRIORITY_KHR, level, 0};
     int code = XS_CL_SUCCESS;
-    /* The older call for plain queues: also a platform of OpenCL 1.2 has it. */
+    /* Plain queues use the older call, which a platform of OpenCL 1.2 has, too. */
     *queue = cl->has_priorities ? cl->api.CreateCommandQueueWithProperties(cl->context, cl->device,
                                                                            properties, &code)
                                 : cl->api.CreateCommandQueue(cl->context, cl->device, 0, &code);
@@ -180,9 +180,9 @@ static void *opencl_stream_handle(struct xs_stream *stream)
     return stream->queue;
 }
 
-/* A mark is the event of the launch before it. A marker of its own would be one
- * more command that has to wait for its turn: PoCL 3.1 passed it only when also
- * a command of another stream had been executed. */
+/* A mark is the event of the launch before it. A marker of its own would be one more command
+ * that waits for its turn: PoCL 3.1 passed it only after a command of another stream had been
+ * executed. */
 static int opencl_mark(struct xs_stream *stream, uint32_t slot, struct xs_error *err)
 {
     struct xs_opencl *cl = stream->cl;
@@ -193,7 +193,7 @@ static int opencl_mark(struct xs_stream *stream, uint32_t slot, struct xs_error 
         return XS_OK;
     TRY(cl, RetainEvent(stream->last), "mark");
     stream->marks[slot] = stream->last;
-    TRY(cl, Flush(stream->queue), "flush"); /* or the driver may keep back what it has got */
+    TRY(cl, Flush(stream->queue), "flush"); /* otherwise the driver may delay what it got */
     return XS_OK;
 }
 
@@ -201,19 +201,19 @@ static int opencl_passed(struct xs_stream *stream, uint32_t slot, struct xs_erro
 {
     int status = XS_CL_COMPLETE;
     if (stream->marks[slot] == NULL)
-        return XS_OK; /* behind nothing */
+        return XS_OK; /* no launch is before the mark */
     TRY(stream->cl,
         GetEventInfo(stream->marks[slot], XS_CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status,
                      &status, NULL),
         "passed");
     if (status > XS_CL_COMPLETE)
         return XS_EAGAIN;
-    return xs__opencl_status(status, "execute", err); /* negative: what was launched failed */
+    return xs__opencl_status(status, "execute", err); /* negative: the command failed */
 }
 
 /* ---- the device ---------------------------------------------------------------- */
 
-/* The state of an OpenCL context is in its handles: nothing is kept per thread. */
+/* The handles contain the state of an OpenCL context: there is no state of a thread. */
 static int opencl_bind_thread(struct xs_device *dev, struct xs_error *err)
 {
     (void)dev, (void)err;
@@ -242,7 +242,7 @@ static void opencl_close(struct xs_device *dev)
         cl->api.ReleaseProgram(cl->program);
     if (cl->context != NULL)
         cl->api.ReleaseContext(cl->context);
-    /* The library stays: with it would go the loader's list of drivers, which
+    /* The library stays loaded. Unloading it would remove the loader's list of drivers, which
      * ocl-icd 2.3 does not free, while the drivers stay in the process. */
     free(cl);
 }

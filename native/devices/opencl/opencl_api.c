@@ -1,4 +1,4 @@
-/* opencl_api.c - finding the ICD loader, and the names of OpenCL's errors. */
+/* opencl_api.c - find the ICD loader, and name the errors of OpenCL. */
 #include "devices/opencl/opencl_api.h"
 
 #include <stdio.h>
@@ -22,7 +22,7 @@ struct code {
     const char *name;
 };
 
-/* What our calls may answer. */
+/* The errors that our calls may return. */
 static const struct code codes[] = {
     {-1, XS_EDEVICE, "CL_DEVICE_NOT_FOUND"},
     {-2, XS_EDEVICE, "CL_DEVICE_NOT_AVAILABLE"},
@@ -53,7 +53,7 @@ static const struct code codes[] = {
 
 int xs__opencl_status(int code, const char *what, struct xs_error *err)
 {
-    struct code known = {code, XS_EDEVICE, "a code that is not OpenCL's own"};
+    struct code known = {code, XS_EDEVICE, "an unknown code"};
     char where[48];
     if (code == XS_CL_SUCCESS)
         return XS_OK;
@@ -61,5 +61,5 @@ int xs__opencl_status(int code, const char *what, struct xs_error *err)
         if (codes[i].code == code)
             known = codes[i];
     snprintf(where, sizeof where, "opencl.%s", what);
-    return xs__fail(err, known.status, where, code, "the driver answers %d, %s", code, known.name);
+    return xs__fail(err, known.status, where, code, "the driver returns %d, %s", code, known.name);
 }

@@ -1,7 +1,7 @@
-/* opencl_api.h - the calls of OpenCL that the opencl device makes, found at run
- * time. A row is the result, the call behind "cl" and its parameters: results
- * and cl_int are int, handles void *, cl_ulong and bit fields uint64_t.
- * OpenCL has no words for its errors: a table has the names of their codes. */
+/* opencl_api.h - the calls of OpenCL that the opencl device makes, found at run time. A row
+ * is the result, the call without "cl", and its parameters. Results and cl_int are int,
+ * handles void *, cl_ulong and bit fields uint64_t. OpenCL has no texts for its errors, so a
+ * table has the names of their codes. */
 #ifndef XS_OPENCL_API_H
 #define XS_OPENCL_API_H
 
@@ -86,8 +86,8 @@ enum {
 /* Find the ICD loader (see xs__dynlib_open() for `path`) and every call. */
 int xs__opencl_open(struct xs_opencl_api *api, const char *path, struct xs_error *err);
 
-/* XS_OK, XS_ENOMEM or XS_EDEVICE with the code and its name; `what` is the call
- * behind "opencl.". */
+/* XS_OK, XS_ENOMEM or XS_EDEVICE with the code and its name. `what` is the call, and follows
+ * "opencl." in `where`. */
 int xs__opencl_status(int code, const char *what, struct xs_error *err);
 
 #endif

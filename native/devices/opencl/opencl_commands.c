@@ -1,5 +1,5 @@
-/* opencl_commands.c - commands on the opencl device: their memory, their launch,
- * their results, and how long an iteration of xs_spin takes. */
+/* opencl_commands.c - commands on the opencl device: their memory, their launch, their
+ * results, and the time of an iteration of xs_spin. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -67,11 +67,11 @@ static int fill(struct xs_kernel *k, void *buffer, uint32_t seed, uint32_t which
     if (rc == XS_OK)
         rc = start(cl, cl->setup, kernel, xs__gpu_fill_grid(k->items), NULL, "fill", err);
     if (kernel != NULL)
-        cl->api.ReleaseKernel(kernel); /* what was launched keeps it alive */
+        cl->api.ReleaseKernel(kernel); /* the launched command keeps it alive */
     return rc;
 }
 
-/* `host` may be NULL; else the buffer begins with what is there. */
+/* `host` is the initial content of the buffer, or NULL. */
 static int allocate(struct xs_kernel *k, uint64_t bytes, void *host, void **out,
                     struct xs_error *err)
 {
@@ -82,7 +82,7 @@ static int allocate(struct xs_kernel *k, uint64_t bytes, void *host, void **out,
     if (rc != XS_ENOMEM)
         return rc;
     return xs__fail(err, XS_ENOMEM, "opencl.kernel_create", code,
-                    "%u x %u in a batch of %u needs three times %.1f GB, more than there is",
+                    "%u x %u in a batch of %u needs three times %.1f GB, more than the device has",
                     k->command.n, k->command.n, k->command.batch, (double)bytes / 1e9);
 }
 
@@ -100,8 +100,8 @@ static int make_buffers(struct xs_kernel *k, struct xs_error *err)
     return rc;
 }
 
-/* The arguments that are the same for all launches, and values for the others
- * with which a launch leaves the checksum as it is. */
+/* Set the arguments that are the same for all launches. The values of the others let a launch
+ * leave the checksum as it is. */
 static int make_arguments(struct xs_kernel *k, struct xs_error *err)
 {
     const uint32_t launch = 0;
@@ -128,9 +128,9 @@ static struct xs_gpu_grid grid_of(const struct xs_kernel *k)
     return xs__gpu_grid(&k->command, k->iterations, k->cl->processors, k->cl->spin_threads);
 }
 
-/* Inputs, and an output that cannot look right. PoCL compiles a kernel when it
- * is first launched, so one group of it is executed here, before anybody looks
- * at a clock; calibration has done that for xs_spin. */
+/* Fill the inputs, and an output that cannot look right. PoCL compiles a kernel when it is
+ * first launched, so one group is executed here, before a run measures time. Calibration has
+ * done that for xs_spin. */
 static int make_contents(struct xs_kernel *k, uint32_t seed, struct xs_error *err)
 {
     const unsigned char all_bits = 0xff; /* NaN */
@@ -157,7 +157,7 @@ static int make_kernel(struct xs_kernel *k, uint32_t seed, struct xs_error *err)
     int rc = make_buffers(k, err);
     if (rc == XS_OK)
         rc = make_arguments(k, err);
-    /* A spin needs no more, and so does not wait for the device, which may be busy. */
+    /* A spin needs nothing more, so it does not wait for the device, which may be busy. */
     return rc == XS_OK && k->items > 0 ? make_contents(k, seed, err) : rc;
 }
 
@@ -173,7 +173,7 @@ int xs__opencl_kernel_create(struct xs_stream *stream, const struct xs_command *
     kernel->command = *command;
     kernel->function = xs__gpu_function(command, cl->processors);
     kernel->items = xs__command_items(command);
-    /* A spin takes the device as a whole here, in one wave. */
+    /* A spin takes the whole device here, in one wave. */
     kernel->command.fill_permille = kernel->command.waves = 0;
     kernel->iterations = (uint64_t)((double)command->duration_ns * cl->iterations_per_ns);
     int rc = make_kernel(kernel, seed, err);
@@ -222,14 +222,15 @@ int xs__opencl_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error 
 int xs__opencl_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err)
 {
     if (count > kernel->items)
-        return xs__fail(err, XS_EINVAL, "opencl.output", 0, "%llu of %llu elements",
+        return xs__fail(err, XS_EINVAL, "opencl.output", 0,
+                        "%llu elements cannot be read: the output has %llu",
                         (unsigned long long)count, (unsigned long long)kernel->items);
     return read_back(kernel, kernel->out, count * sizeof *out, out, "output", err);
 }
 
-/* ---- how long is an iteration of xs_spin? ---------------------------------- */
+/* ---- the time of an iteration of xs_spin ----------------------------------- */
 
-/* Keep the shortest time of a spin of so many iterations. */
+/* Keep the shortest time of a spin of this number of iterations. */
 static int time_spin(struct xs_kernel *k, uint64_t iterations, double *least_ns,
                      struct xs_error *err)
 {
@@ -245,9 +246,9 @@ static int time_spin(struct xs_kernel *k, uint64_t iterations, double *least_ns,
     return XS_OK;
 }
 
-/* The difference of a long and a short spin, so that the launch cancels out. The
- * fastest of many, because others disturb, and short ones, so that in some of
- * them nobody does: on a CPU the operating system takes the processor away. */
+/* Take the difference of a long and a short spin, so that the time of the launch cancels out.
+ * Take the fastest of many short spins, because on a CPU the operating system takes the
+ * processor away, and some of them must be undisturbed. */
 int xs__opencl_measure_spin(struct xs_opencl *cl, struct xs_kernel *k, struct xs_error *err)
 {
     const uint64_t some = 20000, more = 220000;
@@ -259,7 +260,8 @@ int xs__opencl_measure_spin(struct xs_opencl *cl, struct xs_kernel *k, struct xs
             rc = time_spin(k, more, &longer, err);
     }
     if (rc == XS_OK && longer <= shorter)
-        rc = xs__fail(err, XS_EDEVICE, "opencl.calibrate", 0, "a longer spin took no longer");
+        rc = xs__fail(err, XS_EDEVICE, "opencl.calibrate", 0,
+                      "a longer spin did not take longer, so the time of an iteration is unknown");
     if (rc == XS_OK)
         cl->iterations_per_ns = (double)(more - some) / (longer - shorter);
     return rc;

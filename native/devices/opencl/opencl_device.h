@@ -1,6 +1,6 @@
-/* opencl_device.h - what the files of the opencl device share: device_opencl.c
- * finds the device, compiles the kernels and has streams and marks,
- * opencl_commands.c has commands and their results. */
+/* opencl_device.h - what the files of the opencl device share. device_opencl.c finds the
+ * device, compiles the kernels, and has streams and marks; opencl_commands.c has commands and
+ * their results. */
 #ifndef XS_OPENCL_DEVICE_H
 #define XS_OPENCL_DEVICE_H
 
@@ -12,10 +12,10 @@ struct xs_opencl {
     struct xs_device base;
     struct xs_opencl_api api;
     void *device, *context, *program;
-    void *setup; /* queue on which memory is filled and read, so that no busy one is waited for */
+    void *setup; /* queue for filling and reading memory, which never waits for a busy queue */
     char name[128];
     uint32_t processors;      /* compute units */
-    uint32_t spin_threads;    /* of a work-group of xs_spin */
+    uint32_t spin_threads;    /* threads of a work-group of xs_spin */
     bool on_host;             /* a CPU */
     bool has_priorities;      /* cl_khr_priority_hints */
     double iterations_per_ns; /* of xs_spin */
@@ -25,20 +25,20 @@ struct xs_stream {
     struct xs_opencl *cl;
     void *queue;
     void *last;                    /* event of the last launch; NULL: none yet */
-    void *marks[XS_THRESHOLD_MAX]; /* likewise, when the mark was set */
+    void *marks[XS_THRESHOLD_MAX]; /* event of the last launch before the mark */
 };
 
 struct xs_kernel {
     struct xs_opencl *cl;
-    struct xs_stream *stream; /* gone before the kernel is */
+    struct xs_stream *stream; /* destroyed before the kernel */
     struct xs_command command;
     enum xs_gpu_function function;
     uint64_t items, iterations;
-    void *kernel;                 /* its own: setting arguments is not thread-safe */
+    void *kernel;                 /* of its own, because setting arguments is not thread-safe */
     void *a, *b, *out, *checksum; /* buffers */
 };
 
-/* Return from the function with OpenCL's error, if there is one. */
+/* Return from the function with the error of OpenCL, if there is one. */
 #define TRY(cl, call, what)                                                                        \
     do {                                                                                           \
         int try_rc = xs__opencl_status((cl)->api.call, what, err);                                 \
@@ -46,8 +46,8 @@ struct xs_kernel {
             return try_rc;                                                                         \
     } while (0)
 
-/* Compile `source` for the device; an error carries the end of the build log.
- * The caller releases *program, also after an error, if it is not NULL. */
+/* Compile `source` for the device. An error carries the end of the build log. The caller
+ * releases *program if it is not NULL, also after an error. */
 int xs__opencl_build(struct xs_opencl *cl, const char *source, void **program,
                      struct xs_error *err);
 
@@ -61,7 +61,7 @@ int xs__opencl_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32
 int xs__opencl_checksum(struct xs_kernel *kernel, int64_t *out, struct xs_error *err);
 int xs__opencl_output(struct xs_kernel *kernel, float *out, uint64_t count, struct xs_error *err);
 
-/* Find cl->iterations_per_ns with a kernel of XS_SPIN. */
+/* Measure cl->iterations_per_ns with a kernel of XS_SPIN. */
 int xs__opencl_measure_spin(struct xs_opencl *cl, struct xs_kernel *kernel, struct xs_error *err);
 
 #endif

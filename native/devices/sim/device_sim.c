@@ -1,17 +1,16 @@
 /* device_sim.c - the sim device: a model of a GPU in virtual time.
  *
- * In-order streams; `slots` commands at once, none preempted. A launch reaches
- * the device launch_ns after the later of its call and the arrival of the
- * previous launch of its stream. A free slot takes, of the stream heads that
- * have arrived, the one of highest stream priority (if the device honours
- * priority), among equals the one that arrived first, then the one launched
- * first. A command costs
+ * Streams are in order. `slots` commands execute at once, and none is preempted. A launch
+ * reaches the device launch_ns after its call, or after the arrival of the previous launch of
+ * its stream if that is later. A free slot takes one of the stream heads that have arrived:
+ * the one with the highest stream priority (if the device honours priority), among equals the
+ * one that arrived first, then the one launched first. A command costs
  *
  *     max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
  *
- * rounded to whole nanoseconds, where items are the elements of its result: a
- * small command does not fill the device. A spin costs its duration and keeps
- * a slot, whatever its share of the device and its waves. Nothing is computed. Single-threaded: the
+ * rounded to whole nanoseconds, where items are the elements of its result: a small command
+ * does not fill the device. A spin costs its duration and keeps one slot, regardless of its
+ * share of the device and its waves. The device computes nothing. It is single-threaded: the
  * engine moves time. */
 #include <math.h>
 #include <stdio.h>
@@ -62,13 +61,15 @@ static int sim_open(const struct xs_device_options *options, struct xs_device **
 {
     const struct xs_sim_model *m = &options->sim;
     if (options->index != 0)
-        return xs__fail(err, XS_ENODEV, "sim.open", 0, "there is one sim device, not number %d",
+        return xs__fail(err, XS_ENODEV, "sim.open", 0,
+                        "there is only one sim device, sim:0, so there is no sim:%d",
                         options->index);
     if (m->slots < 1 || m->slots > SLOTS_MAX || m->launch_ns < 0 || !(m->flops_per_s > 0) ||
         !(m->bytes_per_s > 0) || !(m->full_items >= 1))
         return xs__fail(err, XS_EINVAL, "sim.open", 0,
-                        "%u slots, launch %lld ns, %g flop/s, %g byte/s, full at %g items: "
-                        "not a device",
+                        "the sim device cannot have %u slots, launch %lld ns, %g flop/s, %g "
+                        "byte/s, full at %g items; needed are 1 to 64 slots, launch of at least 0 "
+                        "ns, speeds above 0 and at least 1 item",
                         m->slots, (long long)m->launch_ns, m->flops_per_s, m->bytes_per_s,
                         m->full_items);
     struct sim *sim = calloc(1, sizeof *sim);
@@ -111,7 +112,7 @@ static int sim_stream_create(struct xs_device *dev, int32_t priority, struct xs_
     struct xs_stream *stream = *out = calloc(1, sizeof *stream);
     if (stream == NULL)
         return xs__fail(err, XS_ENOMEM, "sim.stream_create", 0, "no memory for a stream");
-    if (sim->streams == NULL) { /* a device without streams starts afresh: same run, same bytes */
+    if (sim->streams == NULL) { /* without streams, time starts again at 0 */
         sim->now = 0;
         sim->orders = 0;
     }
@@ -122,7 +123,7 @@ static int sim_stream_create(struct xs_device *dev, int32_t priority, struct xs_
     return XS_OK;
 }
 
-/* What was launched is forgotten, not waited for: there is no memory to protect. */
+/* It drops launched commands and does not wait for them: there is no memory to protect. */
 static void sim_stream_destroy(struct xs_stream *stream)
 {
     if (stream == NULL)
@@ -218,7 +219,7 @@ static bool goes_first(const struct sim *sim, const struct xs_stream *a, const s
     return la->order < lb->order;
 }
 
-/* The next end of a command; with a free slot, the next arrival of a head too. */
+/* Return the next end of a command or, with a free slot, also the next arrival of a head. */
 static xs_ns sim_next_due(const struct xs_device *dev)
 {
     const struct sim *sim = (const struct sim *)dev;
@@ -254,7 +255,7 @@ static void start_commands(struct sim *sim)
     }
 }
 
-/* Ends come before starts, so a slot that becomes free is taken at once. */
+/* Commands end before others start, so a slot that becomes free is taken at once. */
 static void sim_advance(struct xs_device *dev, xs_ns now)
 {
     struct sim *sim = (struct sim *)dev;

@@ -1,25 +1,26 @@
-/* device_xsched.c - another device with the real XSched between launch() and
- * its streams. A launch becomes a command of an XQueue; the launch thread of
- * that XQueue calls back when the scheduler lets it, and there the command goes
- * to the stream, with a mark behind it. Completions are seen by looking at
- * those marks, as on any device, so that nothing of XSched's own waiting gets
+/* device_xsched.c - a device that launches the commands of another device through the real
+ * XSched.
+ *
+ * A launch becomes a command of an XQueue. When the scheduler permits it, the launch thread
+ * of the XQueue calls back, and the callback launches the command on the stream with a mark
+ * after it. The runner polls those marks as on any device, so no waiting inside XSched gets
  * into a latency.
  *
- * Threads: launch, mark and passed by the owner of the queue; on_launch() by the
- * XQueue's launch thread, in order. `reached` hands a call over from one to the
- * other. A slot of `calls` is free again when its mark was passed: at most
- * XS_THRESHOLD_MAX launches are in flight. */
+ * Threads: the owner of the queue calls launch, mark and passed. The launch thread of the
+ * XQueue calls on_launch(), in order. `reached` passes a call from one to the other. A slot
+ * of `calls` is free again after its mark was passed: at most XS_THRESHOLD_MAX launches are
+ * in flight. */
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "devices/device.h"
 #include "devices/xsched/xsched_api.h"
 
-#define APP_MANAGED 1 /* of enum XSchedulerType */
+#define APP_MANAGED 1 /* value of enum XSchedulerType */
 
 struct xsched {
     struct xs_device base;
-    struct xs_device_ops ops; /* those of `inner`, but for what is done here */
+    struct xs_device_ops ops; /* the functions of `inner`, except those of this file */
     struct xs_device *inner;
     struct xs_xsched_api api;
     int64_t level;
@@ -29,29 +30,29 @@ struct xsched {
 struct call {
     struct xs_stream *stream;
     struct xs_kernel *kernel;
-    uint64_t number; /* of the stream's launches, from 0 */
+    uint64_t number; /* number of the launch on the stream, from 0 */
     uint32_t argument;
     xs_ns launched_at; /* by the clock */
 };
 
 struct xs_stream {
     struct xsched *x;
-    struct xs_stream *inner;            /* of the device below, whose struct it is */
-    uint64_t hwq, xq;                   /* 0: not made */
-    uint64_t launches;                  /* handed over */
+    struct xs_stream *inner;            /* the stream of `inner` */
+    uint64_t hwq, xq;                   /* 0: not created */
+    uint64_t launches;                  /* launches that XSched got */
     uint64_t mark_at[XS_THRESHOLD_MAX]; /* launches before the mark */
     struct call calls[XS_THRESHOLD_MAX];
-    _Atomic uint64_t reached;   /* launches before this one have reached the stream */
-    _Atomic uint64_t callbacks; /* how many times we were reached: as many, or some were lost */
-    bool counts_in_flight;      /* (setup) look before each launch what is in flight */
-    uint64_t first_in_flight;   /* (launch thread) launches before that are complete */
-    _Atomic uint64_t in_flight; /* most that there were */
+    _Atomic uint64_t reached;   /* launches before this one are on the stream */
+    _Atomic uint64_t callbacks; /* number of callbacks; below `reached`, some were lost */
+    bool counts_in_flight;      /* (setup) count the commands in flight before each launch */
+    uint64_t first_in_flight;   /* (launch thread) launches before this one are complete */
+    _Atomic uint64_t in_flight; /* the largest number so far */
     bool bound;                 /* (launch thread) */
     struct xs_error error;      /* (launch thread) until `failed` */
     _Atomic bool failed;
 };
 
-/* Return from the function with XSched's error, if there is one. */
+/* Return from the function with the error of XSched, if there is one. */
 #define TRY(x, call, what)                                                                         \
     do {                                                                                           \
         int try_rc = xs__xsched_status((x)->api.call, "xsched." what, err);                        \
@@ -66,8 +67,8 @@ static struct xsched *xsched_from(struct xs_device *dev)
 
 /* ---- launches ------------------------------------------------------------------ */
 
-/* What XSched has not seen to the end before it launches one more. Not in measured runs, which
- * would pay for the looks. */
+/* Count the commands that are not complete when XSched launches one more. Not in measured
+ * runs, which would pay for the polls. */
 static int count_in_flight(struct xs_stream *s, uint64_t number, struct xs_error *err)
 {
     const struct xs_device_ops *ops = s->x->inner->ops;
@@ -94,7 +95,7 @@ static int launch_on_stream(struct call *c, struct xs_error *err)
     return rc == XS_OK ? ops->mark(s->inner, (uint32_t)(c->number % XS_THRESHOLD_MAX), err) : rc;
 }
 
-/* An error waits for the owner, because XSched would end the process for it. */
+/* An error is kept for the owner, because XSched would end the process for it. */
 static int32_t on_launch(uint64_t hwq, void *data)
 {
     struct call *c = data;
@@ -131,7 +132,7 @@ static int xsched_launch(struct xs_stream *s, struct xs_kernel *kernel, uint32_t
     if (rc == XS_OK)
         s->launches++;
     else
-        s->x->api.HwCommandDestroy(command); /* only what was submitted is XSched's own */
+        s->x->api.HwCommandDestroy(command); /* XSched owns only submitted commands */
     return rc;
 }
 
@@ -160,7 +161,7 @@ static xs_ns xsched_launched_at(const struct xs_stream *s, uint64_t number)
 
 /* ---- streams -------------------------------------------------------------------- */
 
-/* In this order: XSched refuses another. Waits for what was launched. */
+/* XSched accepts only this order. It waits for all launched commands. */
 static void xsched_stream_destroy(struct xs_stream *s)
 {
     if (s == NULL)
@@ -213,7 +214,8 @@ static int64_t us_of(xs_ns ns)
     return (ns + 999) / 1000;
 }
 
-/* Behind the scheduler and the queue, because each forgets the hints before it. */
+/* Call it after the scheduler and the queue were set, because each of them forgets earlier
+ * hints. */
 static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spec,
                             struct xs_error *err)
 {
@@ -342,9 +344,9 @@ static int load(struct xsched *x, const struct xs_xsched_options *o, struct xs_e
     return rc == XS_OK ? set_policy(x, o, err) : rc;
 }
 
-/* A policy keeps the hints of queues that are gone, by handles which are addresses, so that a
- * later queue may come into them. Choosing another one makes it anew; choosing the same does
- * nothing. */
+/* A policy keeps the hints of destroyed queues by their handles. A handle is an address, so a
+ * later queue may get the same one. Setting another policy creates a new one; setting the
+ * same policy does nothing. So this function sets another policy first. */
 int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *options,
                      struct xs_error *err)
 {
@@ -352,7 +354,7 @@ int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *o
         HPF = 1,
         HHPF = 2
     };
-    if (options->policy == 0) /* the policy is not this process's */
+    if (options->policy == 0) /* the policy is in another process */
         return XS_OK;
     int32_t other = options->policy == HPF ? HHPF : HPF;
     TRY(xsched_from(device), XHintSetScheduler(options->scheduler, other), "set_scheduler");
@@ -365,7 +367,7 @@ int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *opt
     *out = NULL;
     int rc = xs__device_check(device, "xsched.open", err);
     if (rc == XS_OK && (options->preempt == NULL || options->hal == NULL))
-        rc = xs__fail(err, XS_EINVAL, "xsched.open", 0, "no file of XSched is named");
+        rc = xs__fail(err, XS_EINVAL, "xsched.open", 0, "no library of XSched was named");
     if (rc != XS_OK)
         return rc;
     struct xsched *x = calloc(1, sizeof *x);

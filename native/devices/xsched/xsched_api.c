@@ -41,6 +41,6 @@ int xs__xsched_status(int32_t result, const char *what, struct xs_error *err)
     if (result == 0)
         return XS_OK;
     bool known = result > 0 && (size_t)result < sizeof names / sizeof names[0];
-    return xs__fail(err, XS_EDEVICE, what, result, "XSched answers %d, %s", result,
+    return xs__fail(err, XS_EDEVICE, what, result, "XSched returns %d, %s", result,
                     known ? names[result] : "unknown");
 }

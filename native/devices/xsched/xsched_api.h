@@ -1,19 +1,19 @@
-/* xsched_api.h - the C functions of the user's own XSched, found at run time:
- * libpreempt (queues, commands, hints) and the libhal* of one kind of device.
+/* xsched_api.h - the C functions of the user's XSched, found at run time: libpreempt (queues,
+ * commands, hints), and the libhal* of one kind of device.
  *
- * XSched ends the process with exit status 1 on errors of the driver and on some
- * misuse, and several of its calls may wait for ever: it belongs into a process
- * that may die. What is loaded is never unloaded, whatever dlclose() says. */
+ * XSched ends the process with exit status 1 after an error of the driver and after some
+ * misuse, and several of its calls may wait forever, so only a process that may die uses it.
+ * Libraries are never unloaded, even after dlclose(). */
 #ifndef XS_XSCHED_API_H
 #define XS_XSCHED_API_H
 
 #include "base/base.h"
 
-/* Called on the launch thread of an XQueue. Anything but 0 ends the process. */
+/* The launch thread of an XQueue calls it. A result other than 0 ends the process. */
 typedef int32_t (*xs_xsched_callback)(uint64_t hwq, void *data);
 
-/* All results are int32_t: 0, or see xs__xsched_status(). A HwQueue's handle is
- * the driver's handle of the stream; the others are opaque. */
+/* All results are int32_t: 0, or see xs__xsched_status(). The handle of a HwQueue is the
+ * driver's handle of the stream; the other handles are opaque. */
 #define XS_XSCHED_SYMBOLS(X)                                                                       \
     X(XHintSetScheduler, (int32_t scheduler, int32_t policy))                                      \
     X(XQueueCreate, (uint64_t *xq, uint64_t hwq, int64_t level, int64_t flags))                    \
@@ -41,8 +41,8 @@ struct xs_xsched_api {
     int32_t (*HwQueueCreate)(uint64_t *hwq, void *stream);
 };
 
-/* Load both files; `kind` is that of the device: "cuda", "hip" or "opencl".
- * XS_EDEVICE with the loader's words or the function that is missing. */
+/* Load both files. `kind` is the kind of the device: "cuda", "hip" or "opencl". XS_EDEVICE
+ * with the text of the loader, or with the missing function. */
 int xs__xsched_load(struct xs_xsched_api *api, const char *kind, const char *preempt,
                     const char *hal, struct xs_error *err);
 
