@@ -21,8 +21,7 @@ static void fill_view(struct xs_queue *q, struct xs_queue_view *view)
 {
     xs_ns used = q->used;
     *view = (struct xs_queue_view){.priority = q->priority,
-                                   /* A queue that the user suspends must not keep others
-                                    * waiting. */
+                                   /* The user's suspended queues do not delay others. */
                                    .ready = q->busy && !q->held,
                                    .running = q->running,
                                    .share = q->share,

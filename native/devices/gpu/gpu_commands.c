@@ -166,16 +166,17 @@ static int time_spin(struct xs_gpu *gpu, struct xs_kernel *k, uint64_t iteration
     return XS_OK;
 }
 
-/* Take the difference of a long and a short spin, so that the time of the launch cancels out.
- * The first two spins of each kind raise the clocks and do not count. Take the shortest of
- * three, because other programs disturb, or of more while the shortest short spin is no
- * shorter than the long one. */
+/* Take the difference of a long and a short spin, so that the time of the launch cancels out. The
+ * first two spins of each kind raise the clocks and do not count. Take the shortest of three,
+ * because other programs disturb, or of more while the difference is shorter than the
+ * iterations can be: one is a chain of two operations, which takes well above 0.1 ns. */
 int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, double *per_ns,
                          struct xs_error *err)
 {
     const uint64_t some = 100000, more = 1100000;
+    const double least_ns = 0.1 * (double)(more - some);
     double ns[2], best[2] = {INFINITY, INFINITY};
-    for (int i = 0; i < 5 || (i < 50 && best[1] <= best[0]); i++) {
+    for (int i = 0; i < 5 || (i < 50 && best[1] - best[0] < least_ns); i++) {
         int rc = time_spin(gpu, k, some, &ns[0], err);
         if (rc == XS_OK)
             rc = time_spin(gpu, k, more, &ns[1], err);
@@ -184,7 +185,7 @@ int xs__gpu_measure_spin(struct xs_gpu *gpu, struct xs_kernel *k, double *per_ns
         for (int j = 0; i >= 2 && j < 2; j++)
             best[j] = fmin(best[j], ns[j]);
     }
-    if (!(best[1] > best[0]))
+    if (best[1] - best[0] < least_ns)
         return xs__fail(
             err, XS_EDEVICE, "gpu.calibrate", 0,
             "a longer spin did not take longer, so the time of an iteration is unknown");
