@@ -224,8 +224,8 @@ static void bad_values_are_named(struct xs_device *dev)
         .commands = &command,
         .load = {.kind = XS_LOAD_CLOSED, .concurrency = 1, .samples = &sample, .sample_cap = 1}};
     struct xs_queue_spec bad;
-    CHECK_EQ(xs_run_open(dev, "fifo", &run, &err), XS_EINVAL);
-    CHECK(strstr(err.message, "fifo") != NULL);
+    CHECK_EQ(xs_run_open(dev, "lifo", &run, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "lifo") != NULL);
     CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_OK);
     expect_refused(run, &good, "-7");
     command = matmul(0, 1);

@@ -48,7 +48,6 @@ class Policy:
         return f"{self.definition.removesuffix('.')} ({self.source})."
 
 
-# The order is that of the list in native/policies/policy.h.
 BUILTIN = (
     Policy(
         name="none",
@@ -95,7 +94,7 @@ BUILTIN = (
         rules=("time by weight",),
     ),
 )
-"""Our own policies, in the order of the native list."""
+"""Our own policies, which are those of the list in native/policies/policy.h."""
 
 XSCHED = (
     Policy(

@@ -157,7 +157,7 @@ def test_device_model_is_refused(make, words):
         ),
         ({"device": "tpu"}, "device 'tpu' is unknown; known: cpu, sim, hip, cuda, opencl"),
         ({"scheduler": "cfs"}, "scheduler 'cfs' is unknown; known: native, priority, builtin"),
-        ({"policy": "fifo"}, "policy 'fifo' is unknown; known: none, hpf"),
+        ({"policy": "lifo"}, "policy 'lifo' is unknown; known: none, hpf"),
         ({"scheduler": "native"}, "policy 'hpf' needs scheduler 'builtin', not 'native'"),
         (
             {"scheduler": "native", "policy": "none", "stream_priority": False},
