@@ -176,7 +176,8 @@ class Run:
     def _terms(self, alpha: float, look: int) -> Terms:
         # Blocks of a second, or a twentieth of the duration where that is short.
         block_ns = min(10**9, max(1, self.scenario.duration_ns // 20))
-        return Terms(alpha=alpha, burst=self.burst, block_ns=block_ns, look=look)
+        spent = self._measure_on is None or self.measured_ns >= self.scenario.duration_ns
+        return Terms(alpha=alpha, burst=self.burst, block_ns=block_ns, look=look, spent=spent)
 
     @property
     def scheduler(self) -> str:

@@ -19,6 +19,7 @@ from pytest_xsched.analysis.verdict import Verdict, state
 from pytest_xsched.base.quantity import show_given
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.stats.estimators import (
+    BATCHES_MIN,
     CENSORED_NS,
     batch_means,
     blocks_needed,
@@ -36,6 +37,9 @@ from pytest_xsched.stats.sequential_test import (
     decide,
 )
 
+EARLY_MARGIN = 0.25
+"""Share of a rate by which it must miss or exceed its limit to be judged before the whole duration
+was measured: a loop may change its speed after the window, and no window shows that."""
 _REFERENCE_ERROR = 0.01
 """Added to the error of a PASS whose limit is itself measured: a P50, or the queue alone."""
 
@@ -49,7 +53,8 @@ class Terms:
         beta: of a wrong PASS.
         burst: requests that are taken to miss together while no burst was seen.
         block_ns: time in which misses may hang together; see `gate`.
-        look: how many times these numbers were looked at: 1 for the first.
+        look: number of this look at the run, from 1.
+        spent: whether the whole duration was measured, so that there is no later look.
     """
 
     alpha: float = ALPHA
@@ -57,6 +62,7 @@ class Terms:
     burst: float = 1.0
     block_ns: int = 10**9
     look: int = 1
+    spent: bool = True
 
     def of_look(self, error: float) -> float:
         """Give this look's part of an error, where looking again is not free."""
@@ -284,7 +290,9 @@ def _rate_at_least(
     """Judge the completions of a queue per second, by the means of batches."""
     rates = queue.rates_per(terms.block_ns, deadline_ns)
     above = rates - rate_hz * (1 - tolerance)
-    status, hint = _mean_at_least([above], terms, seconds=queue.seconds, grain=1 / queue.seconds)
+    status, hint = mean_at_least(
+        [above], terms, seconds=queue.seconds, grain=1 / queue.seconds, scale=rate_hz
+    )
     return state(
         queue,
         status=status,
@@ -298,34 +306,44 @@ def _rate_at_least(
     )
 
 
-def _mean_at_least(
+def mean_at_least(
     series: Sequence[NDArray[np.float64]],
     terms: Terms,
     *,
     seconds: float,
     grain: float,
+    scale: float,
 ) -> tuple[str, str]:
     """Judge whether all of some means are at least 0, and say what would decide.
 
+    A mean is clear of 0 where it is farther from 0 than its values are from one another. A mean
+    closer than that takes Student's t of uncorrelated batches.
+
     Args:
-        series: of each its values, one a block.
+        series: of each mean its values, one a block.
         terms: see `Terms`.
         seconds: that were measured.
         grain: one count more or less.
+        scale: the rate that the margin of an early verdict is a share of.
     """
     needed_s = 0.0
     alpha, beta = terms.of_look(terms.alpha) / len(series), terms.of_look(terms.beta)
+    margin = 0.0 if terms.spent else EARLY_MARGIN * scale
     for values in series:
+        mean = float(values.mean()) if len(values) else 0.0
+        off = abs(mean)
+        clear = len(values) >= BATCHES_MIN and off > max(float(np.ptp(values)) + grain, margin)
         means = batch_means(values)
-        if means is None:
+        if clear:
+            reach = 0.0
+        elif means is None:
             needed_s = max(needed_s, blocks_needed(len(values)) * terms.block_ns / 1e9)
             continue
-        # How far off zero the mean is, and how far it may be by chance.
-        off = abs(means.mean)
-        reach = means.reach(alpha if means.mean < 0 else beta) + grain
-        if means.mean < 0 and off > reach:
+        else:
+            reach = max(means.reach(alpha if mean < 0 else beta) + grain, margin)
+        if mean < 0 and off > reach:
             return FAIL, ""
-        if means.mean < 0 or off < reach:
+        if mean < 0 or off < reach:
             # An error goes down with the root of the time, one count by more.
             needed_s = max(needed_s, seconds * (reach / off) ** 2 if off else math.inf)
     if needed_s == 0:
@@ -361,11 +379,12 @@ def fair(
         (i, j) for i in range(len(rates)) for j in range(len(rates)) if i != j
     )
     grain = 1 / min(queue.seconds * own for queue, own in zip(queues, weights, strict=True))
-    status, hint = _mean_at_least(
+    status, hint = mean_at_least(
         [rates[i] - limit * rates[j] for i, j in pairs],
         terms,
         seconds=queues[0].seconds,
         grain=grain,
+        scale=limit * max(means),
     )
     names = ", ".join(queue.name for queue in queues)
     return state(

@@ -19,7 +19,8 @@ Times: TypeAlias = NDArray[np.int64]
 CENSORED_NS = 2**63 - 1
 """What the latency, or the completion, of a request counts as that never completed."""
 COLD_START_MIN = 20  # requests of the first tenth that say anything
-BATCHES_MIN = 5  # means, without which their spread says nothing
+BATCHES_MIN = 10
+"""Means of batches, without which their spread and their correlation say nothing."""
 
 
 def nearest_rank(values_ns: Times, q: float) -> int:
@@ -127,9 +128,13 @@ class BatchMeans:
 
 
 def batch_means(values: NDArray[np.float64]) -> BatchMeans | None:
-    """Average neighbours until what is left looks uncorrelated; None for fewer than 5 batches.
+    """Average neighbours until what is left looks uncorrelated; None for fewer than 10 batches.
 
-    Source: A. Law, Simulation Modeling and Analysis, 5th edition, 2015, section 9.5.3.
+    A correlation that the batches could have without showing it is added to their error: the
+    variance of a mean is (1 + r) / (1 - r) times as large where neighbours correlate by r.
+
+    Source: A. Law, Simulation Modeling and Analysis, 5th edition, 2015, sections 9.5.3 and 4.4;
+    simulated in docs/error-rates.md.
 
     Args:
         values: float64[n], in order of time.
@@ -142,8 +147,11 @@ def batch_means(values: NDArray[np.float64]) -> BatchMeans | None:
         means = values[: count * size].reshape(count, size).mean(axis=1)
         around = means - means.mean()
         spread = float(around @ around)
-        if spread == 0 or float(around[1:] @ around[:-1]) / spread < 1 / math.sqrt(count):
-            error = math.sqrt(spread / (count - 1) / count)
+        correlation = float(around[1:] @ around[:-1]) / spread if spread > 0 else 0.0
+        unseen = 1 / math.sqrt(count)
+        if correlation < unseen / 2:
+            r = max(0.0, correlation) + unseen
+            error = math.sqrt(spread / (count - 1) / count * (1 + r) / (1 - r))
             return BatchMeans(mean=float(values.mean()), error=error, batches=count)
         size *= 2
 

@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 
 from pytest_xsched.analysis import targets
@@ -210,7 +211,7 @@ def test_verdict(high, make, status, value, sentence):
             lambda q: targets.throughput_at_least(q, 21.0, 0, targets.Terms(block_ns=25 * MS)),
             "UNDECIDED",
             "low: throughput 20/s is not decided to be at least 21/s (n = 300, max 30 ms); "
-            "600 blocks of 25 ms are too few to tell, a duration of about 115 s would decide",
+            "600 blocks of 25 ms are too few to tell, a duration of about 125 s would decide",
         ),
         (
             lambda q: targets.throughput_at_least(q, 20.1, 0),
@@ -221,7 +222,7 @@ def test_verdict(high, make, status, value, sentence):
             lambda q: targets.throughput_at_least(q, 19.0, 0, targets.Terms(block_ns=4 * 10**9)),
             "UNDECIDED",
             "low: throughput 20/s is not decided to be at least 19/s (n = 300, max 30 ms); "
-            "3 blocks of 4 s are too few to tell, a duration of about 20 s would decide",
+            "3 blocks of 4 s are too few to tell, a duration of about 40 s would decide",
         ),
         (
             lambda q: targets.goodput_at_least(q, 29 * MS, 1.0),
@@ -252,9 +253,52 @@ def test_a_rate_that_varies_is_not_told_from_a_limit_near_it(made_queue):
     verdict = targets.throughput_at_least(queue, 19.0, 0)
     assert verdict.status == "UNDECIDED"
     assert verdict.sentence.endswith(
-        "; 30 blocks of 1 s are too few to tell, a duration of about 1425 s would decide"
+        "; 30 blocks of 1 s are too few to tell, a duration of about 2058 s would decide"
     )
     assert targets.throughput_at_least(queue, 5.0, 0).status == "PASS"
+
+
+def test_a_rate_near_its_limit_takes_the_whole_duration(made_queue):
+    """A loop that changes its speed after the window was called too slow, or fast enough."""
+    queue = made_queue([30] * 300, closed=True, name="low")  # 20/s, steady
+    early = targets.Terms(spent=False)
+    for rate_hz, at_once, in_the_end in ((19, "UNDECIDED", "PASS"), (21, "UNDECIDED", "FAIL")):
+        assert targets.throughput_at_least(queue, rate_hz, 0, early).status == at_once
+        assert targets.throughput_at_least(queue, rate_hz, 0).status == in_the_end
+    assert targets.throughput_at_least(queue, 15, 0, early).status == "PASS"
+    assert targets.throughput_at_least(queue, 30, 0, early).status == "FAIL"
+
+
+def test_phases_of_a_loop_are_seen_or_not_judged():
+    """Speeds that move by 15 % in phases of 20 s gave a third of wrong verdicts, at 5 % away."""
+    rng, t = np.random.default_rng(3), np.arange(60)
+    for _ in range(100):
+        phase, sign = rng.integers(0, 20), rng.choice([-1, 1])
+        rates = 100 + 15.0 * sign * (-1.0) ** ((t + phase) // 20) + rng.standard_normal(60)
+        for limit in (95.0, 105.0):
+            verdicts = [
+                targets.mean_at_least(
+                    [rates[:n] - limit],
+                    targets.Terms(look=look, spent=n == 60),
+                    seconds=n,
+                    grain=1 / n,
+                    scale=limit,
+                )[0]
+                for look, n in enumerate((15, 22, 33, 49, 60), start=1)
+            ]
+            assert verdicts == ["UNDECIDED"] * 5
+
+
+def test_a_rate_that_is_clear_of_its_limit_needs_no_uncorrelated_blocks():
+    t = np.arange(15)
+    rates = 100 + 15 * np.sign(7.5 - t)  # two phases: no batches are uncorrelated
+    judged = [
+        targets.mean_at_least(
+            [rates - limit], targets.Terms(spent=False), seconds=15, grain=1 / 15, scale=limit
+        )[0]
+        for limit in (50.0, 90.0, 110.0, 180.0)
+    ]
+    assert judged == ["PASS", "UNDECIDED", "UNDECIDED", "FAIL"]
 
 
 def test_what_never_completed_fails_every_limit(made_queue):

@@ -129,7 +129,7 @@ def test_not_saturated_at_nine_tenths_of_capacity(seed):
 
 
 def test_blocks_that_are_too_few_may_be_enough_when_doubled():
-    assert [blocks_needed(count) for count in (0, 4, 5, 9, 20)] == [5, 5, 10, 10, 40]
+    assert [blocks_needed(count) for count in (0, 9, 10, 19, 40)] == [10, 10, 20, 20, 80]
 
 
 def test_not_saturated_by_a_long_constant_latency():
