@@ -6,6 +6,7 @@ excused (no coordinated omission). Requests that did not complete stay in, above
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ from pytest_xsched.stats.estimators import (
     requests_needed,
     saturated,
 )
+from pytest_xsched.stats.omission import corrected, omitted, usual_interval_ns
 from pytest_xsched.stats.summary import spread
 
 
@@ -100,6 +102,7 @@ class QueueResult:
         self.windows_ns.append((window_ns[0] + offset_ns, window_ns[1] + offset_ns))
         self.counts = self.counts + counts
         self.latency_ns = self._span("scheduled_ns")
+        self.__dict__.pop("_omitted", None)  # of the windows before
 
     @property
     def name(self) -> str:
@@ -128,8 +131,9 @@ class QueueResult:
 
     @property
     def noisy(self) -> NDArray[np.bool_]:
-        """Which of `measured` were scheduled in noisy seconds: bool[n]."""
-        return inside(self.measured["scheduled_ns"], self.noisy_ns)
+        """Which of `client_latency_ns` were scheduled in noisy seconds: bool[n + omitted]."""
+        noisy = inside(self.measured["scheduled_ns"], self.noisy_ns)
+        return noisy if self.omitted == 0 else np.repeat(noisy, self._omitted + 1)
 
     @property
     def n(self) -> int:
@@ -162,6 +166,35 @@ class QueueResult:
         m = self.arrived[self.arrived["submitted_ns"] >= 0]
         return np.asarray(m["submitted_ns"] - m["scheduled_ns"], np.int64)
 
+    @functools.cached_property
+    def _omitted(self) -> NDArray[np.int64]:
+        """How many requests of its client each of `measured` left out; none in an open loop."""
+        if not self.closed_loop or self.n == 0:
+            return np.zeros(self.n, np.int64)
+        return omitted(self.latency_ns, self._interval_ns)
+
+    @property
+    def _interval_ns(self) -> int:
+        arrivals = self.spec.arrivals
+        think_ns = arrivals.think_ns if isinstance(arrivals, Closed) else 0
+        return usual_interval_ns(self.latency_ns, think_ns)
+
+    @property
+    def omitted(self) -> int:
+        """Requests that a closed loop did not send because its clients waited; see `omission`."""
+        return int(self._omitted.sum())
+
+    @property
+    def client_latency_ns(self) -> NDArray[np.int64]:
+        """What clients wait that come at any moment: int64[n + omitted], ns.
+
+        In an open loop these are the latencies. In a closed loop the requests that its clients did
+        not send while they waited are added; see `omission`.
+        """
+        if self.omitted == 0:
+            return self.latency_ns
+        return corrected(self.latency_ns, self._interval_ns)
+
     def _span(self, start: str) -> NDArray[np.int64]:
         m = self.measured
         done = (m["flags"] & CENSORED) == 0
@@ -171,6 +204,8 @@ class QueueResult:
 
     def percentile(self, q: float) -> Quantity:
         """Give the nearest-rank percentile of the latency; see `stats.nearest_rank`.
+
+        Of a closed loop it is what clients wait that come at any moment; see `client_latency_ns`.
 
         Args:
             q: in (0, 1), 0.99 for P99.
@@ -187,7 +222,9 @@ class QueueResult:
             self._require()
             self.require_n(q)
 
-        return self._latency(nearest_rank(self._some_latency(), q), percentile_name(q), require)
+        self._some_latency()
+        value_ns = nearest_rank(self.client_latency_ns, q)
+        return self._latency(value_ns, percentile_name(q), require)
 
     def require_n(self, q: float) -> None:
         """Raise InvalidRun where too few requests were measured for any bound on a percentile."""
@@ -342,8 +379,9 @@ class QueueResult:
         return self.throughput
 
     def attainment(self, deadline_ns: int) -> float:
-        """Give the share of the measured requests that completed within a deadline, in [0, 1]."""
-        return float(np.mean(self._some_latency() <= deadline_ns))
+        """Return the share of the measured requests that completed within a deadline, in [0, 1]."""
+        self._some_latency()
+        return float(np.mean(self.client_latency_ns <= deadline_ns))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the numbers in JSON's types: times in ns, rates in Hz, null for never."""
@@ -353,6 +391,7 @@ class QueueResult:
             "n": self.n,
             "censored": self.censored,
             "masked": self.masked,
+            "omitted": self.omitted,
             "saturated": self.saturated,
             "throughput_hz": self.throughput.value,
             "offered_hz": None if self.offered is None else self.offered.value,

@@ -93,7 +93,7 @@ def percentile_below(
     queue: QueueResult, q: float, limit_ns: int, terms: Terms = DEFAULT
 ) -> Verdict:
     """Judge P(q) < limit: at most 1 - q of the requests take as long as the limit."""
-    decision = _decide(queue, queue.latency_ns >= limit_ns, _rest(q), terms)
+    decision = _decide(queue, queue.client_latency_ns >= limit_ns, _rest(q), terms)
     return state(
         queue,
         status=decision.status,
@@ -110,7 +110,7 @@ def attainment_at_least(
 ) -> Verdict:
     """Judge the share of requests done within a deadline >= fraction; all of them is a fact."""
     value = queue.attainment(deadline_ns)
-    missed = queue.latency_ns > deadline_ns
+    missed = queue.client_latency_ns > deadline_ns
     decision, more = None, f", deadline {show_given(deadline_ns, 'ns')}"
     if fraction < 1:
         decision = _decide(queue, missed, _rest(fraction), terms)
@@ -228,12 +228,12 @@ def _against(
     terms: Terms,
 ) -> Decision:
     """Decide whether P(q) is below a multiple of a percentile that is only known within bounds."""
-    pass_ns, _ = percentile_bounds(reference.latency_ns, reference_q, _REFERENCE_ERROR)
-    _, fail_ns = percentile_bounds(reference.latency_ns, reference_q, terms.alpha / 2)
+    pass_ns, _ = percentile_bounds(reference.client_latency_ns, reference_q, _REFERENCE_ERROR)
+    _, fail_ns = percentile_bounds(reference.client_latency_ns, reference_q, terms.alpha / 2)
 
     def missed(limit_ns: int) -> Misses:
         # What never completed misses even a limit that is beyond an int64.
-        misses: Misses = queue.latency_ns >= min(factor * limit_ns, CENSORED_NS)
+        misses: Misses = queue.client_latency_ns >= min(factor * limit_ns, CENSORED_NS)
         return misses
 
     # Half of alpha for the bound, half for the bets.

@@ -179,6 +179,7 @@ def test_numbers_are_of_json_types(made_queue):
         "n": 300,
         "censored": 1,
         "masked": 0,
+        "omitted": 0,
         "saturated": False,
         "throughput_hz": 299 / 15,
         "offered_hz": 20.0,

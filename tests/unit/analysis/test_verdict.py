@@ -11,7 +11,7 @@ import pytest
 
 from pytest_xsched.analysis import targets
 
-MS = 1_000_000
+MS, S = 1_000_000, 10**9
 
 
 @pytest.mark.parametrize(
@@ -256,6 +256,24 @@ def test_a_rate_that_varies_is_not_told_from_a_limit_near_it(made_queue):
         "; 30 blocks of 1 s are too few to tell, a duration of about 2058 s would decide"
     )
     assert targets.throughput_at_least(queue, 5.0, 0).status == "PASS"
+
+
+def test_a_stall_of_a_closed_loop_passes_no_percentile(made_queue):
+    """A loop that sends nothing for 10 s of 60 passed: one request of thousands was slow."""
+    stall = [30] * 800 + [10_000] + [30] * 800
+    low = made_queue(stall, closed=True, name="low")
+    for verdict in (
+        targets.percentile_below(low, 0.99, 100 * MS),
+        targets.percentile_below(low, 0.95, 100 * MS),
+        targets.attainment_at_least(low, 100 * MS, 0.99),
+        targets.tail_ratio_below(low, 10.0),
+    ):
+        assert verdict.status == "UNDECIDED"  # not FAIL: it is one incident
+        assert verdict.value > 7 * S or verdict.value < 0.9 or verdict.rule.startswith("P99/P50")
+    assert low.omitted == 10_000 // 30 - 1
+    assert low.p50.value == 30 * MS and low.max.value == 10 * S
+    high = made_queue(stall, name="high")
+    assert high.omitted == 0
 
 
 def test_a_rate_near_its_limit_takes_the_whole_duration(made_queue):
