@@ -1,4 +1,4 @@
-"""The cffi declarations of pytest_xsched.native._native, cut out of native/include/xs_api.h.
+"""The cffi declarations of pytest_xsched.native._native, from native/include/xs_api.h.
 
 CMake runs this file with ``python -m cffi.gen_src exec-python``, which writes the C
 source of the module. The header stays the only copy of the declarations.
@@ -14,26 +14,28 @@ END = "/* cdef end */"
 
 
 def cut_cdef(text: str, origin: str) -> str:
-    """Return what stands between the two marks of ``text``.
+    """Return the text between the two marks of ``text``.
 
     Args:
         text: A C header.
-        origin: Where it came from, for the message.
+        origin: Path of the header, for messages.
 
     Raises:
-        SystemExit: A mark is missing, doubled, or the two are in the wrong order.
+        SystemExit: A mark is missing or there twice, or the two are in the wrong order.
     """
     for mark in (BEGIN, END):
         if text.count(mark) != 1:
-            raise SystemExit(f"{origin}: needs the mark {mark!r} once, has it {text.count(mark)}x")
+            raise SystemExit(
+                f"{origin}: the mark {mark!r} is there {text.count(mark)} times instead of once"
+            )
     before, _, rest = text.partition(BEGIN)
     cdef, end, _ = rest.partition(END)
     if not end:
-        raise SystemExit(f"{origin}: {END!r} stands before {BEGIN!r}")
+        raise SystemExit(f"{origin}: {END!r} is before {BEGIN!r}")
     for number, line in enumerate(cdef.splitlines(), start=before.count("\n") + 1):
         if line.lstrip().startswith("#"):
             raise SystemExit(
-                f"{origin}:{number}: no preprocessor lines between the cdef marks: {line.strip()!r}"
+                f"{origin}:{number}: cffi cannot read a preprocessor line: {line.strip()!r}"
             )
     return cdef
 

@@ -1,7 +1,7 @@
-"""For all tests: pytester, libraries that are compiled for tests, what is imported only once.
+"""For all tests: pytester, libraries compiled for tests, and modules that load only once.
 
-pytester drops the modules that a run inside this process imported; numpy's C core and the native
-module cannot be imported again, so they are imported here, where they stay.
+pytester removes the modules that a run inside this process imported. numpy's C core and the native
+module cannot be imported twice, so this module imports them, and they stay.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import pytest_xsched.native.binding  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
-# Who is started in the background by a shell ignores SIGINT, and so would all that is started
-# from here, to be ended by it.
+# A process that a shell starts in the background ignores SIGINT, and so would all children, which
+# the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Nor is any run refused for noise on the machines that run these tests, unless a test says so:
-# drivers made for a test take the processors of those who measure on them.
+# No run is refused for noise on the machines that run these tests, unless a test says so: the
+# drivers made for a test use the processors on which the runs are measured.
 os.environ["PYTEST_XSCHED_NOISE"] = "note"
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
@@ -46,7 +46,7 @@ LIBRARIES = {
         for driver in ("cuda", "hip", "opencl")
     },
 }
-"""Of the double of XSched."""
+"""The libraries of the double of XSched, each with its source files."""
 
 
 def compile_c(out: Path, files: tuple[str, ...], flags: tuple[str, ...]) -> Path:
@@ -58,7 +58,7 @@ def compile_c(out: Path, files: tuple[str, ...], flags: tuple[str, ...]) -> Path
 
 
 def compile_library(lib: Path, name: str, *flags: str) -> None:
-    """Compile one of LIBRARIES; the others find libpreempt beside them."""
+    """Compile one of LIBRARIES. The others find libpreempt in their own directory."""
     flags = (*SHARED, *flags, "-fvisibility=hidden", f"-Wl,-soname,{name}")
     if name != "libpreempt.so":
         flags += (f"-L{lib}", "-lpreempt", "-Wl,-rpath,$ORIGIN")
@@ -67,7 +67,7 @@ def compile_library(lib: Path, name: str, *flags: str) -> None:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """Compiles C files of native/ or of its doubles; gives the path of what was made."""
+    """Compile C files of native/ or of its doubles, and return the path of the result."""
     made = {}
 
     def build(*files, flags=SHARED):
@@ -101,9 +101,9 @@ def fake_nvml(built, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def xsched_double(tmp_path_factory):
-    """Compiles the double of XSched's libraries; gives a directory like that of an installation.
+    """Compile the double of XSched's libraries, and return a directory like an installation.
 
-    native/tests/doubles/xsched/preempt.h says what it is, faults.h what PREEMPT_DOUBLE makes it do.
+    native/tests/doubles/xsched/preempt.h describes it, faults.h the faults of PREEMPT_DOUBLE.
     """
     lib = tmp_path_factory.mktemp("xsched") / "lib"
     lib.mkdir()
@@ -114,7 +114,7 @@ def xsched_double(tmp_path_factory):
 
 @pytest.fixture
 def spoiled(xsched_double, tmp_path):
-    """Makes a copy of the double in which one library is compiled with other flags, or is gone."""
+    """Copy the double, with one library compiled with other flags, or missing."""
 
     def spoil(name, *flags):
         home = Path(shutil.copytree(xsched_double, tmp_path / "spoiled"))
@@ -128,9 +128,9 @@ def spoiled(xsched_double, tmp_path):
 
 @pytest.fixture(params=["double", "installed"])
 def xsched_home(request):
-    """Gives the directory of the double, and that of the real XSched that XSCHED_HOME names.
+    """Return the directory of the double, and that of the real XSched that XSCHED_HOME names.
 
-    The real one has to be able to do what the double can: on `fake_cuda`, too.
+    The real one must do what the double does, on `fake_cuda`, too.
     """
     if request.param == "double":
         return request.getfixturevalue("xsched_double")

@@ -1,8 +1,8 @@
-"""The way to the native runner: the only module that imports `_native`.
+"""The binding to the native runner: the only module that imports `_native`.
 
-Structs, enums and layouts are read from the compiled module, never written again here. A status
-becomes an exception that carries the native sentence. Devices are here, runs and queues in
-`_running`.
+It reads structs, enums and layouts from the compiled module and repeats none of them. A status
+becomes an exception with the native message. This module has devices; `native.run` has runs and
+queues.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ except ImportError as error:
     raise NotBuilt(
         f"the native module of {os.path.dirname(__file__)} cannot be loaded ({error}); build it "
         "with `pip install .`, which needs a C compiler, and run `pytest`; `python -m pytest` in a "
-        "source tree takes the tree and not what is installed, unless by `pip install -e .`"
+        "source tree imports the tree and not the installed package, except after "
+        "`pip install -e .`"
     ) from error
 
 __all__ = [
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 SLICE_NS = 50_000_000
-"""Longest wall time of one native call, so that Ctrl-C and timeouts are seen."""
+"""Longest wall time of one native call, so that Python can handle Ctrl-C and timeouts."""
 
 _KINDS = {
     "matmul": lib.XS_MATMUL,
@@ -92,22 +93,24 @@ def _dtype_of(struct: str) -> np.dtype[np.void]:
 
 
 SAMPLE: np.dtype[np.void] = _dtype_of("struct xs_sample")
-"""One request: scheduled_ns, submitted_ns, launched_ns, completed_ns (int64, -1: never), flags."""
+"""One request: scheduled_ns, submitted_ns, launched_ns, completed_ns, flags (int64).
+
+A time of -1 means that the request did not get there."""
 
 
 def limits() -> dict[str, int]:
-    """Give the native limits by name, as `enum xs_limit` has them."""
+    """Return the native limits by their names in `enum xs_limit`, without XS_."""
     names: dict[int, str] = ffi.typeof("enum xs_limit").elements
     return {name.removeprefix("XS_"): value for value, name in names.items()}
 
 
 def device_kinds() -> tuple[str, ...]:
-    """Give the kinds of device that can be opened."""
+    """Return the kinds of device that the native runner can open."""
     return _names(lib.xs_device_kind)
 
 
 def policies() -> tuple[str, ...]:
-    """Give the names of the built-in policies."""
+    """Return the names of the built-in policies, in the order of the list in policy.h."""
     return _names(lib.xs_policy_name)
 
 
@@ -136,7 +139,7 @@ def _raise(status: int, err: Any) -> None:
 
 
 def call(function: Any, *arguments: Any) -> int:
-    """Call a native function whose last argument is the error; XS_OK or XS_EAGAIN come back."""
+    """Call a native function whose last argument is the error, and return XS_OK or XS_EAGAIN."""
     err = ffi.new("struct xs_error *")
     status = int(function(*arguments, err))
     if status not in (lib.XS_OK, lib.XS_EAGAIN):
@@ -145,7 +148,7 @@ def call(function: Any, *arguments: Any) -> int:
 
 
 def commands_array(commands: Sequence[Command]) -> tuple[Any, Any]:
-    """Give the commands as an array, and what has to be kept alive as long as it."""
+    """Return the commands as an array, and what must stay alive as long as the array."""
     array = ffi.new("struct xs_command[]", len(commands))
     sources: dict[Kernel, Any] = {}
     for slot, command in zip(array, commands, strict=True):
@@ -160,7 +163,7 @@ def commands_array(commands: Sequence[Command]) -> tuple[Any, Any]:
 
 
 def _source(kernel: Kernel) -> tuple[Any, ...]:
-    """Give a kernel as a struct, and behind it what that points to."""
+    """Return a kernel as a struct, followed by the memory that the struct points to."""
     text = ffi.new("char[]", kernel.source.encode())
     name = ffi.new("char[]", kernel.name.encode())
     arguments = ffi.new("struct xs_argument[]", len(kernel.args))
@@ -179,7 +182,7 @@ def _source(kernel: Kernel) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceInfo:
-    """What a device says of itself."""
+    """The properties of a device, as its driver reports them."""
 
     kind: str
     index: int
@@ -187,25 +190,25 @@ class DeviceInfo:
     virtual_time: bool
     computes: bool
     on_host: bool
-    """Whether its commands run on the processors of this machine."""
+    """Whether its commands execute on the processors of this machine."""
     honours_priority: bool | None
-    """Whether streams of higher priority go first; None: not known."""
+    """Whether streams of higher priority go first; None: unknown."""
     stream_priorities: tuple[int, int]
-    """The least and the most that streams have; what is outside counts as one of them."""
+    """The lowest and the highest priority of a stream; other values count as the nearer one."""
     parallel: int
     units: int
-    """Multiprocessors that a queue can be bound to; 0: it cannot."""
+    """Multiprocessors that a queue can be bound to; 0: a queue cannot be bound."""
     unit_step: int
-    """They are given in groups of so many."""
+    """A queue is bound to whole groups of this number of multiprocessors."""
     architecture: str
-    """This and what follows: of a GPU; "" and 0 are not known."""
+    """This field and the following ones describe a GPU; "" and 0: unknown."""
     uuid: str
     pci_id: str
     driver_version: str
     compiler_version: str
     memory_bytes: int
     driver_file: str
-    """The library that drives it, as the loader knows it."""
+    """Path of the driver library, as the loader reports it."""
 
 
 def _path(file: LibraryFile | None) -> Any:
@@ -213,21 +216,21 @@ def _path(file: LibraryFile | None) -> Any:
 
 
 def cache_directory() -> str | None:
-    """Give the directory for compiled kernels; None: they are not kept.
+    """Return the directory for compiled kernels; None: they are not stored.
 
-    PYTEST_XSCHED_CACHE (empty: none), or pytest-xsched under XDG_CACHE_HOME or ~/.cache.
+    It is PYTEST_XSCHED_CACHE (empty: none), or pytest-xsched under XDG_CACHE_HOME or ~/.cache.
     """
     path = os.environ.get("PYTEST_XSCHED_CACHE")
     if path is not None:
         return os.path.abspath(path) if path else None
     home = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(home):  # which the XDG specification tells us to ignore
+    if not os.path.isabs(home):  # the XDG specification says to ignore it
         home = os.path.expanduser("~/.cache")
     return os.path.join(home, "pytest-xsched") if os.path.isabs(home) else None
 
 
 class _Options:
-    """The options of a device and what they point to; its errors name the libraries."""
+    """The options of a device and the memory that they point to; errors name the libraries."""
 
     def __init__(self, name: str, libraries: Libraries | None) -> None:
         self.kind, self.index = split_device(name)
@@ -251,7 +254,7 @@ class _Options:
 
 
 def locate(name: str, *, libraries: Libraries | None = None) -> str:
-    """Give the PCI id of a device without opening it; '' of one that processes do not share.
+    """Return the PCI id of a device without opening it; '' if processes do not share the device.
 
     Loads the driver, which then stays loaded. Arguments and errors are those of `Device`.
     """
@@ -264,15 +267,15 @@ class Device:
     """An open device. Close it after the last run on it.
 
     Args:
-        name: of the device, ``"cpu"`` or ``"cuda:1"``.
-        cpu: parameters of the kind ``"cpu"``.
-        sim: parameters of the kind ``"sim"``.
-        libraries: of a GPU; None: those that the environment names.
+        name: Name of the device, ``"cpu"`` or ``"cuda:1"``.
+        cpu: Parameters of the kind ``"cpu"``.
+        sim: Parameters of the kind ``"sim"``.
+        libraries: Libraries of a GPU; None: those that the environment names.
 
     Raises:
-        ScenarioError: the environment names a file that is not there.
-        DeviceUnavailable: there is no such device here.
-        DeviceError: it is there, but does not open.
+        ScenarioError: The environment names a file that does not exist.
+        DeviceUnavailable: This machine has no such device.
+        DeviceError: The device exists, but does not open.
     """
 
     def __init__(
@@ -298,7 +301,7 @@ class Device:
         self.pointer = self._bare = out[0]
 
     def describe(self) -> DeviceInfo:
-        """Ask the device for its name and abilities."""
+        """Read the name and the properties of the device."""
         info = ffi.new("struct xs_device_info *")
         call(lib.xs_device_describe, self.pointer, info)
         return DeviceInfo(
@@ -323,16 +326,16 @@ class Device:
         )
 
     def put_under(self, xsched: XSched, *, preempt: str, hal: str) -> None:
-        """Put XSched between the launches and the streams of this device, from now on.
+        """Launch the commands of this device through XSched, from now on.
 
         Args:
-            xsched: how it is to schedule.
-            preempt: path of its libpreempt.so.
-            hal: path of its libhal*.so for this kind of device.
+            xsched: Its scheduler, policy and settings.
+            preempt: Path of its libpreempt.so.
+            hal: Path of its libhal*.so for this kind of device.
 
         Raises:
-            ScenarioError: XSched does not know this kind of device.
-            DeviceError: a file cannot be loaded, lacks a function, or XSched refuses a setting.
+            ScenarioError: XSched does not support this kind of device.
+            DeviceError: A file cannot be loaded or lacks a function, or XSched refuses a setting.
         """
         options = _xsched_options(xsched)
         paths = [ffi.new("char[]", os.fsencode(path)) for path in (preempt, hal)]
@@ -342,16 +345,16 @@ class Device:
         self.pointer = out[0]
 
     def below(self) -> Device:
-        """Give this device as it was before XSched was put under it; not to be closed."""
+        """Return this device without XSched; the caller must not close it."""
         below = copy.copy(self)
         below.pointer = self._bare
         return below
 
     def forget_hints(self, xsched: XSched) -> None:
-        """Let XSched's policy forget all queues that it has seen; there is none now.
+        """Let XSched's policy forget all queues that it has seen. The device must have no queue.
 
         Args:
-            xsched: how it schedules since `put_under`.
+            xsched: The settings that `put_under` got.
 
         Raises:
             DeviceError: XSched refuses.
@@ -359,7 +362,7 @@ class Device:
         call(lib.xs_xsched_forget, self.pointer, _xsched_options(xsched))
 
     def close(self) -> None:
-        """Close the device; does nothing the second time, and in a forked child."""
+        """Close the device. Does nothing the second time, or in a forked child."""
         lib.xs_device_close(self.pointer)
         self.pointer = ffi.NULL
 
@@ -367,7 +370,7 @@ class Device:
 def _xsched_options(xsched: XSched) -> Any:
     options = ffi.new("struct xs_xsched_options *")
     options.scheduler = SCHEDULER_NUMBERS[xsched.scheduler]
-    # Of its own server it takes whatever policy that has; see XHintSetScheduler.
+    # With the global scheduler, the policy is that of the server; see XHintSetScheduler.
     options.policy = POLICY_NUMBERS[xsched.policy] if xsched.scheduler == "local" else 0
     options.level, options.timeslice_us = xsched.level, xsched.timeslice_us
     options.k = xsched.k or 0

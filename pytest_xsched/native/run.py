@@ -1,7 +1,7 @@
-"""Native runs and queues as Python objects, which keep alive what the native side points to.
+"""Native runs and queues as Python objects, which keep the memory of the native side alive.
 
-`Run.wait` returns after at most `SLICE_NS` of wall time, `Queue.wait` if it is asked to. Closing
-and destroying wait for what is on the device.
+`Run.wait` returns after at most `SLICE_NS` of wall time, `Queue.wait` after its timeout. Closing
+and destroying wait for the commands that are on the device.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What happened on a queue so far, in commands unless the name says requests."""
+    """Counts of a queue so far, in commands unless the name says requests."""
 
     submitted: int
     launched: int
@@ -40,15 +40,15 @@ class Counts:
     requests_submitted: int
     requests_completed: int
     suspended: int
-    """Times the queue was suspended while it had work."""
+    """How often the queue was suspended while it had work."""
     most_in_flight: int
-    """Commands in flight at once."""
+    """The largest number of commands in flight at once."""
     priority: int
     state: str
-    """``"idle"``, ``"ready"`` (unfinished work, may launch) or ``"suspended"``."""
+    """``"idle"``, ``"ready"`` (it has unfinished work and may launch) or ``"suspended"``."""
 
     def __add__(self, later: Counts) -> Counts:
-        """Add what happened later, in another run of the same queue."""
+        """Add the counts of a later run of the same queue."""
         names = [
             *("submitted", "launched", "completed", "failed"),
             *("requests_submitted", "requests_completed", "suspended"),
@@ -59,7 +59,7 @@ class Counts:
 
 
 class Below(NamedTuple):
-    """Commands of a queue at a scheduler below the runner; see `struct xs_scheduler_counts`."""
+    """Commands of a queue that XSched counted; see `struct xs_scheduler_counts`."""
 
     submitted: int
     launched: int
@@ -68,7 +68,7 @@ class Below(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What a scheduler may want to know of a queue; see `struct xs_hints`. 0: nothing said."""
+    """Hints about a queue to a scheduler; see `struct xs_hints`. 0: no hint."""
 
     threshold: int = 0
     batch_size: int = 0
@@ -79,22 +79,22 @@ class Hints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a queue is to be made; see `struct xs_queue_spec`."""
+    """The settings of a queue; see `struct xs_queue_spec`."""
 
     name: str
     priority: int
     stream_priority: int
     threshold: int
-    """0, as is batch_size then: automatic."""
+    """0: automatic, and batch_size is 0, too."""
     batch_size: int
     seed: int = 0
     units: tuple[int, ...] = ()
-    """Multiprocessors it may use; none named: all."""
+    """Multiprocessors that it may use; empty: all."""
     hints: Hints = Hints()
     changes: tuple[Change, ...] = ()
-    """Of this queue, by their times, which count from the start of the run here."""
+    """Changes of this queue, ordered by their times from the start of the run."""
     device: Device | None = None
-    """Another than the run's; it must outlive the run."""
+    """A device other than the run's; it must outlive the run."""
 
 
 def _mask(units: tuple[int, ...]) -> Any:
@@ -106,7 +106,7 @@ def _mask(units: tuple[int, ...]) -> Any:
 
 
 def _changes(changes: tuple[Change, ...]) -> Any:
-    """Give the changes as an array: one of the native side for each thing that changes."""
+    """Return the changes as an array with one native change for each value that changes."""
     rows = []
     for change in changes:
         if change.priority is not None:
@@ -117,7 +117,7 @@ def _changes(changes: tuple[Change, ...]) -> Any:
 
 
 class Queue:
-    """A queue of a run. Made by `Run`, valid until destroyed or until the run is closed."""
+    """A queue of a run. `Run` makes it; it is valid until `destroy` or until the run is closed."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Queue:
         self._keep = keep  # what the native side points to
 
     def counts(self) -> Counts:
-        """Count commands and requests, now."""
+        """Return the counts of commands and requests so far."""
         c = ffi.new("struct xs_queue_counts *")
         call(lib.xs_queue_counts, self._pointer, c)
         return Counts(
@@ -150,21 +150,21 @@ class Queue:
 
     @property
     def capacity(self) -> int:
-        """Samples there is room for; of an open loop, its arrivals."""
+        """Number of samples that there is room for; for an open loop, its arrivals."""
         return 0 if self._samples is None else len(self._samples)
 
     def samples(self, count: int) -> NDArray[np.void]:
-        """Copy the samples of the first `count` requests, when the run is over."""
+        """Copy the samples of the first `count` requests after the end of the run."""
         assert self._samples is not None
         copied: NDArray[np.void] = self._samples[:count].copy()
         return copied
 
     def thread_id(self) -> int:
-        """Give what the kernel calls the thread that drives it; 0: there is none, or not yet."""
+        """Return the kernel's id of the thread that drives the queue; 0: none, or not yet."""
         return int(lib.xs_queue_thread(self._pointer))
 
     def checksum(self, index: int) -> tuple[int, int]:
-        """Give launches and checksum of command `index` of the requests; see xs_api.h."""
+        """Return launches and checksum of command `index` of the requests; see xs_api.h."""
         launches, checksum = ffi.new("uint64_t *"), ffi.new("int64_t *")
         call(lib.xs_queue_checksum, self._pointer, index, launches, checksum)
         return int(launches[0]), int(checksum[0])
@@ -177,7 +177,7 @@ class Queue:
         return out
 
     def below(self) -> Below:
-        """Count the commands that a scheduler below the runner has been given, as it does."""
+        """Return the commands of the queue that XSched counted."""
         out = ffi.new("struct xs_scheduler_counts *")
         call(lib.xs_queue_scheduler_counts, self._pointer, out)
         return Below(int(out.submitted), int(out.launched), int(out.in_flight))
@@ -191,18 +191,21 @@ class Queue:
         call(lib.xs_queue_suspend, self._pointer)
 
     def resume(self) -> None:
-        """Undo `suspend`; the policy may still hold the queue back."""
+        """Undo `suspend`. The policy may still suspend the queue."""
         call(lib.xs_queue_resume, self._pointer)
 
     def submit(self, commands: Sequence[Command]) -> int:
-        """Push one request; gives its ticket, counted from 0."""
+        """Submit one request, and return its ticket, counted from 0."""
         ticket = ffi.new("uint64_t *")
         array, _kept = commands_array(commands)  # copied by the call
         call(lib.xs_queue_submit, self._pointer, array, len(commands), ticket)
         return int(ticket[0])
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
-        """Wait for a ticket: its scheduled, submitted, launched, completed ns; None: not yet."""
+        """Wait for a ticket, and return its scheduled, submitted, launched and completed ns.
+
+        None: it is not complete after `timeout_ns`.
+        """
         sample = ffi.new("struct xs_sample *")
         status = call(lib.xs_queue_wait, self._pointer, ticket, timeout_ns, sample)
         if status == lib.XS_EAGAIN:
@@ -210,18 +213,18 @@ class Queue:
         return sample.scheduled_ns, sample.submitted_ns, sample.launched_ns, sample.completed_ns
 
     def set_depth(self, threshold: int, batch_size: int) -> None:
-        """Set how many commands are launched ahead, and how many lie between marks."""
+        """Set how many commands may be in flight, and how many lie between two marks."""
         call(lib.xs_queue_set_depth, self._pointer, threshold, batch_size)
 
     def destroy(self) -> None:
-        """Drop what was submitted, wait for what was launched, free the queue."""
+        """Drop the submitted commands, wait for the launched ones, and free the queue."""
         if self._native != ffi.NULL:
             lib.xs_queue_destroy(self._native)
             self._siblings.remove(self)
         self.forget()
 
     def forget(self) -> None:
-        """Be gone: every later call is refused."""
+        """Refuse every later call."""
         self._native = ffi.NULL
 
     @property
@@ -239,8 +242,8 @@ class Run:
         call(lib.xs_run_open, device.pointer, policy.encode(), out)
         self._native = out[0]
         self._device = device  # must outlive the run
-        self._queues: list[Queue] = []  # and so must what their native side points to
-        self._slots: Any = None  # likewise, of the heartbeat
+        self._queues: list[Queue] = []  # they keep memory of the native side alive
+        self._slots: Any = None  # the slots of the heartbeat, which must outlive the run, too
 
     @property
     def _pointer(self) -> Any:
@@ -285,7 +288,7 @@ class Run:
     def add_open(
         self, settings: Settings, commands: Sequence[Command], arrivals_ns: NDArray[np.int64]
     ) -> Queue:
-        """Add a queue whose requests come at given times: int64[n], ns, ascending."""
+        """Add a queue whose requests arrive at given times: int64[n], ns, ascending."""
         arrivals_ns = np.ascontiguousarray(arrivals_ns, np.int64)
         pointer = ffi.from_buffer("int64_t[]", arrivals_ns)
         load = {
@@ -305,13 +308,13 @@ class Run:
         think_ns: int,
         most: int = SAMPLES_MAX,
     ) -> Queue:
-        """Add a queue of clients that wait for their request; `most` requests are an error."""
+        """Add a queue of clients that wait for their requests. More than `most` are an error."""
         load = {"kind": lib.XS_LOAD_CLOSED, "concurrency": concurrency, "think_ns": think_ns}
-        # Pages that are never written are never taken, so room for `most` costs nothing.
+        # The system allocates a page when it is first written, so room for `most` is free.
         return self._add(settings, load, commands, np.empty(most, SAMPLE), ())
 
     def add_manual(self, settings: Settings) -> Queue:
-        """Add a queue whose requests are pushed by `Queue.submit`."""
+        """Add a queue whose requests come from `Queue.submit`."""
         return self._add(settings, {"kind": lib.XS_LOAD_MANUAL}, (), None, ())
 
     def start(
@@ -325,10 +328,10 @@ class Run:
         heartbeat_ns: NDArray[np.int64] | None = None,
         slot_ns: int = 0,
     ) -> None:
-        """Start the clock, at a moment of CLOCK_MONOTONIC if one is named.
+        """Start the clock, at `start_clock_ns` of CLOCK_MONOTONIC unless that is 0.
 
-        A duration of 0 means until stopped. `heartbeat_ns`, int64[slots], zeros, is filled while
-        the run goes on: the largest lateness of the heartbeat in each slot of `slot_ns`.
+        A duration of 0 lasts until the run is stopped. `heartbeat_ns`, int64[slots], starts as
+        zeros. The run fills it with the largest lateness of the heartbeat in each slot.
         """
         how = WAITING.index(waiting)
         timing = ffi.new(
@@ -340,19 +343,19 @@ class Run:
         call(lib.xs_run_start, self._pointer, timing)
 
     def wait(self) -> bool:
-        """Wait for at most `SLICE_NS`; whether the run is over."""
+        """Wait for at most `SLICE_NS`, and return whether the run is over."""
         return call(lib.xs_run_wait, self._pointer, SLICE_NS) == int(lib.XS_OK)
 
     def now_ns(self) -> int:
-        """Give the time since the start, in the run's own time."""
+        """Return the time since the start, in the time of the run."""
         return int(lib.xs_run_now(self._pointer))
 
     def cpu_ns(self) -> int:
-        """Give the processor time that the process of the run has used."""
+        """Return the processor time that the process of the run has used."""
         return time.process_time_ns()
 
     def switch_off(self) -> None:
-        """Take the policy away, until the end of the run."""
+        """Switch the policy off until the end of the run."""
         call(lib.xs_run_switch_off, self._pointer)
 
     def advance(self, duration_ns: int) -> None:
@@ -362,7 +365,7 @@ class Run:
             call(lib.xs_run_advance, self._pointer, left_ns)
 
     def close(self) -> None:
-        """Stop, join and free everything; does nothing the second time."""
+        """Stop, join and free everything. Does nothing the second time."""
         lib.xs_run_close(self._native)
         self._native = ffi.NULL
         for queue in self._queues:

@@ -42,7 +42,7 @@ FIRST_WORDS = {"give", "gives", "tell", "tells", "say", "says", "look", "looks",
 NOT_YET = {
     *("pytest_xsched", "pytest_xsched/analysis", "pytest_xsched/base", "pytest_xsched/comparison"),
     *("pytest_xsched/conformance", "pytest_xsched/doctor", "pytest_xsched/monitoring"),
-    *("pytest_xsched/native", "pytest_xsched/plugin", "pytest_xsched/reporting"),
+    *("pytest_xsched/plugin", "pytest_xsched/reporting"),
     *("pytest_xsched/runner", "pytest_xsched/scenario", "pytest_xsched/session"),
     *("pytest_xsched/stats", "pytest_xsched/stress", "pytest_xsched/system"),
     *("pytest_xsched/workers", "pytest_xsched/xsched"),
