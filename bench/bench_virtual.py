@@ -9,12 +9,12 @@ from measure import by_turns, finish, judge, table, wall_ns
 
 from pytest_xsched import CpuModel, QueueSpec, Session, SimModel, matmul, spin
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.run import Queue, Run, Settings
+from pytest_xsched.native.run import Queue, QueueSettings, Run
 from pytest_xsched.scenario.arrival_process import constant
 from pytest_xsched.scenario.arrival_times import arrival_times
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import Workload
-from pytest_xsched.session.settings import Settings as Options
+from pytest_xsched.session.settings import QueueSettings as Options
 
 REPETITIONS = 11
 MINUTE_NS = 60 * 10**9
@@ -27,8 +27,8 @@ COMMAND_NS = 10_000
 """Above the launch time of the sim, so that the device is what limits both queues."""
 
 
-def settings(name: str, priority: int, threshold: int = 4, batch_size: int = 2) -> Settings:
-    return Settings(
+def settings(name: str, priority: int, threshold: int = 4, batch_size: int = 2) -> QueueSettings:
+    return QueueSettings(
         name=name,
         priority=priority,
         stream_priority=priority,

@@ -6,8 +6,12 @@
  * that the policy returned; never for each command. A policy must not block or allocate. It
  * keeps nothing between calls except what it writes into `own` of a view.
  *
- * To add a policy, follow docs/howto/new_policy.md: copy none.c, add a line to XS_POLICIES
- * below, an entry to pytest_xsched/base/policies.py, and a test to tests/sim/test_policies.py. */
+ * To add the policy NAME (docs/howto/new_policy.md has an example):
+ *   1. Copy none.c to NAME.c. Write decide(), and rename the table at its end to
+ *      xs_policy_NAME with .name = "NAME". The build finds the file by itself.
+ *   2. Add the line X(NAME) to XS_POLICIES below.
+ *   3. Add NAME to BUILTIN in pytest_xsched/base/policies.py, in the same place of the order.
+ *   4. Add its test to tests/sim/test_policies.py, with numbers worked out by hand. */
 #ifndef XS_POLICY_H
 #define XS_POLICY_H
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.native.binding import Device, locate
-from pytest_xsched.native.run import Hints, Queue, Run, Settings
+from pytest_xsched.native.run import Hints, Queue, QueueSettings, Run
 from pytest_xsched.runner.reference import wrong_results
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
@@ -105,7 +105,7 @@ def use(device: Device, workload: Workload, *, below: bool = True) -> dict[str, 
     """Launch some commands, all at once, and give the counts and what is wrong with the results."""
     run = Run(device, "none")
     try:
-        settings = Settings(
+        settings = QueueSettings(
             name="canary",
             priority=1,
             stream_priority=0,
@@ -119,7 +119,9 @@ def use(device: Device, workload: Workload, *, below: bool = True) -> dict[str, 
         while not run.wait():
             pass
         counts = queue.counts()
-        given, launched = queue.below()[:2] if below else (counts.launched, counts.launched)
+        given, launched = (
+            queue.scheduler_counts()[:2] if below else (counts.launched, counts.launched)
+        )
         return {
             "submitted": counts.submitted,
             "completed": counts.completed,

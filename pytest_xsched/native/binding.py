@@ -33,8 +33,9 @@ from pytest_xsched.system.driver_files import Libraries, LibraryFile, find_libra
 try:
     from pytest_xsched.native._native import ffi, lib
 except ImportError as error:
+    package = os.path.dirname(os.path.dirname(__file__))
     raise NotBuilt(
-        f"the native module of {os.path.dirname(__file__)} cannot be loaded ({error}); build it "
+        f"the native module of {package} cannot be loaded ({error}); build it "
         "with `pip install .`, which needs a C compiler, and run `pytest`; `python -m pytest` in a "
         "source tree imports the tree and not the installed package, except after "
         "`pip install -e .`"
@@ -344,11 +345,11 @@ class Device:
         call(lib.xs_xsched_open, self.pointer, options, out)
         self.pointer = out[0]
 
-    def below(self) -> Device:
+    def without_xsched(self) -> Device:
         """Return this device without XSched; the caller must not close it."""
-        below = copy.copy(self)
-        below.pointer = self._bare
-        return below
+        bare = copy.copy(self)
+        bare.pointer = self._bare
+        return bare
 
     def forget_hints(self, xsched: XSched) -> None:
         """Let XSched's policy forget all queues that it has seen. The device must have no queue.

@@ -58,7 +58,7 @@ class Counts:
         return dataclasses.replace(later, most_in_flight=most, **sums)
 
 
-class Below(NamedTuple):
+class SchedulerCounts(NamedTuple):
     """Commands of a queue that XSched counted; see `struct xs_scheduler_counts`."""
 
     submitted: int
@@ -78,7 +78,7 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class QueueSettings:
     """The settings of a queue; see `struct xs_queue_spec`."""
 
     name: str
@@ -176,11 +176,11 @@ class Queue:
         call(lib.xs_queue_output, self._pointer, index, pointer, count)
         return out
 
-    def below(self) -> Below:
+    def scheduler_counts(self) -> SchedulerCounts:
         """Return the commands of the queue that XSched counted."""
         out = ffi.new("struct xs_scheduler_counts *")
         call(lib.xs_queue_scheduler_counts, self._pointer, out)
-        return Below(int(out.submitted), int(out.launched), int(out.in_flight))
+        return SchedulerCounts(int(out.submitted), int(out.launched), int(out.in_flight))
 
     def set_priority(self, priority: int) -> None:
         """Change the priority that the policy sees."""
@@ -253,7 +253,7 @@ class Run:
 
     def _add(
         self,
-        settings: Settings,
+        settings: QueueSettings,
         load: dict[str, Any],
         commands: Sequence[Command],
         samples: NDArray[np.void] | None,
@@ -286,7 +286,7 @@ class Run:
         return queue
 
     def add_open(
-        self, settings: Settings, commands: Sequence[Command], arrivals_ns: NDArray[np.int64]
+        self, settings: QueueSettings, commands: Sequence[Command], arrivals_ns: NDArray[np.int64]
     ) -> Queue:
         """Add a queue whose requests arrive at given times: int64[n], ns, ascending."""
         arrivals_ns = np.ascontiguousarray(arrivals_ns, np.int64)
@@ -301,7 +301,7 @@ class Run:
 
     def add_closed(
         self,
-        settings: Settings,
+        settings: QueueSettings,
         commands: Sequence[Command],
         *,
         concurrency: int,
@@ -313,7 +313,7 @@ class Run:
         # The system allocates a page when it is first written, so room for `most` is free.
         return self._add(settings, load, commands, np.empty(most, SAMPLE), ())
 
-    def add_manual(self, settings: Settings) -> Queue:
+    def add_manual(self, settings: QueueSettings) -> Queue:
         """Add a queue whose requests come from `Queue.submit`."""
         return self._add(settings, {"kind": lib.XS_LOAD_MANUAL}, (), None, ())
 

@@ -17,7 +17,7 @@ from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.run import Run, Settings
+from pytest_xsched.native.run import QueueSettings, Run
 from pytest_xsched.scenario.device_models import SimModel
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
@@ -91,9 +91,11 @@ def measured_ns(
     Raises:
         TooFast: there was no room for all of them.
     """
-    run = Run(device.below(), "none")
+    run = Run(device.without_xsched(), "none")
     try:
-        settings = Settings(name=name, priority=0, stream_priority=0, threshold=0, batch_size=0)
+        settings = QueueSettings(
+            name=name, priority=0, stream_priority=0, threshold=0, batch_size=0
+        )
         queue = run.add_closed(settings, commands, concurrency=1, think_ns=0, most=MOST)
         begin_ns = time.process_time_ns()
         # Without a drain: of a long request no further command is launched when time is up.

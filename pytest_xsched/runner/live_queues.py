@@ -14,7 +14,7 @@ from pytest_xsched.base.units import MAX_NS, Duration, DurationLike, parse_durat
 from pytest_xsched.base.validation import integer
 from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.native.binding import SLICE_NS, Device
-from pytest_xsched.native.run import Counts, Run, Settings
+from pytest_xsched.native.run import Counts, QueueSettings, Run
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX, QueueSpec
 from pytest_xsched.scenario.workload import Command, Workload, empty
@@ -38,7 +38,7 @@ class NativeQueue(Protocol):
 class NativeRun(Protocol):
     """What is asked of `_running.Run`, or of its like in another process."""
 
-    def add_manual(self, settings: Settings) -> NativeQueue: ...
+    def add_manual(self, settings: QueueSettings) -> NativeQueue: ...
     def now_ns(self) -> int: ...
     def switch_off(self) -> None: ...
     def cpu_ns(self) -> int: ...
@@ -266,7 +266,7 @@ class XQueues:
             threshold=threshold,
             batch_size=batch_size,
         )
-        settings = Settings(
+        settings = QueueSettings(
             name=name,
             priority=spec.priority,
             stream_priority=0,

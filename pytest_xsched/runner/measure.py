@@ -24,7 +24,7 @@ from pytest_xsched.monitoring.gpu_monitor import monitor_of
 from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.monitoring.sampler import Sampler
 from pytest_xsched.native.binding import SLICE_NS, Device
-from pytest_xsched.native.run import Counts, Hints, Queue, Settings
+from pytest_xsched.native.run import Counts, Hints, Queue, QueueSettings
 from pytest_xsched.native.run import Run as NativeRun
 from pytest_xsched.runner.calibration import calibrate
 from pytest_xsched.runner.priority_probe import priority_effect
@@ -228,7 +228,7 @@ def _units(
 
 def _settings(
     scenario: Scenario, spec: QueueSpec, device: Device, units: tuple[int, ...]
-) -> Settings:
+) -> QueueSettings:
     """Say what a scheduler is made of: a policy, stream priorities, a threshold.
 
     Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
@@ -236,7 +236,7 @@ def _settings(
     builtin = scenario.scheduler == "builtin"
     threshold, batch_size = spec.depth if builtin else (THRESHOLD_MAX, THRESHOLD_MAX // 2)
     changes = [change for change in scenario.changes if change.queue == spec.name]
-    return Settings(
+    return QueueSettings(
         name=spec.name,
         priority=spec.priority,
         stream_priority=scenario.stream_priority_of(spec, *device.describe().stream_priorities),

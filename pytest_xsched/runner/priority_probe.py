@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.run import Queue, Run, Settings
+from pytest_xsched.native.run import Queue, QueueSettings, Run
 from pytest_xsched.scenario.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX
 from pytest_xsched.scenario.workload import spin
 
@@ -59,7 +59,7 @@ def _share_of_high(device: Device, order: tuple[int, int]) -> float:
 
 def _add(run: Run, sign: int) -> Queue:
     return run.add_closed(
-        Settings(
+        QueueSettings(
             name="high" if sign > 0 else "low",
             priority=0,
             stream_priority=PRIORITY_MAX if sign > 0 else PRIORITY_MIN,

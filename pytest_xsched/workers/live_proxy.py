@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_xsched.base.units import Duration
 from pytest_xsched.errors import WorkerCrashed, WorkerHung, XSchedError
-from pytest_xsched.native.run import Counts, Settings
+from pytest_xsched.native.run import Counts, QueueSettings
 from pytest_xsched.scenario.workload import Command
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
@@ -186,7 +186,7 @@ class RemoteRun:
         now_ns: int = process.call("now")
         self._began_ns = time.monotonic_ns() - now_ns
 
-    def add_manual(self, settings: Settings) -> RemoteQueue:
+    def add_manual(self, settings: QueueSettings) -> RemoteQueue:
         """Add a queue whose requests are pushed by `RemoteQueue.submit`."""
         number = next(self._numbers)
         names = ("name", "priority", "stream_priority", "threshold", "batch_size", "seed")

@@ -18,7 +18,7 @@ from typing import Any
 from pytest_xsched.base.constants import split_device
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.run import Counts, Hints, Queue, Run, Settings
+from pytest_xsched.native.run import Counts, Hints, Queue, QueueSettings, Run
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import read_command
@@ -114,7 +114,7 @@ class _Live:
 
     def add(self, queue: int, settings: dict[str, Any]) -> None:
         assert self._run is not None
-        given = Settings(**settings)
+        given = QueueSettings(**settings)
         if self._below:
             hints = Hints(threshold=given.threshold, batch_size=given.batch_size)
             given = dataclasses.replace(given, hints=hints, threshold=THRESHOLD_MAX, batch_size=1)
@@ -148,7 +148,7 @@ class _Live:
 
     def _seen_below(self, queue: int, counts: Counts) -> Counts:
         """Put in what XSched did, looked at later, so that no more is completed than launched."""
-        below = self._queues[queue].below()
+        below = self._queues[queue].scheduler_counts()
         counts = dataclasses.replace(
             counts, launched=below.launched, most_in_flight=below.in_flight
         )

@@ -21,7 +21,7 @@ import numpy as np
 
 from pytest_xsched.errors import SchedulerInactive
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.run import Hints, Queue, Run, Settings
+from pytest_xsched.native.run import Hints, Queue, QueueSettings, Run
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.scenario.xsched_settings import XSched
@@ -241,7 +241,7 @@ def _share_first(device: Device, work: Workload, hints: Sequence[_Preference], s
 
 def _add(run: Run, work: Workload, index: int, hint: _Preference) -> Queue:
     priority, hints = hint
-    settings = Settings(
+    settings = QueueSettings(
         name=f"canary{index}",
         priority=priority,
         stream_priority=0,
@@ -266,7 +266,7 @@ def _file(path: str) -> File:
 
 def with_commands(activity: Activity, queues: Mapping[str, Queue]) -> Activity:
     """Add the counts of the run's queues, when it is over, and what is mapped by then."""
-    commands = {name: queue.below()[:2] for name, queue in queues.items()}
+    commands = {name: queue.scheduler_counts()[:2] for name, queue in queues.items()}
     return dataclasses.replace(activity, commands=commands, files=scheduler_files())
 
 

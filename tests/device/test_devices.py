@@ -7,7 +7,7 @@ import pytest
 from pytest_xsched import CpuModel, SimModel
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.run import Run, Settings
+from pytest_xsched.native.run import QueueSettings, Run
 from pytest_xsched.reporting.run_table import table
 from pytest_xsched.runner.measure import measure
 from pytest_xsched.scenario.arrival_process import Closed, constant
@@ -78,7 +78,7 @@ def test_virtual_time_has_one_device():
     with closing(Device("sim", **models)) as sim, closing(Device("sim", **models)) as other:
         run = Run(sim, "hpf")
         settings = {"priority": 0, "stream_priority": 0, "threshold": 1, "batch_size": 1}
-        with pytest.raises(ScenarioError, match=r"queue 'q': .* time of one of them is virtual"):
-            run.add_manual(Settings(name="q", device=other, **settings))
-        run.add_manual(Settings(name="q", device=sim, **settings))
+        with pytest.raises(ScenarioError, match=r"queue 'q': .* one of the two has virtual time"):
+            run.add_manual(QueueSettings(name="q", device=other, **settings))
+        run.add_manual(QueueSettings(name="q", device=sim, **settings))
         run.close()

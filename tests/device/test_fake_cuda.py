@@ -29,8 +29,7 @@ from pytest_xsched import (
     vector_add,
 )
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.run import Run
-from pytest_xsched.native.run import Settings as QueueSettings
+from pytest_xsched.native.run import QueueSettings, Run
 from pytest_xsched.reporting.run_table import table
 from pytest_xsched.runner.reference import operand
 from pytest_xsched.session.settings import Settings

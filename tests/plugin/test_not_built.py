@@ -6,8 +6,8 @@ import pytest
 
 SENTENCE = (
     "the native module of */pytest_xsched cannot be loaded (*); build it with `pip install .`, "
-    "which needs a C compiler, and run `pytest`; `python -m pytest` in a source tree takes the "
-    "tree and not what is installed, unless by `pip install -e .`"
+    "which needs a C compiler, and run `pytest`; `python -m pytest` in a source tree imports the "
+    "tree and not the installed package, except after `pip install -e .`"
 )
 
 
