@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from pytest_xsched.errors import XSchedError
+from pytest_xsched.reporting.table_layout import aligned
 
 
 def finish(main: Callable[[], int]) -> NoReturn:
@@ -38,11 +39,7 @@ def wall_ns(function: Callable[[], object]) -> int:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print columns: the first to the left, the others to the right."""
     lines = [list(header), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for first, *others in lines:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        print("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    print()
+    print("\n".join(aligned(lines, left=header[:1])), end="\n\n")
 
 
 def judge(targets: Iterable[tuple[str, bool]]) -> int:

@@ -99,7 +99,8 @@ class IncomparableError(XSchedError):
         """Make the error about some differences."""
         fields = "; ".join(map(str, differences))
         return cls(
-            f"not like with like, so that no ratio of them means anything: {fields}",
+            "the runs differ in more than the scheduler, so that no ratio of them means "
+            f"anything: {fields}",
             differences=tuple(differences),
         )
 

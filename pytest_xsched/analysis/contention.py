@@ -71,8 +71,8 @@ def faults(met: tuple[Contention, ...], queues: tuple[QueueResult, ...]) -> dict
     for one in met:
         if one.other in never_pause and one.work < 0.5:
             found.setdefault(one.queue, []).append(
-                f"only {one.work:.0%} of the requests of {one.queue} met work of {one.other}, "
-                "which never pauses: they did not run together"
+                f"{one.other} had work during only {100 * one.work:.0f} % of {one.queue}'s "
+                "requests although it never pauses: the queues did not run at the same time"
             )
     return found
 

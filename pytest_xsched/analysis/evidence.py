@@ -146,8 +146,8 @@ def _saturated(queue: QueueResult) -> list[str]:
     if not queue.saturated or queue.n == 0:
         return []
     return [
-        f"{queue.name} is saturated: {queue.offered} were offered and {queue.throughput} done, "
-        "so its latency grows with the length of the run"
+        f"{queue.name} is saturated: {queue.offered} were offered but {queue.throughput} "
+        "completed, so its latency depends on the length of the run"
     ]
 
 

@@ -55,11 +55,11 @@ class Plausible:
             return None
         if not self.exact and self.too_fast <= FEW:
             return None
-        part = "less than" if self.exact else "under a quarter of"
+        part = "less than the" if self.exact else "less than a quarter of the"
         return (
-            f"{self.queue}: {100 * self.too_fast:.3g}% of its requests took {part} what its "
-            f"commands take alone ({format_duration(self.served_ns)} of "
-            f"{format_duration(self.alone_ns)}): its work was not done"
+            f"{self.queue}: {100 * self.too_fast:.3g} % of its requests took {part} time that "
+            f"their commands take alone ({format_duration(self.served_ns)} instead of "
+            f"{format_duration(self.alone_ns)}): the work was not done"
         )
 
 
@@ -109,7 +109,7 @@ def overwork(
             work_ns += int(np.count_nonzero(inside & (s["completed_ns"] <= end))) * (ns or 0)
         if work_ns > slots * (end - start):
             return (
-                f"work of {format_duration(work_ns)} was done on {slots} slot"
-                f"{'s' if slots > 1 else ''} in {format_duration(end - start)}"
+                f"{format_duration(work_ns)} of work was done on {slots} slot"
+                f"{'s' if slots > 1 else ''} in {format_duration(end - start)}, which is impossible"
             )
     return None

@@ -115,7 +115,8 @@ def attainment_at_least(
     if fraction < 1:
         decision = _decide(queue, missed, _rest(fraction), terms)
     else:
-        more += f", {np.count_nonzero(missed)} missed it, 0 may"
+        count = int(np.count_nonzero(missed))
+        more += f", {count} miss{'es' if count != 1 else ''}, 0 allowed"
     return state(
         queue,
         status=decision.status if decision else _fact(value >= fraction),
@@ -348,11 +349,14 @@ def mean_at_least(
             needed_s = max(needed_s, seconds * (reach / off) ** 2 if off else math.inf)
     if needed_s == 0:
         return PASS, ""
-    few = f"{len(series[0])} blocks of {format_duration(terms.block_ns)} are too few to tell"
+    few = f"{len(series[0])} blocks of {format_duration(terms.block_ns)} are too few to decide it"
     if needed_s > FORESIGHT * seconds:
-        return UNDECIDED, f"{few}, and no duration that would decide is in sight"
+        return (
+            UNDECIDED,
+            f"{few}, and the rate is too close to the limit to predict how many would do",
+        )
     needed = format_duration(math.ceil(needed_s * 10) * 10**8)
-    return UNDECIDED, f"{few}, a duration of about {needed} would decide"
+    return UNDECIDED, f"{few}; a duration of about {needed} would be enough"
 
 
 def fair(

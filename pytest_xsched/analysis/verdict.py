@@ -79,7 +79,7 @@ def state(
         hint: what would decide it, where nothing is decided.
     """
     metric, _, relation = rule.partition(" ")
-    verb = {PASS: "is", FAIL: "is not"}.get(status, "is not decided to be")
+    verb = {PASS: "is", FAIL: "is not"}.get(status, "may or may not be")
     figures = [f"n = {queue.n}"]
     if queue.n:
         figures.append(f"max {queue.max}")
@@ -114,7 +114,8 @@ def _misses(decision: Decision | None) -> str:
     bursts = ""
     if decision.misses and decision.bursts is not None:
         bursts = f" in {decision.bursts} burst{'s' if decision.bursts != 1 else ''}"
-    text = f", {decision.misses} missed it{bursts}, {may} may"
+    missed = f"{decision.misses} miss{'es' if decision.misses != 1 else ''}"
+    text = f", {missed}{bursts}, {may} allowed"
     if decision.noisy and decision.status != PASS:
         text += f", {decision.noisy} of them in noisy seconds"
     if decision.status == FAIL:
@@ -133,5 +134,5 @@ def _odds(log: float) -> str:
 
 def _needed(decision: Decision | None) -> str:
     if decision is None or decision.needed is None:
-        return "its misses are too near what is allowed for any number of requests to tell"
-    return f"about {decision.needed} more requests would decide"
+        return "the misses are too close to the limit for any number of requests to decide it"
+    return f"about {decision.needed} more requests would decide it"

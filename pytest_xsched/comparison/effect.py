@@ -70,7 +70,7 @@ class Claim:
             forced: in what the arms differ beside the scheduler.
         """
         status = PASS if self.good else FAIL if self.bad else UNDECIDED
-        verb = {PASS: "is", FAIL: "is not"}.get(status, "is not decided to be")
+        verb = {PASS: "is", FAIL: "is not"}.get(status, "may or may not be")
         count = len(self.ratio.episodes)
         noise = f"{self.floor:.4g}" if math.isfinite(self.floor) else "unknown"
         shown, limit = show_apart(self.ratio.value, self.limit, "")
@@ -83,7 +83,7 @@ class Claim:
         if forced:
             rule += " (forced)"
             more = f" and {len(forced) - 1} more" if len(forced) > 1 else ""
-            sentence += f", FORCED although not like with like: {forced[0]}{more}"
+            sentence += f", FORCED although the runs differ: {forced[0]}{more}"
         return Verdict(
             status=status,
             queue=queue,
@@ -99,10 +99,14 @@ class Claim:
         """Say what would decide it."""
         count = len(self.ratio.episodes)
         if count < episodes_needed():
-            return f"{episodes_needed()} episodes are the fewest that can decide anything"
+            return f"at least {episodes_needed()} episodes are needed to decide anything"
         margin = abs(math.log(self.ratio.value / self.limit)) if self.limit > 0 else math.inf
         half = math.log(self.ratio.high / self.ratio.low) / 2
         if margin > half:
             return "within the noise of equal arms"
         more = math.ceil(count * (half / margin) ** 2) if margin > 0 else math.inf
-        return f"about {more} episodes would decide it" if more <= 1000 else "too close to call"
+        return (
+            f"about {more} episodes would decide it"
+            if more <= 1000
+            else "too close to the limit to decide"
+        )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, UNSEEN, Conformance, Result
+from pytest_xsched.reporting.table_layout import aligned
 
 _WORDS = {HOLDS: "holds", FAILED: "FAILED", ONCE: "once", UNSEEN: "unseen"}
-_NAME = 28
-"""Columns of a rule's id."""
+_WIDTHS = {0: 6, 1: 26}
 
 
 def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
@@ -27,21 +27,31 @@ def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
         f"{_count(found.runs, 'run')} in {found.seconds:.1f} s",
         f"  {policy.text}",
     ]
-    for result in found.results:
-        lines += _rule_lines(result, files.get(result.rule))
+    table = [(_WORDS[one.status], one.rule, _sentence(one)) for one in found.results]
+    for result, line in zip(found.results, aligned(table, least=_WIDTHS), strict=True):
+        lines += [f"  {line}", *_details(result, files.get(result.rule))]
     return lines
 
 
-def _rule_lines(result: Result, file: Path | None) -> list[str]:
-    head = f"  {_WORDS[result.status]:<8}{result.rule:<{_NAME - 1}} "
+def _sentence(result: Result) -> str:
     if result.status == UNSEEN:
-        return [f"{head}no scenario showed anything about this rule"]
+        return "no scenario showed anything about this rule"
     if result.status == HOLDS:
-        return [f"{head}{_count(result.looked, result.unit)}"]
-    again = f"{result.reproduced} of {_count(result.repeats, 'fresh process', 'es')}"
+        return _count(result.looked, result.unit)
     if result.status == ONCE:
-        return [f"{head}failed, but was reproduced in {again} only: {result.sentence}"]
-    lines = [f"{head}{result.sentence}", f"          claimed: {result.definition}"]
+        return f"failed, but was reproduced in {_again(result)} only: {result.sentence}"
+    return result.sentence
+
+
+def _again(result: Result) -> str:
+    return f"{result.reproduced} of {_count(result.repeats, 'fresh process', 'es')}"
+
+
+def _details(result: Result, file: Path | None) -> list[str]:
+    if result.status != FAILED:
+        return []
+    again = _again(result)
+    lines = [f"          claimed: {result.definition}"]
     if result.scenario is None:
         lines += [f"          reproduced in {again} by these steps of the fixture xqueues:"]
         return lines + [f"          {line}" for line in result.steps]

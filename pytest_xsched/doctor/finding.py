@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+
+from pytest_xsched.reporting.table_layout import aligned, hanging
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 
@@ -133,22 +134,16 @@ def numbered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 _COLOURS = {OK: "32", FAILED: "31;1", SKIPPED: "33"}
+_WIDTHS = {1: 7, 2: 18}
 _INDENT = 33
 
 
 def _lines(finding: Finding, columns: int | None, colour: bool) -> list[str]:
     word = finding.status.upper() if finding.status == FAILED else finding.status
-    shown = f"\x1b[{_COLOURS[finding.status]}m{word}\x1b[0m" if colour else word
-    head = f"{finding.number:2}  {shown}{' ' * (9 - len(word))}{finding.name:<20}"
-    sentences = _wrap(finding.seen, columns)
-    if finding.remedy:
-        sentences += _wrap(f"-> {finding.remedy}", columns)
-    return [f"{head}{sentences[0]}", *(" " * _INDENT + line for line in sentences[1:])]
-
-
-def _wrap(text: str, columns: int | None) -> list[str]:
-    if columns is None or columns < 2 * _INDENT:
-        return [text]
-    return textwrap.wrap(
-        text, columns - _INDENT, break_long_words=False, break_on_hyphens=False
-    ) or [""]
+    (head,) = aligned([(f"{finding.number:2}", word, finding.name)], least=_WIDTHS)
+    sentences = [finding.seen, *([f"-> {finding.remedy}"] if finding.remedy else [])]
+    lines = hanging(head, sentences, indent=_INDENT, columns=columns)
+    if colour:
+        shown = f"\x1b[{_COLOURS[finding.status]}m{word}\x1b[0m"
+        lines[0] = lines[0].replace(word, shown, 1)
+    return lines

@@ -10,7 +10,8 @@ from typing import Any
 
 from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.reporting import run_table
-from pytest_xsched.reporting.run_table import Record, aligned, device_title
+from pytest_xsched.reporting.run_table import Record, device_title
+from pytest_xsched.reporting.table_layout import aligned, percent
 
 _COLUMNS = ("queue", "arm", "n", "P50", "P99", "max", "rate", "P99 of each episode")
 
@@ -43,7 +44,7 @@ def title(comparison: Record) -> str:
     count = comparison["episodes"]
     run = comparison["arms"][comparison["baseline"]][0]
     return (
-        f"{' and '.join(comparison['schedulers'])} against {comparison['baseline']}, "
+        f"{' and '.join(comparison['schedulers'])} compared with {comparison['baseline']}, "
         f"{count} episode{'s' * (count > 1)} of "
         f"{format_duration(run['scenario']['duration_ns'])} each on {device_title(run)}"
     )
@@ -62,18 +63,18 @@ def rows(comparison: Record) -> list[tuple[str, ...]]:
 def remarks(comparison: Record) -> list[str]:
     """Give what was found of each queue, and with ! what was compared by force."""
     lines = [
-        f"! FORCED although not like with like: {difference}" for difference in comparison["forced"]
+        f"! FORCED although the runs differ: {difference}" for difference in comparison["forced"]
     ]
     for queue in comparison["queues"]:
         for scheduler, contrasts in queue["contrasts"].items():
-            against = f"{queue['name']}: {scheduler} against {comparison['baseline']}: "
+            of_both = f"of {scheduler} / {comparison['baseline']}"
             lines += [
-                against + _contrast(name, contrast)
+                f"{queue['name']}: {name} {of_both} {_ratio(contrast)}"
                 for name, contrast in contrasts.items()
                 if name != "reason"
             ]
             if "reason" in contrasts:
-                lines.append(f"! {against}no ratio: {contrasts['reason']}")
+                lines.append(f"! {queue['name']}: no ratio {of_both}: {contrasts['reason']}")
     return lines
 
 
@@ -104,19 +105,19 @@ def _time(each_ns: list[int | None]) -> str:
     return "never" if middle is None else format_duration(round(middle))
 
 
-def _contrast(name: str, contrast: dict[str, Any]) -> str:
+def _ratio(contrast: dict[str, Any]) -> str:
     ratio, floor = contrast["ratio"], contrast["floor"]
-    text = f"{name} x {ratio['value']:.4g}"
+    text = f"{ratio['value']:.4g}"
     if ratio["low"] is None:
         text += " (too few episodes for bounds)"
     else:
         text += f" ({ratio['low']:.4g} to {ratio['high']:.4g}"
-        text += f", equal arms up to x {floor:.4g})" if floor is not None else ")"
+        text += f", noise {floor:.4g})" if floor is not None else ")"
         if not contrast["difference_shown"]:
             text += ", no difference shown"
     removed = contrast.get("contention_removed")
     if removed is not None:
-        text += f"; contention removed {removed['value']:.1%}".replace("%", " %")
+        text += f"; contention removed: {percent(removed['value'], 1)}"
         if removed["low"] is not None:
-            text += f" ({removed['low']:.1%} to {removed['high']:.1%})".replace("%", " %")
+            text += f" ({percent(removed['low'], 1)} to {percent(removed['high'], 1)})"
     return text

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.reporting.policy_hints import policy_hints
+from pytest_xsched.reporting.table_layout import aligned, percent
 
 Record = dict[str, Any]
 """One run in JSON's types."""
@@ -61,19 +62,6 @@ def table(run: Record) -> list[str]:
     return [title(run), *(f"  {line}" for line in lines)]
 
 
-def aligned(table: list[tuple[str, ...]], *, left: tuple[str, ...]) -> list[str]:
-    """Give cells as lines, in columns to the right but for those of some heads."""
-    heads = table[0]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    sides = ["<" if head in left else ">" for head in heads]
-    return [
-        "  ".join(
-            f"{cell:{side}{w}}" for cell, side, w in zip(row, sides, widths, strict=True)
-        ).rstrip()
-        for row in table
-    ]
-
-
 def rows(run: Record) -> list[tuple[str, ...]]:
     """Give the table of a run as cells: the heads of its columns, then a row a queue."""
     specs = {spec["name"]: spec for spec in run["scenario"]["queues"]}
@@ -92,7 +80,7 @@ def remarks(run: Record) -> list[str]:
     if run["remark"]:
         lines.append(f"! {run['remark']}")
     if evidence["results_checked"] and not evidence["faults"]:
-        lines.append("results equal numpy's")
+        lines.append("all results equal those of numpy")
     if evidence["xsched"] is not None and not evidence["faults"]:
         lines += _activity(evidence["xsched"])
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
@@ -100,8 +88,8 @@ def remarks(run: Record) -> list[str]:
     for queue in run["queues"]:
         if ratio := queue.get("cold_start"):
             lines.append(
-                f"! the first tenth of the requests of {queue['name']} took {ratio:.3g} times as "
-                "long as the others: was the warm-up too short?"
+                f"! the first tenth of {queue['name']}'s requests took {ratio:.3g} times as long "
+                "as the rest: the warm-up may be too short"
             )
     if (noise := evidence.get("noise")) is not None:
         lines += _noise(noise)
@@ -110,12 +98,12 @@ def remarks(run: Record) -> list[str]:
 
 def _noise(noise: Record) -> list[str]:
     """Say how late the machine made us, apart from any latency, and what was done about it."""
-    lines = [f"harness: {noise['seen'] or 'nobody saw how quiet it was'}"]
+    lines = [f"harness: {noise['seen'] or 'noise was not measured'}"]
     noisy = f"{format_duration(noise['noisy_ns'])} of {format_duration(noise['measured_ns'])}"
     if noise["noisy_ns"] and noise["mode"] == "mask":
         lines.append(f"masked {noisy}: {noise['cause']}")
     elif noise["noisy_ns"]:
-        share = f"{noise['noisy_ns'] / noise['measured_ns']:.0%}"
+        share = percent(noise["noisy_ns"] / noise["measured_ns"])
         lines[0] += f"; noisy {share} of the time (limit {format_duration(noise['limit_ns'])})"
     if (gpu := noise["gpu"]) is not None:
         lines += [f"GPU: {gpu['said']}"] if gpu["said"] else []
@@ -128,9 +116,9 @@ def _noise(noise: Record) -> list[str]:
 def _activity(shown: Record) -> list[str]:
     """Say what showed that XSched was in effect, and of which programs it had work."""
     commands = sum(done for _, done in shown["commands"].values())
-    order = ", ".join(f"{share:.0%}" for share in shown["order"])
-    order = f"hints kept in {order} of pairs" if order else "no hints that order two queues"
-    counted = f", all {commands} commands through it" if shown["commands"] else ""
+    order = ", ".join(percent(share) for share in shown["order"])
+    order = f"hints were followed in {order} of pairs" if order else "no hints order two queues"
+    counted = f", all {commands} commands went through it" if shown["commands"] else ""
     covers = shown.get("covers", {})  # records that were kept may lack it
     return [
         f"XSched: {shown['said']!r}, {order}{counted}",
@@ -140,32 +128,35 @@ def _activity(shown: Record) -> list[str]:
 
 def _cover(name: str, cover: Record | None) -> str:
     if cover is None:
-        return f"! whether XSched had work of {name} is not known: only its server tells"
+        return f"! unknown whether XSched had work of {name}: only its server reports that"
     if cover["ever"] and not cover["looks"]:
-        return f"XSched had work of {name}; no look lay in one of its requests as a whole"
+        return f"XSched had work of {name}, but no poll lay within one of its requests"
     mark = "! " if cover["little"] else ""
-    few = "" if cover["ever"] or cover["tells"] else ": too few to tell"
+    few = "" if cover["ever"] or cover["tells"] else ": too few to decide"
     return f"{mark}XSched had work of {name} at {cover['said']}{few}"
 
 
 def _met(met: Record) -> str:
     if met["work"] == 0:
-        return f"! no request of {met['queue']} met work of {met['other']}: nothing to schedule"
+        return (
+            f"! {met['other']} had no work during any of {met['queue']}'s requests: there was "
+            "nothing to schedule"
+        )
     return (
-        f"{met['work']:.0%} of the requests of {met['queue']} met work of {met['other']}, "
-        f"{met['in_flight']:.0%} met launched work"
+        f"{met['other']} had work during {percent(met['work'])} of {met['queue']}'s requests, and "
+        f"commands in flight during {percent(met['in_flight'])}"
     )
 
 
 def _ahead(run: Record, met: Record) -> str:
-    """Say what was at most in front of whoever overtook a queue, which no XQueue can take back."""
+    """Describe the most commands that were in flight, which no scheduler can take back."""
     alone = {one["queue"]: one["command_ns"] for one in run["evidence"].get("plausible", ())}
     command_ns = alone.get(met["other"])
     if run["scenario"]["scheduler"] != "builtin" or command_ns is None or met["work"] == 0:
         return ""
     (most,) = (q["most_in_flight"] for q in run["queues"] if q["name"] == met["other"])
     plural = "s" if most != 1 else ""
-    return f": at most {most} command{plural}, {format_duration(most * command_ns)} of work"
+    return f" (at most {most} command{plural}, {format_duration(most * command_ns)} of work)"
 
 
 def _row(queue: Record, spec: Record) -> tuple[str, ...]:
@@ -195,7 +186,7 @@ def advice(verdicts: list[Record]) -> list[str]:
     """Say which targets are worth less than they seem."""
     rules = {(verdict["queue"], verdict["rule"]) for verdict in verdicts}
     return [
-        f"{queue}: P99/P50 also gets better when P50 gets worse; assert a limit of P50 beside it"
+        f"{queue}: P99/P50 also improves when P50 gets worse; assert a limit of P50 as well"
         for queue, rule in sorted(rules)
         if rule == "P99/P50 below" and (queue, "P50 below") not in rules
     ]

@@ -32,7 +32,10 @@ def test_native_and_xsched_differ_in_the_scheduler_only(
     # A fresh process each: what the arm before it loaded is not in the next.
     assert "libpreempt.so" not in libraries["native again"]
     assert comparison.low.throughput().ratio.value > 0
-    assert "xsched against native, 1 episode of 300 ms each on " in table(comparison.to_dict())[0]
+    assert (
+        "xsched compared with native, 1 episode of 300 ms each on "
+        in table(comparison.to_dict())[0]
+    )
 
 
 def test_runs_in_workers_are_alike(session_on):

@@ -140,7 +140,7 @@ def test_it_is_in_effect(start, shim, driver):
     run = start(driver, preload=shim)
     assert run.evidence.faults == ()
     assert run.evidence.activity.covers == {"low": None}  # without a server nobody tells
-    unknown = "  ! whether XSched had work of low is not known: only its server tells"
+    unknown = "  ! unknown whether XSched had work of low: only its server reports that"
     assert unknown in run_table.table(run.to_dict())
     assert run.low.n == 15 == run.low.counts.requests_completed
     assert driver in {library.path for library in run.fingerprint.libraries}
@@ -336,7 +336,7 @@ def test_too_few_looks_to_tell(with_server, monkeypatch):
     run = with_server(ready="no")
     assert run.evidence.faults == ()
     cover = run.evidence.activity.covers["low"]
-    assert f"  ! XSched had work of low at {cover}: too few to tell" in run_table.table(
+    assert f"  ! XSched had work of low at {cover}: too few to decide" in run_table.table(
         run.to_dict()
     )
 

@@ -75,9 +75,9 @@ def test_two_models(session):
     assert shown.said == "using local scheduler with policy HPF"
     assert len(shown.order) == 2 and min(shown.order) >= 0.75
     (line,) = [line for line in table(run.to_dict()) if "XSched:" in line]
-    assert "'using local scheduler with policy HPF', hints kept in " in line
+    assert "'using local scheduler with policy HPF', hints were followed in " in line
     commands = sum(run[name].counts.launched for name in run)
-    assert line.endswith(f"of pairs, all {commands} commands through it")
+    assert line.endswith(f"of pairs, all {commands} commands went through it")
     for name in run:
         queue = run[name]
         assert queue.n > 0

@@ -62,7 +62,7 @@ def test_equal_runs(measured, compare):
     a = measured("a.json")
     code, lines = compare(a, a)
     assert code == ExitCode.OK
-    assert lines[0] == "builtin now against builtin before, 6 episodes of 5 s each on sim"
+    assert lines[0] == "builtin now compared with builtin before, 6 episodes of 5 s each on sim"
     assert lines[-2:] == [
         "  NO DIFFERENCE SHOWN high: P99 of B is 1 times that of A (1 to 1)",
         "  NO DIFFERENCE SHOWN low: throughput of B is 1 times that of A (1 to 1)",
@@ -93,7 +93,7 @@ def test_another_scheduler_is_paired(measured, compare):
     a, b = measured("a.json", scheduler="native"), measured("b.json")
     code, lines = compare(a, b)
     assert code == ExitCode.OK
-    assert lines[0].startswith("builtin against native, 6 episodes")
+    assert lines[0].startswith("builtin compared with native, 6 episodes")
     assert any(line.startswith("  BETTER high: P99 of B is ") for line in lines)
 
 

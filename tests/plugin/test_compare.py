@@ -51,15 +51,15 @@ def test_report_junit_and_json(comparison, sim, pytester):
             "E *QosAssertionError: high: P99 of native / builtin * is not at least 100 (*, 6 *",
             "*- xsched comparison -*",
             "*= xsched =*",
-            "builtin against native, 6 episodes of 15 s each on sim",
+            "builtin compared with native, 6 episodes of 15 s each on sim",
             "  queue  arm * P99 of each episode",
             "  high   high alone  *",
             "         native  *",
             "         builtin  *",
             "         native again  *",
-            "  high: builtin against native: P50 x 0.* to *; contention removed * % (*",
-            "  high: builtin against native: P99 x 0.* to *; contention removed * % (*",
-            "  low: builtin against native: throughput x *",
+            "  high: P50 of builtin / native 0.* to *; contention removed: * % (*",
+            "  high: P99 of builtin / native 0.* to *; contention removed: * % (*",
+            "  low: throughput of builtin / native *",
             "  PASS high: P99 of native / builtin * is at least 2 (* [[]test_it.py::test_improved]",
             "  PASS low: throughput under builtin / native * [[]test_it.py::test_improved]",
             "  FAIL high: P99 of native / builtin * [[]test_it.py::test_missed]",
@@ -112,8 +112,8 @@ def test_force_is_seen_in_report_json_and_junit(load, sim, pytester):
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "  ! FORCED although not like with like: duration_ns: 15000000000 against 20000000000",
-            "  PASS high: *, FORCED although not like with like: duration_ns: * [[]test_it*",
+            "  ! FORCED although the runs differ: duration_ns: 15000000000 against 20000000000",
+            "  PASS high: *, FORCED although the runs differ: duration_ns: * [[]test_it*",
         ]
     )
     (compared,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["comparisons"]
@@ -139,7 +139,7 @@ def test_a_saturated_baseline_is_an_error(load, sim):
     result.stdout.fnmatch_lines(
         [
             "E *InvalidRun: no verdict: native, episode 1: high is saturated: *",
-            "  ! high: builtin against native: no ratio: native, episode 1: high is saturated: *",
+            "  ! high: no ratio of builtin / native: native, episode 1: high is saturated: *",
         ]
     )
 
@@ -153,7 +153,9 @@ def test_comparisons_of_workers_reach_the_controller(comparison, fresh, pytester
 
     assert result.ret == 1
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["builtin against native, 6 episodes *", "  FAIL high: P99 *"])
+    result.stdout.fnmatch_lines(
+        ["builtin compared with native, 6 episodes *", "  FAIL high: P99 *"]
+    )
     content = json.loads((pytester.path / "out.json").read_text())["xsched"]
     assert len(content["comparisons"]) == 1
 
@@ -163,7 +165,7 @@ def test_step_summary(comparison, sim, pytester, alone, monkeypatch):
     comparison(CLAIMS)
     assert sim().ret == 1
     text = (pytester.path / "summary.md").read_text(encoding="utf-8")
-    assert text.count("\n### builtin against native, 6 episodes of 15 s each on sim\n") == 1
+    assert text.count("\n### builtin compared with native, 6 episodes of 15 s each on sim\n") == 1
     assert text.count("\n- :x: FAIL high: P99 of native / builtin ") == 1
 
 
@@ -178,7 +180,7 @@ def test_undecided_may_be_a_warning(load, sim):
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "*XSchedWarning: UNDECIDED: high: P99 of native * 6 episodes are the fewest *",
+            "*XSchedWarning: UNDECIDED: high: P99 of native * at least 6 episodes are *",
             "  UNDECIDED high: P99 of native / builtin *",
         ]
     )

@@ -121,8 +121,8 @@ def test_saturated_queue(load, sim, pytester):
     assert result.parseoutcomes() == {"passed": 1, "failed": 1, "errors": 2}
     assert result.ret == 1
     saturated = (
-        "high is saturated: 100/s were offered and *[0-9]/s done, so its latency grows with the "
-        "length of the run"
+        "high is saturated: 100/s were offered but *[0-9]/s completed, so its latency depends on "
+        "the length of the run"
     )
     result.stdout.fnmatch_lines(
         [

@@ -91,7 +91,7 @@ def test_noise_is_noted_where_the_device_shares_the_processors(machine, noted):
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "  harness: heartbeat up to 7.5 ms late; noisy 40% of the time (limit 5 ms)",
+            "  harness: heartbeat up to 7.5 ms late; noisy 40 % of the time (limit 5 ms)",
         ]
     )
     assert run["queues"][0]["n"] == 100 and run["queues"][0]["masked"] == 0

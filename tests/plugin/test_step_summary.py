@@ -37,8 +37,8 @@ def test_runs_and_verdicts(load, sim, page):
     assert rule.count("---") == head.count("|") - 1 == high.count("|") - 1 == low.count("|") - 1
     assert high.startswith("| high | 10 | spin('1ms') | 300 | ")
     assert lines[10] == (
-        "- 100% of the requests of high met work of low, 100% met launched work: "
-        "at most 1 command, 5 ms of work"
+        "- low had work during 100 % of high's requests, and commands in flight during 100 % "
+        "(at most 1 command, 5 ms of work)"
     )
     met, missed = lines[11:13]
     assert met.startswith("- :white_check_mark: PASS high: P99 ")

@@ -24,9 +24,9 @@ def test_two_models_meet_their_targets(two_models, sim):
             "  queue  prio  workload *n * P50 * P99 * max * rate  commands  suspended",
             "  high     10  matmul(512)             300 *20/s of 20/s *",
             "  low       1  matmul(1024, batch=8) *",
-            "  100% of the requests of high met work of low, 100% met launched work: "
-            "at most 1 command, 11.9 ms of work",
-            "  PASS high: P99 * ms is below 50 ms (n = 300, max * ms, 0 missed it, 3 may)  "
+            "  low had work during 100 % of high's requests, and commands in flight during 100 % "
+            "(at most 1 command, 11.9 ms of work)",
+            "  PASS high: P99 * ms is below 50 ms (n = 300, max * ms, 0 misses, 3 allowed)  "
             "[[]test_qos.py::*latency]",
             "  PASS high: throughput 20/s is at least 20/s less 1% (n = 300, max * ms)  *keeps_up]",
             "  PASS high: P99/P50 * is below 10 (n = 300, max *, P50 *, P99 *)  *test_is_steady]",
@@ -47,7 +47,7 @@ def test_missed_targets_fail_with_figures_and_table(two_models, sim):
         [
             "*__ test_latency __*",
             "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 300, max * ms, "
-            "68 missed it in 1 burst, 3 may, odds * to 1 against chance), builtin on sim, seed 0, "
+            "68 misses in 1 burst, 3 allowed, odds * to 1 against chance), builtin on sim, seed 0, "
             "limit of test_qos.py:15",
             "*- xsched run -*",
             "builtin (hpf) on sim, 15 s of 60 s, seed 0",
@@ -134,7 +134,7 @@ def test_every_helper_has_its_verdict_and_sentence(load, sim):
             ("assert_tail_ratio_below", [1.0001], "high: P99/P50 * is not below 1.0001 (n = 300*"),
             ("assert_throughput_at_least", ["21/s"], "high: throughput 20/s is not at least 21/s*"),
             ("assert_attainment_at_least", ["1us", "50%"],
-             "high: attainment 0 is not at least 0.5 (*, deadline 1 us, 300 missed*"),
+             "high: attainment 0 is not at least 0.5 (*, deadline 1 us, 300 misses*"),
         ])
         def test_missed(run, method, args, words):
             with pytest.raises(QosAssertionError) as error:

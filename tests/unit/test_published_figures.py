@@ -20,9 +20,9 @@ def test_what_is_printed(example, capsys):
 
     printed = capsys.readouterr().out.splitlines()
     ratios = [line for line in printed if "contention removed" in line]
-    assert "P50 x 0.7031" in ratios[0] and ratios[0].endswith("contention removed 39.9 %")
-    assert "P99 x 0.8286" in ratios[1] and ratios[1].endswith("contention removed 21.9 %")
-    assert printed[-1].startswith("63.4 times better? IncomparableError: not like with like, ")
+    assert ": P50 of xsched / native 0.7031 " in ratios[0] and ratios[0].endswith("removed: 39.9 %")
+    assert ": P99 of xsched / native 0.8286 " in ratios[1] and ratios[1].endswith("removed: 21.9 %")
+    assert printed[-1].startswith("63.4 times better? IncomparableError: the runs differ in ")
     for field in ("processes: ", "queues.high.workload: ", "queues.low.workload: "):
         assert field in printed[-1]
 

@@ -35,8 +35,8 @@ def test_a_loop_that_never_pauses_must_have_been_there(made_queue, made_run):
     met = contention((a, gone))
     assert faults(met, (a, gone)) == {
         "a": [
-            "only 25% of the requests of a met work of gone, which never pauses: "
-            "they did not run together"
+            "gone had work during only 25 % of a's requests although it never pauses: "
+            "the queues did not run at the same time"
         ]
     }
     run = made_run(a, gone)

@@ -84,7 +84,7 @@ def test_no_request_in_the_window_spoils_the_queue(made_queue):
 def test_saturation_spoils_the_queue(made_queue):
     found = evidence(made_queue([100 + i * 50 for i in range(200)]))
     assert found.queue_faults["high"] == (
-        "high is saturated: 20/s were offered and 9.9/s done, so its latency grows with the "
+        "high is saturated: 20/s were offered but 9.9/s completed, so its latency depends on the "
         "length of the run",
     )
 

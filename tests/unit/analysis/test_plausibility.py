@@ -32,8 +32,8 @@ def test_more_than_one_percent_under_a_quarter(made_queue, fast, is_fault):
     # A quarter of 12 ms is not under it.
     queue = made_queue([2.9] * fast + [3] * (300 - fast), name="low")
     expected = (
-        f"low: {fast / 3:.3g}% of its requests took under a quarter of what its commands take "
-        "alone (2.9 ms of 12 ms): its work was not done"
+        f"low: {fast / 3:.3g} % of its requests took less than a quarter of the time that their "
+        "commands take alone (2.9 ms instead of 12 ms): the work was not done"
     )
     assert faults(queue, alone_ns=[12 * MS]) == ([expected] if is_fault else [])
 
@@ -64,15 +64,15 @@ def test_service_counts_from_the_launch(made_queue):
     queue = made_queue([100] * 300)
     queue.samples["launched_ns"] += 98 * MS
     (fault,) = faults(queue, alone_ns=[40 * MS])
-    assert "(2 ms of 40 ms)" in fault
+    assert "(2 ms instead of 40 ms)" in fault
 
 
 def test_of_a_model_no_request_may_be_faster(made_queue):
     queue = made_queue([10] * 299 + [9.999999])
     assert faults(queue, alone_ns=[9_999_999], slots=1) == []
     assert faults(queue, alone_ns=[10 * MS], slots=1) == [
-        "high: 0.333% of its requests took less than what its commands take alone "
-        "(10 ms of 10 ms): its work was not done"
+        "high: 0.333 % of its requests took less than the time that their commands take alone "
+        "(10 ms instead of 10 ms): the work was not done"
     ]
 
 
@@ -81,7 +81,7 @@ def test_a_device_does_no_more_than_its_slots(made_queue):
     assert faults(*queues, alone_ns=[25 * MS, 25 * MS], slots=1) == []
     assert faults(*queues, alone_ns=[26 * MS, 26 * MS], slots=2) == []
     assert faults(*queues, alone_ns=[26 * MS, 26 * MS], slots=1) == [
-        "work of 15.6 s was done on 1 slot in 15 s"
+        "15.6 s of work was done on 1 slot in 15 s, which is impossible"
     ]
 
 
@@ -117,7 +117,9 @@ def test_a_made_up_measurement_of_sim_is_refused(sim):
     (fault,) = gather(
         [run.high], (), checked=False, alone_ns=[run.evidence.plausible[0].alone_ns], slots=1
     ).faults
-    assert fault.startswith("high: 100% of its requests took less than what its commands take")
+    assert fault.startswith(
+        "high: 100 % of its requests took less than the time that their commands take"
+    )
 
 
 def test_commands_are_timed_alone_and_not_for_long():

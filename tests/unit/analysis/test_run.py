@@ -44,8 +44,8 @@ def test_a_missed_target_raises_its_verdict(high):
     (verdict,) = high._run.verdicts
     assert error.value.verdict is verdict
     assert str(error.value) == (
-        "high: P99 297 ms is not below 50 ms (n = 300, max 300 ms, 251 missed it in 1 burst, "
-        "3 may, odds over a billion to 1 against chance), builtin on sim, seed 3, "
+        "high: P99 297 ms is not below 50 ms (n = 300, max 300 ms, 251 misses in 1 burst, "
+        "3 allowed, odds over a billion to 1 against chance), builtin on sim, seed 3, "
         f"limit of {verdict.limit_origin}"
     )
     line = test_a_missed_target_raises_its_verdict.__code__.co_firstlineno + 2

@@ -21,35 +21,35 @@ MS, S = 1_000_000, 10**9
             lambda q: targets.percentile_below(q, 0.99, 300 * MS + 1),
             "PASS",
             297 * MS,
-            "high: P99 297 ms is below 300.000001 ms (n = 300, max 300 ms, 0 missed it, 3 may)",
+            "high: P99 297 ms is below 300.000001 ms (n = 300, max 300 ms, 0 misses, 3 allowed)",
         ),
         (
             lambda q: targets.percentile_below(q, 0.99, 200 * MS),
             "FAIL",
             297 * MS,
-            "high: P99 297 ms is not below 200 ms (n = 300, max 300 ms, 101 missed it in 1 burst, "
-            "3 may, odds over a billion to 1 against chance)",
+            "high: P99 297 ms is not below 200 ms (n = 300, max 300 ms, 101 misses in 1 burst, "
+            "3 allowed, odds over a billion to 1 against chance)",
         ),
         (
             lambda q: targets.percentile_below(q, 0.99, 289 * MS),
             "UNDECIDED",
             297 * MS,
-            "high: P99 297 ms is not decided to be below 289 ms (n = 300, max 300 ms, 12 missed it "
-            "in 8 bursts, 3 may); about 79 more requests would decide",
+            "high: P99 297 ms may or may not be below 289 ms (n = 300, max 300 ms, 12 misses "
+            "in 8 bursts, 3 allowed); about 79 more requests would decide it",
         ),
         (
             lambda q: targets.percentile_below(q, 0.99, 298 * MS),
             "UNDECIDED",
             297 * MS,
-            "high: P99 297 ms is not decided to be below 298 ms (n = 300, max 300 ms, 3 missed it "
-            "in 3 bursts, 3 may); its misses are too near what is allowed for any number of "
-            "requests to tell",
+            "high: P99 297 ms may or may not be below 298 ms (n = 300, max 300 ms, 3 misses "
+            "in 3 bursts, 3 allowed); the misses are too close to the limit for any number of "
+            "requests to decide it",
         ),
         (
             lambda q: targets.percentile_below(q, 0.5, 200 * MS),
             "PASS",
             150 * MS,
-            "high: P50 150 ms is below 200 ms (n = 300, max 300 ms, 101 missed it, 150 may)",
+            "high: P50 150 ms is below 200 ms (n = 300, max 300 ms, 101 misses, 150 allowed)",
         ),
         (
             lambda q: targets.max_below(q, 300 * MS),
@@ -68,36 +68,38 @@ MS, S = 1_000_000, 10**9
             "FAIL",
             1.98,
             "high: P99/P50 1.98 is not below 1.2 (n = 300, max 300 ms, P50 150 ms, P99 297 ms, "
-            "86 missed it in 1 burst, 3 may, odds over a billion to 1 against chance)",
+            "86 misses in 1 burst, 3 allowed, odds over a billion to 1 against chance)",
         ),
         (
             # 1.98 by itself, but P50 may be as low as 132 ms.
             lambda q: targets.tail_ratio_below(q, 2),
             "UNDECIDED",
             1.98,
-            "high: P99/P50 1.98 is not decided to be below 2 (n = 300, max 300 ms, P50 150 ms, "
-            "P99 297 ms, 41 missed it in 4 bursts, 3 may); about 300 more requests would decide",
+            "high: P99/P50 1.98 may or may not be below 2 (n = 300, max 300 ms, P50 150 ms, "
+            "P99 297 ms, 41 misses in 4 bursts, 3 allowed); about 300 more requests would "
+            "decide it",
         ),
         (
             lambda q: targets.tail_ratio_below(q, 3),
             "PASS",
             1.98,
             "high: P99/P50 1.98 is below 3 (n = 300, max 300 ms, P50 150 ms, P99 297 ms, "
-            "0 missed it, 3 may)",
+            "0 misses, 3 allowed)",
         ),
         (
             lambda q: targets.slowdown_below(q, q, 0.5, 2),
             "PASS",
             1,
             "high: slowdown 1 is below 2 (n = 300, max 300 ms, P50 150 ms, alone 150 ms (n = 300), "
-            "41 missed it, 150 may)",
+            "41 misses, 150 allowed)",
         ),
         (
             lambda q: targets.slowdown_below(q, q, 0.5, 0.5),
             "UNDECIDED",
             1,
-            "high: slowdown 1 is not decided to be below 0.5 (n = 300, max 300 ms, P50 150 ms, "
-            "alone 150 ms (n = 300), 236 missed it, 150 may); about 70 more requests would decide",
+            "high: slowdown 1 may or may not be below 0.5 (n = 300, max 300 ms, P50 150 ms, "
+            "alone 150 ms (n = 300), 236 misses, 150 allowed); about 70 more requests would "
+            "decide it",
         ),
         (
             lambda q: targets.throughput_at_least(q, 20.0, 0),
@@ -122,28 +124,28 @@ MS, S = 1_000_000, 10**9
             "PASS",
             2 / 3,
             "high: attainment 0.6667 is at least 0.5 (n = 300, max 300 ms, deadline 200 ms, "
-            "100 missed it, 150 may)",
+            "100 misses, 150 allowed)",
         ),
         (
             lambda q: targets.attainment_at_least(q, 29 * MS, 0.9),
             "FAIL",
             29 / 300,
             "high: attainment 0.09667 is not at least 0.9 (n = 300, max 300 ms, deadline 29 ms, "
-            "271 missed it, 30 may, odds over a billion to 1 against chance)",
+            "271 misses, 30 allowed, odds over a billion to 1 against chance)",
         ),
         (
             lambda q: targets.attainment_at_least(q, 299 * MS, 1),
             "FAIL",
             299 / 300,
             "high: attainment 0.9967 is not at least 1 (n = 300, max 300 ms, deadline 299 ms, "
-            "1 missed it, 0 may)",
+            "1 miss, 0 allowed)",
         ),
         (
             lambda q: targets.goodput_at_least(q, 200 * MS, 10.0),
             "PASS",
             200 / 15,
             "high: goodput 13.33/s is at least 10/s (n = 300, max 300 ms, deadline 200 ms, "
-            "100 missed it, 150 may)",
+            "100 misses, 150 allowed)",
         ),
         (
             lambda q: targets.goodput_at_least(q, 300 * MS, 21.0),
@@ -204,14 +206,16 @@ def test_verdict(high, make, status, value, sentence):
         (
             lambda q: targets.throughput_at_least(q, 20.0, 0),
             "UNDECIDED",
-            "low: throughput 20/s is not decided to be at least 20/s (n = 300, max 30 ms); "
-            "15 blocks of 1 s are too few to tell, and no duration that would decide is in sight",
+            "low: throughput 20/s may or may not be at least 20/s (n = 300, max 30 ms); "
+            "15 blocks of 1 s are too few to decide it, and the rate is too close to the "
+            "limit to predict how many would do",
         ),
         (
             lambda q: targets.throughput_at_least(q, 21.0, 0, targets.Terms(block_ns=25 * MS)),
             "UNDECIDED",
-            "low: throughput 20/s is not decided to be at least 21/s (n = 300, max 30 ms); "
-            "600 blocks of 25 ms are too few to tell, a duration of about 125 s would decide",
+            "low: throughput 20/s may or may not be at least 21/s (n = 300, max 30 ms); "
+            "600 blocks of 25 ms are too few to decide it; a duration of about 125 s would be "
+            "enough",
         ),
         (
             lambda q: targets.throughput_at_least(q, 20.1, 0),
@@ -221,8 +225,8 @@ def test_verdict(high, make, status, value, sentence):
         (
             lambda q: targets.throughput_at_least(q, 19.0, 0, targets.Terms(block_ns=4 * 10**9)),
             "UNDECIDED",
-            "low: throughput 20/s is not decided to be at least 19/s (n = 300, max 30 ms); "
-            "3 blocks of 4 s are too few to tell, a duration of about 40 s would decide",
+            "low: throughput 20/s may or may not be at least 19/s (n = 300, max 30 ms); "
+            "3 blocks of 4 s are too few to decide it; a duration of about 40 s would be enough",
         ),
         (
             lambda q: targets.goodput_at_least(q, 29 * MS, 1.0),
@@ -253,7 +257,7 @@ def test_a_rate_that_varies_is_not_told_from_a_limit_near_it(made_queue):
     verdict = targets.throughput_at_least(queue, 19.0, 0)
     assert verdict.status == "UNDECIDED"
     assert verdict.sentence.endswith(
-        "; 30 blocks of 1 s are too few to tell, a duration of about 2058 s would decide"
+        "; 30 blocks of 1 s are too few to decide it; a duration of about 2058 s would be enough"
     )
     assert targets.throughput_at_least(queue, 5.0, 0).status == "PASS"
 
@@ -324,7 +328,7 @@ def test_what_never_completed_fails_every_limit(made_queue):
     verdict = targets.percentile_below(queue, 0.99, 10**18)
     assert verdict.status == "FAIL"
     assert verdict.sentence.startswith(
-        "high: P99 never is not below 1000000000 s (n = 300, max never, 20 unfinished, 20 missed it"
+        "high: P99 never is not below 1000000000 s (n = 300, max never, 20 unfinished, 20 misses"
     )
     assert verdict.to_dict()["value"] is None
     assert targets.max_below(queue, 10**18).status == "FAIL"
@@ -341,7 +345,7 @@ def test_one_miss_of_many_is_not_all(made_queue):
     verdict = targets.attainment_at_least(made_queue(latencies), 5_001_000, 1)
     assert verdict.sentence == (
         "high: attainment 0.99997 is not at least 1 (n = 30000, max 9 ms, deadline 5.001 ms, "
-        "1 missed it, 0 may)"
+        "1 miss, 0 allowed)"
     )
 
 

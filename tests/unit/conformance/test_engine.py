@@ -235,7 +235,7 @@ def test_steps_on_live_queues(monkeypatch, reproduced, status):
     assert [result.status for result in results] == [status]
     lines = policy_lines(found, {})[2:]
     if reproduced:
-        assert lines[0] == "  FAILED  live queues: destroy returns It did not."
+        assert lines[0] == "  FAILED  live queues: destroy returns  It did not."
         assert lines[1].startswith("          claimed: Each call returns")
         assert lines[2:] == [
             "          reproduced in 1 of 1 fresh process by these steps of the fixture xqueues:",

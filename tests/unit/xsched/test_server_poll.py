@@ -102,14 +102,14 @@ def activity(**covers):
 @pytest.mark.parametrize(
     ("seen", "said"),
     [
-        (None, "! whether XSched had work of a is not known: only its server tells"),
+        (None, "! unknown whether XSched had work of a: only its server reports that"),
         (cover(60, had=59), "XSched had work of a at 59 of 60 looks into 100 requests"),
         (cover(60, had=5), "! XSched had work of a at 5 of 60 looks into 100 requests"),
         (cover(60), "! XSched had work of a at 0 of 60 looks into 100 requests"),
-        (cover(40), "! XSched had work of a at 0 of 40 looks into 100 requests: too few to tell"),
+        (cover(40), "! XSched had work of a at 0 of 40 looks into 100 requests: too few to decide"),
         (
             cover(0, requests=0, ever=True),
-            "XSched had work of a; no look lay in one of its requests as a whole",
+            "XSched had work of a, but no poll lay within one of its requests",
         ),
     ],
 )
