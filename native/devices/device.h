@@ -1,13 +1,9 @@
 /* device.h - what a backend does: it executes commands in order on streams, and reports when
  * a mark was passed. A backend knows no queue and no policy.
  *
- * To add the device KIND:
- *
- *     1. Copy cpu/device_cpu.c to KIND/device_KIND.c, keep the order of the functions, and rename
- *        the table at its end to xs_device_KIND with .kind = "KIND". The build finds the file.
- *     2. Add the line X(KIND) to XS_BACKENDS below.
- *     3. Add KIND to DEVICES in pytest_xsched/base/constants.py.
- *     4. native/tests/test_conformance.c finds the device by itself, and must pass. */
+ * To add a device, follow docs/howto/new_device.md: copy cpu/device_cpu.c, add a line to
+ * XS_BACKENDS below and a name to pytest_xsched/base/constants.py. test_conformance.c finds the
+ * device by itself, and must pass. */
 #ifndef XS_DEVICE_H
 #define XS_DEVICE_H
 

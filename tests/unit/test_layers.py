@@ -55,28 +55,23 @@ LIGHT = {
 }
 
 # Each folder of the runner may include what lies in those above it, and in itself.
-C_FOLDERS = [
-    "include",
-    "base",
-    "core",
-    "policies",
-    "devices",
-    "devices/kernels",
-    *("devices/cpu", "devices/sim", "devices/gpu", "devices/opencl", "devices/xsched"),
-    "runtime",
-]
+SHARED = ("devices", "devices/kernels")  # by backends
+BACKENDS = sorted(
+    f"devices/{folder.name}"
+    for folder in (NATIVE / "devices").iterdir()
+    if folder.is_dir() and folder.name != "kernels"
+)
+C_FOLDERS = ["include", "base", "core", "policies", *SHARED, *BACKENDS, "runtime"]
 # Pure state machines and backends may include these folders, and nothing else.
 C_ONLY = {
     "core": {"include", "base", "core"},
     "policies": {"include", "base", "policies"},
     "devices": {"include", "base", "devices"},
     "devices/kernels": {"include", "base", "devices/kernels"},
-    "devices/cpu": {"include", "base", "devices", "devices/cpu"},
-    "devices/sim": {"include", "base", "devices", "devices/sim"},
-    "devices/gpu": {"include", "base", "devices", "devices/kernels", "devices/gpu"},
-    "devices/opencl": {"include", "base", "devices", "devices/kernels", "devices/opencl"},
-    "devices/xsched": {"include", "base", "devices", "devices/xsched"},
+    **{folder: {"include", "base", "devices", folder} for folder in BACKENDS},
 }
+for folder in ("devices/gpu", "devices/opencl"):  # which compile kernels
+    C_ONLY[folder].add("devices/kernels")
 
 
 def python_modules():

@@ -45,8 +45,8 @@ def follow(page, root):
 
 def edit(path, diff):
     lines = diff[diff.index("@@\n") + 3 :].splitlines(keepends=True)
-    old = "".join(line[1:] for line in lines if line[0] == " ")
-    new = "".join(line[1:] or "\n" for line in lines)
+    old = "".join(line[1:] for line in lines if line[0] != "+")
+    new = "".join(line[1:] or "\n" for line in lines if line[0] != "-")
     text = path.read_text(encoding="utf-8")
     if not old:  # at the end
         path.write_text(text + new, encoding="utf-8")
