@@ -3,7 +3,7 @@
 python bench/aa_comparisons.py
 
 Simulates the P99s of comparisons and judges them with what `xsched.compare` uses. Prints the table
-of docs/error-rates.md, the same one every time, in about a minute.
+of docs/explanation/error_rates.md, the same one every time, in about a minute.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def one_after_the_other(
 
 
 def table(comparisons: int, seed: int) -> list[str]:
-    """Give the lines of the table."""
+    """Return the lines of the table."""
     lines = [
         "| latencies | drift | episodes | true ratio | `xsched.compare` | in turn, Welch's t | "
         "in turn, medians 10 % apart | one pair, 10 % apart |",

@@ -1,13 +1,13 @@
-"""What the XQueue is for: the tail of a latency-critical queue beside a best-effort one.
+"""What the XQueue is for: the tail of a latency-critical queue next to a best-effort one.
 
-The same two queues run on the cpu device under the scheduler `native`, where a stream takes all
-that is submitted, and under `builtin`, where an XQueue holds it back. The arrivals of `high` differ
-between repetitions and are the same under both schedulers.
+The same two queues run on the cpu device under the scheduler `native`, where a stream takes
+everything that is submitted, and under `builtin`, where an XQueue holds it back. The arrivals of
+`high` differ between repetitions and are the same under both schedulers.
 """
 
 from __future__ import annotations
 
-from measure import by_turns, finish, judge, table
+from measure import alternate, finish, judge, table
 
 from pytest_xsched import Run, Session, matmul, poisson
 from pytest_xsched.session.settings import Settings
@@ -33,12 +33,12 @@ def measure(session: Session, scheduler: str, seed: int) -> Run:
 def main() -> int:
     session = Session(Settings(device="cpu"))
     runs: dict[str, list[Run]] = {arm: [] for arm in ARMS}
-    for arm in by_turns(REPETITIONS, ARMS):
+    for arm in alternate(REPETITIONS, ARMS):
         runs[arm].append(measure(session, arm, seed=len(runs[arm])))
     session.close()
 
     sizes = sorted(run.high.n for arm in ARMS for run in runs[arm])
-    print(f"{REPETITIONS} repetitions of {DURATION} a scheduler, by turns, one process;")
+    print(f"{REPETITIONS} repetitions of {DURATION} a scheduler, alternately, one process;")
     print(f"n = {sizes[0]} requests of high in each; repetitions differ in the seed\n")
     rows, wins = [], 0
     for number, (native, builtin) in enumerate(zip(*runs.values(), strict=True)):

@@ -1,9 +1,9 @@
 """What the plugin costs a pytest session that does not use it, in fresh processes.
 
-The target is held against the import itself, timed inside each process: whole processes differ
-from one to the next by more than it takes. They stand beside it for scale, `again` being the same
-command once more, `empty` a plugin without a line in it. `--version` is given twice: of a single
-one, pytest 9 prints its version before it loads any plugin.
+The target is about the import itself, timed inside each process, because whole processes differ by
+more than it takes. They are listed for scale: `again` is the same command once more, `empty` is an
+empty plugin. `--version` is there twice, because with a single one pytest 9 prints its version
+before it loads any plugin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import by_turns, finish, judge, table, wall_ns
+from measure import alternate, finish, judge, table, wall_ns
 
 REPETITIONS = 21
 IMPORT = (
@@ -58,10 +58,10 @@ def main() -> int:
         run(["-c", IMPORT], folder)  # compiles
         imports = [int(run(["-c", IMPORT], folder)) / 1e6 for _ in range(REPETITIONS)]
         times: dict[str, list[float]] = {arm: [] for arm in ARMS}
-        for arm in by_turns(REPETITIONS, tuple(ARMS)):
+        for arm in alternate(REPETITIONS, tuple(ARMS)):
             times[arm].append(version_ns(arm, folder) / 1e6)
 
-    print(f"fresh processes, n = {REPETITIONS} each, by turns; ms\n")
+    print(f"fresh processes, n = {REPETITIONS} each, alternately; ms\n")
     rows = [
         [name, f"{statistics.median(values):.1f}", f"{min(values):.1f}", f"{max(values):.1f}"]
         for name, values in [

@@ -1,13 +1,13 @@
 """What the real-time path itself costs: an empty command, alone on the cpu device.
 
 With a long `spin_ns` the device's worker and the queue's thread busy-wait over the whole period, so
-what is left is our own path. With the default they sleep, and the kernel's wake-ups come on top.
+the rest is our own path. With the default they sleep, and the kernel's wake-ups are added.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from measure import by_turns, finish, judge, table
+from measure import alternate, finish, judge, table
 from numpy.typing import NDArray
 
 from pytest_xsched import CpuModel, Session, spin
@@ -26,7 +26,7 @@ STEPS = {
 
 
 def measure(session: Session, model: CpuModel) -> NDArray[np.void]:
-    """Give the samples of 10 s at 1000/s."""
+    """Return the samples of 10 s at 1000/s."""
     queue = session.queue("empty", spin("0s"), rate="1000/s")
     run = session.run(queue, duration="10s", cpu=model)
     run.require()  # not of the queue: how late its requests are sent is what is measured
@@ -37,13 +37,13 @@ def measure(session: Session, model: CpuModel) -> NDArray[np.void]:
 
 def main() -> int:
     samples: dict[str, list[NDArray[np.void]]] = {name: [] for name in MODELS}
-    for name in by_turns(REPETITIONS, tuple(MODELS)):
-        session = Session(Settings(device="cpu"))  # a device of its own: no idle worker beside it
+    for name in alternate(REPETITIONS, tuple(MODELS)):
+        session = Session(Settings(device="cpu"))  # a device of its own: no other idle worker
         samples[name].append(measure(session, MODELS[name]))
         session.close()
 
     n = {len(part) for parts in samples.values() for part in parts}
-    print(f"empty commands at 1000/s for 10 s; {REPETITIONS} repetitions a model, by turns;")
+    print(f"empty commands at 1000/s for 10 s; {REPETITIONS} repetitions a model, alternately;")
     print(f"n = {min(n)} requests in each, pooled; us\n")
     p50 = 0.0
     for name, parts in samples.items():

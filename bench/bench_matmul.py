@@ -1,4 +1,4 @@
-"""How fast the cpu device multiplies, on its one worker, and numpy beside it for scale."""
+"""How fast the cpu device multiplies, on its one worker, and numpy for scale."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 
-from measure import by_turns, finish, judge, table, wall_ns
+from measure import alternate, finish, judge, table, wall_ns
 
 ONE_THREAD = {
     f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "BLIS", "VECLIB")
@@ -17,13 +17,13 @@ SIZES = (64, 96, 128, 192, 256, 512, 1024)
 
 
 def main() -> int:
-    # Imported behind the re-exec below: a BLAS counts its threads when it is loaded.
+    # Imported after the re-exec below: a BLAS counts its threads when it is loaded.
     import numpy as np
 
     from pytest_xsched import CpuModel, SimModel, XQueues, matmul
     from pytest_xsched.native.binding import Device
 
-    # The thread that sees the end busy-waits on another core, and is not late by a wake-up.
+    # The thread that sees the end busy-waits on another core, so no wake-up makes it late.
     device = Device("cpu", cpu=CpuModel(spin_ns=10_000_000), sim=SimModel())
     xqueues = XQueues(device)
     queue = xqueues(threshold=1, batch_size=1)
@@ -44,7 +44,7 @@ def main() -> int:
         once = statistics.median(device_ns(n) for _ in range(3))
         count = max(3, int(SECONDS_A_TURN * 1e9 / once))
         times: dict[str, list[int]] = {"device": [], "numpy": []}
-        for arm in by_turns(TURNS, tuple(times)):
+        for arm in alternate(TURNS, tuple(times)):
             take = (lambda n=n: device_ns(n)) if arm == "device" else numpy_ns
             take()  # caches and clocks
             times[arm] += [take() for _ in range(count)]

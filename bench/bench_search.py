@@ -1,4 +1,4 @@
-"""The search for the worst mix against as many random ones: is it worth more than chance?
+"""The search for the worst mix against as many random ones: is it better than chance?
 
 Target: what it finds is at least twice as bad as the best of as many random mixes, for each of five
 seeds. On the simulator, where a mix has one value.

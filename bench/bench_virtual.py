@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from measure import by_turns, finish, judge, table, wall_ns
+from measure import alternate, finish, judge, table, wall_ns
 
 from pytest_xsched import CpuModel, QueueSpec, Session, SimModel, matmul, spin
 from pytest_xsched.native.binding import Device
@@ -75,7 +75,7 @@ def scenario(device: Device) -> list[tuple[str, bool]]:
     )
     whole_ns(session, queues)  # imports, opens the device
     whole, native, commands = [], [], 0
-    for arm in by_turns(REPETITIONS, ("whole", "native")):
+    for arm in alternate(REPETITIONS, ("whole", "native")):
         if arm == "whole":
             whole.append(whole_ns(session, queues))
         else:
@@ -83,7 +83,7 @@ def scenario(device: Device) -> list[tuple[str, bool]]:
             native.append(elapsed)
     session.close()
 
-    print(f"60 s of the two-model scenario, {commands} commands; n = {REPETITIONS}, by turns\n")
+    print(f"60 s of the two-model scenario, {commands} commands; n = {REPETITIONS}, alternately\n")
     whole_ms, native_ms = (statistics.median(times) / 1e6 for times in (whole, native))
     rows = [
         ("Session.run", whole, whole_ms),
@@ -126,13 +126,13 @@ def commands(device: Device) -> list[tuple[str, bool]]:
         "64 a request, no XQueue": (64, THRESHOLD_MAX, THRESHOLD_MAX // 2),
     }
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for kind in by_turns(COMMAND_REPETITIONS, tuple(kinds)):
+    for kind in alternate(COMMAND_REPETITIONS, tuple(kinds)):
         layers, threshold, batch_size = kinds[kind]
         workload = spin(f"{COMMAND_NS}ns", layers=layers)
         rates[kind].append(commands_per_s(device, workload, threshold, batch_size) / 1e6)
 
     print(f"{COMMANDS} commands of two closed loops of equal priority through the binding,")
-    print(f"one thread; n = {COMMAND_REPETITIONS}, by turns\n")
+    print(f"one thread; n = {COMMAND_REPETITIONS}, alternately\n")
     table(
         ["commands", "median million/s", "min", "max"],
         [

@@ -1,9 +1,10 @@
-"""How often verdicts on a P99 are wrong, in simulation; prints a part of docs/error-rates.md.
+"""How often verdicts on a P99 are wrong; prints a part of docs/explanation/error_rates.md.
 
     python bench/error_rates.py [--runs 5000] [--cpu]
 
-Streams of misses are drawn at known true rates, and judged by our gate at the ends of the windows
-of a run of 60 s at 20/s, by the plain percentile, and by the early stopping rule of MLPerf LoadGen.
+Streams of misses are drawn at known true rates, and judged by our sequential test at the ends of
+the windows of a run of 60 s at 20/s, by the plain percentile, and by the early stopping rule of
+MLPerf LoadGen.
 A few minutes on one core; --cpu adds the real-time device to the times to a verdict.
 """
 
@@ -67,7 +68,7 @@ PROCESSES = {
 
 
 def looks():
-    """Give the numbers of requests at the ends of the windows of such a run."""
+    """Return the numbers of requests at the ends of the windows of such a run."""
     measured = [15 * S]
     while more := next_window_ns(sum(measured), BUDGET_S * S):
         measured.append(more)
@@ -83,7 +84,7 @@ def ours(missed, alpha, burst=1):
 
 
 def most_misses(confidence=0.99):
-    """Give the misses among N with which LoadGen's early stopping still says VALID."""
+    """Return the most misses among N that LoadGen's early stopping calls VALID."""
     chances = [math.comb(N, k) * ALLOWED**k * (1 - ALLOWED) ** (N - k) for k in range(60)]
     return int(np.searchsorted(np.cumsum(chances), 1 - confidence, side="right")) - 1
 
@@ -135,7 +136,7 @@ def percent(share):
 
 
 def times_to_verdict(devices):
-    """Measure the README's example, then hold it against limits that it keeps five times over."""
+    """Measure two queues of matrix products, and judge limits that they keep five times over."""
     lines = ["| device | target | limit | measured | of 60 s |", "|---|---|---|---|---|"]
     for device in devices:
         session = Session(Settings(device=device))
@@ -196,33 +197,34 @@ TEXT = """\
 
 `python bench/error_rates.py{flags}` (some minutes) prints all of this part.
 
-A P99 has a limit, so 0.01 of the requests may miss it. What do verdicts say of a system whose
+A P99 has a limit, so 0.01 of the requests may miss it. What do verdicts show of a system whose
 true share of misses is known? {runs} simulated runs of each kind, at 20 requests a second for at
 most 60 s.
 
-- **ours**: the gate of this package as the first target of a test has it (alpha {alpha}), with
-  looks at {looks} requests. A rate of 0.01 just keeps the limit: FAIL is wrong up to there, PASS
-  is wrong above it.
+- **ours**: the sequential test of this package as the first target of a test has it (alpha
+  {alpha}), after {looks} requests. A rate of 0.01 just keeps the limit: FAIL is wrong up to
+  there, PASS is wrong above it.
 - **plain**: P99 of all 1200 requests by nearest rank, below the limit or not.
-- **LoadGen**: the early stopping rule of MLPerf LoadGen, one look at 1200 requests: valid with at
-  most {most} misses, 99 % confidence that a system which breaks the limit is not. What is not
-  valid counts as FAIL here.
+- **LoadGen**: the early stopping rule of MLPerf LoadGen, once, after 1200 requests: valid with at
+  most {most} misses, with 99 % confidence that a system which breaks the limit is not. What is
+  not valid counts as FAIL here.
 
 {table}
 
 Of runs with a tenth of independent misses, {quick} fail within 600 requests.
 
-What to read from it:
+What the table shows:
 
-- FAIL. At the limit and below, ours says FAIL in less than a thousandth of the runs, where misses
-  are independent or come in bursts within a block of a second (20 requests). The other rules do
-  so in up to half of the runs or most of them, and still in some with twice the margin (0.005).
-  Bursts longer than a block are where this ends.
-- PASS. For independent misses ours is wrong as rarely as it says. Bursts that a run saw, it
-  counts; a run that saw none passes, and as it may pass at 300 requests, it does so more often
-  than a rule that always takes 1200. The ini key `xsched_burst` is for systems that are
-  known to miss in bursts: it buys trust with time.
-- UNDECIDED. Near the limit, on purpose: nobody can tell 0.8 % from 1 % within a minute at 20/s.
+- FAIL. At the limit and below, ours is FAIL in less than a thousandth of the runs, where misses
+  are independent or come in bursts within a block of a second (20 requests). The other rules are
+  wrong in up to half of the runs or most of them, and still in some with twice the margin
+  (0.005). Bursts longer than a block are where this ends.
+- PASS. For independent misses ours is wrong as rarely as it claims. It counts the bursts that a
+  run saw. A run that saw none passes, and because it may pass after 300 requests, it does so more
+  often than a rule that always takes 1200. The ini key `xsched_burst` is for systems that are
+  known to miss in bursts: it costs time.
+- UNDECIDED. Near the limit, on purpose: no rule can distinguish 0.8 % from 1 % within a minute at
+  20 requests a second.
 
 ### PASS with bursts assumed: `xsched_burst`
 
@@ -230,9 +232,10 @@ What to read from it:
 
 ### Time to a verdict
 
-The README's example on two devices, each target with a limit that is kept five times over (but
-for the throughput of high, which is all that is offered), asserted one after the other on one
-run; `measured` is what the run had measured when the verdict was there.
+Two queues of matrix products (`times_to_verdict()` in the script) on two devices, each target with
+a limit that is kept five times over (except the throughput of high, which is all that is offered),
+asserted one after the other on one run. `measured` is what the run had measured when the verdict
+was there.
 
 {times}
 """

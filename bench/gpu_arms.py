@@ -2,9 +2,9 @@
 
     python bench/gpu_arms.py [--scenario document|short|long|shared|small] [--repetitions 4]
 
-Every arm of every repetition is a fresh process; the arms go by turns, forth and back. Percentiles
-and rates are medians over the repetitions, the maximum is that of all, n their sum. The arm
-`xsched` is there where XSCHED_HOME names an installation.
+Every arm of every repetition is a fresh process. The arms are interleaved, forth and back.
+Percentiles and rates are medians over the repetitions, max is the maximum of all, n their sum. The
+arm `xsched` is measured if XSCHED_HOME names an installation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import statistics
 from collections.abc import Callable
 
-from measure import by_turns, finish, table
+from measure import alternate, finish, table
 
 from pytest_xsched import QueueSpec, Run, Session, matmul
 from pytest_xsched.base.units import format_duration, format_rate
@@ -25,7 +25,7 @@ Queues = tuple[QueueSpec, QueueSpec]
 
 
 def document(session: Session) -> Queues:
-    """The two models of the README's example, one command a request."""
+    """Two models as matrix products, one command in each request."""
     return (
         session.queue("high", matmul(512), priority=10, rate="20/s"),
         session.queue("low", matmul(1024, batch=8), priority=1),
@@ -116,7 +116,7 @@ def main() -> int:
     session = Session(Settings(device=given.device, process="worker"))
     queues = SCENARIOS[given.scenario](session)
     runs: dict[str, list[Run]] = {arm: [] for arm in ARMS}
-    for arm in by_turns(given.repetitions, ARMS):
+    for arm in alternate(given.repetitions, ARMS):
         runs[arm].append(measure(session, queues, arm, given.duration, seed=len(runs[arm])))
     session.close()
 

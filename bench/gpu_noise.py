@@ -1,11 +1,11 @@
-"""Whether the watch over a machine is quiet where the machine is, on a GPU, and speaks where not.
+"""Whether the noise monitor on a GPU reports a noisy machine, and only a noisy one.
 
     python bench/gpu_noise.py [--device cuda] [--repetitions 10] [--duration 3s]
 
-Two models under `builtin`, in a fresh process each time: with nobody watching and with the watch,
-by turns; then beside a process of somebody else's that computes on the GPU, and beside three
-processes a core that only compute. Targets: the watch leaves P50 as it is (within 3 %) and finds
-no fault with a quiet machine; each of the other two is too noisy.
+Two models under `builtin`, in a fresh process each time: without and with the monitor, alternately;
+then next to another user's process that computes on the GPU, and next to three processes on each
+core that only compute. Targets: the monitor changes P50 by at most 3 % and finds no fault with a
+quiet machine; each of the other two is too noisy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from measure import by_turns, finish, judge, table
+from measure import alternate, finish, judge, table
 
 from pytest_xsched import Run, Session, matmul
 from pytest_xsched.base.units import format_duration
@@ -124,13 +124,13 @@ def main() -> int:
     options.add_argument("--repetitions", type=int, default=10)
     options.add_argument("--duration", default="3s")
     given = options.parse_args()
-    runs: dict[str, list[Run]] = {"nobody watches": [], "watched": []}
-    for arm in by_turns(given.repetitions, list(runs)):
-        noise = "off" if arm == "nobody watches" else "auto"
+    runs: dict[str, list[Run]] = {"unwatched": [], "watched": []}
+    for arm in alternate(given.repetitions, list(runs)):
+        noise = "off" if arm == "unwatched" else "auto"
         runs[arm].append(measure(given.device, given.duration, noise, len(runs[arm])))
-    for beside in (stranger, hogs):
-        with beside(given.device):
-            runs[beside.__name__] = [measure(given.device, given.duration, "auto", 0)]
+    for neighbour in (stranger, hogs):
+        with neighbour(given.device):
+            runs[neighbour.__name__] = [measure(given.device, given.duration, "auto", 0)]
 
     print(f"{runs['watched'][0].device_name} ({given.device}), {os.cpu_count()} processor cores,")
     print(f"{given.repetitions} x {given.duration} an arm; the worst of all blocks\n")
@@ -146,7 +146,7 @@ def main() -> int:
     print()
     off, on = (
         statistics.median(run.high.percentile(0.5).value for run in runs[arm])
-        for arm in ("nobody watches", "watched")
+        for arm in ("unwatched", "watched")
     )
     quiet = [fault for run in runs["watched"] for fault in run.evidence.faults]
     return judge(
@@ -154,7 +154,7 @@ def main() -> int:
             (f"watched, P50 is {on / off:.3f} of the other, 0.97 to 1.03", 0.97 < on / off < 1.03),
             (f"a quiet machine has {len(quiet)} faults, none", not quiet),
             *(
-                (f"beside {name} the environment is too noisy: {why}", found(runs[name], why))
+                (f"next to {name} the environment is too noisy: {why}", found(runs[name], why))
                 for name, why in (("stranger", "computed on the GPU"), ("hogs", "run delay"))
             ),
         ]

@@ -2,9 +2,9 @@
 
     XSCHED_HOME=DIR python bench/gpu_programs.py [--duration 6s]
 
-Needs PyTorch. Under the global scheduler of XSched and under `native`, and one that multiplies on
-the processors. Targets: on their own stream XSched is seen to have the work of `low`; on the
-default stream it has none, and the run is invalid; so is that of the program on the processors.
+Needs PyTorch. Under the global scheduler of XSched and under `native`, and a third program that
+multiplies on the processors. Targets: on their own stream XSched has work of `low`; on the default
+stream it has none, and the run is invalid; the run of the program on the processors is invalid.
 """
 
 from __future__ import annotations

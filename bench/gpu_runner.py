@@ -4,8 +4,8 @@
 
 It builds `native/loop.c` with the C compiler and the CUDA toolkit that are there. Targets: alone,
 matmul(512) at 1000/s has a P50 within 3 % and a P99 within 10 % of the loop's; an empty command
-costs at most 1.2 times what it costs in the loop; an XQueue that nobody contends with keeps 99 % of
-the throughput of commands of 100 us, and 95 % at 10 us. Every arm is a fresh process.
+costs at most 1.2 times what it costs in the loop; an XQueue without contention keeps 99 % of the
+throughput of commands of 100 us, and 95 % at 10 us. Every arm is a fresh process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import by_turns, finish, judge, table
+from measure import alternate, finish, judge, table
 
 from pytest_xsched import Session, matmul, spin
 from pytest_xsched.base.units import parse_duration
@@ -54,7 +54,7 @@ def paced(program: str, session: Session, given: argparse.Namespace) -> list[tup
     queue = session.queue("alone", matmul(512), rate=f"{RATE}/s")
     count = parse_duration(given.duration, what="--duration") * RATE // 10**9
     samples: dict[str, list[np.ndarray]] = {"loop": [], "runner": []}
-    for arm in by_turns(given.repetitions, list(samples)):
+    for arm in alternate(given.repetitions, list(samples)):
         if arm == "loop":
             samples[arm].append(loop_ns(program, "paced", 512, RATE, count))
         else:
@@ -86,7 +86,7 @@ def paced(program: str, session: Session, given: argparse.Namespace) -> list[tup
 def burst(program: str, session: Session, given: argparse.Namespace) -> list[tuple[str, bool]]:
     queue = session.queue("alone", spin("0s", layers=BURST))
     costs: dict[str, list[float]] = {"loop": [], "runner": []}
-    for arm in by_turns(given.repetitions, list(costs)):
+    for arm in alternate(given.repetitions, list(costs)):
         if arm == "loop":
             latencies = loop_ns(program, "burst", BURST, 1000)
         else:
@@ -107,7 +107,7 @@ def overhead(session: Session, given: argparse.Namespace) -> list[tuple[str, boo
         queue = session.queue("alone", spin(duration, layers=layers))
         rates: dict[str, list[float]] = {"native": [], "builtin": []}
         depth = 0
-        for scheduler in by_turns(given.repetitions, list(rates)):
+        for scheduler in alternate(given.repetitions, list(rates)):
             run = session.run(queue, duration="3s", scheduler=scheduler)
             rates[scheduler].append(run.alone.throughput.value * layers)
             if scheduler == "builtin":

@@ -2,10 +2,11 @@
 
     python bench/gpu_soak.py [--minutes 10] [--device cuda]
 
-Runs of matmul, vector_add and spin, under every scheduler by turns, each with streams, kernels and
-memory of its own on one open device, and live queues which are made and destroyed. Behind every
-round memory of the process, file descriptors, threads and memory of the GPU are read. Target: the
-last quarter of the rounds has no more than the first (RSS: 2 % more), the first round apart.
+Runs of matmul, vector_add and spin under every scheduler, one after the other, each with streams,
+kernels and memory of its own on one open device, and live queues that are made and destroyed.
+After every round the script reads memory of the process, file descriptors, threads and memory of
+the GPU. Target: the last quarter of the rounds has no more than the first (RSS: 2 % more); the
+first round does not count.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Random steps against the double of XSched with a vice each: what is found, in how many steps.
+"""Random steps against the double of XSched with one fault at a time: what is found, in how many
+steps.
 
-`python bench/live_vices.py` in the source tree; needs a C compiler and no GPU. One vice takes about
-a minute, because what hangs is waited for, and each attempt behind that has a fresh process.
+`python bench/live_vices.py` in the source tree; needs a C compiler and no GPU. One fault takes
+about a minute, because the script waits for each hang, and each later attempt has a fresh process.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What the scripts of this folder share: the order of repetitions, tables, targets.
 
-Figures of one machine differ from hour to hour, so two things are only compared within one run of
-a script, taken by turns: A B B A A B B A ..., which cancels a drift.
+Figures of one machine differ from hour to hour, so two things are only compared within one run of a
+script, interleaved: A B B A A B B A ..., which cancels a drift.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def finish(main: Callable[[], int]) -> NoReturn:
         sys.exit(f"no figures: {error}")
 
 
-def by_turns(repetitions: int, arms: Sequence[str]) -> Iterator[str]:
-    """Give every arm once a repetition, in every other repetition backwards."""
+def alternate(repetitions: int, arms: Sequence[str]) -> Iterator[str]:
+    """Yield every arm once in each repetition, in every other repetition backwards."""
     for repetition in range(repetitions):
         yield from arms if repetition % 2 == 0 else reversed(arms)
 
 
 def wall_ns(function: Callable[[], object]) -> int:
-    """Take the wall time of one call."""
+    """Return the wall time of one call."""
     start = time.perf_counter_ns()
     function()
     return time.perf_counter_ns() - start
@@ -43,7 +43,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def judge(targets: Iterable[tuple[str, bool]]) -> int:
-    """Print whether the targets were met; give the exit status."""
+    """Print whether the targets were met; return the exit status."""
     status = 0
     for text, met in targets:
         print(f"{'met' if met else 'MISSED'}: {text}")

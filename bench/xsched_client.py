@@ -4,8 +4,8 @@
 
 It builds `native/xsched_client.c` with the C compiler and the CUDA toolkit or OpenCL headers that
 are there. Both have the same kernels, load and XQueues: high gets requests at a rate, low is a
-closed loop, the local scheduler has the policy HPF. Every arm is a fresh process, by turns. Target:
-the P50 of high under `xsched` is within 5 % of the client's.
+closed loop, the local scheduler has the policy HPF. Every arm is a fresh process; the arms are
+interleaved. Target: the P50 of high under `xsched` is within 5 % of the client's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import by_turns, finish, judge, table
+from measure import alternate, finish, judge, table
 
 from pytest_xsched import Session, XSched, matmul
 from pytest_xsched.base.units import parse_duration
@@ -87,7 +87,7 @@ def main() -> int:
             *(low_n, low_layers, THRESHOLD),
         ]
         environment = {**os.environ, "XLOG_LEVEL": "WARN"}
-        for arm in by_turns(given.repetitions, list(samples)):
+        for arm in alternate(given.repetitions, list(samples)):
             if arm == "client":
                 done = subprocess.run(
                     list(map(str, command)),

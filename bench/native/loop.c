@@ -5,7 +5,7 @@
  *     loop burst LAYERS COUNT    requests of LAYERS empty kernels, one after the other
  *
  * Prints one latency in ns a line: from the scheduled start to the moment at
- * which the event behind the last kernel was seen. gpu_runner.py builds it:
+ * which the event after the last kernel was seen. gpu_runner.py builds it:
  * cc -O2 -Inative -Inative/include loop.c native/devices/kernels/gpu_kernels.c -lcuda -lnvrtc */
 #include <cuda.h>
 #include <nvrtc.h>

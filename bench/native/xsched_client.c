@@ -7,7 +7,7 @@
  * matmul(HIGH_N) RATE times a second, COUNT times; the low one (priority 1) is a
  * closed loop. Commands are callbacks, the local scheduler has the policy HPF.
  * Prints one latency of high in ns a line, from the scheduled start to the moment at
- * which the event behind the last kernel was seen. xsched_client.py builds it, with
+ * which the event after the last kernel was seen. xsched_client.py builds it, with
  * -DOPENCL against OpenCL, else against cuda.h. */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -50,7 +50,7 @@ static struct xs_xsched_api xsched;
 struct queue {
     struct xs_command command;
     stream_t stream;
-    event_t event; /* behind the last command of a request */
+    event_t event; /* after the last command of a request */
     memory_t a, b, out, checksum;
     uint64_t items, hwq, xq;
     uint32_t layers, launches;

@@ -15,7 +15,7 @@ chosen beforehand. Not covered by the proof: that the block is doubled when its 
 alike, and misses that come in bursts longer than a block. PASS, where more than the allowed share
 misses: wrong with probability at most beta for independent misses; for bursts it is approximate,
 because no number of requests shows the absence of bursts that are rarer than the run.
-docs/error-rates.md has measured both.
+docs/explanation/error_rates.md has measured both.
 
 Requests of noisy seconds may be left out of the stream (`noise`) without a change to that: whether
 a second is noisy is known without its latencies, so the factor of a request that is left out is 1,

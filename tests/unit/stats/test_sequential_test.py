@@ -114,7 +114,7 @@ def test_a_decision_is_plain_data():
 
 
 def test_wrong_verdicts_are_as_rare_as_they_should_be():
-    """Looks every 100 of 1200; docs/error-rates.md has the same with thousands of runs."""
+    """Every 100 of 1200 requests; docs/explanation/error_rates.md has it for thousands of runs."""
     rng = np.random.default_rng(5)
 
     def verdict(rate):
