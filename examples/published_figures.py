@@ -1,10 +1,10 @@
-"""Published figures of XSched on an MI308X, compared as this package compares: like with like.
+"""Published figures of XSched on an MI308X, compared where only the scheduler differs.
 
 python examples/published_figures.py
 
 The figures are those of the reports on two models in github.com/zhenhantech/amdgpudriver (directory
 doc/scheduler/XSCHED, January 2026), one run an arm. They come without evidence that anything ran,
-and are taken at their word here.
+and are believed here.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ HEADLINE = {
     ),
     "xsched": run("xsched", (LIGHT[0], 0.84, 4.36, 6.02), (LIGHT[1], 52.48)),
 }
-"""The two runs behind a P99 "63.4 times better"."""
+"""The two runs of a P99 that was called "63.4 times better"."""
 
 
 def main() -> None:
