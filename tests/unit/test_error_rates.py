@@ -1,4 +1,4 @@
-"""The tables of docs/error-rates.md: a part of each is made again."""
+"""The tables of docs/explanation/error_rates.md: a part of each is made again."""
 
 import importlib.util
 import re
@@ -32,7 +32,7 @@ def test_a_large_difference_is_shown(bench):
 
 
 def test_the_table_has_no_error_rate_above_five_percent():
-    text = (ROOT / "docs" / "error-rates.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "error_rates.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \w+ \| [\w ]+ \| \d+ \| 1 \| ([\d.]+) % ", text, re.MULTILINE)
     assert len(rows) == 8
     assert max(map(float, rows)) <= 5
@@ -47,7 +47,7 @@ def gates():
 
 
 def test_the_table_of_targets_keeps_what_is_promised():
-    text = (ROOT / "docs" / "error-rates.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "error_rates.md").read_text(encoding="utf-8")
     rows = re.findall(
         r"^\| ([^|]+) \| (0\.\d+) \| ([\d.]+)(?: %)? \| [^|]+ \| [^|]+ \| \d+ \|", text, re.M
     )

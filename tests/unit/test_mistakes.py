@@ -1,4 +1,4 @@
-"""docs/mistakes.md has a line for each mistake, and the tests that it names are there."""
+"""docs/explanation/mistakes.md has a line for each mistake, and names tests that exist."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = re.findall(
     r"^\| (M\d+) \| (.+?) \| (.+?) \| (.+?) \|$",
-    (ROOT / "docs" / "mistakes.md").read_text(encoding="utf-8"),
+    (ROOT / "docs" / "explanation" / "mistakes.md").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
 

@@ -46,7 +46,6 @@ NOT_YET = {
     *("pytest_xsched/runner", "pytest_xsched/scenario", "pytest_xsched/session"),
     *("pytest_xsched/stats", "pytest_xsched/stress", "pytest_xsched/system"),
     *("pytest_xsched/workers", "pytest_xsched/xsched"),
-    *("bench", "bench/native", "docs", "examples", "."),
 }
 
 
