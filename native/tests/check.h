@@ -1,5 +1,5 @@
-/* check.h - what the native test programs share: each is a main() that exits
- * with 0, 1 or 77 (skip). A failed CHECK says where and ends the program. */
+/* check.h - what the native test programs share. Each is a main() that exits with 0, 1 or 77
+ * (skip). A failed CHECK prints its place and ends the program. */
 #ifndef XS_CHECK_H
 #define XS_CHECK_H
 
@@ -18,7 +18,7 @@
         }                                                                                          \
     } while (0)
 
-/* Whole numbers, with both values in the message. */
+/* Compare whole numbers, and print both values if they differ. */
 #define CHECK_EQ(a, b)                                                                             \
     do {                                                                                           \
         long long check_a = (long long)(a), check_b = (long long)(b);                              \
@@ -44,8 +44,9 @@ static inline struct xs_device_options default_options(void)
     return options;
 }
 
-/* Those for a kind of device: XS_TEST_HIP_DRIVER and XS_TEST_HIP_COMPILER name the
- * libraries of hip, and so on; where they are not set, the installed ones are taken. */
+/* Options for a kind of device: XS_TEST_HIP_DRIVER and XS_TEST_HIP_COMPILER name the
+ * libraries of hip, and so on for the other kinds. Without them, the installed libraries are
+ * used. */
 static inline struct xs_device_options options_for(const char *kind)
 {
     struct xs_device_options options = default_options();
@@ -59,7 +60,7 @@ static inline struct xs_device_options options_for(const char *kind)
     return options;
 }
 
-/* NULL: there is no such device here, which is said. */
+/* Open a device, or print that this machine has no such device and return NULL. */
 static inline struct xs_device *open_device(const char *kind)
 {
     struct xs_device_options options = options_for(kind);
@@ -89,7 +90,7 @@ static inline struct xs_command matmul(uint32_t n, uint32_t batch)
     return command;
 }
 
-/* Wait as Python does: in slices, until it is not XS_EAGAIN. */
+/* Wait like Python: in slices, until the result is not XS_EAGAIN. */
 static inline int wait_run(struct xs_run *run, struct xs_error *err)
 {
     int rc;

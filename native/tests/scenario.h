@@ -20,8 +20,7 @@ struct scenario {
     struct xs_command high_commands[1], low_commands[LOW_COMMANDS];
 };
 
-/* Everything up to and with the start. On an error, what was made is kept for
- * scenario_close(). */
+/* Make the run and start it. After an error, scenario_close() frees what was made. */
 static inline int scenario_start(struct scenario *s, struct xs_device *dev, const char *policy,
                                  struct xs_command high, struct xs_command low, int64_t window_ns,
                                  struct xs_error *err)

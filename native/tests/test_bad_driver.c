@@ -1,6 +1,6 @@
-/* A driver whose calls fail, each of them from the n-th time on: the device does
- * not open, or the run ends, with the driver's error; nothing is left behind. It
- * is the fake of gpu/fake_cuda.c, under cuda and, through gpu/hip_on_cuda.c, hip. */
+/* test_bad_driver.c - a driver whose calls fail, each from its n-th call on: the device does
+ * not open, or the run ends, with the driver's error, and nothing leaks. The driver is
+ * doubles/driver/fake_cuda.c, for cuda and, through hip_on_cuda.c, for hip. */
 #include <dlfcn.h>
 
 #include "scenario.h"
@@ -33,7 +33,7 @@ static const char *const calls[] = {"cuInit",
 
 static int (*set_fault)(const char *text), (*has_failed)(void), (*alive)(void);
 
-/* True if the fault came; then it is what the device or the run failed with. */
+/* Return whether the fault came. Then it is the error of the device or of the run. */
 static int fails(const char *kind, const char *call, int n)
 {
     struct xs_device_options options = options_for(kind);
@@ -60,18 +60,18 @@ static int fails(const char *kind, const char *call, int n)
     return failed;
 }
 
-/* Until a run gets through without. */
+/* Repeat until a run does not reach the fault. */
 static void every_call(const char *kind)
 {
     int total = 0;
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         int n = 1;
         while (fails(kind, calls[i], n))
-            n += 1 + n / 8; /* thousands of events are made */
+            n += 1 + n / 8; /* a device makes thousands of events */
         total += n > 1;
     }
     printf("%s: %d calls were made to fail\n", kind, total);
-    /* hip_on_cuda makes its context once a process, by two of them. */
+    /* hip_on_cuda makes its context once a process, with two of these calls */
     CHECK_EQ(total, sizeof calls / sizeof calls[0] - (strcmp(kind, "hip") == 0 ? 2 : 0));
 }
 

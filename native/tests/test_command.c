@@ -1,5 +1,5 @@
-/* Commands as values: which are refused, which are equal, that copies are whole;
- * and kernels of the user's own where a device runs none. */
+/* test_command.c - commands as values: which ones are refused, which are equal, and that
+ * copies are complete; and kernels of users on a device that cannot compile them. */
 #include "check.h"
 #include "devices/device.h"
 
@@ -122,7 +122,7 @@ static void a_device_that_runs_no_source_says_so(const char *kind)
     xs_device_close(dev);
 }
 
-/* A device that takes sources: the cpu, which spins instead. */
+/* A device that accepts sources: the cpu device, which spins instead. */
 static struct xs_device_ops taking;
 static int created;
 
@@ -135,7 +135,7 @@ static int take(struct xs_stream *stream, const struct xs_command *command, uint
     return xs_device_cpu.kernel_create(stream, &instead, seed, out, err);
 }
 
-/* What is submitted is copied, and the same source again is the same command. */
+/* A submitted source is copied, and the same source again is the same command. */
 static void sources_are_copied(void)
 {
     const struct xs_queue_spec spec = {
@@ -159,7 +159,7 @@ static void sources_are_copied(void)
         CHECK_EQ(xs__command_copy(&original, &passing, &err), XS_OK);
         CHECK_EQ(xs_queue_submit(q, &passing, 1, &ticket, &err), XS_OK);
         CHECK_EQ(ticket, i);
-        xs__command_free(&passing); /* a sanitizer would tell */
+        xs__command_free(&passing); /* a sanitizer would report a leak */
         int rc;
         do
             rc = xs_queue_wait(q, ticket, 50 * MS, NULL, &err);

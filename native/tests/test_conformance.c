@@ -1,6 +1,6 @@
-/* What every backend must do, run against each of them: order within a stream,
- * marks, priority between streams, results, draining on destroy. "No such
- * device here" leaves a backend out; anything else that differs fails. */
+/* test_conformance.c - what every backend must do: order within a stream, marks, priority
+ * between streams, results, waiting on destroy. XS_ENODEV leaves a backend out; any other
+ * difference fails. */
 #include "base/clock.h"
 #include "check.h"
 #include "devices/device.h"
@@ -17,13 +17,13 @@ static int passed(struct xs_stream *stream, uint32_t slot)
     return ops->passed(stream, slot, &err);
 }
 
-/* Until the mark is passed; time moves by itself or is moved. */
+/* Wait until the mark is passed. Time moves by itself or the test moves it. */
 static void wait_mark(struct xs_stream *stream, uint32_t slot)
 {
     struct xs_error err;
     while (passed(stream, slot) != XS_OK) {
         if (ops->virtual_time != NULL) {
-            CHECK(ops->virtual_time->next_due(dev) != XS_NEVER); /* or it would wait for ever */
+            CHECK(ops->virtual_time->next_due(dev) != XS_NEVER); /* or the wait never ends */
             now = ops->virtual_time->next_due(dev);
         } else if (ops->wait != NULL) {
             int rc = ops->wait(stream, slot, xs__clock_ns() + 50 * MS, &err);
@@ -66,11 +66,11 @@ static void marks_are_passed_in_order(void)
 {
     struct xs_stream *stream = stream_of(0);
     struct xs_kernel *kernel = kernel_of(stream, spin(1 * MS));
-    /* Longer than this thread may have to wait for a processor: a driver whose
-     * kernels run on CPUs takes them away from whoever launches. */
+    /* Longer than this thread may wait for a processor: a driver whose kernels execute on
+     * CPUs takes the processors away from the thread that launches. */
     struct xs_kernel *long_one = kernel_of(stream, spin(50 * MS));
     mark(stream, 9);
-    CHECK_EQ(passed(stream, 9), XS_OK); /* behind nothing */
+    CHECK_EQ(passed(stream, 9), XS_OK); /* no launch is before it */
     launch(stream, long_one, 0);
     for (uint32_t i = 0; i < 8; i++) {
         launch(stream, kernel, i);
@@ -103,8 +103,8 @@ static void a_stream_takes_as_many_as_promised(void)
     ops->kernel_destroy(kernel);
 }
 
-/* While `first` keeps the device busy, low is launched before high. With
- * priority honoured and one command at a time, high completes first. */
+/* While `first` keeps the device busy, low is launched before high. If priority is honoured
+ * and commands execute one at a time, high completes first. */
 static void order_between_streams(int32_t low_priority, int32_t high_priority, bool high_first)
 {
     struct xs_stream *first = stream_of(0);
@@ -183,7 +183,7 @@ static void computes(void)
     results_are_right(add, 30);
 }
 
-/* Whatever part of a device a spin takes, it is one command. */
+/* A spin is one command, whatever part of the device it uses. */
 static void a_spin_may_take_a_share(void)
 {
     struct xs_command share = spin(10000), waves = spin(10000);
@@ -198,7 +198,7 @@ static void a_spin_may_take_a_share(void)
         wait_mark(stream, i);
         if (ops->results != NULL) {
             CHECK_EQ(ops->results->checksum(kernels[i], &sum, NULL), XS_OK);
-            CHECK_EQ(sum, 7); /* once, however many blocks there are */
+            CHECK_EQ(sum, 7); /* once, regardless of the number of blocks */
         }
     }
     ops->stream_destroy(stream);
@@ -213,7 +213,7 @@ static void destroying_waits(void)
     for (uint32_t i = 0; i < 20; i++)
         launch(stream, kernel, i); /* no mark covers these */
     ops->stream_destroy(stream);
-    ops->kernel_destroy(kernel); /* its memory is written no more: a sanitizer would tell */
+    ops->kernel_destroy(kernel); /* a sanitizer would report a later write to its memory */
 }
 
 static void conforms(const char *kind)
@@ -238,8 +238,8 @@ static void conforms(const char *kind)
     CHECK_EQ(ops->bind_thread(dev, NULL), XS_OK);
     marks_are_passed_in_order();
     a_stream_takes_as_many_as_promised();
-    /* First come, first served: no driver promises that where it may execute
-     * commands of several streams at once. */
+    /* The order of launches: no driver guarantees it where commands of several streams may
+     * execute at once. */
     if (info.parallel == 1)
         order_between_streams(0, 0, false);
     if (info.honour_priority == 1 && info.parallel == 1)

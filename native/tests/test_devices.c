@@ -1,5 +1,6 @@
-/* One run on two devices: each has its own queues, policy included. The two are
- * cpu devices, which have threads and memory of their own as two GPUs have. */
+/* test_devices.c - one run on two devices: each has its own queues, and the policy schedules
+ * each on its own. The two are cpu devices, which have threads and memory of their own, like
+ * two GPUs. */
 #include <stdbool.h>
 
 #include "check.h"
@@ -58,7 +59,7 @@ static struct xs_queue_counts counts(struct xs_queue *q)
     return c;
 }
 
-/* `high` gets work while `low` is busy: where both are on one device, low is suspended. */
+/* `high` gets work while `low` is busy: if both are on one device, low is suspended. */
 static void contend(struct xs_device *run_on, struct xs_device *high_on, struct xs_device *low_on,
                     bool suspends)
 {
@@ -92,12 +93,12 @@ static void only_the_queues_of_the_same_device_wait(struct xs_device *a, struct 
     CHECK_EQ(counts(low_b).state, XS_QUEUE_IDLE);
     CHECK_EQ(counts(high_b).state, XS_QUEUE_IDLE);
     finish(top_a, work);
-    xs_queue_destroy(low_b); /* also out of the middle */
+    xs_queue_destroy(low_b); /* from the middle of the list, too */
     finish(high_b, submit(high_b, spin(0)));
     xs_run_close(run);
 }
 
-/* Commands run where their queue is: the second device is not the run's. */
+/* Commands execute on the device of their queue: the second device is not the run's. */
 static void results_are_of_the_queues_own_device(struct xs_device *a, struct xs_device *b)
 {
     static int64_t arrivals[REQUESTS];

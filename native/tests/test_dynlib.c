@@ -1,4 +1,4 @@
-/* Finding shared libraries: names, patterns, a path that is given. */
+/* test_dynlib.c - finding shared libraries: names, patterns, a given path. */
 #include "base/dynlib.h"
 
 #include <dlfcn.h>
@@ -12,7 +12,7 @@ static int open_first(const char *path, const char *const *names, void **out, st
     return xs__dynlib_open(path, names, "test.open", out, err);
 }
 
-/* Where this process has its C library. */
+/* The path of this process's C library. */
 static void path_of_libc(char *path, size_t length)
 {
     Dl_info info;
@@ -36,7 +36,7 @@ static void the_first_that_is_there(void)
     CHECK(library == NULL && strstr(err.message, "libnone-of-this-name.so.1") != NULL);
 }
 
-/* A directory of two versions, of which the newer cannot be loaded. */
+/* A directory with two versions; the newer one cannot be loaded. */
 static void a_pattern_takes_the_newest_that_can_be_loaded(void)
 {
     char place[] = "/tmp/xs-library-XXXXXX", libc[4096], link[64], broken[64], pattern[64];

@@ -1,5 +1,5 @@
-/* A device that fails its n-th call, for every n, on top of every backend:
- * each run ends, nothing leaks (the sanitizers look), the error names the call. */
+/* test_fault.c - a device that fails its n-th call, for every n, over each backend: each run
+ * ends, nothing leaks (the sanitizers check), and the error names the call. */
 #include <stdatomic.h>
 
 #include "devices/device.h"
@@ -18,7 +18,7 @@ static int fault(const char *where, struct xs_error *err)
     return xs__fail(err, XS_EDEVICE, failed, 42, "call number %ld fails", (long)failing_call);
 }
 
-/* Each forwards, unless it is its turn to fail. */
+/* Each function calls the inner one, unless its call is the one to fail. */
 static int f_bind_thread(struct xs_device *d, struct xs_error *err)
 {
     int rc = fault("bind_thread", err);
@@ -84,7 +84,7 @@ static struct xs_device *open_faulty(const struct xs_device_ops *ops)
     return dev;
 }
 
-/* One run in which call n fails; returns how many calls it would have made. */
+/* Do one run in which call n fails. Return how many calls were made. */
 static long run_with_fault(const struct xs_device_ops *ops, long n, int *rc)
 {
     struct scenario s;
@@ -108,14 +108,14 @@ static long run_with_fault(const struct xs_device_ops *ops, long n, int *rc)
         CHECK_EQ(xs_queue_counts(s.low, &low, NULL), XS_OK);
         CHECK_EQ(high.failed + low.failed, 1);
     }
-    long made = calls; /* while freeing, nobody can be told of a failure */
+    long made = calls; /* freeing cannot report a failure */
     scenario_close(&s);
     xs_device_close(dev);
     return made;
 }
 
-/* Threads make a different number of calls each time, so go on until a run
- * gets through, several times over, without reaching its n-th call. */
+/* The number of calls of threads varies, so repeat until three runs in a row do not reach
+ * their n-th call. */
 static void every_call_in_turn(const struct xs_device_ops *ops)
 {
     int rc, unharmed = 0;

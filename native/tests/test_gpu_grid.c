@@ -1,4 +1,5 @@
-/* The grid of each command on a GPU: a spin's share and waves, a matmul's tiles. */
+/* test_gpu_grid.c - the grid of each command on a GPU: the share and waves of a spin, the
+ * tiles of a matmul. */
 #include "check.h"
 #include "devices/kernels/gpu_kernels.h"
 

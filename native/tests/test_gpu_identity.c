@@ -1,4 +1,5 @@
-/* What a driver says of a GPU, in our words; the drivers are stubs. */
+/* test_gpu_identity.c - what a driver reports about a GPU, in our format; the drivers are
+ * stubs. */
 #include "check.h"
 #include "devices/gpu/gpu_device.h"
 
@@ -103,7 +104,7 @@ static void says_where_it_is_before_it_is_open(void)
     CHECK_EQ(xs__gpu_locate(&gpu, &place, &err), XS_OK);
     CHECK(strcmp(place.pci_id, "0000:1b:00.3") == 0);
     CHECK_EQ(xs_device_locate("cpu", &options, &place, &err), XS_OK);
-    CHECK(strcmp(place.pci_id, "") == 0); /* each process has its own */
+    CHECK(strcmp(place.pci_id, "") == 0); /* each process has a device of its own */
     CHECK_EQ(xs_device_locate("tpu", &options, &place, &err), XS_EINVAL);
 }
 

@@ -1,5 +1,5 @@
-/* The heartbeat: which slots a beat counts in, that every slot of a run has one, and that its
- * thread ends with the run however that ends. */
+/* test_heartbeat.c - the heartbeat: a beat counts in the right slots, every slot of a run has
+ * one, and the thread ends with the run in every way that a run ends. */
 #include "runtime/heartbeat.h"
 #include "scenario.h"
 
@@ -17,13 +17,13 @@ static void a_beat_counts_from_when_it_was_due(void)
     CHECK_EQ(late[0], 2);
     xs__heart_record(&slots, 20, 21); /* the largest is kept */
     CHECK_EQ(late[0], 2);
-    xs__heart_record(&slots, 150, 260); /* who slept through the end of a slot spoils two */
+    xs__heart_record(&slots, 150, 260); /* a sleep over the end of a slot spoils two slots */
     CHECK_EQ(late[1], 110);
     CHECK_EQ(late[2], 110);
     CHECK_EQ(late[3], 0);
-    xs__heart_record(&slots, 300, 300); /* punctual is a beat, too */
+    xs__heart_record(&slots, 300, 300); /* a punctual beat counts, too */
     CHECK_EQ(late[3], 1);
-    xs__heart_record(&slots, -50, -20); /* before the window, and behind it */
+    xs__heart_record(&slots, -50, -20); /* before the window, and after it */
     xs__heart_record(&slots, 400, 900);
     CHECK_EQ(late[0], 2);
     CHECK_EQ(late[3], 1);
@@ -79,7 +79,7 @@ static void every_slot_of_a_run_has_a_beat(struct xs_device *dev, struct xs_samp
     late[SLOTS] = UNTOUCHED;
     CHECK_EQ(start(&run, &queue, dev, samples, slots, &err), XS_OK);
     CHECK_EQ(wait_run(run, &err), XS_OK);
-    for (int i = 0; i < SLOTS; i++) /* now, before the end of the run: nobody writes any more */
+    for (int i = 0; i < SLOTS; i++) /* now, before the end of the run: no thread writes any more */
         CHECK(late[i] > 0);
     CHECK_EQ(late[SLOTS], UNTOUCHED);
     CHECK(xs_queue_thread(queue) > 0);
@@ -99,7 +99,7 @@ static void it_ends_with_a_run_that_is_stopped(struct xs_device *dev, struct xs_
     CHECK_EQ(wait_run(run, &err), XS_ECANCELED);
     xs_run_close(run);
     CHECK_EQ(start(&run, &queue, dev, samples, slots, &err), XS_OK);
-    xs_run_close(run); /* would hang, or leak, if it went on for an hour */
+    xs_run_close(run); /* this would hang, or leak, if the thread ran for an hour */
 }
 
 static void it_is_refused(struct xs_device *cpu, struct xs_device *sim, struct xs_sample *samples)

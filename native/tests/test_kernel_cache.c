@@ -1,5 +1,5 @@
-/* The cache of compiled kernels: what was stored comes back, and nothing else
- * does: no other key's, nothing damaged, nothing half written. */
+/* test_kernel_cache.c - the cache of compiled kernels: it returns what was stored, and
+ * nothing else: no image of another key, nothing damaged, nothing incomplete. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -116,7 +116,7 @@ static void damage_is_noticed(void)
     CHECK(is_there(directory, key));
 }
 
-/* Two keys of one hash, played by a file under the other's name. */
+/* Two keys with one hash, simulated with a file under the name of the other key. */
 static void a_hash_is_not_trusted(void)
 {
     static char whole[4096];
@@ -143,7 +143,8 @@ static void what_cannot_be_written_is_not(void)
     CHECK(!is_there(long_path, key));
 }
 
-/* As on a full disk: writing beyond 64 bytes fails. In a child, whose limit it is. */
+/* Like a full disk: writing beyond 64 bytes fails. In a child process, because the limit is
+ * for a process. */
 static void a_half_written_file_is_taken_away(void)
 {
     const char *directory = under("full");

@@ -1,5 +1,5 @@
-/* Live queues on every device: submit, wait, suspend, resume, change priority,
- * destroy, while the run goes on. */
+/* test_live.c - live queues on every device: submit, wait, suspend, resume, change priority,
+ * destroy while the run is active. */
 #include "check.h"
 
 static struct xs_device *dev;
@@ -95,7 +95,7 @@ static void a_suspended_queue_launches_nothing(void)
     xs_run_close(run);
 }
 
-/* Not one command after xs_queue_suspend() has returned. */
+/* No command is launched after xs_queue_suspend() has returned. */
 static void suspending_takes_effect_at_once(void)
 {
     begin();
@@ -113,8 +113,8 @@ static void suspending_takes_effect_at_once(void)
     xs_run_close(run);
 }
 
-/* While one command runs, what is submitted later is launched behind it. */
-/* With sixteen in flight, the last of which no mark covers, to one at a time. */
+/* While one command executes, commands submitted later are launched after it. */
+/* Change from sixteen in flight, where no mark covers the last one, to one at a time. */
 static void the_depth_may_change(void)
 {
     begin();
@@ -165,8 +165,8 @@ static void a_stopped_run_takes_and_holds_nothing(void)
     xs_run_close(run);
 }
 
-/* `low` is stopped by `high` being ready, goes on when the priorities are
- * turned round, and a suspended `high` holds nobody back. */
+/* A ready `high` stops `low`. `low` continues when the priorities are exchanged, and a
+ * suspended `high` delays no other queue. */
 static void priority_decides(void)
 {
     begin();
@@ -205,11 +205,11 @@ static void destroying_with_work_pending(void)
         for (int k = 0; k < 5; k++)
             submit(q, 100000, 16);
         xs_queue_destroy(q);
-        struct xs_queue *fresh = live("fresh", 10); /* inherits nothing */
+        struct xs_queue *fresh = live("fresh", 10); /* a new queue inherits nothing */
         CHECK_EQ(counts(fresh).submitted, 0);
         CHECK_EQ(counts(fresh).state, XS_QUEUE_IDLE);
         xs_queue_destroy(fresh);
-        done(other, submit(other, 1000, 1)); /* not held back by the dead */
+        done(other, submit(other, 1000, 1)); /* the destroyed queue does not hold it back */
     }
     xs_queue_destroy(NULL);
     xs_run_close(run);

@@ -1,4 +1,4 @@
-/* The load generator alone: arrivals, think time, samples, censoring. */
+/* test_load.c - the load generator alone: arrivals, think time, samples, censoring. */
 #include "core/load.h"
 
 #include "check.h"
@@ -24,7 +24,7 @@ static void open_loop_keeps_its_schedule(void)
     CHECK_EQ(xs_load_due(&load), 5);
     CHECK_EQ(xs_load_submit(&load, 7), 2);
     CHECK_EQ(xs_load_due(&load), 20); /* whether or not the first completed */
-    xs_load_submit(&load, 30);        /* late: the schedule stays */
+    xs_load_submit(&load, 30);        /* late, but the schedule does not move */
     CHECK_EQ(samples[0].scheduled_ns, 5);
     CHECK_EQ(samples[0].submitted_ns, 7);
     CHECK_EQ(samples[0].flags, XS_SAMPLE_WARMUP);

@@ -1,5 +1,5 @@
-/* What only the opencl device has: a compiler's log in an error, an output that
- * is poisoned until a command has written it. Skipped where there is no OpenCL. */
+/* test_opencl.c - what only the opencl device has: a compiler's log in an error, and an
+ * output that is NaN until a command has written it. Skipped without OpenCL. */
 #include "check.h"
 #include "devices/opencl/opencl_device.h"
 

@@ -1,4 +1,4 @@
-/* The automatic threshold alone: what counts as full, where marks go, and what
+/* test_pace.c - the automatic threshold alone: when it is full, where it sets marks, and what
  * it learns. */
 #include "core/pace.h"
 
@@ -6,7 +6,7 @@
 
 #define US INT64_C(1000)
 
-/* Launch all that may be launched at `now`; the number in flight then. */
+/* Launch everything that may be launched at `now`, and return the number in flight. */
 static uint64_t fill(struct xs_pace *pace, xs_ns *cost, xs_ns now)
 {
     while (xs_pace_due(pace) <= now)
@@ -27,7 +27,7 @@ static void many_short_ones(void)
     CHECK_EQ(depth(30 * US), 2); /* one is exactly enough, one is the next */
     CHECK_EQ(depth(10 * US), 4);
     CHECK_EQ(depth(1 * US), 31);
-    CHECK_EQ(depth(1), 31); /* taken for 1 us */
+    CHECK_EQ(depth(1), 31); /* counts as 1 us */
     CHECK_EQ(depth(0), 2);  /* not known */
 }
 
@@ -40,7 +40,7 @@ static void behind_a_long_one_shortly_before_its_end(void)
     CHECK_EQ(fill(&pace, &cost, 1469 * US), 1);
     CHECK_EQ(fill(&pace, &cost, 1470 * US), 2);
     CHECK_EQ(xs_pace_due(&pace), XS_NEVER);
-    CHECK_EQ(fill(&pace, &cost, 99999 * US), 2); /* however long it takes */
+    CHECK_EQ(fill(&pace, &cost, 99999 * US), 2); /* regardless of the time that it takes */
     xs_pace_complete(&pace, 1, 1500 * US);
     CHECK_EQ(xs_pace_due(&pace), 1970 * US);
 }
@@ -96,7 +96,7 @@ static void learns_what_commands_take(void)
     xs_pace_complete(&pace, 2, 300 * US);
     CHECK_EQ(cost, 90 * US); /* a quarter of the way to 120, from the mark before */
     CHECK_EQ(pace.in_flight_ns, 0);
-    xs_pace_launch(&pace, &cost, 1000 * US); /* idle before: counts from here */
+    xs_pace_launch(&pace, &cost, 1000 * US); /* idle before, so the time counts from here */
     xs_pace_complete(&pace, 3, 1090 * US);
     CHECK_EQ(cost, 90 * US);
 }

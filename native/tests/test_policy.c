@@ -1,4 +1,4 @@
-/* The policies as pure functions. */
+/* test_policy.c - the policies as pure functions. */
 #include "policies/policy.h"
 
 #include "check.h"
@@ -71,7 +71,7 @@ static void earliest_deadline_first(void)
     expect("edf", 2, far, "..");
 }
 
-/* Lets the running queue use a millisecond at a time, and counts by whom. */
+/* Let the running queue use a millisecond at a time, and count how often each queue does. */
 static void count_turns(const char *policy, uint32_t count, struct xs_queue_view *views,
                         uint32_t turns, uint32_t *of)
 {
@@ -98,12 +98,12 @@ static void shares_of_the_device(void)
     CHECK_EQ(of[0], 60);
     CHECK_EQ(of[1], 20);
     CHECK_EQ(of[2], 20);
-    /* What one does not use is divided in proportion. */
+    /* The others share what one queue does not use in proportion to their shares. */
     three[1].ready = false;
     count_turns("partition", 3, three, 80, of);
     CHECK_EQ(of[0], 60);
     CHECK_EQ(of[2], 20);
-    /* And is not made up for: from here on as at first, and at once. */
+    /* It is not compensated later: from here on, the shares are those of the start, at once. */
     three[1].ready = true;
     count_turns("partition", 3, three, 10, of);
     CHECK_EQ(of[0], 6);
@@ -122,7 +122,7 @@ static void fairness(void)
                                       {.priority = 0, .ready = true}};
     count_turns("fair", 2, unequal, 30736, of);
     CHECK(of[0] >= 20735 && of[0] <= 20737);
-    /* Below -20 there are no more levels. */
+    /* Priorities below -20 count as -20. */
     struct xs_queue_view lowest[] = {{.priority = -255, .ready = true},
                                      {.priority = -20, .ready = true}};
     count_turns("fair", 2, lowest, 10, of);

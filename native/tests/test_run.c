@@ -1,4 +1,4 @@
-/* Whole runs on every device: counts, order, the end, the first error. */
+/* test_run.c - complete runs on every device: counts, order, the end, the first error. */
 #include "scenario.h"
 
 #include <time.h>
@@ -21,7 +21,7 @@ static void everything_is_accounted_for(struct xs_device *dev, const char *polic
     CHECK_EQ(low.requests_completed, low.requests_submitted);
     CHECK_EQ(high.failed + low.failed, 0);
     CHECK_EQ(high.suspended, 0);
-    if (is_virtual) /* else a busy machine may let low begin when high is done */
+    if (is_virtual) /* otherwise low may start after high is done on a busy machine */
         CHECK_EQ(low.suspended > 0, strcmp(policy, "hpf") == 0);
     CHECK(low.suspended == 0 || strcmp(policy, "hpf") == 0);
     CHECK_EQ(high.state, XS_QUEUE_IDLE);
@@ -35,12 +35,12 @@ static void everything_is_accounted_for(struct xs_device *dev, const char *polic
     }
     for (uint64_t r = 2; r < low.requests_submitted; r++)
         CHECK_EQ(s.low_samples[r].scheduled_ns, s.low_samples[r - 2].completed_ns);
-    CHECK_EQ(wait_run(s.run, &err), XS_OK); /* asking again is fine */
+    CHECK_EQ(wait_run(s.run, &err), XS_OK); /* a second call returns the same */
     scenario_close(&s);
 }
 
-/* More arrives than can be done: at the end of the drain, requests are
- * censored, and still every launched command is seen to complete. */
+/* More arrives than the device can do: requests are censored at the end of the drain, and
+ * still every launched command is seen to complete. */
 static void overload_is_accounted_for(struct xs_device *dev)
 {
     static struct xs_sample samples[200];
@@ -74,7 +74,7 @@ static void overload_is_accounted_for(struct xs_device *dev)
     CHECK(c.launched < c.submitted);
     CHECK_EQ(c.submitted, 1000);
     CHECK_EQ(c.state, XS_QUEUE_IDLE);
-    CHECK_EQ(wait_run(run, &err), XS_OK); /* asking again starts nothing */
+    CHECK_EQ(wait_run(run, &err), XS_OK); /* a second call starts nothing */
     uint64_t launched = c.launched;
     CHECK_EQ(xs_queue_counts(q, &c, &err), XS_OK);
     CHECK_EQ(c.launched, launched);
@@ -137,7 +137,7 @@ static void results_can_be_checked(struct xs_device *dev, int computes)
     scenario_close(&s);
 }
 
-/* An open loop that is taken away does not keep the closed loop going. */
+/* An open loop that is destroyed does not keep the closed loop running. */
 static void a_destroyed_load_is_not_waited_for(struct xs_device *dev)
 {
     struct scenario s;
@@ -147,7 +147,7 @@ static void a_destroyed_load_is_not_waited_for(struct xs_device *dev)
     xs_queue_destroy(s.high);
     CHECK_EQ(wait_run(s.run, &err), XS_OK);
     CHECK_EQ(xs_queue_counts(s.low, &low, &err), XS_OK);
-    for (uint64_t r = 0; r < low.requests_submitted; r++) /* none behind the window */
+    for (uint64_t r = 0; r < low.requests_submitted; r++) /* none after the window */
         CHECK_EQ(s.low_samples[r].flags, 0);
     CHECK_EQ(low.completed, low.submitted);
     scenario_close(&s);
@@ -170,7 +170,7 @@ static void virtual_time_goes_one_way(struct xs_device *dev)
     CHECK_EQ(xs_run_advance(s.run, -1, &err), XS_EINVAL);
     scenario_close(&s);
 
-    CHECK_EQ(xs_run_open(dev, "hpf", &other, &err), XS_OK); /* it is free again */
+    CHECK_EQ(xs_run_open(dev, "hpf", &other, &err), XS_OK); /* the device is free again */
     CHECK_EQ(xs_run_advance(other, 1, &err), XS_EINVAL);    /* not started */
     xs_run_close(other);
 }
@@ -264,7 +264,7 @@ static void bad_values_are_named(struct xs_device *dev)
     CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
     CHECK_EQ(xs_run_start(run, &timing, &err), XS_EINVAL);
     expect_refused(run, &good, "before the run starts");
-    CHECK_EQ(wait_run(run, NULL), XS_OK); /* nobody in it */
+    CHECK_EQ(wait_run(run, NULL), XS_OK); /* the run has no queue */
     xs_run_close(run);
 }
 
@@ -275,7 +275,7 @@ static int64_t clock_ns(void)
     return t.tv_sec * 1000 * MS + t.tv_nsec;
 }
 
-/* Time 0 at a moment of the clock, so that several processes can have the same. */
+/* Time 0 at a time of the clock, so that several processes can share it. */
 static void a_start_can_be_set(struct xs_device *dev, int is_virtual)
 {
     struct xs_run *run;

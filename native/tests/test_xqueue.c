@@ -1,4 +1,4 @@
-/* The XQueue alone: its one decision, its marks, its invariants. */
+/* test_xqueue.c - the XQueue alone: its one decision, its marks, its invariants. */
 #include "core/xqueue.h"
 
 #include "check.h"
@@ -14,7 +14,7 @@ static void launches_up_to_the_threshold(void)
         CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_LAUNCH);
         marks += xs_xqueue_launch(&xq, false, &slot);
     }
-    CHECK_EQ(marks, 2); /* behind commands 2 and 4 */
+    CHECK_EQ(marks, 2); /* after commands 2 and 4 */
     CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_WAIT);
     CHECK_EQ(xs_xqueue_pass_mark(&xq), 2);
     CHECK_EQ(xs_xqueue_next_step(&xq), XS_STEP_LAUNCH);
@@ -67,7 +67,7 @@ static void flushing_marks_what_no_mark_covers(void)
     CHECK_EQ(xs_xqueue_pass_mark(&xq), 4);
 }
 
-/* Whatever the order of submits, launches and passed marks. */
+/* For any order of submits, launches and passed marks. */
 static void keeps_its_invariants(void)
 {
     struct xs_xqueue xq;
@@ -94,7 +94,7 @@ static void keeps_its_invariants(void)
         CHECK(xq.launched - xq.completed <= xq.threshold);
         CHECK(xs_xqueue_next_step(&xq) != XS_STEP_PAUSED);
         if (xs_xqueue_next_step(&xq) == XS_STEP_IDLE)
-            CHECK_EQ(xq.completed, xq.submitted); /* nobody waits for a mark never set */
+            CHECK_EQ(xq.completed, xq.submitted); /* no queue waits for a mark that was never set */
     }
     CHECK(xq.completed > 1000);
 }

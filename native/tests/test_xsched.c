@@ -1,6 +1,6 @@
-/* XSched under the fake cuda device, by its double: every command goes through,
- * in order and with its mark, hints and changes reach it, errors come back. The
- * folder with the double's libraries is XS_TEST_XSCHED_LIB. */
+/* test_xsched.c - the double of XSched under the fake cuda device: every command is launched,
+ * in order and with its mark; hints and changes reach XSched; errors come back.
+ * XS_TEST_XSCHED_LIB is the directory of the double's libraries. */
 #include "scenario.h"
 
 #include <stdio.h>
@@ -61,7 +61,7 @@ static void every_command_goes_through(void)
     xs_device_close(dev);
 }
 
-/* More than a ring of calls has room for, in one request. */
+/* One request with more commands than the ring of calls. */
 static void a_long_request_has_its_own_launch(void)
 {
     static struct xs_command commands[XS_THRESHOLD_MAX + 500];
@@ -164,10 +164,10 @@ static void what_is_wrong_is_said(void)
     CHECK(out == NULL);
     options.preempt = NULL;
     CHECK_EQ(xs_xsched_open(dev, &options, &out, &err), XS_EINVAL);
-    xs_device_close(dev); /* still the caller's */
+    xs_device_close(dev); /* the caller still owns it */
 }
 
-/* One scheduler a process: each in an order that the other allows. */
+/* One scheduler a process, in an order that both allow. */
 int main(void)
 {
     what_is_wrong_is_said();

@@ -1,5 +1,6 @@
-/* The double of XSched's libraries, alone: order by priority, the threshold, suspending,
- * draining, result codes, and each of its faults in a process of its own. */
+/* test_xsched_double.c - the double of XSched's libraries, alone: order by priority, the
+ * threshold, suspending, waiting on destroy, result codes, and each of its faults in a
+ * process of its own. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
@@ -14,7 +15,7 @@
 
 extern char **environ;
 
-/* Its functions, looked up: as a binding does. */
+/* Its functions, looked up as a binding does it. */
 #define CALLS(X)                                                                                   \
     X(XQueueCreate)                                                                                \
     X(XQueueDestroy)                                                                               \
@@ -127,7 +128,7 @@ static void submit(XQueueHandle xq, LaunchCallback callback, const char *name, i
     }
 }
 
-/* The first queue is ready first; what the second has to launch comes before or behind. */
+/* The first queue is ready first; the launches of the second come before or after. */
 static void launch_order(int32_t first, int32_t second, const char *expected)
 {
     XQueueHandle xq[2];
@@ -138,7 +139,7 @@ static void launch_order(int32_t first, int32_t second, const char *expected)
     submit(xq[0], wait_for_gate, "a", 1);
     submit(xq[0], launch, "a", 2);
     submit(xq[1], launch, "b", 3);
-    if (second > first) /* or it is held back, and waiting for it never ends */
+    if (second > first) /* otherwise it is suspended, and waiting for it never ends */
         CHECK_EQ(xs.XQueueWaitAll(xq[1]), 0);
     gate = true;
     CHECK_EQ(xs.XQueueWaitAll(xq[0]), 0);
@@ -175,7 +176,7 @@ static void the_earlier_deadline_goes_first(void)
     close_queues(xq, hwq, 2);
 }
 
-/* Both are lax; when the first's laxity has run out, it is the critical one. */
+/* Both are lax. When the laxity of the first is over, it is the critical one. */
 static void laxity_runs_out(void)
 {
     XQueueHandle xq[2];
@@ -210,7 +211,7 @@ static void the_threshold_bounds_what_is_in_flight(void)
         CHECK_EQ(launched, 40);
         CHECK_EQ(xs.XQueueProfileHwCommandCount(xq, &count), 0);
         CHECK_EQ(count, 40);
-        do /* idle is what it becomes a moment later */
+        do /* it becomes idle a moment later */
             CHECK_EQ(xs.XQueueQuery(xq, &state), 0);
         while (state != QUEUE_IDLE);
         close_queues(&xq, &hwq, 1);
@@ -235,7 +236,7 @@ static void suspended_means_that_nothing_is_launched(void)
     CHECK_EQ(launched, 3);
     CHECK_EQ(xs.XQueueSuspend(xq, 0), 0);
     submit(xq, launch, "a", 20);
-    close_queues(&xq, &hwq, 1); /* which drains */
+    close_queues(&xq, &hwq, 1); /* this waits for its commands */
     CHECK_EQ(launched, 23);
 }
 
@@ -302,7 +303,7 @@ static int with_fault(void)
     return launched == 40 ? 0 : 9;
 }
 
-/* Its status as a shell says it: 128 + signal; it is killed when it takes 2 s. */
+/* Return its status like a shell: 128 + signal. It is killed after 2 s. */
 static int status_with(const char *fault)
 {
     char variable[64], *arguments[] = {"test", "fault", NULL}, *variables[64] = {variable};

@@ -66,14 +66,14 @@ def test_what_holds(examined):
 
 
 @pytest.mark.parametrize(
-    ("vice", "claim", "sentence"),
+    ("fault", "claim", "sentence"),
     [
         ("ignore-priority", IN_EFFECT, "scheduler inactive: under the policy hpf two queues"),
         ("segv", RETURNS, "the worker process was ended by SIGSEGV"),
     ],
 )
-def test_vices_are_findings(examined, monkeypatch, vice, claim, sentence):
-    monkeypatch.setenv("PREEMPT_DOUBLE", vice)
+def test_faults_are_findings(examined, monkeypatch, fault, claim, sentence):
+    monkeypatch.setenv("PREEMPT_DOUBLE", fault)
     results = examined("hpf")
     assert [name for name, result in results.items() if result.status == FAILED] == [claim]
     assert results[claim].sentence.startswith(sentence)

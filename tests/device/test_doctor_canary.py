@@ -91,7 +91,7 @@ def test_on_a_driver_with_its_own_name(xsched_home, doctor, pocl, session_on):
 
 
 @pytest.mark.parametrize(
-    ("vice", "number", "seen"),
+    ("fault", "number", "seen"),
     [
         ("inactive", 7, "but XSched says 'using app-managed scheduler'"),
         ("ignore-priority", 8, "hints that prefer one of them, and then the other"),
@@ -104,8 +104,8 @@ def test_on_a_driver_with_its_own_name(xsched_home, doctor, pocl, session_on):
         ("hang-exit", 12, "did not end within"),
     ],
 )
-def test_what_an_xsched_does_badly(doctor, xsched_double, cuda, vice, number, seen):
-    found = doctor(xsched_double, cuda, PREEMPT_DOUBLE=vice)
+def test_what_an_xsched_does_badly(doctor, xsched_double, cuda, fault, number, seen):
+    found = doctor(xsched_double, cuda, PREEMPT_DOUBLE=fault)
 
     assert number in failures(found)
     assert seen in found[number]["seen"]

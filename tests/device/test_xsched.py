@@ -161,19 +161,19 @@ def test_no_installation(place, session_on):
 
 def double(place):
     if place[1].path == REAL:
-        pytest.skip("a vice of the double")
+        pytest.skip("a fault of the double")
 
 
 @pytest.mark.parametrize(
-    ("vice", "sentence"),
+    ("fault", "sentence"),
     [
         ("inactive", "policy hpf, but XSched says 'using app-managed scheduler'"),
         ("ignore-priority", "hints that prefer one of them, and then the other"),
     ],
 )
-def test_a_scheduler_that_does_not_schedule(place, session, monkeypatch, vice, sentence):
+def test_a_scheduler_that_does_not_schedule(place, session, monkeypatch, fault, sentence):
     double(place)
-    monkeypatch.setenv("PREEMPT_DOUBLE", vice)
+    monkeypatch.setenv("PREEMPT_DOUBLE", fault)
     with pytest.raises(SchedulerInactive, match=f"^scheduler inactive: .*{sentence}"):
         session.run(*two_queues(session), duration="300ms", scheduler="xsched")
 

@@ -1,8 +1,8 @@
 """The scheduler xsched in every way in which it ends, hangs or lies: one error that names the
 cause, no process that is left, and the next run is a good one.
 
-On the fake driver; the vices are those of the double of XSched. What needs no vice is tested on the
-installed XSched too, if XSCHED_HOME names one.
+On the fake driver; the faults are those of the double of XSched. Tests that need no fault also use
+the installed XSched, if XSCHED_HOME names one.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def children():
 
 
 @pytest.mark.parametrize(
-    ("vice", "message"),
+    ("fault", "message"),
     [
         ("abort", "was ended by SIGABRT{}$"),
         ("exit", f"ended with exit status 1{{}}; {SAID}the driver answers 700 to a synchronize$"),
@@ -92,9 +92,9 @@ def children():
         ("oom", "was ended by SIGABRT{}; its last words: terminate called .*'std::bad_alloc'"),
     ],
 )
-def test_an_end_in_the_middle_is_one_error(session, monkeypatch, vice, message):
+def test_an_end_in_the_middle_is_one_error(session, monkeypatch, fault, message):
     with monkeypatch.context() as patch:
-        patch.setenv("PREEMPT_DOUBLE", f"{vice}:{NTH}")
+        patch.setenv("PREEMPT_DOUBLE", f"{fault}:{NTH}")
         message = message.format(" while it measured, without a result")
         with pytest.raises(WorkerCrashed, match=f"^the worker process {message}"):
             two_queues(session)
@@ -184,16 +184,16 @@ def test_a_hang_in_the_tearing_down_says_where(session, hurried, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("vice", "remark"),
+    ("fault", "remark"),
     [
         ("hang-exit", "the worker process did not end and was killed, after it had left its data"),
         ("crash-exit", "the worker process was ended by SIGSEGV, after it had left its data"),
     ],
 )
-def test_a_bad_end_keeps_the_samples(session, monkeypatch, vice, remark):
+def test_a_bad_end_keeps_the_samples(session, monkeypatch, fault, remark):
     with monkeypatch.context() as patch:
-        patch.setenv("PREEMPT_DOUBLE", vice)
-        if vice == "hang-exit":
+        patch.setenv("PREEMPT_DOUBLE", fault)
+        if fault == "hang-exit":
             patch.setitem(measure_in_worker.__kwdefaults__, "grace_s", 0.5)
         run = two_queues(session)
     assert run.remark == remark
@@ -207,15 +207,15 @@ def test_a_bad_end_keeps_the_samples(session, monkeypatch, vice, remark):
 
 
 @pytest.mark.parametrize(
-    ("vice", "message"),
+    ("fault", "message"),
     [
         ("inactive", "asked for was the local scheduler with policy hpf, but XSched says 'using "),
         ("ignore-priority", "two queues were given hints that prefer one of them, and then the "),
     ],
 )
-def test_what_is_not_in_effect_is_inactive(session, monkeypatch, vice, message):
+def test_what_is_not_in_effect_is_inactive(session, monkeypatch, fault, message):
     with monkeypatch.context() as patch:
-        patch.setenv("PREEMPT_DOUBLE", vice)
+        patch.setenv("PREEMPT_DOUBLE", fault)
         with pytest.raises(SchedulerInactive, match=f"^scheduler inactive: .*{message}"):
             two_queues(session)
     good(session)

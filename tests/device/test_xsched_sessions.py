@@ -1,7 +1,7 @@
 """A whole session of pytest in which XSched ends, hangs or is interrupted: outcomes, exit status,
 and what is left behind.
 
-The fake driver, and the double of XSched with its vices.
+The fake driver, and the double of XSched with its faults.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ OPTIONS = ("-pxsched", "--xsched-device=cuda", "--xsched-scheduler=xsched", "-pn
 
 # A good run behind each bad one. The counts are those of callbacks in the process: the comparison
 # of two queues before the run takes 160 of them.
-VICES = """
+FAULTS = """
     import pytest
     from pytest_xsched import spin
 
-    VICES = ["abort:200", "", "exit:200", "", "segv:200", "", "kill:200", "", "inactive", ""]
+    FAULTS = ["abort:200", "", "exit:200", "", "segv:200", "", "kill:200", "", "inactive", ""]
 
     @pytest.fixture
-    def run(xsched, vice, monkeypatch):
-        monkeypatch.setenv("PREEMPT_DOUBLE", vice)
+    def run(xsched, fault, monkeypatch):
+        monkeypatch.setenv("PREEMPT_DOUBLE", fault)
         high = xsched.queue("high", spin("1ms"), priority=10, rate="100/s")
         low = xsched.queue("low", spin("1ms"), priority=1)
         return xsched.run(high, low, duration="300ms", warmup="0s")
 
-    @pytest.mark.parametrize("vice", VICES, ids=[f"{i}{vice[:4]}" for i, vice in enumerate(VICES)])
+    @pytest.mark.parametrize("fault", FAULTS, ids=[f"{i}{f[:4]}" for i, f in enumerate(FAULTS)])
     def test_it(run):
         assert run.high.n == 30
         run.high.assert_no_errors()
@@ -96,7 +96,7 @@ def descendants(pid):
 
 @pytest.mark.parametrize("options", [(), ("-pxdist", "-n2")], ids=["alone", "xdist"])
 def test_each_bad_run_is_one_error_and_the_session_goes_on(pytester, session, options):
-    pytester.makepyfile(VICES)
+    pytester.makepyfile(FAULTS)
     result = session("--xsched-json=out.json", "--junitxml=out.xml", *options)
     result.assert_outcomes(errors=5, passed=5)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -152,7 +152,7 @@ def test_ctrl_c_leaves_nothing(pytester, session, processes):
 def test_a_full_disk_for_the_result_file_is_told(pytester, session):
     """A device that is always full; and a device is not replaced by a file."""
     pytester.makepyfile(
-        VICES.replace('["abort:200", "", "exit', '["", "exit').replace("200", "9999")
+        FAULTS.replace('["abort:200", "", "exit', '["", "exit').replace("200", "9999")
     )
     result = session("--xsched-json=/dev/full", "-k0")
     result.assert_outcomes(passed=1, deselected=8)

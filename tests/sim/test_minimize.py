@@ -24,14 +24,14 @@ def hangs(queue):
 class BadQueue:
     """A queue of a run that does one thing otherwise."""
 
-    def __init__(self, queue, vice, priority):
+    def __init__(self, queue, fault, priority):
         self._queue = queue
         self._said = priority
         self._instead = {
             "destroy": {"destroy": lambda: hangs(queue)},
             "resume": {"resume": lambda: None},
             "priority": {"counts": self._lie, "set_priority": self._take},
-        }.get(vice, {})
+        }.get(fault, {})
 
     def __getattr__(self, name):
         return self._instead.get(name) or getattr(self._queue, name)
@@ -44,9 +44,9 @@ class BadQueue:
 
 
 class BadRun:
-    def __init__(self, run, vice):
+    def __init__(self, run, fault):
         self._run = run
-        self._vice = vice
+        self._fault = fault
         self._made = 0
 
     def __getattr__(self, name):
@@ -54,27 +54,27 @@ class BadRun:
 
     def add_manual(self, settings):
         given = settings.priority
-        if self._vice == "priority":  # each queue is below those before it, and says it is not
+        if self._fault == "priority":  # each queue is below those before it, and says it is not
             settings = dataclasses.replace(settings, priority=-self._made)
         self._made += 1
-        return BadQueue(self._run.add_manual(settings), self._vice, given)
+        return BadQueue(self._run.add_manual(settings), self._fault, given)
 
     def switch_off(self):
-        if self._vice != "switch_off":
+        if self._fault != "switch_off":
             self._run.switch_off()
 
 
 class BadPlace(Here):
-    def __init__(self, device, vice):
+    def __init__(self, device, fault):
         super().__init__(device, "hpf")
-        self.vice = vice
+        self.fault = fault
 
     def open_run(self):
-        return BadRun(super().open_run(), self.vice)
+        return BadRun(super().open_run(), self.fault)
 
 
-def make(vice):
-    return lambda: XQueues(BadPlace(Device("sim", cpu=CpuModel(), sim=SimModel()), vice))
+def make(fault):
+    return lambda: XQueues(BadPlace(Device("sim", cpu=CpuModel(), sim=SimModel()), fault))
 
 
 def test_nothing_is_found_in_what_is_good():

@@ -79,7 +79,7 @@ def files():
     found = []
     for folder in ("pytest_xsched", "native", "bench", "docs", "examples"):
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in READERS and "tests" not in path.parts[len(ROOT.parts) :]:
+            if path.suffix in READERS:
                 found.append(path)
     return found + [path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"]
 

@@ -39,7 +39,7 @@ int main(int count, char **arguments)
     if (rc != XS_OK)
         fprintf(stderr, "%s: %s\n", err.where, err.message);
     else
-        printf("code %.3s\n", (const char *)image + 1); /* behind the 0x7f of an ELF file */
+        printf("code %.3s\n", (const char *)image + 1); /* after the 0x7f of an ELF file */
     free(image);
     return rc == XS_OK ? 0 : 1;
 }

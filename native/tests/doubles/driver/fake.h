@@ -1,4 +1,4 @@
-/* fake.h - what the files of the fake driver share; fake_cuda.c says what it is. */
+/* fake.h - what the files of the fake driver share; fake_cuda.c describes it. */
 #ifndef XS_FAKE_H
 #define XS_FAKE_H
 
@@ -12,7 +12,7 @@ struct fake_grid {
 
 struct fake_kernel {
     const char *name;
-    /* How long it takes, in ns, or -1 if the grid does not cover the work. */
+    /* Return its time in ns, or -1 if the grid does not cover the work. */
     int64_t (*run)(struct fake_grid grid, void **parameters);
 };
 
@@ -25,13 +25,13 @@ enum {
 /* NULL: there is no such kernel. */
 const struct fake_kernel *fake_find(const char *name);
 
-/* A line in the file that FAKE_CUDA_LOG names, if it does. */
+/* Write a line to the file that FAKE_CUDA_LOG names, if it is set. */
 __attribute__((format(printf, 1, 2))) void fake_note(const char *format, ...);
 
-/* What this call has to return by XS_FAKE_FAULT; 0: what it returns anyway. */
+/* Return the result that XS_FAKE_FAULT wants for this call; 0: the normal one. */
 int fake_misbehave(const char *call);
 
-/* First in every call. */
+/* The first statement of every call. */
 #define ENTER                                                                                      \
     do {                                                                                           \
         int enter_result = fake_misbehave(__func__);                                               \

@@ -1,17 +1,17 @@
-/* fake_cuda.c - a libcuda without a GPU, for tests of the gpu devices. Its one
- * device runs one command at a time, first come, first served. Results are there at
- * once (fake_kernels.c), time passes by the clock. It is strict: a thread that has
- * not made the context current, a flag that ours never set or a grid that does not
- * cover the work gets an error, and objects that are left when the context goes end
- * the process.
+/* fake_cuda.c - a libcuda without a GPU, for tests of the gpu devices.
  *
- * FAKE_CUDA_LOG names a file that gets a line for each compilation, load, spin and
- * launch of a user's kernel; FAKE_CUDA_VERSION is the driver's, instead of 13000.
- * It plays a bad driver too: XS_FAKE_FAULT="cuEventQuery:50:700" makes that call
- * return 700 from the 50th time on; instead of the number: exit, segfault, hang, and
- * for cuLaunchKernel idle: it says that all is well and does nothing.
- * A test in the same process says so with xs_fake_fault(), and asks afterwards
- * whether it came to that and how many objects there are. */
+ * Its one device executes one command at a time, in the order of launches. Results exist at
+ * once (fake_kernels.c), time passes by the clock. It is strict: a thread that has not made
+ * the context current, a flag that our code never sets, or a grid that does not cover the
+ * work gets an error. Objects that still exist when the context is destroyed end the process.
+ * FAKE_CUDA_LOG names a file that gets a line for each compilation, load, spin and launch of
+ * a user's kernel. FAKE_CUDA_VERSION is the version of the driver, instead of 13000.
+ *
+ * It also simulates a bad driver: XS_FAKE_FAULT="cuEventQuery:50:700" makes that call return
+ * 700 from the 50th time on. Instead of the number: exit, segfault, hang, and for
+ * cuLaunchKernel idle, which reports success and does nothing. A test in the same process
+ * calls xs_fake_fault() instead, and reads afterwards whether the fault came and how many
+ * objects exist. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -36,8 +36,8 @@ enum {
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
     NOT_READY = 600,
-    IDLE = -1,   /* of fake_misbehave() only */
-    STICKY = 700 /* and above: the context is broken for good */
+    IDLE = -1,   /* for fake_misbehave() only */
+    STICKY = 700 /* from here on, the context is broken for good */
 };
 
 static _Thread_local void *current;
@@ -101,13 +101,13 @@ int fake_misbehave(const char *call)
     return result;
 }
 
-/* First in every call that needs a context. */
+/* The first statement of every call that needs a context. */
 #define WITH_CONTEXT                                                                               \
     ENTER;                                                                                         \
     if (current != &context || retained == 0)                                                      \
     return INVALID_CONTEXT
 
-/* ---- what tests are told -------------------------------------------------------- */
+/* ---- what tests can read ------------------------------------------------------- */
 
 void fake_note(const char *format, ...)
 {

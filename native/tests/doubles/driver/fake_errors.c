@@ -1,4 +1,4 @@
-/* fake_errors.c - names and texts of the errors that the fake driver gives. */
+/* fake_errors.c - names and texts of the errors that the fake driver returns. */
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-/* fake_identity.c - what the fake driver says of its one device and its streams. */
+/* fake_identity.c - what the fake driver reports about its one device and its streams. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,7 +50,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device)
     return device == 0 && is_known ? 0 : 1;
 }
 
-/* The two that XSched asks, and ours does not. */
+/* The two attributes that XSched reads and our code does not. */
 
 int cuCtxGetDevice(int *device)
 {

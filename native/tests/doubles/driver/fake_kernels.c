@@ -1,6 +1,6 @@
-/* fake_kernels.c - the kernels of the fake driver, computed from the parameters
- * that the real ones get. A spin takes a nanosecond an iteration, and two where it
- * has more than a block on a multiprocessor. `scale` stands for a user's own. */
+/* fake_kernels.c - the kernels of the fake driver, computed from the parameters of the real
+ * ones. A spin takes a nanosecond an iteration, and two with more than one block on a
+ * multiprocessor. `scale` is a kernel of a user. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 #define PARAMETER(type, n) (*(type *)parameters[n])
 
-/* Each gives how long it takes, in ns, or -1 if the grid is wrong. */
+/* Each returns its time in ns, or -1 if the grid is wrong. */
 static int64_t fill(struct fake_grid g, void **parameters)
 {
     float *out = PARAMETER(float *, 0);

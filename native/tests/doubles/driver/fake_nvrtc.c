@@ -1,6 +1,6 @@
-/* fake_nvrtc.c - the compiler of the fake driver, in the same library: its code is
- * the source text, which has an error where it says #error. Its calls can be made
- * to fail as those of fake_cuda.c can. */
+/* fake_nvrtc.c - the compiler of the fake driver, in the same library. Its code is the source
+ * text; #error in the text is a compile error. Its calls can be made to fail like those of
+ * fake_cuda.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ enum {
     COMPILATION = 6
 };
 
-/* A long log, of which the end matters. */
+/* A long log whose end matters. */
 static const char complaint[] = "pytest_xsched.cu(1): error: this is\nthe end of the log\n";
 static const size_t before = 5000;
 

@@ -1,12 +1,9 @@
-/* hip_on_cuda.c - a libamdhip64 with hiprtc inside that forwards to libcuda and
- * NVRTC, so that the hip device runs where there is an NVIDIA GPU, or on
- * fake_cuda.c. It has the functions that the hip device and XSched's library for
- * HIP ask for and no others, with the types of HIP's headers. Error codes are
- * nearly the same in both and pass unchanged.
- *
- * XS_TEST_CUDA_DRIVER and XS_TEST_CUDA_COMPILER name the libraries behind it; the
- * default are the installed ones. Built with -DXS_OLD_LAYOUT it is like HIP 5: the
- * properties have the old layout. */
+/* hip_on_cuda.c - a libamdhip64 with hiprtc inside that calls libcuda and NVRTC, so that the
+ * hip device works on an NVIDIA GPU, or on fake_cuda.c. It has only the functions that the
+ * hip device and XSched's library for HIP need, with the types of HIP's headers. Error codes
+ * are nearly the same in both and pass unchanged. XS_TEST_CUDA_DRIVER and
+ * XS_TEST_CUDA_COMPILER name the libraries that it calls; the default are the installed ones.
+ * Built with -DXS_OLD_LAYOUT it is like HIP 5: the properties have the old layout. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -90,7 +87,7 @@ SAME_RTC(FORWARD)
 
 /* ---- calls that differ ------------------------------------------------------- */
 
-/* What is needed of libcuda and NVRTC for these. */
+/* What these calls need of libcuda and NVRTC. */
 #define OTHERS(X)                                                                                  \
     X(DeviceGet, "cuDeviceGet", (int *device, int ordinal), )                                      \
     X(DeviceGetAttribute, "cuDeviceGetAttribute", (int *value, int attribute, int device), )       \
@@ -127,7 +124,7 @@ __attribute__((constructor)) static void find(void)
     static const char *const compilers[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so",
                                             "/usr/local/cuda/lib64/libnvrtc.so", NULL};
     void *from = library("XS_TEST_CUDA_DRIVER", drivers);
-    if (from == NULL) /* the calls say that there is no device */
+    if (from == NULL) /* the calls report that there is no device */
         return;
     SAME(FIND)
     OTHERS(FIND)
@@ -160,8 +157,8 @@ int hipDeviceGetAttribute(int *value, int attribute, int device)
                : INVALID_VALUE;
 }
 
-/* An architecture that names the GPU behind: sm_90 is gfx90 with two features,
- * which the compiler has to be told as well. */
+/* An architecture that names the GPU used: sm_90 becomes gfx90 with two features, which the
+ * compiler must get, too. */
 #define FEATURES ":sramecc+:xnack-"
 
 #ifdef XS_OLD_LAYOUT
@@ -200,7 +197,7 @@ int hiprtcCompileProgram(handle program, int count, const char **options)
     return to_compile != NULL ? to_compile(program, 1, translated) : NO_DEVICE;
 }
 
-/* HIP has three levels, from 1 to -1; lower numbers go first on both sides. */
+/* HIP has three levels, from 1 to -1; lower numbers go first in both APIs. */
 int hipDeviceGetStreamPriorityRange(int *least, int *greatest)
 {
     int result = to_PriorityRange(least, greatest);
@@ -219,7 +216,7 @@ int hipStreamCreateWithPriority(handle *stream, unsigned flags, int priority)
     return to_StreamCreate(stream, flags, level);
 }
 
-/* The mask is looked at, and has no effect. */
+/* The mask is checked, and has no effect. */
 int hipExtStreamCreateWithCUMask(handle *stream, uint32_t words, const uint32_t *mask)
 {
     uint32_t any = 0;

@@ -13,7 +13,7 @@
 
 #define DROPPED 7
 
-static unsigned nth = 20; /* so that the start is a good one */
+static unsigned nth = 20; /* so that the start succeeds */
 struct faults preempt_faults;
 
 static const struct {
@@ -63,14 +63,14 @@ __attribute__((constructor)) static void read_faults(void)
     free(names);
 }
 
-/* As without a handler, whoever has set one. */
+/* Die as without a handler, even if the program has set one. */
 static void die_of(int signal_number)
 {
     signal(signal_number, SIG_DFL);
     raise(signal_number);
 }
 
-/* What a C++ program does whose `new` gets nothing. */
+/* Do what a C++ program does when `new` gets no memory. */
 static void run_out_of_memory(void)
 {
     struct rlimit limit;

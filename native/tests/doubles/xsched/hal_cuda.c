@@ -1,5 +1,5 @@
-/* hal_cuda.c - libhalcuda of the double. The context that is current where a queue is made
- * has to be its stream's, and becomes that of the launch thread. */
+/* hal_cuda.c - libhalcuda of the double. The context that is current when a queue is created
+ * must be that of its stream, and becomes that of the launch thread. */
 #include "hal.h"
 
 #define LIBRARY "XSCHED_CUDA_LIB"
@@ -38,7 +38,7 @@ int CudaQueueCreate(HwQueueHandle *hwq, void *stream)
     return preempt_register(hwq, stream, &driver, current);
 }
 
-/* Of no queue but those that were created. */
+/* Only for queues that were created. */
 int CudaQueueGet(HwQueueHandle *hwq, void *stream)
 {
     XQueueHandle unused;

@@ -1,4 +1,4 @@
-/* hal_hip.c - libhalhip of the double. The context that is current where a queue is made
+/* hal_hip.c - libhalhip of the double. The context that is current when a queue is created
  * becomes that of the launch thread. */
 #include "hal.h"
 

@@ -1,5 +1,5 @@
-/* hal_opencl.c - libhalopencl of the double. Like the original's, it looks for the driver
- * by the variable of CUDA. */
+/* hal_opencl.c - libhalopencl of the double. Like the original, it finds the driver through
+ * the variable for CUDA. */
 #include "hal.h"
 
 static void synchronize(void *native)

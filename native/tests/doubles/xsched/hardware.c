@@ -1,5 +1,5 @@
-/* hardware.c - the hardware queues and commands of the double: who there is, and the
- * calls on them. */
+/* hardware.c - the hardware queues and commands of the double: their list, and the calls on
+ * them. */
 #include "state.h"
 
 #include <stdlib.h>
@@ -65,7 +65,7 @@ int HwQueueDestroy(HwQueueHandle hwq)
     return unlock(PREEMPT_SUCCESS);
 }
 
-/* Around the XQueue, in the thread of the caller. */
+/* It bypasses the XQueue, in the thread of the caller. */
 int HwQueueLaunch(HwQueueHandle hwq, HwCommandHandle hw_cmd)
 {
     pthread_mutex_lock(&preempt_lock);

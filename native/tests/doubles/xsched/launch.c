@@ -1,8 +1,8 @@
-/* launch.c - the thread of an XQueue: it launches what was submitted, in order.
+/* launch.c - the thread of an XQueue: it launches submitted commands in order.
  *
- * Callbacks leave no event that could be waited for, so behind every `threshold`
- * launches, and when nothing is left to launch, the whole hardware queue is
- * synchronized: that is the mark of our XQueue. */
+ * Callbacks leave no event to wait for. So after every `threshold` launches, and when nothing
+ * is left to launch, the thread synchronizes the whole hardware queue: that is the mark of
+ * our XQueue. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -12,11 +12,11 @@
 
 static _Atomic unsigned callbacks; /* of the process */
 
-/* Nothing to launch and nothing in flight, or held back. */
+/* Nothing to launch and nothing in flight, or suspended. */
 static void rest(struct queue *q)
 {
     preempt_set_ready(q, xs_xqueue_busy(&q->xqueue));
-    if (q->ready) { /* suspended: look again, because laxity runs out without an event */
+    if (q->ready) { /* suspended: check again, because laxity ends without an event */
         xs__cond_wait_until(&q->changed, &preempt_lock, xs__clock_ns() + 1000000);
         preempt_schedule();
     } else {
@@ -43,7 +43,7 @@ static void run_callback(struct queue *q, struct command *command)
     free(command);
 }
 
-/* Called with the lock, which is let go on the way: the launch lock comes first. */
+/* Called with the lock, and releases it meanwhile, because the launch lock comes first. */
 static void launch_one(struct queue *q)
 {
     struct command *command = NULL;
@@ -51,7 +51,7 @@ static void launch_one(struct queue *q)
     pthread_mutex_unlock(&preempt_lock);
     pthread_mutex_lock(&q->launching);
     pthread_mutex_lock(&preempt_lock);
-    if (xs_xqueue_next_step(&q->xqueue) == XS_STEP_LAUNCH) { /* or it was suspended meanwhile */
+    if (xs_xqueue_next_step(&q->xqueue) == XS_STEP_LAUNCH) { /* unless suspended meanwhile */
         command = q->first;
         q->first = command->next;
         if (q->first == NULL)
@@ -74,7 +74,7 @@ void *preempt_launch_thread(void *arg)
     pthread_mutex_lock(&preempt_lock);
     for (;;) {
         if (q->stopping)
-            q->xqueue.suspended = false; /* destroying drains */
+            q->xqueue.suspended = false; /* destroying waits for its commands */
         enum xs_step step = xs_xqueue_next_step(&q->xqueue);
         if (xs_xqueue_oldest_mark(&q->xqueue, &slot))
             synchronize(q);

@@ -77,14 +77,14 @@ PREEMPT_API int XHintLaxity(XQueueHandle xq, int64_t laxity_us, int32_t lax_prio
 PREEMPT_API int XHintDeadline(XQueueHandle xq, int64_t deadline_us);
 PREEMPT_API int XHintKDeadline(size_t k);
 
-/* What a hal gives for a queue of its driver. */
+/* What a hal provides for a queue of its driver. */
 struct hw_driver {
-    void (*synchronize)(void *native); /* returns when all that was launched is complete */
-    void (*enter)(void *context);      /* first on a launch thread; NULL: nothing to do */
+    void (*synchronize)(void *native); /* returns when all launched commands are complete */
+    void (*enter)(void *context);      /* called first on a launch thread; NULL: nothing to do */
 };
 
-/* For the hals, no part of XSched's API: the handle is the address of the native queue,
- * the same for the same one. `driver` outlives it; `context` is what enter() gets. */
+/* For the hals, not part of XSched's API. The handle is the address of the native queue, and
+ * the same address has the same handle. `driver` outlives it; enter() gets `context`. */
 PREEMPT_API int preempt_register(HwQueueHandle *hwq, void *native, const struct hw_driver *driver,
                                  void *context);
 

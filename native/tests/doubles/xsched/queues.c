@@ -15,7 +15,7 @@ enum {
 pthread_mutex_t preempt_lock = PTHREAD_MUTEX_INITIALIZER;
 struct queue *preempt_queues;
 
-/* ---- finding ---------------------------------------------------------------------- */
+/* ---- look-up ---------------------------------------------------------------------- */
 
 struct queue *preempt_find(XQueueHandle handle)
 {
@@ -27,7 +27,7 @@ struct queue *preempt_find(XQueueHandle handle)
     return q;
 }
 
-/* Lock and find, or unlock: NULL. */
+/* Lock, and return the queue; or unlock, and return NULL. */
 static struct queue *lock_queue(XQueueHandle handle)
 {
     pthread_mutex_lock(&preempt_lock);
@@ -43,9 +43,10 @@ static int unlock(int result)
     return result;
 }
 
-/* ---- XQueues: making and ending ---------------------------------------------------- */
+/* ---- XQueues: create and destroy --------------------------------------------------- */
 
-/* With the lock. Says whether it could be made; *out is the queue that `hw` has then. */
+/* Called with the lock. Return whether it could be created; *out is the queue that `hw` has
+ * then. */
 static bool make_queue(struct hw_queue *hw)
 {
     struct queue *q = calloc(1, sizeof *q), **last = &preempt_queues;
@@ -100,7 +101,7 @@ int XQueueDestroy(XQueueHandle xq)
     struct queue *q = lock_queue(xq), **at = &preempt_queues;
     if (q == NULL)
         return PREEMPT_NOT_FOUND;
-    q->stopping = true; /* drains, also if suspended */
+    q->stopping = true; /* waits for its commands, also if suspended */
     pthread_cond_broadcast(&q->changed);
     pthread_mutex_unlock(&preempt_lock);
     while (preempt_faults.hang_destroy)
@@ -131,8 +132,8 @@ int XQueueSetPreemptLevel(XQueueHandle xq, int64_t level)
     return unlock(PREEMPT_NOT_SUPPORTED);
 }
 
-/* With the lock: until what was submitted before is complete; a pipeline barrier. Never
- * returns on a suspended queue with work. */
+/* Called with the lock. Wait until the commands submitted before are complete: a pipeline
+ * barrier. It never returns on a suspended queue with work. */
 static void wait_all(struct queue *q)
 {
     uint64_t target = q->xqueue.submitted;
@@ -142,7 +143,7 @@ static void wait_all(struct queue *q)
         pthread_cond_wait(&q->changed, &preempt_lock);
 }
 
-/* Zero and below: as it is. The XQueue's own marks come behind `threshold` launches. */
+/* Zero and below: no change. The marks of the XQueue itself come after `threshold` launches. */
 int XQueueSetLaunchConfig(XQueueHandle xq, int64_t threshold, int64_t batch_size)
 {
     struct queue *q = lock_queue(xq);
@@ -182,8 +183,8 @@ int XQueueSubmit(XQueueHandle xq, HwCommandHandle hw_cmd)
     return unlock(PREEMPT_SUCCESS);
 }
 
-/* Of no use, as in the original: a submitted command is not found any more, and one that
- * is not submitted never completes. */
+/* Useless, as in the original: a submitted command is not found any more, and one that is not
+ * submitted never completes. */
 int XQueueWait(XQueueHandle xq, HwCommandHandle hw_cmd)
 {
     struct queue *q = lock_queue(xq);
@@ -214,7 +215,7 @@ int XQueueQuery(XQueueHandle xq, int *state)
     return unlock(PREEMPT_SUCCESS);
 }
 
-/* Undone at the next event of a policy. Returns when no callback runs any more. */
+/* The next event of a policy undoes it. It returns when no callback executes any more. */
 int XQueueSuspend(XQueueHandle xq, int64_t flags)
 {
     struct queue *q = lock_queue(xq);

@@ -1,9 +1,7 @@
-/* scheduler.c - the schedulers and hints of the double: app-managed (nobody decides), local
- * (a policy decides at every edge of a queue and at every hint) and global (written
- * down, no more). HPF is ours; KEDF and LAX are here; the other policies suspend nobody.
- *
- * Decisions fall in the thread that brings the event and not in one of their own, so
- * that a test sees them take effect at once. */
+/* scheduler.c - the schedulers and hints of the double: app-managed (no scheduler), local (a
+ * policy decides at every edge of a queue and at every hint) and global (recorded only). HPF
+ * is ours; KEDF and LAX are here; the other policies suspend no queue. The thread that brings
+ * an event decides, not one of its own, so that a test sees decisions take effect at once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +25,7 @@ struct hints preempt_no_hints(void)
     return none;
 }
 
-/* ---- policies: who of queues[count] is suspended ------------------------------- */
+/* ---- policies: which of queues[count] are suspended ---------------------------- */
 
 static void decide_hpf(struct queue *const *queues, uint32_t count, bool *suspend)
 {
@@ -82,7 +80,7 @@ static void decide_nothing(struct queue *const *queues, uint32_t count, bool *su
     memset(suspend, 0, count * sizeof *suspend);
 }
 
-/* ---- what the queues bring ----------------------------------------------------- */
+/* ---- events of the queues ------------------------------------------------------ */
 
 void preempt_set_suspended(struct queue *q, bool suspended)
 {
@@ -122,7 +120,7 @@ void preempt_set_ready(struct queue *q, bool ready)
     preempt_schedule();
 }
 
-/* ---- choosing ---------------------------------------------------------------------- */
+/* ---- setting the policy ---------------------------------------------------------- */
 
 static void say(void)
 {
@@ -161,7 +159,8 @@ __attribute__((constructor)) static void read_environment(void)
     say();
 }
 
-/* A policy makes it local, whatever else was asked for; (local, unknown) changes nothing. */
+/* A policy makes it local, even if the caller wanted another scheduler; (local, unknown)
+ * changes nothing. */
 int XHintSetScheduler(int to_scheduler, int to_policy)
 {
     if (to_scheduler < SCHEDULER_APP || to_scheduler > SCHEDULER_GLOBAL || to_policy < 0 ||
@@ -183,7 +182,7 @@ int XHintSetScheduler(int to_scheduler, int to_policy)
 
 /* ---- hints ------------------------------------------------------------------------- */
 
-/* Unlock behind a hint that `q` (NULL: unknown) got, and which may change who runs. */
+/* Unlock after a hint that `q` (NULL: unknown) got, and which may change which queue runs. */
 static int take_effect(const struct queue *q)
 {
     if (q != NULL)
@@ -192,7 +191,8 @@ static int take_effect(const struct queue *q)
     return q != NULL ? PREEMPT_SUCCESS : PREEMPT_NOT_FOUND;
 }
 
-/* Where to write a hint, with the lock, or NULL: without a policy nobody keeps it. */
+/* Return where to write a hint, with the lock held, or NULL: without a policy, no hint is
+ * kept. */
 static struct hints *lock_hints(XQueueHandle xq, struct queue **q)
 {
     pthread_mutex_lock(&preempt_lock);
@@ -218,7 +218,7 @@ int XHintUtilization(XQueueHandle xq, int32_t utilization)
 {
     struct queue *q;
     (void)lock_hints(xq, &q);
-    (void)utilization; /* of UP and PUP, which are not here */
+    (void)utilization; /* for UP and PUP, which the double does not have */
     return take_effect(q);
 }
 

@@ -1,5 +1,5 @@
-/* shim_hip.c - libshimhip of the double, to be preloaded: the one function that launches
- * kernels, handed on to the driver that XSCHED_HIP_LIB names, as it is. */
+/* shim_hip.c - libshimhip of the double, for LD_PRELOAD: the one function that launches
+ * kernels. It calls the driver that XSCHED_HIP_LIB names, and changes nothing. */
 #include "hal.h"
 
 typedef int launch(void *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,

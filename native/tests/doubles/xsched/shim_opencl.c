@@ -1,5 +1,5 @@
-/* shim_opencl.c - libshimopencl of the double, to be preloaded: the one function that
- * launches kernels, handed on to the driver that XSCHED_CUDA_LIB names, as it is. */
+/* shim_opencl.c - libshimopencl of the double, for LD_PRELOAD: the one function that launches
+ * kernels. It calls the driver that XSCHED_CUDA_LIB names, and changes nothing. */
 #include "hal.h"
 
 typedef int launch(void *queue, void *kernel, unsigned dimensions, const size_t *offset,

@@ -1,8 +1,8 @@
 /* state.h - what the files of the double share: queues, their list and the lock.
  *
- * Lock rule: `preempt_lock` guards everything here. A queue's `launching` is taken before
- * it, and held during the callback, which is why suspending a queue from its own
- * callback never returns, as with XSched. */
+ * Lock rule: `preempt_lock` guards everything here. A thread takes a queue's `launching`
+ * before it and holds it during the callback, so suspending a queue from its own callback
+ * never returns, as with XSched. */
 #ifndef XS_PREEMPT_STATE_H
 #define XS_PREEMPT_STATE_H
 
@@ -12,10 +12,10 @@
 #include "preempt.h"
 
 struct command {
-    struct command *next, *before; /* in the list of those not submitted, then of a queue */
+    struct command *next, *before; /* first in the list of unsubmitted commands */
     LaunchCallback launch;
     void *data;
-    bool barrier; /* somebody waits for it: synchronize behind it */
+    bool barrier; /* a thread waits for it: synchronize after it */
 };
 
 struct hw_queue {
@@ -23,7 +23,7 @@ struct hw_queue {
     void *native;
     const struct hw_driver *driver;
     void *context;
-    struct queue *queue; /* the XQueue over it, or NULL */
+    struct queue *queue; /* its XQueue, or NULL */
 };
 
 struct hints {
@@ -34,9 +34,9 @@ struct hints {
 struct queue {
     struct queue *next;
     struct hw_queue *hw;
-    struct xs_xqueue xqueue;      /* its marks: one behind `threshold` launches */
+    struct xs_xqueue xqueue;      /* its marks: one after `threshold` launches */
     struct command *first, *last; /* submitted, not launched */
-    int64_t batch_size;           /* has no effect for callbacks, but has to fit */
+    int64_t batch_size;           /* no effect for callbacks, but it must fit */
     bool ready, stopping;
     xs_ns ready_ns; /* when it became ready */
     struct hints hints;
@@ -51,19 +51,20 @@ extern struct queue *preempt_queues;
 /* launch.c. The thread of a queue; `arg` is the queue. */
 void *preempt_launch_thread(void *arg);
 
-/* scheduler.c, all with the lock held. Decide anew who is suspended, and tell the threads. */
+/* scheduler.c, all with the lock held. Decide which queues are suspended, and wake their
+ * threads. */
 void preempt_schedule(void);
 /* One edge of a queue: it got work, or has none left. */
 void preempt_set_ready(struct queue *q, bool ready);
 void preempt_set_suspended(struct queue *q, bool suspended);
-/* No hint at all. */
+/* Remove all hints. */
 struct hints preempt_no_hints(void);
 
-/* All that is found by a handle, with the lock; NULL: there is no such thing. */
+/* Look up something by its handle, with the lock held; NULL: it does not exist. */
 struct queue *preempt_find(XQueueHandle handle); /* warns */
 struct hw_queue *preempt_find_hw(HwQueueHandle handle);
 bool preempt_has_command(HwCommandHandle handle);
-/* Only what is not submitted yet; out of that list. */
+/* Remove a command from the list of those that are not submitted. */
 struct command *preempt_take_command(HwCommandHandle handle);
 uint64_t preempt_handle(const void *object);
 

@@ -1,7 +1,7 @@
 """Random steps against the double of XSched with one fault at a time: what is found, in how many
 steps.
 
-`python bench/live_vices.py` in the source tree; needs a C compiler and no GPU. One fault takes
+`python bench/live_faults.py` in the source tree; needs a C compiler and no GPU. One fault takes
 about a minute, because the script waits for each hang, and each later attempt has a fresh process.
 """
 
@@ -24,12 +24,12 @@ sys.path.insert(0, str(TESTS))
 from conftest import LIBRARIES, SHARED, compile_c, compile_library  # noqa: E402
 
 FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
-VICES = ("hang-destroy", "never-resume", "drop")
+FAULTS = ("hang-destroy", "never-resume", "drop")
 
 
 def main() -> None:
     """Print a table, and the steps."""
-    place = Path(tempfile.mkdtemp(prefix="live-vices-"))
+    place = Path(tempfile.mkdtemp(prefix="live-faults-"))
     (place / "lib").mkdir()
     for name in LIBRARIES:
         compile_library(place / "lib", name)
@@ -40,9 +40,9 @@ def main() -> None:
         "PYTEST_XSCHED_CACHE": "",
         "XSCHED_HOME": str(place),
     }
-    print(f"{'vice':<15}{'seconds':>8}{'steps':>7}  broken rule")
-    for vice in VICES:
-        os.environ["PREEMPT_DOUBLE"] = vice
+    print(f"{'fault':<15}{'seconds':>8}{'steps':>7}  broken rule")
+    for fault in FAULTS:
+        os.environ["PREEMPT_DOUBLE"] = fault
         session = Session(Settings(device="cuda"))
         begin_s = time.monotonic()
         found = first_broken(
@@ -54,9 +54,9 @@ def main() -> None:
         took_s = time.monotonic() - begin_s
         session.close()
         if found is None:
-            print(f"{vice:<15}{took_s:>8.0f}{'-':>7}  none was found")
+            print(f"{fault:<15}{took_s:>8.0f}{'-':>7}  none was found")
             continue
-        print(f"{vice:<15}{took_s:>8.0f}{len(found.steps):>7}  {found.rule}")
+        print(f"{fault:<15}{took_s:>8.0f}{len(found.steps):>7}  {found.rule}")
         for line in found.steps:
             print(f"{'':<32}{line}")
 
