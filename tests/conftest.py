@@ -79,6 +79,26 @@ def built(tmp_path_factory):
     return build
 
 
+@pytest.fixture
+def fake_nvml(built, tmp_path, monkeypatch):
+    """Puts the double of NVIDIA's management library where processes that start now find it.
+
+    Returns a function that sets what it reports; fake_nvml.c lists the variables.
+    """
+    folder = tmp_path / "nvml"
+    folder.mkdir()
+    (folder / "libnvidia-ml.so.1").symlink_to(built("fake_nvml.c"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder), prepend=os.pathsep)
+    for name in [name for name in os.environ if name.startswith("FAKE_NVML_")]:
+        monkeypatch.delenv(name)
+
+    def report(**values):
+        for name, value in values.items():
+            monkeypatch.setenv(f"FAKE_NVML_{name.upper()}", str(value))
+
+    return report
+
+
 @pytest.fixture(scope="session")
 def xsched_double(tmp_path_factory):
     """Compile the double of XSched's libraries, and return a directory like an installation.

@@ -26,7 +26,7 @@ from pytest_xsched.doctor.fork import read_check, start_pytest
 from pytest_xsched.doctor.gpu_idle import check_gpu
 from pytest_xsched.doctor.libraries import PREEMPT, Patient, check_libraries, survey
 from pytest_xsched.doctor.shim import check_preload, check_symbols, run_preloaded
-from pytest_xsched.doctor.subprocesses import Probe, start_loading
+from pytest_xsched.doctor.subprocesses import Probe, clean, start_loading
 from pytest_xsched.system.driver_files import LibraryFile
 from pytest_xsched.xsched.environment import faults
 from pytest_xsched.xsched.installation import Home
@@ -55,7 +55,7 @@ def examine(
     start_s = time.monotonic()
     pytest_process = start_pytest(environment)
     patient = survey(home, device, driver, environment)
-    gpu = check_gpu(patient.kind)  # before we use it
+    gpu = check_gpu(patient.kind, clean(environment))  # before the doctor uses the GPU
     left_s = max(2.0, LIMIT_S - (time.monotonic() - start_s))
     started = start_work(patient, device, driver, compiler, limit_s=left_s)
     said = _start_saying(patient)

@@ -88,7 +88,7 @@ class Probe(ManagedProcess):
         """Wait until it ends or is late, and kill it then."""
         while self.is_running() and not self.is_late():
             self.listen(_POLL_S)
-        in_time = self.is_in_time
+        self.drain()  # of one that was late before this was called, too
         self.stop(0)
         with self._output:
             self._output.seek(0)
@@ -96,7 +96,7 @@ class Probe(ManagedProcess):
         return Ended(
             answers=tuple(self._answers),
             exit_status=self.exit_status,
-            late_s=0.0 if in_time else self._limit_s,
+            late_s=0.0 if self.is_in_time else self._limit_s,
             output=output,
         )
 
@@ -110,15 +110,18 @@ def start_loading(*action: str, environment: Mapping[str, str]) -> Probe:
     return Probe(["-I", "-S", "-c", script, "FD", *action], environment, LOAD_S)
 
 
-def start_working(job: dict[str, Any], environment: Mapping[str, str], limit_s: float) -> Probe:
-    """Start `gpu_probe`, which needs the package and what that needs."""
+def start_module(
+    module: str, environment: Mapping[str, str], limit_s: float, *arguments: str
+) -> Probe:
+    """Start a module with what the package needs; its first argument is the pipe for answers."""
     found = environment.get("PYTHONPATH", "").split(os.pathsep)
     absolute = os.pathsep.join(os.path.abspath(part) for part in found if part)
-    return Probe(
-        ["-m", "pytest_xsched.doctor.gpu_probe", "FD", json.dumps(job)],
-        {**environment, "PYTHONPATH": absolute},
-        limit_s,
-    )
+    return Probe(["-m", module, "FD", *arguments], {**environment, "PYTHONPATH": absolute}, limit_s)
+
+
+def start_working(job: dict[str, Any], environment: Mapping[str, str], limit_s: float) -> Probe:
+    """Start `gpu_probe`."""
+    return start_module("pytest_xsched.doctor.gpu_probe", environment, limit_s, json.dumps(job))
 
 
 def clean(environment: Mapping[str, str], **more: str) -> dict[str, str]:

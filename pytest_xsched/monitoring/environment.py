@@ -20,6 +20,7 @@ from typing import Any
 from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.validation import checked_fields
 from pytest_xsched.native.binding import DeviceInfo
+from pytest_xsched.system.amd_gpu import AmdGpu
 from pytest_xsched.system.process_maps import mapped_files
 
 VARIABLES = (
@@ -178,7 +179,7 @@ def driver_libraries(paths: Iterable[str]) -> tuple[MappedLibrary, ...]:
 
 
 def pci_facts(pci_id: str, sys: Path = _SYS) -> dict[str, Any]:
-    """Read what the kernel says of a PCI device: its driver, and of AMD's also clocks and parts.
+    """Return what the kernel says of a PCI device: its driver; of AMD's also clocks and partition.
 
     Args:
         pci_id: in any case, as drivers differ.
@@ -186,12 +187,12 @@ def pci_facts(pci_id: str, sys: Path = _SYS) -> dict[str, Any]:
     """
     device = sys / "bus" / "pci" / "devices" / pci_id.lower()
     module = os.path.basename(os.path.realpath(device / "driver" / "module"))
-    parts = [_read(device / f"current_{what}_partition") for what in ("compute", "memory")]
+    amd = AmdGpu(pci_id, sys)
     return {
         "kernel_driver_version": _read(sys / "module" / module / "version"),
-        "core_clock_mhz": _clock_mhz(_read(device / "pp_dpm_sclk")),
-        "memory_clock_mhz": _clock_mhz(_read(device / "pp_dpm_mclk")),
-        "partition": "/".join(part for part in parts if part) or None,
+        "core_clock_mhz": amd.clock_mhz(),
+        "memory_clock_mhz": amd.memory_clock_mhz(),
+        "partition": amd.partition(),
     }
 
 
@@ -209,12 +210,6 @@ def _facts(device: DeviceInfo) -> DeviceFacts:
         compiler_version=device.compiler_version or None,
         **more,
     )
-
-
-def _clock_mhz(text: str | None) -> int | None:
-    """Find the state that is marked as current: ``"1: 2100Mhz *"``."""
-    found = re.search(r"^\s*\w+:\s*(\d+)\s*mhz\s*\*", text or "", re.IGNORECASE | re.MULTILINE)
-    return int(found[1]) if found else None
 
 
 def _read(path: Path) -> str | None:

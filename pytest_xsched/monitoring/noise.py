@@ -49,16 +49,18 @@ class GpuReadings:
 
     Attributes:
         clock_mhz: the least and the most that was seen; None: unknown.
-        reasons: what held a clock down; see `nvml.REASONS`.
+        reasons: what held a clock down; see `nvidia_gpu.SLOWDOWN_REASONS`.
         ours: ids of processes of the run that computed there, and of those that they descend from
             within it; empty: nobody can tell.
         strangers: processes that computed there, too: "process 750 (python3)".
+        unknown: why nothing is known of some of them, a sentence each.
     """
 
     clock_mhz: tuple[int, int] | None = None
     reasons: tuple[str, ...] = ()
     ours: tuple[int, ...] = ()
     strangers: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def __or__(self, other: GpuReadings) -> GpuReadings:
         """Give what was seen here or there."""
@@ -68,6 +70,7 @@ class GpuReadings:
             reasons=tuple(dict.fromkeys((*self.reasons, *other.reasons))),
             ours=tuple(dict.fromkeys((*self.ours, *other.ours))),
             strangers=tuple(dict.fromkeys((*self.strangers, *other.strangers))),
+            unknown=tuple(dict.fromkeys((*self.unknown, *other.unknown))),
         )
 
     def __str__(self) -> str:

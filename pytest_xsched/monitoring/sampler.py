@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_xsched.base.constants import POWER_CAP
-from pytest_xsched.monitoring.gpu_monitor import Watch, tell_apart
+from pytest_xsched.monitoring.gpu_monitor import GpuMonitor, split_processes
 from pytest_xsched.monitoring.noise import GpuReadings, Readings, block_length_ns, unite_gpus
 from pytest_xsched.native.run import Queue
 
@@ -35,7 +35,7 @@ class Sampler:
         warmup_ns: when the window begins.
         duration_ns: its length.
         gpus: eyes on the GPUs.
-        family: see `tenants.tell_apart`.
+        family: see `gpu_monitor.split_processes`.
         proc: of this process.
         cgroup: where the kernel shows control groups.
     """
@@ -47,7 +47,7 @@ class Sampler:
         on_host: bool,
         warmup_ns: int,
         duration_ns: int,
-        gpus: Sequence[Watch] = (),
+        gpus: Sequence[GpuMonitor] = (),
         family: int | None = None,
         proc: Path = _PROC,
         cgroup: Path = _CGROUP,
@@ -93,21 +93,22 @@ class Sampler:
             for gpu in self._gpus:
                 self._look_at(gpu, since_ns, now_ns)
 
-    def _look_at(self, gpu: Watch, since_ns: int, now_ns: int) -> None:
+    def _look_at(self, gpu: GpuMonitor, since_ns: int, now_ns: int) -> None:
         if now_ns < self._start_ns:
             return
-        seen = gpu.glance()
-        ours, strangers = tell_apart(seen.processes, os.getpid(), self._family)
+        seen = gpu.read()
+        ours, strangers = split_processes(seen.processes, os.getpid(), self._family)
         clock = () if seen.clock_mhz is None else (seen.clock_mhz, seen.clock_mhz)
         reading = GpuReadings(
             clock_mhz=clock or None,
-            reasons=seen.reasons or (),
+            reasons=seen.slowdown_reasons or (),
             ours=ours,
             strangers=strangers,
+            unknown=(seen.unknown,) if seen.unknown else (),
         )
         self._gpu = unite_gpus([self._gpu, reading])
-        if seen.reasons is not None:
-            held = any(reason != POWER_CAP for reason in seen.reasons)
+        if seen.slowdown_reasons is not None:
+            held = any(reason != POWER_CAP for reason in seen.slowdown_reasons)
             self._add("slowdown", since_ns, now_ns, int(held))
 
     def _add(self, name: str | int, since_ns: int, now_ns: int, count: int) -> None:

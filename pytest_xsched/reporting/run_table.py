@@ -107,6 +107,7 @@ def _noise(noise: Record) -> list[str]:
         lines[0] += f"; noisy {share} of the time (limit {format_duration(noise['limit_ns'])})"
     if (gpu := noise["gpu"]) is not None:
         lines += [f"GPU: {gpu['said']}"] if gpu["said"] else []
+        lines += [f"! {sentence}" for sentence in gpu.get("unknown", ())]  # absent in old records
         if noise["mode"] != "mask":
             lines += [f"! {who} computed on the GPU, too" for who in gpu["strangers"]]
     return lines

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.monitoring.environment import Fingerprint, take_fingerprint
-from pytest_xsched.monitoring.gpu_monitor import watch_gpu
+from pytest_xsched.monitoring.gpu_monitor import monitor_of
 from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.monitoring.sampler import Sampler
 from pytest_xsched.native.binding import SLICE_NS, Device
@@ -143,7 +143,7 @@ def measure(
                 on_host=any(one.on_host for one in infos),
                 warmup_ns=scenario.warmup_ns,
                 duration_ns=scenario.duration_ns,
-                gpus=[eye for one in infos if (eye := watch_gpu(one.kind, one.pci_id))],
+                gpus=[gpu for one in infos if (gpu := monitor_of(one.kind, one.pci_id))],
                 family=family,
             )
         native.start(

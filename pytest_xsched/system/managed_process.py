@@ -128,9 +128,13 @@ class ManagedProcess:
         """Check whether the process runs; if it has ended, all its messages were received."""
         if not self.has_ended():
             return True
+        self.drain()
+        return False
+
+    def drain(self) -> None:
+        """Pass all messages that were written so far to `receive`."""
         while select.select([self._read_fd], [], [], 0)[0] and self._read():
             pass
-        return False
 
     def _read(self) -> bool:
         data = os.read(self._read_fd, _READ_BYTES)

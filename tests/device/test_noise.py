@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import sys
 
 import pytest
@@ -57,14 +58,11 @@ def test_every_block_has_a_heartbeat(process, processes):
     ],
 )
 def test_a_gpu_that_is_not_ours_alone_or_too_hot(
-    built, fake_cuda, session_on, monkeypatch, pids, reasons, noise, said
+    fake_nvml, fake_cuda, session_on, monkeypatch, pids, reasons, noise, said
 ):
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
     monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
-    monkeypatch.setenv("PYTEST_XSCHED_NVML", str(built("fake_nvml.c")))
-    monkeypatch.setenv("FAKE_NVML_CLOCK", "1755")
-    monkeypatch.setenv("FAKE_NVML_PIDS", pids)  # no process has such an id
-    monkeypatch.setenv("FAKE_NVML_REASONS", reasons)
+    fake_nvml(clock=1755, pids=pids, reasons=reasons)  # no process has such an id
     session = session_on("cuda", noise=noise, noise_limit_ns=10**15)
     run = session.run(session.queue("q", spin("100us"), rate="50/s"), duration="200ms")
 
@@ -79,6 +77,25 @@ def test_a_gpu_that_is_not_ours_alone_or_too_hot(
         assert f"  ! {found}" in lines
 
 
+def test_without_the_package_the_report_says_what_is_not_known(
+    fake_cuda, session_on, monkeypatch, tmp_path
+):
+    (tmp_path / "pynvml.py").write_text("raise ImportError('hidden by a test')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
+    monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
+    session = session_on("cuda", noise="mask", noise_limit_ns=10**15)
+    run = session.run(session.queue("q", spin("100us"), rate="50/s"), duration="200ms")
+
+    assert run.evidence.faults == ()
+    (line,) = [line for line in run_table.table(run.to_dict()) if "not known" in line]
+    assert fnmatch.fnmatch(
+        line,
+        "  ! clock and other processes of the GPU * are not known: the package nvidia-ml-py is not "
+        "installed (pip install 'pytest-xsched[[]nvidia]')",
+    )
+
+
 PROGRAM = """
 import os, sys
 from pytest_xsched.client import requests
@@ -89,13 +106,12 @@ for _ in requests():
 
 
 def test_programs_are_watched_from_a_process_of_ours(
-    built, fake_cuda, session_on, monkeypatch, tmp_path
+    fake_nvml, fake_cuda, session_on, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
     monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
-    monkeypatch.setenv("PYTEST_XSCHED_NVML", str(built("fake_nvml.c")))
     pids = tmp_path / "pids"
-    monkeypatch.setenv("FAKE_NVML_PIDS_IN", str(pids))
+    fake_nvml(pids_in=pids)
     session = session_on("cuda", noise="mask", noise_limit_ns=10**15)
     on_gpu = command([sys.executable, "-c", PROGRAM, pids])
     absent = command([sys.executable, "-c", PROGRAM, "/dev/null"])

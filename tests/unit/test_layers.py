@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "pytest_xsched.native._native": {"native"},
     "hypothesis": {"stress", "conformance", "plugin"},
     "pytest_benchmark": set(),
+    "pynvml": set(),  # imported by name, on use
 }
 # What `import pytest_xsched.plugin.hooks` loads, all of it light.
 LIGHT = {

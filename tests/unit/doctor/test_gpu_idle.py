@@ -1,6 +1,10 @@
-"""What the doctor reads of a GPU's load, memory and clocks: NVIDIA's tool, AMD's files."""
+"""What the doctor reads of a GPU's load, memory and clocks: NVIDIA's library, AMD's files."""
 
 from __future__ import annotations
+
+import ctypes
+import os
+import sys
 
 import pytest
 
@@ -9,25 +13,12 @@ from pytest_xsched.doctor.gpu_idle import check_gpu, used_bytes
 
 
 @pytest.fixture
-def nothing(monkeypatch, tmp_path):
-    """Leaves no tool on the path; gives a directory for them."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def nvidia_smi(nothing):
-    """Makes a tool that prints one text about the GPUs and another about processes."""
-
-    def make(gpus, apps="", status=0):
-        tool = nothing / "nvidia-smi"
-        tool.write_text(
-            f'#!/bin/sh\ncase "$1" in *compute-apps*) printf "%s" "{apps}";; '
-            f'*) printf "%s" "{gpus}";; esac\nexit {status}\n'
-        )
-        tool.chmod(0o755)
-
-    return make
+def without_package(monkeypatch, tmp_path):
+    """Makes the package nvidia-ml-py one that cannot be imported, here and in child processes."""
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "pynvml.py").write_text("raise ImportError('hidden by a test')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"), prepend=os.pathsep)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
 
 
 @pytest.fixture
@@ -35,94 +26,117 @@ def card(tmp_path):
     """Makes a card of amdgpu in a tree like sysfs."""
 
     def make(name="card0", percent="0", clocks="0: 132Mhz\n1: 2100Mhz *\n"):
-        device = tmp_path / "drm" / name / "device"
+        device = tmp_path / "bus" / "pci" / "devices" / f"0000:0{name[-1]}:00.0"
         device.mkdir(parents=True)
         (device / "gpu_busy_percent").write_text(f"{percent}\n")
         (device / "mem_info_vram_used").write_text(f"{3 << 30}\n")
         (device / "mem_info_vram_total").write_text(f"{192 << 30}\n")
         (device / "pp_dpm_sclk").write_text(clocks)
+        (tmp_path / "class" / "drm" / name).mkdir(parents=True)
+        (tmp_path / "class" / "drm" / name / "device").symlink_to(device)
 
     return make
 
 
-def test_an_nvidia_gpu_at_rest(nvidia_smi):
-    nvidia_smi("0, NVIDIA H100 80GB HBM3, 0, 4, 81559, 345, 1980\n")
+def check(kind, sys=None):
+    return check_gpu(kind, os.environ, **({} if sys is None else {"sys": sys}))
 
-    found = check_gpu("cuda")
+
+def test_an_nvidia_gpu_at_rest(fake_nvml):
+    fake_nvml(load="0", memory="4 81559", clock="345 1980", pids="")
+
+    found = check("cuda")
 
     assert found.status == OK
     assert found.seen == (
-        "GPU 0 (NVIDIA H100 80GB HBM3) is idle, 4 of 81559 MiB used, 345 of 1980 MHz"
+        "GPU 0 (NVIDIA H100 80GB HBM3) is idle, 4 of 81559 MiB used, clock 345 MHz of 1980"
     )
 
 
-def test_an_nvidia_gpu_with_another_tenant(nvidia_smi):
-    nvidia_smi(
-        "0, H100, 100, 1400, 81559, 1980, 1980\n1, H100, 0, 4, 81559, 345, 1980\n",
-        "750, python3, 1386\n",
-    )
+def test_an_nvidia_gpu_with_another_tenant(fake_nvml):
+    fake_nvml(load="100 0", memory="1400 81559", clock="1980 1980", pids="750:1386")
 
-    found = check_gpu("cuda")
+    found = check("cuda")
 
     assert found.status == FAILED
     assert found.seen == "GPU 0 is at 100 %; process 750 (python3) has 1386 MiB"
     assert found.remedy
 
 
-def test_a_process_that_waits_on_an_idle_gpu_is_a_tenant(nvidia_smi):
-    nvidia_smi("0, H100, 0, 1400, 81559, 1980, 1980\n", "750, python3, 1386\n")
+def test_a_process_that_waits_on_an_idle_gpu_is_a_tenant(fake_nvml):
+    fake_nvml(load="0", pids="750:1386 751")
 
-    assert check_gpu("cuda").seen == "process 750 (python3) has 1386 MiB"
+    assert check("cuda").seen == (
+        "process 750 (python3) has 1386 MiB; process 751 has the GPU open"
+    )
 
 
-def test_a_tool_that_fails(nvidia_smi):
-    nvidia_smi("", status=9)
+def test_a_library_that_is_not_there():
+    pytest.importorskip("pynvml")
 
-    found = check_gpu("cuda")
+    found = check("cuda")
 
     assert found.status == SKIPPED
-    assert "nvidia-smi" in found.seen and "exit status 9" in found.seen
+    assert found.seen == (
+        "load, memory and clocks of the GPU are not known: NVML cannot be used: NVML Shared "
+        "Library Not Found"
+    )
 
 
-def test_amd_gpus(nothing, card, tmp_path):
+def test_without_the_package_it_says_how_to_install_it(without_package, fake_nvml, tmp_path):
+    found = check("cuda")
+
+    assert found.status == SKIPPED
+    assert found.seen == (
+        "load, memory and clocks of the GPU are not known: the package nvidia-ml-py is not "
+        "installed (pip install 'pytest-xsched[nvidia]')"
+    )
+
+
+def test_amd_gpus(card, tmp_path):
     card("card0")
     card("card1", percent="87")
 
-    found = check_gpu("hip", sys=tmp_path / "drm")
+    found = check("hip", sys=tmp_path)
 
     assert found.status == FAILED
-    assert found.seen == "card1 is at 87 %, 3072 of 196608 MiB used, clock 2100Mhz"
+    assert found.seen == "card1 is at 87 %, 3072 of 196608 MiB used, clock 2100 MHz"
 
 
-def test_an_amd_gpu_at_rest(nothing, card, tmp_path):
+def test_an_amd_gpu_at_rest(card, tmp_path):
     card(clocks="")
 
-    found = check_gpu("hip", sys=tmp_path / "drm")
+    found = check("hip", sys=tmp_path)
 
     assert (found.status, found.remedy) == (OK, "")
     assert found.seen == "card0 is at 0 %, 3072 of 196608 MiB used, clock unknown"
 
 
-def test_no_gpu(nothing, tmp_path):
-    assert check_gpu(None, sys=tmp_path / "drm").status == SKIPPED
+def test_an_amd_gpu_where_no_kind_is_known(without_package, card, tmp_path):
+    card()
+    assert check(None, sys=tmp_path).status == OK
 
 
-def test_memory_of_an_nvidia_gpu(nvidia_smi):
-    nvidia_smi("529\n")
+def test_no_gpu(without_package, tmp_path):
+    found = check(None, sys=tmp_path)
+    assert found.status == SKIPPED
+    assert found.seen.startswith("load, memory and clocks of a GPU are not known: /sys/class/drm")
+
+
+def test_memory_of_an_nvidia_gpu(monkeypatch, built):
+    pynvml = pytest.importorskip("pynvml")
+    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(built("fake_nvml.c"))))
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+    monkeypatch.setenv("FAKE_NVML_MEMORY", "529 81559")
     assert used_bytes("0000:1b:00.0") == 529 << 20
-
-
-def test_memory_of_a_gpu_that_nobody_knows(nvidia_smi, nothing):
-    assert used_bytes("0000:1b:00.0") is None
-    nvidia_smi("No devices were found\n", status=6)
+    monkeypatch.setenv("FAKE_NVML_GPU", "0000:99:00.0")
     assert used_bytes("0000:1b:00.0") is None
 
 
-def test_memory_of_an_amd_gpu(nothing, tmp_path):
-    device = tmp_path / "pci" / "0000:03:00.0"
-    device.mkdir(parents=True)
-    (device / "gpu_busy_percent").write_text("0\n")
-    (device / "mem_info_vram_used").write_text(f"{3 << 30}\n")
-    (tmp_path / "drm" / "card0").mkdir(parents=True)
-    (tmp_path / "drm" / "card0" / "device").symlink_to(device)
-    assert used_bytes("0000:03:00.0", sys=tmp_path / "drm") == 3 << 30
+def test_memory_of_a_gpu_that_nobody_knows(without_package):
+    assert used_bytes("0000:1b:00.0") is None
+
+
+def test_memory_of_an_amd_gpu(card, tmp_path):
+    card("card3")
+    assert used_bytes("0000:03:00.0", sys=tmp_path) == 3 << 30

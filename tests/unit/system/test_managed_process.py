@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import tempfile
 from pathlib import Path
@@ -115,6 +116,13 @@ def test_messages_are_whole_lines_to_the_last_before_the_end(start):
     while process.is_running():
         process.listen(0.01)
     assert process.received == ["one", "two"]  # a line without an end is none
+
+
+def test_messages_of_one_that_is_late_are_not_lost(start):
+    process = start("echo one > /dev/fd/MESSAGES; exec sleep 1000")
+    assert select.select([process._read_fd], [], [], 60)[0]
+    process.drain()
+    assert process.received == ["one"] and process.is_running()
 
 
 def test_it_reads_its_input_until_that_is_closed(start):
