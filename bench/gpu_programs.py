@@ -79,10 +79,13 @@ def main() -> int:
     def faults(name: str, start: str) -> bool:
         return any(fault.startswith(start) for fault in runs[name].evidence.faults)
 
-    cover = runs["own"].evidence.activity.covers["low"]
+    cover = runs["own"].evidence.activity.coverage["low"]
     return judge(
         [
-            (f"on a stream of its own XSched had work of low at {cover}", cover.had > 0),
+            (
+                f"on a stream of its own XSched had work of low at {cover}",
+                cover.polls_with_work > 0,
+            ),
             (
                 "that run and the native one have no faults",
                 not any(runs[n].evidence.faults for n in ("own", "native")),

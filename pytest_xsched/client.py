@@ -1,20 +1,21 @@
-"""For programs under test: says when their requests begin and end, and paces them.
+"""For programs under test: report when their requests begin and end, and pace them.
 
     from pytest_xsched.client import requests
 
     for _ in requests():
-        work()  # returns when the device has done it
+        work()  # returns when the device has finished
 
-Standard library only, one file: a program may also carry a copy. Without pytest-xsched around it,
-it goes on for ever, as fast as it can.
+One file that needs only the standard library, so a program may carry a copy. Without pytest-xsched
+the requests never end, and follow each other as fast as possible.
 
-The protocol, for programs in other languages. Times are ns of CLOCK_MONOTONIC, lines end with a
-newline and are written at once. PYTEST_XSCHED_REPORT is the number of a descriptor to write to:
-"ready PID" when the work is set up, then "begin TIME" and "end TIME" for each request, and at last
-"done". PYTEST_XSCHED_START is one to read from: behind "ready" comes the line "START END"; its end
-of file says that the program may end, and comes behind "done". PYTEST_XSCHED_ARRIVALS names a file
-with the arrivals, one a line, in ns behind START; where it is not set, requests follow one another
-until END, with a pause of PYTEST_XSCHED_THINK_NS.
+The protocol, for programs in other languages. Times are ns of CLOCK_MONOTONIC. A line ends with a
+newline, and one call writes it whole. PYTEST_XSCHED_REPORT is the number of a file descriptor: the
+program writes "ready PID" there when its work is set up, then "begin TIME" and "end TIME" for each
+request, and "done" at last. PYTEST_XSCHED_START is the number of a descriptor that it reads: the
+line "START END" comes after "ready"; the end of file comes after "done", and then the program may
+end. PYTEST_XSCHED_ARRIVALS names a file with the arrivals, one a line, in ns after START. Where it
+is not set, each request follows the previous one until END, after a pause of
+PYTEST_XSCHED_THINK_NS.
 """
 
 from __future__ import annotations
@@ -29,33 +30,33 @@ START = "PYTEST_XSCHED_START"
 ARRIVALS = "PYTEST_XSCHED_ARRIVALS"
 THINK_NS = "PYTEST_XSCHED_THINK_NS"
 
-_SPIN_NS = 200_000  # a sleep may end that much late
+_SPIN_NS = 200_000  # a sleep may end this late
 
 
 def requests() -> Iterator[int]:
-    """Yield once a request, when it is its time; gives its number.
+    """Yield the number of each request, when it is due.
 
-    A request begins when it is yielded, and has ended when the next one is asked for. Once a
-    process.
+    A request begins when its number is yielded, and ends when the loop continues. Call this once in
+    a process.
     """
     if REPORT not in os.environ:
         yield from itertools.count()
         return
-    # Not for the children of this process: the end of file is one of this process.
+    # Children do not inherit them, or the end of file would wait for the children, too.
     report, start = int(os.environ.pop(REPORT)), int(os.environ.pop(START))
     os.set_inheritable(report, False)
     os.set_inheritable(start, False)
     schedule = _arrivals()
-    _say(report, f"ready {os.getpid()}")
-    begin_ns, end_ns = _told(start)
-    due = _closed(end_ns) if schedule is None else (begin_ns + at for at in schedule)
+    _write(report, f"ready {os.getpid()}")
+    begin_ns, end_ns = _read_start(start)
+    due = _back_to_back(end_ns) if schedule is None else (begin_ns + at for at in schedule)
     for number, due_ns in enumerate(due):
         _sleep_until(due_ns)
-        _say(report, f"begin {time.monotonic_ns()}")
+        _write(report, f"begin {time.monotonic_ns()}")
         yield number
-        _say(report, f"end {time.monotonic_ns()}")
-    _say(report, "done")
-    while os.read(start, 64):  # it is looked at until then
+        _write(report, f"end {time.monotonic_ns()}")
+    _write(report, "done")
+    while os.read(start, 64):  # pytest-xsched inspects this process until then
         pass
 
 
@@ -67,19 +68,19 @@ def _arrivals() -> list[int] | None:
         return [int(line) for line in file]
 
 
-def _told(start: int) -> tuple[int, int]:
+def _read_start(start: int) -> tuple[int, int]:
     line = b""
     while not line.endswith(b"\n"):
         piece = os.read(start, 64)
         if not piece:
-            raise SystemExit("pytest-xsched does not want this program any more")
+            raise SystemExit("pytest-xsched has cancelled the run of this program")
         line += piece
     begin_ns, end_ns = line.split()
     _sleep_until(int(begin_ns))
     return int(begin_ns), int(end_ns)
 
 
-def _closed(end_ns: int) -> Iterator[int]:
+def _back_to_back(end_ns: int) -> Iterator[int]:
     think_ns = int(os.environ.get(THINK_NS, "0"))
     due_ns = time.monotonic_ns()
     while due_ns < end_ns:
@@ -93,5 +94,5 @@ def _sleep_until(due_ns: int) -> None:
             time.sleep((left_ns - _SPIN_NS) / 1e9)
 
 
-def _say(report: int, line: str) -> None:
+def _write(report: int, line: str) -> None:
     os.write(report, f"{line}\n".encode())

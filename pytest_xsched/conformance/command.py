@@ -27,7 +27,7 @@ from pytest_xsched.session.adaptive import run_in_windows
 from pytest_xsched.session.session import GPU_FILES, Session
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import find_libraries
-from pytest_xsched.workers.dispatch import measure_elsewhere
+from pytest_xsched.workers.dispatch import measure_in_processes
 from pytest_xsched.workers.isolated import measure_in_worker
 from pytest_xsched.xsched.installation import VARIABLE, Home, find_home
 
@@ -215,7 +215,7 @@ def theirs(tested: PolicyUnderTest, device: str, settings: Settings, home: Home)
     def fresh(scenario: Scenario) -> Run:
         return run_in_windows(
             scenario,
-            lambda window: measure_elsewhere(
+            lambda window: measure_in_processes(
                 window,
                 None,
                 waiting=None,

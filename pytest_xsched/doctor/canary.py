@@ -1,4 +1,4 @@
-"""Does XSched schedule? What its process showed, step by step, as findings (checks 5 to 9, 12)."""
+"""Does XSched schedule? Findings from the steps of the GPU probe (checks 5 to 9, 12)."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pytest_xsched.doctor.finding import FAILED, Finding, failed, ok, skipped
-from pytest_xsched.doctor.libraries import PREEMPT, Patient
+from pytest_xsched.doctor.libraries import PREEMPT, Target
 from pytest_xsched.doctor.shim import Preloaded
-from pytest_xsched.doctor.subprocesses import Ended, Probe, clean, start_working
+from pytest_xsched.doctor.subprocesses import Probe, ProbeResult, clean, start_gpu_process
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.system.driver_files import LibraryFile, find_libraries
 from pytest_xsched.xsched.installation import ENVIRONMENT, HALS
 
 LOCK_S = 1.0
-"""Longest wait for another measurement on the GPU."""
+"""Longest wait for the lock of the GPU."""
 RUNGS = ("launch", "copies and elementwise", "GEMM")
-"""Of the ladder, as `gpu_probe` climbs it."""
+"""Rungs of the ladder, in the order of `gpu_probe`."""
 _PRIORITY = re.compile(r"set priority (-?\d+) for XQueue")
 FIRST_STEPS = ("lock", "device", "without", "load", "canary")
 
 _NO_DEVICE = (
     "make the GPU and its driver visible to this process (in a container: pass the device); "
-    "XSched has no part in this"
+    "XSched is not the cause"
 )
 _REMEDIES = {
-    "DeviceBusy": "wait for its end; only one measurement runs on a GPU",
+    "DeviceBusy": "wait until it ends; only one measurement runs on a GPU",
     "lock": _NO_DEVICE,
     "device": _NO_DEVICE,
-    "without": "the device or its driver does not compute; XSched has no part in this",
+    "without": "repair the device or its driver, which does not compute; XSched is not the cause",
     "load": "see check 1; pytest-xsched needs the C API of XSched 1.2",
-    "canary": "XSched's log of the process (XLOG_LEVEL=INFO) names the call; a driver and an "
-    "XSched of other releases do not go together",
+    "canary": "read XSched's log of the process (XLOG_LEVEL=INFO), which names the call; a driver "
+    "and an XSched of different releases may be incompatible",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What the process did that uses the GPU.
+class GpuProbeReport:
+    """The steps of the process that uses the GPU.
 
     Attributes:
-        ended: how it ended; None: there was none.
-        reason: why there was none.
+        ended: its answers and its end; None: it was not started.
+        reason: why it was not started.
     """
 
-    ended: Ended | None
+    ended: ProbeResult | None
     reason: str = ""
 
     def _of(self, step: str, state: str) -> dict[str, Any] | None:
@@ -55,65 +55,65 @@ class Work:
         return next((a for a in answers if (a["step"], a["state"]) == (step, state)), None)
 
     def found(self, step: str) -> dict[str, Any] | None:
-        """Give what a step found that was done."""
+        """Return what a step found, or None if it was not done."""
         line = self._of(step, "done")
         return line and line["found"]
 
     def fault(self, step: str) -> str:
-        """Say how a step went wrong, "" if it did not or was not reached."""
+        """Return how a step failed; "" if it did not, or was not reached."""
         if line := self._of(step, "failed"):
             return str(line["error"])
         if self.ended and self._of(step, "begun") and self.found(step) is None:
-            return f"the process {self.ended.how} while it was at it{self.ended.last_line}"
+            return f"the process {self.ended.end_phrase} during this step{self.ended.last_line}"
         return ""
 
     def kind(self, step: str) -> str:
-        """Give the class of the error of a step where that has a remedy of its own, or ''."""
+        """Return the class of the error of a step if that has a remedy of its own, else ''."""
         line = self._of(step, "failed")
         return str(line["kind"]) if line and line["kind"] in _REMEDIES else ""
 
     @property
     def complete(self) -> bool:
-        """Whether all steps were done or failed, so that only the end was to come."""
+        """Check whether all steps were done or failed, so that only the end was left."""
         return bool(self._of("end", "done"))
 
 
-def start_work(
-    patient: Patient,
+def start_gpu_probe(
+    target: Target,
     device: str,
     driver: LibraryFile | None,
     compiler: LibraryFile | None,
     *,
     limit_s: float,
 ) -> Probe | str:
-    """Start the process, which has so much time, or say why not."""
-    hal = patient.kind and patient.library(HALS[patient.kind])
-    preempt = patient.library(PREEMPT)
-    if patient.home is None or preempt is None:
+    """Start the process, which is killed after `limit_s` seconds; or return why it cannot start."""
+    hal = target.kind and target.library(HALS[target.kind])
+    preempt = target.library(PREEMPT)
+    if target.home is None or preempt is None:
         return "no XSched was found"
-    if patient.kind is None or hal is None:
+    if target.kind is None or hal is None:
         return "no GPU driver was found whose XSched is here"
-    if any(ended.answer is None or not ended.answer["loaded"] for ended in patient.loaded.values()):
+    if any(ended.answer is None or not ended.answer["loaded"] for ended in target.loaded.values()):
         return "XSched's libraries cannot be loaded"
-    if patient.broken:
+    if target.broken:
         return "the driver cannot be loaded"
     try:
-        libraries = find_libraries(patient.kind, driver, compiler)
+        libraries = find_libraries(target.kind, driver, compiler)
     except ScenarioError as error:
         return str(error)
     job = {
-        "kind": patient.kind,
-        "device": device if patient.chosen else patient.kind,
+        "kind": target.kind,
+        "device": device if target.chosen else target.kind,
         "libraries": asdict(libraries),
         "preempt": preempt,
         "hal": hal,
         "lock_timeout_s": LOCK_S,
     }
-    return start_working(job, clean(patient.environment, **ENVIRONMENT), limit_s)
+    return start_gpu_process(job, clean(target.environment, **ENVIRONMENT), limit_s)
 
 
-def check_canary(patient: Patient, work: Work) -> Finding:
-    """Check 5: do commands go through an XQueue, all of them, and compute what they should?"""
+def check_canary(target: Target, work: GpuProbeReport) -> Finding:
+    """Check 5: do all commands go through an XQueue, and are their results right?"""
     if work.ended is None:
         return skipped(work.reason, "see check 1")
     for step in FIRST_STEPS:
@@ -121,30 +121,30 @@ def check_canary(patient: Patient, work: Work) -> Finding:
         found = work.found(step)
         if not fault and found is None:
             return failed(
-                f"the process that was to use XSched {work.ended.how}{work.ended.last_line}",
+                f"the process that uses XSched {work.ended.end_phrase}{work.ended.last_line}",
                 "install the package with its native module (pip install pytest-xsched)",
             )
         fault = fault or _counts(found or {})
         remedy = _REMEDIES[work.kind(step) or step]
         if work.ended.late_s:
-            remedy = f"try again, as kernels are compiled the first time; else {remedy}"
+            remedy = f"try again, because kernels are compiled the first time; else {remedy}"
         if work.kind(step) == "DeviceBusy":
             return skipped(fault.partition(";")[0], remedy)
-        if fault and step in ("lock", "device") and not patient.chosen:
-            return skipped(f"no {patient.kind} device can be used: {fault}", remedy)
+        if fault and step in ("lock", "device") and not target.chosen:
+            return skipped(f"no {target.kind} device can be used: {fault}", remedy)
         if fault:
-            by = "without XSched, already: " if step == "without" else ""
+            by = "already without XSched: " if step == "without" else ""
             return failed(f"{by}{fault}", remedy)
     found, name = work.found("canary") or {}, (work.found("device") or {})["name"]
     return ok(
-        f"on {name} {found['submitted']} launches, each with a number of its own: XSched counts "
+        f"{found['submitted']} launches on {name}, each with a number of its own: XSched counts "
         f"{found['given']} and launched {found['launched']}, {found['completed']} completed, and "
-        "the results are numpy's"
+        "the results equal numpy's"
     )
 
 
 def _counts(found: Mapping[str, Any]) -> str:
-    """Say what is wrong with counts and results, or ''."""
+    """Return what is wrong with counts and results, or ''."""
     if "submitted" not in found:
         return ""
     submitted = found["submitted"]
@@ -158,17 +158,17 @@ def _counts(found: Mapping[str, Any]) -> str:
     return str(found["wrong"])
 
 
-def _before(work: Work) -> Finding | None:
-    """Give the finding of a check whose steps were not reached."""
+def _before(work: GpuProbeReport) -> Finding | None:
+    """Return the finding of a check whose steps were not reached, else None."""
     if work.ended is None:
         return skipped(work.reason, "see check 1")
     if work.found("canary") is None:
-        return skipped("the canary did not get through", "see check 5")
+        return skipped("the canary failed", "see check 5")
     return None
 
 
-def check_stream(work: Work) -> Finding:
-    """Check 6: what of the default stream?"""
+def check_stream(work: GpuProbeReport) -> Finding:
+    """Check 6: does XSched schedule the default stream, and does it report that?"""
     if before := _before(work):
         return before
     if fault := work.fault("stream"):
@@ -178,70 +178,70 @@ def check_stream(work: Work) -> Finding:
         return skipped("not reached: the process had ended", "see the check before that failed")
     if "code" not in found:
         return skipped(
-            "OpenCL has no default stream: its queues are all made by the program", "nothing to do"
+            "OpenCL has no default stream: the program creates all its queues", "nothing to do"
         )
     if found["code"] == 0:
-        return ok(f"{found['call']} takes the default stream: work on it is scheduled")
+        return ok(f"{found['call']} accepts the default stream: XSched schedules work on it")
     if found["code"] == 5:
         return ok(
-            f"{found['call']} of the default stream gives 5, NotSupported, as it should: work on "
-            "it is not scheduled, so a model needs a stream of its own (torch.cuda.stream)"
+            f"{found['call']} of the default stream returns 5, NotSupported, as expected: XSched "
+            "does not schedule work on it, so a model needs its own stream (torch.cuda.stream)"
         )
     return failed(
-        f"{found['call']} of the default stream gives {found['code']}, where 5 (NotSupported) is "
+        f"{found['call']} of the default stream returns {found['code']}, where 5 (NotSupported) is "
         "expected",
         "run the work on a stream of its own, and report this with the release of XSched",
     )
 
 
-def check_scheduler(work: Work, said: str) -> Finding:
-    """Check 7: does XSched say that it does what it was told?
+def check_scheduler(work: GpuProbeReport, said: str) -> Finding:
+    """Check 7: does XSched report the scheduler and the policy that were set?
 
     Args:
         work: of the process.
-        said: what XSched says under the user's own environment.
+        said: what XSched reports in the user's own environment.
     """
     if before := _before(work):
         return before
     if fault := work.fault("scheduler"):
         return failed(
             fault.removeprefix("scheduler inactive: "),
-            "an XSched of another release may number its policies otherwise; use 1.2",
+            "use XSched 1.2; another release may number its policies differently",
         )
     found = work.found("scheduler")
     if found is None:
         return skipped("not reached: the process had ended", "see the check before that failed")
     output = work.ended.output if work.ended else ""
     priorities = sorted({int(number) for number in _PRIORITY.findall(output)}, reverse=True)
-    set_to = ", ".join(map(str, priorities)) or "none, to go by its log"
+    set_to = ", ".join(map(str, priorities)) or "none, according to its log"
     return ok(
-        f"told to use its local scheduler with policy HPF it says '{found['said']}'; priorities "
-        f"that it has set: {set_to}; {said}"
+        f"the local scheduler with policy HPF was set, and XSched reports '{found['said']}'; "
+        f"priorities that it has set: {set_to}; {said}"
     )
 
 
-def check_priorities(work: Work) -> Finding:
+def check_priorities(work: GpuProbeReport) -> Finding:
     """Check 8: does the order of two queues follow their priorities, and swap with them?"""
     if before := _before(work):
         return before
     if fault := work.fault("priorities"):
         return failed(
             fault.removeprefix("scheduler inactive: "),
-            "if check 7 is fine, look whether other work keeps the processors busy: XSched's "
-            "threads need one; else its policy does not hold queues back",
+            "if check 7 is ok, find out whether other work keeps the processors busy, because "
+            "XSched's threads need one; else its policy does not suspend queues",
         )
     found = work.found("priorities")
     if found is None:
         return skipped("not reached: the process had ended", "see the check before that failed")
     one, other = found["order"]
     return ok(
-        f"of two queues the one with the higher priority went first in {one:.0%} of the pairs of "
-        f"commands, and with the priorities swapped the other did in {other:.0%}"
+        f"the queue with the higher priority of two went first in {one:.0%} of the pairs of "
+        f"commands, and after the priorities were swapped the other did in {other:.0%}"
     )
 
 
-def check_ladder(work: Work) -> Finding:
-    """Check 9: from an empty kernel upwards, where does it break?"""
+def check_ladder(work: GpuProbeReport) -> Finding:
+    """Check 9: which is the first workload, from an empty kernel upwards, that fails?"""
     if before := _before(work):
         return before
     passed: list[str] = []
@@ -250,25 +250,26 @@ def check_ladder(work: Work) -> Finding:
         found = work.found(f"ladder {rung}")
         if not fault and found is None:
             return skipped(
-                f"not reached behind {', '.join(passed) or 'nothing'}: the process had ended",
+                f"not reached after {', '.join(passed) or 'nothing'}: the process had ended",
                 "see the check before that failed",
             )
         if fault := fault or _counts(found or {}):
-            below = f"{', '.join(passed)} went well, " if passed else ""
+            below = f"{', '.join(passed)} passed, " if passed else ""
             return failed(
-                f"{below}{rung} broke: {fault}", f"look for the cause in what {rung} adds to that"
+                f"{below}{rung} failed: {fault}",
+                f"search for the cause in what {rung} adds to that",
             )
         passed.append(rung)
     torch = importlib.util.find_spec("torch") is not None
-    why = "are not tried here, run your model with a queue of its own" if torch else "need PyTorch"
-    return ok(f"{', '.join(passed)} went well; convolution and model {why}")
+    why = "are not tried: run your model in a queue of its own" if torch else "need PyTorch"
+    return ok(f"{', '.join(passed)} passed; convolution and model {why}")
 
 
-def check_threads(fork: Finding, work: Work) -> Finding:
-    """Check 10, its other half: can another thread than the first make a stream and an XQueue?
+def check_threads(fork: Finding, work: GpuProbeReport) -> Finding:
+    """Check 10, second half: can another thread than the first make a stream and an XQueue?
 
     Args:
-        fork: the first half; what failed there is told first.
+        fork: the first half; its failure is reported first.
         work: of the process.
     """
     found, fault = work.found("thread"), work.fault("thread")
@@ -276,7 +277,7 @@ def check_threads(fork: Finding, work: Work) -> Finding:
         return fork
     if fault := fault or _counts(found or {}):
         return failed(
-            f"a stream and an XQueue made by another thread than the one that opened the device: "
+            f"another thread than the one that opened the device made a stream and an XQueue: "
             f"{fault}",
             "make streams and XQueues in the thread that initialised the driver, or make its "
             "context current in the other",
@@ -284,8 +285,8 @@ def check_threads(fork: Finding, work: Work) -> Finding:
     return replace(fork, seen=f"{fork.seen}; a second thread can make and use an XQueue")
 
 
-def check_end(preloaded: Preloaded, work: Work) -> Finding:
-    """Check 12: do processes that have loaded it all end as they should?"""
+def check_end(preloaded: Preloaded, work: GpuProbeReport) -> Finding:
+    """Check 12: do processes that have loaded XSched end normally?"""
     complete = {
         "has loaded shim and driver": preloaded.ended if _answered(preloaded.ended) else None,
         "has used XSched": work.ended if work.complete else None,
@@ -294,15 +295,16 @@ def check_end(preloaded: Preloaded, work: Work) -> Finding:
     for what, ended in done.items():
         if ended.exit_status != 0 or ended.late_s:
             return failed(
-                f"a process that {what} {ended.how}, after its work was done{ended.last_line}",
-                "what it wrote before is whole; take this end for one of its own kind, not for "
-                "success, and look for the destructor with gdb (bt)",
+                f"a process that {what} {ended.end_phrase}, after its work was done"
+                f"{ended.last_line}",
+                "use what it has written, which is complete, but do not treat this end as success; "
+                "find the destructor with gdb (bt)",
             )
     if not done:
-        return skipped("no process got to its end", "see checks 3 and 5")
+        return skipped("no process reached its end", "see checks 3 and 5")
     end = "ends" if len(done) == 1 else "end"
     return ok(f"a process that {' and one that '.join(done)} {end} with exit status 0")
 
 
-def _answered(ended: Ended | None) -> bool:
+def _answered(ended: ProbeResult | None) -> bool:
     return ended is not None and ended.answer is not None

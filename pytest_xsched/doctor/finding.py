@@ -1,4 +1,4 @@
-"""What the doctor found: twelve findings, as data, as text and as JSON."""
+"""The twelve findings of the doctor, as data, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ NAMES = (
     *("libraries", "symbols of the shim", "preload", "variables", "canary", "default stream"),
     *("scheduler", "priorities", "ladder", "fork and threads", "GPU at rest", "end of a process"),
 )
-"""Of the checks, in the order in which they are made: each explains those behind it."""
+"""Names of the checks, in order: a fault that one finds explains failures of later ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         status: ``"ok"``, ``"failed"`` or ``"skipped"``.
-        seen: one sentence with the values and paths; for a skipped one, why.
-        remedy: one sentence, what to do; "" where all is well.
-        number: from 1; 0 until it is known.
+        seen: one sentence with values and paths; of a skipped check, the reason.
+        remedy: one sentence that says what to do; "" where nothing is wrong.
+        number: of the check, from 1; 0 until it is known.
     """
 
     status: str
@@ -38,35 +38,35 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """Of the check."""
+        """Return the name of the check."""
         return NAMES[self.number - 1]
 
 
 def ok(seen: str) -> Finding:
-    """Nothing is wrong."""
+    """Return the finding that nothing is wrong."""
     return Finding(status=OK, seen=seen)
 
 
 def failed(seen: str, remedy: str) -> Finding:
-    """Something is."""
+    """Return the finding that something is wrong."""
     return Finding(status=FAILED, seen=seen, remedy=remedy)
 
 
 def skipped(reason: str, remedy: str = "") -> Finding:
-    """It could not be seen."""
+    """Return the finding that the check could not be made."""
     return Finding(status=SKIPPED, seen=reason, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """All findings.
+    """All findings of one examination.
 
     Attributes:
-        home: where XSched is, or "".
+        home: where XSched is installed, or "".
         origin: what named it.
-        device: the kind that was looked at, or "".
-        findings: of all checks, in their order.
-        seconds: that it took.
+        device: kind of device that was checked, or "".
+        findings: of all checks, in order.
+        seconds: how long the checks took.
     """
 
     home: str
@@ -77,7 +77,7 @@ class Diagnosis:
 
     @property
     def exit_status(self) -> int:
-        """1 if something failed."""
+        """Return 1 if a check failed, else 0."""
         return int(any(finding.status == FAILED for finding in self.findings))
 
     def print(self, form: str) -> None:
@@ -91,7 +91,7 @@ class Diagnosis:
             print(self.to_text())
 
     def to_json(self) -> str:
-        """Give it as one JSON object."""
+        """Return the diagnosis as one JSON object."""
         checks = [{"name": finding.name, **asdict(finding)} for finding in self.findings]
         return json.dumps(
             {
@@ -106,7 +106,7 @@ class Diagnosis:
         )
 
     def to_text(self, *, columns: int | None = None, colour: bool = False) -> str:
-        """Give it as lines to read.
+        """Return the diagnosis as text.
 
         Args:
             columns: of the terminal, to wrap at; None: one line a sentence.
@@ -129,7 +129,7 @@ class Diagnosis:
 
 
 def numbered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Give the findings their numbers."""
+    """Return the findings with their numbers."""
     return tuple(replace(finding, number=i) for i, finding in enumerate(findings, 1))
 
 

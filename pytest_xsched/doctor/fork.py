@@ -1,4 +1,4 @@
-"""Would a fork of pytest's process break the driver? Tried, if it has one loaded (check 10).
+"""Would a fork of pytest's process break a driver that it has loaded? (Check 10)
 
 The doctor starts pytest in the current directory with this module as a plugin: it makes the check
 after pytest has loaded the user's plugins and conftest.py, and ends pytest before it collects.
@@ -30,7 +30,7 @@ PYTEST_S = 5.0
 """For a start of pytest with the user's plugins."""
 _ANSWER = "xsched fork: "
 
-_HANGS, _DIED = -1, -2  # no driver's codes
+_HANGS, _DIED = -1, -2  # no driver has these codes
 _NAMES = {_HANGS: "does not return", _DIED: "ends the process"}
 
 
@@ -70,18 +70,18 @@ def pytest_cmdline_main(config: Any) -> int:
 
 
 def check_fork() -> Finding:
-    """Check 10: call the drivers that this process has, in a forked child."""
+    """Check 10: call the drivers that this process has loaded, in a forked child."""
     loaded = [(kind, file) for file in mapped_files() if (kind := _kind(file))]
     method = multiprocessing.get_start_method(allow_none=True) or _default_method()
     for kind, file in loaded:
         call, code = _in_a_fork(kind, file)
         if code:
-            what = _NAMES.get(code, f"gives error {code}")
+            what = _NAMES.get(code, f"returns error {code}")
             known = ", context is destroyed" if (kind, code) == ("hip", 709) else ""
             return failed(
-                f"pytest's own process has initialised {file} (a conftest.py or a plugin did): in "
+                f"a conftest.py or a plugin has initialised {file} in pytest's own process: in "
                 f"a forked child {call} {what}{known}",
-                "leave the GPU to processes of its own: multiprocessing.set_start_method('spawn'), "
+                "use the GPU in other processes only: multiprocessing.set_start_method('spawn'), "
                 "and no GPU call while conftest.py is imported",
             )
     if loaded:
@@ -89,13 +89,13 @@ def check_fork() -> Finding:
         return ok(f"pytest's own process has loaded {files}, and a forked child can use it")
     return ok(
         f"pytest's own process has no GPU driver loaded, so a fork is safe (multiprocessing: "
-        f"{method}); runs are measured in processes that are started afresh"
+        f"{method}); pytest-xsched measures in processes that it starts without a fork"
     )
 
 
 def _kind(file: str) -> str | None:
     name = os.path.basename(file)
-    # OpenCL's loader knows nothing of a device until it is asked for one.
+    # OpenCL's loader has no state of a device before the first query.
     return next((kind for kind in ("hip", "cuda") if name.startswith(DRIVER_NAMES[kind][-1])), None)
 
 
@@ -104,11 +104,11 @@ def _default_method() -> str:
 
 
 def _in_a_fork(kind: str, file: str) -> tuple[str, int]:
-    """Give a call and its code in a forked child; 0: all went well."""
+    """Return a call and its code in a forked child; 0: no error."""
     library = ctypes.CDLL(file)  # mapped already
     read_fd, write_fd = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of threads: the child calls nothing that waits for one
+        warnings.simplefilter("ignore")  # about threads: the child calls nothing that waits for one
         child = os.fork()
     if child == 0:
         try:
@@ -129,7 +129,7 @@ def _in_a_fork(kind: str, file: str) -> tuple[str, int]:
 
 
 def _try(kind: str, library: ctypes.CDLL) -> tuple[str, int]:
-    """Initialise, and make a stream where a context is made by itself."""
+    """Initialise the driver; for HIP, which then has a context, also make a stream."""
     prefix = "hip" if kind == "hip" else "cu"
     code = getattr(library, f"{prefix}Init")(0)
     if code == 0 and kind == "hip":

@@ -67,7 +67,7 @@ def _nvidia_gpus(environment: Mapping[str, str]) -> tuple[list[dict[str, Any]], 
     """Return what NVML reports of each GPU, or why it reports nothing."""
     ended = start_module("pytest_xsched.doctor.nvidia_probe", environment, LIMIT_S).end()
     if ended.answer is None:
-        return [], f"the process that asks NVML {ended.how}{ended.last_line}"
+        return [], f"the process that asks NVML {ended.end_phrase}{ended.last_line}"
     gpus = ended.answer.get("gpus", [])
     return gpus, ended.answer.get("unavailable", "" if gpus else "NVML counts no GPU")
 

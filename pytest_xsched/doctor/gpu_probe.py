@@ -1,7 +1,7 @@
-"""The doctor's process that uses the GPU through XSched, step by step.
+"""Use the GPU through XSched, step by step, in a process of its own.
 
-`python -m pytest_xsched.doctor.gpu_probe FD JOB`: a line of JSON is written when a step begins
-and when it is done, so that whatever ends or stops this process tells where.
+`python -m pytest_xsched.doctor.gpu_probe FD JOB` writes a line of JSON when a step begins and when
+it is done, so that the last line shows where the process ended or stopped.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ from pytest_xsched.scenario.workload import Workload, empty, matmul, vector_add
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.gpu_lock import lock_gpus
-from pytest_xsched.xsched.activation import check_said, put_under, show_order
+from pytest_xsched.xsched.activation import check_report, measure_order, put_under
 
 STOPPED = 3
-"""Exit status where a step failed without which the next ones mean nothing."""
+"""Exit status after the failure of a step that the next ones need."""
 RUNGS = (("launch", empty()), ("copies and elementwise", vector_add(4096)), ("GEMM", matmul(64)))
 QUEUE_CREATE = {"cuda": "CudaQueueCreate", "hip": "HipQueueCreate"}
-"""OpenCL has no default stream."""
+"""Calls that make an XQueue of a stream; OpenCL has no default stream."""
 
 _REQUESTS = 24
 _DRAIN_NS = 3_000_000_000
 
 
 class Steps:
-    """What is written to the doctor."""
+    """Writes the steps to the doctor."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def tell(self, **line: Any) -> None:
+    def write(self, **line: Any) -> None:
         os.write(self._fd, (json.dumps(line) + "\n").encode())
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
-        """Give a dictionary to be filled with what was found."""
-        self.tell(step=name, state="begun")
+        """Yield a dictionary, to be filled with what the step finds."""
+        self.write(step=name, state="begun")
         found: dict[str, Any] = {}
         try:
             yield found
         except XSchedError as error:
-            self.tell(step=name, state="failed", kind=type(error).__name__, error=str(error))
+            self.write(step=name, state="failed", kind=type(error).__name__, error=str(error))
             raise
-        self.tell(step=name, state="done", found=found)
+        self.write(step=name, state="done", found=found)
 
 
 def main() -> int:
-    """Do what the job says."""
+    """Execute the steps of the job."""
     steps, job = Steps(int(sys.argv[1])), json.loads(sys.argv[2])
     kind, libraries = job["kind"], Libraries.from_dict(job["libraries"])
     xsched = XSched()
@@ -85,15 +85,15 @@ def main() -> int:
             found["call"] = QUEUE_CREATE[kind]
             found["code"] = of_default_stream(job["hal"], QUEUE_CREATE[kind])
     with contextlib.suppress(XSchedError), steps.step("scheduler") as found:
-        found["said"] = check_said(xsched, written())
+        found["said"] = check_report(xsched, written())
     with contextlib.suppress(XSchedError), steps.step("priorities") as found:
-        found["order"] = show_order(device, xsched)
+        found["order"] = measure_order(device, xsched)
     try:
         for rung, workload in RUNGS:
             with steps.step(f"ladder {rung}") as found:
                 found |= use(device, workload)
     except XSchedError:
-        pass  # the rungs above it mean nothing
+        pass  # the next rungs need this one
     with contextlib.suppress(XSchedError), steps.step("thread") as found:
         found |= in_a_thread(device)
     with steps.step("end"):
@@ -102,7 +102,7 @@ def main() -> int:
 
 
 def use(device: Device, workload: Workload, *, below: bool = True) -> dict[str, Any]:
-    """Launch some commands, all at once, and give the counts and what is wrong with the results."""
+    """Launch some commands at once; return the counts and what is wrong with the results."""
     run = Run(device, "none")
     try:
         settings = QueueSettings(
@@ -135,7 +135,7 @@ def use(device: Device, workload: Workload, *, below: bool = True) -> dict[str, 
 
 
 def in_a_thread(device: Device) -> dict[str, Any]:
-    """Do the same with a stream and an XQueue that another thread makes than opened the device."""
+    """Return the same for a stream and an XQueue that another thread makes."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(use, device, matmul(64)).result()
 
@@ -153,13 +153,13 @@ def _wrong(queue: Queue, workload: Workload, seed: int) -> str:
 
 
 def of_default_stream(hal: str, call: str) -> int:
-    """Ask XSched for a queue on the default stream, and give its answer."""
+    """Request a queue on the default stream from XSched; return its code."""
     queue = ctypes.c_uint64()
     return int(getattr(ctypes.CDLL(hal), call)(ctypes.byref(queue), None))
 
 
 def written() -> str:
-    """Give what was written to stderr so far, which is a file here."""
+    """Return what was written so far to stderr, which is a file here."""
     sys.stderr.flush()
     return os.pread(2, os.fstat(2).st_size, 0).decode("utf-8", "replace")
 

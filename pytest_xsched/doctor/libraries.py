@@ -1,7 +1,7 @@
-"""The doctor's first look: which XSched, which GPU driver, and can they be loaded (check 1).
+"""Which XSched and which GPU driver are installed, and can they be loaded? (Check 1)
 
-Each library is loaded in a process of its own, all symbols resolved at once, as nothing else would
-tell of a symbol that is missing before it is called.
+A process of its own loads each library and resolves all symbols at once, because otherwise a
+missing symbol is an error only when it is called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from pytest_xsched.base.constants import GPUS, split_device
 from pytest_xsched.doctor.finding import Finding, failed, ok
-from pytest_xsched.doctor.subprocesses import Ended, clean, start_loading
+from pytest_xsched.doctor.subprocesses import ProbeResult, clean, start_loading
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.system.driver_files import LibraryFile, find_libraries
 from pytest_xsched.system.elf import NotALibrary, read_library
@@ -29,7 +29,7 @@ DRIVER_NAMES = {
     "cuda": ("libcuda.so.1", "libcuda.so"),
     "opencl": ("libOpenCL.so.1", "libOpenCL.so"),
 }
-"""As the runner searches for them."""
+"""Names under which the runner searches for a driver."""
 
 _REBUILD = (
     "rebuild all of XSched from one commit; a version script with 'local: *' belongs to the shim "
@@ -38,17 +38,17 @@ _REBUILD = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
-    """What is looked at.
+class Target:
+    """What the doctor examines.
 
     Attributes:
-        home: where XSched is; None: nowhere, for the reason `homeless`.
-        kind: of device whose driver is looked at; None: no driver can be loaded.
+        home: where XSched is installed; None: nowhere, because of `homeless`.
+        kind: of the device whose driver is examined; None: no driver can be loaded.
         driver: its file, as the loader found it, or "".
         driver_name: the name under which it was found.
         environment: of pytest's process.
         loaded: how the loading of each library of XSched ended, by path.
-        broken: what the loader said of drivers that are there but cannot be loaded.
+        broken: errors of the loader for drivers that exist but cannot be loaded.
         chosen: whether the user named the kind.
     """
 
@@ -58,29 +58,29 @@ class Patient:
     driver: str
     driver_name: str
     environment: Mapping[str, str]
-    loaded: Mapping[str, Ended]
+    loaded: Mapping[str, ProbeResult]
     broken: tuple[str, ...]
     chosen: bool
 
     def library(self, name: str) -> str | None:
-        """Give the path of a library of XSched, or None."""
+        """Return the path of a library of XSched, or None."""
         return library_of(self.home, name)
 
 
 def library_of(home: Home | None, name: str) -> str | None:
-    """Give the path of a library of an installation, or None."""
+    """Return the path of a library of an installation, or None."""
     with contextlib.suppress(SchedulerInactive):
         return home.library(name) if home else None
     return None
 
 
-def survey(
+def find_target(
     named: Home | None, device: str, driver: LibraryFile | None, environment: Mapping[str, str]
-) -> Patient:
-    """Find XSched and a driver, and load all there is.
+) -> Target:
+    """Find XSched and a driver, and load all their libraries.
 
     Args:
-        named: the installation, where an option or an ini key says so.
+        named: the installation, where an option or an ini key names it.
         device: its name, or ``"auto"``: the first whose driver can be loaded.
         driver: its file, where the user named one.
         environment: of pytest's process.
@@ -100,7 +100,7 @@ def survey(
         driver = find_libraries(GPUS[0], driver).driver  # of the environment, too
     except ScenarioError as error:
         missing, driver = str(error), None
-    if driver is not None and not chosen:  # by its name, which most files have
+    if driver is not None and not chosen:  # its kind by its name, which most files have
         kinds = tuple(k for k in kinds if DRIVER_NAMES[k][-1] in driver.path) or kinds
     names = {kind: _driver_names(kind, driver) for kind in kinds}
     where = clean(environment)
@@ -118,7 +118,7 @@ def survey(
         if kind is None and (faults or chosen or found):
             kind, broken, name = candidate, faults, found or ""
             file = _file_of(ended, candidate)
-    return Patient(
+    return Target(
         home=home,
         homeless=homeless,
         kind=kind,
@@ -131,36 +131,36 @@ def survey(
     )
 
 
-def check_libraries(patient: Patient) -> Finding:
-    """Check 1: are the libraries there, and can they be loaded?"""
-    if patient.home is None:
-        return failed(patient.homeless, _hint(patient.environment))
-    kinds = [patient.kind] if patient.kind else []
+def check_libraries(target: Target) -> Finding:
+    """Check 1: do the libraries exist, and can they be loaded?"""
+    if target.home is None:
+        return failed(target.homeless, _hint(target.environment))
+    kinds = [target.kind] if target.kind else []
     for name in (PREEMPT, *(HALS[kind] for kind in kinds)):
         try:
-            patient.home.library(name)
+            target.home.library(name)
         except SchedulerInactive as error:
             return failed(
                 str(error).removeprefix("scheduler inactive: "),
-                "name the directory that XSched was installed to (make install), or build it with "
-                "this platform",
+                "name the directory into which XSched was installed (make install), or build "
+                "XSched for this platform",
             )
-    if not patient.loaded.keys() - {patient.library(PREEMPT)}:
+    if not target.loaded.keys() - {target.library(PREEMPT)}:
         return failed(
-            f"{patient.home.path} has {PREEMPT}, but no library for hip, cuda or opencl",
+            f"{target.home.path} has {PREEMPT}, but no library for hip, cuda or opencl",
             "build XSched for your platform: make hip, make cuda or make opencl",
         )
-    wrong = [found for path, ended in patient.loaded.items() if (found := _wrong(path, ended))]
+    wrong = [found for path, ended in target.loaded.items() if (found := _wrong(path, ended))]
     if wrong:
         more = f" (and {len(wrong) - 1} more cannot be loaded)" if len(wrong) > 1 else ""
         return failed(f"{wrong[0][0]}{more}", wrong[0][1])
-    if patient.broken:
+    if target.broken:
         return failed(
-            f"the driver of {patient.kind} cannot be loaded: {patient.broken[0]}", _DRIVER_REMEDY
+            f"the driver of {target.kind} cannot be loaded: {target.broken[0]}", _DRIVER_REMEDY
         )
-    names = ", ".join(os.path.basename(path) for path in patient.loaded)
-    where = os.path.dirname(next(iter(patient.loaded)))
-    driver = f"the driver is {patient.driver}" if patient.driver else "no GPU driver was found"
+    names = ", ".join(os.path.basename(path) for path in target.loaded)
+    where = os.path.dirname(next(iter(target.loaded)))
+    driver = f"the driver is {target.driver}" if target.driver else "no GPU driver was found"
     return ok(f"{names} of {where} can be loaded; {driver}")
 
 
@@ -183,10 +183,10 @@ def _driver_names(kind: str, driver: LibraryFile | None) -> tuple[str, ...]:
     return (*DRIVER_NAMES[kind], *more)
 
 
-def _faults(kind: str, ended: Ended, names: tuple[str, ...]) -> Iterator[str]:
-    """Of a driver: what is wrong with it, other than that it is not there."""
+def _faults(kind: str, ended: ProbeResult, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is wrong with a driver that exists."""
     if ended.answer is None:
-        yield f"the process that loads {names[0]} {ended.how}"
+        yield f"the process that loads {names[0]} {ended.end_phrase}"
         return
     if ended.answer["loaded"]:
         return
@@ -195,8 +195,8 @@ def _faults(kind: str, ended: Ended, names: tuple[str, ...]) -> Iterator[str]:
             yield error
 
 
-def _file_of(ended: Ended, kind: str) -> str:
-    """Give the file that the loader took for a driver, links resolved."""
+def _file_of(ended: ProbeResult, kind: str) -> str:
+    """Return the file that the loader used as a driver, links resolved."""
     answer = ended.answer or {}
     name = str(answer.get("loaded") or "")
     if "/" in name:
@@ -205,16 +205,16 @@ def _file_of(ended: Ended, kind: str) -> str:
     return next((file for file in files if os.path.basename(file).startswith(stem)), "")
 
 
-def _wrong(path: str, ended: Ended) -> tuple[str, str] | None:
-    """Say what is wrong with a library and what to do, or None."""
+def _wrong(path: str, ended: ProbeResult) -> tuple[str, str] | None:
+    """Return what is wrong with a library and what to do, or None."""
     name = os.path.basename(path)
     if ended.answer is None:
         if ended.late_s:
-            return f"loading {path} {ended.how}: its initialisation hangs", (
-                "look where with gdb -p; registering static kernels before the driver is there "
-                "hangs, and so does synchronizing in the allocator"
+            return f"loading {path} {ended.end_phrase}: its initialisation hangs", (
+                "find out where with gdb -p; registering static kernels before the driver is "
+                "loaded hangs, and so does synchronizing in the allocator"
             )
-        return f"the process that loads {path} {ended.how}{ended.last_line}", _REBUILD
+        return f"the process that loads {path} {ended.end_phrase}{ended.last_line}", _REBUILD
     if ended.answer["loaded"]:
         others = [
             file
@@ -239,7 +239,7 @@ def _wrong(path: str, ended: Ended) -> tuple[str, str] | None:
 
 
 def _who_has(symbol: str, path: str) -> str:
-    """Say who exports a symbol that the loader did not find."""
+    """Return which library exports a symbol that the loader did not find."""
     others = sorted(glob.glob(os.path.join(os.path.dirname(path), "lib*.so")))
     for other in others:
         with contextlib.suppress(NotALibrary):
@@ -249,7 +249,7 @@ def _who_has(symbol: str, path: str) -> str:
 
 
 def demangle(symbol: str) -> str:
-    """Give a C++ name as it is written, and as the linker knows it, if c++filt is there."""
+    """Return a C++ name as it is written and as the linker knows it, if c++filt is installed."""
     program = shutil.which("c++filt")
     if program is None or not symbol.startswith("_Z"):
         return symbol
@@ -262,7 +262,7 @@ def demangle(symbol: str) -> str:
 
 
 def _hint(environment: Mapping[str, str]) -> str:
-    """Say where an XSched seems to be, from where a loader would look."""
+    """Return a hint where XSched seems to be, from the paths that a loader searches."""
     folders = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     folders += [
         os.path.dirname(path) for path in re.split("[: ]", environment.get("LD_PRELOAD", ""))
@@ -270,10 +270,10 @@ def _hint(environment: Mapping[str, str]) -> str:
     for folder in filter(None, folders):
         if os.path.isfile(os.path.join(folder, PREEMPT)):
             return (
-                f"{PREEMPT} is in {folder}, which is on LD_LIBRARY_PATH or LD_PRELOAD: name it, "
+                f"{PREEMPT} is in {folder}, which is on LD_LIBRARY_PATH or LD_PRELOAD: set "
                 f"--home={folder}"
             )
     return (
         f"install XSched (https://github.com/XpuOS/xsched) and name the directory with its "
-        f"lib/{PREEMPT}; nothing of it comes with pytest-xsched"
+        f"lib/{PREEMPT}; pytest-xsched does not contain it"
     )

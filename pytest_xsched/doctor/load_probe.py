@@ -18,7 +18,7 @@ from pytest_xsched.system.process_maps import mapped_files
 
 
 def load(*names: str) -> dict[str, Any]:
-    """Load the first of some libraries that can be found, with all its symbols resolved now."""
+    """Load the first library that can be found, and resolve all its symbols at once."""
     errors = []
     for name in names:
         try:
@@ -31,12 +31,12 @@ def load(*names: str) -> dict[str, Any]:
 
 
 def resolve(symbol: str, library: str, *others: str) -> dict[str, Any]:
-    """Load a driver as programs do, then others; say which file answers to a symbol.
+    """Load a driver as programs do, then other libraries; return which file has a symbol.
 
     Args:
         symbol: a function of the driver.
-        library: its name, as programs ask for it.
-        others: what else is loaded into the same process; "" is left out.
+        library: its name, as programs load it.
+        others: other libraries for the same process; "" is ignored.
     """
     found: dict[str, Any] = {"errors": []}
     handle = None
@@ -63,7 +63,7 @@ class _Where(ctypes.Structure):
 
 
 def _file_of(library: ctypes.CDLL, symbol: str) -> str | None:
-    """Ask the loader which file a symbol is from."""
+    """Return the file from which the loader takes a symbol."""
     try:
         address = ctypes.cast(getattr(library, symbol), ctypes.c_void_p)
     except AttributeError:
@@ -78,7 +78,7 @@ _ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {"load": load, "resolve": r
 
 
 def main() -> None:
-    """Do the action of the command line, and write what was found."""
+    """Execute the action of the command line, and write the answer."""
     # Not to stdout, where libraries write.
     with open(int(sys.argv[1]), "w", encoding="utf-8", errors="surrogateescape") as answer:
         answer.write(json.dumps(_ACTIONS[sys.argv[2]](*sys.argv[3:])) + "\n")

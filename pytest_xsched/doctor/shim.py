@@ -1,8 +1,7 @@
-"""Does XSched's shim intercept what programs call? Its symbols, and a process under it (2, 3).
+"""Does XSched's shim intercept the calls of programs? Its symbols, and a process under it (2, 3).
 
-A symbol without a version answers to a need with one, but not to dlvsym(); a symbol with another
-version does not answer, and the loader goes on to the driver without a word (measured with glibc
-2.36).
+A symbol without a version satisfies a need with one, but not dlvsym(). A symbol with another
+version does not, and then the loader uses the driver without a warning (measured with glibc 2.36).
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.doctor.finding import Finding, failed, ok, skipped
-from pytest_xsched.doctor.libraries import DRIVER_NAMES, Patient
-from pytest_xsched.doctor.subprocesses import Ended, clean, start_loading
+from pytest_xsched.doctor.libraries import DRIVER_NAMES, Target
+from pytest_xsched.doctor.subprocesses import ProbeResult, clean, start_loading
 from pytest_xsched.system.elf import NotALibrary, SharedLibrary, Symbol, read_library
 from pytest_xsched.xsched.installation import SHIMS
 
@@ -27,7 +26,7 @@ LAUNCH = {
     "cuda": ("cuLaunchKernel", "cuLaunchKernelEx", "cuGetProcAddress"),
     "opencl": ("clEnqueueNDRangeKernel",),
 }
-"""The entry points of a driver through which kernels are launched."""
+"""The functions of a driver that launch kernels."""
 
 _CONSUMERS = {
     "hip": (
@@ -48,7 +47,7 @@ _SEARCHED = {
         ("/usr/local/cuda/lib64",),
     ),
 }
-"""Where XSched's HAL looks for the driver: variable, names, directories (its driver.h)."""
+"""Where XSched's HAL searches for the driver: variable, names, directories (its driver.h)."""
 
 _ROCM = re.compile(
     r"lib(amdhip64|hiprtc|amd_comgr|hsa-runtime64|rocblas|hipblas|hipblaslt|MIOpen"
@@ -57,19 +56,19 @@ _ROCM = re.compile(
 
 
 _NO_DRIVER = "see check 1, or name the device: --device=hip, cuda or opencl"
-_NO_SHIM = "build XSched with its shims, if programs of your own are to run under it"
+_NO_SHIM = "build XSched with its shims, if your own programs shall run under it"
 
 
-def check_symbols(patient: Patient) -> Finding:
-    """Check 2: does the shim export what launches kernels, as the libraries here ask for it?"""
-    if patient.home is None:
+def check_symbols(target: Target) -> Finding:
+    """Check 2: does the shim export what launches kernels, as the libraries here need it?"""
+    if target.home is None:
         return skipped("no XSched was found", "see check 1")
-    if patient.kind is None:
-        return skipped("no GPU driver was found, so there is none to stand before", _NO_DRIVER)
-    path = patient.library(SHIMS[patient.kind])
+    if target.kind is None:
+        return skipped("no GPU driver was found, so a shim has nothing to intercept", _NO_DRIVER)
+    path = target.library(SHIMS[target.kind])
     if path is None:
         return skipped(
-            f"{patient.home.path} has no {SHIMS[patient.kind]}, which only programs that are "
+            f"{target.home.path} has no {SHIMS[target.kind]}, which only programs that are "
             "started under LD_PRELOAD need",
             _NO_SHIM,
         )
@@ -77,8 +76,8 @@ def check_symbols(patient: Patient) -> Finding:
         shim = read_library(path)
     except NotALibrary as error:
         return failed(str(error), "rebuild XSched")
-    entries = LAUNCH[patient.kind]
-    there = _entries(patient.kind, shim)
+    entries = LAUNCH[target.kind]
+    there = _entries(target.kind, shim)
     if not there:
         return failed(
             f"{path} exports none of {', '.join(entries)}: it can be loaded, and every launch goes "
@@ -86,7 +85,7 @@ def check_symbols(patient: Patient) -> Finding:
             "rebuild the shim without a version script that makes them local ('local: *'); "
             "nm -D shows what it exports",
         )
-    return _judge(patient, shim, there)
+    return _compare(target, shim, there)
 
 
 def _entries(kind: str, shim: SharedLibrary) -> list[str]:
@@ -101,15 +100,15 @@ class _Miss:
     why: str
 
 
-def _judge(patient: Patient, shim: SharedLibrary, there: list[str]) -> Finding:
-    """Hold what the libraries here need against what the shim exports."""
-    kind = patient.kind or ""
+def _compare(target: Target, shim: SharedLibrary, there: list[str]) -> Finding:
+    """Compare what the libraries here need with what the shim exports."""
+    kind = target.kind or ""
     offered: dict[str, list[Symbol]] = {}
     for symbol in shim.exported:
         offered.setdefault(symbol.name, []).append(symbol)
-    looked, missed, loose = [], [], 0
-    for library in _consumers(patient):
-        looked.append(os.path.basename(library.path))
+    checked, missed, loose = [], [], 0
+    for library in _consumers(target):
+        checked.append(os.path.basename(library.path))
         for need in library.undefined:
             if not _of_driver(need, kind):
                 continue
@@ -128,7 +127,7 @@ def _judge(patient: Patient, shim: SharedLibrary, there: list[str]) -> Finding:
             f"link the shim with a version script that has them: "
             f"{version} {{ global: {first.need.name}; }};",
         )
-    against = f"; what {', '.join(looked)} call is met" if looked else ""
+    against = f"; it has all that {', '.join(checked)} need" if checked else ""
     without = f", {loose} times by a symbol without a version" if loose else ""
     name = os.path.basename(shim.path)
     return ok(f"{name} exports {', '.join(there)}{against}{without}")
@@ -138,31 +137,32 @@ _PREFIXES = {"hip": "hip", "cuda": "cu", "opencl": "cl"}
 
 
 def _of_driver(need: Symbol, kind: str) -> bool:
-    """Whether a need is one of the driver's functions, and not one that its name is like."""
+    """Check whether a needed symbol is a function of the driver, not one of a similar name."""
     stem = DRIVER_NAMES[kind][-1].removesuffix(".so")
     mine = need.name.lstrip("_").startswith(_PREFIXES[kind])
     return mine and (not need.file or need.file.startswith(stem))
 
 
 def _miss(need: Symbol, offered: dict[str, list[Symbol]], launch: tuple[str, ...]) -> str:
-    """Say why the loader does not take a symbol of the shim for a need, or ''."""
+    """Return why no symbol of the shim satisfies a need, or ''."""
     symbols = offered.get(need.name)
     if symbols is None:
         return "which it does not export" if need.name in launch else ""
     if not need.version or any(symbol.version in ("", need.version) for symbol in symbols):
         return ""
-    return f"of which it has only {', '.join(sorted(symbol.version for symbol in symbols))}"
+    versions = ", ".join(sorted(symbol.version for symbol in symbols))
+    return f"which the shim has only as {versions}"
 
 
-def _consumers(patient: Patient) -> Iterator[SharedLibrary]:
-    """Find the libraries here that call the driver, each once."""
-    folders = [os.path.dirname(patient.driver), *glob.glob("/opt/rocm*/lib")]
+def _consumers(target: Target) -> Iterator[SharedLibrary]:
+    """Yield the libraries here that call the driver, each once."""
+    folders = [os.path.dirname(target.driver), *glob.glob("/opt/rocm*/lib")]
     torch = importlib.util.find_spec("torch")
     if torch is not None:
         folders += [os.path.join(path, "lib") for path in torch.submodule_search_locations or ()]
     seen = set()
     for folder in filter(None, folders):
-        for pattern in _CONSUMERS[patient.kind or ""]:
+        for pattern in _CONSUMERS[target.kind or ""]:
             for path in sorted(glob.glob(os.path.join(folder, pattern))):
                 if (real := os.path.realpath(path)) in seen:
                     continue
@@ -170,7 +170,7 @@ def _consumers(patient: Patient) -> Iterator[SharedLibrary]:
                 try:
                     yield read_library(real)
                 except NotALibrary:
-                    continue  # a linker script, or a leftover
+                    continue  # a linker script, or a damaged file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,45 +178,45 @@ class Preloaded:
     """A process that ran under the shim.
 
     Attributes:
-        preload: what LD_PRELOAD was.
-        entry: the function that was looked up.
-        ended: how it ended; None: there was none.
+        preload: its LD_PRELOAD.
+        entry: the function that it searched.
+        ended: its answer and its end; None: it was not started.
     """
 
     preload: str
     entry: str = ""
-    ended: Ended | None = None
+    ended: ProbeResult | None = None
 
 
-def run_preloaded(patient: Patient) -> Preloaded:
-    """Start a process as a user's program is started: under LD_PRELOAD, and using the driver."""
-    shim = patient.library(SHIMS[patient.kind]) if patient.kind else None
-    # What the user set is what is to be judged, if it means XSched.
-    own = patient.environment.get("LD_PRELOAD", "")
+def run_preloaded(target: Target) -> Preloaded:
+    """Start a process as a user's program is started: under LD_PRELOAD, with the driver loaded."""
+    shim = target.library(SHIMS[target.kind]) if target.kind else None
+    # If the user has set LD_PRELOAD to a library of XSched, that setting is checked.
+    own = target.environment.get("LD_PRELOAD", "")
     preload = own if re.search(r"lib(shim|hal|preempt)", own) else shim or ""
-    hangs = any(ended.late_s for ended in patient.loaded.values())
-    if not preload or hangs or not patient.kind or not patient.driver_name:
+    hangs = any(ended.late_s for ended in target.loaded.values())
+    if not preload or hangs or not target.kind or not target.driver_name:
         return Preloaded(preload=preload)
-    entry = LAUNCH[patient.kind][0]
+    entry = LAUNCH[target.kind][0]
     more = {"LD_PRELOAD": preload}
-    if patient.kind == "cuda" and shim:
+    if target.kind == "cuda" and shim:
         # CUDA's runtime opens its driver by name, so that a shim has to have that name.
-        paths = [os.path.dirname(shim), patient.environment.get("LD_LIBRARY_PATH", "")]
+        paths = [os.path.dirname(shim), target.environment.get("LD_LIBRARY_PATH", "")]
         more["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
     if shim:
         with contextlib.suppress(NotALibrary):
-            entry = next(iter(_entries(patient.kind, read_library(shim))), entry)
+            entry = next(iter(_entries(target.kind, read_library(shim))), entry)
     child = start_loading(
-        *("resolve", entry, patient.driver_name, _of_the_hal(patient)),
-        environment=clean(patient.environment, **more),
+        *("resolve", entry, target.driver_name, _of_the_hal(target)),
+        environment=clean(target.environment, **more),
     )
     return Preloaded(preload=preload, entry=entry, ended=child.end())
 
 
-def _of_the_hal(patient: Patient) -> str:
-    """Find the driver as XSched's HAL does, which asks neither LD_LIBRARY_PATH nor ld.so.cache."""
-    variable, names, folders = _SEARCHED[patient.kind or ""]
-    named = patient.environment.get(variable, "")
+def _of_the_hal(target: Target) -> str:
+    """Find the driver as XSched's HAL does, which reads neither LD_LIBRARY_PATH nor ld.so.cache."""
+    variable, names, folders = _SEARCHED[target.kind or ""]
+    named = target.environment.get(variable, "")
     if named and os.path.exists(named):
         return named
     machine = os.uname().machine
@@ -228,54 +228,53 @@ def _of_the_hal(patient: Patient) -> str:
     return ""
 
 
-def check_preload(patient: Patient, run: Preloaded) -> Finding:
-    """Check 3: is the shim in the process, in front of one driver out of one tree?"""
-    if patient.home is None:
+def check_preload(target: Target, run: Preloaded) -> Finding:
+    """Check 3: is the shim in the process, in front of one driver of one installation?"""
+    if target.home is None:
         return skipped("no XSched was found", "see check 1")
-    if patient.kind is None or not patient.driver_name:
+    if target.kind is None or not target.driver_name:
         return skipped("no GPU driver was found, or none that can be loaded", _NO_DRIVER)
     if not run.preload:
-        return skipped(f"{patient.home.path} has no {SHIMS[patient.kind]}", _NO_SHIM)
+        return skipped(f"{target.home.path} has no {SHIMS[target.kind]}", _NO_SHIM)
     if run.ended is None:
         return skipped("it hangs when it is loaded", "see check 1")
     refused = re.search(r"object '([^']*)' from LD_PRELOAD cannot be preloaded.*", run.ended.output)
     if refused:
-        shim = patient.library(SHIMS[patient.kind])
+        shim = target.library(SHIMS[target.kind])
         return failed(
             f"ld.so says: {refused[0]}",
-            f"LD_PRELOAD has to be {shim or 'the path of ' + SHIMS[patient.kind]}; programs that "
+            f"LD_PRELOAD has to be {shim or 'the path of ' + SHIMS[target.kind]}; programs that "
             "are started with a wrong one run as if there were no XSched",
         )
     if run.ended.answer is None:
         return failed(
-            f"a process under LD_PRELOAD={run.preload} {run.ended.how}{run.ended.last_line}",
-            "see check 1; if that is fine, the shim and the driver do not go together",
+            f"a process under LD_PRELOAD={run.preload} {run.ended.end_phrase}{run.ended.last_line}",
+            "see check 1; if that is ok, the shim and the driver are incompatible",
         )
-    return _mapped(patient, run, run.ended.answer)
+    return _mapped(target, run, run.ended.answer)
 
 
-def _mapped(patient: Patient, run: Preloaded, answer: dict[str, Any]) -> Finding:
+def _mapped(target: Target, run: Preloaded, answer: dict[str, Any]) -> Finding:
     files: list[str] = answer["files"]
-    kind = patient.kind or ""
+    kind = target.kind or ""
     shims = [file for file in files if os.path.basename(file).startswith(SHIMS[kind])]
     if not shims:
         return failed(
             f"a process under LD_PRELOAD={run.preload} has not mapped {SHIMS[kind]}",
-            f"LD_PRELOAD has to be {patient.library(SHIMS[kind]) or 'the path of ' + SHIMS[kind]}",
+            f"LD_PRELOAD has to be {target.library(SHIMS[kind]) or 'the path of ' + SHIMS[kind]}",
         )
     trees = _trees(files)
     if len(trees) > 1:
         shown = ", ".join(f"{name} of {tree}" for tree, name in sorted(trees.items()))
         return failed(
             f"libraries of {len(trees)} ROCm trees are in one process: {shown}",
-            "take all but one tree off LD_LIBRARY_PATH and out of XSCHED_HIP_LIB",
+            "remove all but one tree from LD_LIBRARY_PATH and XSCHED_HIP_LIB",
         )
     stem = DRIVER_NAMES[kind][-1]
     drivers = [
         file
         for file in files
-        if (file == patient.driver or os.path.basename(file).startswith(stem))
-        and not _is_shim(file)
+        if (file == target.driver or os.path.basename(file).startswith(stem)) and not _is_shim(file)
     ]
     if len(drivers) != 1:
         variable = _SEARCHED[kind][0]
@@ -283,8 +282,8 @@ def _mapped(patient: Patient, run: Preloaded, answer: dict[str, Any]) -> Finding
             f"{len(drivers)} drivers are in one process: {', '.join(drivers)}"
             if drivers
             else f"no {stem} but XSched's own is in the process",
-            f"set {variable} to the file that programs use, {patient.driver or 'the driver'}: "
-            "XSched looks for its own",
+            f"set {variable} to the file that programs use, {target.driver or 'the driver'}: "
+            "XSched searches for a driver itself",
         )
     by = str(answer["by_handle" if kind == "cuda" else "by_scope"])
     if not _is_shim(by):
@@ -302,7 +301,7 @@ def _mapped(patient: Patient, run: Preloaded, answer: dict[str, Any]) -> Finding
 
 
 def _trees(files: list[str]) -> dict[str, str]:
-    """Give a library of each ROCm tree, by the tree."""
+    """Return a library of each ROCm tree, by the tree."""
     found: dict[str, str] = {}
     for file in files:
         folder, name = os.path.split(file)
@@ -315,7 +314,7 @@ def _trees(files: list[str]) -> dict[str, str]:
 
 
 def _is_shim(file: str) -> bool:
-    """Whatever a file is called: XSched's are linked with libpreempt."""
+    """Check whether a file is XSched's, whatever its name: those are linked with libpreempt."""
     try:
         return "libpreempt.so" in read_library(file).needed
     except NotALibrary:

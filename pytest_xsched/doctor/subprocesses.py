@@ -1,4 +1,4 @@
-"""The doctor's own processes: start several, wait for each for a while, say how each ended."""
+"""The doctor's own processes: start several, wait for each, and describe how each ended."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
-from pytest_xsched.xsched.environment import of_xsched
+from pytest_xsched.xsched.environment import is_xsched_variable
 
 LOAD_S = 3.0
-"""For a process that loads libraries; a tenth of a second is what it takes."""
+"""Time for a process that loads libraries, which normally takes a tenth of a second."""
 _POLL_S = 0.05
 _PACKAGE_FOLDER = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class ProbeResult:
     """How a process ended.
 
     Attributes:
-        answers: what it found, an object each line, as far as it got.
+        answers: what it found, up to its end.
         exit_status: as `ManagedProcess` has it; negative: the signal that ended it.
         late_s: 0, or the time after which it was killed.
-        output: what it and the dynamic loader wrote.
+        output: of the process and of the dynamic loader.
     """
 
     answers: tuple[dict[str, Any], ...]
@@ -38,19 +38,19 @@ class Ended:
 
     @property
     def answer(self) -> dict[str, Any] | None:
-        """The only object of a process that answers once; None: it ended before."""
+        """Return the first answer; None: the process ended before it."""
         return self.answers[0] if self.answers else None
 
     @property
-    def how(self) -> str:
-        """Its end as the end of a sentence, "was ended by SIGSEGV"."""
+    def end_phrase(self) -> str:
+        """Return how it ended, as the end of a sentence: "was ended by SIGSEGV"."""
         if self.late_s:
             return f"did not end within {self.late_s:.0f} s"
         return describe_exit(self.exit_status)
 
     @property
     def last_line(self) -> str:
-        """The last that was written, in brackets, or ''."""
+        """Return the last line of the output, in brackets, or ''."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         return f" ({lines[-1]})" if lines else ""
 
@@ -84,7 +84,7 @@ class Probe(ManagedProcess):
         """Keep its answers."""
         self._answers += [json.loads(message) for message in messages]
 
-    def end(self) -> Ended:
+    def end(self) -> ProbeResult:
         """Wait until it ends or is late, and kill it then."""
         while self.is_running() and not self.is_late():
             self.listen(_POLL_S)
@@ -93,7 +93,7 @@ class Probe(ManagedProcess):
         with self._output:
             self._output.seek(0)
             output = self._output.read().decode("utf-8", "backslashreplace")
-        return Ended(
+        return ProbeResult(
             answers=tuple(self._answers),
             exit_status=self.exit_status,
             late_s=0.0 if self.is_in_time else self._limit_s,
@@ -119,16 +119,16 @@ def start_module(
     return Probe(["-m", module, "FD", *arguments], {**environment, "PYTHONPATH": absolute}, limit_s)
 
 
-def start_working(job: dict[str, Any], environment: Mapping[str, str], limit_s: float) -> Probe:
+def start_gpu_process(job: dict[str, Any], environment: Mapping[str, str], limit_s: float) -> Probe:
     """Start `gpu_probe`."""
     return start_module("pytest_xsched.doctor.gpu_probe", environment, limit_s, json.dumps(job))
 
 
 def clean(environment: Mapping[str, str], **more: str) -> dict[str, str]:
-    """Give an environment in which a library of XSched does nothing but be loaded."""
+    """Return an environment in which XSched can be loaded and schedules nothing."""
     kept = {
         name: value
         for name, value in environment.items()
-        if not of_xsched(name) and name != "LD_PRELOAD"
+        if not is_xsched_variable(name) and name != "LD_PRELOAD"
     }
     return {**kept, "XLOG_LEVEL": "WARN", **more}

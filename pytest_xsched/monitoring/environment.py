@@ -1,7 +1,7 @@
 """Where a run was measured: devices, drivers, libraries, settings of the drivers, host.
 
-Data beside the scenario, gathered in the measuring process when the run is over, so that two
-figures can be told apart that come from two machines. What is not known is None.
+The measuring process gathers these data at the end of the run, so that figures of two machines can
+be distinguished. What is not known is None.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ VARIABLES = (
     *("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_CLIENT_PRIORITY"),
     *("XSCHED_SCHEDULER", "XSCHED_AUTO_XQUEUE", "LD_LIBRARY_PATH", "LD_PRELOAD"),
 )
-"""What changes how a GPU schedules, waits or is found."""
-_PREFIXES = ("CUDA_MPS_", "XSCHED_AUTO_XQUEUE")  # others that are set, of those families
+"""Variables that change how a GPU schedules, waits or is found."""
+_PREFIXES = ("CUDA_MPS_", "XSCHED_AUTO_XQUEUE")  # of others, which are kept if they are set
 
 SERIALISING = ("CUDA_LAUNCH_BLOCKING", "HIP_LAUNCH_BLOCKING", "AMD_SERIALIZE_KERNEL")
-"""With one of them set, nothing runs beside anything else."""
+"""If one of them is set, commands of a GPU never run concurrently."""
 
 _LIBRARIES = re.compile(
     r"lib(cuda|nvrtc|nvidia|amdhip64|hiprtc|amd_comgr|hsa-runtime64|OpenCL|pocl|xsched|preempt|shim"
@@ -52,18 +52,18 @@ class DeviceFacts:
 
     Attributes:
         kind: one of `names.DEVICES`.
-        index: which of several, as the driver counts them.
-        name: what it says of itself.
-        architecture: what its kernels are compiled for, ``"sm_90"``.
-        uuid: as the vendor's tools write it.
+        index: number of the device, as the driver counts.
+        name: as the driver reports it.
+        architecture: for which its kernels are compiled, ``"sm_90"``.
+        uuid: in the format of the vendor's tools.
         pci_id: ``"0000:1b:00.0"``.
-        memory_bytes: all of it, free or not.
-        driver_version: of the interface of the library that drives it, ``"13.0"``.
-        kernel_driver_version: of the kernel module under it, ``"580.178"``.
-        compiler_version: of what compiled its kernels.
-        core_clock_mhz: when the run was over.
+        memory_bytes: all of it, used or not.
+        driver_version: of the driver library's interface, ``"13.0"``.
+        kernel_driver_version: of the kernel module, ``"580.178"``.
+        compiler_version: of the compiler of its kernels.
+        core_clock_mhz: at the end of the run.
         memory_clock_mhz: likewise.
-        partition: how an AMD GPU is cut up, ``"SPX/NPS1"``.
+        partition: how an AMD GPU is partitioned, ``"SPX/NPS1"``.
     """
 
     kind: str
@@ -83,7 +83,7 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappedLibrary:
-    """A library of a driver that the measuring process had mapped."""
+    """A library of a driver or a scheduler that a measured process had mapped."""
 
     path: str
     bytes: int | None
@@ -94,14 +94,14 @@ class Fingerprint:
     """Where a run was measured.
 
     Attributes:
-        devices: the run's, then others of its queues.
+        devices: that of the run, then others of its queues.
         libraries: of drivers, compilers and schedulers, by path.
-        environment: `VARIABLES` and what else is set of their families; None: not set.
-        kernel: the release of the operating system's.
-        cpu: the model.
-        cpu_count: CPUs of the machine.
-        cpus_usable: those that the measuring process may run on.
-        python: the version.
+        environment: `VARIABLES` and others that are set of their families; None: not set.
+        kernel: release of the operating system's kernel.
+        cpu: its model.
+        cpu_count: number of CPUs of the machine.
+        cpus_usable: number of CPUs on which the measuring process may run.
+        python: its version.
         packages: versions by name.
     """
 
@@ -117,17 +117,17 @@ class Fingerprint:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Sentences about settings under which no figure means anything."""
+        """Return a sentence for each setting that makes all figures of the run meaningless."""
         return serialising(self.devices[0].kind, self.environment)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the fingerprint in JSON's types; `from_dict` reads it back."""
+        """Return the fingerprint in JSON's types; `from_dict` reads it back."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Fingerprint:
-        """Make a fingerprint from what `to_dict` gave."""
+        """Return the fingerprint that `to_dict` has written."""
         values = checked_fields(cls, data, "fingerprint")
         values["devices"] = tuple(DeviceFacts(**device) for device in values["devices"])
         values["libraries"] = tuple(MappedLibrary(**library) for library in values["libraries"])
@@ -135,7 +135,7 @@ class Fingerprint:
 
 
 def take_fingerprint(devices: Sequence[DeviceInfo]) -> Fingerprint:
-    """Look at the devices of a run, at this process and at the machine, now."""
+    """Return the facts of a run's devices, of this process and of the machine at this moment."""
     return Fingerprint(
         devices=tuple(_facts(device) for device in devices),
         libraries=driver_libraries(mapped_files()),
@@ -150,24 +150,24 @@ def take_fingerprint(devices: Sequence[DeviceInfo]) -> Fingerprint:
 
 
 def serialising(kind: str, environment: Mapping[str, str | None]) -> tuple[str, ...]:
-    """Say which settings keep the commands of a GPU from running beside each other.
+    """Return a sentence for each setting that serialises the commands of a GPU.
 
     Args:
-        kind: of the device; for those that are no GPU the settings have no meaning.
+        kind: of the device; the settings have no effect on devices other than GPUs.
         environment: of the measuring process, by name.
     """
     if kind not in GPUS:
         return ()
     return tuple(
-        f"{name}={environment[name]} serialises the GPU: a launch waits for the end of the one "
-        "before it, whatever the scheduler does"
+        f"{name}={environment[name]} serialises the GPU: each launch waits for the end of "
+        "the previous one, whatever the scheduler does; unset it"
         for name in SERIALISING
         if (environment.get(name) or "0").strip() != "0"
     )
 
 
 def relevant(environment: Mapping[str, str]) -> dict[str, str | None]:
-    """Give what a fingerprint keeps of an environment, sorted by name."""
+    """Return the variables that a fingerprint keeps, sorted by name."""
     more = (name for name in environment if name.startswith(_PREFIXES))
     return {name: environment.get(name) for name in sorted({*VARIABLES, *more})}
 

@@ -67,7 +67,7 @@ class AmdMonitor:
 
 
 class UnknownMonitor:
-    """Stands for a GPU of which nothing can be read."""
+    """Stands for a GPU whose state cannot be read."""
 
     def __init__(self, reason: str) -> None:
         self._state = GpuState(unknown=reason)

@@ -1,7 +1,7 @@
-"""What else than the device may have delayed requests: the machine, block of time by block.
+"""How quiet the machine was during a run, block of time by block: what else may delay requests.
 
-The signals never look at a latency, and their limit is set before the run, so that leaving out the
-blocks in which one crosses it does not choose among latencies; see `gate`. Pure functions.
+The signals do not depend on latencies, and their limit is set before the run, so that leaving out
+the blocks in which one crosses it does not select latencies; see `sequential_test`. Pure functions.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from pytest_xsched.base.units import format_duration
 
 S = 10**9
 TOO_MUCH = 0.2
-"""Of the measured time; more than that, and nothing can be said of what is left..."""
+"""Share of the measured time. If more of it is noisy, the rest gives no verdict."""
 TOO_MUCH_AT_ONCE = 0.5
-"""...nor where it is more than this of ten blocks in a row."""
+"""Share of ten successive blocks. If more of them are noisy, the run gives no verdict."""
 
 Spans: TypeAlias = tuple[tuple[int, int], ...]
-"""Begins and ends, ns since the start of the run, ascending and apart."""
+"""Begins and ends, ns since the start of the run, ascending and disjoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What becomes of noise.
+    """How noise is treated.
 
     Attributes:
-        mode: one of `names.NOISE`. ``"mask"``: requests of noisy blocks have no part in latencies,
-            ``"note"``: noise is shown and kept, ``"off"``: nobody looks; ``"auto"``: mask, unless
-            the device computes on the processors of the host, where the load itself is the noise.
+        mode: one of `constants.NOISE`. ``"mask"``: latencies leave out requests of noisy blocks;
+            ``"note"``: the report shows noise, and latencies keep all requests; ``"off"``: nothing
+            is sampled; ``"auto"``: mask, but note where the device computes on the processors of
+            the host, because the load itself is the noise there.
         limit_ns: lateness, or run delay in a block, above which a block is noisy.
     """
 
@@ -45,14 +46,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReadings:
-    """What was read of the GPUs of a window.
+    """What was read of the GPUs in a window.
 
     Attributes:
-        clock_mhz: the least and the most that was seen; None: unknown.
+        clock_mhz: lowest and highest; None: unknown.
         reasons: what held a clock down; see `nvidia_gpu.SLOWDOWN_REASONS`.
-        ours: ids of processes of the run that computed there, and of those that they descend from
-            within it; empty: nobody can tell.
-        strangers: processes that computed there, too: "process 750 (python3)".
+        ours: ids of the processes of the run that computed there, and of their ancestors within the
+            run; empty: unknown.
+        strangers: other processes that computed there: "process 750 (python3)".
         unknown: why nothing is known of some of them, a sentence each.
     """
 
@@ -63,7 +64,7 @@ class GpuReadings:
     unknown: tuple[str, ...] = ()
 
     def __or__(self, other: GpuReadings) -> GpuReadings:
-        """Give what was seen here or there."""
+        """Return what was read in either."""
         clocks = [*(self.clock_mhz or ()), *(other.clock_mhz or ())]
         return GpuReadings(
             clock_mhz=(min(clocks), max(clocks)) if clocks else None,
@@ -83,18 +84,18 @@ class GpuReadings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What was read in the measuring process while a window was measured.
+    """What the measuring process read during a window, for each block of it.
 
-    Of each block of it; empty where something cannot be read on this machine.
+    A tuple is empty where this machine does not show the counter.
 
     Attributes:
         block_ns: length of a block; the last one may be shorter.
         on_host: whether a device computes on the processors of the host.
-        heartbeat_ns: how late a thread woke up that does nothing else; the most.
-        run_delay_ns: how long a thread of the runner was ready to run and did not; the most of one.
-        throttled: periods in which the control group of the process was stopped.
-        slowdown: 1 where the clock of a GPU was held down by something else than a power cap.
-        gpu: of the GPUs, in all blocks together; None: they do not tell.
+        heartbeat_ns: largest delay of a thread that does nothing but wake up periodically.
+        run_delay_ns: how long a thread of the runner was ready to run and did not; the longest.
+        throttled: periods in which the kernel stopped the control group of the process.
+        slowdown: 1 where anything but a power cap held down the clock of a GPU.
+        gpu: of the GPUs, in all blocks together; None: nothing was read.
     """
 
     block_ns: int
@@ -106,12 +107,12 @@ class Readings:
     gpu: GpuReadings | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the readings in JSON's types; `from_dict` reads them back."""
+        """Return the readings in JSON's types; `from_dict` reads them back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Readings:
-        """Make readings of what `to_dict` gave."""
+        """Return the readings that `to_dict` has written."""
         by_block = {name: tuple(data[name]) for name in _BY_BLOCK}
         gpu = data["gpu"] and GpuReadings(
             **{k: tuple(v) if isinstance(v, list) else v for k, v in data["gpu"].items()}
@@ -123,15 +124,15 @@ _BY_BLOCK = ("heartbeat_ns", "run_delay_ns", "throttled", "slowdown")
 
 
 def block_length_ns(duration_ns: int) -> int:
-    """Give the length of the blocks of a window: a second, or a twentieth of it below 20 s.
+    """Return the length of the blocks of a window: a second, or a twentieth of it below 20 s.
 
-    At least 100 ms, which is how often the machine is looked at.
+    It is at least 100 ms, the period of the sampler.
     """
     return min(S, max(S // 10, duration_ns // 20))
 
 
 def unite_readings(parts: Sequence[Readings]) -> Readings | None:
-    """Give the readings of several processes that measured at one time: the worst of each block."""
+    """Return the worst readings by block of several processes that measured at the same time."""
     if not parts:
         return None
     worst: dict[str, tuple[int, ...]] = {
@@ -145,7 +146,7 @@ def unite_readings(parts: Sequence[Readings]) -> Readings | None:
 
 
 def unite_gpus(parts: Sequence[GpuReadings | None]) -> GpuReadings | None:
-    """Give what was seen by any; None where nobody saw anything."""
+    """Return what any of them read; None where none read anything."""
     there = [part for part in parts if part is not None]
     return functools.reduce(operator.or_, there) if there else None
 
@@ -153,13 +154,13 @@ def unite_gpus(parts: Sequence[GpuReadings | None]) -> GpuReadings | None:
 def own_lateness(
     queues: Sequence[NDArray[np.void]], window_ns: tuple[int, int], block_ns: int
 ) -> tuple[int, ...]:
-    """Give the largest lateness with which the runner submitted a request, by block.
+    """Return the largest lateness with which the runner submitted a request, by block.
 
-    Only of requests that found their queue idle: a thread that still has one in the driver may be
-    late by the device's doing, and is then no witness of the machine.
+    Only requests that found their queue idle count: a thread that has another request in the driver
+    may be late because of the device, and then shows nothing about the machine.
 
     Args:
-        queues: samples of queues with arrivals, all of each, in order of arrival.
+        queues: all samples of each queue with arrivals, in order of arrival.
         window_ns: begin and end of the measured window.
         block_ns: length of a block.
     """
@@ -174,15 +175,15 @@ def own_lateness(
         first = np.maximum(scheduled[here] - start, 0) // block_ns
         last = np.minimum((submitted[here] - start) // block_ns, len(worst) - 1)
         np.maximum.at(worst, first, late)
-        for i in np.flatnonzero(last > first):  # it was late in all of them
+        for i in np.flatnonzero(last > first):  # it was late in all these blocks
             span = slice(first[i], last[i] + 1)
             worst[span] = np.maximum(worst[span], late[i])
     return tuple(int(ns) for ns in worst)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """One window, and how quiet it was.
+class WatchedWindow:
+    """One window, and how quiet the machine was.
 
     Attributes:
         start_ns: of the window, on the time of the run.
@@ -199,30 +200,30 @@ class Watched:
     limit_ns: int
 
     def signals(self) -> dict[str, tuple[int, ...]]:
-        """Give what can make a block noisy, by name, in the order in which it is spoken of."""
+        """Return the signals that can make a block noisy, by name, in the order of the report."""
         of_readings = {name: getattr(self.readings, name) for name in _BY_BLOCK}
-        if self.readings.on_host:  # a thread that waits for the device gives way to the device
+        if self.readings.on_host:  # waiting threads give way to the device
             del of_readings["run_delay_ns"]
         return {"late_ns": self.late_ns, **{k: v for k, v in of_readings.items() if v}}
 
     def crossed(self) -> dict[str, NDArray[np.bool_]]:
-        """Tell, by signal, in which blocks it is above its limit."""
+        """Return for each signal in which blocks it is above its limit."""
         return {
             name: np.asarray(values) > (self.limit_ns if name.endswith("_ns") else 0)
             for name, values in self.signals().items()
         }
 
     def noisy(self) -> NDArray[np.bool_]:
-        """Tell which blocks are noisy: those in which a signal crosses its limit, and the next.
+        """Return which blocks are noisy: those in which a signal crosses its limit, and the next.
 
-        What was held up in one block is worked off in the next.
+        Requests that were delayed in one block are served in the next.
         """
         found = np.logical_or.reduce(list(self.crossed().values()))
         noisy: NDArray[np.bool_] = found | np.concatenate(([False], found[:-1]))
         return noisy
 
     def spans_ns(self) -> Spans:
-        """Give the noisy blocks as spans of the run, neighbours in one."""
+        """Return the noisy blocks as spans of the run, neighbours merged."""
         edges = np.flatnonzero(np.diff(np.concatenate(([0], self.noisy().view(np.int8), [0]))))
         at = np.minimum(self.start_ns + edges * self.readings.block_ns, self.end_ns)
         return tuple((int(begin), int(end)) for begin, end in at.reshape(-1, 2))
@@ -230,15 +231,15 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """How quiet it was while a run was measured.
+    """How quiet the machine was during a run.
 
     Attributes:
-        masks: whether the requests of noisy blocks have no part in latencies.
-        windows: of the run, in their order; at least one.
+        masks: whether latencies leave out the requests of noisy blocks.
+        windows: of the run, in order; at least one.
     """
 
     masks: bool
-    windows: tuple[Watched, ...]
+    windows: tuple[WatchedWindow, ...]
 
     @property
     def noisy_ns(self) -> int:
@@ -252,7 +253,7 @@ class Noise:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Say why what is left is worth nothing."""
+        """Return a sentence for each reason why the rest of the run gives no verdict."""
         if not self.masks:
             return ()
         strangers = self.gpu.strangers if self.gpu is not None else ()
@@ -265,7 +266,7 @@ class Noise:
 
     @property
     def gpu(self) -> GpuReadings | None:
-        """What was read of the GPUs in all windows."""
+        """Return what was read of the GPUs in all windows."""
         return unite_gpus([window.readings.gpu for window in self.windows])
 
     def _too_much(self) -> bool:
@@ -277,16 +278,16 @@ class Noise:
 
     @property
     def seen(self) -> str:
-        """Say what all signals were at worst."""
-        return self._say(set(_WORDS))
+        """Describe the worst value of each signal."""
+        return self._describe(set(_WORDS))
 
     @property
     def cause(self) -> str:
-        """Say it of those that crossed their limit; empty where it was quiet."""
+        """Describe the worst value of each signal that crossed its limit; empty: none did."""
         crossed = [window.crossed().items() for window in self.windows]
-        return self._say({name for one in crossed for name, blocks in one if blocks.any()})
+        return self._describe({name for one in crossed for name, blocks in one if blocks.any()})
 
-    def _say(self, names: set[str]) -> str:
+    def _describe(self, names: set[str]) -> str:
         said = []
         for name, words in _WORDS.items():
             worst = [
@@ -295,7 +296,7 @@ class Noise:
                 if (values := window.signals().get(name))
             ]
             if name not in names or not worst or (name == "late_ns" and not any(worst)):
-                continue  # no request is punctual to the nanosecond: none was paced by us
+                continue  # the runner paced no request: none is punctual to the ns
             if name.endswith("_ns"):
                 said.append(words.format(format_duration(max(worst))))
             elif any(worst):
@@ -304,7 +305,7 @@ class Noise:
         return ", ".join(said)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it in JSON's types."""
+        """Return it in JSON's types."""
         return {
             "mode": "mask" if self.masks else "note",
             "limit_ns": self.windows[0].limit_ns,
@@ -341,12 +342,12 @@ def _worst(name: str, values: tuple[int, ...], block_ns: int) -> int:
 
 
 def masks(rules: Rules, readings: Readings) -> bool:
-    """Tell whether noisy blocks are to be left out, on the device that was measured."""
+    """Check whether latencies leave out noisy blocks on the measured device."""
     return rules.mode == "mask" or (rules.mode == "auto" and not readings.on_host)
 
 
 def inside(times_ns: NDArray[np.int64], spans: Spans) -> NDArray[np.bool_]:
-    """Tell which times lie in one of some spans."""
+    """Return which times lie in one of the spans."""
     edges = np.asarray(spans, np.int64).reshape(-1)
     found: NDArray[np.bool_] = np.searchsorted(edges, times_ns, side="right") % 2 == 1
     return found

@@ -1,8 +1,8 @@
-"""The eyes on the machine while a run goes on: ten times a second, what the kernel counts.
+"""Sample the kernel's counters ten times a second during a run, and the GPU twice a second.
 
-How long the runner's own threads were ready to run and did not (not those of the device `cpu`: they
-are the device), and how often the control group was stopped for having used up its time; and twice
-a second the GPU. Called between two waits for the run, so it needs no thread.
+The counters are: how long the runner's threads were ready to run and did not (without the threads
+of the device `cpu`, which are the device), and how often the kernel stopped the control group
+because its time was used up. The wait for the run calls `Sampler.poll`, so it needs no thread.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from pytest_xsched.native.run import Queue
 
 PERIOD_NS = 100_000_000
 GPU_PERIOD_NS = 500_000_000
-"""Less often, because a driver that is asked does something."""
+"""Less often, because each query makes the driver do work."""
 
 _PROC = Path("/proc/self")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 class Sampler:
-    """Looks at the machine during one window.
+    """Samples the machine during one window.
 
     Args:
-        queues: those whose threads are looked at.
+        queues: whose threads are sampled.
         on_host: see `Readings`.
-        warmup_ns: when the window begins.
+        warmup_ns: begin of the window, since the start of the run.
         duration_ns: its length.
-        gpus: eyes on the GPUs.
+        gpus: one monitor for each GPU.
         family: see `gpu_monitor.split_processes`.
         proc: of this process.
         cgroup: where the kernel shows control groups.
@@ -55,7 +55,7 @@ class Sampler:
         self.block_ns = block_length_ns(duration_ns)
         self._blocks = -(-duration_ns // self.block_ns)
         self.heartbeat_ns = np.zeros(self._blocks, np.int64)
-        """Filled by the native runner."""
+        """The native runner fills it."""
         self._queues = queues
         self._on_host = on_host
         self._start_ns = warmup_ns
@@ -67,12 +67,17 @@ class Sampler:
         self._gpu: GpuReadings | None = None
         self._last_ns: int | None = None
         self._counts: dict[str | int, int] = {}
-        """At the last look: run delay by thread, in ns, and "throttled"."""
+        """At the last poll: run delay by thread, in ns, and "throttled"."""
         self._added: dict[str | int, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
-        """The same by block, and "slowdown"."""
+        """Increments by block: of the same, and "slowdown"."""
 
-    def look(self, now_ns: int, *, last: bool = False) -> None:
-        """Look, if it is time; `now_ns` is since the start of the run."""
+    def poll(self, now_ns: int, *, last: bool = False) -> None:
+        """Read the counters if a period has passed, or at the end of the run.
+
+        Args:
+            now_ns: time since the start of the run.
+            last: whether the run has ended.
+        """
         if self._last_ns is not None and now_ns - self._last_ns < PERIOD_NS and not last:
             return
         since_ns, self._last_ns = self._last_ns, now_ns
@@ -91,9 +96,9 @@ class Sampler:
         if last or self._gpu_ns is None or now_ns - self._gpu_ns >= GPU_PERIOD_NS:
             since_ns, self._gpu_ns = self._gpu_ns or 0, now_ns
             for gpu in self._gpus:
-                self._look_at(gpu, since_ns, now_ns)
+                self._read_gpu(gpu, since_ns, now_ns)
 
-    def _look_at(self, gpu: GpuMonitor, since_ns: int, now_ns: int) -> None:
+    def _read_gpu(self, gpu: GpuMonitor, since_ns: int, now_ns: int) -> None:
         if now_ns < self._start_ns:
             return
         seen = gpu.read()
@@ -112,14 +117,17 @@ class Sampler:
             self._add("slowdown", since_ns, now_ns, int(held))
 
     def _add(self, name: str | int, since_ns: int, now_ns: int, count: int) -> None:
-        """Count in every block that the time between two looks touches: it may have been there."""
+        """Add a count to each block that overlaps the time between two polls.
+
+        The event may have been in any of them.
+        """
         by_block = self._added.setdefault(name, np.zeros(self._blocks, np.int64))
         first = max(0, (since_ns - self._start_ns) // self.block_ns)
         if now_ns > self._start_ns:
             by_block[first : (now_ns - self._start_ns - 1) // self.block_ns + 1] += count
 
     def readings(self) -> Readings:
-        """Give what was seen, when the run is over."""
+        """Return all that was read; call it after the run."""
         delays = [by_block for name, by_block in self._added.items() if isinstance(name, int)]
         worst = np.minimum(np.max(delays, axis=0), self.block_ns).tolist() if delays else []
         beats = self.heartbeat_ns.tolist() if self.heartbeat_ns.any() else []
@@ -138,7 +146,7 @@ class Sampler:
 
 
 def run_delay_ns(proc: Path, thread: int) -> int | None:
-    """Give how long a thread was ready to run and did not, so far; None: the kernel does not say.
+    """Return how long a thread was ready to run and did not, so far; None: unknown.
 
     Source: Linux, Documentation/scheduler/sched-stats.rst, the second field.
     """
@@ -149,9 +157,10 @@ def run_delay_ns(proc: Path, thread: int) -> int | None:
 
 
 def cpu_stats(proc: Path, cgroup: Path) -> list[Path]:
-    """Find the files that count how often the control groups of this process were stopped.
+    """Return the files that count how often the kernel stopped the control groups of a process.
 
-    Of version 2 or 1; the group's own and those above it, as each can have a limit.
+    They are those of its group and of all groups above it, because each can have a limit; of
+    version 2 or 1.
     """
     try:
         lines = (proc / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -162,7 +171,7 @@ def cpu_stats(proc: Path, cgroup: Path) -> list[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        root = cgroup / controllers  # of version 2 it has no name
+        root = cgroup / controllers  # version 2 has no name here
         group = root / path.lstrip("/")
         above = [up for up in group.parents if up == root or root in up.parents]
         found += [
@@ -172,7 +181,7 @@ def cpu_stats(proc: Path, cgroup: Path) -> list[Path]:
 
 
 def throttled(stats: Sequence[Path]) -> int | None:
-    """Give in how many periods control groups were stopped, so far; None: none can be."""
+    """Return in how many periods control groups were stopped, so far; None: no limit is set."""
     counts = []
     for stat in stats:
         try:

@@ -178,11 +178,11 @@ def _wait(
     total_ns = scenario.warmup_ns + scenario.duration_ns
     while not native.wait():
         if sampler is not None:
-            sampler.look(native.now_ns())
+            sampler.poll(native.now_ns())
         if progress is not None:
             progress(min(native.now_ns(), total_ns), total_ns)
     if sampler is not None:
-        sampler.look(native.now_ns(), last=True)
+        sampler.poll(native.now_ns(), last=True)
 
 
 def _watch(
@@ -191,7 +191,7 @@ def _watch(
     """Look at the machine for queues of other processes: a run without any ends when waited for."""
     total_ns = scenario.warmup_ns + scenario.duration_ns
     while (now_ns := native.now_ns()) < total_ns:
-        sampler.look(now_ns)
+        sampler.poll(now_ns)
         if progress is not None:
             progress(max(0, now_ns), total_ns)
         time.sleep(SLICE_NS / 1e9)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pytest_xsched.analysis.evidence import Evidence, gather
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.run import Run
-from pytest_xsched.monitoring.noise import Noise, Rules, Spans, Watched, masks, own_lateness
+from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.runner.measure import Measurement
 from pytest_xsched.scenario.arrival_process import Closed, Replay
 from pytest_xsched.scenario.scenario import Scenario
@@ -99,8 +99,8 @@ def run_in_windows(
     alone_ns = list(measurement.alone_ns)
 
     def evidence(latest: Measurement, before: Activity | None = None) -> Evidence:
-        activity = latest.activity and latest.activity.behind(before)
-        past = [] if activity is None else activity.past_it
+        activity = latest.activity and latest.activity.added_to(before)
+        past = [] if activity is None else activity.bypassing
         return gather(
             queues,
             tuple(dict.fromkeys([*others, *past])),
@@ -148,7 +148,7 @@ def _watch(
     window_ns: tuple[int, int],
     offset_ns: int,
     rules: Rules,
-) -> list[Watched]:
+) -> list[WatchedWindow]:
     """Judge how quiet a window was; nothing where nobody looked."""
     readings = measurement.readings
     if readings is None:
@@ -159,7 +159,7 @@ def _watch(
         if not isinstance(spec.arrivals, Closed) and spec.workload.program is None
     ]
     return [
-        Watched(
+        WatchedWindow(
             start_ns=window_ns[0] + offset_ns,
             end_ns=window_ns[1] + offset_ns,
             readings=readings,
@@ -169,7 +169,7 @@ def _watch(
     ]
 
 
-def _noisy_ns(watched: list[Watched]) -> Spans:
+def _noisy_ns(watched: list[WatchedWindow]) -> Spans:
     return tuple(span for one in watched for span in one.spans_ns())
 
 

@@ -18,7 +18,7 @@ from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.system.gpu_lock import GpuLocks, lock_gpus
-from pytest_xsched.workers.dispatch import live_elsewhere
+from pytest_xsched.workers.dispatch import open_live_process
 from pytest_xsched.workers.live_proxy import LiveProcess
 
 
@@ -66,7 +66,7 @@ class Devices:
         """Open a device in a process of its own. Two of ours may share it: nobody is measured."""
         self._lives = [(of, place) for of, place in self._lives if not place.is_over]
         try:
-            place = live_elsewhere(
+            place = open_live_process(
                 name,
                 policy=policy,
                 xsched=xsched,

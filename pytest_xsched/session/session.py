@@ -38,7 +38,7 @@ from pytest_xsched.session.duration import chosen_duration_ns
 from pytest_xsched.session.searching import Searcher
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import Budget
-from pytest_xsched.workers.dispatch import measure_elsewhere, why_elsewhere
+from pytest_xsched.workers.dispatch import measure_in_processes, why_own_process
 
 GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
 """Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
@@ -315,12 +315,12 @@ class Session(Comparer, Searcher, Devices):
         return run
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
-        why = why_elsewhere(scenario)
+        why = why_own_process(scenario)
         if why and self.settings.process == "inside":
             raise ScenarioError(f"{why}: not with --xsched-process=inside")
         if why or self._in_worker(scenario.device_kind):
             try:
-                return measure_elsewhere(
+                return measure_in_processes(
                     scenario,
                     progress,
                     waiting=progress.note if isinstance(progress, ProgressLine) else None,

@@ -1,6 +1,6 @@
-"""The files of a GPU's driver and of its compiler, where the user names them.
+"""The files of a GPU's driver and of its kernel compiler that the user names.
 
-Apart from `options`, because they travel: to the devices of this process and, in JSON, to workers.
+The devices of this process use them, and workers, which get them as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VARIABLES = {
     "driver": "PYTEST_XSCHED_GPU_DRIVER",
     "compiler": "PYTEST_XSCHED_GPU_COMPILER",
 }
-_COMPILERS = ("nvrtc", "hiprtc")  # as the calls of errors begin
+_COMPILERS = ("nvrtc", "hiprtc")  # how the call of an error begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class LibraryFile:
 
     @property
     def fault(self) -> str:
-        """What can be seen to be wrong with it without loading it, as a sentence, or ''."""
+        """Return what is wrong with the file, as a sentence, or ''. The file is not loaded."""
         if "/" not in self.path or os.path.isfile(self.path):
             return ""
         wrong = "is not a file" if os.path.exists(self.path) else "does not exist"
@@ -42,22 +42,22 @@ class LibraryFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Libraries:
-    """The files that are used instead of the names that are searched for; None: search."""
+    """The files that are used instead of a search by name; None: search."""
 
     driver: LibraryFile | None = None
     compiler: LibraryFile | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give them in JSON's types; `from_dict` reads them back."""
+        """Return them in JSON's types; `from_dict` reads them back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Libraries:
-        """Make the object from what `to_dict` gave."""
+        """Return the object that `to_dict` has written."""
         return cls(**{role: file and LibraryFile(**file) for role, file in data.items()})
 
     def remark(self, call: str) -> str:
-        """Say where the file came from that an error of opening a device is about, or ''.
+        """Return which file an error of opening a device is about and what named it, or ''.
 
         Args:
             call: the call that failed, ``"cuda.open"`` or ``"nvrtc.compile"``.
@@ -72,15 +72,15 @@ class Libraries:
 def find_libraries(
     kind: str, driver: LibraryFile | None = None, compiler: LibraryFile | None = None
 ) -> Libraries:
-    """Give the files that were named, by the environment where nothing else named one.
+    """Return the files that the user named; an option or an ini key precedes the environment.
 
     Args:
-        kind: of device; none but a GPU has such files.
-        driver: what an option or an ini key named.
+        kind: of the device; only GPUs have such files.
+        driver: the file that an option or an ini key names.
         compiler: likewise.
 
     Raises:
-        ScenarioError: a file is not there; says which, and what named it.
+        ScenarioError: a file does not exist; the message has its path and what named it.
     """
     if kind not in GPUS:
         return Libraries()
@@ -98,5 +98,5 @@ def _of_environment(role: str) -> LibraryFile | None:
     path = os.environ.get(VARIABLES[role])
     if not path:
         return None
-    # A worker has another working directory.
+    # Absolute, because a worker has another working directory.
     return LibraryFile(path=os.path.abspath(path) if "/" in path else path, origin=VARIABLES[role])

@@ -1,7 +1,7 @@
-"""What a shared library offers and asks for, read from its file without loading it.
+"""Read what a shared library exports and needs, from its file and without loading it.
 
-The dynamic symbols of a 64-bit little-endian ELF file with the names of their versions, and the
-entries of its dynamic section that say what the loader will look for.
+That is: the dynamic symbols of a 64-bit little-endian ELF file with the names of their versions,
+and the entries of its dynamic section that name the libraries which the loader searches for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pytest_xsched.errors import XSchedError
 
 
 class NotALibrary(XSchedError):
-    """A file is no shared library that can be read; the message names it and says why."""
+    """A file is not a readable shared library; the message has its path and the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +25,11 @@ class Symbol:
     """One dynamic symbol.
 
     Attributes:
-        name: as the linker knows it, C++ names mangled.
+        name: as the linker knows it; C++ names are mangled.
         version: of the symbol, ``"hip_4.2"``; "" without one.
-        file: for a needed symbol with a version, the library that is to have it.
-        weak: for a needed symbol, whether it may be missing.
-        default: for an exported one, whether it is what a need without a version gets.
+        file: of a needed symbol with a version, the library that has to export it.
+        weak: of a needed symbol, whether it may be missing.
+        default: of an exported symbol, whether it satisfies a need without a version.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedLibrary:
-    """What is in the dynamic section and the dynamic symbols of one file.
+    """The dynamic section and the dynamic symbols of one file.
 
     Attributes:
         path: of the file.
-        soname: what it calls itself, or "".
-        needed: the names of the libraries that it is linked with, in their order.
-        runpath: DT_RUNPATH as it stands, else DT_RPATH, or "".
-        exported: what others can find in it; neither hidden nor local symbols.
-        undefined: what it expects others to have.
+        soname: its own name for itself, or "".
+        needed: the names of the libraries that it is linked with, in order.
+        runpath: DT_RUNPATH unchanged, else DT_RPATH, or "".
+        exported: the symbols that other files can find in it; neither hidden nor local ones.
+        undefined: the symbols that other files have to export.
     """
 
     path: str
@@ -67,7 +67,7 @@ def read_library(path: str | os.PathLike[str]) -> SharedLibrary:
     """Read a shared library.
 
     Raises:
-        NotALibrary: it cannot be read, or is something else.
+        NotALibrary: the file cannot be read, or is something else.
     """
     name = os.fspath(path)
     try:
@@ -103,7 +103,7 @@ _VER_LOCAL, _VER_HIDDEN = 0, 0x8000
 
 
 class _Image:
-    """The bytes of a file, addressed as they would lie in memory."""
+    """The bytes of a file, addressed as they lie in memory after loading."""
 
     def __init__(self, data: mmap.mmap, loads: list[tuple[int, int, int]]) -> None:
         self.data = data
@@ -137,7 +137,7 @@ def _read(path: str, data: mmap.mmap) -> SharedLibrary:
     if not where:
         raise NotALibrary(f"{path}: ELF without a dynamic section (statically linked)")
     entries = list(_dynamic(data, where[0]))
-    tags = dict(reversed(entries))  # the first of each, as the loader takes it
+    tags = dict(reversed(entries))  # the loader uses the first of each
     strings = image.offset(tags[_DT_STRTAB])
     exported, undefined = _symbols(image, tags, strings, _symbol_count(image, tags, header))
     path_tag = _DT_RUNPATH if _DT_RUNPATH in tags else _DT_RPATH
@@ -161,7 +161,7 @@ def _dynamic(data: mmap.mmap, at: int) -> Iterator[tuple[int, int]]:
 
 
 def _symbol_count(image: _Image, tags: dict[int, int], header: tuple[int, ...]) -> int:
-    """The dynamic section has no count; sections have one, but are not there in every file."""
+    """Count the symbols: from the section table, which a file may lack, else from a hash table."""
     for i in range(header[12]):
         section = _SECTION.unpack_from(image.data, header[6] + i * header[11])
         if section[1] == _SHT_DYNSYM:
@@ -172,7 +172,10 @@ def _symbol_count(image: _Image, tags: dict[int, int], header: tuple[int, ...]) 
 
 
 def _gnu_hash_count(image: _Image, at: int) -> int:
-    """Follow the last chain: its end is the last symbol. One that exports nothing has none."""
+    """Count the symbols by following the last chain, which ends at the last symbol.
+
+    A file that exports nothing has no chain.
+    """
     buckets, first, bloom, _ = struct.unpack_from("<IIII", image.data, at)
     chains = at + 16 + bloom * 8
     last = max(struct.unpack_from(f"<{buckets}I", image.data, chains), default=0)
@@ -215,14 +218,14 @@ def _symbols(
         elif number != _VER_LOCAL:
             of = defined.get(number, "")
             if section == _SHN_ABS and text == of:
-                continue  # the version itself, which linkers write down as a symbol
+                continue  # the version itself, for which linkers make a symbol
             default = not version & _VER_HIDDEN
             exported.append(Symbol(name=text, version=of, default=default))
     return exported, undefined
 
 
 def _defined_versions(image: _Image, tags: dict[int, int], strings: int) -> dict[int, str]:
-    """Names by number. The base version, number 1, names the file and no symbol."""
+    """Return names by number, without the base version, which names the file."""
     found: dict[int, str] = {}
     at = image.offset(tags[_DT_VERDEF]) if _DT_VERDEF in tags else None
     while at is not None:
@@ -237,7 +240,7 @@ def _defined_versions(image: _Image, tags: dict[int, int], strings: int) -> dict
 def _needed_versions(
     image: _Image, tags: dict[int, int], strings: int
 ) -> dict[int, tuple[str, str]]:
-    """Name and file by number."""
+    """Return name and file by number."""
     found: dict[int, tuple[str, str]] = {}
     at = image.offset(tags[_DT_VERNEED]) if _DT_VERNEED in tags else None
     while at is not None:

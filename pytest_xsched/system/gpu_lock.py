@@ -1,7 +1,7 @@
 """One measurement at a time on a GPU: a lock file for each, named by its PCI id.
 
-flock, because the kernel ends it with its holder, in whatever way that went. The file stays where
-it is: one that is removed while somebody waits for it would be two locks.
+flock, because the kernel releases it when the holder ends, whatever ends it. The file is never
+removed: if it were while a process waits for it, there would be two locks.
 """
 
 from __future__ import annotations
@@ -19,31 +19,30 @@ from pathlib import Path
 from pytest_xsched.errors import DeviceBusy, DeviceError
 
 DIRECTORY = "/tmp"
-"""Where all users can make files and none can remove another's; TMPDIR may be a user's own."""
+"""All users can make files there and cannot remove those of others; TMPDIR may be private."""
 VARIABLE = "PYTEST_XSCHED_LOCK_DIR"
-"""Names another directory: one that containers share, say."""
+"""Names another directory, for example one that containers share."""
 
 POLL_S = 0.1
 
 
 class GpuLocks:
-    """Locks that are held. Made by `lock_gpus`; the end of the process, and only that or `release`,
-    ends them."""
+    """Locks that this process holds until `release` or its end; `lock_gpus` makes them."""
 
     def __init__(self) -> None:
         self._fds: list[int] = []
         self._pid = os.getpid()
 
     def release(self) -> None:
-        """Let others measure. In a fork of the holder: only forget the locks."""
+        """Release the locks. In a fork of the holder, only close the files."""
         while self._fds:
             fd = self._fds.pop()
             if os.getpid() == self._pid:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # or forks would hold it on
+                fcntl.flock(fd, fcntl.LOCK_UN)  # else forks would keep holding it
             os.close(fd)
 
     def open(self, path: Path) -> int:
-        """Open a lock file; the lock is not held yet, but `release` closes it."""
+        """Open a lock file, which `release` closes; the lock is not held yet."""
         self._fds.append(_open(path))
         return self._fds[-1]
 
@@ -54,21 +53,22 @@ def lock_gpus(
     timeout_s: float,
     waiting: Callable[[str], None] | None = None,
 ) -> GpuLocks:
-    """Wait until nobody measures on some GPUs, and keep others from doing so.
+    """Wait until no other process measures on some GPUs, and lock them.
 
     Args:
-        pci_ids: of the GPUs, in any order and spelling; empty ones are left out.
+        pci_ids: of the GPUs, in any order and case; empty ones are ignored.
         timeout_s: longest wait for all of them; 0: do not wait.
-        waiting: called some ten times a second of waiting, with what for; may raise to stop it.
+        waiting: called ten times a second while it waits, with a phrase "for ..."; may raise to
+            stop that.
 
     Raises:
-        DeviceBusy: a GPU was not free in time; says which, and who has it.
-        DeviceError: a lock file cannot be made or opened.
+        DeviceBusy: a GPU was not free in time; the message names the GPU and the process.
+        DeviceError: a lock file cannot be created or opened.
     """
     deadline_s = time.monotonic() + timeout_s
     locks = GpuLocks()
     try:
-        # In one order everywhere, or two runs could wait for each other's second GPU.
+        # All runs use the same order, or two runs could wait for each other's second GPU.
         for pci_id in sorted({pci_id.lower() for pci_id in pci_ids if pci_id}):
             path = lock_file(pci_id)
             _lock(locks, f"GPU {pci_id}", path, deadline_s, timeout_s, waiting)
@@ -79,7 +79,7 @@ def lock_gpus(
 
 
 def lock_server(*, timeout_s: float, waiting: Callable[[str], None] | None = None) -> GpuLocks:
-    """Do the same for the one server that XSched has on a machine."""
+    """Lock the one server that XSched has on a machine; see `lock_gpus`."""
     locks = GpuLocks()
     path = _directory() / "pytest-xsched-xserver.lock"
     try:
@@ -102,7 +102,9 @@ def _lock(
         fd = locks.open(path)
     except OSError as error:
         raise DeviceError(
-            f"the lock of {what}: {error}", call="lock.open", code=error.errno or 0
+            f"the lock file of {what} cannot be opened: {error}",
+            call="lock.open",
+            code=error.errno or 0,
         ) from None
     while not _take(fd):
         holder = _holder(fd)
@@ -119,7 +121,7 @@ def _lock(
 
 
 def lock_file(pci_id: str) -> Path:
-    """Give the path of a GPU's lock."""
+    """Return the path of a GPU's lock file."""
     name = re.sub(r"[^0-9a-z.]", "-", pci_id.lower())
     return _directory() / f"pytest-xsched-gpu-{name}.lock"
 
@@ -129,11 +131,11 @@ def _directory() -> Path:
 
 
 def _open(path: Path) -> int:
-    """Open a lock file that everybody may open; make it if nobody has.
+    """Open a lock file that all users may open; create it if it does not exist.
 
-    Without O_CREAT on one that exists, because the kernel refuses that for a file of another user
-    in a directory such as /tmp (fs.protected_regular). Made under another name, because nobody
-    else could open it before its mode is set, whatever the umask.
+    O_CREAT is not used on an existing file, because the kernel refuses that for a file of another
+    user in a directory such as /tmp (fs.protected_regular). A new file has another name until its
+    mode is set, because under some umasks other users could not open it before.
     """
     while True:
         try:
@@ -143,7 +145,9 @@ def _open(path: Path) -> int:
         fd, name = tempfile.mkstemp(prefix=".pytest-xsched-", dir=path.parent)
         try:
             os.fchmod(fd, 0o666)
-            with contextlib.suppress(FileExistsError):  # somebody was faster: that one is it
+            with contextlib.suppress(
+                FileExistsError
+            ):  # another process was faster: its file is used
                 os.link(name, path)
         finally:
             os.close(fd)
@@ -155,7 +159,7 @@ def _take(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    with contextlib.suppress(OSError):  # a full disk: nobody learns who it is, no more
+    with contextlib.suppress(OSError):  # the disk is full: other processes cannot name the holder
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return True

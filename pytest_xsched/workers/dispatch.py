@@ -1,5 +1,4 @@
-"""Outside of pytest's process: measuring in one worker or several, under XSched or its server;
-and live queues in one."""
+"""Measure outside of pytest's process: choose the processes that a run or live queues need."""
 
 from __future__ import annotations
 
@@ -24,18 +23,18 @@ from pytest_xsched.xsched.installation import ENVIRONMENT, SCRUBBED, Home, files
 _ENVIRONMENT = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
 
 
-def why_elsewhere(scenario: Scenario) -> str:
-    """Say why a scenario cannot be measured in pytest's own process; empty if it can."""
+def why_own_process(scenario: Scenario) -> str:
+    """Return why a scenario cannot be measured in pytest's own process; empty if it can."""
     if scenario.xsched is not None:
-        return "scheduler 'xsched' may end the process it is in, so it has one of its own"
+        return "scheduler 'xsched' may end its process, so it runs in a worker process"
     if scenario.processes == "separate":
-        return 'processes="separate": each queue has a process of its own'
+        return 'processes="separate" runs each queue in a process of its own'
     if scenario.programs:
         return f"queue {scenario.programs[0].name!r} is a program"
     return ""
 
 
-def live_elsewhere(
+def open_live_process(
     device: str,
     *,
     policy: str,
@@ -51,16 +50,16 @@ def live_elsewhere(
     Args:
         device: its name.
         policy: of the queues, without XSched.
-        xsched: how XSched is to schedule them; None: it is not there.
-        patience_ns: how long a call may take, beyond what it is told to wait.
+        xsched: how XSched schedules them; None: without XSched.
+        patience_ns: how long a call may take, in addition to a wait that it requests.
         libraries: of the GPU.
-        lock: whether to wait until nobody else measures there, and to keep others off.
-        lock_timeout_s: longest wait of that kind.
-        home: where XSched is installed, if that was said.
+        lock: whether to lock the GPU, after waiting for other measurements there.
+        lock_timeout_s: longest wait for the lock.
+        home: where XSched is installed, if an option or an ini key names it.
 
     Raises:
         ScenarioError: XSched does not schedule such a device, or not within one process.
-        SchedulerInactive: as of `measure_elsewhere`.
+        SchedulerInactive: see `measure_in_processes`.
     """
     files = None
     if xsched is not None:
@@ -70,7 +69,10 @@ def live_elsewhere(
                 f"scheduler 'xsched' schedules {', '.join(GPUS)} devices, not {device!r}"
             )
         if xsched.scheduler == "global":
-            raise ScenarioError("live queues share a process, so XSched's 'global' is not for them")
+            raise ScenarioError(
+                "XSched's scheduler='global' is for several processes, and live queues share a "
+                "process; use XSched(scheduler='local')"
+            )
         files = files_for(kind, _home(home))
     return LiveProcess(
         device,
@@ -91,7 +93,7 @@ def _home(home: Home | None) -> Home:
     return find_home(home)
 
 
-def measure_elsewhere(
+def measure_in_processes(
     scenario: Scenario,
     progress: Progress | None,
     *,
@@ -105,18 +107,18 @@ def measure_elsewhere(
     """Measure a scenario in the processes that it needs.
 
     Args:
-        scenario: what is to be run.
-        progress: as of `harness.measure`.
-        waiting: as of `process.measure_in_worker`.
+        scenario: the run.
+        progress: see `measure.measure`.
+        waiting: see `isolated.measure_in_worker`.
         libraries: of the GPU.
-        lock_timeout_s: longest wait for others who measure.
-        home: where XSched is installed, if that was said.
-        watch: as of `harness.measure`.
-        set_up_s: as of `process.measure_in_worker`, where one worker does it all.
+        lock_timeout_s: longest wait for another measurement on the GPU.
+        home: where XSched is installed, if an option or an ini key names it.
+        watch: see `measure.measure`.
+        set_up_s: see `isolated.measure_in_worker`; for runs in one worker.
 
     Raises:
-        SchedulerInactive: XSched is not there, or a variable for it in the environment of pytest
-            means nothing to it, so that somebody expects what will not be.
+        SchedulerInactive: XSched is not installed, or XSched ignores a variable in the environment
+            of pytest that is meant for it.
     """
     files = environment = server = found = None
     with contextlib.ExitStack() as around:

@@ -1,4 +1,4 @@
-"""Measuring in a worker process: one run, one process. Several of them at once: `separate`."""
+"""Measure a run in one worker process; `multi_process` measures one in several."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pytest_xsched.workers.worker_process import Environment, WorkerMessages, Wo
 from pytest_xsched.xsched.installation import Files
 
 SET_UP_S = 60.0
-"""Allowed beyond the run itself: importing, opening the device, compiling, reading results."""
+"""Time in addition to the run: to import, open the device, compile, and read results."""
 
 GRACE_S = 10.0
-"""Allowed for the end of a worker that has left its data."""
+"""Time for the end of a worker that has left its data."""
 
 POLL_S = 0.05
 
@@ -40,23 +40,23 @@ def measure_in_worker(
     """Measure a scenario in a fresh process.
 
     Args:
-        scenario: what is to be run.
+        scenario: the run.
         progress: called with elapsed and total ns of the run.
         waiting: called with a phrase, "waiting for ...", while another process measures on the
             GPU. That time does not count against the worker.
         libraries: of the GPU; None: those that the environment names.
-        lock_timeout_s: longest wait of that kind.
-        environment: in which it differs from this process; None: in nothing.
-        xsched: what the worker loads of XSched, where that is the scheduler.
-        watch: as of `harness.measure`.
-        set_up_s: wall time beyond the run after which the worker is killed.
-        grace_s: the same behind the moment at which it has left its data.
-        module: what the process runs.
+        lock_timeout_s: longest wait for another measurement on the GPU.
+        environment: how its environment differs from that of this process; None: not at all.
+        xsched: the files of XSched that the worker loads, where XSched is the scheduler.
+        watch: see `measure.measure`.
+        set_up_s: wall time in addition to the run, after which the worker is killed.
+        grace_s: wall time after it has left its data, after which the worker is killed.
+        module: that the process runs.
 
     Raises:
-        DeviceBusy: another process measured for longer than that.
+        DeviceBusy: another process measured for longer than `lock_timeout_s`.
         WorkerCrashed: it ended without a result, or did not end; the message says how.
-        XSchedError: what was raised there, as here.
+        XSchedError: the worker raised it.
     """
     if libraries is None:
         libraries = find_libraries(scenario.device_kind)
@@ -69,13 +69,13 @@ def measure_in_worker(
         try:
             while worker.is_running() and not worker.is_late():
                 worker.listen(POLL_S)
-        finally:  # also on Ctrl-C and time-outs: nobody waits for the result any more
+        finally:  # also on Ctrl-C and time-outs
             worker.end()
         return worker.measurement()
 
 
 def run_s(scenario: Scenario) -> float:
-    """Give the longest time of the run itself."""
+    """Return the longest time of the run itself."""
     return (scenario.warmup_ns + scenario.duration_ns + scenario.drain_ns) / 1e9
 
 
@@ -89,16 +89,16 @@ def make_job(
     xsched: Files | None = None,
     watch: bool = True,
 ) -> dict[str, Any]:
-    """Say what a worker has to do, in JSON's types.
+    """Return the job of a worker, in JSON's types.
 
     Args:
         scenario: of the run.
         libraries: of the GPU.
         lock_timeout_s: longest wait for the GPU.
-        lock: whether the worker sees to it that nobody else measures there.
-        part: its queues, where others have the rest.
-        xsched: what it loads of XSched, where that is the scheduler.
-        watch: as of `harness.measure`.
+        lock: whether the worker locks the GPU.
+        part: indices of its queues, where other processes have the rest.
+        xsched: the files of XSched that it loads, where XSched is the scheduler.
+        watch: see `measure.measure`.
     """
     return {
         "scenario": scenario.to_dict(),

@@ -1,7 +1,7 @@
-"""Live XQueues in a worker process: the calls of `_running`, one request and one answer each.
+"""Live XQueues in a worker process: each call of `native.run` is one request and one answer.
 
-A call that does not return in time ends the process with an error that names it; so does whatever
-ends the process by itself. Afterwards every call raises that error.
+If a call does not return in time, the process is killed, and the error names the call. If the
+process ends by itself, the error names the call, too. After that every call raises this error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pytest_xsched.workers.worker_process import (
     Environment,
     WorkerMessages,
     WorkerProcess,
-    error_of,
+    error_from_dict,
 )
 from pytest_xsched.xsched.installation import Files
 
@@ -46,27 +46,27 @@ _DOING = {
     "counts": "counting the commands of",
     "destroy": "destroying",
 }
-"""Each call, in words that a name of a queue may follow."""
+"""Each call in words; the name of a queue follows where the call is about one."""
 
 
 class LiveProcess:
-    """A worker process with a device open in it, and XSched under that.
+    """A worker process with an open device, scheduled by XSched or not.
 
     Args:
         device: name of the device.
         libraries: of the GPU.
-        lock: whether to wait until nobody else measures there, and to keep others off.
-        lock_timeout_s: longest wait of that kind.
+        lock: whether to lock the GPU, after waiting for other measurements there.
+        lock_timeout_s: longest wait for the lock.
         policy: of the queues, without XSched.
-        xsched: how XSched is to schedule them.
-        files: what is loaded of it.
-        environment: in which the process differs from this one.
-        patience_ns: how long a call may take, beyond what it is told to wait.
+        xsched: how XSched schedules them; None: without XSched.
+        files: the libraries of XSched that the process loads.
+        environment: how its environment differs from that of this process.
+        patience_ns: how long a call may take, in addition to a wait that it requests.
         waiting: called with a phrase while another process measures on the GPU.
 
     Raises:
         WorkerCrashed: the process ended.
-        XSchedError: what was raised there.
+        XSchedError: the process raised it.
     """
 
     is_virtual = False
@@ -85,7 +85,7 @@ class LiveProcess:
         patience_ns: int,
         waiting: Callable[[str], None] | None = None,
     ) -> None:
-        self._who = "XSched" if xsched else f"the device {device!r}"
+        self._name = "XSched" if xsched else f"the device {device!r}"
         self._patience_ns = patience_ns
         self._over: XSchedError | None = None
         self._directory = tempfile.TemporaryDirectory(prefix="pytest-xsched-")
@@ -114,27 +114,27 @@ class LiveProcess:
 
     @property
     def is_over(self) -> bool:
-        """Whether the process has ended."""
+        """Check whether the process has ended."""
         return self._over is not None
 
     def open_run(self) -> RemoteRun:
-        """Begin anew in the same process, when the run before was closed."""
+        """Open a run in the process, after the previous one was closed."""
         self.call("open")
         return RemoteRun(self)
 
     def call(self, call: str, of: str = "", *, allowed_ns: int = 0, **values: Any) -> Any:
-        """Have something done there, and give what comes of it.
+        """Call a function in the process and return its result.
 
         Args:
-            call: a name in `_Live` of `live_worker`.
+            call: name of a method of `_Live` in `live_worker`.
             of: name of the queue, for messages.
-            allowed_ns: how long it is told to wait.
-            values: what it takes.
+            allowed_ns: the wait that the call requests.
+            values: arguments of the method.
 
         Raises:
-            WorkerHung: it did not return.
+            WorkerHung: it did not return in time.
             WorkerCrashed: the process ended.
-            XSchedError: what was raised there.
+            XSchedError: the process raised it.
         """
         if self._over is not None:
             raise self._over
@@ -145,7 +145,7 @@ class LiveProcess:
         self._listen_until(lambda: bool(self._messages.answers))
         answer = json.loads(self._messages.answers.pop())
         if "error" in answer:
-            raise error_of(answer["error"])
+            raise error_from_dict(answer["error"])
         return answer["value"]
 
     def _listen_until(self, heard: Callable[[], bool]) -> None:
@@ -164,12 +164,12 @@ class LiveProcess:
         if "ready" not in self._messages.reached:
             return self._worker.crash()
         return WorkerHung(
-            f"{self._who} did not return from {self._messages.doing} within "
+            f"{self._name} did not return from {self._messages.doing} within "
             f"{Duration(self._patience_ns)}"
         )
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self._worker.end()
         self._directory.cleanup()
         if self._over is None:
@@ -177,7 +177,7 @@ class LiveProcess:
 
 
 class RemoteRun:
-    """A run in a `LiveProcess`, as `_running.Run` is one here."""
+    """A run in a `LiveProcess`, with the methods of `native.run.Run`."""
 
     def __init__(self, process: LiveProcess) -> None:
         self._process = process
@@ -187,7 +187,7 @@ class RemoteRun:
         self._began_ns = time.monotonic_ns() - now_ns
 
     def add_manual(self, settings: QueueSettings) -> RemoteQueue:
-        """Add a queue whose requests are pushed by `RemoteQueue.submit`."""
+        """Add a queue whose requests come from `RemoteQueue.submit`."""
         number = next(self._numbers)
         names = ("name", "priority", "stream_priority", "threshold", "batch_size", "seed")
         given = {name: getattr(settings, name) for name in names}
@@ -196,32 +196,32 @@ class RemoteRun:
         return self._queues[-1]
 
     def now_ns(self) -> int:
-        """Give the time since the start; the clock is the same in both processes."""
+        """Return the time since the start; both processes have the same clock."""
         return time.monotonic_ns() - self._began_ns
 
     def switch_off(self) -> None:
-        """Take the policy away, until the end of the run."""
+        """Remove the policy, until the end of the run."""
         self._process.call("switch_off")
 
     def cpu_ns(self) -> int:
-        """Give the processor time that the process has used."""
+        """Return the processor time that the process has used, in ns."""
         used_ns: int = self._process.call("cpu")
         return used_ns
 
     def advance(self, duration_ns: int) -> None:
-        """Let time pass, which is real."""
+        """Sleep; time is real here."""
         time.sleep(duration_ns / 1e9)
 
     def close(self) -> None:
-        """Destroy the queues that are left."""
+        """Destroy the remaining queues."""
         for queue in self._queues:
             queue.forget()
-        if not self._process.is_over:  # else it was said why
+        if not self._process.is_over:  # else an error was raised
             self._process.call("close")
 
 
 class RemoteQueue:
-    """A queue in a `LiveProcess`, as `_running.Queue` is one here."""
+    """A queue in a `LiveProcess`, with the methods of `native.run.Queue`."""
 
     def __init__(self, process: LiveProcess, name: str, number: int) -> None:
         self._process = process
@@ -237,7 +237,7 @@ class RemoteQueue:
         )
 
     def counts(self) -> Counts:
-        """Count commands and requests, now; launched by XSched, where that launches."""
+        """Return counts of commands and requests; XSched's own where XSched launches."""
         return Counts(**self._call("counts"))
 
     def set_priority(self, priority: int) -> None:
@@ -249,11 +249,11 @@ class RemoteQueue:
         self._call("suspend")
 
     def resume(self) -> None:
-        """Undo `suspend`; the policy may still hold the queue back."""
+        """Undo `suspend`; the policy may still suspend the queue."""
         self._call("resume")
 
     def submit(self, commands: Sequence[Command]) -> int:
-        """Push one request; gives its ticket, counted from 0."""
+        """Submit one request; return its ticket, counted from 0."""
         runs = [
             (dataclasses.asdict(command), len(list(equal)))
             for command, equal in itertools.groupby(commands)
@@ -262,7 +262,7 @@ class RemoteQueue:
         return number
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
-        """Wait for a ticket: its scheduled, submitted, launched, completed ns; None: not yet."""
+        """Wait for a ticket; return its scheduled, submitted, launched, completed ns, or None."""
         times = self._call("wait", allowed_ns=timeout_ns, ticket=ticket, timeout_ns=timeout_ns)
         if times is None:
             return None
@@ -270,15 +270,15 @@ class RemoteQueue:
         return scheduled, submitted, launched, completed
 
     def set_depth(self, threshold: int, batch_size: int) -> None:
-        """Set how many commands are launched ahead, and how many lie between marks."""
+        """Set the threshold of commands in flight and the batch size between marks."""
         self._call("set_depth", threshold=threshold, batch_size=batch_size)
 
     def destroy(self) -> None:
-        """Free the queue. XSched launches first what was submitted."""
+        """Free the queue. XSched first launches what was submitted."""
         if not self._gone:
             self._call("destroy")
         self.forget()
 
     def forget(self) -> None:
-        """Be gone: every later call is refused."""
+        """Mark the queue as destroyed: every later call raises."""
         self._gone = True

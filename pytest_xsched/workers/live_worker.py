@@ -1,8 +1,8 @@
-"""The worker process of live XQueues: does what is asked of it on stdin, one request a line.
+"""The worker process of live XQueues: it executes requests from stdin, one a line.
 
-`python -m pytest_xsched.workers.live_worker`, started by `remote` in an empty directory with a job.
-Each request names a call and what it takes, as JSON; the answer goes to the pipe of the progress
-when the call has returned. One that does not return is the parent's affair.
+`live_proxy` starts `python -m pytest_xsched.workers.live_worker` in an empty directory with a job.
+Each request names a call and its arguments, as JSON. The process writes the answer to the pipe for
+messages when the call has returned. The parent handles a call that does not return.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from pytest_xsched.workers.worker import (
     OUTPUT,
     READY,
     die_with_parent,
+    error_to_dict,
     lock,
-    plain_error,
-    tell,
+    send,
     write,
 )
-from pytest_xsched.xsched.activation import check_said, put_under
+from pytest_xsched.xsched.activation import check_report, put_under
 
 
 def main() -> int:
-    """Open what the job names, and answer until nobody asks any more."""
+    """Open the device of the job, and answer requests until stdin ends."""
     job = json.loads(Path(JOB).read_text(encoding="utf-8"))
     die_with_parent(job["parent"])
     libraries = Libraries.from_dict(job["libraries"])
@@ -51,9 +51,9 @@ def main() -> int:
             lock([job["device"]], libraries, job["lock_timeout_s"], job["progress_fd"])
         live = _Live(_open(job, libraries), job["policy"], below=job["xsched"] is not None)
     except XSchedError as error:
-        write(ERROR, plain_error(error))
+        write(ERROR, error_to_dict(error))
         return FAILED
-    tell(job["progress_fd"], READY)
+    send(job["progress_fd"], READY)
     with open(job["progress_fd"], "w", encoding="utf-8") as answers:
         for line in sys.stdin:
             answers.write(f"{ANSWER}{json.dumps(_answer(live, json.loads(line)))}\n")
@@ -62,13 +62,13 @@ def main() -> int:
 
 
 def _open(job: dict[str, Any], libraries: Libraries) -> Device:
-    tell(job["progress_fd"], f"{DOING}it opened the device")
+    send(job["progress_fd"], f"{DOING}it opened the device")
     device = Device(job["device"], cpu=CpuModel(), sim=SimModel(), libraries=libraries)
     xsched = read_xsched(job["xsched"])
     if xsched is not None:
-        tell(job["progress_fd"], f"{DOING}it loaded XSched")
+        send(job["progress_fd"], f"{DOING}it loaded XSched")
         put_under([device], split_device(job["device"])[0], xsched, **job["files"])
-        check_said(xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace"))
+        check_report(xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace"))
     return device
 
 
@@ -77,16 +77,16 @@ def _answer(live: _Live, request: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"value": call(**request["values"])}
     except XSchedError as error:
-        return {"error": plain_error(error)}
+        return {"error": error_to_dict(error)}
 
 
 class _Live:
-    """The calls of `_running`, on queues that have numbers here; one run at a time."""
+    """The calls of `native.run`, on queues that have numbers here; one run at a time."""
 
     def __init__(self, device: Device, policy: str, *, below: bool) -> None:
         self._device = device
         self._policy = policy
-        self._below = below  # XSched launches, and ours hands over
+        self._below = below  # XSched launches, and the runner passes commands to it
         self._run: Run | None = None
         self._queues: dict[int, Queue] = {}
         self._held: set[int] = set()
@@ -147,12 +147,12 @@ class _Live:
         return dataclasses.asdict(self._seen_below(queue, counts) if self._below else counts)
 
     def _seen_below(self, queue: int, counts: Counts) -> Counts:
-        """Put in what XSched did, looked at later, so that no more is completed than launched."""
+        """Return the counts with XSched's, read later, so that completed is at most launched."""
         below = self._queues[queue].scheduler_counts()
         counts = dataclasses.replace(
             counts, launched=below.launched, most_in_flight=below.in_flight
         )
-        # XSched cannot be asked whom it has suspended: as the user left it.
+        # XSched does not report suspended queues, so this is the state that the user set.
         held = queue in self._held
         return dataclasses.replace(counts, state="suspended") if held else counts
 

@@ -1,9 +1,9 @@
-"""Measuring in several processes at once: one lock, a barrier, one clock, one measurement.
+"""Measure one run in several processes at once: one lock, a barrier, one clock, one result.
 
-The first is always a worker of ours. It takes the GPUs' locks before the others are started and is
-the last to end. Each process makes ready what it has and waits; when all are ready they are told
-one moment of the monotonic clock, which is time 0 for all of them. None tears anything down before
-all are done.
+The first process is always a worker. It locks the GPUs before the others are started, and it is the
+last to end. Each process sets up its queues and waits. When all are ready, they receive one moment
+of the monotonic clock, which is time 0 for all of them. No process tears anything down before all
+have finished.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
 from pytest_xsched.workers.program_process import ProgramProcess
-from pytest_xsched.workers.program_samples import Share
+from pytest_xsched.workers.program_samples import ProgramResult
 from pytest_xsched.workers.worker import LEFT, LOCKED, READY
 from pytest_xsched.workers.worker_process import Environment, WorkerMessages, WorkerProcess
 from pytest_xsched.workers.xserver import Server
-from pytest_xsched.xsched.activation import unite_activities
+from pytest_xsched.xsched.activation import merge_activities
 from pytest_xsched.xsched.installation import Files, Home
 from pytest_xsched.xsched.preload import Setting, processes_of_session, put_under, with_driver
-from pytest_xsched.xsched.server_poll import Looks
+from pytest_xsched.xsched.server_poll import ServerPoller
 
 Member: TypeAlias = WorkerProcess | ProgramProcess
 """A process of the run."""
 
 LEAD_NS = 500_000_000
-"""Between the word and the start, so that every process has heard it by then."""
+"""Time between the message and the start, so that every process has read it by then."""
 
 
 def measure_separately(
@@ -59,13 +59,14 @@ def measure_separately(
     grace_s: float = GRACE_S,
     module: str = "pytest_xsched.workers.worker",
 ) -> Measurement:
-    """Measure a scenario whose queues are in processes of their own, or some of them.
+    """Measure a scenario whose queues, or some of them, have processes of their own.
 
-    Programs have one each; the others one each if the scenario says so, or one together.
+    Each program has a process. The other queues have one each if the scenario says so, else one
+    together.
 
-    Args and errors are those of `process.measure_in_worker`, and an error of one process ends the
-    others and names the queue. `home` is where the shim is that goes under programs, and `server`
-    is XSched's, which is asked meanwhile whether it has their work.
+    Args and errors are those of `isolated.measure_in_worker`. An error of one process stops the
+    others and names the queue. `home` has the shim that is preloaded under programs. `server` is
+    XSched's server, which is polled during the run for work of the programs.
     """
     if libraries is None:
         libraries = find_libraries(scenario.device_kind)
@@ -95,7 +96,7 @@ def measure_separately(
 
     def play(index: int) -> ProgramProcess:
         setting = settings.get(index)
-        if setting is not None:  # so the first worker is ready, and has the driver mapped
+        if setting is not None:  # the first worker is ready, so it has mapped the driver
             kind, first = scenario.device_kind, members[0]
             assert isinstance(first, WorkerProcess)
             setting = with_driver(setting, kind, processes_of_session(first.pid))
@@ -109,7 +110,7 @@ def measure_separately(
         return directory
 
     members: list[Member] = []
-    looks: Looks | None = None
+    poller: ServerPoller | None = None
     groups = divide(scenario)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
         try:
@@ -117,8 +118,8 @@ def measure_separately(
             failed = _wait_for_all(members, LOCKED)
             if failed is None:
                 for group in groups[1:]:
-                    # One after the other under XSched, whose trials of the order of two queues
-                    # would be trials of those of other processes, too.
+                    # One after the other under XSched, because a trial of the order of two queues
+                    # would include the queues of the other processes.
                     if scenario.xsched is not None:
                         failed = failed or _wait_for_all(members, READY)
                     if failed is None:
@@ -130,7 +131,7 @@ def measure_separately(
                 for member in members:
                     member.begin(start_clock_ns)
                 if server is not None and settings:
-                    looks = Looks(server.ready)
+                    poller = ServerPoller(server.busy_processes)
                 failed = _wait_for_all(members, LEFT)
             if failed is None:
                 for member in members[1:]:
@@ -144,18 +145,18 @@ def measure_separately(
                 for member in members:
                     member.end()
             finally:
-                if looks is not None:
-                    looks.stop()
-        # The one that fell is the cause of what the others would raise.
+                if poller is not None:
+                    poller.stop()
+        # The process that failed is the cause of errors of the others.
         in_order = [*([failed] if failed else []), *(p for p in members if p is not failed)]
-        said = None if server is None else server.said()
-        results = {member: _result(member, said, looks) for member in in_order}
+        said = None if server is None else server.output()
+        results = {member: _result(member, said, poller) for member in in_order}
         whole = unite([(group, results[p]) for group, p in zip(groups, members, strict=True)])
         return _with_programs(whole, results)
 
 
 def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Setting]:
-    """Say how XSched gets under the programs, by index of the queue, before anything is started."""
+    """Return how XSched is preloaded under each program, by index of its queue."""
     if scenario.xsched is None or home is None:
         return {}
     kind = scenario.device_kind
@@ -167,9 +168,9 @@ def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> di
 
 
 def divide(scenario: Scenario) -> list[tuple[int, ...]]:
-    """Say which queues, by index, share a process; the first ones are never a program.
+    """Return which queues, by index, share a process; the first group is never a program.
 
-    Where there are only programs, the first has no queue: somebody has to know the device.
+    Where all queues are programs, the first group is empty: a worker has to describe the device.
     """
     indices = range(len(scenario.queues))
     programs = [i for i in indices if scenario.queues[i].workload.program is not None]
@@ -179,12 +180,12 @@ def divide(scenario: Scenario) -> list[tuple[int, ...]]:
     return [others, *((i,) for i in programs)]
 
 
-def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measurement:
-    """Make one measurement of what the processes gave, each for the queues with its indices."""
+def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) -> Measurement:
+    """Return one measurement of the results of all processes, each for the queues of its group."""
     measured = [part for _, part in parts if isinstance(part, Measurement)]
     by_queue: dict[int, tuple[Counts, NDArray[np.void], int | None]] = {}
     for indices, part in parts:
-        if isinstance(part, Share):
+        if isinstance(part, ProgramResult):
             by_queue[indices[0]] = part.counts, part.samples, None
         else:
             shares = zip(part.counts, part.samples, part.alone_ns, strict=True)
@@ -197,7 +198,7 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measure
             {
                 library.path: library
                 for _, part in parts
-                if isinstance(part, Share)
+                if isinstance(part, ProgramResult)
                 for library in part.libraries
             },
         ),
@@ -205,7 +206,7 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measure
         samples=tuple(samples for _, samples, _ in in_order),
         alone_ns=tuple(alone_ns for _, _, alone_ns in in_order),
         wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
-        activity=unite_activities([part.activity for part in measured if part.activity]),
+        activity=merge_activities([part.activity for part in measured if part.activity]),
         readings=unite_readings([part.readings for part in measured if part.readings]),
         remark="; ".join(part.remark for _, part in parts if part.remark),
         output="".join(part.output for _, part in parts),
@@ -213,13 +214,13 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | Share]]) -> Measure
 
 
 def _with_programs(
-    whole: Measurement, results: Mapping[Member, Measurement | Share]
+    whole: Measurement, results: Mapping[Member, Measurement | ProgramResult]
 ) -> Measurement:
-    """Add what was seen of programs from elsewhere: on the GPU, and by XSched's server."""
+    """Add what a monitor of the GPU and the poller of XSched's server know of programs."""
     shares = {
         member: share
         for member, share in results.items()
-        if isinstance(member, ProgramProcess) and isinstance(share, Share)
+        if isinstance(member, ProgramProcess) and isinstance(share, ProgramResult)
     }
     gpu = None if whole.readings is None else whole.readings.gpu
     absent = [] if gpu is None else [member for member in shares if member.is_absent(gpu.ours)]
@@ -227,14 +228,16 @@ def _with_programs(
     whole = dataclasses.replace(whole, faults=tuple(faults))
     if whole.activity is None:
         return whole
-    covers = {member.spec.name: share.cover for member, share in shares.items()}
-    return dataclasses.replace(whole, activity=dataclasses.replace(whole.activity, covers=covers))
+    coverage = {member.spec.name: share.coverage for member, share in shares.items()}
+    return dataclasses.replace(
+        whole, activity=dataclasses.replace(whole.activity, coverage=coverage)
+    )
 
 
 def _unite_fingerprints(
     parts: Sequence[Fingerprint], libraries: Mapping[str, MappedLibrary]
 ) -> Fingerprint:
-    """Take the host and its settings from the first: the others inherited them, too."""
+    """Return one fingerprint; host and settings are those of the first, which all inherited."""
     devices: dict[tuple[str, int], DeviceFacts] = {}
     for device in (device for part in parts for device in part.devices):
         devices.setdefault((device.kind, device.index), device)
@@ -247,14 +250,14 @@ def _unite_fingerprints(
 
 
 def _wait_for_all(members: Sequence[Member], until: str) -> Member | None:
-    """Listen until all have said a word; give the one that ended, or was late, before it did."""
+    """Listen until all have reached a step; return the one that ended or was late before that."""
     while True:
-        behind = [member for member in members if until not in member.reached]
-        if not behind:
+        missing = [member for member in members if until not in member.reached]
+        if not missing:
             return None
-        for member in behind:
+        for member in missing:
             over = not member.is_running() or member.is_late()
-            if over and until not in member.reached:  # which may have been its last word
+            if over and until not in member.reached:  # it may have reached the step and ended
                 return member
         for member in members:
             member.listen(POLL_S / len(members))
@@ -267,8 +270,12 @@ def _await_end(member: Member, grace_s: float) -> None:
         member.listen(POLL_S)
 
 
-def _result(member: Member, said: str | None, looks: Looks | None) -> Measurement | Share:
-    return member.share(said, looks) if isinstance(member, ProgramProcess) else member.measurement()
+def _result(
+    member: Member, said: str | None, poller: ServerPoller | None
+) -> Measurement | ProgramResult:
+    return (
+        member.share(said, poller) if isinstance(member, ProgramProcess) else member.measurement()
+    )
 
 
 def _names(scenario: Scenario, queues: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
-"""A program of the user as a party of a run: started, told when to begin, read, ended.
+"""A program of the user as one process of a run: start it, time its requests, stop it.
 
-It has the methods of `child.Worker`, by which `separate` accompanies both. What it says is in the
-docstring of `requests`; where it says nothing, only its processes can be looked at.
+It has the methods of `WorkerProcess` that `multi_process` calls. `client` describes the messages
+that a program writes. Of a program that writes none, only its processes can be inspected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pytest_xsched.scenario.arrival_times import arrival_times
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
-from pytest_xsched.workers.program_samples import Share, counts_of, make_samples
+from pytest_xsched.workers.program_samples import ProgramResult, counts_of, make_samples
 from pytest_xsched.workers.worker import LEFT, READY
 from pytest_xsched.workers.worker_process import OUTPUT_BYTES, last_words
 from pytest_xsched.xsched.preload import (
@@ -34,10 +34,10 @@ from pytest_xsched.xsched.preload import (
     processes_of_session,
     require_active,
 )
-from pytest_xsched.xsched.server_poll import Cover, Looks
+from pytest_xsched.xsched.server_poll import Coverage, ServerPoller
 
 _PATIENCE_S = 1.0
-"""Between the polite word to a program and the other one."""
+"""Time between SIGTERM and SIGKILL to a program."""
 
 
 class ProgramProcess(ManagedProcess):
@@ -47,8 +47,8 @@ class ProgramProcess(ManagedProcess):
         directory: for its output and its arrivals.
         scenario: of the run.
         index: of its queue.
-        setting: how XSched is under it; None: it is not.
-        allowed_s: until it is to be ready.
+        setting: how XSched is preloaded under it; None: it is not.
+        allowed_s: time until it has to be ready.
     """
 
     def __init__(
@@ -143,15 +143,15 @@ class ProgramProcess(ManagedProcess):
         if not self.stop(_PATIENCE_S):
             self.is_in_time = False
 
-    def share(self, created: str | None, looks: Looks | None = None) -> Share:
-        """Give what it contributed, when it has ended.
+    def share(self, created: str | None, poller: ServerPoller | None = None) -> ProgramResult:
+        """Return its result, after it has ended.
 
         Args:
-            created: where XSched tells of XQueues, but in its own output.
-            looks: at XSched's server, while it ran; None: there is none.
+            created: the output of the server, in which XSched reports new XQueues; None: no server.
+            poller: of XSched's server during the run; None: there is no server.
 
         Raises:
-            SchedulerInactive: XSched was to be under it and was not.
+            SchedulerInactive: XSched did not schedule the program.
             WorkerCrashed: it ended before the run did.
         """
         output = self._output()
@@ -159,17 +159,17 @@ class ProgramProcess(ManagedProcess):
             self._require_active(output, created)
         self._require_whole(output)
         samples = self._samples()
-        return Share(
+        return ProgramResult(
             counts=counts_of(self.spec.priority, samples),
             samples=samples,
             remark=self._remark(output),
             output=output,
             libraries=self._libraries(),
-            cover=None if looks is None or self._setting is None else self._cover(looks),
+            coverage=None if poller is None or self._setting is None else self._coverage(poller),
         )
 
     def is_absent(self, on_gpu: Collection[int]) -> bool:
-        """Tell whether none of its processes is among those of the run on a GPU; see `noise`."""
+        """Check whether none of its processes is among those of the run on a GPU; see `noise`."""
         return bool(on_gpu) and self.pid not in on_gpu
 
     # ---- inside
@@ -190,22 +190,22 @@ class ProgramProcess(ManagedProcess):
         when = "before the run did" if READY in self.reached else "before it was ready"
         how = f"{describe_exit(status)} {when}"
         if not self.is_in_time:
-            silent = ", which it says by its first request" if self._program.reports else ""
+            silent = " (its first call of requests() reports that)" if self._program.reports else ""
             how = f"was not ready in time{silent}"
         raise WorkerCrashed(
             f"the program of queue {self.spec.name!r} {how}{last_words(output)}", returncode=status
         )
 
-    def _cover(self, looks: Looks) -> Cover:
+    def _coverage(self, poller: ServerPoller) -> Coverage:
         assert self._start_ns is not None
         start, end = (self._start_ns + at for at in self._window_ns)
         requests = None
         if self._program.reports:
             begun = np.asarray(self._begun_ns, np.int64)
-            ended = np.full_like(begun, end)  # of one that goes on
+            ended = np.full_like(begun, end)  # of a request that goes on
             ended[: len(self._ended_ns)] = self._ended_ns[: len(begun)]
             requests = np.column_stack((begun, ended))
-        return looks.of(self.pid, (start, end), requests)
+        return poller.coverage_of(self.pid, (start, end), requests)
 
     def _remark(self, output: str) -> str:
         status = self.exit_status
@@ -232,7 +232,7 @@ class ProgramProcess(ManagedProcess):
                 self.reached.add("done")
 
     def _has_begun(self) -> bool:
-        """Tell whether a program that says nothing has opened its device, where it needs one."""
+        """Check whether a program without messages has opened its GPU, where it has one."""
         kind = self.scenario.device_kind
         if kind not in GPUS:
             return True
@@ -297,5 +297,5 @@ def _arrivals(scenario: Scenario, index: int) -> NDArray[np.int64] | None:
 
 
 def _without(setting: Setting) -> dict[str, str]:
-    """Give what the program inherits: its environment without what the leash sets."""
+    """Return what the program inherits: without the variables that `exec_with_parent` sets."""
     return {k: v for k, v in setting.environment.items() if k not in setting.variables}

@@ -1,4 +1,4 @@
-"""What a program of the user contributes to a measurement: its requests, as samples."""
+"""The result of a program of the user: its requests, as samples."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from pytest_xsched.monitoring.environment import MappedLibrary
 from pytest_xsched.native.binding import CENSORED, DRAIN, SAMPLE, WARMUP
 from pytest_xsched.native.run import Counts
-from pytest_xsched.xsched.server_poll import Cover
+from pytest_xsched.xsched.server_poll import Coverage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What a program contributed to a measurement.
+class ProgramResult:
+    """The result of a program.
 
     Attributes:
-        counts: its requests; of its commands nobody knows.
-        samples: one row a request; empty where it reports none.
-        remark: about the way it ended.
-        output: the end of what it wrote.
+        counts: of its requests; its commands are unknown.
+        samples: SAMPLE[n], one row a request; empty where it reports none.
+        remark: about its end.
+        output: the end of its output.
         libraries: of drivers and schedulers that it had mapped.
-        cover: what XSched had of its work; None: nobody asked.
+        coverage: how often XSched had work of it; None: no server was polled.
     """
 
     counts: Counts
@@ -31,7 +31,7 @@ class Share:
     remark: str
     output: str
     libraries: tuple[MappedLibrary, ...]
-    cover: Cover | None = None
+    coverage: Coverage | None = None
 
 
 def make_samples(
@@ -42,22 +42,22 @@ def make_samples(
     window_ns: tuple[int, int],
     over_ns: int,
 ) -> NDArray[np.void]:
-    """Make the samples of a queue out of what a program reported, as the native runner does.
+    """Return the samples of a queue from the reports of its program.
 
     Args:
         scheduled: int64[n], ns since the start, of all requests.
-        begun: of the first of them, in the same order.
-        ended: of the first of those.
+        begun: int64[m], ns since the start, of the first m of them.
+        ended: int64[k], ns since the start, of the first k of those.
         window_ns: begin and end of the measured window.
-        over_ns: the end of the drain: what ended later counts as unfinished.
+        over_ns: end of the drain; requests that ended later count as unfinished.
     """
     samples = np.zeros(len(scheduled), SAMPLE)
     samples["scheduled_ns"] = scheduled
     for name in ("submitted_ns", "launched_ns", "completed_ns"):
         samples[name] = -1
     begun, ended = begun[: len(scheduled)], ended[: len(scheduled)]
-    # A program that is busy cannot begin, which is no lateness of the arrivals: such a request has
-    # waited in the program.
+    # A busy program cannot begin a request. That request has waited in the program, and its
+    # arrival was not late.
     free = np.concatenate(([-1], ended))[: len(begun)]
     waited = free > scheduled[: len(begun)]
     samples["submitted_ns"][: len(begun)] = np.where(waited, scheduled[: len(begun)], begun)

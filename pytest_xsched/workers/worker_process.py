@@ -37,29 +37,33 @@ from pytest_xsched.workers.worker import (
 from pytest_xsched.xsched.activation import Activity
 
 OUTPUT_BYTES = 64 * 1024
-"""Kept of what a worker wrote: its end."""
+"""How much is kept of the output of a worker: its end."""
 
 _ERROR_LINE = re.compile(r"\[XSCHED ERRO|\[ERRO @|Assertion failed")
-"""How XSched says why it ends the process, before and behind its version 1.2."""
+"""How XSched reports why it ends the process, before its version 1.2 and since."""
 
 _CHATTER = re.compile(r"\[(XSCHED )?(INFO|DEBG) @|\[.*unsupported hint type")
-"""Lines of XSched that say nothing about an end: queues give all their hints to any policy."""
+"""Lines of XSched that do not explain an end: queues pass all their hints to any policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What a worker finds in its environment that this process has not, or has otherwise.
+    """How the environment of a worker differs from that of this process.
 
     Attributes:
         scrubbed: prefixes of the names that it does not inherit.
-        values: set behind that, by name.
+        values: added then, by name.
     """
 
     scrubbed: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)
 
     def apply(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """Give the environment of the worker from that of this process."""
+        """Return the environment of the worker.
+
+        Args:
+            inherited: the environment of this process.
+        """
         kept = {
             name: value
             for name, value in inherited.items()
@@ -210,11 +214,11 @@ class WorkerProcess(ManagedProcess):
         self.stop(0.5 if self.is_in_time else 0)  # it ends by itself when it next reads its input
 
     def measurement(self) -> Measurement:
-        """Read what it left, when it has ended.
+        """Return the data that it left, after it has ended.
 
         Raises:
-            WorkerCrashed: it left nothing.
-            XSchedError: what was raised there.
+            WorkerCrashed: it left none.
+            XSchedError: the worker raised it.
         """
         left = (self._directory / RESULT).exists()
         error = self.error()
@@ -246,16 +250,16 @@ class WorkerProcess(ManagedProcess):
             )
 
     def error(self) -> XSchedError | None:
-        """Read what was raised there."""
+        """Return the error that the worker raised, or None."""
         if not (self._directory / ERROR).exists():
             return None
         plain = json.loads((self._directory / ERROR).read_text(encoding="utf-8"))
         if not plain["message"].startswith(self._owner):
             plain["message"] = f"{self._owner}: {plain['message']}"
-        return error_of(plain)
+        return error_from_dict(plain)
 
     def crash(self, lacking: str = "") -> WorkerCrashed:
-        """Say how it ended, when it has."""
+        """Return an error that says how it ended, after it has."""
         how = describe_exit(self.exit_status)
         if not self.is_in_time:
             how = "did not end in time and was killed"
@@ -274,7 +278,7 @@ class WorkerProcess(ManagedProcess):
 
 def _environment(changes: Environment) -> dict[str, str]:
     environment = changes.apply(os.environ)
-    # Absolute, because the worker has a directory of its own.
+    # Absolute, because the worker has another working directory.
     if path := environment.get("PYTHONPATH"):
         absolute = [os.path.abspath(part) for part in path.split(os.pathsep)]
         environment["PYTHONPATH"] = os.pathsep.join(absolute)
@@ -283,8 +287,8 @@ def _environment(changes: Environment) -> dict[str, str]:
     return environment
 
 
-def error_of(plain: dict[str, Any]) -> XSchedError:
-    """Make an error from its JSON; see `worker.plain_error`."""
+def error_from_dict(plain: dict[str, Any]) -> XSchedError:
+    """Return an error from its JSON; see `worker.error_to_dict`."""
     kind: type[XSchedError] = getattr(errors, plain["type"])
     if issubclass(kind, DeviceError):
         return kind(plain["message"], call=plain["call"], code=plain["code"])
@@ -292,11 +296,11 @@ def error_of(plain: dict[str, Any]) -> XSchedError:
 
 
 def last_words(output: str) -> str:
-    """Give the end of a sentence with the last lines of an output: XSched's last error first."""
+    """Return the end of a sentence with the last lines of an output: XSched's last error first."""
     lines = [line.strip() for line in output.splitlines()]
     lines = [line for line in lines if line and not _CHATTER.match(line)]
-    told = max((i for i, line in enumerate(lines) if _ERROR_LINE.search(line)), default=None)
-    first = [] if told is None else [lines[told]]
-    behind = 0 if told is None else told + 1
-    words = first + lines[behind:][len(first) - 3 :]
+    error_at = max((i for i, line in enumerate(lines) if _ERROR_LINE.search(line)), default=None)
+    first = [] if error_at is None else [lines[error_at]]
+    after = 0 if error_at is None else error_at + 1
+    words = first + lines[after:][len(first) - 3 :]
     return f"; its last words: {' | '.join(words)}" if words else ""

@@ -1,8 +1,8 @@
-"""XSched's server, which schedules the queues of several processes: started, awaited, stopped.
+"""Run XSched's server, which schedules the queues of several processes.
 
-There is one for a machine. Its clients find it by a System V message queue with a fixed key, and a
-second server takes that queue from the first, which ends. So ours has a lock, and none is started
-where somebody else's runs.
+A machine has one server. Clients find it by a System V message queue with a fixed key. A second
+server takes that queue from the first, which then ends. So this module holds a lock while its
+server runs, and starts none where another one runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.gpu_lock import lock_server
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.workers.worker_process import last_words
-from pytest_xsched.xsched.environment import of_xsched
+from pytest_xsched.xsched.environment import is_xsched_variable
 
 KEY = 0x58000001
 """Of the message queue; 'X' and the number of the server's channel (XSched 1.2.0)."""
@@ -37,23 +37,23 @@ _IPC_RMID = 0
 
 
 class Server:
-    """A server that runs.
+    """A running server.
 
     Attributes:
-        port: on which it answers.
+        port: on which it answers HTTP requests.
     """
 
     def __init__(self, port: int, output: IO[bytes]) -> None:
         self.port = port
         self._output = output
 
-    def said(self) -> str:
-        """Give what it wrote so far."""
-        # Not by seek(), which would move the place where the server writes.
+    def output(self) -> str:
+        """Return its output so far."""
+        # Not with seek(), which would move the position at which the server writes.
         return os.pread(self._output.fileno(), _SAID_BYTES, 0).decode(errors="replace")
 
-    def ready(self) -> frozenset[int] | None:
-        """Give the ids of processes with an XQueue that has unfinished work; None: no answer."""
+    def busy_processes(self) -> frozenset[int] | None:
+        """Return the ids of processes with an XQueue that has unfinished work; None: no answer."""
         answer = _get(self.port, "/xqueues")
         if answer is None:
             return None
@@ -78,23 +78,24 @@ def xserver(
         program: path of the installation's xserver.
         policy: as XSched spells it, "HPF".
         lock_timeout_s: longest wait for another pytest that has one.
-        waiting: called while it waits for that, as `lock_gpus` does.
+        waiting: called while it waits for that; see `lock_gpus`.
 
     Raises:
-        DeviceBusy: that one was not done in time.
-        SchedulerInactive: somebody else's server runs, ours cannot be started, or it ended before
-            it was to.
+        DeviceBusy: another pytest used a server for longer than that.
+        SchedulerInactive: another server runs, this one cannot be started, or it ended too early.
     """
     locks = lock_server(timeout_s=lock_timeout_s, waiting=waiting)
     try:
-        if other := _other():
+        if other := _running_server():
             raise SchedulerInactive(
-                f"scheduler inactive: an xserver runs already, process {other}, and XSched has one "
-                "for a machine; stop that one"
+                f"scheduler inactive: an xserver runs already, process {other}, and a machine can "
+                "have only one; stop that process"
             )
         with tempfile.TemporaryFile() as output:
             server = Server(_free_port(), output)
-            variables = {name: value for name, value in os.environ.items() if not of_xsched(name)}
+            variables = {
+                name: value for name, value in os.environ.items() if not is_xsched_variable(name)
+            }
             variables["XLOG_LEVEL"] = "INFO"
             process = ManagedProcess(START_S)
             try:
@@ -107,7 +108,7 @@ def xserver(
                 _require_alive(process, policy, server)
                 yield server
                 _require_alive(process, policy, server)
-            except XSchedError as error:  # of its clients, which end with it
+            except XSchedError as error:  # of a client, which ends with the server
                 if not isinstance(error, SchedulerInactive):
                     _require_alive(process, policy, server)
                 raise
@@ -132,12 +133,12 @@ def _require_alive(process: ManagedProcess, policy: str, server: Server) -> None
     process.stop(0)
     raise SchedulerInactive(
         f"scheduler inactive: xserver {policy} {describe_exit(process.exit_status)}"
-        f"{last_words(server.said())}"
+        f"{last_words(server.output())}"
     )
 
 
 def _answers(port: int) -> bool:
-    """Ask for its policy; the message queue is there before it can be asked."""
+    """Check whether it answers; its message queue exists before it does."""
     return _get(port, "/policy") is not None
 
 
@@ -156,22 +157,22 @@ def _get(port: int, path: str) -> bytes | None:
 def _stop(process: ManagedProcess) -> None:
     process.send_signal(signal.SIGINT)  # the server cleans up after this one
     process.stop(_STOP_S)
-    # A queue that is left would let clients send to nobody, and wait for ever.
+    # If the queue were left, clients would send to it and wait for ever.
     libc = ctypes.CDLL(None)
     queue = libc.msgget(ctypes.c_int(KEY), 0)
     if queue >= 0:
         libc.msgctl(queue, _IPC_RMID, None)
 
 
-def _other() -> int | None:
-    """Give the process id of a server that has the message queue."""
+def _running_server() -> int | None:
+    """Return the process id of a server that has the message queue."""
     if ctypes.CDLL(None).msgget(ctypes.c_int(KEY), 0) < 0:
         return None
     for path in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):
             if path.read_text() == "xserver\n":
                 return int(path.parent.name)
-    return None  # the queue of one that was killed
+    return None  # the queue of a server that was killed
 
 
 def _free_port() -> int:

@@ -1,9 +1,9 @@
-"""Whether XSched really schedules: put under a device, asked, tried out, counted.
+"""Check whether XSched really schedules: its own report, a trial of two queues, its counts.
 
-A library that is loaded proves nothing, nor does a call that answers with success. So the process
-that measures looks at three things: what XSched says of itself, whether two queues come in the
-order of their hints, and in the other order when the hints are swapped, and whether every command
-of the run was launched by it.
+A loaded library proves nothing, and a call that returns success proves nothing. So the measuring
+process checks three things: which scheduler XSched reports; whether two queues follow the order of
+their hints, and the other order after the hints are swapped; and whether XSched launched every
+command of the run.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.process_maps import mapped_files
-from pytest_xsched.xsched.server_poll import Cover
+from pytest_xsched.xsched.server_poll import Coverage
 
 DRIVER_VARIABLES = {"cuda": "XSCHED_CUDA_LIB", "opencl": "XSCHED_CUDA_LIB", "hip": "XSCHED_HIP_LIB"}
-"""Where XSched's libraries look for the driver; the one for OpenCL reads the name of CUDA's."""
+"""Variables that name the driver to XSched's libraries; that for OpenCL reads CUDA's variable."""
 
 _SAID = re.compile(
     r"using (?P<scheduler>app-managed|local|global) scheduler(?: with policy (?P<policy>\w+))?"
@@ -41,16 +41,16 @@ _ROCM = re.compile(r"/(rocm[\w.-]*)/")
 
 _COMMANDS = 40
 _SHORT, _LONG = spin("200us"), spin("1ms")
-_TRIES = {"local": (_SHORT, _SHORT, _LONG, _LONG), "global": (_LONG, _LONG, _LONG)}
-"""Commands of each try. Other load can spoil one, a longer one less; and the word of the global
-scheduler comes from another process, and later."""
+_TRIALS = {"local": (_SHORT, _SHORT, _LONG, _LONG), "global": (_LONG, _LONG, _LONG)}
+"""Commands of each trial. Other load can spoil a trial, and spoils long commands less. The decision
+of the global scheduler comes from another process, and later."""
 _SHOWN = 0.75
 _DRAIN_NS = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A library that the measuring process had mapped."""
+    """A library of XSched or of a driver that the measuring process had mapped."""
 
     path: str
     bytes: int
@@ -59,72 +59,80 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What shows that XSched was in effect.
+    """What shows that XSched was active.
 
     Attributes:
-        said: its own words about scheduler and policy.
+        report: how XSched itself names its scheduler and policy.
         order: share of pairs of commands in which the queue that the hints prefer was launched
-            first, for either way round; 0.5 is no order at all. Empty for policies whose hints say
-            nothing about the order of two queues in one process.
-        commands: of each queue, those that XSched counted and those that it launched.
+            first, before and after the hints are swapped; 0.5 is no order at all. Empty for
+            policies whose hints do not order two queues in one process.
+        commands: of each queue, how many XSched counted and how many it launched.
         files: mapped libraries of XSched and of the driver.
-        covers: of each program, what XSched had of its work; None: nobody asked, or can.
+        coverage: of each program, how often XSched had work of it; None: only a server reports
+            that, and there was none.
     """
 
-    said: str
+    report: str
     order: tuple[float, ...]
     commands: dict[str, tuple[int, int]]
     files: tuple[File, ...]
-    covers: dict[str, Cover | None] = field(default_factory=dict)
+    coverage: dict[str, Coverage | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it in JSON's types; `from_dict` reads it back, but for `covers`."""
-        covers = {name: cover and cover.to_dict() for name, cover in self.covers.items()}
-        return {**asdict(self), "covers": covers}
+        """Return it in JSON's types; `from_dict` reads all of it except `coverage`."""
+        return {
+            "said": self.report,
+            "order": self.order,
+            "commands": self.commands,
+            "files": [asdict(file) for file in self.files],
+            "covers": {name: one and one.to_dict() for name, one in self.coverage.items()},
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Activity:
-        """Make it from what `to_dict` gave."""
+        """Return what `to_dict` has written, without `coverage`."""
         return cls(
-            said=data["said"],
+            report=data["said"],
             order=tuple(data["order"]),
             commands={name: (given, done) for name, (given, done) in data["commands"].items()},
             files=tuple(File(**file) for file in data["files"]),
         )
 
-    def behind(self, before: Activity | None) -> Activity:
-        """Give it with what looks have shown in the windows before, too."""
+    def added_to(self, before: Activity | None) -> Activity:
+        """Return it with the coverage of earlier windows added."""
         if before is None:
             return self
-        covers = {
-            name: cover + earlier if cover and (earlier := before.covers.get(name)) else cover
-            for name, cover in self.covers.items()
+        coverage = {
+            name: one + earlier if one and (earlier := before.coverage.get(name)) else one
+            for name, one in self.coverage.items()
         }
-        return dataclasses.replace(self, covers=covers)
+        return dataclasses.replace(self, coverage=coverage)
 
     @property
-    def past_it(self) -> list[str]:
-        """Say of which programs XSched had nothing."""
-        covers = self.covers.items()
-        return [fault for name, cover in covers if cover and (fault := cover.fault(name))]
+    def bypassing(self) -> list[str]:
+        """Return a sentence for each program whose work XSched did not have."""
+        found = self.coverage.items()
+        return [fault for name, one in found if one and (fault := one.fault(name))]
 
     def faults(self, launched: Mapping[str, int]) -> list[str]:
-        """Say what speaks against it, one sentence each.
+        """Return a sentence for each fact that shows that XSched was not active.
 
         Args:
-            launched: commands of each queue that the runner handed over.
+            launched: how many commands of each queue the runner passed to XSched.
         """
         faults = []
         for name, (given, done) in self.commands.items():
             if not launched[name] == given == done:
                 faults.append(
-                    f"{launched[name]} commands of {name} were handed to XSched, which counts "
-                    f"{given} and launched {done}"
+                    f"the runner passed {launched[name]} commands of {name} to XSched, which "
+                    f"counts {given} and launched {done}"
                 )
         drivers = [file.path for file in self.files if _DRIVERS.search(file.path)]
         trees = {match[1] for file in self.files if (match := _ROCM.search(file.path))}
         if len(trees) > 1:
-            faults.append(f"libraries of two ROCm are mapped: {', '.join(sorted(trees))}")
+            faults.append(
+                f"libraries of two ROCm installations are mapped: {', '.join(sorted(trees))}"
+            )
         names = [os.path.basename(path).partition(".so")[0] for path in drivers]
         for name in sorted({name for name in names if names.count(name) > 1}):
             both = ", ".join(path for path in drivers if f"/{name}.so" in path)
@@ -135,7 +143,7 @@ class Activity:
 def put_under(
     devices: Iterable[Device], kind: str, xsched: XSched, *, preempt: str, hal: str
 ) -> None:
-    """Put XSched under the devices of a run, before anything runs on them.
+    """Attach XSched to the devices of a run, before anything runs on them.
 
     Args:
         devices: open, all of one kind.
@@ -145,25 +153,23 @@ def put_under(
         hal: path of the libhal*.so for the kind.
     """
     for device in devices:
-        # Where our own loader found it; XSched's search knows fewer places, and might find another.
+        # The file that the runner loaded: XSched searches fewer places, and may find another.
         os.environ[DRIVER_VARIABLES[kind]] = device.describe().driver_file
         device.put_under(xsched, preempt=preempt, hal=hal)
 
 
-def check_said(xsched: XSched, text: str) -> str:
-    """Give what XSched said last about scheduler and policy, out of everything that was written.
+def check_report(xsched: XSched, text: str) -> str:
+    """Return the scheduler and policy that XSched reported last, from all output of the process.
 
     Raises:
-        SchedulerInactive: it said nothing of that kind, or something else than was asked for.
+        SchedulerInactive: XSched reported none, or not the one that the run needs.
     """
     scheduler, policy = "", ""
     for match in _SAID.finditer(text):
         scheduler = match["scheduler"] or scheduler
         policy = match["policy"] or match["changed"] or ""
     if not scheduler:
-        raise SchedulerInactive(
-            "scheduler inactive: XSched was loaded, but said nothing about a scheduler"
-        )
+        raise SchedulerInactive("scheduler inactive: XSched was loaded, but reported no scheduler")
     wanted = {"app": "app-managed"}.get(xsched.scheduler, xsched.scheduler)
     said = f"using {scheduler} scheduler" + (f" with policy {policy}" if policy else "")
     right = scheduler == wanted and (xsched.scheduler != "local" or policy.lower() == xsched.policy)
@@ -172,33 +178,33 @@ def check_said(xsched: XSched, text: str) -> str:
             f" with policy {xsched.policy}" if xsched.scheduler != "app" else ""
         )
         raise SchedulerInactive(
-            f"scheduler inactive: asked for was {asked}, but XSched says {said!r}"
+            f"scheduler inactive: the run needs {asked}, but XSched reports {said!r}"
         )
     return said
 
 
-def show_order(device: Device, xsched: XSched) -> tuple[float, ...]:
-    """Let two queues compete, with hints that prefer one, and then the other.
+def measure_order(device: Device, xsched: XSched) -> tuple[float, ...]:
+    """Let two queues compete, with hints that prefer one, and then the other; return the shares.
 
     Raises:
-        SchedulerInactive: in none of some tries the preferred queue went first both times.
+        SchedulerInactive: in no trial did the preferred queue go first both times.
     """
     hints = _hints(xsched)
     if hints is None:
         return ()
     shares: tuple[float, ...] = ()
-    for work in _TRIES[xsched.scheduler]:
+    for work in _TRIALS[xsched.scheduler]:
         shares = tuple(_share_first(device, work, hints[::step], step) for step in (1, -1))
         if min(shares) >= _SHOWN:
-            # Or the queues of the run, which may get the handles of these, would begin with hints
-            # that nobody gave them.
+            # Else the queues of the run, which may get the same handles, would begin with the hints
+            # of the trial.
             device.forget_hints(xsched)
             return shares
     shown = " and ".join(f"{share:.0%}" for share in shares)
     raise SchedulerInactive(
-        f"scheduler inactive: under the policy {xsched.policy} two queues were given hints that "
-        f"prefer one of them, and then the other; its commands went first in {shown} of the pairs, "
-        f"which would be {_SHOWN:.0%} at least"
+        f"scheduler inactive: in a trial of the policy {xsched.policy} hints preferred one of two "
+        f"queues, and then the other; its commands went first in {shown} of the pairs, and XSched "
+        f"that schedules reaches {_SHOWN:.0%} at least"
     )
 
 
@@ -206,11 +212,11 @@ _Preference = tuple[int, Hints]  # a priority and the other hints
 
 
 def _hints(xsched: XSched) -> Sequence[_Preference] | None:
-    """Give hints for a queue that goes first and for one that does not; None: there are none."""
+    """Return hints for a queue that goes first and for one that does not; None: none do that."""
     one = {"threshold": 1, "batch_size": 1}
     if xsched.scheduler == "app":
         return None
-    # Not cfs: it remembers what queues have used, by handles which later ones get again.
+    # Not cfs: it counts what a handle has used, and later queues get the same handles.
     if xsched.policy in ("hpf", "hhpf"):
         return [(40, Hints(**one)), (1, Hints(**one))]
     if xsched.policy == "lax":  # urgent at once, and then by priority
@@ -225,7 +231,7 @@ def _hints(xsched: XSched) -> Sequence[_Preference] | None:
 
 
 def _share_first(device: Device, work: Workload, hints: Sequence[_Preference], step: int) -> float:
-    """Give the share of pairs in which the first of `hints` before swapping went first."""
+    """Return the share of pairs in which the queue that the hints prefer went first."""
     run = Run(device, "none")
     try:
         queues = [_add(run, work, i, hint) for i, hint in enumerate(hints)]
@@ -265,13 +271,13 @@ def _file(path: str) -> File:
 
 
 def with_commands(activity: Activity, queues: Mapping[str, Queue]) -> Activity:
-    """Add the counts of the run's queues, when it is over, and what is mapped by then."""
+    """Return it with the counts of the run's queues and the mapped files, after the run."""
     commands = {name: queue.scheduler_counts()[:2] for name, queue in queues.items()}
     return dataclasses.replace(activity, commands=commands, files=scheduler_files())
 
 
-def unite_activities(parts: Sequence[Activity]) -> Activity | None:
-    """Make one of what processes showed that share a scheduler; None of none."""
+def merge_activities(parts: Sequence[Activity]) -> Activity | None:
+    """Return one activity for several processes that share a scheduler; None for none."""
     if not parts:
         return None
     files = {file.path: file for part in parts for file in part.files}

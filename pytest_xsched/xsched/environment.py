@@ -1,7 +1,7 @@
-"""The environment variables that XSched reads, and what is wrong with those that are set.
+"""The environment variables that XSched reads, and the faults of those that are set.
 
-XSched itself never complains: a name that it does not know is ignored, and of most values that it
-does not know it takes the default. Source: XSched 1.2.0 (protocol/def.h, utils/log.h, utils/lib.h).
+XSched itself reports no fault: it ignores unknown names, and replaces most unknown values by a
+default. Source: XSched 1.2.0 (protocol/def.h, utils/log.h, utils/lib.h).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pytest_xsched.base.policies import XSCHED_POLICIES
 POLICIES = tuple(name.upper() for name in XSCHED_POLICIES)
 SCHEDULERS = ("APP", "LCL", "GLB")
 OWN = ("XSCHED_HOME",)
-"""Of this family, but read by pytest-xsched."""
+"""Names of this family that pytest-xsched reads, and XSched does not."""
 
 _PREFIXES = ("XSCHED_", "CUXTRA_", "XLOG_")
 
@@ -25,7 +25,7 @@ _PREFIXES = ("XSCHED_", "CUXTRA_", "XLOG_")
 class _Choice(NamedTuple):
     words: tuple[str, ...]
     otherwise: str
-    """What XSched takes for any other value."""
+    """What XSched uses in place of any other value."""
 
 
 class _Number(NamedTuple):
@@ -78,26 +78,26 @@ VARIABLES: dict[str, _Kind] = {
     "XSCHED_LEVELZERO_SLICE_CNT": _Number(1, _LARGEST),
     "XLOG_LEVEL": _Choice(("ERRO", "WARN", "INFO", "DEBG"), "INFO"),
 }
-"""All that XSched reads."""
+"""All variables that XSched reads."""
 
 
-def of_xsched(name: str) -> bool:
-    """Tell whether a variable is XSched's, known to it or not."""
+def is_xsched_variable(name: str) -> bool:
+    """Check whether a variable is of XSched's family, known to XSched or not."""
     return name.startswith(_PREFIXES) and name not in OWN
 
 
 def faults(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Say what XSched would not do as it was told, a sentence each, sorted by name.
+    """Return a sentence for each variable that XSched would not follow, sorted by name.
 
     Args:
-        environment: of the process that is to load XSched.
+        environment: of the process that will load XSched.
     """
     found: list[str] = []
-    for name in sorted(filter(of_xsched, environment)):
+    for name in sorted(filter(is_xsched_variable, environment)):
         value = environment[name]
         if name not in VARIABLES:
-            found.append(f"{name} is no variable of XSched, which ignores it{_meant(name)}")
-        elif value:  # XSched takes an empty one for one that is not set
+            found.append(f"{name} is not a variable of XSched, which ignores it{_meant(name)}")
+        elif value:  # XSched treats an empty value as one that is not set
             found += _of_value(name, value)
     return (*found, *_of_together(environment))
 
@@ -112,11 +112,11 @@ def _of_value(name: str, value: str) -> Iterator[str]:
     if name == "XSCHED_OPENCL_LIB":
         yield f"{name} has no effect: for OpenCL, too, XSched reads XSCHED_CUDA_LIB"
     elif (name, value) == ("XSCHED_POLICY", "SPUP"):
-        yield f"{name}=SPUP ends every process that loads XSched: declared there, but not made"
+        yield f"{name}=SPUP ends every process that loads XSched 1.2, which only declares SPUP"
     elif isinstance(kind, _Choice) and value not in kind.words:
         known = ", ".join(kind.words)
         yield (
-            f"{name}={value!r} is unknown to XSched 1.2, which takes it for {kind.otherwise}; "
+            f"{name}={value!r} is unknown to XSched 1.2, which uses {kind.otherwise}; "
             + (
                 f"did you mean {value.upper()}?"
                 if value.upper() in kind.words
@@ -124,10 +124,7 @@ def _of_value(name: str, value: str) -> Iterator[str]:
             )
         )
     elif isinstance(kind, _Switch) and value.lower() not in ("on", "off", "1", "0"):
-        yield (
-            f"{name}={value!r} is unknown to XSched 1.2, which takes it for OFF; "
-            "known: ON, OFF, 1, 0"
-        )
+        yield (f"{name}={value!r} is unknown to XSched 1.2, which uses OFF; known: ON, OFF, 1, 0")
     elif isinstance(kind, _Number):
         yield from _of_number(name, value, kind)
     elif isinstance(kind, _File) and not os.path.exists(value):
@@ -137,7 +134,7 @@ def _of_value(name: str, value: str) -> Iterator[str]:
 def _of_number(name: str, value: str, kind: _Number) -> Iterator[str]:
     number = _number(value)
     if number is None:
-        yield f"{name}={value!r} is not a whole number, and XSched takes the default"
+        yield f"{name}={value!r} is not a whole number, and XSched uses the default"
     elif not kind.lowest <= number <= kind.highest:
         highest = "" if kind.highest == _LARGEST else f" to {kind.highest}"
         yield f"{name}={value} is outside XSched's range, {kind.lowest}{highest or ' and up'}"
@@ -148,12 +145,12 @@ def _number(value: str) -> int | None:
 
 
 def _of_together(environment: Mapping[str, str]) -> Iterator[str]:
-    """Values that are right, each by itself."""
+    """Yield faults of variables whose values are right, each by itself."""
     scheduler, policy = environment.get("XSCHED_SCHEDULER"), environment.get("XSCHED_POLICY")
     if scheduler == "LCL" and not policy:
         yield "XSCHED_SCHEDULER=LCL without XSCHED_POLICY schedules nothing: XSched stays at APP"
     elif policy in POLICIES and scheduler in ("APP", "GLB"):
-        yield f"XSCHED_POLICY={policy} makes the scheduler LCL, whatever XSCHED_SCHEDULER says"
+        yield f"XSCHED_POLICY={policy} makes the scheduler LCL, whatever XSCHED_SCHEDULER is"
     if environment.get(_AUTO, "").lower() not in ("on", "1"):
         for name in sorted(environment):
             if name.startswith(f"{_AUTO}_") and name in VARIABLES:

@@ -1,4 +1,4 @@
-"""The user's own XSched: where its files are. Nothing is loaded here."""
+"""Find the files of the user's own XSched, without loading any of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_xsched.errors import SchedulerInactive
 VARIABLE = "XSCHED_HOME"
 HALS = {"cuda": "libhalcuda.so", "hip": "libhalhip.so", "opencl": "libhalopencl.so"}
 SHIMS = {"cuda": "libshimcuda.so", "hip": "libshimhip.so", "opencl": "libshimopencl.so"}
-_FOLDERS = ("lib", "output/lib", "")  # of an installation, of a build, of the files alone
+_FOLDERS = ("lib", "output/lib", "")  # of an installation, of a build, of the bare files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,10 @@ class Home:
     origin: str
 
     def library(self, name: str) -> str:
-        """Give the absolute path of one of its libraries.
+        """Return the absolute path of one of its libraries.
 
         Raises:
-            SchedulerInactive: it is not there; says where it was looked for.
+            SchedulerInactive: there is none; the message has the paths that were searched.
         """
         places = [os.path.join(self.path, folder, name) for folder in _FOLDERS]
         for place in places:
@@ -42,7 +42,7 @@ class Home:
         )
 
     def program(self, name: str) -> str:
-        """Give the absolute path of one of its programs, as `library` does."""
+        """Return the absolute path of one of its programs; errors are those of `library`."""
         places = [os.path.join(self.path, folder, name) for folder in ("bin", "output/bin", "")]
         for place in places:
             if os.path.isfile(place) and os.access(place, os.X_OK):
@@ -53,15 +53,18 @@ class Home:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it in JSON's types."""
+        """Return it in JSON's types."""
         return asdict(self)
 
 
 def find_home(named: Home | None = None) -> Home:
-    """Give the installation that was named, by the environment where nothing else named one.
+    """Return the installation that the user named; `named` precedes the environment.
+
+    Args:
+        named: by an option or an ini key.
 
     Raises:
-        SchedulerInactive: none was named, or it is no directory.
+        SchedulerInactive: nothing names one, or it is not a directory.
     """
     home = named
     if home is None:
@@ -81,23 +84,23 @@ def find_home(named: Home | None = None) -> Home:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """What a process loads of an installation; absolute paths."""
+    """The libraries of an installation that a process loads; absolute paths."""
 
     preempt: str
     hal: str
 
 
 def files_for(kind: str, home: Home) -> Files:
-    """Give the libraries that schedule a kind of device.
+    """Return the libraries that schedule a kind of device.
 
     Raises:
-        SchedulerInactive: one is not there.
+        SchedulerInactive: the installation lacks one.
     """
     return Files(preempt=home.library("libpreempt.so"), hal=home.library(HALS[kind]))
 
 
 SCRUBBED = ("XSCHED_", "CUXTRA_", "XLOG_LEVEL")
-"""How the names of variables begin that change what XSched does: a run sets its own."""
+"""Prefixes of the variables that change what XSched does; a run sets its own."""
 
 ENVIRONMENT = {"XLOG_LEVEL": "INFO", "XSCHED_SCHEDULER": "APP"}
-"""What a run sets: XSched says what it does, and does nothing until it is told."""
+"""Variables of a run: XSched reports what it does, and schedules nothing by itself."""

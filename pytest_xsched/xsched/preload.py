@@ -1,8 +1,9 @@
-"""XSched under a program that knows nothing of it: how it is put there, and proof that it is.
+"""Preload XSched under a program that does not know it, and check that it is active there.
 
-Nothing of this fails by itself: a library that cannot be preloaded is ignored, a variable that is
-misspelt has no effect, a shim that exports nothing is passed by. So before the start the variables
-and the symbols of the shim are checked, and while the program runs, what it has mapped.
+No mistake here is an error by itself: the loader ignores a library that it cannot preload, XSched
+ignores a misspelt variable, and calls go past a shim that exports nothing. So this module checks
+the variables and the symbols of the shim before the start, and the mapped files while the program
+runs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.elf import NotALibrary, read_library
 from pytest_xsched.system.process_maps import mapped_files
 from pytest_xsched.xsched.activation import DRIVER_VARIABLES
-from pytest_xsched.xsched.environment import faults, of_xsched
+from pytest_xsched.xsched.environment import faults, is_xsched_variable
 from pytest_xsched.xsched.installation import SHIMS, Home
 
 AUTO = "XSCHED_AUTO_XQUEUE"
@@ -29,7 +30,7 @@ LAUNCH = {
     "hip": "hipLaunchKernel",
     "opencl": "clEnqueueNDRangeKernel",
 }
-"""What a shim has to export, or every launch goes past it to the driver."""
+"""A function that each shim has to export; else every launch goes past it to the driver."""
 
 _DRIVER = {"cuda": "libcuda", "hip": "libamdhip64", "opencl": "libOpenCL"}
 _ROCM = re.compile(r"/(rocm[\w.-]*)/")
@@ -39,11 +40,11 @@ _IGNORED = re.compile(r"^.*cannot be preloaded.*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a program gets.
+    """How a program is started under XSched.
 
     Attributes:
         shim: absolute path of the library that is preloaded.
-        variables: beyond those that it inherits.
+        variables: in addition to those that it inherits.
         environment: all of them.
     """
 
@@ -54,11 +55,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
-    """One process of a program, as it was seen while it ran.
+    """One process of a program, as it was while it ran.
 
     Attributes:
         pid: of the process.
-        environment: with which its program was started.
+        environment: at the start of its program.
         files: that it has mapped.
     """
 
@@ -75,18 +76,18 @@ def put_under(
     libraries: Libraries,
     inherited: Mapping[str, str],
 ) -> Setting:
-    """Say how XSched gets under a program.
+    """Return the variables that preload XSched under a program.
 
     Args:
-        spec: the queue whose workload the program is.
-        xsched: how it is to schedule.
+        spec: the queue whose workload is the program.
+        xsched: how XSched schedules.
         kind: of the device that the program uses.
         home: where XSched is installed.
         libraries: of the GPU, as the user named them.
         inherited: the environment of this process.
 
     Raises:
-        SchedulerInactive: it would not have the effect that was asked for; says why.
+        SchedulerInactive: XSched would not schedule the program; the message says why.
     """
     program = spec.workload.program
     assert program is not None
@@ -94,12 +95,12 @@ def put_under(
     _require_symbols(spec.name, shim, LAUNCH[kind])
     own = dict(program.env)
     values = {
-        **{name: value for name, value in inherited.items() if not of_xsched(name)},
+        **{name: value for name, value in inherited.items() if not is_xsched_variable(name)},
         **own,
     }
     variables = {
         "LD_PRELOAD": ":".join(part for part in (shim, values.get("LD_PRELOAD")) if part),
-        "LD_LIBRARY_PATH": _behind(os.path.dirname(shim), values.get("LD_LIBRARY_PATH")),
+        "LD_LIBRARY_PATH": _prepended(os.path.dirname(shim), values.get("LD_LIBRARY_PATH")),
         **_of_queue(spec, xsched),
         **_driver_file(kind, libraries),
         **own,
@@ -111,9 +112,9 @@ def put_under(
 
 
 def with_driver(setting: Setting, kind: str, seen: Sequence[ProcessRecord]) -> Setting:
-    """Add which file is the driver, where nobody named one: that of processes which run.
+    """Return the setting with the driver's file of running processes, where the user named none.
 
-    XSched looks for it in fewer places than the dynamic loader does.
+    XSched searches fewer places than the dynamic loader does.
     """
     files = sorted({path for process in seen for path in drivers_of(process, kind)})
     name = DRIVER_VARIABLES[kind]
@@ -135,12 +136,12 @@ def require_active(
     """Raise SchedulerInactive unless the processes of a program had XSched under them.
 
     Args:
-        setting: what the program got.
+        setting: how the program was started.
         kind: of the device.
         name: of its queue.
-        output: what the program and its libraries wrote.
+        output: of the program and its libraries.
         seen: its processes.
-        created: what was written where XSched tells of XQueues; None: by nobody.
+        created: the text in which XSched reports new XQueues; None: there is none.
     """
     if ignored := _IGNORED.search(output):
         raise SchedulerInactive(f"scheduler inactive: queue {name!r}: {ignored[0].strip()}")
@@ -167,16 +168,17 @@ def require_active(
         trees = sorted({match[1] for path in process.files if (match := _ROCM.search(path))})
         if len(trees) > 1:
             raise SchedulerInactive(
-                f"scheduler inactive: {of} has libraries of two ROCm mapped: {', '.join(trees)}"
+                f"scheduler inactive: {of} has libraries of two ROCm installations mapped: "
+                f"{', '.join(trees)}"
             )
     if created is None:
         return
     with_queue = {int(match[1]) for match in _CREATED.finditer(created)}
     if not with_queue & {process.pid for process in with_driver}:
         raise SchedulerInactive(
-            f"scheduler inactive: XSched is under queue {name!r}, but made no XQueue for it: the "
-            "program made no stream through the shim, either because it stays on the default "
-            "stream, which is not scheduled, or because it finds the driver past LD_PRELOAD"
+            f"scheduler inactive: XSched is preloaded in queue {name!r}, but made no XQueue for "
+            "it: the program made no stream through the shim. Either it stays on the default "
+            "stream, which XSched does not schedule, or it finds the driver past LD_PRELOAD"
         )
 
 
@@ -202,7 +204,7 @@ def processes_of_session(session: int) -> list[ProcessRecord]:
 
 
 def _of_queue(spec: QueueSpec, xsched: XSched) -> dict[str, str]:
-    """Give the variables for what the queue and the scheduler are to be."""
+    """Return the variables that describe the queue and the scheduler to XSched."""
     threshold, batch_size = spec.depth
     timeslice = xsched.timeslice_us
     values: dict[str, object] = {
@@ -222,7 +224,7 @@ def _of_queue(spec: QueueSpec, xsched: XSched) -> dict[str, str]:
         variables["XSCHED_POLICY"] = xsched.policy.upper()
     else:
         variables["XSCHED_SCHEDULER"] = {"global": "GLB", "app": "APP"}[xsched.scheduler]
-    return {**variables, "XLOG_LEVEL": "INFO"}  # or nobody learns of the XQueues
+    return {**variables, "XLOG_LEVEL": "INFO"}  # else XSched does not report new XQueues
 
 
 def _driver_file(kind: str, libraries: Libraries) -> dict[str, str]:
@@ -230,7 +232,7 @@ def _driver_file(kind: str, libraries: Libraries) -> dict[str, str]:
     return {DRIVER_VARIABLES[kind]: file.path} if file and "/" in file.path else {}
 
 
-def _behind(first: str, others: str | None) -> str:
+def _prepended(first: str, others: str | None) -> str:
     return f"{first}:{others}" if others else first
 
 
@@ -240,7 +242,7 @@ def _preload_of(process: ProcessRecord) -> str:
 
 
 def drivers_of(process: ProcessRecord, kind: str) -> list[str]:
-    """Give the paths of the drivers of a kind of device that a process has mapped."""
+    """Return the paths of the drivers of a kind of device that a process has mapped."""
     name = re.compile(rf"{_DRIVER[kind]}\.so")
     return [path for path in process.files if name.match(os.path.basename(path))]
 
@@ -250,7 +252,7 @@ def _require_symbols(name: str, shim: str, symbol: str) -> None:
         library = read_library(shim)
     except NotALibrary as error:
         raise SchedulerInactive(
-            f"scheduler inactive: queue {name!r}: nothing can be preloaded: {error}"
+            f"scheduler inactive: queue {name!r}: XSched cannot be preloaded: {error}"
         ) from None
     if symbol not in {exported.name for exported in library.exported}:
         raise SchedulerInactive(

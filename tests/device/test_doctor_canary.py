@@ -59,17 +59,17 @@ def test_all_is_well(doctor, xsched_double, fake_gpu):
     # CUDA's driver is asked by name, and the fake one has a path, before which is no shim.
     assert failures(found).keys() <= {3}, failures(found)
     assert found[5]["seen"].endswith(
-        "24 launches, each with a number of its own: XSched counts 24 and launched 24, "
-        "24 completed, and the results are numpy's"
+        ", each with a number of its own: XSched counts 24 and launched 24, "
+        "24 completed, and the results equal numpy's"
     )
-    assert "gives 5, NotSupported, as it should" in found[6]["seen"]
+    assert "returns 5, NotSupported, as expected" in found[6]["seen"]
     assert found[7]["seen"].startswith(
-        "told to use its local scheduler with policy HPF it says 'using local scheduler with "
-        "policy HPF'"
+        "the local scheduler with policy HPF was set, and XSched reports 'using local "
+        "scheduler with policy HPF'"
     )
     assert found[7]["seen"].endswith("'using app-managed scheduler', which schedules nothing")
     assert found[8]["status"] == "ok"
-    assert found[9]["seen"].startswith("launch, copies and elementwise, GEMM went well")
+    assert found[9]["seen"].startswith("launch, copies and elementwise, GEMM passed")
     assert found[10]["seen"].endswith("; a second thread can make and use an XQueue")
     assert found[12]["seen"] == (
         "a process that has loaded shim and driver and one that has used XSched end with exit "
@@ -93,13 +93,13 @@ def test_on_a_driver_with_its_own_name(xsched_home, doctor, pocl, session_on):
 @pytest.mark.parametrize(
     ("fault", "number", "seen"),
     [
-        ("inactive", 7, "but XSched says 'using app-managed scheduler'"),
-        ("ignore-priority", 8, "hints that prefer one of them, and then the other"),
+        ("inactive", 7, "but XSched reports 'using app-managed scheduler'"),
+        ("ignore-priority", 8, "hints preferred one of two queues, and then the other"),
         ("drop", 5, "of 24 launches XSched counts 24 and launched 21, and "),
-        ("segv", 5, "the process was ended by SIGSEGV while it was at it"),
-        ("abort", 5, "the process was ended by SIGABRT while it was at it"),
-        ("exit", 5, "the process ended with exit status 1 while it was at it ([XSCHED ERRO"),
-        ("hang-callback", 5, " s while it was at it"),
+        ("segv", 5, "the process was ended by SIGSEGV during this step"),
+        ("abort", 5, "the process was ended by SIGABRT during this step"),
+        ("exit", 5, "the process ended with exit status 1 during this step ([XSCHED ERRO"),
+        ("hang-callback", 5, " s during this step"),
         ("crash-exit", 12, "was ended by SIGSEGV, after its work was done"),
         ("hang-exit", 12, "did not end within"),
     ],
@@ -119,7 +119,8 @@ def test_the_users_own_settings_are_told(doctor, xsched_double, cuda):
 
     assert found[4]["seen"] == "XSCHED_POLICY=HPF"
     assert found[7]["seen"].endswith(
-        "as the environment is, a program that loads it is 'using local scheduler with policy HPF'"
+        "a program that loads XSched in this environment reports 'using local scheduler with "
+        "policy HPF'"
     )
 
 
@@ -136,7 +137,7 @@ def test_a_driver_that_does_not_compute_is_not_the_fault_of_xsched(doctor, xsche
 
     assert 5 in failures(found)
     assert "ILLEGAL_ADDRESS" in found[5]["seen"]
-    assert "XSched has no part in this" in found[5]["remedy"]
+    assert "XSched is not the cause" in found[5]["remedy"]
 
 
 def test_somebody_else_measures(doctor, xsched_double, cuda, lock_directory):

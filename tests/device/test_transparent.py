@@ -19,7 +19,7 @@ import pytest
 from pytest_xsched import InvalidRun, SchedulerInactive, XSched, command, matmul
 from pytest_xsched.reporting import run_table
 from pytest_xsched.xsched.installation import Home
-from pytest_xsched.xsched.preload import Seen, Setting, with_driver
+from pytest_xsched.xsched.preload import ProcessRecord, Setting, with_driver
 
 SHIM = r"""
 #include <stdio.h>
@@ -139,7 +139,7 @@ def inactive(run, *words):
 def test_it_is_in_effect(start, shim, driver):
     run = start(driver, preload=shim)
     assert run.evidence.faults == ()
-    assert run.evidence.activity.covers == {"low": None}  # without a server nobody tells
+    assert run.evidence.activity.coverage == {"low": None}  # without a server nobody tells
     unknown = "  ! unknown whether XSched had work of low: only its server reports that"
     assert unknown in run_table.table(run.to_dict())
     assert run.low.n == 15 == run.low.counts.requests_completed
@@ -173,8 +173,8 @@ DRIVER = "XSCHED_CUDA_LIB"
 
 def test_the_driver_is_the_one_that_our_own_process_has():
     setting = Setting(shim="/s.so", variables={"A": "b"}, environment={"A": "b", "C": "d"})
-    ours = Seen(pid=1, environment={}, files=("/x/libc.so.6", "/x/libcuda.so.580.1"))
-    other = Seen(pid=2, environment={}, files=("/y/libcuda.so.1",))
+    ours = ProcessRecord(pid=1, environment={}, files=("/x/libc.so.6", "/x/libcuda.so.580.1"))
+    other = ProcessRecord(pid=2, environment={}, files=("/y/libcuda.so.1",))
     found = with_driver(setting, "cuda", [ours])
     assert found.variables == {"A": "b", DRIVER: "/x/libcuda.so.580.1"}
     assert found.environment == {"A": "b", "C": "d", DRIVER: "/x/libcuda.so.580.1"}
@@ -213,7 +213,7 @@ def test_no_xqueue_is_wanted(start, driver, shim):
 
 
 def test_a_variable_that_is_misspelt(start, driver, shim, monkeypatch):
-    words = "XSCHED_POLCY is no variable of XSched", "did you mean XSCHED_POLICY?"
+    words = "XSCHED_POLCY is not a variable of XSched", "did you mean XSCHED_POLICY?"
     inactive(lambda: start(driver, preload=shim, env={"XSCHED_POLCY": "HPF"}), *words)
     monkeypatch.setenv("XSCHED_POLCY", "HPF")
     inactive(lambda: start(driver, preload=shim), *words)
@@ -244,7 +244,7 @@ def test_two_drivers(start, driver, shim, library):
 
 def test_two_rocms(start, driver, shim, library):
     trees = [library(f"rocm-{v}/libamdhip64.so.{v[0]}", "hipInit") for v in ("6.4.0", "7.2.0")]
-    words = "has libraries of two ROCm mapped: rocm-6.4.0, rocm-7.2.0"
+    words = "has libraries of two ROCm installations mapped: rocm-6.4.0, rocm-7.2.0"
     inactive(lambda: start(driver, *trees, preload=shim), words)
 
 
@@ -289,7 +289,7 @@ def with_server(xsched_double, fake_cuda, shim, driver, tmp_path, monkeypatch, s
     monkeypatch.delenv("XSCHED_HOME", raising=False)
     monkeypatch.setattr("pytest_xsched.workers.xserver.KEY", 0x58000000 + os.getpid() % 2**24)
     monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(tmp_path))
-    for name in ("ENOUGH", "ENOUGH_REQUESTS", "ENOUGH_SILENT"):
+    for name in ("POLLS_NEEDED", "REQUESTS_NEEDED", "POLLS_NEEDED_SILENT"):
         monkeypatch.setattr(f"pytest_xsched.xsched.server_poll.{name}", 2)
     home = Path(shutil.copytree(xsched_double, tmp_path / "installed"))
     (home / "bin").mkdir()
@@ -313,9 +313,9 @@ def with_server(xsched_double, fake_cuda, shim, driver, tmp_path, monkeypatch, s
 @pytest.mark.parametrize("reports", [True, False])
 def test_the_server_has_work_of_it(with_server, reports):
     run = with_server(ready="yes", reports=reports)
-    cover = run.evidence.activity.covers["low"]
-    assert (cover.reports, cover.had) == (reports, cover.looks)
-    assert cover.looks > 0
+    cover = run.evidence.activity.coverage["low"]
+    assert (cover.reports_requests, cover.polls_with_work) == (reports, cover.polls)
+    assert cover.polls > 0
     assert run.evidence.faults == ()
     lines = run_table.table(run.to_dict())
     assert f"  XSched had work of low at {cover}" in lines
@@ -326,16 +326,16 @@ def test_the_server_has_work_of_it(with_server, reports):
 def test_the_server_has_none_of_its_work(with_server, reports):
     run = with_server(ready="no", reports=reports)
     (fault,) = run.evidence.faults
-    assert fault == run.evidence.activity.covers["low"].fault("low")
+    assert fault == run.evidence.activity.coverage["low"].fault("low")
     with pytest.raises(InvalidRun, match="no verdict: scheduler inactive: queue 'low': XSched had"):
         run.low.assert_throughput_at_least("1/s")
 
 
 def test_too_few_looks_to_tell(with_server, monkeypatch):
-    monkeypatch.setattr("pytest_xsched.xsched.server_poll.ENOUGH", 10**6)
+    monkeypatch.setattr("pytest_xsched.xsched.server_poll.POLLS_NEEDED", 10**6)
     run = with_server(ready="no")
     assert run.evidence.faults == ()
-    cover = run.evidence.activity.covers["low"]
+    cover = run.evidence.activity.coverage["low"]
     assert f"  ! XSched had work of low at {cover}: too few to decide" in run_table.table(
         run.to_dict()
     )
@@ -365,7 +365,7 @@ def test_under_the_real_one_the_order_of_priorities_swaps(pocl, tmp_path, sessio
         )
         assert run.evidence.faults == ()
         assert run.its.n > 0
-        assert run.evidence.activity.covers["its"].ever
+        assert run.evidence.activity.coverage["its"].ever_had_work
         assert {"libshimopencl.so", "libpreempt.so"} <= {
             Path(library.path).name for library in run.fingerprint.libraries
         }
@@ -386,13 +386,13 @@ PAST = IN_OPENCL.replace(
 
 @pytest.mark.skipif(not REAL, reason="XSCHED_HOME names no XSched")
 def test_work_that_goes_past_the_real_one(pocl, tmp_path, session_on, monkeypatch):
-    monkeypatch.setattr("pytest_xsched.xsched.server_poll.ENOUGH", 5)
-    monkeypatch.setattr("pytest_xsched.xsched.server_poll.ENOUGH_REQUESTS", 5)
+    monkeypatch.setattr("pytest_xsched.xsched.server_poll.POLLS_NEEDED", 5)
+    monkeypatch.setattr("pytest_xsched.xsched.server_poll.REQUESTS_NEEDED", 5)
     session = session_on("opencl", xsched_home=Home(path=REAL, origin="XSCHED_HOME"))
     program = tmp_path / "program.py"
     program.write_text(PAST)
     queue = session.queue("low", command([sys.executable, program]), priority=1)
     run = session.run(queue, duration="4s", scheduler=XSched(scheduler="global"))
-    assert run.evidence.activity.covers["low"].had == 0
+    assert run.evidence.activity.coverage["low"].polls_with_work == 0
     (fault,) = run.evidence.faults
     assert fault.startswith("scheduler inactive: queue 'low': XSched had unfinished work of its ")

@@ -72,7 +72,7 @@ def test_two_models(session):
     run = session.run(*two_queues(session, threshold=2), duration="1s", scheduler="xsched")
     shown = run.evidence.activity
     assert run.evidence.faults == ()
-    assert shown.said == "using local scheduler with policy HPF"
+    assert shown.report == "using local scheduler with policy HPF"
     assert len(shown.order) == 2 and min(shown.order) >= 0.75
     (line,) = [line for line in table(run.to_dict()) if "XSched:" in line]
     assert "'using local scheduler with policy HPF', hints were followed in " in line
@@ -127,14 +127,14 @@ def test_all_policies_of_the_real_one(policy, session_on, pocl, monkeypatch, som
     queues = two_queues(session, deadline="1s", laxity="1ms", utilization=50)
     run = session.run(*queues, duration="300ms", scheduler=xsched)
     assert run.evidence.faults == ()
-    assert run.evidence.activity.said == f"using local scheduler with policy {policy.upper()}"
+    assert run.evidence.activity.report == f"using local scheduler with policy {policy.upper()}"
 
 
 def test_the_environment_of_the_tests_does_not_reach_it(session, monkeypatch):
     monkeypatch.setenv("XSCHED_POLICY", "CFS")
     monkeypatch.setenv("XLOG_LEVEL", "ERRO")
     run = session.run(*two_queues(session), duration="300ms", scheduler="xsched")
-    assert run.evidence.activity.said == "using local scheduler with policy HPF"
+    assert run.evidence.activity.report == "using local scheduler with policy HPF"
 
 
 # ---- what is refused, or inactive
@@ -167,8 +167,8 @@ def double(place):
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("inactive", "policy hpf, but XSched says 'using app-managed scheduler'"),
-        ("ignore-priority", "hints that prefer one of them, and then the other"),
+        ("inactive", "policy hpf, but XSched reports 'using app-managed scheduler'"),
+        ("ignore-priority", "hints preferred one of two queues, and then the other"),
     ],
 )
 def test_a_scheduler_that_does_not_schedule(place, session, monkeypatch, fault, sentence):

@@ -128,7 +128,7 @@ def test_an_end_while_queues_are_compared_is_one_error(session, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("PREEMPT_DOUBLE", "exit:20")
         with pytest.raises(
-            WorkerCrashed, match=f"1 while XSched had two queues to order, .*{SAID}"
+            WorkerCrashed, match=f"1 while XSched ordered two queues in a trial, .*{SAID}"
         ):
             two_queues(session)
     good(session)
@@ -175,7 +175,9 @@ def test_a_hang_of_a_driver_call_is_one_error(any_session, hurried, monkeypatch)
 def test_a_hang_in_the_tearing_down_says_where(session, hurried, monkeypatch):
     with monkeypatch.context() as patch, hurried("two queues to order"):
         patch.setenv("PREEMPT_DOUBLE", "hang-destroy")
-        with pytest.raises(WorkerCrashed, match="was killed while XSched had two queues to order"):
+        with pytest.raises(
+            WorkerCrashed, match="was killed while XSched ordered two queues in a trial"
+        ):
             two_queues(session)
     good(session)
 
@@ -209,8 +211,11 @@ def test_a_bad_end_keeps_the_samples(session, monkeypatch, fault, remark):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("inactive", "asked for was the local scheduler with policy hpf, but XSched says 'using "),
-        ("ignore-priority", "two queues were given hints that prefer one of them, and then the "),
+        (
+            "inactive",
+            "the run needs the local scheduler with policy hpf, but XSched reports 'using ",
+        ),
+        ("ignore-priority", "hints preferred one of two queues, and then the "),
     ],
 )
 def test_what_is_not_in_effect_is_inactive(session, monkeypatch, fault, message):
@@ -227,7 +232,7 @@ def test_variables_of_the_user_change_nothing(session, monkeypatch):
         ("XLOG_LEVEL", "ERRO"),
     ]:
         monkeypatch.setenv(name, value)
-    assert good(session).evidence.activity.said == "using local scheduler with policy HPF"
+    assert good(session).evidence.activity.report == "using local scheduler with policy HPF"
 
 
 # ---- something is missing

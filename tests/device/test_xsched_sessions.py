@@ -106,7 +106,7 @@ def test_each_bad_run_is_one_error_and_the_session_goes_on(pytester, session, op
         f"{crashed} ended with exit status 1 while *; its last words: [[]XSCHED ERRO * 700*",
         f"{crashed} was ended by SIGSEGV while it measured, without a result",
         f"{crashed} was ended by SIGKILL, as the kernel does where memory is short, while *",
-        "E  *SchedulerInactive: scheduler inactive: asked for was the local scheduler *",
+        "E  *SchedulerInactive: scheduler inactive: the run needs the local scheduler *",
     ):
         result.stdout.fnmatch_lines_random([how])
     said = [line for line in result.outlines if line.startswith("E  ")]  # not in the summary

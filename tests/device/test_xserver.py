@@ -98,7 +98,7 @@ def status(directory):
 def test_it_is_there_for_a_while(program, policy):
     with xserver(program, policy) as server:
         assert module._answers(server.port)
-        assert server.said() == f"scheduler created with policy {policy}\n"
+        assert server.output() == f"scheduler created with policy {policy}\n"
         assert message_queue()
         (pid,) = servers()
         assert os.getsid(pid) != os.getsid(0)
@@ -123,8 +123,8 @@ def test_it_is_there_for_a_while(program, policy):
 def test_who_has_work(program, monkeypatch, answer, ready):
     monkeypatch.setenv("XQUEUES", answer)
     with xserver(program, "HPF") as server:
-        assert server.ready() == ready
-    assert server.ready() is None
+        assert server.busy_processes() == ready
+    assert server.busy_processes() is None
 
 
 def test_an_error_of_the_run_goes_through(program):
@@ -230,7 +230,7 @@ def test_a_leash_that_nobody_holds_starts_nothing(tmp_path):
     line = exec_with_parent.command_line([sys.executable, "-c", "print('on')"], parent=1)
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "the parent process is gone\n"
+    assert done.stderr == "the parent process has ended\n"
 
 
 HOME = os.environ.get("XSCHED_HOME", "")

@@ -230,9 +230,9 @@ def test_a_gpu_is_looked_at_twice_a_second_in_the_window(tmp_path):
     )
     # 0.5 s is in the warm-up, and 1.6 s too soon behind 1.5 s; 3 s is behind two blocks.
     for now_ms in (500, 1500, 1600, 2500, 3400):
-        sampler.look(now_ms * MS)
+        sampler.poll(now_ms * MS)
     assert sampler.readings().slowdown == (0, 1, 1) + (0,) * 17
-    sampler.look(3500 * MS, last=True)
+    sampler.poll(3500 * MS, last=True)
 
     assert gpu.states == []
     assert sampler.readings().gpu == GpuReadings(

@@ -12,7 +12,7 @@ from pytest_xsched.monitoring.noise import (
     Noise,
     Readings,
     Rules,
-    Watched,
+    WatchedWindow,
     block_length_ns,
     inside,
     masks,
@@ -33,7 +33,7 @@ def watched(
         name: tuple(values) if isinstance(values, list) else (values,) * blocks
         for name, values in readings.items()
     }
-    return Watched(
+    return WatchedWindow(
         start_ns=start_ns,
         end_ns=start_ns + blocks * block_ns,
         readings=Readings(block_ns=block_ns, on_host=on_host, **by_block),
@@ -92,7 +92,7 @@ def test_noisy_neighbours_are_one_span_on_the_time_of_the_run():
 
 
 def test_the_last_block_ends_with_the_window():
-    one = Watched(
+    one = WatchedWindow(
         start_ns=0,
         end_ns=2 * S + S // 2,
         readings=Readings(block_ns=S, on_host=False),
@@ -228,7 +228,9 @@ def on_gpu(**seen):
     readings = Readings(
         block_ns=S, on_host=False, slowdown=tuple(slowdown), gpu=GpuReadings(**seen)
     )
-    return Watched(start_ns=0, end_ns=10 * S, readings=readings, late_ns=(0,) * 10, limit_ns=5 * MS)
+    return WatchedWindow(
+        start_ns=0, end_ns=10 * S, readings=readings, late_ns=(0,) * 10, limit_ns=5 * MS
+    )
 
 
 def test_a_clock_that_is_held_down_is_noise_and_a_power_cap_is_none():

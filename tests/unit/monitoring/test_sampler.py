@@ -65,14 +65,14 @@ def sampler(machine):
 
 
 def test_what_came_between_two_looks_counts_in_all_blocks_of_that_time(sampler, machine):
-    sampler.look(0)
+    sampler.poll(0)
     machine.delay(7, 1001 * MS)  # in the warm-up, and perhaps in the first block
-    sampler.look(100 * MS)
+    sampler.poll(100 * MS)
     machine.delay(8, 1002 * MS)
-    sampler.look(200 * MS)  # from 50 to 150 ms of the window
+    sampler.poll(200 * MS)  # from 50 to 150 ms of the window
     machine.delay(7, 1004 * MS)
     machine.stat("a", 5)
-    sampler.look(360 * MS)  # from 150 to 310
+    sampler.poll(360 * MS)  # from 150 to 310
     assert sampler.readings() == Readings(
         block_ns=100 * MS,
         on_host=False,
@@ -82,34 +82,34 @@ def test_what_came_between_two_looks_counts_in_all_blocks_of_that_time(sampler, 
 
 
 def test_before_the_window_nothing_counts_and_the_last_look_is_always_made(sampler, machine):
-    sampler.look(0)
+    sampler.poll(0)
     machine.delay(7, 1030 * MS)
-    sampler.look(49 * MS)  # too soon for a look
-    sampler.look(50 * MS, last=True)
+    sampler.poll(49 * MS)  # too soon for a look
+    sampler.poll(50 * MS, last=True)
     machine.delay(7, 1031 * MS)
-    sampler.look(460 * MS, last=True)
+    sampler.poll(460 * MS, last=True)
     assert sampler.readings().run_delay_ns == (MS,) * 4
 
 
 def test_the_worst_thread_counts_and_no_block_has_more_than_its_length(sampler, machine):
-    sampler.look(0)
+    sampler.poll(0)
     machine.delay(7, 1900 * MS)
     machine.delay(8, 1040 * MS)
-    sampler.look(150 * MS)
+    sampler.poll(150 * MS)
     machine.delay(8, 1050 * MS)
-    sampler.look(250 * MS)
+    sampler.poll(250 * MS)
     assert sampler.readings().run_delay_ns == (100 * MS, 10 * MS, 0, 0)
 
 
 def test_a_thread_that_has_not_begun_counts_from_when_it_has(sampler, machine):
     late = MadeUpQueue(0)
     sampler._queues = [late]
-    sampler.look(0)
+    sampler.poll(0)
     assert sampler.readings().run_delay_ns == ()
     late.thread = 8
-    sampler.look(100 * MS)
+    sampler.poll(100 * MS)
     machine.delay(8, 1004 * MS)
-    sampler.look(200 * MS)
+    sampler.poll(200 * MS)
     assert sampler.readings().run_delay_ns == (4 * MS, 4 * MS, 0, 0)
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_left_out(tmp_path):
         cgroup=tmp_path,
     )
     for now in (0, 100 * MS, 200 * MS):
-        nothing.look(now)
+        nothing.poll(now)
     assert nothing.readings() == Readings(block_ns=100 * MS, on_host=True)
     assert run_delay_ns(tmp_path, 7) is None
     (tmp_path / "task" / "7").mkdir(parents=True)

@@ -135,14 +135,16 @@ def test_a_link_is_not_followed(directory, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "precious"
     elsewhere.write_text("precious")
     lock_file(GPU).symlink_to(elsewhere)
-    with pytest.raises(DeviceError, match=f"the lock of GPU {GPU}: .*symbolic links"):
+    with pytest.raises(
+        DeviceError, match=f"the lock file of GPU {GPU} cannot be opened: .*symbolic links"
+    ):
         lock_gpus([GPU], timeout_s=0)
     assert elsewhere.read_text() == "precious"
 
 
 def test_a_directory_that_is_not_there(directory, monkeypatch):
     monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(directory / "missing"))
-    with pytest.raises(DeviceError, match=r"the lock of GPU .*/missing/") as caught:
+    with pytest.raises(DeviceError, match=r"the lock file of GPU .*/missing/") as caught:
         lock_gpus([GPU], timeout_s=0)
     assert not isinstance(caught.value, DeviceBusy)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_xsched import SchedulerInactive, XSched
-from pytest_xsched.xsched.activation import Activity, File, check_said
+from pytest_xsched.xsched.activation import Activity, File, check_report
 from pytest_xsched.xsched.installation import Home, files_for, find_home
 
 APP = "[XSCHED INFO @ T 1 @ 1] using app-managed scheduler\n"
@@ -21,27 +21,27 @@ CHANGED = "[XSCHED INFO @ T 1 @ 3] policy changed from HPF to KEDF\n"
     ],
 )
 def test_it_says_what_was_asked_for(xsched, text, said):
-    assert check_said(xsched, text) == said
+    assert check_report(xsched, text) == said
 
 
 @pytest.mark.parametrize(
     ("xsched", "text", "sentence"),
     [
-        (XSched(), "", "said nothing about a scheduler"),
-        (XSched(), HPF + APP, "policy hpf, but XSched says 'using app-managed scheduler'"),
-        (XSched(policy="cfs"), HPF, "policy cfs, but XSched says 'using local .* HPF'"),
+        (XSched(), "", "reported no scheduler"),
+        (XSched(), HPF + APP, "policy hpf, but XSched reports 'using app-managed scheduler'"),
+        (XSched(policy="cfs"), HPF, "policy cfs, but XSched reports 'using local .* HPF'"),
         (XSched(policy="none", scheduler="app"), HPF, "the app-managed scheduler, but"),
         (XSched(scheduler="global"), HPF, "the global scheduler with policy hpf, but"),
     ],
 )
 def test_it_says_something_else(xsched, text, sentence):
     with pytest.raises(SchedulerInactive, match=f"^scheduler inactive: .*{sentence}"):
-        check_said(xsched, text)
+        check_report(xsched, text)
 
 
 def activity(*paths, commands=None):
     return Activity(
-        said="",
+        report="",
         order=(),
         commands=commands or {},
         files=tuple(File(path=path, bytes=1, sha256="0") for path in paths),
@@ -58,7 +58,7 @@ def test_every_command_went_through():
 def test_some_command_did_not(counts):
     (fault,) = activity(commands={"high": counts}).faults({"high": 40})
     assert fault == (
-        f"40 commands of high were handed to XSched, which counts {counts[0]} and launched "
+        f"the runner passed 40 commands of high to XSched, which counts {counts[0]} and launched "
         f"{counts[1]}"
     )
 
@@ -70,7 +70,7 @@ def test_one_driver_from_one_rocm():
         activity(*one, "/opt/rocm-7.2.0/lib/libamdhip64.so.7").faults({}), reverse=True
     )
     assert copies.startswith("two copies of the driver are mapped: /opt/rocm-6.4.0/")
-    assert trees == "libraries of two ROCm are mapped: rocm-6.4.0, rocm-7.2.0"
+    assert trees == "libraries of two ROCm installations are mapped: rocm-6.4.0, rocm-7.2.0"
 
 
 # ---- where it is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_xsched.xsched.environment import VARIABLES, faults, of_xsched
+from pytest_xsched.xsched.environment import VARIABLES, faults, is_xsched_variable
 
 
 def test_nothing_set_and_everything_right(tmp_path):
@@ -40,49 +40,49 @@ def test_an_empty_value_is_one_that_is_not_set():
     [
         (
             "XSCHED_SCHED=LCL",
-            "XSCHED_SCHED is no variable of XSched, which ignores it; "
+            "XSCHED_SCHED is not a variable of XSched, which ignores it; "
             "did you mean XSCHED_SCHEDULER?",
         ),
         (
             "XSCHED_POLICIES=HPF",
-            "XSCHED_POLICIES is no variable of XSched, which ignores it; "
+            "XSCHED_POLICIES is not a variable of XSched, which ignores it; "
             "did you mean XSCHED_POLICY?",
         ),
         (
             "XSCHED_LOG_LEVEL=TRACE",
-            "XSCHED_LOG_LEVEL is no variable of XSched, which ignores it; did you mean XLOG_LEVEL?",
+            "XSCHED_LOG_LEVEL is not a variable of XSched, which ignores it; "
+            "did you mean XLOG_LEVEL?",
         ),
         (
             "XSCHED_HOMES=/opt",
-            "XSCHED_HOMES is no variable of XSched, which ignores it; did you mean XSCHED_HOME?",
+            "XSCHED_HOMES is not a variable of XSched, which ignores it; did you mean XSCHED_HOME?",
         ),
         (
             "XSCHED_SOMETHING_ELSE=1",
-            "XSCHED_SOMETHING_ELSE is no variable of XSched, which ignores it",
+            "XSCHED_SOMETHING_ELSE is not a variable of XSched, which ignores it",
         ),
-        ("CUXTRA_ANYTHING=1", "CUXTRA_ANYTHING is no variable of XSched, which ignores it"),
+        ("CUXTRA_ANYTHING=1", "CUXTRA_ANYTHING is not a variable of XSched, which ignores it"),
         (
             "XLOG_LEVEL=DEBUG",
-            "XLOG_LEVEL='DEBUG' is unknown to XSched 1.2, which takes it for INFO; "
+            "XLOG_LEVEL='DEBUG' is unknown to XSched 1.2, which uses INFO; "
             "known: ERRO, WARN, INFO, DEBG",
         ),
         (
             "XLOG_LEVEL=warn",
-            "XLOG_LEVEL='warn' is unknown to XSched 1.2, which takes it for INFO; "
-            "did you mean WARN?",
+            "XLOG_LEVEL='warn' is unknown to XSched 1.2, which uses INFO; did you mean WARN?",
         ),
         (
             "XSCHED_POLICY=hpf",
-            "XSCHED_POLICY='hpf' is unknown to XSched 1.2, which takes it for no policy, "
+            "XSCHED_POLICY='hpf' is unknown to XSched 1.2, which uses no policy, "
             "which schedules nothing; did you mean HPF?",
         ),
         (
             "XSCHED_POLICY=SPUP",
-            "XSCHED_POLICY=SPUP ends every process that loads XSched: declared there, but not made",
+            "XSCHED_POLICY=SPUP ends every process that loads XSched 1.2, which only declares SPUP",
         ),
         (
             "XSCHED_SCHEDULER=LOCAL",
-            "XSCHED_SCHEDULER='LOCAL' is unknown to XSched 1.2, which takes it for APP, "
+            "XSCHED_SCHEDULER='LOCAL' is unknown to XSched 1.2, which uses APP, "
             "which schedules nothing; known: APP, LCL, GLB",
         ),
         (
@@ -91,11 +91,11 @@ def test_an_empty_value_is_one_that_is_not_set():
         ),
         (
             "XSCHED_SCHEDULER=GLB XSCHED_POLICY=HPF",
-            "XSCHED_POLICY=HPF makes the scheduler LCL, whatever XSCHED_SCHEDULER says",
+            "XSCHED_POLICY=HPF makes the scheduler LCL, whatever XSCHED_SCHEDULER is",
         ),
         (
             "XSCHED_AUTO_XQUEUE=yes",
-            "XSCHED_AUTO_XQUEUE='yes' is unknown to XSched 1.2, which takes it for OFF; "
+            "XSCHED_AUTO_XQUEUE='yes' is unknown to XSched 1.2, which uses OFF; "
             "known: ON, OFF, 1, 0",
         ),
         (
@@ -105,8 +105,7 @@ def test_an_empty_value_is_one_that_is_not_set():
         ),
         (
             "XSCHED_AUTO_XQUEUE=1 XSCHED_AUTO_XQUEUE_PRIORITY=high",
-            "XSCHED_AUTO_XQUEUE_PRIORITY='high' is not a whole number, "
-            "and XSched takes the default",
+            "XSCHED_AUTO_XQUEUE_PRIORITY='high' is not a whole number, and XSched uses the default",
         ),
         (
             "XSCHED_AUTO_XQUEUE=1 XSCHED_AUTO_XQUEUE_PRIORITY=256",
@@ -136,7 +135,11 @@ def test_one_sentence_for_each_fault(setting, sentence):
 
 
 def test_whose_a_variable_is():
-    assert of_xsched("XSCHED_POLICY") and of_xsched("XSCHED_SCHED") and of_xsched("XLOG_LEVEL")
-    assert of_xsched("CUXTRA_CUDA_LIB")
-    assert not of_xsched("XSCHED_HOME") and not of_xsched("PYTEST_XSCHED_CACHE")
-    assert all(of_xsched(name) for name in VARIABLES)
+    assert (
+        is_xsched_variable("XSCHED_POLICY")
+        and is_xsched_variable("XSCHED_SCHED")
+        and is_xsched_variable("XLOG_LEVEL")
+    )
+    assert is_xsched_variable("CUXTRA_CUDA_LIB")
+    assert not is_xsched_variable("XSCHED_HOME") and not is_xsched_variable("PYTEST_XSCHED_CACHE")
+    assert all(is_xsched_variable(name) for name in VARIABLES)
