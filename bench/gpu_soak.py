@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
@@ -23,23 +22,22 @@ from measure import finish, judge, table
 from pytest_xsched import Session, matmul, spin, vector_add
 from pytest_xsched.base.constants import SCHEDULERS
 from pytest_xsched.session.settings import Settings
+from pytest_xsched.system.nvidia_gpu import NvidiaGpu, NvmlUnavailable
 
 NAMES = ("RSS MB", "fds", "threads", "GPU MB")
 
 
 def readings() -> tuple[float, int, int, float]:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    gpu = subprocess.run(
-        ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    try:
+        memory = NvidiaGpu(0).memory_bytes()
+    except NvmlUnavailable:
+        memory = None
     return (
         pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
         len(os.listdir("/proc/self/fd")),
         len(os.listdir("/proc/self/task")),
-        float(gpu or "nan"),
+        float("nan") if memory is None else memory[0] / 2**20,
     )
 
 
