@@ -1,7 +1,7 @@
-"""A measured number that knows its unit, its n and where it came from.
+"""A measured number that knows its unit, its n and its origin.
 
-`assert run.high.p99 < "50ms"` reads like the target it states, and a failing one prints the
-figures. Comparing is judging: it needs the same evidence as the assert_* helpers.
+`assert run.high.p99 < "50ms"` reads like the target, and prints the figures when it fails. A
+comparison is a verdict: it needs the same evidence as the assert_* helpers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Quantity:
     """A latency in ns or a rate in Hz, comparable with `"50ms"`, `50 * ms` or `"20/s"`.
 
     Attributes:
-        value: ns (int) or Hz (float); inf for a latency that was never reached.
+        value: ns (int) or Hz (float); inf for a latency that no request reached.
         unit: ``"ns"`` or ``"Hz"``.
         what: metric and queue, "P99 of high".
         detail: n, maximum and the like, for messages.
@@ -41,7 +41,7 @@ class Quantity:
     what: str
     detail: str = ""
     require: Callable[[], None] = field(default=lambda: None, repr=False)
-    """Raises InvalidRun where no verdict may be based on this number."""
+    """Raises InvalidRun if no verdict may be based on this number."""
 
     def __str__(self) -> str:
         return show(self.value, self.unit)
@@ -69,12 +69,12 @@ class Quantity:
         if not isinstance(limit, (str, int, float, Duration, Rate, timedelta, Quantity)):
             return NotImplemented
         __tracebackhide__ = True
-        return self.value == self.other(limit)  # type: ignore[arg-type]  # refused, if a number
+        return self.value == self.other(limit)  # type: ignore[arg-type]  # numbers are refused
 
     __hash__ = None  # type: ignore[assignment]
 
     def __truediv__(self, other: Quantity) -> float:
-        """Give the ratio of two quantities of one unit, such as P99 / P50."""
+        """Return the ratio of two quantities of one unit, such as P99 / P50."""
         if not isinstance(other, Quantity):
             return NotImplemented
         return self.value / self.other(other) if self.other(other) else float("inf")
@@ -89,13 +89,13 @@ class Quantity:
     __rmul__ = __mul__
 
     def other(self, limit: Limit) -> float:
-        """Read what this is compared with, in this unit, once both may be judged."""
+        """Return the limit in the unit of this quantity, after checking that both may be judged."""
         __tracebackhide__ = True
         self.require()
         if isinstance(limit, Quantity):
             limit.require()
             if limit.unit != self.unit:
-                raise ScenarioError(f"{self.what} and {limit.what} are not of one kind")
+                raise ScenarioError(f"{self.what} and {limit.what} have different units")
             return limit.value
         what = f"limit for {self.what}"
         if self.unit == "ns":
@@ -104,11 +104,11 @@ class Quantity:
 
 
 _DIGITS = {"ns": 3, "Hz": 4, "": 4}
-"""As many as are shown, by unit; a ratio has none."""
+"""Significant digits in reports, by unit; a ratio has none."""
 
 
 def show(value: float, unit: str, more: int = 0) -> str:
-    """Show a latency, a rate or a ratio as reports do, or with more digits."""
+    """Return a latency, a rate or a ratio as text for reports, with `more` digits than usual."""
     digits = _DIGITS[unit] + more
     if unit == "Hz":
         return format_rate(value, digits)
@@ -118,9 +118,9 @@ def show(value: float, unit: str, more: int = 0) -> str:
 
 
 def show_apart(value: float, limit: float, unit: str) -> tuple[str, str]:
-    """Show a figure and its limit with as many digits as tell them apart.
+    """Return a figure and its limit as texts with enough digits to differ.
 
-    With no fewer than the limit was given with; see `show_given`.
+    Both have at least the digits with which the user wrote the limit; see `show_given`.
     """
     least = _more(limit, unit)
     for more in range(least, 12):  # up to what a float holds
@@ -131,12 +131,12 @@ def show_apart(value: float, limit: float, unit: str) -> tuple[str, str]:
 
 
 def show_given(value: float, unit: str) -> str:
-    """Show what a user wrote with all of its digits, unless they have no end: 1/min in Hz."""
+    """Return a limit with all digits that the user wrote, unless they are endless: 1/min in Hz."""
     return show(value, unit, _more(value, unit))
 
 
 def _more(value: float, unit: str) -> int:
-    """Give how many digits more than usual it takes; 0 if it takes too many."""
+    """Return how many digits more than usual a number takes; 0 if it takes too many."""
     for more in range(7):
         if math.isclose(float(f"{value:.{_DIGITS[unit] + more}g}"), value, rel_tol=1e-12):
             return more

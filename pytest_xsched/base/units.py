@@ -1,7 +1,7 @@
 """Times, rates and fractions as users write them, and as reports show them.
 
-Inside, a time is an int of nanoseconds and a rate a float of Hz. A bare number where a time or a
-rate is meant is refused, because nobody can tell seconds from milliseconds by looking at it.
+In the package a time is an int of nanoseconds and a rate is a float of Hz. A bare number is refused
+as a time or a rate, because it does not show whether it means seconds or milliseconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_NS = 3653 * 24 * 3600 * 10**9
 """The longest time accepted: ten years. Sums of a few such times still fit an int64."""
 
 MAX_HZ = 1e9
-"""The highest rate accepted: one request a nanosecond."""
+"""The highest rate accepted: one request per nanosecond."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,7 +81,7 @@ minutes = Duration(60_000_000_000)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Rate:
-    """How often, in Hz.
+    """A rate, in Hz.
 
     >>> str(20 * per_s), str(90 * per_min)
     ('20/s', '1.5/s')
@@ -123,18 +123,18 @@ _QUANTITY = re.compile(
 
 
 def parse_duration(value: DurationLike, *, what: str, allow_zero: bool = False) -> int:
-    """Read a time as a user writes it.
+    """Return the nanoseconds of a time as a user writes it.
 
     Args:
         value: ``"50ms"`` (ns, us, ms, s, min, h), ``50 * ms`` or a timedelta.
-        what: what the value is for or where it came from; starts the message of an error.
+        what: purpose or origin of the value; an error message begins with it.
         allow_zero: whether 0 is a sensible value here.
 
     Returns:
         Nanoseconds, rounded to the nearest, in [0, MAX_NS]; 0 only if `allow_zero`.
 
     Raises:
-        ScenarioError: for a bare number, and what is not a time, negative, zero or too long.
+        ScenarioError: for a bare number, and for a value that is no time, negative, 0 or too long.
     """
     result = _exact_ns(value, what)
     if result < 0:
@@ -162,17 +162,17 @@ def _exact_ns(value: object, what: str) -> Fraction:
 
 
 def parse_rate(value: RateLike, *, what: str) -> float:
-    """Read a rate as a user writes it.
+    """Return the Hz of a rate as a user writes it.
 
     Args:
         value: ``"20/s"`` (any unit of time), ``"20 Hz"``, ``"2 kHz"`` or ``20 * per_s``.
-        what: what the value is for or where it came from; starts the message of an error.
+        what: purpose or origin of the value; an error message begins with it.
 
     Returns:
         Hz, in (0, MAX_HZ].
 
     Raises:
-        ScenarioError: for a bare number, and what is not a rate, zero, negative or too high.
+        ScenarioError: for a bare number, and for a value that is no rate, 0, negative or too high.
     """
     if isinstance(value, Rate):
         hz = value.hz
@@ -196,18 +196,18 @@ def _unit_hz(unit: str, value: object, what: str) -> Fraction:
 
 
 def parse_fraction(value: str | float, *, what: str, allow_zero: bool = True) -> float:
-    """Read a share of a whole.
+    """Return a share of a whole as a number.
 
     Args:
         value: ``"1%"`` or ``0.01``; a bare number is fine, since it has no unit to guess.
-        what: what the value is for or where it came from; starts the message of an error.
+        what: purpose or origin of the value; an error message begins with it.
         allow_zero: whether 0 is a sensible value here.
 
     Returns:
         A float in [0, 1]; 0 only if `allow_zero`.
 
     Raises:
-        ScenarioError: for what is not a number or outside [0, 1], or zero.
+        ScenarioError: for a value that is no number, outside [0, 1], or zero.
     """
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value)
@@ -226,7 +226,7 @@ def parse_fraction(value: str | float, *, what: str, allow_zero: bool = True) ->
 
 
 def format_duration(ns: int, digits: int = 3) -> str:
-    """Show a time with three significant digits, or more, in ns, us, ms or s.
+    """Return a time with three significant digits, or more, in ns, us, ms or s.
 
     >>> format_duration(740_000), format_duration(1_200_000_000), format_duration(999_950)
     ('740 us', '1.2 s', '1 ms')
@@ -238,7 +238,7 @@ def format_duration(ns: int, digits: int = 3) -> str:
 
 
 def spell_duration(ns: int) -> str:
-    """Write a time so that `parse_duration` reads the same nanoseconds back.
+    """Return a time as text from which `parse_duration` reads the same nanoseconds.
 
     >>> spell_duration(500_000), spell_duration(1_234_500), spell_duration(0)
     ('500us', '1.2345ms', '0s')
@@ -251,7 +251,7 @@ def spell_duration(ns: int) -> str:
 
 
 def format_rate(hz: float, digits: int = 4) -> str:
-    """Show a rate per second with four significant digits, or more.
+    """Return a rate per second with four significant digits, or more.
 
     >>> format_rate(19.99), format_rate(20.0), format_rate(12345.6)
     ('19.99/s', '20/s', '12346/s')
@@ -260,14 +260,14 @@ def format_rate(hz: float, digits: int = 4) -> str:
 
 
 def format_number(value: float, digits: int) -> str:
-    """Show a number with so many significant digits, and all of those before the point."""
+    """Return a number with `digits` significant digits, and all digits before the point."""
     return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def _split(
     value: object, what: str, noun: str, advice: str, *, example: str
 ) -> tuple[Fraction, str]:
-    """Number and unit of a text; every other thing is refused with advice how to write it."""
+    """Return number and unit of a text; refuse everything else, with advice how to write it."""
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value)
         if match is not None and match[3]:
@@ -296,5 +296,5 @@ def _whole(value: float, source: str) -> int:
 
 
 def _show(value: object) -> str:
-    """A value as it stands in a message: texts in quotes, times and rates as they are read."""
+    """Return a value as text for a message: texts in quotes, times and rates as in reports."""
     return str(value) if isinstance(value, (Duration, Rate, timedelta)) else repr(value)

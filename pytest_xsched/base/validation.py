@@ -1,6 +1,6 @@
 """Checks of single values, shared by the classes that describe a run.
 
-What is refused raises a ScenarioError that shows the value and `what` it belongs to.
+A refused value raises a ScenarioError that shows the value and `what` it belongs to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Item = TypeVar("_Item")
 
 
 def integer(what: str, value: object, low: int, high: int) -> int:
-    """Give an integer in [low, high] as an int; numpy integers are some, booleans are not."""
+    """Return an integer in [low, high] as an int; accept numpy integers, refuse booleans."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -32,7 +32,7 @@ def integer(what: str, value: object, low: int, high: int) -> int:
 
 
 def finite_number(what: str, value: object, *, above: float, high: float = math.inf) -> float:
-    """Give a finite number in (above, high] as a float; texts and booleans are none."""
+    """Return a finite number in (above, high] as a float; refuse texts and booleans."""
     try:
         if isinstance(value, (bool, str)):
             raise TypeError
@@ -44,8 +44,8 @@ def finite_number(what: str, value: object, *, above: float, high: float = math.
     return number
 
 
-# The classes are frozen, hence object.__setattr__: once, from __post_init__, so that a numpy
-# integer or a list does not stay in a field and break its JSON or its hash.
+# The classes are frozen, so these functions call object.__setattr__, once, from __post_init__. A
+# numpy integer or a list in a field would break the JSON or the hash of the object.
 
 
 def set_integer(owner: object, name: str, what: str, low: int, high: int) -> None:
@@ -74,7 +74,7 @@ def set_tuple(owner: object, name: str, kind: type[_Item], what: str, most: int)
 
 
 def check_flag(what: str, value: object) -> None:
-    """Check that a value is True or False, not something that counts as it."""
+    """Check that a value is True or False, and not only true or false in a condition."""
     if not isinstance(value, bool):
         raise ScenarioError(f"{what} {value!r} is not True or False")
 
@@ -86,7 +86,7 @@ def one_of(what: str, value: object, known: tuple[str, ...]) -> None:
 
 
 def device_name(what: str, value: object, known: tuple[str, ...] = DEVICES) -> str:
-    """Check the name of a device, ``"cuda"`` or ``"cuda:1"``, and give it without an index of 0."""
+    """Check the name of a device, ``"cuda"`` or ``"cuda:1"``; return it without an index of 0."""
     kind, colon, index = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind not in known:
         raise ScenarioError(f"{what} {value!r} is unknown; known: {', '.join(known)}")
@@ -95,14 +95,12 @@ def device_name(what: str, value: object, known: tuple[str, ...] = DEVICES) -> s
             f"{what} {value!r} has an index, which only {' and '.join(GPUS)} devices have"
         )
     if colon and not re.fullmatch("0|[1-9][0-9]{0,3}", index):
-        raise ScenarioError(
-            f"{what} {value!r}: behind the colon belongs an index, as in '{kind}:1'"
-        )
+        raise ScenarioError(f"{what} {value!r}: an index must follow the colon, as in '{kind}:1'")
     return f"{kind}:{index}" if index not in ("", "0") else kind
 
 
 def checked_fields(cls: type[Any], data: Any, what: str) -> dict[str, Any]:
-    """Give the fields of `cls` out of JSON, all of them and no others."""
+    """Return the fields of `cls` out of JSON; refuse missing and other fields."""
     values = checked_object(data, what)
     names = {item.name for item in fields(cls)}
     if names != set(values):
@@ -112,14 +110,14 @@ def checked_fields(cls: type[Any], data: Any, what: str) -> dict[str, Any]:
 
 
 def checked_object(data: Any, what: str) -> dict[str, Any]:
-    """Give a copy of a JSON object."""
+    """Return a copy of a JSON object."""
     if not isinstance(data, Mapping):
         raise ScenarioError(f"{what}: {data!r} is not an object with fields")
     return dict(data)
 
 
 def checked_list(values: dict[str, Any], name: str, what: str) -> list[Any]:
-    """Give the list in one field of a JSON object."""
+    """Return the list in one field of a JSON object."""
     value = values[name]
     if not isinstance(value, list):
         raise ScenarioError(f"{what}: {name} {value!r} is not a list")

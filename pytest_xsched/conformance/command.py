@@ -1,7 +1,7 @@
-"""`pytest-xsched conformance`: which policies are there, run how, for how long, reported where.
+"""`pytest-xsched conformance`: choose the policies, run their scenarios, report the outcome.
 
-Ours on the device `sim`, and those of an installed XSched on a GPU, or on PoCL, each scenario in a
-worker process with a deadline: what ends or stops that is a finding.
+Our own policies run on the device `sim`. Those of an installed XSched run on a GPU or on PoCL, each
+scenario in a worker process with a deadline. A process that ends or hangs is a finding.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ from pytest_xsched.workers.isolated import measure_in_worker
 from pytest_xsched.xsched.installation import VARIABLE, Home, find_home
 
 SET_UP_S = 5.0
-"""Allowed to a worker beyond its run, to start and to compile: beyond that it hangs."""
+"""Time for a worker to start and to compile, in addition to its run; later it counts as hung."""
 EXAMPLES = 100
-"""Scenarios of a policy, at most."""
+"""The most scenarios of a policy."""
 WEIGHTS = {"builtin": 1, "xsched": 3}
-"""Parts of the budget: a scenario in real time takes a second."""
+"""Parts of the budget, by scheduler: a scenario in real time takes a second."""
 SHRINKING = 0.2
-"""Of the budget, for the scenario of each failure, behind it; at least some seconds."""
+"""The part of the budget to shrink the scenario of a failure, in addition to the budget."""
 SHRINKING_LEAST_S = 60.0
+"""The least time for the same."""
 RUNS = {"builtin": 300, "xsched": 40}
-"""Of that, at most."""
+"""The most runs for the same, by scheduler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConformanceRequest:
-    """What `pytest-xsched conformance` asks for.
+    """The arguments of `pytest-xsched conformance`.
 
     Attributes:
-        form: of the report, ``"text"`` or ``"json"``.
-        names: of policies; none: all.
-        budget_ns: for random scenarios of all policies together.
+        form: form of the report, ``"text"`` or ``"json"``.
+        names: names of policies; none: all.
+        budget_ns: time for random scenarios of all policies together.
     """
 
     form: str
@@ -79,20 +80,20 @@ class Subject:
 def conform(
     settings: Settings, request: ConformanceRequest, directory: Path, say: Callable[[str], None]
 ) -> bool:
-    """Hold policies against what is claimed of them, and say what was found.
+    """Check policies against their rules, and print the outcome.
 
     Args:
-        settings: device and home of XSched; seed.
-        request: which policies, and how long.
-        directory: where scenarios that fail are saved.
+        settings: device, home of XSched, seed.
+        request: policies and budget.
+        directory: directory for scenarios that fail.
         say: prints a line.
 
     Returns:
-        Whether something does not hold.
+        Whether a rule does not hold.
 
     Raises:
-        KeyboardInterrupt: after the report of what was found before it, if all of that holds.
-        ScenarioError: what was asked for cannot be done.
+        KeyboardInterrupt: after the report of the policies before it, if all of them hold.
+        ScenarioError: a name is unknown, or XSched cannot run on the device.
         DeviceUnavailable: there is no such device.
     """
     begin_s = time.monotonic()
@@ -174,7 +175,7 @@ def _named(all_of_them: Sequence[PolicyUnderTest], names: Sequence[str]) -> list
 
 
 def _home(settings: Settings, names: Sequence[str]) -> Home | None:
-    """Find XSched; None: nobody named one, and nobody needs it."""
+    """Return the home of XSched; None: none is named, and no requested policy needs it."""
     if names and not _named(XSCHED, names):
         return None
     if settings.xsched_home is None and not os.environ.get(VARIABLE):

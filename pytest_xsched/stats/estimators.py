@@ -1,7 +1,7 @@
 """Statistics of a run's samples: percentiles and their bounds, saturation, means of batches.
 
 Pure functions of int64 arrays in ns. A percentile is always a latency that was measured (nearest
-rank), and what did not complete counts as longer than anything.
+rank). A request that did not complete counts as longer than all others.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 Times: TypeAlias = NDArray[np.int64]
 
 CENSORED_NS = 2**63 - 1
-"""What the latency, or the completion, of a request counts as that never completed."""
-COLD_START_MIN = 20  # requests of the first tenth that say anything
+"""Latency, and time of completion, of a request that never completed."""
+COLD_START_MIN = 20  # requests of the first tenth; fewer show nothing
 BATCHES_MIN = 10
-"""Means of batches, without which their spread and their correlation say nothing."""
+"""The fewest batches whose means show their spread and their correlation."""
 
 
 def nearest_rank(values_ns: Times, q: float) -> int:
-    """Give the nearest-rank percentile: the ceil(q * n)-th smallest value, never interpolated.
+    """Return the nearest-rank percentile: the ceil(q * n)-th smallest value, never interpolated.
 
     Source: R. Hyndman and Y. Fan, Sample Quantiles in Statistical Packages, The American
     Statistician 50(4), 1996, definition 1 (inverse of the empirical distribution function).
@@ -49,7 +49,7 @@ def nearest_rank(values_ns: Times, q: float) -> int:
 
 
 def requests_needed(q: float, confidence: float = 0.95) -> int:
-    """Count the requests without which a percentile has no upper bound at all.
+    """Return the fewest requests with which a percentile has an upper bound.
 
     The largest of n values lies above the q quantile with probability 1 - q**n; this is the
     smallest n for which that is at least `confidence`. For P99 and 0.95 it is 299.
@@ -73,7 +73,7 @@ def requests_needed(q: float, confidence: float = 0.95) -> int:
 
 
 def percentile_bounds(values_ns: Times, q: float, error: float) -> tuple[int, int]:
-    """Give two of the values between which the true percentile lies, whatever the distribution.
+    """Return two of the values between which the true percentile lies, for any distribution.
 
     Each is wrong with probability at most `error`, for independent values: the k-th smallest is
     below the q quantile if at least k of the n values are, and their number is binomial.
@@ -110,12 +110,12 @@ def percentile_bounds(values_ns: Times, q: float, error: float) -> tuple[int, in
 
 @dataclass(frozen=True, slots=True)
 class BatchMeans:
-    """A mean of correlated values, and how sure it is.
+    """A mean of correlated values, and its standard error.
 
     Attributes:
-        mean: of all values.
-        error: standard error of it, by the spread of the means of batches.
-        batches: independent ones, behind the error; at least 2.
+        mean: mean of all values.
+        error: standard error of the mean, by the spread of the means of batches.
+        batches: count of independent batches from which the error was computed; at least 2.
     """
 
     mean: float
@@ -123,12 +123,12 @@ class BatchMeans:
     batches: int
 
     def reach(self, chance: float) -> float:
-        """Give how far off the mean is with probability `chance` to one side: Student's t."""
+        """Return the error of the mean on one side with probability `chance`, by Student's t."""
         return t_quantile(1 - chance, self.batches - 1) * self.error
 
 
 def batch_means(values: NDArray[np.float64]) -> BatchMeans | None:
-    """Average neighbours until what is left looks uncorrelated; None for fewer than 10 batches.
+    """Average neighbours until the batches look uncorrelated; None for fewer than 10 batches.
 
     A correlation that the batches could have without showing it is added to their error: the
     variance of a mean is (1 + r) / (1 - r) times as large where neighbours correlate by r.
@@ -157,7 +157,7 @@ def batch_means(values: NDArray[np.float64]) -> BatchMeans | None:
 
 
 def blocks_needed(count: int) -> int:
-    """Count the values that `batch_means` takes at least, where `count` were too few for it."""
+    """Return the fewest values that `batch_means` needs, if `count` values are too few."""
     size = 1
     while count // size >= BATCHES_MIN:
         size *= 2
@@ -165,7 +165,7 @@ def blocks_needed(count: int) -> int:
 
 
 def t_quantile(chance: float, freedom: int) -> float:
-    """Give the quantile of Student's t, by bisection of its distribution function.
+    """Return the quantile of Student's t, by bisection of its distribution function.
 
     Source: M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 1964, 26.7.3-4.
 
@@ -210,11 +210,11 @@ def backlog(scheduled_ns: Times, completed_ns: Times) -> Times:
 
 
 def cold_start(latency_ns: Times) -> float | None:
-    """Tell how much slower the first tenth of some requests was than the others, where it was.
+    """Return how much slower the first tenth of the requests was than the others, if it was.
 
-    By the medians, which must differ by more than a tenth; and so many of the first ones must lie
-    above the median of the others as are by chance in one of 740 cases (three standard deviations
-    of a fair coin), if requests are independent.
+    The medians must differ by more than a tenth. And more of the first requests must lie above the
+    median of the others than by chance in one of 740 cases (three standard deviations of a fair
+    coin), if requests are independent.
 
     Args:
         latency_ns: int64[n], ns, in order of arrival.
@@ -233,7 +233,7 @@ def cold_start(latency_ns: Times) -> float | None:
 
 
 def saturated(scheduled_ns: Times, completed_ns: Times, start_ns: int, end_ns: int) -> bool:
-    """Tell whether more arrived than could be done, so that latencies only measure run length.
+    """Return whether more requests arrived than completed, so that latencies grow with the run.
 
     Two things must hold, with n the arrivals in [start_ns, end_ns). At `end_ns` more than
     max(3, 2 % of n) requests are unfinished; and the mean backlog found by the last quarter of the
@@ -263,5 +263,5 @@ def saturated(scheduled_ns: Times, completed_ns: Times, start_ns: int, end_ns: i
 
 
 def _as_written(value: float) -> Fraction:
-    """Give the decimal that a float was written as: 0.29 * 100 is then 29 and no bit more."""
+    """Return the decimal as which a float was written: 0.29 * 100 is then exactly 29."""
     return Fraction(str(float(value)))

@@ -1,7 +1,7 @@
-"""Statistics of paired episodes: how sure a difference is that a few repetitions show.
+"""Statistics of paired episodes: bounds of a difference that a few repetitions show.
 
-Pure functions of float arrays, one number an episode: the logarithm of a ratio, or a share. What an
-episode shares with its neighbours (clocks, temperature, other load) hits both arms of a pair.
+Pure functions of float arrays, with one number per episode: the logarithm of a ratio, or a share.
+Clocks, temperature and other load are the same for both arms of a pair, because they run in turn.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
-"""Of the intervals: a bound on one side is wrong in 2.5 % of comparisons."""
+"""Level of the intervals: a bound on one side is wrong in 2.5 % of comparisons."""
 
 _EXACT = 14  # episodes up to which every subset is taken: 16383 of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number from several episodes, and between what it lies.
+    """A number from several episodes, with its bounds.
 
     Attributes:
         value: the mean over the episodes; of ratios the geometric one.
@@ -40,7 +40,7 @@ class Estimate:
         return self.value
 
     def inverse(self) -> Estimate:
-        """Give the estimate of 1 / ratio; of positive numbers only."""
+        """Return the estimate of 1 / ratio, for positive numbers."""
         return Estimate(
             value=1 / self.value,
             low=1 / self.high,
@@ -49,7 +49,7 @@ class Estimate:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the estimate in JSON's types; null for a bound that does not exist."""
+        """Return the estimate in JSON's types; null for a bound that does not exist."""
         bounded = math.isfinite(self.high)
         return {
             "value": self.value,
@@ -60,14 +60,14 @@ class Estimate:
 
 
 def episodes_needed(level: float = LEVEL) -> int:
-    """Count the episodes without which there are no bounds at all: 6 for 0.95."""
+    """Return the fewest episodes that give bounds: 6 for 0.95."""
     return math.ceil(math.log2(2 / (1 - level)) - 1e-9)
 
 
 def bounds(values: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
-    """Bound the centre of what the values were drawn from.
+    """Return bounds of the centre of the distribution from which the values were drawn.
 
-    The means of all subsets of n values cut the line into 2**n parts, each of which holds the
+    The means of all subsets of n values cut the line into 2**n parts. Each part holds the
     centre with the same probability, if the values are independent and symmetric about it. No other
     shape is assumed, and they need not be alike. (The sign-flip test, turned into an interval.)
 
@@ -98,10 +98,10 @@ def mean_estimate(values: list[float]) -> Estimate:
 
 
 def ratio_estimate(numerators: list[float], denominators: list[float]) -> Estimate:
-    """Estimate a ratio, by the logarithms of those of the episodes.
+    """Estimate a ratio, by the logarithms of the ratios of the episodes.
 
     Args:
-        numerators: one positive number an episode.
+        numerators: one positive number per episode.
         denominators: likewise, in the same order.
     """
     ratios = np.array(numerators, np.float64) / np.array(denominators, np.float64)
@@ -116,14 +116,14 @@ def ratio_estimate(numerators: list[float], denominators: list[float]) -> Estima
 
 
 def show_bounds(estimate: Estimate) -> str:
-    """Say between what a number lies: "0.4 to 0.44"."""
+    """Return the bounds of a number as text: "0.4 to 0.44"."""
     if not math.isfinite(estimate.high):
         return "no bounds"
     return f"{estimate.low:.4g} to {estimate.high:.4g}"
 
 
 def noise_floor(same: Estimate) -> float:
-    """Give the largest factor, at least 1, by which two equal arms may differ as measured here.
+    """Return the largest factor, at least 1, by which two equal arms may differ in these runs.
 
     Args:
         same: ratio of an arm to its own repetition.
@@ -135,7 +135,7 @@ def noise_floor(same: Estimate) -> float:
 
 
 def beyond(ratio: Estimate, floor: float) -> bool:
-    """Tell whether a ratio is shown to differ from 1: by its bounds, and by more than the noise."""
+    """Return whether a ratio differs from 1, by its bounds and by more than the noise."""
     sure = ratio.low > 1 or ratio.high < 1
     return sure and max(ratio.value, 1 / ratio.value) > floor
 

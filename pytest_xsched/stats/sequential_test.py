@@ -1,13 +1,13 @@
-"""The one primitive behind every latency target: was a deadline missed more often than is allowed?
+"""The one test under every latency target: was a deadline missed more often than allowed?
 
 An ordered stream of 0 and 1 (a request missed the deadline) and the share that may miss it become
 PASS, FAIL or UNDECIDED, by bets against the claims. Pure functions of numpy arrays.
 
 A bet is a product of factors 1 + stake * (outcome - allowed) with mean at most 1 while the claim
 that it is placed against holds; by Ville's inequality it then ever exceeds 1/alpha with probability
-at most alpha, however often one looks. Sources: J. Ville, Etude critique de la notion de collectif,
-1939; I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by betting,
-Journal of the Royal Statistical Society B 86(1), 2024.
+at most alpha, for any number of decisions. Sources: J. Ville, Etude critique de la notion de
+collectif, 1939; I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by
+betting, Journal of the Royal Statistical Society B 86(1), 2024.
 
 What that guarantees. FAIL, where at most the allowed share misses on average, whatever came before:
 wrong with probability at most alpha over all looks, for any dependence within a block and a block
@@ -40,7 +40,7 @@ BLOCKS_MIN = 10
 """Blocks before any verdict: less is one incident, good or bad."""
 
 FORESIGHT = 100
-"""Beyond so many times the requests seen, an estimate of how many are needed is a guess."""
+"""Beyond this multiple of the requests seen, an estimate of the requests needed is a guess."""
 
 Misses: TypeAlias = NDArray[np.bool_]
 _Floats: TypeAlias = NDArray[np.float64]
@@ -64,11 +64,11 @@ class Decision:
 
     Attributes:
         status: ``"PASS"``, ``"FAIL"`` or ``"UNDECIDED"``.
-        n: requests looked at.
+        n: requests judged.
         misses: those that missed the deadline.
         allowed: share that may.
-        bursts: groups of misses, those closer than a block being one; None where so many may miss
-            that chance alone makes groups.
+        bursts: groups of misses, those closer than a block being one; None if the allowed
+            share is so large that chance alone makes groups.
         block: requests in a block, after doubling.
         log_odds_fail: natural logarithm of the odds against "at most the allowed share misses".
         log_odds_pass: of those against "more than the allowed share misses".
@@ -92,7 +92,7 @@ class Decision:
     noisy: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the decision in JSON's types."""
+        """Return the decision in JSON's types."""
         return asdict(self)
 
 
@@ -153,7 +153,7 @@ def decide(
 
 
 def _bursts(missed: Misses, block: int, allowed: float) -> int | None:
-    """Count groups of misses; None where so many may miss that chance alone makes groups."""
+    """Count groups of misses; None if chance alone makes groups."""
     if allowed * block > 0.5:
         return None
     at = np.flatnonzero(missed)
@@ -161,7 +161,7 @@ def _bursts(missed: Misses, block: int, allowed: float) -> int | None:
 
 
 def _design_effect(missed: Misses, size: int, burst: float) -> float:
-    """Give how many misses count for one independent miss, at least 1.
+    """Return how many misses count for one independent miss, at least 1.
 
     The variance of the number of misses in a block, against that of independent ones. One burst of
     the size assumed is added to those seen, so that no miss does not mean no bursts.
@@ -177,7 +177,7 @@ def _design_effect(missed: Misses, size: int, burst: float) -> float:
 
 
 def _pass_bets(n: int, misses: int, effect: float, allowed: float) -> _Floats:
-    """Give the logarithm of each bet that the rate is better, as if every `effect`-th counted."""
+    """Return the logarithm of each bet that the rate is better, as if every `effect`-th counted."""
     rates = _BETTER * allowed
     met = (n - misses) / effect * np.log((1 - rates) / (1 - allowed))
     if misses == 0:
@@ -188,7 +188,7 @@ def _pass_bets(n: int, misses: int, effect: float, allowed: float) -> _Floats:
 
 
 def _fail_bets(missed: Misses, allowed: float, block: int) -> tuple[int, _Floats]:
-    """Give the size of the blocks, and float64[blocks, bets]: what each adds to each bet.
+    """Return the size of the blocks, and float64[blocks, bets]: what each adds to each bet.
 
     The share of misses in a block is one outcome, whatever the dependence within it. Blocks are
     doubled until neighbours are uncorrelated, as long as there are enough of them.
@@ -206,14 +206,14 @@ def _fail_bets(missed: Misses, allowed: float, block: int) -> tuple[int, _Floats
 
 
 def _lag_one(values: _Floats) -> float:
-    """Give the correlation of neighbours; 0 where nothing varies."""
+    """Return the correlation of neighbours; 0 where nothing varies."""
     around = values - values.mean()
     total = float(around @ around)
     return float(around[1:] @ around[:-1]) / total if total > 0 else 0.0
 
 
 def _fail_evidence(bets: _Floats) -> tuple[float, float]:
-    """Give the logarithm of the odds, and the same without the worst contiguous fifth."""
+    """Return the logarithm of the odds, and the same without the worst contiguous fifth."""
     count = len(bets)
     if count == 0:
         return 0.0, -math.inf

@@ -1,7 +1,7 @@
-"""How latencies spread, in the numbers that a row of pytest-benchmark has.
+"""The spread of latencies, in the numbers of a row of pytest-benchmark.
 
-Pure functions of int64 arrays in ns. Quartiles and fences are defined as there, or its `compare`
-would set its own figures beside ours under one name.
+Pure functions of int64 arrays in ns. Quartiles and fences are defined as there. Otherwise its
+`compare` would show other figures than ours under the same name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Spread = dict[str, int | float | str]
 
 
 def spread(latency_ns: Times) -> Spread | None:
-    """Compute what pytest-benchmark calls `stats` of a benchmark, in seconds.
+    """Compute the figures that pytest-benchmark calls `stats` of a benchmark, in seconds.
 
     Source: pytest_benchmark/stats.py, release 5.3. `ops` is 1 / mean there, which for requests that
     overlap or wait for an arrival is no throughput.
@@ -61,7 +61,7 @@ def spread(latency_ns: Times) -> Spread | None:
 
 
 def _quartile(ascending: NDArray[np.float64]) -> float:
-    """Give the first quartile: the median of the lower half, odd n by quarters (method 3)."""
+    """Return the first quartile: the median of the lower half, odd n by quarters (method 3)."""
     n = len(ascending)
     if n == 1:
         return float(ascending[0])

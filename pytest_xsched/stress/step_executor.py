@@ -272,7 +272,7 @@ class StepExecutor:
             self._submit_to(one, _SHORT)  # before the last one ends, so that it never idles
             one.tickets[-2].wait(self._patience)
             rounds += 1
-            # So many rounds are no chance, however busy the machine is.
+            # This many rounds are no chance, even on a busy machine.
             if rounds > 200 and (time.monotonic() - begin_s > 2 or self.devices[0].is_virtual):
                 self._check(
                     "equals run together", False, f"{other.xq.name} waits for {one.xq.name}"

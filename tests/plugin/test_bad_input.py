@@ -27,7 +27,7 @@ def usage_error(result):
     ("option", "value", "fault"),
     [
         ("device", "cpu:1", "'cpu:1' has an index, which only hip and "),
-        ("device", "cuda:x", "'cuda:x': behind the colon belongs an index, as in 'cuda:1'"),
+        ("device", "cuda:x", "'cuda:x': an index must follow the colon, as in 'cuda:1'"),
         ("require-device", "sim:0", "'sim:0' has an index, which only hip and "),
         ("device", "tpu", "'tpu' is unknown; known: auto, cpu, sim, hip, cuda, opencl"),
         ("scheduler", "fair", "'fair' is unknown; known: native, priority, builtin"),

@@ -62,9 +62,9 @@ def test_ratio_and_multiples():
         (lambda: p99 == "fast", "limit for P99 of high: 'fast' is not a time"),
         (lambda: rate > 20, 'limit for throughput of high: 20 has no unit; write "20/s"'),
         (lambda: rate > 5 * ms, "limit for throughput of high: 5 ms is not a rate"),
-        (lambda: p99 < rate, "P99 of high and throughput of high are not of one kind"),
-        (lambda: p99 == rate, "P99 of high and throughput of high are not of one kind"),
-        (lambda: p99 / rate, "P99 of high and throughput of high are not of one kind"),
+        (lambda: p99 < rate, "P99 of high and throughput of high have different units"),
+        (lambda: p99 == rate, "P99 of high and throughput of high have different units"),
+        (lambda: p99 / rate, "P99 of high and throughput of high have different units"),
     ],
 )
 def test_no_sense(use, sentence):
