@@ -2,8 +2,8 @@
 
 With 50 gates that are each wrong once in a hundred runs, two sessions of five are red without a
 reason. So a session has a budget for a wrong FAIL. It is divided evenly over the collected tests,
-and within a test over its assertions: the k-th assertion gets 1 / (k (k + 1)) of it. These parts
-add up to one for any number of assertions. So the sum over the session is at most the budget, for any
+and within a test over its assertions: the k-th one gets 1 / (k (k + 1)) of it. These parts add up
+to one for any number of assertions. So the sum over the session is at most the budget, for any
 dependence between the gates. Source: C. Bonferroni, Teoria statistica delle classi e calcolo delle
 probabilita, 1936.
 """
