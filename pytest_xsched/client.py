@@ -25,6 +25,8 @@ import os
 import time
 from collections.abc import Iterator
 
+__all__ = ["requests"]
+
 REPORT = "PYTEST_XSCHED_REPORT"
 START = "PYTEST_XSCHED_START"
 ARRIVALS = "PYTEST_XSCHED_ARRIVALS"

@@ -9,6 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+__all__ = [
+    "DeviceBusy",
+    "DeviceError",
+    "DeviceUnavailable",
+    "ForkedError",
+    "IncomparableError",
+    "InvalidRun",
+    "MissingExtra",
+    "NotBuilt",
+    "QosAssertionError",
+    "QueueTimeout",
+    "ScenarioError",
+    "SchedulerInactive",
+    "WorkerCrashed",
+    "WorkerHung",
+    "XSchedError",
+    "XSchedWarning",
+]
+
 
 class XSchedError(Exception):
     """Base of every error that pytest-xsched raises on purpose."""

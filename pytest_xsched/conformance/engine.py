@@ -203,7 +203,7 @@ def _result(search: _Search, run_fresh: Runner, rule: Rule) -> Result:
 
 def from_text(text: str) -> Scenario:
     """Return the scenario that a printed form makes in a test, with the names of the package."""
-    names = {name: getattr(pytest_xsched, name) for name in pytest_xsched.__all__}
+    names = {name: getattr(pytest_xsched, name) for name in dir(pytest_xsched)}
     scenario = eval(text, names)
     assert isinstance(scenario, Scenario)
     return scenario

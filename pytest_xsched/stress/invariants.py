@@ -19,6 +19,8 @@ from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX, QueueSpec
 from pytest_xsched.stress.rules import RULES
 
+__all__ = ["broken_rules", "check_invariants", "rules_of"]
+
 NEVER = np.int64(2**63 - 1)
 
 _Times = NDArray[np.int64]

@@ -27,6 +27,8 @@ from pytest_xsched.stress.state_machine import OpenDevices, XQueuesMachine, mach
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
 
+__all__ = ["Counterexample", "all_broken", "first_broken"]
+
 _TRIES = 3
 """Attempts to break a rule again: a scheduler works in parallel, so chance has a part."""
 _STEPS = hypothesis.settings(max_examples=100, stateful_step_count=15)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+__all__ = ["RULES", "Rule"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:

@@ -32,6 +32,8 @@ from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import Step
 from pytest_xsched.stress.strategies import launch_configurations, priorities
 
+__all__ = ["XQueuesMachine", "check_xqueues"]
+
 QUEUES_MAX = 6
 _DURATIONS = ("1ms", "2ms", "100us")  # of commands, and of pauses
 _REQUESTS = st.builds(

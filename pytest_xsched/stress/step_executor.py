@@ -19,6 +19,8 @@ from pytest_xsched.runner.live_queues import Ticket, XQueue, XQueues
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 
+__all__ = ["QueueState", "StepExecutor"]
+
 _SHORT, _SHARED = spin("100us", layers=5), spin("200us", layers=24)
 
 

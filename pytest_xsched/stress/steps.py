@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.workload import Workload, spin
 
+__all__ = ["BrokenRule", "Step"]
+
 _PLAIN = spin("1ms")
 IDLE = "50ms"
 

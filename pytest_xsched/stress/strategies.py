@@ -41,6 +41,18 @@ from pytest_xsched.scenario.scenario import Scenario, default_drain_ns
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload, sequence, spin
 
+__all__ = [
+    "arrivals",
+    "contentions",
+    "launch_configurations",
+    "priorities",
+    "priority_changes",
+    "queue_specs",
+    "scenarios",
+    "without_tests",
+    "workloads",
+]
+
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
 """Names of the queues of a scenario, in order."""
 DURATIONS = ("1ms", "2ms", "500us", "200us")

@@ -27,6 +27,8 @@ from pytest_xsched.errors import QosAssertionError, ScenarioError
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import nearest_rank
 
+__all__ = ["OBJECTIVES", "Worst", "find_worst"]
+
 OBJECTIVES = ("p99/alone", "max/alone", "p99", "max")
 KEPT = 0.9
 """The part of the worst value that the smallest mix must reach."""

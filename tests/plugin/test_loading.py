@@ -44,6 +44,38 @@ def looked(pytester):
     return read
 
 
+COUNT = """
+import json, sys, pytest
+generated = []
+def hook(event, arguments):
+    if event == "compile" and arguments[1] == "<string>":
+        generated.append(1)
+before = set(sys.modules)
+sys.addaudithook(hook)
+import pytest_xsched.plugin.hooks
+count = len(generated)
+print(json.dumps([sorted(set(sys.modules) - before), count]))
+"""
+
+
+def test_the_import_of_the_plugin_is_small(pytester, alone):
+    """Exact numbers: each module is read from disk, and a dataclass compiles its methods.
+
+    bench/bench_import.py times what this test counts; it is to stay below 10 ms.
+    """
+    found, generated = json.loads(pytester.run(sys.executable, "-c", COUNT).outlines[-1])
+    assert found == [
+        "pytest_xsched",
+        "pytest_xsched.plugin",
+        "pytest_xsched.plugin.fixtures",
+        "pytest_xsched.plugin.hooks",
+        "pytest_xsched.plugin.state",
+        "pytest_xsched.session",
+        "pytest_xsched.session.options",
+    ]
+    assert generated == 0
+
+
 def test_unrelated_tests_load_nothing_heavy(pytester, fresh, looked):
     pytester.makepyfile("def test_it(): pass\n\ndef test_fails(): assert [1] == [2]")
 
