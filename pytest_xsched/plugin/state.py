@@ -117,7 +117,7 @@ class State:
         return fresh
 
     def _judged(self) -> list[Run | Comparison]:
-        return [*self.session.runs, *self.session.comparisons] if self.session else []
+        return [*self.session.runs, *self.session.comparing.comparisons] if self.session else []
 
     def records(self) -> list[dict[str, Any]]:
         """Give all runs and comparisons in JSON's types, those of xdist workers too."""

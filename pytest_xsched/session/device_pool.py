@@ -1,6 +1,6 @@
-"""The devices of one pytest session: open in this process, or elsewhere with live queues on them.
+"""The devices of one pytest session: open in this process, or in worker processes for live queues.
 
-A GPU is locked as long as it is open, whoever has it open for us.
+A GPU is locked as long as it is open, in this process or in a worker.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ from pytest_xsched.workers.dispatch import open_live_process
 from pytest_xsched.workers.live_proxy import LiveProcess
 
 
-class Devices:
-    """Opens devices for `Session`, and closes them."""
+class DevicePool:
+    """Opens devices for a `Session`, and closes them."""
 
-    settings: Settings
-
-    def _set_up_devices(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._devices: dict[tuple[str, CpuModel, SimModel], Device] = {}
         self._locks: dict[str, GpuLocks] = {}
         """Of the GPUs that this process has open, by PCI id."""
@@ -47,23 +45,25 @@ class Devices:
             locks.release()
         self._locks.clear()
 
-    def _libraries(self, kind: str) -> Libraries:
-        return find_libraries(kind, self.settings.gpu_driver, self.settings.gpu_compiler)
+    def libraries(self, kind: str) -> Libraries:
+        """Return the driver files that the user named for a kind of device."""
+        return find_libraries(kind, self._settings.gpu_driver, self._settings.gpu_compiler)
 
-    def _device(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
+    def get(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
+        """Return a device that stays open until `close`; skip the test where it is missing."""
         if self._pid != os.getpid():  # forked: the parent's devices are not ours
             self._devices.clear()
             self._locks.clear()
             self._pid = os.getpid()
         key = (name, cpu, sim)
         if key not in self._devices:
-            self._devices[key] = self._open(*key)
+            self._devices[key] = self.open(*key)
         return self._devices[key]
 
-    def _open_live(
+    def open_live(
         self, name: str, policy: str, xsched: XSched | None, patience_ns: int
     ) -> LiveProcess:
-        """Open a device in a process of its own. Two of ours may share it: nobody is measured."""
+        """Open a device in a worker process; several may share a GPU: nothing is measured."""
         self._lives = [(of, place) for of, place in self._lives if not place.is_over]
         try:
             place = open_live_process(
@@ -71,33 +71,35 @@ class Devices:
                 policy=policy,
                 xsched=xsched,
                 patience_ns=patience_ns,
-                libraries=self._libraries(split_device(name)[0]),
+                libraries=self.libraries(split_device(name)[0]),
                 lock=name not in [of for of, _ in self._lives],
-                lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
-                home=self.settings.xsched_home,
+                lock_timeout_s=self._settings.lock_timeout_ns / 1e9,
+                home=self._settings.xsched_home,
             )
         except DeviceUnavailable as error:
-            self._unavailable(name, error)
+            self.unavailable(name, error)
         self._lives.append((name, place))
         return place
 
-    def _open(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
-        libraries = self._libraries(split_device(name)[0])
+    def open(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
+        """Open a device that the caller closes; skip the test where it is missing."""
+        libraries = self.libraries(split_device(name)[0])
         try:
             self._lock(locate(name, libraries=libraries))
             return Device(name, cpu=cpu, sim=sim, libraries=libraries)
         except DeviceUnavailable as error:
-            self._unavailable(name, error)
+            self.unavailable(name, error)
 
     def _lock(self, pci_id: str) -> None:
-        """Keep other processes off a GPU until `close`, as its driver is open here that long."""
+        """Lock a GPU until `close`, because this process keeps its driver open until then."""
         if pci_id not in self._locks:
-            timeout_s = self.settings.lock_timeout_ns / 1e9
+            timeout_s = self._settings.lock_timeout_ns / 1e9
             self._locks[pci_id] = lock_gpus([pci_id], timeout_s=timeout_s)
 
-    def _unavailable(self, name: str, error: DeviceUnavailable) -> NoReturn:
-        if self.settings.require_device is None:
+    def unavailable(self, name: str, error: DeviceUnavailable) -> NoReturn:
+        """Skip the test, or fail it where --xsched-require-device names the device."""
+        if self._settings.require_device is None:
             pytest.skip(f"no {name} device: {error}")
         pytest.fail(
-            f"--xsched-require-device={self.settings.require_device}: {error}", pytrace=False
+            f"--xsched-require-device={self._settings.require_device}: {error}", pytrace=False
         )

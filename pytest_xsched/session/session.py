@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,8 @@ from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
 from pytest_xsched.base.policies import POLICIES
 from pytest_xsched.base.units import DurationLike, RateLike, parse_duration
 from pytest_xsched.base.validation import device_name, integer, one_of
+from pytest_xsched.comparison.comparison import Comparison
+from pytest_xsched.comparison.existing_runs import Arm, compare_runs
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
 from pytest_xsched.monitoring.noise import Rules
 from pytest_xsched.reporting.progress_line import ProgressLine
@@ -32,31 +34,36 @@ from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import run_in_windows
-from pytest_xsched.session.comparing import Comparer
-from pytest_xsched.session.device_pool import Devices
+from pytest_xsched.session.comparing import Comparing
+from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.duration import chosen_duration_ns
-from pytest_xsched.session.searching import Searcher
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import Budget
 from pytest_xsched.workers.dispatch import measure_in_processes, why_own_process
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+    from pytest_xsched.stress.worst_case import Worst
 
 GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
 """Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
 
 
-class Session(Comparer, Searcher, Devices):
+class Session:
     """Makes queues and runs them. One per pytest session (and process); the fixture `xsched`."""
 
     def __init__(
         self, settings: Settings, progress: Callable[[str], ProgressLine | None] | None = None
     ) -> None:
-        super().__init__(settings.undecided)
-        self._set_up_devices(settings)
+        self.settings = settings
+        self.devices = DevicePool(settings)
         self.overrides: dict[str, Any] = {}
         """Of the marker of the test that is running."""
         self.origin = ""
         """Node id of that test."""
         self.runs: list[Run] = []
+        self.comparing = Comparing(self.runs, settings.undecided)
         self.budget = Budget(settings.alpha)
         self.trial: Run | None = None
         """The last of `run_scenario`: reported only if its test fails."""
@@ -254,7 +261,146 @@ class Session(Comparer, Searcher, Devices):
         self.trial = run = self._run(scenario)
         return run
 
+    def compare(
+        self,
+        *queues: QueueSpec,
+        schedulers: Sequence[str | XSched] = ("native", "builtin"),
+        arms: Sequence[str] = (),
+        episodes: int = 7,
+        duration: DurationLike | None = None,
+        warmup: DurationLike | None = None,
+        drain: DurationLike | None = None,
+        policy: str | None = None,
+        changes: Sequence[Change] = (),
+        stream_priority: bool = True,
+        seed: int | None = None,
+        check: bool = False,
+        processes: str = "together",
+        cpu: CpuModel | None = None,
+        sim: SimModel | None = None,
+    ) -> Comparison:
+        """Measure the same queues under several schedulers, by turns, and compare.
+
+        An episode measures every arm once: the queues alone, if asked for, each scheduler, and the
+        first scheduler again, whose difference from itself is the noise. Every other episode goes
+        through them backwards, so that what drifts favours nobody. The arms of an episode have one
+        seed, and so the same arrivals; the episodes have different ones.
+
+        Args:
+            queues: made by `queue`.
+            schedulers: at least two, as of `run`; the first is the baseline.
+            arms: more of them: ``"alone"``, each queue alone under the baseline.
+            episodes: at least 1; fewer than 6 decide nothing.
+            duration: of the measured window of each run; ``--xsched-duration`` overrides it.
+            warmup: as of `run`, and so the others.
+            drain: as of `run`.
+            policy: of ``"builtin"``.
+            changes: of queues during each run.
+            stream_priority: of ``"builtin"``.
+            seed: of the first episode.
+            check: compare the results of the commands with numpy.
+            processes: as of `run`.
+            cpu: parameters of the device ``"cpu"``.
+            sim: parameters of the device ``"sim"``.
+
+        Returns:
+            The comparison, its queues as attributes.
+
+        Raises:
+            ScenarioError: a value is wrong.
+            IncomparableError: something else changed meanwhile, a driver, for one.
+            DeviceError: a device call failed.
+            SchedulerInactive: XSched is not installed, or was not in effect.
+            WorkerCrashed: the process of a run ended without a result, or did not end.
+        """
+
+        def run(of_arm: tuple[QueueSpec, ...], chosen: str | XSched, seed: int) -> Run:
+            builtin = chosen == "builtin"
+            there = {queue.name for queue in of_arm}
+            return self.run(
+                *of_arm,
+                duration=duration,
+                whole=True,  # all arms equally long, or rare events differ
+                warmup=warmup,
+                drain=drain,
+                scheduler=chosen,
+                policy=policy if builtin else "none",
+                changes=[change for change in changes if change.queue in there],
+                stream_priority=stream_priority or not builtin,
+                seed=seed,
+                check=check,
+                processes=processes,
+                cpu=cpu,
+                sim=sim,
+            )
+
+        return self.comparing.compare(
+            queues,
+            schedulers,
+            arms=arms,
+            episodes=episodes,
+            seed=self.seed if seed is None else seed,
+            run=run,
+        )
+
+    def compare_runs(
+        self,
+        baseline: Arm,
+        scheduled: Arm,
+        *,
+        alone: Mapping[str, Arm] | None = None,
+        force: bool = False,
+    ) -> Comparison:
+        """Compare runs that exist already, and show them in the report; see `compare_runs`."""
+        return self.comparing.add(compare_runs(baseline, scheduled, alone=alone, force=force))
+
+    def search(
+        self,
+        space: SearchStrategy[Scenario],
+        *,
+        queue: str,
+        objective: str = "p99/alone",
+        budget: DurationLike = "5min",
+        examples: int = 200,
+        seed: int | None = None,
+    ) -> Worst:
+        """Search for the mix of a space that is worst for a queue.
+
+        Half of the examples are random, the others climb from the worst of these. Each scenario is
+        measured once; then the worst is shrunk to the smallest that is nearly as bad, and measured
+        three times again.
+
+        Args:
+            space: of scenarios: `strategies.contentions(high)`, `strategies.scenarios()`.
+            queue: the queue whose latency counts.
+            objective: ``"p99/alone"`` (P99 against that of the queue alone), ``"max/alone"``,
+                ``"p99"`` or ``"max"`` (in ns).
+            budget: longest time in which scenarios are measured; what is not measured then counts
+                as good.
+            examples: scenarios to look at, at least 10, before the shrinking.
+            seed: of the search; the session's.
+
+        Raises:
+            MissingExtra: hypothesis is not installed.
+            ScenarioError: a value is wrong, or the budget was too short for one scenario.
+        """
+        from pytest_xsched.stress.worst_case import find_worst
+
+        return find_worst(
+            self.run_scenario,
+            space,
+            queue=queue,
+            objective=objective,
+            budget_s=parse_duration(budget, what="budget of search") / 1e9,
+            examples=integer("examples of search", examples, 10, 1_000_000),
+            seed=self.seed if seed is None else integer("seed of search", seed, 0, 2**32 - 1),
+        )
+
     # ---- what fixtures and hooks use
+
+    def close(self) -> None:
+        """Close all devices."""
+        self.devices.close()
 
     def live(
         self, *, scheduler: str | XSched | None = None, patience: DurationLike = "5s"
@@ -273,9 +419,9 @@ class Session(Comparer, Searcher, Devices):
             raise ScenarioError("live queues under XSched: not with --xsched-process=inside")
         if self.settings.process == "inside" or not (xsched or self.device_kind in GPUS):
             # Not the device of the runs: virtual time goes one way only, and load would disturb.
-            device = self._open(self.device, CpuModel(), SimModel())
+            device = self.devices.open(self.device, CpuModel(), SimModel())
             return XQueues(Here(device, policy), seed=self.seed)
-        place = self._open_live(
+        place = self.devices.open_live(
             self.device, policy, xsched, parse_duration(patience, what="patience")
         )
         return XQueues(place, seed=self.seed)
@@ -324,15 +470,15 @@ class Session(Comparer, Searcher, Devices):
                     scenario,
                     progress,
                     waiting=progress.note if isinstance(progress, ProgressLine) else None,
-                    libraries=self._libraries(scenario.device_kind),
+                    libraries=self.devices.libraries(scenario.device_kind),
                     lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
                     home=self.settings.xsched_home,
                     watch=self.settings.noise != "off",
                 )
             except DeviceUnavailable as error:
-                self._unavailable(scenario.device, error)
+                self.devices.unavailable(scenario.device, error)
         devices = {
-            name: self._device(name, scenario.cpu, scenario.sim) for name in scenario.devices
+            name: self.devices.get(name, scenario.cpu, scenario.sim) for name in scenario.devices
         }
         return measure(devices, scenario, progress, watch=self.settings.noise != "off")
 

@@ -19,7 +19,7 @@ def test_libraries(pytester, sim, monkeypatch, option, variable, ini, expected):
     pytester.makeini(f"[pytest]\nxsched_gpu_driver = {ini}")
     pytester.makepyfile(f"""
         def test_it(xsched):
-            driver = xsched._libraries("cuda").driver
+            driver = xsched.devices.libraries("cuda").driver
             said = f"{{driver.path}} ({{driver.origin}})" if driver else "none"
             assert said == {expected!r}
         """)
