@@ -198,14 +198,14 @@ static void wait_for_start(struct xs_queue *q)
  * the runner and the device may hold them back. */
 static int abandon_device(struct xs_queue *q, uint64_t left, struct xs_error *err)
 {
-    struct xs_scheduler_counts below = {0};
+    struct xs_scheduler_counts counts = {0};
     char why[96] = "the device does not answer, or the commands never end";
     const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
     q->device->lost = true;
-    if (scheduler != NULL && scheduler->count(q->stream, &below, NULL) == XS_OK &&
-        below.launched < below.submitted)
+    if (scheduler != NULL && scheduler->count(q->stream, &counts, NULL) == XS_OK &&
+        counts.launched < counts.submitted)
         snprintf(why, sizeof why, "XSched got %llu commands and launched %llu",
-                 (unsigned long long)below.submitted, (unsigned long long)below.launched);
+                 (unsigned long long)counts.submitted, (unsigned long long)counts.launched);
     return xs__fail(
         err, XS_EDEVICE, "queue.drain", 0,
         "queue '%s': %llu commands did not complete within %d s after the end of the run: %s",
