@@ -199,6 +199,18 @@ def test_the_output_is_what_pytest_prints(block, pytester, inside, monkeypatch):
     assert block.text == printed
 
 
+def test_the_parts_of_a_report_that_are_explained_exist():
+    page = (ROOT / "docs/reference/report.md").read_text(encoding="utf-8")
+    shown = "".join(re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    sources = [*(ROOT / "pytest_xsched/reporting").glob("*.py")]
+    sources.append(ROOT / "pytest_xsched/stats/sequential_test.py")
+    source = "".join(path.read_text(encoding="utf-8") for path in sources)
+    cells = re.findall(r"^\| (`[^|]*`) \|", page, re.MULTILINE)
+    for quoted in (text for cell in cells for text in re.findall(r"`([^`]+)`", cell)):
+        for part in quoted.split("..."):
+            assert part.strip() in shown or part.strip() in source, quoted
+
+
 def test_the_help_of_pytest_has_these_options_and_ini_keys(inside):
     printed = inside("--help").stdout.str()
     names = {f"--xsched-{name}" for name, _, _ in options.OPTIONS}
