@@ -1,4 +1,4 @@
-"""When the requests of a queue come: the kinds of arrivals, and how many they make."""
+"""When the requests of a queue arrive: the kinds of arrivals, and their counts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Poisson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gamma:
-    """Requests with gamma-distributed gaps of coefficient of variation `cv`. Made by `gamma`."""
+    """Requests with gamma-distributed gaps with coefficient of variation `cv`. Made by `gamma`."""
 
     rate_hz: float
     cv: float
@@ -110,7 +110,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """`concurrency` clients, each: request, wait for it, think, again. Made by `closed`."""
+    """`concurrency` clients that each request, wait, think, and repeat. Made by `closed`."""
 
     concurrency: int = 1
     think_ns: int = 0
@@ -121,7 +121,7 @@ class Closed:
 
     @property
     def rate_hz(self) -> None:
-        """A closed loop is as fast as the device lets it be."""
+        """A closed loop is as fast as the device."""
         return None
 
 
@@ -132,7 +132,7 @@ ARRIVAL_KINDS: dict[str, type[Arrivals]] = {
 
 
 def constant(rate: RateLike) -> Constant:
-    """Send requests at equal distances: frames of a camera. Can lock in step with other work."""
+    """Send requests at equal distances, like a camera. May run in step with other work."""
     return Constant(rate_hz=parse_rate(rate, what="rate of constant"))
 
 
@@ -150,7 +150,7 @@ def bursts(rate: RateLike, *, on: DurationLike, off: DurationLike) -> Bursts:
     """Send requests in bursts.
 
     Args:
-        rate: mean over on and off phases; within the on phases it is (on + off) / on times higher.
+        rate: mean over on and off phases; in the on phases it is (on + off) / on times higher.
         on: mean length of a phase with requests, at least 100 us.
         off: mean length of a phase without, at least 100 us.
     """
@@ -174,11 +174,11 @@ def replay(times: Iterable[DurationLike]) -> Replay:
 
 
 def closed(concurrency: int = 1, *, think: DurationLike = "0ms") -> Closed:
-    """Send the next request when the last one is done: best-effort work, never for latencies.
+    """Send the next request when the last one is done: for best-effort work, not for latencies.
 
     Args:
-        concurrency: requests kept unfinished at a time.
-        think: pause of a client between the end of a request and its next one.
+        concurrency: count of unfinished requests at any time.
+        think: pause of a client between the end of a request and the next request.
     """
     think_ns = parse_duration(think, what="think of closed", allow_zero=True)
     return Closed(concurrency=concurrency, think_ns=think_ns)
@@ -195,7 +195,11 @@ def request_count(rate_hz: float, span_ns: int) -> int:
 
 
 def check_replay(arrivals: Replay, *, duration_ns: int, name: str) -> None:
-    """Raise a ScenarioError if a time of a replay lies behind the measured window."""
+    """Check that all times of a replay lie in the measured window.
+
+    Raises:
+        ScenarioError: a time lies after it.
+    """
     last = arrivals.times_ns[-1]
     if last >= duration_ns:
         raise ScenarioError(
@@ -231,7 +235,7 @@ def one_load(
     concurrency: int | None,
     think: DurationLike | None,
 ) -> Arrivals:
-    """Give the arrivals that the arguments of a queue name; without any, a closed loop of one.
+    """Return the arrivals that the arguments of a queue name; default: a closed loop of one.
 
     Raises:
         ScenarioError: they name two kinds of load, or a value is wrong.
@@ -255,7 +259,7 @@ def one_load(
 
 
 def read_arrivals(data: Any) -> Arrivals:
-    """Make arrivals from their JSON: "kind", one of ARRIVAL_KINDS, and the fields of its class."""
+    """Return arrivals from JSON: "kind", one of ARRIVAL_KINDS, and the fields of its class."""
     values = checked_object(data, "arrivals")
     kind = values.pop("kind", None)
     one_of("kind of arrivals", kind, tuple(ARRIVAL_KINDS))

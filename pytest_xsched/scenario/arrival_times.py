@@ -1,8 +1,8 @@
 """Arrival times of an open loop, made before the run and exact in number.
 
-The measured window is cut into windows of 10 s. Each holds the number of requests that its rate
-asks for and draws from a generator of its own, so that a run extended by windows keeps its earlier
-arrivals. Same seed, name and times: same arrivals.
+The measured window is cut into windows of 10 s. Each window has the count of requests that the rate
+requires, and a random generator of its own. So a run that is extended by windows keeps its earlier
+arrivals. The same seed, name and times give the same arrivals.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _Floats: TypeAlias = NDArray[np.float64]
 def arrival_times(
     arrivals: Arrivals, *, warmup_ns: int, duration_ns: int, seed: int, name: str
 ) -> _Times:
-    """Make the arrival times of one queue.
+    """Return the arrival times of one queue.
 
     The number of requests is fixed, so that the offered rate is exact: round(rate * warmup_ns) in
     the warm-up, and round(rate * t) from the start of the measured window to the end t of each of
@@ -53,8 +53,8 @@ def arrival_times(
       a window their cv is smaller, since the number in each window is fixed.
     - bursts: an interrupted Poisson process (A. Kuczura, Bell System Technical Journal 52, 1973)
       given its number: phases of exponential length, the requests uniform over the time that is
-      on. Meant for phases well below 10 s; a window without an on phase is given one.
-    - replay: the given times, moved behind the warm-up, which has no requests.
+      on. Meant for phases well below 10 s; a window without an on phase gets one.
+    - replay: the given times, after the warm-up, which has no requests.
 
     The draws are those of `random()` of PCG64, transformed here, so that they do not depend on the
     version of numpy; gamma uses numpy's `standard_gamma`, whose stream numpy may change.
@@ -62,7 +62,7 @@ def arrival_times(
     Args:
         arrivals: any kind but Closed, whose arrivals depend on its completions.
         warmup_ns: length of the warm-up, from 0; at least 0.
-        duration_ns: length of the measured window behind it, above 0.
+        duration_ns: length of the measured window after it, above 0.
         seed: of the run, in [0, 2**32).
         name: of the queue; queues of different names draw differently.
 
@@ -93,7 +93,7 @@ def _window_times(
     key: list[int],
     index: int,
 ) -> _Times:
-    """Give the arrivals in [start_ns, end_ns) of a window that belongs to a span from 0."""
+    """Return the arrivals in [start_ns, end_ns) of a window that belongs to a span from 0."""
     first = request_count(arrivals.rate_hz, start_ns)
     count = request_count(arrivals.rate_hz, end_ns) - first
     if count == 0:
@@ -118,7 +118,7 @@ def _generator(key: list[int]) -> np.random.Generator:
 
 
 def _gamma_offsets(rng: np.random.Generator, cv: float, count: int, phase: float) -> _Floats:
-    """Give `count` arrivals on [0, 1): gaps that fill a circle, cut at a uniform point.
+    """Return `count` arrivals on [0, 1): gaps that fill a circle, cut at a uniform point.
 
     `phase`, in [0, 1), is common to all windows: with a small cv each is cut at about this
     fraction of a gap, so that the end of one window and the start of the next make a whole gap.
@@ -127,7 +127,7 @@ def _gamma_offsets(rng: np.random.Generator, cv: float, count: int, phase: float
     """
     gaps = rng.standard_gamma(1 / cv**2, count)
     ends = np.cumsum(gaps)
-    if ends[-1] == 0:  # a large cv and so few gaps that all of them underflowed: one burst
+    if ends[-1] == 0:  # with a large cv all of a few gaps may underflow: one burst
         return np.full(count, rng.random())
     # A uniform point falls into a gap in proportion to its length...
     cut = np.searchsorted(ends, rng.random() * ends[-1], side="right")

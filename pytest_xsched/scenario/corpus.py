@@ -1,4 +1,4 @@
-"""Scenarios kept in files, one JSON file each: what once failed is run again for ever after."""
+"""Scenarios in files, one JSON file each, so that what failed once is run again from then on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_xsched.scenario.scenario import Scenario
 
 
 def save(directory: Path, scenario: Scenario, nodeid: str) -> Path:
-    """Write a scenario to a file named after the test that it failed, and itself.
+    """Write a scenario to a file named after the test that failed and after its own digest.
 
     Raises:
         OSError: the file cannot be written.
@@ -25,7 +25,7 @@ def save(directory: Path, scenario: Scenario, nodeid: str) -> Path:
 
 
 def load(directory: Path) -> dict[str, Scenario]:
-    """Read the scenarios of a directory, by the names of their files, in order of these.
+    """Return the scenarios of a directory, by the names of their files and in their order.
 
     Raises:
         ScenarioError: a file is not what `save` writes; says which.

@@ -1,4 +1,4 @@
-"""The devices that stand in for a GPU, as data: what `cpu` and `sim` can be told to be."""
+"""The parameters of the devices that replace a GPU, `cpu` and `sim`, as data."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PARALLEL_MAX = 64  # commands executed at once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuModel:
-    """The `cpu` device: worker threads that really compute.
+    """The `cpu` device: worker threads that compute.
 
     Args:
         workers: commands executed at once, in [1, 64].
-        priority: whether streams of higher priority go first; else first come, first served.
-        spin_ns: busy-wait this long for work before sleeping.
+        priority: whether streams of higher priority come first; if not: first come, first served.
+        spin_ns: how long a worker busy-waits for work before it sleeps.
     """
 
     workers: int = 1
@@ -40,20 +40,20 @@ class SimModel:
     Streams are in order. `slots` commands execute at once and are not preempted. A launch reaches
     the device `launch_ns` after the later of its call and the previous launch of its stream
     reaching it. A free slot takes, of the commands at the heads of their streams, the one of the
-    highest stream priority (if `priority`), else the one that reached the device first; ties go by
-    order of launch. A command costs
+    highest stream priority (if `priority`), else the one that reached the device first; the order
+    of launch breaks ties. A command costs
 
         max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
 
-    with items = n*n*batch of a matmul and n of a vector_add; a spin costs its duration, whatever
-    its share of the device and its waves.
+    with items = n*n*batch of a matmul and n of a vector_add. A spin costs its duration, for any
+    share of the device and any waves.
 
     Args:
         slots: commands executed at once, in [1, 64].
-        priority: whether streams of higher priority go first.
-        launch_ns: from a launch to the device, serial per stream.
-        flops_per_s: of a full device, above 0.
-        bytes_per_s: of a full device, above 0.
+        priority: whether streams of higher priority come first.
+        launch_ns: time from a launch to the device, serial per stream.
+        flops_per_s: rate of a full device, above 0.
+        bytes_per_s: bandwidth of a full device, above 0.
         full_items: output elements that fill the device, at least 1; fewer leave part of it idle.
 
     >>> from pytest_xsched.scenario.workload import matmul

@@ -1,4 +1,4 @@
-"""A kernel of the user's own, as data: source text, grid, arguments."""
+"""A kernel that the user wrote, as data: source text, grid, arguments."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Kernel:
 
 
 def _sizes(what: str, value: object, most: tuple[int, int, int]) -> tuple[int, ...]:
-    """Give one to three sizes as three."""
+    """Return one to three sizes as three."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not 1 <= len(given) <= 3:
         raise ScenarioError(f"{what} {value!r} is not one to three numbers")
@@ -138,7 +138,7 @@ def _arguments(what: str, value: object) -> tuple[Argument, ...]:
 
 
 def read_kernel(data: Any) -> Kernel:
-    """Make a kernel from its JSON."""
+    """Return a kernel from its JSON."""
     values = checked_fields(Kernel, data, "kernel")
     values["args"] = [
         Argument(**checked_fields(Argument, argument, "argument"))

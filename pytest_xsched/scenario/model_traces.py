@@ -1,8 +1,8 @@
-"""Requests shaped like those of real models: durations and shares of the device, from a seed.
+"""Requests like those of real models: durations and shares of the device, from a seed.
 
 The recipes condense published profiles of kernels (MobileNet and ResNet inference, decoding and
 prefill of language models, training steps). A trace is a workload like any other: its commands are
-stored in the scenario, and nothing is drawn when it runs.
+stored in the scenario, so a run draws nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _LogNormal:
     high_us: float = math.inf
 
     def at(self, u: float) -> float:
-        """Give the duration, in us, below which lies a share `u` of them."""
+        """Return the duration, in us, below which a share `u` of the durations lies."""
         z = _NORMAL.inv_cdf(max(u, 2.0**-54))  # u may be 0, which has no quantile
         return min(max(self.median_us * math.exp(self.sigma * z), self.low_us), self.high_us)
 
@@ -42,7 +42,7 @@ class _LogUniform:
     high_us: float
 
     def at(self, u: float) -> float:
-        """Give the duration, in us, below which lies a share `u` of them."""
+        """Return the duration, in us, below which a share `u` of the durations lies."""
         return self.low_us * math.pow(self.high_us / self.low_us, u)
 
 
@@ -206,7 +206,7 @@ def _draw(
 
 
 def _mixed(recipe: _Recipe, places: list[float]) -> list[_Part]:
-    """Give each command its part: the commands of the lowest places the first one, and so on."""
+    """Return a part for each command: commands of the lowest places get the first one."""
     parts: list[_Part] = []
     share = 0.0
     for part in recipe.parts:

@@ -1,4 +1,4 @@
-"""The user's own program as a workload: what is to be started, as data."""
+"""A program that the user wrote as a workload: the command that starts it, as data."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Program:
 
     Args:
         argv: the program and its arguments.
-        env: what its environment has beyond that of pytest, pairs of name and value.
-        preload: the library that puts XSched under it; None: the installation's, for the kind of
-            device.
-        reports: whether it says when its requests begin and end (`pytest_xsched.client`).
+        env: variables in addition to those of pytest, pairs of name and value.
+        preload: the library that puts XSched under the program; None: the installation's, for the
+            kind of device.
+        reports: whether it reports when its requests begin and end (`pytest_xsched.client`).
     """
 
     argv: tuple[str, ...]
@@ -50,7 +50,7 @@ class Program:
 
     @property
     def label(self) -> str:
-        """How reports call it."""
+        """Name in reports."""
         line = shlex.join((os.path.basename(self.argv[0]), *self.argv[1:]))
         if len(line) > _LABEL_MAX:
             line = f"{line[: _LABEL_MAX - 3]}..."
@@ -63,7 +63,7 @@ def make_program(
     preload: str | os.PathLike[str] | None,
     reports: bool,
 ) -> Program:
-    """Make a program of what a user writes."""
+    """Return a program from the arguments of `command`."""
     if isinstance(argv, str) or not isinstance(argv, Iterable):
         raise ScenarioError(
             f'command: {argv!r} is not a list; write command(["python", "serve.py"])'
@@ -79,7 +79,7 @@ def make_program(
 
 
 def read_program(data: Any) -> Program:
-    """Make a program from its JSON."""
+    """Return a program from its JSON."""
     return Program(**checked_fields(Program, data, "command"))
 
 

@@ -1,7 +1,7 @@
 """Values as Python text: expressions that make them again, to be pasted into a test.
 
-The names in the text are those of `pytest_xsched`. Where a short constructor gives the same value
-it is used, `spin("1ms", layers=3)`, and fields that have their default are left out.
+The names in the text are those of `pytest_xsched`. The text uses a short constructor if there is
+one, `spin("1ms", layers=3)`, and leaves out fields that have their default.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ WIDTH = 100  # columns of a line
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """What makes a value: a name and its arguments."""
+    """A call that makes a value: a name and its arguments."""
 
     name: str
     arguments: tuple[Any, ...] = ()
     keywords: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Write it the way that labels of workloads are written."""
+        """Return the call as text, in the style of labels of workloads."""
         words = [f"{key}={value!r}" for key, value in self.keywords.items()]
         return f"{self.name}({', '.join([*map(repr, self.arguments), *words])})"
 
@@ -45,11 +45,11 @@ class _Times:
 
 
 def python_text(value: Any, indent: int = 0) -> str:
-    """Give an expression that makes the value again.
+    """Return an expression that makes the value again.
 
     Args:
-        value: a scenario, or anything one is made of.
-        indent: columns of the line that its closing bracket stands on.
+        value: a scenario, or a part of one.
+        indent: indentation of the line with the closing bracket.
 
     >>> from pytest_xsched.scenario.workload import spin
     >>> python_text(spin("500us", layers=3))
@@ -119,7 +119,7 @@ def _program(program: Program) -> _Call:
 
 
 def _label(call: _Call) -> str:
-    """Give the label that the constructor would give; a kernel's is short."""
+    """Return the label that the constructor would make; that of a kernel is short."""
     if call.name != "kernel":
         return str(call)
     layers = {key: value for key, value in call.keywords.items() if key == "layers"}

@@ -1,4 +1,4 @@
-"""One XQueue and the load on it, as data that checks itself when made."""
+"""One XQueue and the load on it, as data that is checked when it is made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AUTO = "auto"  # a threshold
 UNITS_MAX = 1024  # multiprocessors that a mask can name
 
 
-# A queue is reached as an attribute of its run; these are attributes of every run already.
+# A queue is an attribute of its run; these are attributes of every run already.
 RESERVED_NAMES = frozenset(
     {"queues", "scenario", "evidence", "remark", "origin", "verdicts", "require"}
     | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
@@ -40,23 +40,23 @@ class QueueSpec:
     """One XQueue and the load on it.
 
     Args:
-        name: how reports and the run call it; a Python identifier.
+        name: name in reports and in the run; a Python identifier.
         workload: the commands of one request.
-        priority: in [-255, 255], higher wins.
+        priority: priority in [-255, 255]; the higher one wins.
         arrivals: when the requests come.
-        threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``: as few as keep the
-            device busy, from what the queue's commands were seen to take (native/core/pace.h).
+        threshold: the most commands in flight, in [batch_size, 1024], or ``"auto"``: the fewest
+            that keep the device busy, by the measured times of commands (native/core/pace.h).
         batch_size: commands between marks, at least 1; default 2, and at most the threshold. None
             with an automatic threshold, which sets marks by time.
-        sm_share: share of the multiprocessors that only this queue uses, above 0 and below 1; what
-            no queue claims is left to those without a share.
+        sm_share: share of the multiprocessors that only this queue uses, above 0 and below 1. The
+            queues without a share use the multiprocessors that no queue claims.
         cu_mask: the same by number: multiprocessors (compute units) in [0, 1024), ascending.
-        device: another than the run's and of its kind, ``"cuda:1"``; None: the run's.
-        utilization: percent of the device, in [1, 100], for policies that divide it, which take
-            100 for a queue that says nothing; what the ready queues say is taken in proportion.
-        deadline_ns: of a request, from its arrival, for policies that go by deadlines. XSched
-            takes it for one of a burst of work, from its begin.
-        laxity_ns: how long a burst of work may wait before it is urgent, for those that go by that.
+        device: another device of the kind of the run's, ``"cuda:1"``; None: the run's.
+        utilization: percent of the device, in [1, 100], for policies that divide it; None counts as
+            100. The policies take the utilizations of the ready queues in proportion.
+        deadline_ns: deadline of a request, from its arrival, for policies that use deadlines.
+            XSched takes it as the deadline of a burst of work, from the begin of the burst.
+        laxity_ns: how long a burst of work may wait before it is urgent, for policies that use it.
     """
 
     name: str
@@ -79,8 +79,8 @@ class QueueSpec:
             object.__setattr__(self, "device", device_name(f"{what}: device", self.device))
         if not isinstance(self.workload, Workload):
             raise ScenarioError(
-                f"{what}: workload {self.workload!r} is none; write matmul(512), vector_add(n) "
-                "or spin(duration)"
+                f"{what}: workload {self.workload!r} is not a workload; write matmul(512), "
+                "vector_add(n) or spin(duration)"
             )
         if not isinstance(self.arrivals, Arrivals):
             raise ScenarioError(
@@ -103,7 +103,7 @@ class QueueSpec:
 
     @property
     def depth(self) -> tuple[int, int]:
-        """Threshold and batch size as the native runner takes them: 0 and 0 are automatic."""
+        """Threshold and batch size for the native runner: 0 and 0 are automatic."""
         if self.batch_size is None:
             return 0, 0
         return int(self.threshold), self.batch_size
@@ -118,19 +118,19 @@ class QueueSpec:
     def _check_program(self, what: str, program: Program) -> None:
         if not program.reports and self.arrivals != Closed():
             raise ScenarioError(
-                f"{what}: its program reports no requests, so nobody can send it some; leave the "
+                f"{what}: its program reports no requests, so it cannot have a load; leave the "
                 "load out"
             )
         if isinstance(self.arrivals, Closed) and self.arrivals.concurrency != 1:
             raise ScenarioError(f"{what}: a program has one request at a time, not several clients")
         if self.sm_share is not None or self.cu_mask is not None:
-            raise ScenarioError(f"{what}: a program gets no share of the multiprocessors from here")
+            raise ScenarioError(f"{what}: a program cannot get a share of the multiprocessors")
         if self.device is not None:
-            raise ScenarioError(f"{what}: a program takes its device by itself, not by device=")
+            raise ScenarioError(f"{what}: a program chooses its device itself; leave device= out")
 
     def _check_multiprocessors(self, what: str) -> None:
         if self.sm_share is not None and self.cu_mask is not None:
-            raise ScenarioError(f"{what}: sm_share and cu_mask are two ways to say it; name one")
+            raise ScenarioError(f"{what}: sm_share and cu_mask both name multiprocessors; use one")
         if self.sm_share is not None:
             set_number(self, "sm_share", what, 0, 1)
         if self.cu_mask is not None:
@@ -172,7 +172,7 @@ def _check_name(name: object) -> None:
 
 
 def read_queue(data: Any) -> QueueSpec:
-    """Make a queue spec from its JSON."""
+    """Return a queue spec from its JSON."""
     values = checked_fields(QueueSpec, data, "queue")
     values["workload"] = read_workload(values["workload"])
     values["arrivals"] = read_arrivals(values["arrivals"])

@@ -1,6 +1,6 @@
-"""What is to be measured, as pure data: queues, devices, a scenario.
+"""A scenario: the queues, the device and the scheduler of a run, as pure data.
 
-Everything here is frozen, checks itself when made and turns into JSON and back.
+A scenario is frozen, is checked when it is made, and can be written as JSON and read back.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Scenario:
         queues: at least one, with different names.
         duration_ns: of the measured window, above 0.
         warmup_ns: before it, under the same load; `default_warmup_ns`.
-        drain_ns: longest wait behind it for what is unfinished; `default_drain_ns`.
+        drain_ns: the longest wait after it for unfinished requests; `default_drain_ns`.
         seed: of arrivals and inputs, in [0, 2**32).
         device: one of `constants.DEVICES`, of GPUs also with an index: ``"cuda:1"``.
         scheduler: one of `constants.SCHEDULERS`, the mechanism under test.
@@ -139,7 +139,7 @@ class Scenario:
             if change.at_ns >= self.duration_ns:
                 raise ScenarioError(
                     f"scenario: the change of queue {change.queue!r} at "
-                    f"{spell_duration(change.at_ns)} is behind the end, "
+                    f"{spell_duration(change.at_ns)} is after the end, "
                     f"{spell_duration(self.duration_ns)}"
                 )
 
@@ -193,11 +193,11 @@ class Scenario:
         what = f"queue {self.programs[0].name!r} is a program"
         if self.scheduler not in ("native", "xsched"):
             raise ScenarioError(
-                f"{what}: scheduler {self.scheduler!r} has no way into it; 'native' leaves it as "
-                "it is, 'xsched' goes under it"
+                f"{what}: scheduler {self.scheduler!r} cannot schedule it; 'native' leaves it "
+                "unchanged, 'xsched' schedules its streams"
             )
         if self.device_kind == "sim":
-            raise ScenarioError(f"{what}: it has no virtual time; the device is 'sim'")
+            raise ScenarioError(f"{what}: a program has no virtual time; the device is 'sim'")
         for change in self.changes:
             if change.queue in {queue.name for queue in self.programs}:
                 raise ScenarioError(f"queue {change.queue!r} is a program: changes do not reach it")
@@ -229,20 +229,20 @@ class Scenario:
 
     @property
     def uses_stream_priorities(self) -> bool:
-        """Whether streams get priorities: under "priority", and "builtin" unless told otherwise.
+        """Whether streams get priorities: under "priority", and under "builtin" by default.
 
-        Not under a policy that goes by something else, which they would work against.
+        They get none under a policy that orders queues by something else.
         """
         if self.scheduler != "builtin":
             return self.scheduler == "priority"
         return self.stream_priority and policy_of("builtin", self.policy).stream_priority
 
     def queues_on(self, device: str) -> tuple[QueueSpec, ...]:
-        """Give the queues of one of `devices`."""
+        """Return the queues of one of `devices`."""
         return tuple(queue for queue in self.queues if (queue.device or self.device) == device)
 
     def stream_priority_of(self, queue: QueueSpec, least: int, most: int) -> int:
-        """Give the priority of a queue's stream on a device with priorities from `least` to `most`.
+        """Return the priority of a queue's stream on a device, from `least` to `most`.
 
         By rank among the queues of its device, because devices have few: those of the highest
         priority get `most`, the next one less, and so on; what is left shares `least`. 0 where
@@ -255,23 +255,23 @@ class Scenario:
         return max(least, most - ranks.index(queue.priority))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the scenario in JSON's types; `from_dict` reads it back."""
+        """Return the scenario in JSON's types; `from_dict` reads it back."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         for plain, queue in zip(data["queues"], self.queues, strict=True):
             plain["arrivals"]["kind"] = type(queue.arrivals).__name__.lower()
         return data
 
     def to_python(self) -> str:
-        """Give the scenario as Python text, an expression to be pasted into a test."""
+        """Return the scenario as Python text, an expression to be pasted into a test."""
         return python_text(self)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Print it so where values are shown to people: by hypothesis, by IPython."""
+        """Print the scenario as Python text, for hypothesis and IPython."""
         printer.text(python_text(self, printer.indentation))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scenario:
-        """Make a scenario from what `to_dict` gave.
+        """Return a scenario from the dictionary that `to_dict` returned.
 
         Raises:
             ScenarioError: for missing or unknown fields and for values refused by the classes.
@@ -299,10 +299,10 @@ class Scenario:
 
 
 def default_warmup_ns(duration_ns: int) -> int:
-    """Give the warm-up of a run for which none was named: a tenth of it, at most 1 s."""
+    """Return the default warm-up of a run: a tenth of it, at most 1 s."""
     return min(10**9, duration_ns // 10)
 
 
 def default_drain_ns() -> int:
-    """Give the drain time of a run for which none was named: 5 s."""
+    """Return the default drain time of a run: 5 s."""
     return 5 * 10**9

@@ -1,4 +1,4 @@
-"""What changes while a run goes on: a queue gets another priority, or is held back and let go."""
+"""Changes during a run: a queue gets another priority, or is suspended and resumed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Change:
     """One change. Made by `at`.
 
     Args:
-        at_ns: since the start of the measured window.
+        at_ns: time since the start of the measured window.
         queue: name of the queue.
-        priority: its new one; None where that stays.
-        suspended: whether the user holds it back from then on; None where that stays.
+        priority: the new priority; None: unchanged.
+        suspended: whether the user holds the queue from then on; None: unchanged.
     """
 
     at_ns: int
@@ -47,15 +47,16 @@ def at(
 ) -> Change:
     """Change a queue during a run: ``changes=[at("2s", "low", priority=20)]``.
 
-    Streams of a GPU keep the priority they were made with, so under the scheduler ``"priority"``
-    a new one has no effect, as under ``"native"``.
+    The streams of a GPU keep their first priority, so a new one has no effect under the scheduler
+    ``"priority"``, nor under ``"native"``.
 
     Args:
-        time: since the start of the measured window, ``"2s"``.
+        time: time since the start of the measured window, ``"2s"``.
         queue: name of the queue.
-        priority: its new one, in [-255, 255].
-        suspended: True: launch nothing more until a change says False. XSched's own policies
-            resume what the user has suspended at their next look; its scheduler ``"app"`` does not.
+        priority: the new priority, in [-255, 255].
+        suspended: True: the queue launches nothing until a change with False. XSched's own
+            policies resume a suspended queue at their next decision; its scheduler ``"app"`` does
+            not.
 
     >>> at("2s", "low", priority=20)
     Change(at_ns=2000000000, queue='low', priority=20, suspended=None)

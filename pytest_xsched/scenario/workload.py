@@ -1,4 +1,4 @@
-"""The work of a queue: commands, and the requests made of them."""
+"""The work of a queue: commands, and the requests that consist of them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Command:
             ``"kernel"`` (the user's own).
         n: size, at least 1; 0 for a spin and a kernel.
         batch: products of one matmul, at least 1; 1 for the others.
-        duration_ns: of a spin; 0 for the others.
+        duration_ns: duration of a spin; 0 for the others.
         fill_permille: share of the device that a spin takes, in thousandths, in [1, 1000]; 1000
             for the others.
-        waves: of blocks that a spin divides its duration into, in [1, 1024]; 1 for the others, and
-            where it takes a share.
-        kernel: what to compile and launch, of a kernel; None for the others.
+        waves: waves of blocks into which a spin divides its duration, in [1, 1024]; 1 for the
+            others, and for a spin that takes a share.
+        kernel: the kernel to compile and launch, for kind "kernel"; None for the others.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Command:
         set_integer(self, "waves", self.kind, 1, WAVES_MAX if spins else 1)
         if self.waves > 1 and self.fill_permille < 1000:
             raise ScenarioError(
-                f"spin: {self.waves} waves need all of the device, not {self.fill_permille / 1000} "
+                f"spin: {self.waves} waves need the whole device, not {self.fill_permille / 1000} "
                 "of it"
             )
         if isinstance(self.kernel, Kernel) != (self.kind == "kernel"):
@@ -93,7 +93,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The commands of one request, launched in order, and the name reports give them."""
+    """The commands of one request, launched in order, and their name in reports."""
 
     commands: tuple[Command, ...]
     label: str
@@ -105,7 +105,7 @@ class Workload:
                 raise ScenarioError("workload: a program and commands exclude each other")
             object.__setattr__(self, "commands", ())
         elif self.program is not None:
-            raise ScenarioError(f"workload: program {self.program!r} is none")
+            raise ScenarioError(f"workload: program {self.program!r} is not a program")
         else:
             set_tuple(self, "commands", Command, "workload", COMMANDS_MAX)
         if not isinstance(self.label, str) or not self.label:
@@ -184,24 +184,24 @@ def kernel(
 ) -> Workload:
     """Make a workload of a kernel of your own, on the devices "cuda" and "hip".
 
-    It is compiled there, once for each source text. Its results are not compared with anything:
-    under `check=True` the run says so.
+    The device compiles each source text once. The results are not compared with anything; under
+    `check=True` the run reports that.
 
     Args:
         source: text in CUDA's or HIP's language.
-        name: of an ``extern "C" __global__ void`` function in it.
-        grid: blocks, a number or up to three of them.
-        block: threads of a block, likewise; together at most 1024.
-        args: of the function, in order, at most 64: made by `buffer(n)`, `int32(n)`, `int64(n)` and
-            `float32(x)`.
+        name: name of an ``extern "C" __global__ void`` function in the source.
+        grid: count of blocks, a number or up to three numbers.
+        block: threads of a block, a number or up to three numbers; their product is at most 1024.
+        args: arguments of the function, in order, at most 64: made by `buffer(n)`, `int32(n)`,
+            `int64(n)` and `float32(x)`.
         layers: commands of one request, in [1, COMMANDS_MAX].
 
     Raises:
-        ScenarioError: a value is wrong; when it runs, the device compiles no source.
-        DeviceError: when it runs, the text does not compile (the message ends as the log of the
-            compiler does), or has no function of that name.
+        ScenarioError: a value is wrong; or, in a run, the device compiles no source.
+        DeviceError: in a run, the text does not compile (the message ends with the end of the
+            compiler's log), or has no function of that name.
     """
-    own = Kernel(  # which takes all of that, and makes of it what its fields say
+    own = Kernel(  # checks the values and converts them
         source=source,
         name=name,
         grid=cast("tuple[int, int, int]", grid),
@@ -220,32 +220,32 @@ def command(
 ) -> Workload:
     """Make a workload of a program of your own, in a process of its own, that knows no XQueue.
 
-    Under scheduler "xsched" it is started with XSched's shim in LD_PRELOAD, and with the variables
-    that make an XQueue of every stream, of the queue's priority; under "native" as it is. It is
-    started before the run and ended behind it.
+    The program starts before the run and ends after it. Under scheduler "xsched" it starts with
+    XSched's shim in LD_PRELOAD, and with the variables that make an XQueue with the queue's
+    priority for every stream. Under "native" it starts unchanged.
 
     Args:
         argv: the program and its arguments, ``["python", "serve.py"]``.
-        env: variables beyond those of pytest.
+        env: variables in addition to those of pytest.
         preload: a shim instead of the installation's.
-        reports: whether it says when its requests begin and end, by `pytest_xsched.client` or by
-            the protocol that is described there. Without that it is a contender only: there are no
-            figures of it.
+        reports: whether the program reports when its requests begin and end, by
+            `pytest_xsched.client` or by the protocol that is described there. If not, the program
+            only competes with others, and has no figures.
 
     Raises:
         ScenarioError: a value is wrong.
-        SchedulerInactive: when it runs, XSched is not in effect in it; says why.
+        SchedulerInactive: in a run, XSched is not in effect in the program.
     """
     program = make_program(argv, env, preload, reports)
     return Workload(commands=(), label=program.label, program=program)
 
 
 def sequence(workloads: Iterable[Workload], *, label: str | None = None) -> Workload:
-    """Make a workload whose request is the commands of several, one after the other.
+    """Make a workload whose requests have the commands of several workloads, one after another.
 
     Args:
         workloads: at least one; together at most COMMANDS_MAX commands.
-        label: how reports call it; the labels of its parts, if none is given.
+        label: name in reports; default: the labels of the parts.
 
     >>> sequence([matmul(512, layers=3), spin("50us")]).label
     "sequence(matmul(512, layers=3), spin('50us'))"
@@ -277,7 +277,7 @@ def _layered(command: Command, layers: int, name: str, *arguments: str) -> Workl
 
 
 def read_workload(data: Any) -> Workload:
-    """Make a workload from its JSON: the fields of Workload, and those of Command in each."""
+    """Return a workload from its JSON: the fields of Workload, and of each Command."""
     values = checked_fields(Workload, data, "workload")
     commands = checked_list(values, "commands", "workload")
     values["commands"] = tuple(read_command(command) for command in commands)
@@ -287,7 +287,7 @@ def read_workload(data: Any) -> Workload:
 
 
 def read_command(data: Any) -> Command:
-    """Make a command from its JSON."""
+    """Return a command from its JSON."""
     values = checked_fields(Command, data, "command")
     if values["kernel"] is not None:
         values["kernel"] = read_kernel(values["kernel"])

@@ -33,13 +33,13 @@ class XSched:
         policy: ``"hpf"`` (highest priority first), ``"hhpf"``, ``"chpf"``, ``"up"`` (utilization
             partition), ``"pup"``, ``"kedf"`` (earliest deadline), ``"lax"`` (laxity), ``"awf"``,
             ``"cfs"`` or ``"mlfq"``; ``"none"`` with the scheduler ``"app"``.
-        level: of preemption, 1 to 3: stop launching, deactivate, interrupt. What a device has not
-            is taken for 1 there. Levels 2 and 3 write registers of the GPU.
+        level: level of preemption, 1 to 3: stop launching, deactivate, interrupt. A level that the
+            device lacks counts as 1. Levels 2 and 3 write registers of the GPU.
         scheduler: ``"local"`` (in the process), ``"global"`` (the xserver of the installation, for
             queues in processes of their own) or ``"app"`` (queues are held by `changes` only).
-        timeslice: of the policies that have one, ``"5ms"``; None: their own. XSched has one for a
-            process, not one for a queue.
-        k: queues that run at once under ``"kedf"``; None: one.
+        timeslice: timeslice of the policies that have one, ``"5ms"``; None: XSched's default.
+            XSched has one for a process, and not one for a queue.
+        k: count of queues that run at once under ``"kedf"``; None: one.
     """
 
     policy: str = "hpf"
@@ -51,12 +51,14 @@ class XSched:
     def __post_init__(self) -> None:
         one_of("XSched: scheduler", self.scheduler, tuple(SCHEDULER_NUMBERS))
         if self.policy == "spup":
-            raise ScenarioError("XSched: policy 'spup' is declared there, but not made")
+            raise ScenarioError(
+                "XSched: XSched declares the policy 'spup', but does not implement it"
+            )
         one_of("XSched: policy", self.policy, tuple(POLICY_NUMBERS))
         if (self.policy == "none") != (self.scheduler == "app"):
             raise ScenarioError(
-                f"XSched: policy {self.policy!r} does not go with scheduler {self.scheduler!r}; "
-                "'app' has the policy 'none', the others have another"
+                f"XSched: policy {self.policy!r} does not fit scheduler {self.scheduler!r}; "
+                "'app' needs the policy 'none', the others need another one"
             )
         set_integer(self, "level", "XSched", 1, 3)
         if self.timeslice is not None:
@@ -73,12 +75,12 @@ class XSched:
 
     @property
     def timeslice_us(self) -> int:
-        """The timeslice in whole us; 0 where none was named."""
+        """The timeslice in whole us; 0 if there is none."""
         return self.timeslice.ns // _US if isinstance(self.timeslice, Duration) else 0
 
 
 def read_xsched(data: Any) -> XSched | None:
-    """Make the settings from their JSON; None: another scheduler."""
+    """Return the settings from their JSON; None: the scheduler is another one."""
     if data is None:
         return None
     values = checked_fields(XSched, data, "xsched")

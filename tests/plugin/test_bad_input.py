@@ -237,7 +237,7 @@ def session():
         ({"concurrency": 0}, "closed: concurrency 0 is outside [1, 10000000]"),
         ({"rate": "20/s", "concurrency": 2}, "queue 'high': rate and concurrency or think are two"),
         ({"arrivals": "20/s"}, "queue 'high': arrivals '20/s' are none; write poisson(\"20/s\")"),
-        ({"workload": "matmul"}, "queue 'high': workload 'matmul' is none; write matmul(512)"),
+        ({"workload": "matmul"}, "queue 'high': workload 'matmul' is not a workload; write "),
         ({"name": "high prio"}, "queue name 'high prio' is not a Python identifier"),
         ({"name": "class"}, "queue name 'class' is not a Python identifier"),
         ({"name": "_high"}, "queue name '_high' starts with an underscore"),

@@ -46,7 +46,6 @@ NOT_YET = {
     "pytest_xsched/plugin",
     "pytest_xsched/reporting",
     "pytest_xsched/runner",
-    "pytest_xsched/scenario",
     "pytest_xsched/session",
 }
 

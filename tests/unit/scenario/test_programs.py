@@ -64,13 +64,13 @@ def test_it_survives_json_and_python():
         ),
         (
             lambda: queue(workload=command(["a"], reports=False), arrivals=constant("2/s")),
-            "reports no requests, so nobody can send it some",
+            "reports no requests, so it cannot have a load",
         ),
         (lambda: queue(arrivals=Closed(concurrency=2)), "one request at a time"),
-        (lambda: queue(sm_share=0.5), "gets no share"),
-        (lambda: queue(device="cuda:1"), "takes its device by itself"),
-        (lambda: scenario(scheduler="priority"), "scheduler 'priority' has no way into it"),
-        (lambda: scenario(scheduler="builtin", policy="hpf"), "'builtin' has no way into it"),
+        (lambda: queue(sm_share=0.5), "cannot get a share"),
+        (lambda: queue(device="cuda:1"), "chooses its device itself"),
+        (lambda: scenario(scheduler="priority"), "scheduler 'priority' cannot schedule it"),
+        (lambda: scenario(scheduler="builtin", policy="hpf"), "'builtin' cannot schedule it"),
         (lambda: scenario(device="sim"), "no virtual time"),
         (lambda: scenario(changes=(at("1ms", "q", priority=1),)), "changes do not reach it"),
         (

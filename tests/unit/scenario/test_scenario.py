@@ -62,7 +62,7 @@ def test_limits_are_those_of_the_native_runner():
         ({"priority": True}, "queue 'high': priority True"),
         ({"threshold": 1025}, "queue 'high': threshold 1025 is outside [1, 1024]"),
         ({"threshold": 4, "batch_size": 0}, "queue 'high': batch_size 0"),
-        ({"workload": 512}, "queue 'high': workload 512 is none"),
+        ({"workload": 512}, "queue 'high': workload 512 is not a workload"),
         ({"arrivals": "20/s"}, "queue 'high': arrivals '20/s' are none"),
         ({"name": 3}, "queue name 3 is not a text"),
         ({"name": ""}, "queue name '' is not a Python identifier"),

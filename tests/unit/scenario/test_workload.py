@@ -109,7 +109,7 @@ def test_sequence_is_the_commands_in_order():
         (lambda: spin("1ms", fill=1.5), "spin: fill 1.5 is outside (0, 1]"),
         (lambda: spin("1ms", fill="30%"), "spin: fill '30%' is not a number"),
         (lambda: spin("1ms", waves=0), "spin: waves 0 is outside [1, 1024]"),
-        (lambda: spin("1ms", waves=2, fill=0.5), "spin: 2 waves need all of the device, not 0.5"),
+        (lambda: spin("1ms", waves=2, fill=0.5), "spin: 2 waves need the whole device, not 0.5"),
         (lambda: spin("1ms", layers=0), "spin: layers 0"),
         (lambda: empty(layers=5000), "empty: layers 5000"),
         (lambda: sequence([]), "sequence: an empty list"),

@@ -34,10 +34,10 @@ def test_a_timeslice_is_a_duration():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"policy": "spup"}, "'spup' is declared there, but not made"),
+        ({"policy": "spup"}, "XSched declares the policy 'spup'"),
         ({"policy": "edf"}, "policy 'edf' is unknown; known: none, hpf"),
-        ({"policy": "none"}, "'none' does not go with scheduler 'local'"),
-        ({"scheduler": "app"}, "'hpf' does not go with scheduler 'app'"),
+        ({"policy": "none"}, "'none' does not fit scheduler 'local'"),
+        ({"scheduler": "app"}, "'hpf' does not fit scheduler 'app'"),
         ({"scheduler": "GLB"}, "scheduler 'GLB' is unknown; known: app, local, global"),
         ({"level": 0}, r"level 0 is outside \[1, 3\]"),
         ({"timeslice": "1us"}, r"timeslice 1 us is outside \[100 us, 10 s\]"),
@@ -87,7 +87,7 @@ def test_it_survives_json(xsched):
         ({"device": "cpu"}, "schedules hip, cuda, opencl devices, not 'cpu'"),
         ({"policy": "hpf"}, "policy 'hpf' needs scheduler 'builtin'"),
         ({"changes": (at("1s", "lo", priority=1),)}, "names queue 'lo'; known: low"),
-        ({"changes": (at("5s", "low", priority=1),)}, "at 5s is behind the end, 5s"),
+        ({"changes": (at("5s", "low", priority=1),)}, "at 5s is after the end, 5s"),
         ({"changes": ("low",)}, "'low' in changes is not a Change"),
     ],
 )
