@@ -1,7 +1,7 @@
 """The exceptions of pytest-xsched.
 
-Each class says whose fault it is: the scenario's, the device's, the run's or the measured system's.
-All of them survive pickling, so that they can cross a process boundary with their attributes.
+The class of an error shows where the fault is: in the scenario, the device, the run or the measured
+system. All of them can be pickled, so they cross a process boundary with their attributes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class XSchedError(Exception):
 
 
 class ScenarioError(XSchedError, ValueError):
-    """A value given by the user is wrong; the message names it and where it came from."""
+    """A value of the user is wrong; the message has the value and its origin."""
 
 
 class DeviceError(XSchedError):
     """A call of a device failed.
 
     Args:
-        message: one sentence with the value that was refused.
+        message: one sentence with the rejected value.
         call: the call that failed, as in ``"cpu.launch"``.
-        code: the driver's own code or errno; 0 if there is none.
+        code: the code of the driver, or errno; 0 if there is none.
     """
 
     def __init__(self, message: str = "", *, call: str = "", code: int = 0) -> None:
@@ -53,11 +53,11 @@ class DeviceError(XSchedError):
 
 
 class DeviceUnavailable(DeviceError):
-    """The device asked for does not exist here."""
+    """The requested device does not exist on this machine."""
 
 
 class DeviceBusy(DeviceError):
-    """Another process measured on the GPU, for longer than was to be waited."""
+    """Another process measured on the GPU for longer than the lock time-out."""
 
 
 class ForkedError(XSchedError):
@@ -68,7 +68,7 @@ class WorkerCrashed(XSchedError):
     """A worker process ended without a result, or did not end.
 
     Args:
-        message: how it ended, and the last it wrote.
+        message: how it ended, and its last output.
         returncode: its exit status; negative: the signal that ended it.
     """
 
@@ -82,13 +82,13 @@ class WorkerHung(WorkerCrashed):
 
 
 class InvalidRun(XSchedError):
-    """A run lacks the evidence that its figures mean anything: neither pass nor fail.
+    """A run lacks the evidence that its figures are meaningful: it neither passes nor fails.
 
     Args:
         message: what is missing.
         run: the run, for the report.
-        starved: whether all that is missing is what a queue did not get while others ran, which
-            is the scheduler's doing.
+        starved: whether the only missing evidence is work that a queue did not get while others
+            ran, because of the scheduler.
     """
 
     def __init__(self, message: str = "", *, run: Any = None, starved: bool = False) -> None:
@@ -98,15 +98,15 @@ class InvalidRun(XSchedError):
 
 
 class SchedulerInactive(InvalidRun):
-    """The scheduler under test was not in effect, so nothing was measured that concerns it."""
+    """The scheduler under test was not active, so the run measured something else."""
 
 
 class IncomparableError(XSchedError):
-    """Two runs differ in more than the scheduler, so that no ratio of the two means anything.
+    """Two runs differ in more than the scheduler, so their ratios are meaningless.
 
     Args:
         message: the fields that differ, with both values.
-        differences: the same as data, `likeness.Difference`.
+        differences: the same as data, `comparability.Difference`.
     """
 
     def __init__(self, message: str = "", *, differences: tuple[Any, ...] = ()) -> None:
@@ -115,7 +115,7 @@ class IncomparableError(XSchedError):
 
     @classmethod
     def of(cls, differences: Sequence[Any]) -> IncomparableError:
-        """Make the error about some differences."""
+        """Return the error for some differences."""
         fields = "; ".join(map(str, differences))
         return cls(
             "the runs differ in more than the scheduler, so that no ratio of them means "
@@ -137,15 +137,15 @@ class MissingExtra(XSchedError, ImportError):
 
 
 class XSchedWarning(UserWarning):
-    """A scenario can be run, but not as its author will have meant it."""
+    """A scenario can be run, but probably does not do what its author intends."""
 
 
 class QosAssertionError(XSchedError, AssertionError):
     """A target was missed.
 
     Args:
-        message: what was asserted, what was measured, and how sure that is.
-        verdict: the verdict behind the message, as data.
+        message: the target, the measured value, and its confidence.
+        verdict: the verdict as data.
     """
 
     def __init__(self, message: str = "", *, verdict: Any = None) -> None:

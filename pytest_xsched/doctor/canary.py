@@ -112,30 +112,30 @@ def start_gpu_probe(
     return start_gpu_process(job, clean(target.environment, **ENVIRONMENT), limit_s)
 
 
-def check_canary(target: Target, work: GpuProbeReport) -> Finding:
+def check_canary(target: Target, report: GpuProbeReport) -> Finding:
     """Check 5: do all commands go through an XQueue, and are their results right?"""
-    if work.ended is None:
-        return skipped(work.reason, "see check 1")
+    if report.ended is None:
+        return skipped(report.reason, "see check 1")
     for step in FIRST_STEPS:
-        fault = work.fault(step)
-        found = work.found(step)
+        fault = report.fault(step)
+        found = report.found(step)
         if not fault and found is None:
             return failed(
-                f"the process that uses XSched {work.ended.end_phrase}{work.ended.last_line}",
+                f"the process that uses XSched {report.ended.end_phrase}{report.ended.last_line}",
                 "install the package with its native module (pip install pytest-xsched)",
             )
         fault = fault or _counts(found or {})
-        remedy = _REMEDIES[work.kind(step) or step]
-        if work.ended.late_s:
+        remedy = _REMEDIES[report.kind(step) or step]
+        if report.ended.late_s:
             remedy = f"try again, because kernels are compiled the first time; else {remedy}"
-        if work.kind(step) == "DeviceBusy":
+        if report.kind(step) == "DeviceBusy":
             return skipped(fault.partition(";")[0], remedy)
         if fault and step in ("lock", "device") and not target.chosen:
             return skipped(f"no {target.kind} device can be used: {fault}", remedy)
         if fault:
             by = "already without XSched: " if step == "without" else ""
             return failed(f"{by}{fault}", remedy)
-    found, name = work.found("canary") or {}, (work.found("device") or {})["name"]
+    found, name = report.found("canary") or {}, (report.found("device") or {})["name"]
     return ok(
         f"{found['submitted']} launches on {name}, each with a number of its own: XSched counts "
         f"{found['given']} and launched {found['launched']}, {found['completed']} completed, and "
@@ -158,22 +158,22 @@ def _counts(found: Mapping[str, Any]) -> str:
     return str(found["wrong"])
 
 
-def _before(work: GpuProbeReport) -> Finding | None:
+def _before(report: GpuProbeReport) -> Finding | None:
     """Return the finding of a check whose steps were not reached, else None."""
-    if work.ended is None:
-        return skipped(work.reason, "see check 1")
-    if work.found("canary") is None:
+    if report.ended is None:
+        return skipped(report.reason, "see check 1")
+    if report.found("canary") is None:
         return skipped("the canary failed", "see check 5")
     return None
 
 
-def check_stream(work: GpuProbeReport) -> Finding:
+def check_stream(report: GpuProbeReport) -> Finding:
     """Check 6: does XSched schedule the default stream, and does it report that?"""
-    if before := _before(work):
+    if before := _before(report):
         return before
-    if fault := work.fault("stream"):
+    if fault := report.fault("stream"):
         return failed(f"asking for the default stream: {fault}", _REMEDIES["canary"])
-    found = work.found("stream")
+    found = report.found("stream")
     if found is None:
         return skipped("not reached: the process had ended", "see the check before that failed")
     if "code" not in found:
@@ -194,43 +194,43 @@ def check_stream(work: GpuProbeReport) -> Finding:
     )
 
 
-def check_scheduler(work: GpuProbeReport, said: str) -> Finding:
+def check_scheduler(report: GpuProbeReport, own_report: str) -> Finding:
     """Check 7: does XSched report the scheduler and the policy that were set?
 
     Args:
-        work: of the process.
-        said: what XSched reports in the user's own environment.
+        report: of the GPU probe.
+        own_report: what XSched reports in the user's own environment.
     """
-    if before := _before(work):
+    if before := _before(report):
         return before
-    if fault := work.fault("scheduler"):
+    if fault := report.fault("scheduler"):
         return failed(
             fault.removeprefix("scheduler inactive: "),
             "use XSched 1.2; another release may number its policies differently",
         )
-    found = work.found("scheduler")
+    found = report.found("scheduler")
     if found is None:
         return skipped("not reached: the process had ended", "see the check before that failed")
-    output = work.ended.output if work.ended else ""
+    output = report.ended.output if report.ended else ""
     priorities = sorted({int(number) for number in _PRIORITY.findall(output)}, reverse=True)
     set_to = ", ".join(map(str, priorities)) or "none, according to its log"
     return ok(
         f"the local scheduler with policy HPF was set, and XSched reports '{found['said']}'; "
-        f"priorities that it has set: {set_to}; {said}"
+        f"priorities that it has set: {set_to}; {own_report}"
     )
 
 
-def check_priorities(work: GpuProbeReport) -> Finding:
+def check_priorities(report: GpuProbeReport) -> Finding:
     """Check 8: does the order of two queues follow their priorities, and swap with them?"""
-    if before := _before(work):
+    if before := _before(report):
         return before
-    if fault := work.fault("priorities"):
+    if fault := report.fault("priorities"):
         return failed(
             fault.removeprefix("scheduler inactive: "),
             "if check 7 is ok, find out whether other work keeps the processors busy, because "
             "XSched's threads need one; else its policy does not suspend queues",
         )
-    found = work.found("priorities")
+    found = report.found("priorities")
     if found is None:
         return skipped("not reached: the process had ended", "see the check before that failed")
     one, other = found["order"]
@@ -240,14 +240,14 @@ def check_priorities(work: GpuProbeReport) -> Finding:
     )
 
 
-def check_ladder(work: GpuProbeReport) -> Finding:
+def check_ladder(report: GpuProbeReport) -> Finding:
     """Check 9: which is the first workload, from an empty kernel upwards, that fails?"""
-    if before := _before(work):
+    if before := _before(report):
         return before
     passed: list[str] = []
     for rung in RUNGS:
-        fault = work.fault(f"ladder {rung}")
-        found = work.found(f"ladder {rung}")
+        fault = report.fault(f"ladder {rung}")
+        found = report.found(f"ladder {rung}")
         if not fault and found is None:
             return skipped(
                 f"not reached after {', '.join(passed) or 'nothing'}: the process had ended",
@@ -265,14 +265,14 @@ def check_ladder(work: GpuProbeReport) -> Finding:
     return ok(f"{', '.join(passed)} passed; convolution and model {why}")
 
 
-def check_threads(fork: Finding, work: GpuProbeReport) -> Finding:
+def check_threads(fork: Finding, report: GpuProbeReport) -> Finding:
     """Check 10, second half: can another thread than the first make a stream and an XQueue?
 
     Args:
         fork: the first half; its failure is reported first.
-        work: of the process.
+        report: of the GPU probe.
     """
-    found, fault = work.found("thread"), work.fault("thread")
+    found, fault = report.found("thread"), report.fault("thread")
     if fork.status == FAILED or (found is None and not fault):
         return fork
     if fault := fault or _counts(found or {}):
@@ -285,11 +285,11 @@ def check_threads(fork: Finding, work: GpuProbeReport) -> Finding:
     return replace(fork, seen=f"{fork.seen}; a second thread can make and use an XQueue")
 
 
-def check_end(preloaded: Preloaded, work: GpuProbeReport) -> Finding:
+def check_end(preloaded: Preloaded, report: GpuProbeReport) -> Finding:
     """Check 12: do processes that have loaded XSched end normally?"""
     complete = {
         "has loaded shim and driver": preloaded.ended if _answered(preloaded.ended) else None,
-        "has used XSched": work.ended if work.complete else None,
+        "has used XSched": report.ended if report.complete else None,
     }
     done = {what: ended for what, ended in complete.items() if ended is not None}
     for what, ended in done.items():

@@ -58,7 +58,7 @@ def examine(
     gpu = check_gpu(target.kind, clean(environment))  # before the doctor uses the GPU
     left_s = max(2.0, LIMIT_S - (time.monotonic() - start_s))
     started = start_gpu_probe(target, device, driver, compiler, limit_s=left_s)
-    said = _start_report(target)
+    own_environment = _start_report(target)
     preloaded = run_preloaded(target)
     before = (
         check_libraries(target),
@@ -75,7 +75,7 @@ def examine(
         *before,
         check_canary(target, report),
         check_stream(report),
-        check_scheduler(report, _said(said)),
+        check_scheduler(report, _report(own_environment)),
         check_priorities(report),
         check_ladder(report),
         check_threads(fork, report),
@@ -110,7 +110,7 @@ def _start_report(target: Target) -> Probe | None:
     return start_loading("load", preempt, environment={**kept, "XLOG_LEVEL": "INFO"})
 
 
-def _said(child: Probe | None) -> str:
+def _report(child: Probe | None) -> str:
     if child is None:
         return ""
     ended = child.end()

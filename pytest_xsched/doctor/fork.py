@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import select
 import signal
-import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
@@ -22,40 +21,30 @@ from typing import Any
 
 from pytest_xsched.doctor.finding import Finding, failed, ok, skipped
 from pytest_xsched.doctor.libraries import DRIVER_NAMES
+from pytest_xsched.doctor.subprocesses import Probe
 from pytest_xsched.system.process_maps import mapped_files
 
 LIMIT_S = 2.0
 
 PYTEST_S = 5.0
-"""For a start of pytest with the user's plugins."""
+"""Time in which pytest has to start, with the user's plugins."""
 _ANSWER = "xsched fork: "
 
 _HANGS, _DIED = -1, -2  # no driver has these codes
 _NAMES = {_HANGS: "does not return", _DIED: "ends the process"}
 
 
-def start_pytest(environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def start_pytest(environment: Mapping[str, str]) -> Probe:
     """Start pytest with this module as a plugin."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", __name__],
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="backslashreplace",
-    )
+    return Probe(["-m", "pytest", "-p", __name__], environment, PYTEST_S, directory=os.getcwd())
 
 
-def read_check(process: subprocess.Popen[str]) -> Finding:
-    """Read the finding of a pytest that `start_pytest` started."""
-    try:
-        output, _ = process.communicate(timeout=PYTEST_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output, _ = process.communicate()
+def read_check(process: Probe) -> Finding:
+    """Return the finding of a pytest that `start_pytest` started."""
+    ended = process.end()
+    if ended.late_s:
         return skipped(f"pytest did not start within {PYTEST_S:.0f} s", "run pytest, and see why")
-    lines = [line for line in output.splitlines() if line.strip()]
+    lines = [line for line in ended.output.splitlines() if line.strip()]
     for line in reversed(lines):
         if line.startswith(_ANSWER):
             return Finding(**json.loads(line.removeprefix(_ANSWER)))
@@ -64,7 +53,7 @@ def read_check(process: subprocess.Popen[str]) -> Finding:
 
 
 def pytest_cmdline_main(config: Any) -> int:
-    """Make the check inside pytest and end pytest: a hook."""
+    """Make the check inside pytest and end pytest; pytest calls this hook."""
     print(f"\n{_ANSWER}{json.dumps(asdict(check_fork()))}", flush=True)
     return 0
 

@@ -27,7 +27,7 @@ from pytest_xsched.scenario.workload import Workload, empty, matmul, vector_add
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.gpu_lock import lock_gpus
-from pytest_xsched.xsched.activation import check_report, measure_order, put_under
+from pytest_xsched.xsched.activation import attach_xsched, check_report, measure_order
 
 STOPPED = 3
 """Exit status after the failure of a step that the next ones need."""
@@ -75,7 +75,7 @@ def main() -> int:
         with steps.step("without") as found:
             found |= use(device, matmul(64), below=False)
         with steps.step("load"):
-            put_under([device], kind, xsched, preempt=job["preempt"], hal=job["hal"])
+            attach_xsched([device], kind, xsched, preempt=job["preempt"], hal=job["hal"])
         with steps.step("canary") as found:
             found |= use(device, matmul(64))
     except XSchedError:

@@ -62,10 +62,16 @@ class Probe(ManagedProcess):
         arguments: of Python, with ``"FD"`` where the number of the pipe for answers belongs.
         environment: all of its variables.
         limit_s: time after which it is killed.
+        directory: its working directory, which -m puts on sys.path: nothing of the user's is in /.
     """
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], limit_s: float
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        limit_s: float,
+        *,
+        directory: str = "/",
     ) -> None:
         super().__init__(limit_s)
         self._limit_s = limit_s
@@ -74,7 +80,7 @@ class Probe(ManagedProcess):
         fd = str(self.messages_fd)
         self.start(
             [sys.executable, *(fd if word == "FD" else word for word in arguments)],
-            directory="/",  # -m puts it on sys.path, so nothing of the user's is there
+            directory=directory,
             environment=environment,
             output=self._output,
             inherits=(self.messages_fd,),

@@ -75,11 +75,11 @@ class GpuReadings:
         )
 
     def __str__(self) -> str:
-        said = []
+        parts = []
         if self.clock_mhz is not None:
             least, most = self.clock_mhz
-            said.append(f"{least} MHz" if least == most else f"{least} to {most} MHz")
-        return ", ".join([*said, *self.reasons])
+            parts.append(f"{least} MHz" if least == most else f"{least} to {most} MHz")
+        return ", ".join([*parts, *self.reasons])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +288,7 @@ class Noise:
         return self._describe({name for one in crossed for name, blocks in one if blocks.any()})
 
     def _describe(self, names: set[str]) -> str:
-        said = []
+        parts = []
         for name, words in _WORDS.items():
             worst = [
                 _worst(name, values, window.readings.block_ns)
@@ -298,11 +298,11 @@ class Noise:
             if name not in names or not worst or (name == "late_ns" and not any(worst)):
                 continue  # the runner paced no request: none is punctual to the ns
             if name.endswith("_ns"):
-                said.append(words.format(format_duration(max(worst))))
+                parts.append(words.format(format_duration(max(worst))))
             elif any(worst):
                 held = [one for one in (self.gpu or GpuReadings()).reasons if one != POWER_CAP]
-                said.append(words.format(sum(worst), " and ".join(held)))
-        return ", ".join(said)
+                parts.append(words.format(sum(worst), " and ".join(held)))
+        return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in JSON's types."""

@@ -38,7 +38,7 @@ from pytest_xsched.workers.worker import (
     send,
     write,
 )
-from pytest_xsched.xsched.activation import check_report, put_under
+from pytest_xsched.xsched.activation import attach_xsched, check_report
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def _open(job: dict[str, Any], libraries: Libraries) -> Device:
     xsched = read_xsched(job["xsched"])
     if xsched is not None:
         send(job["progress_fd"], f"{DOING}it loaded XSched")
-        put_under([device], split_device(job["device"])[0], xsched, **job["files"])
+        attach_xsched([device], split_device(job["device"])[0], xsched, **job["files"])
         check_report(xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace"))
     return device
 

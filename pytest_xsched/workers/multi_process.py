@@ -33,7 +33,7 @@ from pytest_xsched.workers.worker_process import Environment, WorkerMessages, Wo
 from pytest_xsched.workers.xserver import Server
 from pytest_xsched.xsched.activation import merge_activities
 from pytest_xsched.xsched.installation import Files, Home
-from pytest_xsched.xsched.preload import Setting, processes_of_session, put_under, with_driver
+from pytest_xsched.xsched.preload import Preload, prepare_preload, processes_of_session, with_driver
 from pytest_xsched.xsched.server_poll import ServerPoller
 
 Member: TypeAlias = WorkerProcess | ProgramProcess
@@ -73,7 +73,7 @@ def measure_separately(
     allowed_s = set_up_s + run_s(scenario)
     settings = _settings(scenario, home, libraries)
 
-    def work(queues: Sequence[int]) -> WorkerProcess:
+    def start_worker(queues: Sequence[int]) -> WorkerProcess:
         first = not members
         return WorkerProcess(
             make_directory(),
@@ -94,7 +94,7 @@ def measure_separately(
             owner=_names(scenario, queues),
         )
 
-    def play(index: int) -> ProgramProcess:
+    def start_program(index: int) -> ProgramProcess:
         setting = settings.get(index)
         if setting is not None:  # the first worker is ready, so it has mapped the driver
             kind, first = scenario.device_kind, members[0]
@@ -114,7 +114,7 @@ def measure_separately(
     groups = divide(scenario)
     with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
         try:
-            members.append(work(groups[0]))
+            members.append(start_worker(groups[0]))
             failed = _wait_for_all(members, LOCKED)
             if failed is None:
                 for group in groups[1:]:
@@ -124,7 +124,9 @@ def measure_separately(
                         failed = failed or _wait_for_all(members, READY)
                     if failed is None:
                         is_program = scenario.queues[group[0]].workload.program is not None
-                        members.append(play(group[0]) if is_program else work(group))
+                        members.append(
+                            start_program(group[0]) if is_program else start_worker(group)
+                        )
                 failed = failed or _wait_for_all(members, READY)
             if failed is None:
                 start_clock_ns = time.monotonic_ns() + LEAD_NS
@@ -149,19 +151,19 @@ def measure_separately(
                     poller.stop()
         # The process that failed is the cause of errors of the others.
         in_order = [*([failed] if failed else []), *(p for p in members if p is not failed)]
-        said = None if server is None else server.output()
-        results = {member: _result(member, said, poller) for member in in_order}
+        server_output = None if server is None else server.output()
+        results = {member: _result(member, server_output, poller) for member in in_order}
         whole = unite([(group, results[p]) for group, p in zip(groups, members, strict=True)])
         return _with_programs(whole, results)
 
 
-def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Setting]:
+def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Preload]:
     """Return how XSched is preloaded under each program, by index of its queue."""
     if scenario.xsched is None or home is None:
         return {}
     kind = scenario.device_kind
     return {
-        index: put_under(spec, scenario.xsched, kind, home, libraries, os.environ)
+        index: prepare_preload(spec, scenario.xsched, kind, home, libraries, os.environ)
         for index, spec in enumerate(scenario.queues)
         if spec.workload.program is not None
     }
@@ -188,8 +190,8 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) ->
         if isinstance(part, ProgramResult):
             by_queue[indices[0]] = part.counts, part.samples, None
         else:
-            shares = zip(part.counts, part.samples, part.alone_ns, strict=True)
-            by_queue |= dict(zip(indices, shares, strict=True))
+            programs = zip(part.counts, part.samples, part.alone_ns, strict=True)
+            by_queue |= dict(zip(indices, programs, strict=True))
     in_order = [by_queue[index] for index in sorted(by_queue)]
     return dataclasses.replace(
         measured[0],
@@ -217,18 +219,18 @@ def _with_programs(
     whole: Measurement, results: Mapping[Member, Measurement | ProgramResult]
 ) -> Measurement:
     """Add what a monitor of the GPU and the poller of XSched's server know of programs."""
-    shares = {
-        member: share
-        for member, share in results.items()
-        if isinstance(member, ProgramProcess) and isinstance(share, ProgramResult)
+    programs = {
+        member: result
+        for member, result in results.items()
+        if isinstance(member, ProgramProcess) and isinstance(result, ProgramResult)
     }
     gpu = None if whole.readings is None else whole.readings.gpu
-    absent = [] if gpu is None else [member for member in shares if member.is_absent(gpu.ours)]
+    absent = [] if gpu is None else [member for member in programs if member.is_absent(gpu.ours)]
     faults = (f"the program of {member.spec.name} computed nothing on the GPU" for member in absent)
     whole = dataclasses.replace(whole, faults=tuple(faults))
     if whole.activity is None:
         return whole
-    coverage = {member.spec.name: share.coverage for member, share in shares.items()}
+    coverage = {member.spec.name: result.coverage for member, result in programs.items()}
     return dataclasses.replace(
         whole, activity=dataclasses.replace(whole.activity, coverage=coverage)
     )
@@ -271,10 +273,12 @@ def _await_end(member: Member, grace_s: float) -> None:
 
 
 def _result(
-    member: Member, said: str | None, poller: ServerPoller | None
+    member: Member, server_output: str | None, poller: ServerPoller | None
 ) -> Measurement | ProgramResult:
     return (
-        member.share(said, poller) if isinstance(member, ProgramProcess) else member.measurement()
+        member.result(server_output, poller)
+        if isinstance(member, ProgramProcess)
+        else member.measurement()
     )
 
 

@@ -28,8 +28,8 @@ from pytest_xsched.workers.program_samples import ProgramResult, counts_of, make
 from pytest_xsched.workers.worker import LEFT, READY
 from pytest_xsched.workers.worker_process import OUTPUT_BYTES, last_words
 from pytest_xsched.xsched.preload import (
+    Preload,
     ProcessRecord,
-    Setting,
     drivers_of,
     processes_of_session,
     require_active,
@@ -57,7 +57,7 @@ class ProgramProcess(ManagedProcess):
         scenario: Scenario,
         index: int,
         *,
-        setting: Setting | None,
+        setting: Preload | None,
         allowed_s: float,
     ) -> None:
         self.scenario = scenario
@@ -143,7 +143,7 @@ class ProgramProcess(ManagedProcess):
         if not self.stop(_PATIENCE_S):
             self.is_in_time = False
 
-    def share(self, created: str | None, poller: ServerPoller | None = None) -> ProgramResult:
+    def result(self, created: str | None, poller: ServerPoller | None = None) -> ProgramResult:
         """Return its result, after it has ended.
 
         Args:
@@ -178,10 +178,10 @@ class ProgramProcess(ManagedProcess):
         xsched = self.scenario.xsched
         if self._setting is None or xsched is None:
             return
-        said = {"global": created, "local": output, "app": None}[xsched.scheduler]
+        reports = {"global": created, "local": output, "app": None}[xsched.scheduler]
         seen = list(self._processes.values())
         kind = self.scenario.device_kind
-        require_active(self._setting, kind, self.spec.name, output, seen, said)
+        require_active(self._setting, kind, self.spec.name, output, seen, reports)
 
     def _require_whole(self, output: str) -> None:
         if LEFT in self.reached:
@@ -296,6 +296,6 @@ def _arrivals(scenario: Scenario, index: int) -> NDArray[np.int64] | None:
     )
 
 
-def _without(setting: Setting) -> dict[str, str]:
+def _without(setting: Preload) -> dict[str, str]:
     """Return what the program inherits: without the variables that `exec_with_parent` sets."""
     return {k: v for k, v in setting.environment.items() if k not in setting.variables}

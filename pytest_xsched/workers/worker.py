@@ -29,7 +29,7 @@ from pytest_xsched.runner.measure import Measurement, Part, devices_of, measure
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.gpu_lock import lock_gpus
-from pytest_xsched.xsched.activation import Activity, check_report, measure_order, put_under
+from pytest_xsched.xsched.activation import Activity, attach_xsched, check_report, measure_order
 
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
 OUTPUT = "output.txt"
@@ -153,7 +153,7 @@ def _put_xsched_under(
     if scenario.xsched is None or job["xsched"] is None:
         return None
     send(job["progress_fd"], f"{DOING}it loaded XSched")
-    put_under(devices.values(), scenario.device_kind, scenario.xsched, **job["xsched"])
+    attach_xsched(devices.values(), scenario.device_kind, scenario.xsched, **job["xsched"])
     report = check_report(
         scenario.xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace")
     )

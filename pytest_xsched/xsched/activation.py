@@ -140,7 +140,7 @@ class Activity:
         return faults
 
 
-def put_under(
+def attach_xsched(
     devices: Iterable[Device], kind: str, xsched: XSched, *, preempt: str, hal: str
 ) -> None:
     """Attach XSched to the devices of a run, before anything runs on them.
@@ -171,16 +171,16 @@ def check_report(xsched: XSched, text: str) -> str:
     if not scheduler:
         raise SchedulerInactive("scheduler inactive: XSched was loaded, but reported no scheduler")
     wanted = {"app": "app-managed"}.get(xsched.scheduler, xsched.scheduler)
-    said = f"using {scheduler} scheduler" + (f" with policy {policy}" if policy else "")
+    report = f"using {scheduler} scheduler" + (f" with policy {policy}" if policy else "")
     right = scheduler == wanted and (xsched.scheduler != "local" or policy.lower() == xsched.policy)
     if not right:
-        asked = f"the {wanted} scheduler" + (
+        needed = f"the {wanted} scheduler" + (
             f" with policy {xsched.policy}" if xsched.scheduler != "app" else ""
         )
         raise SchedulerInactive(
-            f"scheduler inactive: the run needs {asked}, but XSched reports {said!r}"
+            f"scheduler inactive: the run needs {needed}, but XSched reports {report!r}"
         )
-    return said
+    return report
 
 
 def measure_order(device: Device, xsched: XSched) -> tuple[float, ...]:

@@ -39,7 +39,7 @@ _IGNORED = re.compile(r"^.*cannot be preloaded.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Preload:
     """How a program is started under XSched.
 
     Attributes:
@@ -68,14 +68,14 @@ class ProcessRecord:
     files: tuple[str, ...]
 
 
-def put_under(
+def prepare_preload(
     spec: QueueSpec,
     xsched: XSched,
     kind: str,
     home: Home,
     libraries: Libraries,
     inherited: Mapping[str, str],
-) -> Setting:
+) -> Preload:
     """Return the variables that preload XSched under a program.
 
     Args:
@@ -108,10 +108,10 @@ def put_under(
     environment = {**values, **variables}
     _require_auto(f"the program of queue {spec.name!r}", environment)
     _require_known(spec.name, environment)
-    return Setting(shim=os.path.realpath(shim), variables=variables, environment=environment)
+    return Preload(shim=os.path.realpath(shim), variables=variables, environment=environment)
 
 
-def with_driver(setting: Setting, kind: str, seen: Sequence[ProcessRecord]) -> Setting:
+def with_driver(setting: Preload, kind: str, seen: Sequence[ProcessRecord]) -> Preload:
     """Return the setting with the driver's file of running processes, where the user named none.
 
     XSched searches fewer places than the dynamic loader does.
@@ -122,11 +122,11 @@ def with_driver(setting: Setting, kind: str, seen: Sequence[ProcessRecord]) -> S
         return setting
     variables = {**setting.variables, name: files[0]}
     environment = {**setting.environment, name: files[0]}
-    return Setting(shim=setting.shim, variables=variables, environment=environment)
+    return Preload(shim=setting.shim, variables=variables, environment=environment)
 
 
 def require_active(
-    setting: Setting,
+    setting: Preload,
     kind: str,
     name: str,
     output: str,

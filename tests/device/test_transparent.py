@@ -19,7 +19,7 @@ import pytest
 from pytest_xsched import InvalidRun, SchedulerInactive, XSched, command, matmul
 from pytest_xsched.reporting import run_table
 from pytest_xsched.xsched.installation import Home
-from pytest_xsched.xsched.preload import ProcessRecord, Setting, with_driver
+from pytest_xsched.xsched.preload import Preload, ProcessRecord, with_driver
 
 SHIM = r"""
 #include <stdio.h>
@@ -172,7 +172,7 @@ DRIVER = "XSCHED_CUDA_LIB"
 
 
 def test_the_driver_is_the_one_that_our_own_process_has():
-    setting = Setting(shim="/s.so", variables={"A": "b"}, environment={"A": "b", "C": "d"})
+    setting = Preload(shim="/s.so", variables={"A": "b"}, environment={"A": "b", "C": "d"})
     ours = ProcessRecord(pid=1, environment={}, files=("/x/libc.so.6", "/x/libcuda.so.580.1"))
     other = ProcessRecord(pid=2, environment={}, files=("/y/libcuda.so.1",))
     found = with_driver(setting, "cuda", [ours])
@@ -319,7 +319,7 @@ def test_the_server_has_work_of_it(with_server, reports):
     assert run.evidence.faults == ()
     lines = run_table.table(run.to_dict())
     assert f"  XSched had work of low at {cover}" in lines
-    assert "  XSched: 'using global scheduler', no hints that order two queues" in lines
+    assert "  XSched: 'using global scheduler', no hints order two queues" in lines
 
 
 @pytest.mark.parametrize("reports", [True, False])

@@ -142,7 +142,7 @@ def test_the_environment_of_the_tests_does_not_reach_it(session, monkeypatch):
 
 def test_a_variable_that_xsched_does_not_know(session, monkeypatch):
     monkeypatch.setenv("XSCHED_POLCY", "HPF")
-    with pytest.raises(SchedulerInactive, match=r"XSCHED_POLCY is no variable .* XSCHED_POLICY"):
+    with pytest.raises(SchedulerInactive, match=r"XSCHED_POLCY is not a variable .* XSCHED_POLICY"):
         session.run(*two_queues(session), duration="300ms", scheduler="xsched")
 
 
