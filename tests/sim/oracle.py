@@ -1,5 +1,5 @@
-"""What a run in virtual time must give, by brute force: time goes on in ticks, and at each tick
-everything is looked at, again and again until nothing happens any more.
+"""The samples of a run in virtual time, by brute force: time advances in ticks, and at each tick
+the model checks everything, again and again until nothing happens any more.
 
 Written from ARCHITECTURE.md and the docstring of `SimModel`, not from the C code. Everything must
 happen on a tick; fixed thresholds; policies none, hpf and edf.
@@ -43,7 +43,7 @@ class Device:
         stream.launches.append([max(now, before) + self.model.launch_ns, cost, self.launched])
         self.launched += 1
 
-    def look(self, now):
+    def advance(self, now):
         """End, then begin; whether anything did."""
         ended = [stream for stream, end in self.slots.items() if end <= now]
         for stream in ended:
@@ -86,7 +86,7 @@ class Queue:
             ).tolist()
         self.requests = []  # [scheduled, submitted, launched, completed]
         self.launched = self.completed = self.finished_requests = 0
-        self.marks = []  # behind so many launches
+        self.marks = []  # after this many launches
         self.suspended = False
 
     @property
@@ -164,7 +164,7 @@ def suspend(policy, queues):
 
 
 def expected(scenario):
-    """Give the samples by queue: scheduled, submitted, launched, completed ns of each request."""
+    """Return the samples by queue: scheduled, submitted, launched, completed ns of each request."""
     device = Device(scenario.sim)
     queues = [Queue(scenario, spec, device) for spec in scenario.queues]
     window_end = scenario.warmup_ns + scenario.duration_ns
@@ -172,7 +172,7 @@ def expected(scenario):
     while not all(queue.finished for queue in queues):
         happened = True
         while happened:
-            happened = device.look(now)
+            happened = device.advance(now)
             for queue in queues:
                 # A suspended queue marks the last that it launched.
                 if queue.suspended and queue.launched > queue.last_mark:
