@@ -50,7 +50,7 @@ class Difference:
 
 
 def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
-    """Give the fields that must be equal, by name, in JSON's types.
+    """Return the fields that must be equal, by name, in JSON's types.
 
     Args:
         run: what `Run.to_dict` gave.
@@ -77,13 +77,13 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
 
 
 def mapped_schedulers(run: Record) -> list[str]:
-    """Give the libraries of XSched that the measuring process had mapped, by their paths."""
+    """Return the libraries of XSched that the measuring process had mapped, by their paths."""
     paths = (library["path"] for library in run["fingerprint"]["libraries"])
     return [path for path in paths if _SCHEDULERS.match(os.path.basename(path))]
 
 
 def machine_part(field: str) -> bool:
-    """Tell whether a field of `likeness` is about where a run was measured, not what was run."""
+    """Check whether a field of `likeness` is about where a run was measured, not what was run."""
     return field.partition(".")[0] in ("devices", "libraries", "environment", "host", _PACKAGE)
 
 

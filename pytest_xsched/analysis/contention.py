@@ -33,7 +33,7 @@ class Contention:
     in_flight: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it in JSON's types."""
+        """Return it in JSON's types."""
         return asdict(self)
 
 
@@ -78,7 +78,7 @@ def faults(met: tuple[Contention, ...], queues: tuple[QueueResult, ...]) -> dict
 
 
 def _met(one: QueueResult, other: QueueResult, begin: str) -> float:
-    """Give the share of the requests of one that overlap with those of another.
+    """Return the share of the requests of one that overlap with those of another.
 
     A request of the other counts from `begin` to its completion.
     """

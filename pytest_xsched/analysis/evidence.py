@@ -51,7 +51,7 @@ class Evidence:
     starvation: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the evidence in JSON's types."""
+        """Return the evidence in JSON's types."""
         return {
             "valid": not self.faults,
             "faults": list(self.faults),

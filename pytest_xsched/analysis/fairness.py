@@ -12,7 +12,7 @@ _Queue = TypeVar("_Queue", bound=QueueResult)
 
 
 def choose(named: Sequence[_Queue], queues: Sequence[_Queue]) -> list[_Queue]:
-    """Give the queues named, or all of the highest priority that has several.
+    """Return the queues named, or all of the highest priority that has several.
 
     Raises:
         ScenarioError: these are not two or more of equal priority.
@@ -31,7 +31,7 @@ def choose(named: Sequence[_Queue], queues: Sequence[_Queue]) -> list[_Queue]:
 
 
 def weights(queues: Sequence[QueueResult], alone: Mapping[str, QueueResult] | None) -> list[float]:
-    """Give what each queue is compared by: 1, or its own rate where it had the device alone.
+    """Return what each queue is compared by: 1, or its own rate where it had the device alone.
 
     Raises:
         ScenarioError: the work differs and there is nothing to compare it by.

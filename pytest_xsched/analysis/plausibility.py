@@ -46,11 +46,11 @@ class Plausible:
     command_ns: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it in JSON's types."""
+        """Return it in JSON's types."""
         return asdict(self)
 
     def fault(self) -> str | None:
-        """Say that the work was not done, where that is so."""
+        """Describe that the work was not done, where that is so."""
         if self.too_fast is None or self.served_ns is None:
             return None
         if not self.exact and self.too_fast <= FEW:
@@ -97,7 +97,7 @@ def _plausible(queue: QueueResult, alone_ns: int, *, exact: bool) -> Plausible:
 def overwork(
     queues: Sequence[QueueResult], alone_ns: Sequence[int | None], slots: int
 ) -> str | None:
-    """Say that a device of so many slots did more than it can, where that is so.
+    """Describe that a device of so many slots did more than it can, where that is so.
 
     What lies within a measured window as a whole takes no more than all slots in that time.
     """

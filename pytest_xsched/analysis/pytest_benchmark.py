@@ -26,7 +26,7 @@ class ReplayTimer:
         self._read = 0
 
     def __call__(self) -> float:
-        """Give the time in seconds: the process's own, or the next reading of a replay."""
+        """Return the time in seconds: the process's own, or the next reading of a replay."""
         if self._readings is None:
             return time.perf_counter()
         self._read += 1

@@ -203,7 +203,7 @@ class QueueResult:
     # ---- latency
 
     def percentile(self, q: float) -> Quantity:
-        """Give the nearest-rank percentile of the latency; see `stats.nearest_rank`.
+        """Return the nearest-rank percentile of the latency; see `stats.nearest_rank`.
 
         Of a closed loop it is what clients wait that come at any moment; see `client_latency_ns`.
 
@@ -248,7 +248,7 @@ class QueueResult:
 
     @property
     def no_request(self) -> str:
-        """Say that there is no request to speak of, and where."""
+        """Describe that there is no request to speak of, and where."""
         where = "outside of masked seconds" if self.masked else "in the measured window"
         return f"{self.name} has no request {where}"
 
@@ -309,11 +309,11 @@ class QueueResult:
         return sum(end - start for start, end in self.windows_ns) / 1e9
 
     def requests_in(self, time_ns: int) -> int:
-        """Give how many requests arrive in a time, on average; at least 1."""
+        """Return how many requests arrive in a time, on average; at least 1."""
         return max(1, round(len(self.arrived) / self.seconds * time_ns / 1e9))
 
     def rates_per(self, block_ns: int, deadline_ns: int | None = None) -> NDArray[np.float64]:
-        """Give the completions per second in each whole block of the measured windows.
+        """Return the completions per second in each whole block of the measured windows.
 
         Args:
             block_ns: length of a block.
@@ -375,7 +375,7 @@ class QueueResult:
 
     @property
     def achieved_rate(self) -> Quantity:
-        """Give the throughput, beside `offered`."""
+        """Return the throughput, beside `offered`."""
         return self.throughput
 
     def attainment(self, deadline_ns: int) -> float:
@@ -384,7 +384,7 @@ class QueueResult:
         return float(np.mean(self.client_latency_ns <= deadline_ns))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the numbers in JSON's types: times in ns, rates in Hz, null for never."""
+        """Return the numbers in JSON's types: times in ns, rates in Hz, null for never."""
         data: dict[str, Any] = {
             "name": self.name,
             "workload": self.workload.label,

@@ -207,7 +207,7 @@ class Run:
         return f"<Run of {', '.join(self.queues)}: {s.scheduler} on {s.device}, seed {s.seed}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give scenario, evidence, numbers and verdicts in JSON's types."""
+        """Return scenario, evidence, numbers and verdicts in JSON's types."""
         return {
             "scenario": self.scenario.to_dict(),
             "digest": self.scenario.digest(),
@@ -226,12 +226,12 @@ class Run:
         }
 
     def to_json(self) -> str:
-        """Give `to_dict` as one line; equal runs in virtual time are equal to the byte."""
+        """Return `to_dict` as one line; equal runs in virtual time are equal to the byte."""
         return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
 
 
 def level_of_the_test() -> int:
-    """Give how many frames up, from the caller's, the first one outside of this package is."""
+    """Return how many frames up, from the caller's, the first one outside of this package is."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("pytest_xsched."):
         frame, level = frame.f_back, level + 1
@@ -239,7 +239,7 @@ def level_of_the_test() -> int:
 
 
 def place_in_the_test() -> str:
-    """Give file and line of the first frame outside of this package, as "test_qos.py:12"."""
+    """Return file and line of the first frame outside of this package, as "test_qos.py:12"."""
     frame = sys._getframe(level_of_the_test() - 1)
     file = frame.f_code.co_filename
     below = os.path.relpath(file)

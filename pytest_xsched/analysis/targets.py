@@ -65,7 +65,7 @@ class Terms:
     spent: bool = True
 
     def of_look(self, error: float) -> float:
-        """Give this look's part of an error, where looking again is not free."""
+        """Return this look's part of an error, where looking again is not free."""
         return error / (self.look * (self.look + 1))
 
 
@@ -413,5 +413,5 @@ def _fact(good: bool) -> str:
 
 
 def _rest(share: float) -> float:
-    """Give 1 - share as it was written: 1 - 0.99 is 0.01 and no bit more."""
+    """Return 1 - share as it was written: 1 - 0.99 is 0.01 and no bit more."""
     return round(1 - share, 12)

@@ -43,7 +43,7 @@ class Verdict:
     limit_origin: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the verdict in JSON's types; null for a value that was never reached."""
+        """Return the verdict in JSON's types; null for a value that was never reached."""
         names = ("status", "queue", "rule", "limit", "limit_origin", "unit", "n", "sentence")
         data: dict[str, Any] = {name: getattr(self, name) for name in (*names, "nodeid")}
         data["value"] = None if math.isinf(self.value) else self.value

@@ -1,7 +1,7 @@
-"""What a session does with baselines: it sets its runs beside those kept, then keeps them.
+"""Baselines of a session: its runs are compared with the stored ones, then stored.
 
-A kept run was measured at another time, so that differences between two sessions are in it; how
-large these are, only many kept runs can say. Claims about schedulers belong to `compare`.
+A stored run was measured at another time, so differences between sessions are part of it. Only
+many stored runs show how large these are. To compare schedulers, use `compare`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pytest_xsched.reporting.json_export import commit_info
 from pytest_xsched.reporting.run_table import title
 
 RUNS_NEEDED = 19
-"""Of 20 runs that differ by chance only, one is the worst: 5 %. So many must be kept before one
-that is worse than all of them shows anything."""
+"""Of 20 runs that differ by chance only, one is the worst: 5 %. A run that is worse than all stored
+runs shows something only if at least 19 are stored."""
 MARGIN = 0.1
 """And it must differ from their median by more than this share."""
 
@@ -36,11 +36,11 @@ _STATUSES = {
     "not compared": NOT_APPLICABLE,
 }
 _FIELDS_SHOWN = 5
-"""Of those in which the nearest kept run differs: another test differs in all of them."""
+"""Of those in which the nearest stored run differs: another test differs in all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class BaselineResult:
     """What came of one queue, one run or one line of a file.
 
     Attributes:
@@ -58,20 +58,20 @@ class Finding:
     origin: str = ""
 
     def to_dict(self) -> Record:
-        """Give the finding in JSON's types."""
+        """Return the result in JSON's types."""
         return asdict(self)
 
 
 def exit_status(findings: Iterable[Record]) -> int:
-    """Give the exit status that findings ask for; 0: none."""
+    """Return the exit status that findings ask for; 0: none."""
     statuses = [_STATUSES.get(finding["status"], 0) for finding in findings]
     return FAILED if FAILED in statuses else max(statuses, default=0)
 
 
-def settle(
+def compare_and_store(
     runs: list[Run], *, compare: Baseline | None, save: Baseline | None, rootdir: Path
-) -> list[Finding]:
-    """Compare the runs of a session with those kept under one name, then keep them under another.
+) -> list[BaselineResult]:
+    """Compare the runs of a session with one baseline, then add them to another.
 
     Args:
         runs: all of the session.
@@ -84,36 +84,36 @@ def settle(
         if compare is not None:
             found += _compare_all(compare, runs)
         if save is not None:
-            found += _keep_all(save, runs, rootdir)
+            found += _store_all(save, runs, rootdir)
     except OSError as error:
-        found.append(Finding(status="failed", sentence=f"baselines: {error}"))
+        found.append(BaselineResult(status="failed", sentence=f"baselines: {error}"))
     return found
 
 
-def _keep_all(baseline: Baseline, runs: list[Run], rootdir: Path) -> list[Finding]:
+def _store_all(baseline: Baseline, runs: list[Run], rootdir: Path) -> list[BaselineResult]:
     commit, found = commit_info(rootdir), []
     for run in runs:
         name = title(run.to_dict())
         if run.evidence.faults:
-            sentence = f"{name} is not kept: {'; '.join(run.evidence.faults)}"
-            found.append(Finding(status="not saved", sentence=sentence, origin=run.origin))
+            sentence = f"{name} is not stored: {'; '.join(run.evidence.faults)}"
+            found.append(BaselineResult(status="not saved", sentence=sentence, origin=run.origin))
             continue
-        key = baseline.keep(run, commit)
-        sentence = f"{name} is kept in {baseline.path} as {key}"
-        found.append(Finding(status="saved", sentence=sentence, origin=run.origin))
+        key = baseline.store(run, commit)
+        sentence = f"{name} is stored in {baseline.path} as {key}"
+        found.append(BaselineResult(status="saved", sentence=sentence, origin=run.origin))
     return found
 
 
-def _compare_all(baseline: Baseline, runs: list[Run]) -> list[Finding]:
-    """Set the runs beside those kept of the same scenario, scheduler and machine."""
+def _compare_all(baseline: Baseline, runs: list[Run]) -> list[BaselineResult]:
+    """Compare the runs with the stored ones of the same scenario, scheduler and machine."""
     kept = baseline.read()
-    found = [Finding(status="damaged", sentence=sentence) for sentence in kept.damaged]
+    found = [BaselineResult(status="damaged", sentence=sentence) for sentence in kept.damaged]
     for run in runs:
         found += _compare(run, [entry["run"] for entry in kept.entries], baseline)
     return found
 
 
-def _compare(run: Run, kept: list[Record], baseline: Baseline) -> list[Finding]:
+def _compare(run: Run, kept: list[Record], baseline: Baseline) -> list[BaselineResult]:
     record = run.to_dict()
     name, origin = title(record), run.origin
     found = [differences(other, record, scheduler=True) for other in kept]
@@ -121,28 +121,28 @@ def _compare(run: Run, kept: list[Record], baseline: Baseline) -> list[Finding]:
     elsewhere = [f for f in found if f and all(machine_part(one.field) for one in f)]
     if not alike and not elsewhere:
         sentence = f"no baseline for {name} in {baseline.path}: {_nearest(found)}"
-        return [Finding(status="no baseline", sentence=sentence, origin=origin)]
+        return [BaselineResult(status="no baseline", sentence=sentence, origin=origin)]
     if not alike:
         fields = "; ".join(map(str, elsewhere[-1]))
         sentence = f"baseline not applicable to {name}: {fields}"
-        return [Finding(status="not applicable", sentence=sentence, origin=origin)]
+        return [BaselineResult(status="not applicable", sentence=sentence, origin=origin)]
     judged = [_judge(record, queue, alike) for queue in record["queues"]]
-    if all(status == "no figure" for status, _ in judged):  # else a run beside nothing is green
+    if all(status == "no figure" for status, _ in judged):  # or pytest would exit with 0
         judged = [("not compared", sentence) for _, sentence in judged]
     return [
-        Finding(status=status, sentence=f"{name}: {sentence}", origin=origin)
+        BaselineResult(status=status, sentence=f"{name}: {sentence}", origin=origin)
         for status, sentence in judged
     ]
 
 
 def _nearest(found: list[list[Difference]]) -> str:
-    """Say in what the kept run differs that differs least; of several the last."""
+    """Describe how the most similar stored run differs; of several the last."""
     if not found:
-        return "nothing readable is kept there"
+        return "no readable run is stored there"
     fields = min(reversed(found), key=len)
     more = len(fields) - _FIELDS_SHOWN
     shown = [*map(str, fields[:_FIELDS_SHOWN]), *([f"and {more} more"] if more > 0 else [])]
-    return f"the nearest kept run differs in {'; '.join(shown)}"
+    return f"the nearest stored run differs in {'; '.join(shown)}"
 
 
 def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]:
@@ -158,18 +158,21 @@ def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]
     )
     count = len(others)
     if reason and not others:
-        return "no figure", f"{name} is not compared: {reason}; nor has a kept run its {metric}"
+        return (
+            "no figure",
+            f"{name} is not compared: {reason}; no stored run has its {metric} either",
+        )
     if reason:
-        has = "1 kept run has" if count == 1 else f"{count} kept runs have"
+        has = "1 stored run has" if count == 1 else f"{count} stored runs have"
         return "not compared", f"{name} is not compared: {reason}; {has} its {metric}"
     if not others:
-        sentence = f"{name} is not compared: no kept run has its {metric}: {reasons[-1]}"
+        sentence = f"{name} is not compared: no stored run has its {metric}: {reasons[-1]}"
         return "not compared", sentence
     now = _number(queue[key])
     middle = statistics.median_low(others)
     sentence = (
         f"{name}: {metric} {show(now, unit)} against {show(middle, unit)}, the median of {count} "
-        f"kept run{'s' * (count > 1)} ({show(others[0], unit)} to {show(others[-1], unit)})"
+        f"stored run{'s' * (count > 1)} ({show(others[0], unit)} to {show(others[-1], unit)})"
     )
     high = now > others[-1] and now > middle * (1 + MARGIN)
     low = now < others[0] and now < middle * (1 - MARGIN)
@@ -178,8 +181,8 @@ def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]
     if count < RUNS_NEEDED:
         return (
             "no difference shown",
-            f"{sentence}: outside all of them, but {RUNS_NEEDED} kept runs are the fewest that "
-            "show a difference",
+            f"{sentence}: outside all of them, but at least {RUNS_NEEDED} stored runs are "
+            "needed to show a difference",
         )
     status = "worse" if high != closed else "better"
     return status, f"{sentence}: {status}"

@@ -1,7 +1,7 @@
-"""Runs kept in files, to be set beside later ones: NAME.jsonl only grows, samples lie beside it.
+"""Runs stored in files, for comparison with later ones: NAME.jsonl only grows, next to its samples.
 
-Many processes may write at once: a line is one write at the end of the file, under its lock, and
-names samples that are there already. What cannot be read is reported and left as it is.
+Several processes may write at the same time: a line is one write at the end of the file, under its
+lock, and names samples that exist already. What cannot be read is reported and left as it is.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What is kept under one name.
+class StoredRuns:
+    """The runs of one baseline.
 
     Attributes:
         entries: one a run, in the order of writing: ``"id"``, ``"time"`` and ``"run"``.
@@ -40,13 +40,13 @@ class Kept:
 
 
 class Baseline:
-    """The runs that are kept under one name in a directory."""
+    """A baseline: the runs stored under one name in a directory."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.path = directory / f"{name}.jsonl"
         self._samples = directory / f"{name}.samples"
 
-    def keep(self, run: Run, commit: Record) -> str:
+    def store(self, run: Run, commit: Record) -> str:
         """Add a run: first its samples, then its line.
 
         Args:
@@ -86,14 +86,16 @@ class Baseline:
             fcntl.flock(fd, fcntl.LOCK_EX)
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
-                line = b"\n" + line  # somebody was cut off: leave that, and begin a line of our own
+                line = (
+                    b"\n" + line
+                )  # another process was cut off: leave its line and begin a new one
             while line:
                 line = line[os.write(fd, line) :]
             os.fsync(fd)
         finally:
             os.close(fd)  # which ends the lock
 
-    def read(self) -> Kept:
+    def read(self) -> StoredRuns:
         """Read what is there, checked line by line; nothing where there is no file.
 
         Raises:
@@ -104,7 +106,7 @@ class Baseline:
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
-            return Kept(entries=[], damaged=[])
+            return StoredRuns(entries=[], damaged=[])
         for number, line in enumerate(lines, 1):
             if not line:
                 continue
@@ -117,7 +119,7 @@ class Baseline:
                 damaged.append(f"{self.path}, line {number} {fault}; it is left as it is")
             else:
                 entries.append(entry)
-        return Kept(entries=entries, damaged=damaged)
+        return StoredRuns(entries=entries, damaged=damaged)
 
     def _fault(self, entry: Any) -> str:
         if entry["format"] != FORMAT:
@@ -143,7 +145,7 @@ class Baseline:
 
 
 def no_figure(run: Record, queue: Record) -> str:
-    """Say why a queue of a run has no P99, or no throughput, to be compared; '' where it has."""
+    """Describe why a queue of a run has no P99, or no throughput; '' where it has one."""
     evidence = run["evidence"]
     faults = [*evidence["faults"], *evidence["queue_faults"][queue["name"]]]
     needed = requests_needed(0.99)

@@ -29,7 +29,7 @@ _ROUNDING = 1e-9
 """Of counts over a time and of logarithms: a ratio of exactly 2 is at least 2."""
 
 _LIKE_NOISE = 0.05
-"""Of the time; so much more noise in one arm than in another may be chance."""
+"""Of the time: this much more noise in one arm than in another may be chance."""
 
 _FIGURES = ("n", "p50_ns", "p99_ns", "max_ns", "throughput_hz")
 
@@ -235,13 +235,13 @@ class ComparedQueue:
 
 
 class Comparison:
-    """Arms measured by turns. Its queues are attributes and items: `comparison.high`.
+    """Arms measured alternately. Its queues are attributes and items: `comparison.high`.
 
     Attributes:
         baseline: name of the arm that the others are compared with.
         schedulers: names of those others.
         arms: all runs, by the name of their arm, in the order of the episodes.
-        forced: in what the arms differ beside the scheduler, where that was allowed by force.
+        forced: how the arms differ apart from the scheduler, where that was allowed by force.
         verdicts: of the claims asserted so far.
         refused: claims that got no verdict, as of a run.
     """
@@ -270,11 +270,11 @@ class Comparison:
         """What becomes of an undecided claim: ``"fail"`` or ``"warn"``."""
 
     def episodes(self, arm: str) -> tuple[Episode, ...]:
-        """Give the runs of an arm, with their evidence."""
+        """Return the runs of an arm, with their evidence."""
         return self.arms[arm]
 
     def scheduler(self, name: str | None) -> str:
-        """Give the name of the arm that is compared with the baseline."""
+        """Return the name of the arm that is compared with the baseline."""
         if name is None and len(self.schedulers) == 1:
             return self.schedulers[0]
         if name not in self.schedulers:
@@ -292,8 +292,13 @@ class Comparison:
         shares = [statistics.mean(one.masked for one in self.episodes(arm)) for arm in names]
         few, many = sorted(shares)
         if many > 2 * few and many - few > _LIKE_NOISE:
-            told = " and ".join(f"{s:.0%} of {n}" for s, n in zip(shares, names, strict=True))
-            raise InvalidRun(f"no verdict: noise masked {told}: they did not have the same machine")
+            told = " but ".join(
+                f"{100 * s:.0f} % of {n}" for s, n in zip(shares, names, strict=True)
+            )
+            raise InvalidRun(
+                f"no verdict: noise masked {told}, so the arms were not measured under "
+                "comparable conditions"
+            )
 
     def __getattr__(self, name: str) -> ComparedQueue:
         try:
@@ -312,7 +317,7 @@ class Comparison:
         return f"<Comparison of {', '.join(self.schedulers)} with {self.baseline}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give arms, ratios and verdicts in JSON's types."""
+        """Return arms, ratios and verdicts in JSON's types."""
         return {
             "baseline": self.baseline,
             "schedulers": list(self.schedulers),
@@ -327,7 +332,7 @@ class Comparison:
         }
 
     def _summary(self, queue: ComparedQueue) -> dict[str, Any]:
-        """Give what the report shows of a queue: each arm's figures, each scheduler's ratios."""
+        """Return what the report shows of a queue: each arm's figures, each scheduler's ratios."""
         arms = [arm for arm in self.arms if not arm.endswith(" alone") or arm == queue.alone]
         numbers = {arm: [e.numbers(queue.name) for e in self.arms[arm]] for arm in arms}
         open_loop = numbers[self.baseline][0]["offered_hz"] is not None

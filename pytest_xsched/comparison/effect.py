@@ -32,7 +32,7 @@ class Contrast:
         return beyond(self.ratio, self.floor)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the contrast in JSON's types."""
+        """Return the contrast in JSON's types."""
         floor = self.floor if math.isfinite(self.floor) else None
         return {"ratio": self.ratio.to_dict(), "floor": floor, "difference_shown": self.shown}
 
@@ -67,7 +67,7 @@ class Claim:
         Args:
             queue: its name.
             n: requests under the baseline.
-            forced: in what the arms differ beside the scheduler.
+            forced: how the arms differ apart from the scheduler.
         """
         status = PASS if self.good else FAIL if self.bad else UNDECIDED
         verb = {PASS: "is", FAIL: "is not"}.get(status, "may or may not be")
@@ -96,7 +96,7 @@ class Claim:
         )
 
     def _hint(self) -> str:
-        """Say what would decide it."""
+        """Describe what would decide it."""
         count = len(self.ratio.episodes)
         if count < episodes_needed():
             return f"at least {episodes_needed()} episodes are needed to decide anything"

@@ -28,7 +28,7 @@ class Episode:
         self.record: Record = run.to_dict() if isinstance(run, Run) else dict(run)
 
     def numbers(self, queue: str) -> Record:
-        """Give what the record says of a queue."""
+        """Return what the record says of a queue."""
         for numbers in self.record["queues"]:
             if numbers["name"] == queue:
                 return dict(numbers)
@@ -43,7 +43,7 @@ class Episode:
         return float(noise["noisy_ns"] / noise["measured_ns"])
 
     def percentile_ns(self, queue: str, q: float) -> float:
-        """Give a percentile of the latency, ns.
+        """Return a percentile of the latency, ns.
 
         Raises:
             InvalidRun: it means nothing, or was never reached.
@@ -69,7 +69,7 @@ class Episode:
         return value
 
     def throughput_hz(self, queue: str) -> float:
-        """Give the requests completed per second; InvalidRun where there were none."""
+        """Return the requests completed per second; InvalidRun where there were none."""
         self._refuse(self._faults())
         value = float(self.numbers(queue)["throughput_hz"])
         if value == 0:
@@ -77,7 +77,7 @@ class Episode:
         return value
 
     def _faults(self) -> list[str]:
-        """Say what spoils every figure of the run, and of what its scheduler is not."""
+        """Describe what spoils every figure of the run, and of what its scheduler is not."""
         faults = list(self.record["evidence"]["faults"])
         if self.record["scheduler"] != "xsched":
             # A preloaded shim: the arm without XSched would go through it, too.

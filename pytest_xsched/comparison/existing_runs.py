@@ -29,7 +29,7 @@ def compare_runs(
     alone: Mapping[str, Arm] | None = None,
     force: bool = False,
 ) -> Comparison:
-    """Compare runs, of which only the scheduler may differ.
+    """Compare runs that differ in nothing but the scheduler.
 
     Those of a file of --xsched-json are ``json.load(file)["xsched"]["runs"]``, in the order in
     which they were made.

@@ -23,7 +23,7 @@ def xsched(pytestconfig: pytest.Config) -> Iterator[Session]:
 
 
 def set_clock(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give pytest-benchmark's fixture the clock of `publish` in tests that use both fixtures.
+    """Set the clock of `publish` in pytest-benchmark's fixture in tests that use both fixtures.
 
     By its marker, which is the only public way; before the tests' set-up, which is the last moment.
     """

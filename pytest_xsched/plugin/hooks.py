@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks only, each handing on to the module that does the work.
+"""The pytest plugin: hooks only; each calls the module that does the work.
 
 Imports neither numpy nor the native module; see `state`.
 """
@@ -88,12 +88,12 @@ def pytest_runtest_makereport(
 
     if call.when == "call" and outcome.failed(call):
         state.keep_trial(item.nodeid)
-    fresh = state.attribute(item.nodeid)
+    fresh = state.assign_verdicts(item.nodeid)
     outcome.set_properties(item, call, fresh)
-    outcome.shorten(call)
+    outcome.hide_own_frames(call)
     report = yield
-    outcome.explain(report, call, fresh, lambda device: state.rerun_command(item, device))
-    outcome.hold_to_misses(report, call, state.misses, state.compared)
+    outcome.add_run_tables(report, call, fresh, lambda device: state.rerun_command(item, device))
+    outcome.fail_after_earlier_miss(report, call, state.misses, state.compared)
     return report
 
 
@@ -139,7 +139,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = state_of(config)
     nothing_ran = exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
     if not nothing_ran:
-        state.settle_baselines()
+        state.update_baselines()
     if is_worker(config):
         config.workeroutput["xsched"] = state.to_controller()  # type: ignore[attr-defined]
         return

@@ -1,4 +1,4 @@
-"""What the report of one test gains: properties, the table behind a failure, the word ERROR."""
+"""What the report of one test gets: properties, the table of a failed run, the word ERROR."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def failed(call: pytest.CallInfo[None]) -> bool:
     return isinstance(error, Exception) and not isinstance(error, pytest.skip.Exception)
 
 
-def shorten(call: pytest.CallInfo[None]) -> None:
+def hide_own_frames(call: pytest.CallInfo[None]) -> None:
     """Hide the frames of this package in the traceback of one of its own errors."""
     if call.excinfo is None:
         return
@@ -57,19 +57,19 @@ def _sentence(error: InvalidRun) -> str:
     return str(error).partition("\n")[0].removeprefix("no verdict: ")
 
 
-def explain(
+def add_run_tables(
     report: pytest.TestReport,
     call: pytest.CallInfo[None],
     fresh: list[tuple[Run | Comparison, Verdict]],
-    again: Callable[[str | None], str],
+    rerun_command: Callable[[str | None], str],
 ) -> None:
-    """Add the table of every run behind a failure; mark a run without evidence as an error.
+    """Add the table of every run that failed; mark a run without evidence as an error.
 
     Args:
         report: of a phase of the test.
         call: the same phase.
         fresh: the verdicts that were given in it.
-        again: gives the command that runs the test again on a device, if one is known.
+        rerun_command: returns the command that runs the test again on a device, if known.
     """
     runs = [run for run, verdict in fresh if verdict.status != "PASS"]
     error = call.excinfo.value if call.excinfo else None
@@ -85,13 +85,13 @@ def explain(
         report.sections.append((title, "\n".join(summary([run.to_dict()]))))
     if runs:
         devices = [run.scenario.device for run in runs if isinstance(run, Run)]
-        report.sections.append(("to run it again", again(next(iter(devices), None))))
+        report.sections.append(("to run it again", rerun_command(next(iter(devices), None))))
 
 
-def hold_to_misses(
+def fail_after_earlier_miss(
     report: pytest.TestReport, call: pytest.CallInfo[None], misses: dict[str, str], compared: bool
 ) -> None:
-    """Fail a test that passes after it missed a target: a rerun measures luck.
+    """Fail a test that passes after it missed a target: rerunning until it passes proves nothing.
 
     A run without evidence may be repeated, because it says nothing about what was measured; but not
     one in which a queue was starved.

@@ -47,7 +47,7 @@ class State:
         self._overrides: dict[str, Any] = {}
         self._origin = ""
         self.findings: list[dict[str, Any]] = []
-        """About baselines, those of xdist workers too; see `keeping.Finding`."""
+        """About baselines, those of xdist workers too; see `baseline_check.BaselineResult`."""
         self._from_workers: list[dict[str, Any]] = []
 
     @functools.cached_property
@@ -58,7 +58,7 @@ class State:
         return read_settings(self.config)
 
     def open_session(self) -> Session:
-        """Import the measuring half and make the object behind the fixture `xsched`."""
+        """Import the measuring half and make the object of the fixture `xsched`."""
         from pytest_xsched.session.session import Session
 
         self.session = Session(self.settings, self._progress)
@@ -106,8 +106,8 @@ class State:
         except ScenarioError as error:
             raise pytest.UsageError(f"--xsched-corpus: {error}") from None
 
-    def attribute(self, nodeid: str) -> list[tuple[Run | Comparison, Verdict]]:
-        """Give the verdicts since the last call to a test."""
+    def assign_verdicts(self, nodeid: str) -> list[tuple[Run | Comparison, Verdict]]:
+        """Assign the verdicts since the last call to a test, and return them."""
         fresh = []
         for judged in self._judged():
             for index, verdict in enumerate(judged.verdicts):
@@ -120,7 +120,7 @@ class State:
         return [*self.session.runs, *self.session.comparing.comparisons] if self.session else []
 
     def records(self) -> list[dict[str, Any]]:
-        """Give all runs and comparisons in JSON's types, those of xdist workers too."""
+        """Return all runs and comparisons in JSON's types, those of xdist workers too."""
         return [judged.to_dict() for judged in self._judged()] + self._from_workers
 
     def rerun_command(self, item: pytest.Item, device: str | None) -> str:
@@ -129,18 +129,18 @@ class State:
 
         return rerun_command(item, device=device or self.settings.device, seed=self.settings.seed)
 
-    def settle_baselines(self) -> None:
-        """Set the runs beside those kept, and keep them, as --xsched-compare and -save say."""
+    def update_baselines(self) -> None:
+        """Compare the runs with --xsched-compare's baseline and add them to --xsched-save's."""
         if self.session is None:
             return
         names = self.settings.compare, self.settings.save
         if names == (None, None):
             return
-        from pytest_xsched.comparison.baseline_check import settle
+        from pytest_xsched.comparison.baseline_check import compare_and_store
         from pytest_xsched.comparison.baseline_store import Baseline
 
         compare, save = (name and Baseline(self.settings.baselines, name) for name in names)
-        found = settle(
+        found = compare_and_store(
             self.session.runs,
             compare=compare or None,
             save=save or None,
@@ -161,7 +161,7 @@ class State:
                 record(f"xsched.baseline.{status}", f"{finding['sentence']}{of}")
 
     def exit_status(self) -> int:
-        """Give the exit status that the findings ask for; 0: none."""
+        """Return the exit status that the findings ask for; 0: none."""
         if not self.findings:
             return 0
         from pytest_xsched.comparison.baseline_check import exit_status
@@ -169,7 +169,7 @@ class State:
         return exit_status(self.findings)
 
     def write_files(self) -> bool:
-        """Write what was asked for; False, and a complaint, if one file cannot be written."""
+        """Write the files; return False, with a complaint, if one of them cannot be written."""
         return all((self._write_json(), self._write_step_summary()))
 
     def _write_json(self) -> bool:
@@ -241,5 +241,5 @@ def state_of(config: pytest.Config) -> State:
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Tell an xdist worker from the controller, and from a run without xdist."""
+    """Check whether this process is an xdist worker."""
     return hasattr(config, "workerinput")

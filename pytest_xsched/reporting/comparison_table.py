@@ -17,7 +17,7 @@ _COLUMNS = ("queue", "arm", "n", "P50", "P99", "max", "rate", "P99 of each episo
 
 
 def summary(records: list[Record]) -> list[str]:
-    """Give the terminal summary: every run and comparison, and every target of each."""
+    """Return the terminal summary: every run and comparison, and every target of each."""
     lines = []
     for record in records:
         lines += table(record) if is_comparison(record) else run_table.table(record)
@@ -30,17 +30,17 @@ def summary(records: list[Record]) -> list[str]:
 
 
 def is_comparison(record: Record) -> bool:
-    """Tell a comparison from a run, in JSON's types."""
+    """Check whether a record is a comparison and not a run."""
     return "arms" in record
 
 
 def is_by_turns(comparison: Record) -> bool:
-    """Tell what `compare` measured, and with that its baseline again, from `compare_runs`."""
+    """Check whether `compare` measured the arms, so that the baseline was measured twice."""
     return f"{comparison['baseline']} again" in comparison["arms"]
 
 
 def title(comparison: Record) -> str:
-    """Say in one line what was compared."""
+    """Return one line that names what was compared."""
     count = comparison["episodes"]
     run = comparison["arms"][comparison["baseline"]][0]
     return (
@@ -51,7 +51,7 @@ def title(comparison: Record) -> str:
 
 
 def rows(comparison: Record) -> list[tuple[str, ...]]:
-    """Give the table as cells: the heads, then a row an arm of each queue; medians of episodes."""
+    """Return the table as cells: the heads, then a row for each arm of each queue, with medians."""
     body = [
         _row(queue["name"] if i == 0 else "", arm, figures, queue["open_loop"])
         for queue in comparison["queues"]
@@ -61,7 +61,7 @@ def rows(comparison: Record) -> list[tuple[str, ...]]:
 
 
 def remarks(comparison: Record) -> list[str]:
-    """Give what was found of each queue, and with ! what was compared by force."""
+    """Return what was found of each queue, and with ! what was compared by force."""
     lines = [
         f"! FORCED although the runs differ: {difference}" for difference in comparison["forced"]
     ]
@@ -79,7 +79,7 @@ def remarks(comparison: Record) -> list[str]:
 
 
 def table(comparison: Record) -> list[str]:
-    """Give the comparison as lines."""
+    """Return the comparison as lines."""
     lines = aligned(rows(comparison), left=("queue", "arm", _COLUMNS[-1]))
     return [title(comparison), *(f"  {line}" for line in [*lines, *remarks(comparison)])]
 

@@ -17,7 +17,7 @@ _MARKS = {"PASS": ":white_check_mark:", "FAIL": ":x:"}
 
 
 def append(path: Path, records: list[Record]) -> None:
-    """Write behind what other steps have written.
+    """Append to what other steps have written.
 
     Raises:
         OSError: it cannot be written.
@@ -27,7 +27,7 @@ def append(path: Path, records: list[Record]) -> None:
 
 
 def page(records: list[Record]) -> list[str]:
-    """Give the lines: of each run and comparison the table, what speaks against it, the targets."""
+    """Return the lines: the table of each run and comparison, the remarks on it, the targets."""
     lines = ["## pytest-xsched", ""]
     for run in records:
         text = comparison_table if is_comparison(run) else run_table

@@ -1,7 +1,7 @@
 """The JSON file in pytest-benchmark's schema, for its `compare`, `--csv` and `--histogram`.
 
 One row a queue of each run, grouped by what makes runs comparable: a table of several files then
-sets like beside like. Our own data stands beside the rows, under the key "xsched". Plain dicts
+groups what may be compared. Our own data has the key "xsched". Plain dicts
 only, because under xdist that is all there is.
 """
 
@@ -31,7 +31,7 @@ def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[
         path: the file; its directory is made. What is there and is no file is written to.
         records: what `Run.to_dict` and `Comparison.to_dict` gave.
         rootdir: where the tests lie, for the commit they are of.
-        findings: about baselines, see `keeping.Finding`.
+        findings: about baselines, see `baseline_check.BaselineResult`.
 
     Raises:
         OSError: it cannot be written.
@@ -51,7 +51,7 @@ def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[
 
 
 def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Record:
-    """Give the content of the file."""
+    """Return the content of the file."""
     runs = [record for record in records if not is_comparison(record)]
     comparisons = [record for record in records if is_comparison(record)]
     made = [row(run, queue) for run in runs for queue in run["queues"]]
@@ -77,7 +77,7 @@ def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Re
 
 
 def _of_arms(arms: Record) -> list[Record]:
-    """Say of each queue of each arm that it has no rows: one an episode would be many."""
+    """Describe of each queue of each arm that it has no rows: one an episode would be many."""
     return [
         {
             **_names(runs[0], queue),
@@ -90,7 +90,7 @@ def _of_arms(arms: Record) -> list[Record]:
 
 
 def row(run: Record, queue: Record) -> Record:
-    """Give the row of one queue, or, where its latencies mean nothing, name and `reason`."""
+    """Return the row of one queue, or, where its latencies mean nothing, name and `reason`."""
     scheduler = run["scheduler"]
     alike = likeness_digest(run)[:12]
     names = _names(run, queue)
@@ -127,7 +127,7 @@ def row(run: Record, queue: Record) -> Record:
 
 
 def _names(run: Record, queue: Record) -> Record:
-    """Give both names of a row, which are equal for what is alike but for the draw."""
+    """Return both names of a row, which are equal for what is alike but for the draw."""
     start, scheduler = queue["name"], run["scheduler"]
     file = run["origin"].partition("::")[0]
     return {
@@ -137,7 +137,7 @@ def _names(run: Record, queue: Record) -> Record:
 
 
 def _reason(run: Record, queue: Record) -> str:
-    """Say why the latencies of a queue stand beside no others, if so."""
+    """Describe why the latencies of a queue cannot be compared with others; "" where they can."""
     evidence = run["evidence"]
     faults = [*evidence["faults"], *evidence["queue_faults"][queue["name"]]]
     if queue["spread"] is None and not faults:
@@ -146,7 +146,7 @@ def _reason(run: Record, queue: Record) -> str:
 
 
 def machine_info(runs: list[Record]) -> Record:
-    """Say what machine this is, as pytest-benchmark does, and which devices it has."""
+    """Describe what machine this is, as pytest-benchmark does, and which devices it has."""
     devices = {run["device_name"]: None for run in runs}
     cpu = next((run["fingerprint"]["cpu"] for run in runs), None)
     return {
@@ -165,7 +165,7 @@ def machine_info(runs: list[Record]) -> Record:
 
 
 def commit_info(rootdir: Path) -> Record:
-    """Say which commit the tests are of, as pytest-benchmark does; "unversioned" outside git."""
+    """Describe the commit of the tests, as pytest-benchmark does; "unversioned" outside git."""
     commit = _git(rootdir, "rev-parse", "HEAD")
     if commit is None:
         return {"id": "unversioned", "time": None, "author_time": None, "dirty": False} | {

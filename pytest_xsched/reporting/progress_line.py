@@ -1,4 +1,4 @@
-"""The line that shows how far a long run has come, on a terminal only, erased behind it."""
+"""The line that shows how far a long run has come, on a terminal only, and erased at the end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ProgressLine:
         self.note(f"{elapsed_ns / 1e9:.0f} s of {total_ns / 1e9:.0f} s")
 
     def note(self, text: str) -> None:
-        """Say what is going on, instead of how far it has come."""
+        """Show a text instead of the elapsed time."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             return

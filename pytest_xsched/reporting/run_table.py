@@ -19,7 +19,7 @@ _COLUMNS = ("queue", "prio", "workload", "n", "P50", "P99", "max", "rate", "comm
 
 
 def title(run: Record) -> str:
-    """Say in one line what was run."""
+    """Return one line that names what was run."""
     devices = device_title(run)
     s = run["scenario"]
     scheduler = s["scheduler"] + _policy(s)
@@ -40,7 +40,7 @@ def device_title(run: Record) -> str:
 
 
 def _length(run: Record) -> str:
-    """Say how long was measured, and of how much that was allowed to be."""
+    """Describe how long was measured, and of how much that was allowed to be."""
     measured_ns, most_ns = run["measured_ns"], run["scenario"]["duration_ns"]
     of_most = f" of {format_duration(most_ns)}" if measured_ns != most_ns else ""
     return format_duration(measured_ns) + of_most
@@ -57,19 +57,19 @@ def _device(facts: Record) -> str:
 
 
 def table(run: Record) -> list[str]:
-    """Give the run as lines: title, one row a queue, what speaks against it."""
+    """Return the run as lines: title, one row a queue, what speaks against it."""
     lines = [*aligned(rows(run), left=("queue", "workload")), *remarks(run)]
     return [title(run), *(f"  {line}" for line in lines)]
 
 
 def rows(run: Record) -> list[tuple[str, ...]]:
-    """Give the table of a run as cells: the heads of its columns, then a row a queue."""
+    """Return the table of a run as cells: the heads of its columns, then a row a queue."""
     specs = {spec["name"]: spec for spec in run["scenario"]["queues"]}
     return [_COLUMNS, *(_row(queue, specs[queue["name"]]) for queue in run["queues"])]
 
 
 def remarks(run: Record) -> list[str]:
-    """Give what there is to say of a run beside its numbers; with ! what speaks against it."""
+    """Return the remarks on a run; those that question its figures begin with !."""
     lines = []
     evidence = run["evidence"]
     for faults in (evidence["faults"], *evidence["queue_faults"].values()):
@@ -97,7 +97,7 @@ def remarks(run: Record) -> list[str]:
 
 
 def _noise(noise: Record) -> list[str]:
-    """Say how late the machine made us, apart from any latency, and what was done about it."""
+    """Describe how late the machine made us, apart from any latency, and what was done about it."""
     lines = [f"harness: {noise['seen'] or 'noise was not measured'}"]
     noisy = f"{format_duration(noise['noisy_ns'])} of {format_duration(noise['measured_ns'])}"
     if noise["noisy_ns"] and noise["mode"] == "mask":
@@ -114,7 +114,7 @@ def _noise(noise: Record) -> list[str]:
 
 
 def _activity(shown: Record) -> list[str]:
-    """Say what showed that XSched was in effect, and of which programs it had work."""
+    """Describe how XSched was seen to be in effect, and which programs it scheduled."""
     commands = sum(done for _, done in shown["commands"].values())
     order = ", ".join(percent(share) for share in shown["order"])
     order = f"hints were followed in {order} of pairs" if order else "no hints order two queues"
@@ -183,7 +183,7 @@ def _time(ns: int | None, n: int) -> str:
 
 
 def advice(verdicts: list[Record]) -> list[str]:
-    """Say which targets are worth less than they seem."""
+    """Describe which targets are worth less than they seem."""
     rules = {(verdict["queue"], verdict["rule"]) for verdict in verdicts}
     return [
         f"{queue}: P99/P50 also improves when P50 gets worse; assert a limit of P50 as well"
@@ -193,7 +193,7 @@ def advice(verdicts: list[Record]) -> list[str]:
 
 
 def properties(verdict: Record) -> list[tuple[str, str | int | float]]:
-    """Give a verdict as JUnit properties: builtin types only, or xdist would lose the test."""
+    """Return a verdict as JUnit properties: builtin types only, or xdist would lose the test."""
     rule = re.sub(r"[^a-z0-9.]+", "_", verdict["rule"].lower()).strip("_")
     start = f"xsched.{verdict['queue']}.{rule}"
     value = "never" if verdict["value"] is None else verdict["value"]

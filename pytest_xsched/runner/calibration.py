@@ -39,7 +39,7 @@ class TooFast(Exception):
 def calibrate(
     devices: Mapping[str, Device], scenario: Scenario, specs: Sequence[QueueSpec]
 ) -> tuple[int | None, ...]:
-    """Give what a request of each queue takes alone, in ns; None: not known.
+    """Return what a request of each queue takes alone, in ns; None: not known.
 
     On `sim` it is what the model says, to the nanosecond.
 

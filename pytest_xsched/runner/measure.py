@@ -198,7 +198,7 @@ def _watch(
 
 
 def devices_of(scenario: Scenario, queues: Sequence[int] | None) -> tuple[str, ...]:
-    """Give the names of the devices that some of the queues, by their indices, need; None: all."""
+    """Return the names of the devices that some queues (indices; None: all) need."""
     if queues is None:
         return scenario.devices
     names = (scenario.queues[i].device or scenario.device for i in queues)
@@ -229,7 +229,7 @@ def _units(
 def _settings(
     scenario: Scenario, spec: QueueSpec, device: Device, units: tuple[int, ...]
 ) -> QueueSettings:
-    """Say what a scheduler is made of: a policy, stream priorities, a threshold.
+    """Describe what a scheduler is made of: a policy, stream priorities, a threshold.
 
     Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
     """

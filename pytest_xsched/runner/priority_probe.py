@@ -34,7 +34,7 @@ def priority_effect(device: Device) -> str:
 
 
 def judge(shares: list[float]) -> str:
-    """Say what shares of the higher queue mean; NaN: nothing was completed."""
+    """Describe what shares of the higher queue mean; NaN: nothing was completed."""
     if all(share >= 2 / 3 for share in shares):
         return "yes"
     return "no" if all(share < 0.6 for share in shares) else "unknown"

@@ -16,7 +16,7 @@ _ADDED = 1024  # launch k adds k % 1024 to its results, so that no two in a row 
 
 
 def operand(count: int, seed: int, which: int) -> NDArray[np.float32]:
-    """Give operand 0 or 1 of a command: float32[count] of whole numbers in [-2, 2]."""
+    """Return operand 0 or 1 of a command: float32[count] of whole numbers in [-2, 2]."""
     h = np.arange(count, dtype=np.uint32) * np.uint32(2654435761)
     h += np.uint32((2 * seed + which) * 668265263 % 2**32)
     h ^= h >> np.uint32(15)

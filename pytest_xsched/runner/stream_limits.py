@@ -21,13 +21,13 @@ _CLASSES = {1: "high", 0: "normal", -1: "low"}
 
 
 def hardware_queues(environment: Mapping[str, str]) -> int:
-    """Give how many hardware queues a class has: the variable, if it is a number above 0."""
+    """Return how many hardware queues a class has: the variable, if it is a number above 0."""
     value = environment.get(VARIABLE, "").strip()
     return int(value) if value.isdecimal() and int(value) > 0 else HARDWARE_QUEUES
 
 
 def stream_warnings(scenario: Scenario, queues_of_a_class: int = HARDWARE_QUEUES) -> list[str]:
-    """Say in sentences what streams on "hip" will not do; nothing for other devices.
+    """Describe in sentences what streams on "hip" will not do; nothing for other devices.
 
     Args:
         scenario: the queues and the scheduler.

@@ -1,9 +1,8 @@
-"""Measuring as long as needed: a run's duration is a budget, of which its verdicts take their part.
+"""Measure as long as needed: the duration of a run is a budget, and its verdicts use part of it.
 
 A run is measured in windows, each with a warm-up of its own and other arrivals from the same seed.
-The first is long enough for a first look at a P99; the run goes on when a target that it is held
-against is undecided, until the budget is spent. What is measured again is never what was measured
-before: the verdict is on all windows together.
+The first is long enough for a first estimate of a P99. While a target is undecided, the run
+measures more windows, until the budget is spent. A verdict is always on all windows together.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ NEXT_NS = 5 * S
 
 
 def first_window_ns(scenario: Scenario) -> int:
-    """Give the length of the first window: what a P99 takes, of the queue that matters most.
+    """Return the length of the first window: what a P99 takes, of the queue that matters most.
 
     That is the open loop of the highest priority. All of the duration, where the run is short, and
     where its load or its changes are written down by the time of the whole run.
@@ -48,14 +47,14 @@ def first_window_ns(scenario: Scenario) -> int:
 
 
 def next_window_ns(measured_ns: int, budget_ns: int) -> int:
-    """Give the length of the next window: half as long as all before, or the rest; 0: spent."""
+    """Return the length of the next window: half as long as all before, or the rest; 0: spent."""
     rest_ns = budget_ns - measured_ns
     length_ns = max(NEXT_NS, measured_ns // 2 // S * S)
     return rest_ns if rest_ns < length_ns + NEXT_NS else length_ns
 
 
 def window(scenario: Scenario, index: int, duration_ns: int) -> Scenario:
-    """Give the scenario of a window by its number; the first has the seed of the run."""
+    """Return the scenario of a window by its number; the first has the seed of the run."""
     # A step of the golden ratio through all seeds: none is met twice, nor soon another run's.
     seed = (scenario.seed + index * 0x9E3779B1) % 2**32
     return dataclasses.replace(scenario, duration_ns=duration_ns, seed=seed)
@@ -120,7 +119,7 @@ def run_in_windows(
         index = len(queues[0].windows_ns)
         later = measure(window(scenario, index, duration_ns))
         span_ns = (scenario.warmup_ns, scenario.warmup_ns + duration_ns)
-        # Behind all that can have happened in the windows before.
+        # After everything that can have happened in the earlier windows.
         offset_ns = queues[0].windows_ns[-1][1] + scenario.drain_ns + S
         news = _watch(scenario, later, span_ns, offset_ns, rules)
         watched.extend(news)
@@ -149,7 +148,7 @@ def _watch(
     offset_ns: int,
     rules: Rules,
 ) -> list[WatchedWindow]:
-    """Judge how quiet a window was; nothing where nobody looked."""
+    """Judge how quiet a window was; empty where noise was not measured."""
     readings = measurement.readings
     if readings is None:
         return []
@@ -189,7 +188,7 @@ def _others(scenario: Scenario, measurement: Measurement) -> list[str]:
 
 
 def _unchecked(scenario: Scenario) -> list[str]:
-    """Say of which results nobody knows whether they are right, although that was asked."""
+    """Describe which results could not be checked, although the scenario has check=True."""
     if not scenario.check:
         return []
     kernels = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def chosen_duration_ns(
     settings: Settings, overrides: Mapping[str, Any], duration: DurationLike | None
 ) -> int:
-    """Give the duration of a run in ns.
+    """Return the duration of a run in ns.
 
     Args:
         settings: of the command line and the ini file.

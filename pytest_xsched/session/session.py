@@ -85,7 +85,7 @@ class Session:
 
     @property
     def device(self) -> str:
-        """Name of the device that runs use: its kind, and behind a colon an index above 0."""
+        """Name of the device that runs use: its kind, and after a colon an index above 0."""
         name = self.settings.device
         if "device" in self.overrides:
             known = ("auto", *DEVICES)
@@ -129,7 +129,7 @@ class Session:
             priority: in [-255, 255], higher wins.
             rate: open loop with equal distances, ``"20/s"``.
             arrivals: any other load: ``poisson("20/s")``, ``replay([...])``, ...
-            concurrency: closed loop of so many clients.
+            concurrency: closed loop with this number of clients.
             think: closed loop whose clients pause between requests.
             threshold: most commands in flight, with scheduler ``"builtin"``; ``"auto"``: as few as
                 keep the device busy.
@@ -141,8 +141,8 @@ class Session:
             cu_mask: the same by the numbers of the multiprocessors (compute units).
             device: another GPU than the run's, of the same kind: ``"cuda:1"``.
             utilization: percent of the device, in [1, 100], for policies that divide it.
-            deadline: of a burst of work, from its begin, for policies that go by deadlines.
-            laxity: how long a burst may wait before it is urgent, for policies that go by that.
+            deadline: of a burst of work, from its begin, for policies that use deadlines.
+            laxity: how long a burst may wait before it is urgent, for policies that use it.
 
         Raises:
             ScenarioError: a value is wrong, or two kinds of load are named.
@@ -187,7 +187,7 @@ class Session:
             whole: measure all of it, whatever the targets need; also the ini key
                 ``xsched_fixed_duration``.
             warmup: before it, under the same load; a tenth of the duration, at most 1 s.
-            drain: longest wait behind it for what is unfinished; 5 s.
+            drain: longest wait after it for unfinished requests; 5 s.
             scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream
                 priorities), ``"builtin"`` (XQueues under a policy), or the installed XSched:
                 ``"xsched"``, ``XSched(policy="kedf")``.
@@ -279,11 +279,11 @@ class Session:
         cpu: CpuModel | None = None,
         sim: SimModel | None = None,
     ) -> Comparison:
-        """Measure the same queues under several schedulers, by turns, and compare.
+        """Measure the same queues under several schedulers, alternately, and compare.
 
         An episode measures every arm once: the queues alone, if asked for, each scheduler, and the
         first scheduler again, whose difference from itself is the noise. Every other episode goes
-        through them backwards, so that what drifts favours nobody. The arms of an episode have one
+        through them backwards, so that drift favours no arm. The arms of an episode have one
         seed, and so the same arrivals; the episodes have different ones.
 
         Args:
@@ -377,7 +377,7 @@ class Session:
                 ``"p99"`` or ``"max"`` (in ns).
             budget: longest time in which scenarios are measured; what is not measured then counts
                 as good.
-            examples: scenarios to look at, at least 10, before the shrinking.
+            examples: scenarios to try, at least 10, before the shrinking.
             seed: of the search; the session's.
 
         Raises:

@@ -43,7 +43,7 @@ def test_save_and_compare(load, sim, pytester, lines, properties):
 
     first = sim("--xsched-save=main")
     assert first.ret == 0
-    first.stdout.fnmatch_lines(["SAVED builtin (hpf) on sim, 15 s, seed 0 is kept in *"])
+    first.stdout.fnmatch_lines(["SAVED builtin (hpf) on sim, 15 s, seed 0 is stored in *"])
     (entry,) = lines()
     assert entry["run"]["origin"] == "test_it.py::test_it"
     assert len(list((pytester.path / ".xsched" / "main.samples").glob("*.npz"))) == 1
@@ -53,7 +53,7 @@ def test_save_and_compare(load, sim, pytester, lines, properties):
     second.stdout.fnmatch_lines(
         [
             "NO DIFFERENCE SHOWN builtin (hpf) on sim, 15 s, seed 0: high: P99 * ms, the median "
-            "of 1 kept run (*): no difference shown",
+            "of 1 stored run (*): no difference shown",
             "NO DIFFERENCE SHOWN * low: throughput *",
             "SAVED *",
         ]
@@ -110,7 +110,10 @@ def test_a_queue_that_became_saturated_is_not_green(load, sim, pytester, lines):
     neither = sim("--xsched-compare=main")
     assert neither.ret == 8
     neither.stdout.fnmatch_lines(
-        ["NOT COMPARED *: high is not compared: high is saturated: *; nor has a kept run its P99"]
+        [
+            "NOT COMPARED *: high is not compared: high is saturated: *; "
+            "no stored run has its P99 either"
+        ]
     )
 
     (entry,) = lines()
@@ -120,7 +123,7 @@ def test_a_queue_that_became_saturated_is_not_green(load, sim, pytester, lines):
     assert became.ret == 8
     became.assert_outcomes(passed=1)
     became.stdout.fnmatch_lines(
-        ["NOT COMPARED *: high is not compared: high is saturated: *; 1 kept run has its P99"]
+        ["NOT COMPARED *: high is not compared: high is saturated: *; 1 stored run has its P99"]
     )
     assert 'name="xsched.baseline.not_compared"' in (pytester.path / "junit.xml").read_text()
 
@@ -132,7 +135,7 @@ def test_another_duration_is_named(load, sim):
     assert result.ret == 8
     result.stdout.fnmatch_lines(
         [
-            "NO BASELINE *main.jsonl: the nearest kept run differs in duration_ns: 15000000000 "
+            "NO BASELINE *main.jsonl: the nearest stored run differs in duration_ns: 15000000000 "
             "against 16000000000"
         ]
     )
@@ -155,7 +158,7 @@ def test_worse(load, sim, pytester, lines):
 
     assert result.ret == 1
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["WORSE builtin (hpf) on sim, * of 19 kept runs (*): worse"])
+    result.stdout.fnmatch_lines(["WORSE builtin (hpf) on sim, * of 19 stored runs (*): worse"])
 
 
 def test_a_damaged_file_is_reported_and_kept(load, sim, pytester):

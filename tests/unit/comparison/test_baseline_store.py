@@ -1,4 +1,4 @@
-"""Kept runs: nothing is lost, what is damaged is left alone, few of them show nothing."""
+"""Stored runs: nothing is lost, what is damaged is left alone, few of them show nothing."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from pytest_xsched.comparison.baseline_check import exit_status, settle
+from pytest_xsched.comparison.baseline_check import compare_and_store, exit_status
 from pytest_xsched.comparison.baseline_store import Baseline
 
 COMMIT = {"id": "unversioned"}
@@ -34,17 +34,17 @@ def baseline(tmp_path):
 
 def kept(baseline, runs):
     for run in runs:
-        baseline.keep(run, COMMIT)
+        baseline.store(run, COMMIT)
 
 
 def findings(baseline, run):
-    found = settle([run], compare=baseline, save=None, rootdir=baseline.path.parent)
+    found = compare_and_store([run], compare=baseline, save=None, rootdir=baseline.path.parent)
     return [(finding.status, finding.sentence) for finding in found]
 
 
 def test_what_is_kept_is_read(baseline, run):
     one = run()
-    key = baseline.keep(one, COMMIT)
+    key = baseline.store(one, COMMIT)
     read = baseline.read()
     (entry,) = read.entries
     assert read.damaged == []
@@ -126,7 +126,7 @@ def test_a_damaged_line_is_reported_and_left_alone(baseline, run, damage, messag
     (sentence,) = read.damaged
     assert sentence.startswith(f"{baseline.path}, line 1 {message}")
     assert baseline.path.read_bytes() == content
-    baseline.keep(run(), COMMIT)
+    baseline.store(run(), COMMIT)
     assert baseline.path.read_bytes().startswith(content)
     assert len(baseline.read().entries) == 2
 
@@ -135,7 +135,7 @@ def test_a_file_that_ends_in_a_line_is_added_to_behind_it(baseline, run):
     kept(baseline, [run(), run()])
     cut = baseline.path.read_bytes()[:-100]
     baseline.path.write_bytes(cut)
-    baseline.keep(run(), COMMIT)
+    baseline.store(run(), COMMIT)
     assert baseline.path.read_bytes().startswith(cut + b"\n")
     read = baseline.read()
     assert (len(read.entries), len(read.damaged)) == (2, 1)
@@ -143,7 +143,7 @@ def test_a_file_that_ends_in_a_line_is_added_to_behind_it(baseline, run):
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_damaged_samples_are_reported(baseline, run, damage):
-    key = baseline.keep(run(), COMMIT)
+    key = baseline.store(run(), COMMIT)
     file = baseline.path.parent / "main.samples" / f"{key}.npz"
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-10])
@@ -162,8 +162,10 @@ def test_few_kept_runs_show_no_difference(baseline, run):
     kept(baseline, [run(ms) for ms in (5, 5.1, 4.9, 5, 5)])
     ((high, sentence), (low, throughput)) = findings(baseline, run(50))
     assert high == low == "no difference shown"
-    assert "high: P99 50 ms against 5 ms, the median of 5 kept runs (4.9 ms to 5.1 ms)" in sentence
-    assert "19 kept runs are the fewest that show a difference" in sentence
+    assert (
+        "high: P99 50 ms against 5 ms, the median of 5 stored runs (4.9 ms to 5.1 ms)" in sentence
+    )
+    assert "at least 19 stored runs are needed to show a difference" in sentence
     assert "low: throughput 199.9/s against 199.9/s" in throughput
 
 
@@ -186,17 +188,17 @@ def test_a_figure_that_only_one_side_has_is_not_green(baseline, run):
     kept(baseline, [run()])
     (high, low) = findings(baseline, run(n=200))
     assert high[0] == "not compared"
-    assert high[1].endswith(f": high is not compared: {few}; 1 kept run has its P99")
+    assert high[1].endswith(f": high is not compared: {few}; 1 stored run has its P99")
     assert low[0] == "no difference shown"
 
     other = Baseline(baseline.path.parent, "other")
     kept(other, [run(n=200)])
     (high, low) = findings(other, run())
     assert high[0] == "not compared"
-    assert high[1].endswith(f": high is not compared: no kept run has its P99: {few}")
+    assert high[1].endswith(f": high is not compared: no stored run has its P99: {few}")
     # Those without a figure are not among those that it is compared with.
     kept(other, [run(9)])
-    assert "9 ms, the median of 1 kept run (9 ms to 9 ms)" in findings(other, run())[0][1]
+    assert "9 ms, the median of 1 stored run (9 ms to 9 ms)" in findings(other, run())[0][1]
 
 
 def test_a_figure_that_neither_side_has(baseline, run, made_run, made_queue):
@@ -204,7 +206,7 @@ def test_a_figure_that_neither_side_has(baseline, run, made_run, made_queue):
     ((status, sentence), (low, _)) = findings(baseline, run(n=200))
     assert (status, low) == ("no figure", "no difference shown")
     assert sentence.endswith(
-        "high is not compared: a P99 needs 299 requests, not 200; nor has a kept run its P99"
+        "high is not compared: a P99 needs 299 requests, not 200; no stored run has its P99 either"
     )
     # Nothing of this run was compared.
     ((status, _),) = findings(baseline, made_run(made_queue([5] * 200)))
@@ -232,7 +234,7 @@ def test_another_machine_and_another_scenario(
 def test_where_nothing_is_alike_the_nearest_is_named(baseline, run, made_run, made_queue):
     ((status, sentence),) = findings(baseline, run())
     assert status == "no baseline"
-    assert sentence.endswith(f"in {baseline.path}: nothing readable is kept there")
+    assert sentence.endswith(f"in {baseline.path}: no readable run is stored there")
 
     def longer(seconds):
         one = run()
@@ -244,7 +246,7 @@ def test_where_nothing_is_alike_the_nearest_is_named(baseline, run, made_run, ma
     assert status == "no baseline"
     # Of two that are as near the last.
     assert sentence.endswith(
-        ": the nearest kept run differs in duration_ns: 90000000000 against 60000000000"
+        ": the nearest stored run differs in duration_ns: 90000000000 against 60000000000"
     )
     ((_, sentence),) = findings(baseline, made_run(made_queue([5] * 300, name="y")))
     assert sentence.count("; ") == 5
@@ -253,7 +255,9 @@ def test_where_nothing_is_alike_the_nearest_is_named(baseline, run, made_run, ma
 
 def test_a_run_without_evidence_is_not_kept(baseline, made_run, made_queue):
     broken = made_run(made_queue([5] * 300, failed=1))
-    (finding,) = settle([broken], compare=None, save=baseline, rootdir=baseline.path.parent)
+    (finding,) = compare_and_store(
+        [broken], compare=None, save=baseline, rootdir=baseline.path.parent
+    )
     assert finding.status == "not saved"
     assert "1 commands of high failed" in finding.sentence
     assert not baseline.path.exists()

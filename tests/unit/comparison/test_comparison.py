@@ -166,8 +166,8 @@ def test_an_arm_without_evidence_has_no_ratio(arm, made, spoil, message):
 @pytest.mark.parametrize(
     ("native_s", "builtin_s", "mode", "message"),
     [
-        (4, 36, "mask", "noise masked 1% of native and 9% of builtin"),
-        (36, 4, "mask", "noise masked 9% of native and 1% of builtin"),
+        (4, 36, "mask", "noise masked 1 % of native but 9 % of builtin"),
+        (36, 4, "mask", "noise masked 9 % of native but 1 % of builtin"),
         (36, 4, "note", None),  # nothing was left out
         (20, 40, "mask", None),  # twice as much
         (0, 19, "mask", None),  # little
@@ -184,7 +184,7 @@ def test_arms_with_unlike_noise_have_no_ratio(made, native_s, builtin_s, mode, m
     for ask in (comparison.high.assert_p99_improved, comparison.high.assert_no_worse):
         with pytest.raises(InvalidRun, match=message):
             ask()
-    with pytest.raises(InvalidRun, match="and 9% of builtin" if builtin_s > 4 else message):
+    with pytest.raises(InvalidRun, match="but 9 % of builtin" if builtin_s > 4 else message):
         comparison.high.contention_removed()
     comparison.low.throughput()  # of the whole window
 
