@@ -45,12 +45,16 @@ FORESIGHT = 100
 Misses: TypeAlias = NDArray[np.bool_]
 _Floats: TypeAlias = NDArray[np.float64]
 
-# Rates that are betted on, as multiples of the allowed one: worse for FAIL, better for PASS. Half
-# of the stake for PASS lies on "never", so that a stream without a miss passes before 299 requests
-# for a share of 1 %, the number that any bound of a P99 takes; see `stats.requests_needed`.
+# Rates that are betted on, as multiples of the allowed one: worse for FAIL, better for PASS. More
+# than half of the stake for PASS lies on "never", so that a stream without a miss passes with 299
+# requests for a share of 1 %, the number that any bound of a P99 takes; see
+# `estimators.requests_needed`. A small part of either stake lies on rates ever closer to the
+# allowed one (`_closer`), so that every rate on one side of it is decided with enough requests.
 _WORSE = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0])
+_WORSE_GAP, _WORSE_CLOSER = 0.25, 0.1
 _BETTER = np.array([0.0, 0.1, 0.25, 0.45, 0.7])
-_BETTER_STAKES = np.array([0.5, 0.125, 0.125, 0.125, 0.125])
+_BETTER_STAKES = np.array([0.56, 0.125, 0.1, 0.08, 0.06])
+_BETTER_GAP = 0.3
 
 _LEFT_OUT = 5
 """One incident fails no gate: a fifth of the run, the worst, is left out..."""
@@ -126,7 +130,7 @@ def decide(
     n, misses = len(missed), int(np.count_nonzero(missed))
     size, worse = _fail_bets(missed, allowed, block)
     better = _pass_bets(n, misses, _design_effect(missed, size, burst), allowed)
-    log_pass = _log_mean_exp(better, _BETTER_STAKES)
+    log_pass = float(_log_mean_exp(better.logs, better.stakes))
     log_fail, log_without = _fail_evidence(worse)
     status = UNDECIDED
     if n >= BLOCKS_MIN * block:
@@ -136,7 +140,7 @@ def decide(
             status = PASS
     needed: int | None = 0
     if status == UNDECIDED:
-        needed = _needed(n, block, (better, beta, _BETTER_STAKES), (worse.sum(axis=0), alpha, None))
+        needed = _needed(n, block, (better, beta), (worse.total(), alpha))
     return Decision(
         status=status,
         n=n,
@@ -176,32 +180,64 @@ def _design_effect(missed: Misses, size: int, burst: float) -> float:
     return max(1.0, (spread + burst**2) / (misses + burst))
 
 
-def _pass_bets(n: int, misses: int, effect: float, allowed: float) -> _Floats:
+@dataclass(frozen=True, slots=True)
+class _Bets:
+    """Bets on several rates, and the part of the stake that lies on each.
+
+    Attributes:
+        logs: natural logarithms, float64[bets], or float64[blocks, bets] to be added up by blocks.
+        stakes: float64[bets], at most 1 in all.
+    """
+
+    logs: _Floats
+    stakes: _Floats
+
+    def total(self) -> _Bets:
+        return _Bets(self.logs.sum(axis=0), self.stakes)
+
+
+def _closer(gap: float, outcomes: float) -> tuple[_Floats, _Floats]:
+    """Return distances from the allowed rate that halve, and stakes that halve with them.
+
+    The sequence has no end. Bets that are too close to win with this number of outcomes are left
+    out.
+    """
+    halves = 0.5 ** np.arange(1, 4 + max(0, math.ceil(math.log2(max(1.0, outcomes)) / 2)))
+    return np.asarray(gap * halves, np.float64), np.asarray(halves, np.float64)
+
+
+def _pass_bets(n: int, misses: int, effect: float, allowed: float) -> _Bets:
     """Return the logarithm of each bet that the rate is better, as if every `effect`-th counted."""
-    rates = _BETTER * allowed
+    gaps, halves = _closer(_BETTER_GAP, n * allowed)
+    stakes = np.append(_BETTER_STAKES, (1 - _BETTER_STAKES.sum()) * halves)
+    rates = np.append(_BETTER, 1 - gaps) * allowed
     met = (n - misses) / effect * np.log((1 - rates) / (1 - allowed))
     if misses == 0:
-        return np.asarray(met, np.float64)
+        return _Bets(np.asarray(met, np.float64), stakes)
     lost = np.full(len(rates), -np.inf)
     lost[rates > 0] = misses / effect * np.log(rates[rates > 0] / allowed)
-    return np.asarray(met + lost, np.float64)
+    return _Bets(np.asarray(met + lost, np.float64), stakes)
 
 
-def _fail_bets(missed: Misses, allowed: float, block: int) -> tuple[int, _Floats]:
-    """Return the size of the blocks, and float64[blocks, bets]: what each adds to each bet.
+def _fail_bets(missed: Misses, allowed: float, block: int) -> tuple[int, _Bets]:
+    """Return the size of the blocks, and what each block adds to each bet.
 
     The share of misses in a block is one outcome, whatever the dependence within it. Blocks are
     doubled until neighbours are uncorrelated, as long as there are enough of them.
     """
     most = 1 + 0.95 * (1 / allowed - 1)  # a bet on nearly all, which does not lose everything
     factors = np.append(_WORSE[most > _WORSE], min(most, 2 * _WORSE[-1]))
-    stakes = (factors - 1) / (1 - allowed)
+    gaps, halves = _closer(min(_WORSE_GAP, most - 1), len(missed) / block)
+    shares_of_all = np.append(
+        np.full(len(factors), (1 - _WORSE_CLOSER) / len(factors)), _WORSE_CLOSER * halves
+    )
+    amounts = (np.append(factors, 1 + gaps) - 1) / (1 - allowed)
     size = block
     while True:
         count = len(missed) // size
         shares = missed[: count * size].reshape(count, size).mean(axis=1) if count else np.empty(0)
         if count // 2 < BLOCKS_MIN or _lag_one(shares) < 1 / math.sqrt(count):
-            return size, np.log1p(np.outer(shares - allowed, stakes))
+            return size, _Bets(np.log1p(np.outer(shares - allowed, amounts)), shares_of_all)
         size *= 2
 
 
@@ -212,37 +248,35 @@ def _lag_one(values: _Floats) -> float:
     return float(around[1:] @ around[:-1]) / total if total > 0 else 0.0
 
 
-def _fail_evidence(bets: _Floats) -> tuple[float, float]:
+def _fail_evidence(bets: _Bets) -> tuple[float, float]:
     """Return the logarithm of the odds, and the same without the worst contiguous fifth."""
-    count = len(bets)
+    count, stakes = len(bets.logs), bets.stakes
     if count == 0:
         return 0.0, -math.inf
-    total = bets.sum(axis=0)
+    total = bets.logs.sum(axis=0)
     out = max(BLOCKS_MIN // 2, -(-count // _LEFT_OUT))
     if count < 2 * out:
-        return _log_mean_exp(total), -math.inf
-    sums = np.vstack([np.zeros_like(total), np.cumsum(bets, axis=0)])
+        return float(_log_mean_exp(total, stakes)), -math.inf
+    sums = np.vstack([np.zeros_like(total), np.cumsum(bets.logs, axis=0)])
     without = total - (sums[out:] - sums[:-out])
-    return _log_mean_exp(total), min(_log_mean_exp(row) for row in without)
+    return float(_log_mean_exp(total, stakes)), float(_log_mean_exp(without, stakes).min())
 
 
-def _log_mean_exp(logs: _Floats, stakes: _Floats | None = None) -> float:
-    most = float(logs.max())
-    if most == -math.inf:
-        return most
-    shares = np.exp(logs - most)
-    return most + math.log(float(shares.mean() if stakes is None else shares @ stakes))
+def _log_mean_exp(logs: _Floats, stakes: _Floats) -> _Floats:
+    """Return the logarithm of the mean of the bets, weighted by stakes, over the last axis."""
+    most = logs.max(axis=-1, keepdims=True)
+    most[most == -math.inf] = 0.0  # all is lost: log 0, without a warning about inf - inf
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.exp(logs - most) @ stakes) + most[..., 0])
 
 
-def _needed(n: int, block: int, *sides: tuple[_Floats, float, _Floats | None]) -> int | None:
+def _needed(n: int, block: int, *sides: tuple[_Bets, float]) -> int | None:
     """Estimate how many more requests would let one side win, if all goes on as it did."""
     few = max(block, BLOCKS_MIN * block - n)
     best = math.inf
-    for bets, error, stakes in sides:
-        logs = np.atleast_1d(bets)
-        given = np.full(len(logs), 1 / len(logs)) if stakes is None else stakes
-        winning = logs > 0
-        missing = math.log(1 / error) - np.log(given[winning]) - logs[winning]
-        more = n * missing / logs[winning]
-        best = min(best, *more, math.inf)
+    for bets, error in sides:
+        winning = bets.logs > 0
+        logs = bets.logs[winning]
+        missing = math.log(1 / error) - np.log(bets.stakes[winning]) - logs
+        best = min(best, *(n * missing / logs), math.inf)
     return max(few, math.ceil(best)) if best <= FORESIGHT * n else None

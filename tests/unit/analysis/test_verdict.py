@@ -35,7 +35,7 @@ MS, S = 1_000_000, 10**9
             "UNDECIDED",
             297 * MS,
             "high: P99 297 ms may or may not be below 289 ms (n = 300, max 300 ms, 12 misses "
-            "in 8 bursts, 3 allowed); about 79 more requests would decide it",
+            "in 8 bursts, 3 allowed); about 83 more requests would decide it",
         ),
         (
             lambda q: targets.percentile_below(q, 0.99, 298 * MS),
@@ -98,7 +98,7 @@ MS, S = 1_000_000, 10**9
             "UNDECIDED",
             1,
             "high: slowdown 1 may or may not be below 0.5 (n = 300, max 300 ms, P50 150 ms, "
-            "alone 150 ms (n = 300), 236 misses, 150 allowed); about 70 more requests would "
+            "alone 150 ms (n = 300), 236 misses, 150 allowed); about 74 more requests would "
             "decide it",
         ),
         (

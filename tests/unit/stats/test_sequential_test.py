@@ -129,3 +129,28 @@ def test_wrong_verdicts_are_as_rare_as_they_should_be():
     assert twice.count("PASS") <= 6
     assert [verdict(0.1) for _ in range(100)] == ["FAIL"] * 100
     assert [verdict(0.0005) for _ in range(100)].count("PASS") >= 97
+
+
+def test_every_rate_on_one_side_of_the_limit_is_decided_with_enough_requests():
+    """Between 84 and 100 % of the allowed misses there was no PASS, for any number of requests."""
+
+    def verdicts(times, n, runs=20):
+        draw = (np.random.default_rng([9, run]).random(n) < times * 0.01 for run in range(runs))
+        return [decide(missed, allowed=0.01, block=500).status for missed in draw]
+
+    assert verdicts(0.9, 300_000).count("PASS") >= 19
+    close = verdicts(1.1, 300_000)
+    assert close.count("FAIL") >= 14 and close.count("PASS") == 0
+    assert verdicts(1.1, 600_000) == ["FAIL"] * 20
+    assert verdicts(0.97, 6_000_000, runs=4) == ["PASS"] * 4
+    assert verdicts(1.03, 6_000_000, runs=4) == ["FAIL"] * 4
+    assert set(verdicts(1.0, 300_000)) == {"UNDECIDED"}
+
+
+@pytest.mark.parametrize("allowed", [0.5, 0.1, 0.05, 0.01])
+def test_that_holds_for_every_percentile_and_size_of_blocks(allowed):
+    for block in (1, 20):
+        n = max(1000 * block, round(8000 / allowed))
+        for times, status in ((0.9, "PASS"), (1.1, "FAIL")):
+            missed = np.random.default_rng(4).random(n) < times * allowed
+            assert decide(missed, allowed=allowed, block=block).status == status
