@@ -20,7 +20,7 @@ import numpy as np
 from pytest_xsched import Session, matmul
 from pytest_xsched.session.adaptive import S, next_window_ns
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.stats.error_budget import Budget
+from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.sequential_test import decide
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -90,7 +90,7 @@ def most_misses(confidence=0.99):
 
 
 def error_rates(runs):
-    alpha = Budget().next_alpha()
+    alpha = SessionBudget().next_alpha()
     lines = [
         "| misses | true rate | ours: FAIL | PASS | UNDECIDED | requests, mean "
         "| plain: FAIL | PASS | LoadGen: FAIL | PASS |",
@@ -117,7 +117,7 @@ def error_rates(runs):
 
 def assumed_bursts(runs):
     """Show what assuming bursts does to PASS, with a fifth of the runs."""
-    alpha = Budget().next_alpha()
+    alpha = SessionBudget().next_alpha()
     lines = ["| misses | true rate | N = 1 | 3 | 5 |", "|---|---|---|---|---|"]
     for p, (name, draw) in enumerate(PROCESSES.items()):
         for rate in (0.001, 0.005, 0.02):
@@ -182,7 +182,7 @@ def main():
             flags=flags,
             runs=args.runs,
             looks=", ".join(map(str, looks())),
-            alpha=f"{Budget().next_alpha():g}",
+            alpha=f"{SessionBudget().next_alpha():g}",
             most=most_misses(),
             table="\n".join(table),
             quick=percent(quick),

@@ -1,8 +1,8 @@
-"""Which runs may be set beside each other: everything that a figure depends on, as named fields.
+"""Which runs may be compared: everything that a figure depends on, as named fields.
 
-Works on `Run.to_dict` and nothing else, so that a run out of a file is as good as one just made.
-Two runs are alike if only the scheduler differs, and the seed, which says which draw of a load it
-was. Whatever a scenario gains counts, unless it is named here.
+Reads only what `Run.to_dict` returns, so that a run from a file is as good as a new one. Two runs
+are comparable if only the scheduler and the seed differ. Every field of a scenario counts unless
+this file names it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _PACKAGE = "pytest-xsched"
 _OF_THE_DRAW = ("seed",)
 _OF_THE_SCHEDULER = ("scheduler", "policy", "xsched", "stream_priority")
 _QUEUE_OF_THE_SCHEDULER = ("threshold", "batch_size", "utilization", "deadline_ns", "laxity_ns")
-# The clocks are those of one moment; a compiler is mapped only where something was compiled, and
-# its version stands in the device's facts.
+# Clocks differ from moment to moment. A compiler is mapped only if something was compiled, and the
+# facts of the device have its version.
 _MOMENTARY = ("core_clock_mhz", "memory_clock_mhz")
 _DRIVERS = re.compile(r"lib(cuda|amdhip64|hsa-runtime64|OpenCL|pocl)\.so")
 _SCHEDULERS = re.compile(r"lib(xsched|preempt|shim|hal)")
 _VARIABLES_OF_THE_SCHEDULER = re.compile(r"XSCHED_|LD_PRELOAD$")
-# Which device it was, its uuid says; which libraries, their own lines.
+# The uuid identifies the device, and the libraries have fields of their own.
 _VARIABLES_OF_NOTHING = re.compile(r".*_VISIBLE_DEVICES$|LD_LIBRARY_PATH$")
 
 
@@ -37,8 +37,8 @@ class Difference:
 
     Attributes:
         field: its name with dots: ``"queues.high.workload"``.
-        first: its value in the first run, in JSON's types; None where it has none.
-        second: in the second.
+        first: its value in the first run, in JSON's types; None if it has none.
+        second: its value in the second run.
     """
 
     field: str
@@ -53,8 +53,8 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
     """Return the fields that must be equal, by name, in JSON's types.
 
     Args:
-        run: what `Run.to_dict` gave.
-        scheduler: whether the scheduler counts, too: its name, settings and libraries.
+        run: what `Run.to_dict` returned.
+        scheduler: whether the scheduler counts too: its name, settings and libraries.
     """
     scenario = run["scenario"]
     fields: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
     labels = {queue["name"]: queue["workload"] for queue in run["queues"]}
     for queue in scenario["queues"]:
         start = f"queues.{queue['name']}"
-        # Its label for people; two of one label are told apart by their commands.
+        # The label is for people; the hash distinguishes other commands under the same label.
         fields[f"{start}.workload"] = f"{labels[queue['name']]} ({_hash(queue['workload'])[:8]})"
         for key, value in queue.items():
             if key in ("name", "workload") or (key in _QUEUE_OF_THE_SCHEDULER and not scheduler):
@@ -77,23 +77,23 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
 
 
 def mapped_schedulers(run: Record) -> list[str]:
-    """Return the libraries of XSched that the measuring process had mapped, by their paths."""
+    """Return the paths of XSched's libraries that the measuring process had mapped."""
     paths = (library["path"] for library in run["fingerprint"]["libraries"])
     return [path for path in paths if _SCHEDULERS.match(os.path.basename(path))]
 
 
 def machine_part(field: str) -> bool:
-    """Check whether a field of `likeness` is about where a run was measured, not what was run."""
+    """Check whether a field of `likeness` is about the machine, not about the scenario."""
     return field.partition(".")[0] in ("devices", "libraries", "environment", "host", _PACKAGE)
 
 
 def likeness_digest(run: Record, *, scheduler: bool = False) -> str:
-    """Compute the SHA-256, in hex, of `likeness`: equal for runs that may be compared."""
+    """Compute the SHA-256 of `likeness`, in hex: equal for runs that may be compared."""
     return _hash(likeness(run, scheduler=scheduler))
 
 
 def differences(first: Record, second: Record, *, scheduler: bool = False) -> list[Difference]:
-    """List the fields in which two runs are not alike, in the order of their names."""
+    """List the fields of `likeness` in which two runs differ, in the order of their names."""
     a, b = (likeness(run, scheduler=scheduler) for run in (first, second))
     return [
         Difference(field=field, first=a.get(field), second=b.get(field))
@@ -120,7 +120,7 @@ def _machine(fingerprint: Record, *, scheduler: bool) -> dict[str, Any]:
             fields[f"environment.{name}"] = value
     for key in ("kernel", "cpu", "cpu_count", "cpus_usable"):
         fields[f"host.{key}"] = fingerprint[key]
-    # Of the packages only our own has a part in a measurement.
+    # Of all packages, only this one takes part in a measurement.
     fields[_PACKAGE] = fingerprint["packages"].get(_PACKAGE)
     return fields
 

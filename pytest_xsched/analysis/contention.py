@@ -1,7 +1,7 @@
-"""Whether queues really met: for each request, was there work of the other queue meanwhile?
+"""Whether queues really contended: did each request meet work of the other queue?
 
 A scheduler that had nothing to decide has proved nothing, however fast the requests were. Pure
-functions of samples; the times of all queues of a run have one zero.
+functions of samples; the times of all queues of a run have the same zero.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pytest_xsched.stats.estimators import CENSORED_NS, Times
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contention:
-    """What the requests of a queue met of another one.
+    """How many requests of a queue met work of another queue.
 
     Attributes:
-        queue: the one whose requests are counted.
-        other: the one they may have met.
-        work: share of them during which the other had a request that was not done, in [0, 1].
-        in_flight: share during which commands of such a request had been launched.
+        queue: the queue whose requests are counted.
+        other: the queue whose work they may have met.
+        work: share of them during which the other queue had an unfinished request, in [0, 1].
+        in_flight: share of them during which it had launched commands of such a request.
     """
 
     queue: str
@@ -38,9 +38,9 @@ class Contention:
 
 
 def contention(queues: tuple[QueueResult, ...]) -> tuple[Contention, ...]:
-    """Tell what the queues of the highest priority met of each other queue.
+    """Return what the queues of the highest priority met of each other queue.
 
-    Only of those that were measured and share a device.
+    Pairs on different devices, and queues without a measured request, are left out.
     """
     top = max(queue.spec.priority for queue in queues)
     return tuple(
@@ -58,9 +58,9 @@ def contention(queues: tuple[QueueResult, ...]) -> tuple[Contention, ...]:
 
 
 def faults(met: tuple[Contention, ...], queues: tuple[QueueResult, ...]) -> dict[str, list[str]]:
-    """Say, by queue, where one that never pauses was met by less than half of the requests.
+    """Describe, by queue, that less than half of its requests met a queue that never pauses.
 
-    Such a queue has work at each moment; if it was not there, its process came late or had ended.
+    Such a queue has work at every moment. If it was not there, its process came late or had ended.
     """
     never_pause = {
         queue.name
@@ -78,16 +78,16 @@ def faults(met: tuple[Contention, ...], queues: tuple[QueueResult, ...]) -> dict
 
 
 def _met(one: QueueResult, other: QueueResult, begin: str) -> float:
-    """Return the share of the requests of one that overlap with those of another.
+    """Return the share of the requests of `one` that overlap with requests of `other`.
 
-    A request of the other counts from `begin` to its completion.
+    A request of `other` counts from the field `begin` to its completion.
     """
     measured = one.measured
     starts = measured["scheduled_ns"]
     ends = _or_never(measured["completed_ns"])
     begun = np.sort(_or_never(other.samples[begin]))
     done = np.sort(_or_never(other.samples["completed_ns"]))
-    # As many have begun before the end as were done before the start: then none was there.
+    # If as many began before the end as were done before the start, none was there.
     before_end = np.searchsorted(begun, ends, side="left")
     before_start = np.searchsorted(done, starts, side="right")
     return float(np.mean(before_end > before_start))

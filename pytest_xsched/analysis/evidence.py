@@ -1,7 +1,7 @@
-"""The proof that a run means anything, gathered before any verdict is given.
+"""The evidence that the numbers of a run mean something, gathered before any verdict.
 
-Where it is missing, `Run.require` refuses a verdict and says what is missing: a run in which
-nothing was executed has beautiful latencies.
+If it is missing, `Run.require` refuses a verdict and says what is missing: a run in which nothing
+was executed has excellent latencies.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from pytest_xsched.xsched.activation import Activity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What speaks for and against a run.
+    """What speaks for a run and what speaks against it.
 
     Attributes:
-        faults: one sentence for each thing that makes every number of the run worthless.
-        queue_faults: the same by queue, for that queue's latencies only.
-        priority_effect: whether stream priorities do anything on the device, measured: ``"yes"``,
-            ``"no"`` or ``"unknown"``; None where the run did not rest on them.
-        checked: whether results were compared with numpy, all of them.
-        unchecked: one sentence for each kind of results that should have been and could not.
+        faults: one sentence for each fact that makes every number of the run worthless.
+        queue_faults: by queue, the same for the latencies of that queue.
+        priority_effect: whether stream priorities had an effect on the device, as measured:
+            ``"yes"``, ``"no"`` or ``"unknown"``; None if the run did not use them.
+        checked: whether all results were compared with numpy.
+        unchecked: one sentence for each kind of result that could not be compared.
         activity: what shows that XSched was in effect; None under other schedulers.
-        contention: what the queues of the highest priority met of the others.
-        noise: how quiet the machine was; None: nobody looked, or time is virtual.
-        plausible: what requests took beside what they take alone, where that is known.
-        starvation: those of the faults that say that a queue did not get what it was offered, or
-            nothing, while others ran.
+        contention: what the queues of the highest priority met of the other queues.
+        noise: how quiet the machine was; None if noise was not measured, or time is virtual.
+        plausible: what requests took, compared with what they take alone, where that is known.
+        starvation: those of the faults that say that a queue got nothing, or less than it was
+            offered, while others ran.
     """
 
     faults: tuple[str, ...]
@@ -78,19 +78,19 @@ def gather(
     alone_ns: Sequence[int | None] = (),
     slots: int | None = None,
 ) -> Evidence:
-    """Judge a run by its counts, its arrivals, its speed and, where asked for, its results.
+    """Judge a run by its counts, its arrivals, its speed and, with check=True, its results.
 
     Args:
-        queues: what was measured.
-        others: sentences about settings that spoil any figure, and about wrong results.
-        checked: whether results were compared at all.
+        queues: the measured queues.
+        others: sentences about settings that spoil every figure, and about wrong results.
+        checked: whether any results were compared.
         priority_effect: see `Evidence`.
-        unchecked: sentences about those that were not, although that was asked.
+        unchecked: sentences about results that could not be compared.
         activity: see `Evidence`.
         noise: see `Evidence`.
-        alone_ns: what a request of each queue takes alone, None where that is not known; empty: of
-            none is it known.
-        slots: of the model that says so; None: it was measured.
+        alone_ns: what a request of each queue takes alone, None where that is not known; empty if
+            it is known for no queue.
+        slots: slots of the device model from which alone_ns comes; None if that was measured.
     """
     alone_ns = alone_ns or (None,) * len(queues)
     speed = plausible(queues, alone_ns, exact=slots is not None)
@@ -125,7 +125,7 @@ def gather(
 def _count_faults(queue: QueueResult) -> list[str]:
     c, faults = queue.counts, []
     program = queue.workload.program
-    if program is not None:  # nobody counts its commands
+    if program is not None:  # its commands are not counted
         silent = program.reports and c.requests_submitted == 0
         return [f"the program of {queue.name} began no request"] if silent else []
     if c.failed:
@@ -168,7 +168,7 @@ def _load_faults(queue: QueueResult) -> list[str]:
 
 
 def _late_share(queue: QueueResult) -> float:
-    """Requests that the load generator itself sent late, by more than the mean gap."""
+    """Return the share of requests that the load generator sent late by more than a mean gap."""
     assert queue.offered is not None
     period_ns = 1e9 / queue.offered.value
     m = queue.arrived

@@ -1,4 +1,4 @@
-"""Which queues of a run may be compared with one another, and by what measure."""
+"""Which queues of a run may be compared for fairness, and what their rates are divided by."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _Queue = TypeVar("_Queue", bound=QueueResult)
 
 
 def choose(named: Sequence[_Queue], queues: Sequence[_Queue]) -> list[_Queue]:
-    """Return the queues named, or all of the highest priority that has several.
+    """Return the named queues, or all of the highest priority that has several.
 
     Raises:
-        ScenarioError: these are not two or more of equal priority.
+        ScenarioError: these are not two or more queues of equal priority.
     """
     chosen = list(named)
     names = [queue.name for queue in chosen]
@@ -31,11 +31,11 @@ def choose(named: Sequence[_Queue], queues: Sequence[_Queue]) -> list[_Queue]:
 
 
 def weights(queues: Sequence[QueueResult], alone: Mapping[str, QueueResult] | None) -> list[float]:
-    """Return what each queue is compared by: 1, or its own rate where it had the device alone.
+    """Return what the rate of each queue is divided by: 1, or its rate alone.
 
     Raises:
-        ScenarioError: the work differs and there is nothing to compare it by.
-        InvalidRun: a queue alone proves nothing.
+        ScenarioError: the queues have different work, and `alone` is missing.
+        InvalidRun: the evidence speaks against a run of `alone`, or it completed nothing.
     """
     if alone is None:
         if len({queue.workload for queue in queues}) > 1:

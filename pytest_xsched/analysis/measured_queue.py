@@ -1,8 +1,8 @@
-"""What a test asks of a queue: `run.high.assert_p99_below("50ms")`.
+"""The targets of a queue: `run.high.assert_p99_below("50ms")`.
 
-Every assert_* needs the run's evidence first (else InvalidRun), records its verdict in the run, and
-raises QosAssertionError with the verdict's sentence if the target was missed, or if too little was
-measured to say.
+Every assert_* checks the evidence of the run first and raises InvalidRun if that is missing. It
+then records its verdict in the run. If the target was missed, or too little was measured to decide,
+it raises QosAssertionError with the sentence of the verdict.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_xsched.analysis import targets
 from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
-from pytest_xsched.analysis.targets import Terms
+from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.units import (
     DurationLike,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class MeasuredQueue(QueueResult):
-    """A queue of a run, and the targets it can be held against."""
+    """A queue of a run, with a method for each target."""
 
     _run: Run
 
@@ -45,8 +45,8 @@ class MeasuredQueue(QueueResult):
             limit: ``"50ms"``, ``50 * ms`` or a timedelta.
 
         Raises:
-            QosAssertionError: it is not, or too little was measured to say; see `gate`.
-            InvalidRun: the run proves nothing, or has fewer than 299 requests.
+            QosAssertionError: it is not, or too little was measured to decide.
+            InvalidRun: the evidence speaks against the run, or it has fewer than 299 requests.
             ScenarioError: the limit is not a time.
         """
         __tracebackhide__ = True
@@ -66,52 +66,52 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what=what)
         self._run.require(self.name)
-        self.percentile(q)  # is q a percentile at all?
+        self.percentile(q)  # checks q
         self._measure_for(q)
-        self._settle(lambda terms: targets.percentile_below(self, q, limit_ns, terms))
+        self._judge(lambda budget: targets.percentile_below(self, q, limit_ns, budget))
 
     def assert_max_below(self, limit: DurationLike) -> None:
         """Assert that no measured request took as long as a limit.
 
-        A fact about this run: it says little about the requests of the next one.
+        A fact about this run: it says little about future requests.
         """
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what="limit of assert_max_below")
         self._run.require(self.name)
-        self._settle(lambda _: targets.max_below(self, limit_ns), fact=True)
+        self._judge(lambda _: targets.max_below(self, limit_ns), fact=True)
 
     def assert_longest_wait_below(self, limit: DurationLike) -> None:
-        """Assert that no request waited as long as a limit for its first launch: starvation."""
+        """Assert that no request waited as long as a limit for its first launch (starvation)."""
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what="limit of assert_longest_wait_below")
         self._require_run()
-        # A starved queue may have none but one of the warm-up, which waits.
+        # The only request of a starved queue may be one of the warm-up that still waits.
         self._measure_until(lambda: self.n > 0 or self.longest_wait.value > 0)
-        self._settle(lambda _: targets.longest_wait_below(self, limit_ns), latency=False, fact=True)
+        self._judge(lambda _: targets.longest_wait_below(self, limit_ns), latency=False, fact=True)
 
     def assert_tail_ratio_below(self, limit: float) -> None:
         """Assert that P99 / P50 is below a limit, a plain number above 1.
 
-        The ratio also gets better when P50 gets worse, so assert a limit of P50 beside it.
+        The ratio also improves when P50 gets worse, so assert a limit of P50 as well.
         """
         __tracebackhide__ = True
         ratio = finite_number("limit of assert_tail_ratio_below", limit, above=1)
         self._run.require(self.name)
         self._measure_for(0.99)
-        self._settle(lambda terms: targets.tail_ratio_below(self, ratio, terms))
+        self._judge(lambda budget: targets.tail_ratio_below(self, ratio, budget))
 
     def assert_slowdown_below(
         self, limit: float, *, alone: MeasuredQueue, percentile: float = 0.99
     ) -> None:
-        """Assert that a percentile of the latency is below a multiple of that of the queue alone.
+        """Assert that a percentile of the latency is below a multiple of the same queue alone.
 
         Args:
-            limit: a plain number, 1.5 for half as long again.
-            alone: the same work in a run of its own: ``alone.high``.
+            limit: the multiple, a plain number: 1.5 allows 50 % more.
+            alone: the same queue of a run without other queues: ``alone.high``.
             percentile: in (0, 1).
 
         Raises:
-            ScenarioError: `alone` is other work, of another kind of device, or was not alone.
+            ScenarioError: `alone` has other work, another kind of device, or was not alone.
         """
         __tracebackhide__ = True
         factor = finite_number("limit of assert_slowdown_below", limit, above=0)
@@ -120,13 +120,13 @@ class MeasuredQueue(QueueResult):
             queue._run.require(queue.name)
             queue.percentile(percentile)
             queue._measure_for(percentile)
-        self._settle(
-            lambda terms: targets.slowdown_below(self, alone, percentile, factor, terms),
-            beside=alone._run,
+        self._judge(
+            lambda budget: targets.slowdown_below(self, alone, percentile, factor, budget),
+            other=alone._run,
         )
 
     def require_alone(self, alone: object) -> None:
-        """Raise ScenarioError unless a queue is the same work, by itself in a run of its own."""
+        """Raise ScenarioError unless `alone` is the same work in a run without other queues."""
         __tracebackhide__ = True
         if not isinstance(alone, MeasuredQueue):
             raise ScenarioError(f"alone={alone!r} is not a queue of a run; write alone=run.high")
@@ -144,7 +144,7 @@ class MeasuredQueue(QueueResult):
             )
 
     def assert_throughput_at_least(self, rate: RateLike, *, tolerance: str | float = 0.0) -> None:
-        """Assert that requests were completed at a rate; see `throughput`.
+        """Assert that requests complete at least at a rate; see `throughput`.
 
         Args:
             rate: ``"20/s"`` or ``20 * per_s``.
@@ -154,15 +154,15 @@ class MeasuredQueue(QueueResult):
         what = "tolerance of assert_throughput_at_least"
         hz = parse_rate(rate, what="rate of assert_throughput_at_least")
         share = parse_fraction(tolerance, what=what)
-        if share >= 0.5:  # 1, say, which was to be one percent
+        if share >= 0.5:  # such as 1, meant as one percent
             raise ScenarioError(
                 f"{what}: {tolerance!r} lets half of the rate be missing or more; "
                 'write one percent as "1%" or 0.01'
             )
-        # A saturated queue has no valid latency, but its throughput is what it is.
+        # A saturated queue has no valid latency, but its throughput is valid.
         self._require_run()
-        self._settle(
-            lambda terms: targets.throughput_at_least(self, hz, share, terms), latency=False
+        self._judge(
+            lambda budget: targets.throughput_at_least(self, hz, share, budget), latency=False
         )
 
     def assert_attainment_at_least(self, deadline: DurationLike, fraction: str | float) -> None:
@@ -170,7 +170,7 @@ class MeasuredQueue(QueueResult):
 
         Args:
             deadline: ``"50ms"``, ``50 * ms`` or a timedelta.
-            fraction: ``"99%"`` or 0.99, above 0; 1: all that were measured, which is a fact.
+            fraction: ``"99%"`` or 0.99, above 0; 1 means all measured requests, which is a fact.
         """
         __tracebackhide__ = True
         deadline_ns = parse_duration(deadline, what="deadline of assert_attainment_at_least")
@@ -178,12 +178,12 @@ class MeasuredQueue(QueueResult):
             fraction, what="fraction of assert_attainment_at_least", allow_zero=False
         )
         self._run.require(self.name)
-        if share < 1:  # the same claim as a percentile below the deadline
+        if share < 1:  # the same target as a percentile below the deadline
             self._measure_for(share)
-        self._settle(lambda terms: targets.attainment_at_least(self, deadline_ns, share, terms))
+        self._judge(lambda budget: targets.attainment_at_least(self, deadline_ns, share, budget))
 
     def assert_goodput_at_least(self, deadline: DurationLike, rate: RateLike) -> None:
-        """Assert that requests are completed within a deadline at a rate.
+        """Assert that requests complete within a deadline at least at a rate.
 
         Args:
             deadline: ``"50ms"``, ``50 * ms`` or a timedelta.
@@ -193,33 +193,33 @@ class MeasuredQueue(QueueResult):
         deadline_ns = parse_duration(deadline, what="deadline of assert_goodput_at_least")
         hz = parse_rate(rate, what="rate of assert_goodput_at_least")
         self._run.require(self.name)
-        self._settle(lambda terms: targets.goodput_at_least(self, deadline_ns, hz, terms))
+        self._judge(lambda budget: targets.goodput_at_least(self, deadline_ns, hz, budget))
 
     def assert_no_errors(self) -> None:
         """Assert that no command failed and every measured request completed.
 
         Raises:
             QosAssertionError: one did not.
-            InvalidRun: the run proves nothing, or there was no request.
+            InvalidRun: the evidence speaks against the run, or there was no request.
         """
         __tracebackhide__ = True
         self._require_run()
         self._measure_until(lambda: self.n > 0)
-        self._settle(lambda _: targets.no_errors(self), latency=False, fact=True)
+        self._judge(lambda _: targets.no_errors(self), latency=False, fact=True)
 
     def publish(self, benchmark: Any) -> None:
         """Make the latencies of this queue the rounds of pytest-benchmark's fixture.
 
-        Its table, files and comparisons then have them. The test names both fixtures, `benchmark`
-        and `xsched` or one made of it. Where pytest-benchmark is disabled, as it is under xdist,
-        nothing happens.
+        They then appear in its table, files and comparisons. The test uses both fixtures,
+        `benchmark` and `xsched` (or one that uses it). If pytest-benchmark is disabled, as under
+        xdist, nothing happens.
 
         Args:
-            benchmark: the fixture; it can be used once a test.
+            benchmark: the fixture; a test can use it once.
 
         Raises:
-            InvalidRun: the latencies mean nothing, or one of them never ended.
-            ScenarioError: it is not pytest-benchmark's fixture, or has a clock of its own.
+            InvalidRun: the evidence speaks against the latencies, or a request never completed.
+            ScenarioError: it is not pytest-benchmark's fixture, or it has another clock.
         """
         __tracebackhide__ = True
         self._run.require(self.name)
@@ -229,10 +229,11 @@ class MeasuredQueue(QueueResult):
         publish(self, benchmark, {"queue": self.name, **facts, **{k: numbers[k] for k in keys}})
 
     def _measure_for(self, q: float) -> None:
-        """Measure on until a percentile has a bound, if the duration is long enough for that.
+        """Measure on until the queue has enough requests for a percentile.
 
         Raises:
-            InvalidRun: it is not, which is said at once; or fewer requests came than were to.
+            InvalidRun: the whole duration is too short for that (raised at once), or fewer requests
+                came than the rate promised.
         """
         __tracebackhide__ = True
         needed, duration_ns = requests_needed(q), self._run.scenario.duration_ns
@@ -251,26 +252,26 @@ class MeasuredQueue(QueueResult):
         self.require_n(q)
 
     def _measure_until(self, met: Callable[[], bool]) -> None:
-        """Measure on until there is a request; raise InvalidRun if none ever comes."""
+        """Measure on until `met` returns true; raise InvalidRun if the duration ends first."""
         __tracebackhide__ = True
         while not met():
             if not self._run.measure_on():
                 raise InvalidRun(self.no_request, run=self._run)
 
-    def _settle(
+    def _judge(
         self,
-        judge: Callable[[Terms], Verdict],
+        rule: Callable[[ErrorBudget], Verdict],
         *,
         latency: bool = True,
         fact: bool = False,
-        beside: Run | None = None,
+        other: Run | None = None,
     ) -> None:
         __tracebackhide__ = True
 
-        def judge_valid(terms: Terms) -> Verdict:
+        def rule_of_valid(budget: ErrorBudget) -> Verdict:
             __tracebackhide__ = True
-            # Once more at each look, because a later window may be worth nothing.
+            # At each check again, because a later window may spoil the run.
             self._run.require(self.name if latency else None)
-            return judge(terms)
+            return rule(budget)
 
-        self._run.settle(judge_valid, fact=fact, beside=beside)
+        self._run.judge(rule_of_valid, fact=fact, other=other)

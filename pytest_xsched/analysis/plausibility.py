@@ -1,7 +1,7 @@
 """Whether a run was possible: were requests served faster than their commands allow?
 
-Work that is not done takes no time, and its latencies are splendid. Pure functions of samples and
-of what a request takes alone; see `calibration`.
+Work that is not done takes no time, and its latencies are excellent. Pure functions of samples and
+of the time that a request takes alone; see `calibration`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.base.units import format_duration
 
 RESOLUTION_NS = 1_000_000
-"""What takes less alone is not judged: on a busy machine that is mostly threads which wake one
-another up, once a request when it is alone, and not at all under load."""
+"""Requests that take less alone are not judged. On a busy machine most of such a time goes into
+threads that wake each other: once for each request that is alone, and never under load."""
 MARGIN = 4
-"""So much faster than alone is no doing of clocks."""
+"""Clocks do not explain requests that are this many times faster than alone."""
 FEW = 0.01
-"""Such a share of the requests may be, for what a clock or a driver does once."""
+"""This share of the requests may be too fast, because of a single event in clock or driver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plausible:
-    """What a queue's requests took, beside what they take alone.
+    """What the requests of a queue took, compared with what they take alone.
 
     Attributes:
         queue: its name.
         alone_ns: from the launch to the completion of a request, without any other.
-        exact: whether that is what a model says, and no measurement.
-        too_fast: share of the requests served in less than it, or if it was measured in less than
-            a quarter of it, in [0, 1]; None where it is too short to tell.
-        served_ns: the median of those; None where there are none.
-        command_ns: what one of the commands takes, where all are equal; else None.
+        exact: whether that comes from a device model, not from a measurement.
+        too_fast: share of the requests, in [0, 1], that were served in less than that, or in less
+            than a quarter of it if it was measured; None if it is too short to judge.
+        served_ns: the median of those, None if there are none.
+        command_ns: what one command takes, if all are equal; else None.
     """
 
     queue: str
@@ -50,7 +50,7 @@ class Plausible:
         return asdict(self)
 
     def fault(self) -> str | None:
-        """Describe that the work was not done, where that is so."""
+        """Describe that the work was not done; None if it was."""
         if self.too_fast is None or self.served_ns is None:
             return None
         if not self.exact and self.too_fast <= FEW:
@@ -66,7 +66,7 @@ class Plausible:
 def plausible(
     queues: Sequence[QueueResult], alone_ns: Sequence[int | None], *, exact: bool
 ) -> tuple[Plausible, ...]:
-    """Hold the requests of each queue against what they take alone, where that is known."""
+    """Compare the requests of each queue with what they take alone, where that is known."""
     return tuple(
         _plausible(queue, ns, exact=exact)
         for queue, ns in zip(queues, alone_ns, strict=True)
@@ -97,9 +97,9 @@ def _plausible(queue: QueueResult, alone_ns: int, *, exact: bool) -> Plausible:
 def overwork(
     queues: Sequence[QueueResult], alone_ns: Sequence[int | None], slots: int
 ) -> str | None:
-    """Describe that a device of so many slots did more than it can, where that is so.
+    """Describe that a device did more work than its slots can do; None if it did not.
 
-    What lies within a measured window as a whole takes no more than all slots in that time.
+    The requests that lie wholly within a window cannot take longer than all its slots together.
     """
     for start, end in queues[0].windows_ns:
         work_ns = 0

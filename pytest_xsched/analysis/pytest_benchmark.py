@@ -1,7 +1,7 @@
-"""Latencies for pytest-benchmark's own fixture, through its public API and nothing else.
+"""Latencies for pytest-benchmark's own fixture, through its public API only.
 
-Its timer can be set by a marker, and `pedantic` takes two readings a round: a timer that replays
-measured latencies makes them the rounds. Imports neither pytest-benchmark nor numpy.
+A marker can set its timer, and `pedantic` reads the timer twice a round. A timer that replays
+measured latencies therefore makes them the rounds. Imports neither pytest-benchmark nor numpy.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class ReplayTimer:
-    """A clock that can be made to show given durations between each pair of readings."""
+    """A clock that can replay given durations between each pair of readings."""
 
-    __name__ = "pytest-xsched"  # how pytest-benchmark shows it
+    __name__ = "pytest-xsched"  # the name that pytest-benchmark shows
 
     def __init__(self) -> None:
         self._readings: Iterator[float] | None = None
         self._read = 0
 
     def __call__(self) -> float:
-        """Return the time in seconds: the process's own, or the next reading of a replay."""
+        """Return the time in seconds: the real time, or the next reading of a replay."""
         if self._readings is None:
             return time.perf_counter()
         self._read += 1
@@ -47,7 +47,7 @@ class ReplayTimer:
         self._read = 0
 
         def nothing() -> None:
-            # Behind the first reading of the first round, and before anything is kept of it.
+            # Called after the first reading of the first round, before its result is kept.
             if benchmark.enabled and self._read == 0:
                 raise ScenarioError(
                     "publish(): the benchmark fixture does not read pytest-xsched's clock; let the "
@@ -62,7 +62,7 @@ class ReplayTimer:
 
 
 TIMER = ReplayTimer()
-"""The one clock: a marker can hand it to the fixture, but nobody can ask the fixture for it."""
+"""The only clock: a marker can pass it to the fixture, but the fixture does not return it."""
 
 
 def publish(queue: QueueResult, benchmark: Any, extra_info: dict[str, Any]) -> None:

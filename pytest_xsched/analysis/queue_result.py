@@ -1,7 +1,8 @@
-"""What a run measured on one queue: samples, counts, and the numbers derived from them.
+"""What a run measured on one queue: samples, counts, and the numbers computed from them.
 
-Latency counts from the scheduled arrival, so that a request which waits for its predecessors is not
-excused (no coordinated omission). Requests that did not complete stay in, above every limit.
+Latency counts from the scheduled arrival, so that the time in which a request waits for its
+predecessors is part of it (no coordinated omission). Requests that did not complete stay in, above
+every limit.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class QueueResult:
     """The requests of one queue in one run.
 
     Attributes:
-        spec: the queue as it was asked for.
-        counts: commands and requests, and how often the queue was suspended.
+        spec: the queue as the scenario describes it.
+        counts: of commands and requests, and how often the queue was suspended.
         samples: structured array of all requests in order of arrival, warm-up included; fields
             scheduled_ns, submitted_ns, launched_ns, completed_ns (int64, ns since the start of
             the run, -1: never) and flags.
@@ -59,19 +60,19 @@ class QueueResult:
         self.counts = counts
         self.samples = samples
         self.noisy_ns = noisy_ns
-        """Begins and ends of noisy seconds, ns since the start of the run; see `noise`."""
+        """Start and end of each noisy second, ns since the start of the run; see `noise`."""
         self.masks = masks
-        """Whether latencies are without the requests that were scheduled in those."""
+        """Whether requests that were scheduled in noisy seconds are left out of the latencies."""
         self.windows_ns = [window_ns]
         """Start and end of each measured window, ns since the start of the run."""
         self.latency_ns = self._span("scheduled_ns")
         """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
         self.saturated = self._is_saturated(samples, window_ns)
-        """Whether an open loop offered more than was done; see `stats.saturated`."""
+        """Whether an open loop offered more than was done; see `estimators.saturated`."""
         self.cold_start = None if self.saturated else cold_start(self.latency_ns)
-        """How much slower the first tenth of the first window was; see `stats.cold_start`."""
-        # Set by the run, which has the evidence: for latencies, and for rates, which mean
-        # something in a saturated queue, too.
+        """How much slower the first tenth of the first window was; see `estimators.cold_start`."""
+        # The run, which has the evidence, sets these: one for latencies, one for rates, which are
+        # valid in a saturated queue, too.
         self._run: Any = None
         self._require: Callable[[], None] = lambda: None
         self._require_run: Callable[[], None] = lambda: None
@@ -87,11 +88,11 @@ class QueueResult:
         """Add a window that was measured later, under the same load.
 
         Args:
-            counts: of that window alone.
-            samples: likewise, ns since the start of that window's own run.
-            window_ns: likewise.
-            offset_ns: where that start lies on the time of this run.
-            noisy_ns: of that window, on the time of this run.
+            counts: of that window only.
+            samples: of that window, ns since the start of its own run.
+            window_ns: start and end of that window, ns since the start of its own run.
+            offset_ns: when that start is, ns since the start of this run.
+            noisy_ns: noisy seconds of that window, ns since the start of this run.
         """
         self.noisy_ns += noisy_ns
         self.saturated |= self._is_saturated(samples, window_ns)
@@ -122,7 +123,7 @@ class QueueResult:
 
     @property
     def measured(self) -> NDArray[np.void]:
-        """Those of them that count for latencies: all, or those outside of masked seconds."""
+        """Samples of the requests that count for latencies: all, or those of quiet seconds."""
         arrived = self.arrived
         if not self.masks or not self.noisy_ns:
             return arrived
@@ -142,7 +143,7 @@ class QueueResult:
 
     @property
     def masked(self) -> int:
-        """Requests of the measured window that do not, because they came in noisy seconds."""
+        """Requests of the measured window that do not count, because they came in noisy seconds."""
         return len(self.arrived) - self.n
 
     @property
@@ -152,7 +153,7 @@ class QueueResult:
 
     @property
     def unfinished(self) -> int:
-        """All requests of the measured window that did not."""
+        """All requests of the measured window that did not complete."""
         return int(np.count_nonzero(self.arrived["flags"] & CENSORED))
 
     @property
@@ -162,13 +163,13 @@ class QueueResult:
 
     @property
     def lateness_ns(self) -> NDArray[np.int64]:
-        """Submitted minus scheduled, the load generator's own: int64[submitted], ns."""
+        """Submitted minus scheduled: how late the load generator was, int64[submitted], ns."""
         m = self.arrived[self.arrived["submitted_ns"] >= 0]
         return np.asarray(m["submitted_ns"] - m["scheduled_ns"], np.int64)
 
     @functools.cached_property
     def _omitted(self) -> NDArray[np.int64]:
-        """How many requests of its client each of `measured` left out; none in an open loop."""
+        """How many requests of its client each of `measured` left out; zeros in an open loop."""
         if not self.closed_loop or self.n == 0:
             return np.zeros(self.n, np.int64)
         return omitted(self.latency_ns, self._interval_ns)
@@ -186,7 +187,7 @@ class QueueResult:
 
     @property
     def client_latency_ns(self) -> NDArray[np.int64]:
-        """What clients wait that come at any moment: int64[n + omitted], ns.
+        """What a client waits that comes at any moment: int64[n + omitted], ns.
 
         In an open loop these are the latencies. In a closed loop the requests that its clients did
         not send while they waited are added; see `omission`.
@@ -203,9 +204,10 @@ class QueueResult:
     # ---- latency
 
     def percentile(self, q: float) -> Quantity:
-        """Return the nearest-rank percentile of the latency; see `stats.nearest_rank`.
+        """Return the nearest-rank percentile of the latency; see `estimators.nearest_rank`.
 
-        Of a closed loop it is what clients wait that come at any moment; see `client_latency_ns`.
+        In a closed loop it is what a client waits that comes at any moment; see
+        `client_latency_ns`.
 
         Args:
             q: in (0, 1), 0.99 for P99.
@@ -227,7 +229,7 @@ class QueueResult:
         return self._latency(value_ns, percentile_name(q), require)
 
     def require_n(self, q: float) -> None:
-        """Raise InvalidRun where too few requests were measured for any bound on a percentile."""
+        """Raise InvalidRun if too few requests were measured for any bound on a percentile."""
         __tracebackhide__ = True
         needed = requests_needed(q)
         if self.n < needed:
@@ -248,7 +250,7 @@ class QueueResult:
 
     @property
     def no_request(self) -> str:
-        """Describe that there is no request to speak of, and where."""
+        """Describe that there is no request, and where."""
         where = "outside of masked seconds" if self.masked else "in the measured window"
         return f"{self.name} has no request {where}"
 
@@ -290,7 +292,7 @@ class QueueResult:
     def longest_wait(self) -> Quantity:
         """Longest time from a request's arrival to its first launch; "never" if there was none.
 
-        Of all requests that waited within the measured window, also those of the warm-up.
+        All requests that waited within the measured window count, those of the warm-up too.
         """
         s = self.samples
         launched = np.where(s["launched_ns"] < 0, CENSORED_NS, s["launched_ns"])
@@ -317,7 +319,7 @@ class QueueResult:
 
         Args:
             block_ns: length of a block.
-            deadline_ns: count only those within so much time of their arrival.
+            deadline_ns: count only requests that completed within this time of their arrival.
 
         Returns:
             float64[blocks], Hz, in order of time.
@@ -340,7 +342,7 @@ class QueueResult:
 
     @property
     def offered(self) -> Quantity | None:
-        """Requests per second that an open loop asked for; None for a closed loop."""
+        """Requests per second that an open loop sent; None for a closed loop."""
         if self.closed_loop:
             return None
         return self._rate(len(self.arrived), "offered rate")
@@ -361,9 +363,9 @@ class QueueResult:
     def throughput(self) -> Quantity:
         """Requests completed per second.
 
-        Of an open loop that keeps up, the requests of the measured window that completed; so that
-        one in flight at its end is not held against a rate that was met. Of a closed loop, and of
-        an open loop that is saturated, the completions within the window.
+        In an open loop that keeps up, the requests of the measured window that completed: a request
+        in flight at its end does not count as missing. In a closed loop, and in a saturated open
+        loop, the completions within the window.
         """
         if self.closed_loop or self.saturated:
             done = self.samples["completed_ns"]
@@ -375,7 +377,7 @@ class QueueResult:
 
     @property
     def achieved_rate(self) -> Quantity:
-        """Return the throughput, beside `offered`."""
+        """Return the throughput; the counterpart of `offered`."""
         return self.throughput
 
     def attainment(self, deadline_ns: int) -> float:

@@ -1,4 +1,4 @@
-"""A run, and what a test asks of it: its queues, its evidence, the verdicts on it."""
+"""A run as tests see it: its queues, its evidence, and the verdicts on it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from typing import Any
 from pytest_xsched.analysis import fairness, targets
 from pytest_xsched.analysis.evidence import Evidence
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
-from pytest_xsched.analysis.targets import Terms
+from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.scenario.scenario import Scenario
-from pytest_xsched.stats.error_budget import Budget
+from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
 
 class Run:
-    """One scenario, measured. Its queues are attributes and items: `run.high`, `run["high"]`.
+    """A measured scenario. Its queues are attributes and items: `run.high`, `run["high"]`.
 
     Attributes:
-        scenario: what was asked for.
-        device_kind: one of `names.DEVICES`; a figure of a double is never one of a GPU.
-        device_name: what the device says of itself.
-        fingerprint: where it was measured: devices, drivers, settings, host.
-        evidence: why the numbers can be trusted, or not.
-        remark: about the way it was measured; empty where there is nothing to say.
-        origin: node id of the test that made it, or of the first that asked a fixture for it.
-        verdicts: of the targets asserted so far.
+        scenario: what was to be run.
+        device_kind: one of `constants.DEVICES`; a figure of a test double is never one of a GPU.
+        device_name: the name that the driver reports.
+        fingerprint: the machine that measured it: devices, drivers, settings, host.
+        evidence: the reasons to trust the numbers, and the reasons not to.
+        remark: one sentence about the way it was measured, or empty.
+        origin: node id of the test that made it, or of the first test that used its fixture.
+        verdicts: one for each target that was asserted so far.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Run:
         self.origin = ""
         self.verdicts: list[Verdict] = []
         self.refused: list[dict[str, str]] = []
-        """Targets that got no verdict: ``"sentence"`` and ``"nodeid"`` of the test."""
-        self.budget = Budget()
-        """Of wrong verdicts: that of the session."""
+        """Targets without a verdict: ``"sentence"`` says why, ``"nodeid"`` names the test."""
+        self.budget = SessionBudget()
+        """The error budget of the session, from which each assertion takes its part."""
         self.undecided = "fail"
-        """What becomes of an undecided target: ``"fail"`` or ``"warn"``."""
+        """What an undecided target does to its test: ``"fail"`` or ``"warn"``."""
         self.burst = 1.0
-        """Requests that are taken to miss together while no burst was seen."""
+        """Requests that are assumed to miss together as long as no burst was seen."""
         self._measure_on = measure_on
         self.queues = {queue.name: queue for queue in queues}
         for queue in queues:
@@ -75,7 +75,7 @@ class Run:
             queue._require_run = queue._require if silent else self.require
 
     def require(self, queue: str | None = None) -> None:
-        """Raise InvalidRun unless verdicts may be based on the run, or also on one queue of it."""
+        """Raise InvalidRun if the evidence speaks against the run, or against one queue of it."""
         __tracebackhide__ = True
         faults = self.evidence.faults
         if queue is not None:
@@ -93,18 +93,18 @@ class Run:
         at_least: float = 0.8,
         alone: Mapping[str, MeasuredQueue] | None = None,
     ) -> None:
-        """Assert that no queue of a priority gets less than a share of what another of it gets.
+        """Assert that no queue gets less than a share of what another of its priority gets.
 
-        Rates of completions are compared, of closed loops and saturated queues.
+        The rates of completion are compared, so the queues are closed loops or saturated.
 
         Args:
-            names: queues of equal priority; none: all of the highest priority that has several.
+            names: queues of equal priority; default: the highest priority that has several.
             at_least: least rate of one / rate of another, in (0, 1].
-            alone: each queue in a run of its own, by name; rates then count as shares of those.
-                Needed where the queues do not have the same work.
+            alone: each queue in a run of its own, by name; each rate is then divided by the rate
+                alone. Needed where the queues have different work.
 
         Raises:
-            QosAssertionError: one gets less, or too little was measured to say.
+            QosAssertionError: one gets less, or too little was measured to decide.
             ScenarioError: the queues cannot be compared, or one of `alone` was not alone.
         """
         __tracebackhide__ = True
@@ -115,27 +115,32 @@ class Run:
                 queue.require_alone(alone[queue.name])
         weights = fairness.weights(queues, alone)
         self.require()
-        self.settle(lambda terms: targets.fair(queues, weights, share, terms))
+        self.judge(lambda budget: targets.fair(queues, weights, share, budget))
 
-    def settle(
-        self, judge: Callable[[Terms], Verdict], *, fact: bool = False, beside: Run | None = None
+    def judge(
+        self,
+        rule: Callable[[ErrorBudget], Verdict],
+        *,
+        fact: bool = False,
+        other: Run | None = None,
     ) -> None:
-        """Judge, measuring on while that may decide; keep the verdict, and raise unless it is PASS.
+        """Judge by a rule, measure on while it is undecided, keep the verdict, raise unless PASS.
 
         Args:
-            judge: gives a verdict on the terms it is handed.
-            fact: about the requests of the whole duration, so that PASS takes all of it.
-            beside: a run that is judged, too.
+            rule: returns the verdict on what was measured so far, within an error budget.
+            fact: whether the target is about all requests of the duration; PASS then takes all
+                of it.
+            other: a second run that the rule reads.
 
         Raises:
-            QosAssertionError: FAIL, or UNDECIDED unless that is only to warn.
-            InvalidRun: what was measured on is worth nothing.
+            QosAssertionError: FAIL, or UNDECIDED unless that only warns.
+            InvalidRun: a later window spoiled the run.
         """
         __tracebackhide__ = True
-        runs = [self] if beside in (None, self) else [self, beside]
+        runs = [self] if other in (None, self) else [self, other]
         alpha = self.budget.next_alpha()
-        for look in itertools.count(1):
-            verdict = judge(self._terms(alpha, look))
+        for check in itertools.count(1):
+            verdict = rule(self._error_budget(alpha, check))
             if verdict.status == FAIL or (verdict.status == PASS and not fact):
                 break
             if not any([run is not None and run.measure_on() for run in runs]):
@@ -153,10 +158,10 @@ class Run:
         raise QosAssertionError(text, verdict=verdict)
 
     def measure_on(self) -> bool:
-        """Measure one more window of the duration; False if it is spent.
+        """Measure one more window; return False if the whole duration was measured.
 
         Raises:
-            InvalidRun: the run proves nothing, the new window included.
+            InvalidRun: the new window spoiled the run.
         """
         __tracebackhide__ = True
         if self._measure_on is None or not self._measure_on(self):
@@ -166,22 +171,24 @@ class Run:
 
     @property
     def measured_ns(self) -> int:
-        """Length of what was measured so far, at most the scenario's duration."""
+        """Length of all measured windows, ns: at most the scenario's duration."""
         return sum(end - start for start, end in self._windows_ns)
 
     @property
     def _windows_ns(self) -> list[tuple[int, int]]:
         return next(iter(self.queues.values())).windows_ns
 
-    def _terms(self, alpha: float, look: int) -> Terms:
-        # Blocks of a second, or a twentieth of the duration where that is short.
+    def _error_budget(self, alpha: float, check: int) -> ErrorBudget:
+        # A block is a second, or a twentieth of the duration if that is shorter.
         block_ns = min(10**9, max(1, self.scenario.duration_ns // 20))
         spent = self._measure_on is None or self.measured_ns >= self.scenario.duration_ns
-        return Terms(alpha=alpha, burst=self.burst, block_ns=block_ns, look=look, spent=spent)
+        return ErrorBudget(
+            alpha=alpha, burst=self.burst, block_ns=block_ns, check=check, spent=spent
+        )
 
     @property
     def scheduler(self) -> str:
-        """The mechanism that was in effect."""
+        """The scheduler that was in effect."""
         return self.scenario.scheduler
 
     def __getattr__(self, name: str) -> MeasuredQueue:
@@ -226,12 +233,12 @@ class Run:
         }
 
     def to_json(self) -> str:
-        """Return `to_dict` as one line; equal runs in virtual time are equal to the byte."""
+        """Return `to_dict` as one line; in virtual time equal runs give equal bytes."""
         return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
 
 
 def level_of_the_test() -> int:
-    """Return how many frames up, from the caller's, the first one outside of this package is."""
+    """Return how many frames above the caller the first frame outside of this package is."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("pytest_xsched."):
         frame, level = frame.f_back, level + 1

@@ -1,8 +1,8 @@
-"""The rules: a queue and a limit become a verdict. Pure functions, nothing is raised.
+"""The rules of the targets: a queue and a limit become a verdict. Pure functions; none raises.
 
-Each judges numbers only; whether numbers may be judged at all is `evidence`'s question. Targets
-about latencies to come are one question, `gate.decide`; targets about the requests that were
-measured (the longest, errors) are facts; rates are means of batches.
+A rule judges numbers; `evidence` decides whether the numbers may be judged. Targets about the
+latency of future requests use `sequential_test.decide`. Targets about the measured requests (the
+longest, errors) are facts. Targets about rates use the means of batches.
 """
 
 from __future__ import annotations
@@ -41,59 +41,63 @@ EARLY_MARGIN = 0.25
 """Share of a rate by which it must miss or exceed its limit to be judged before the whole duration
 was measured: a loop may change its speed after the window, and no window shows that."""
 _REFERENCE_ERROR = 0.01
-"""Added to the error of a PASS whose limit is itself measured: a P50, or the queue alone."""
+"""Added to the error of a PASS if the limit itself was measured: a P50, or the queue alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """On what terms a verdict is given.
+class ErrorBudget:
+    """The probability of a wrong verdict that one check of a target may spend.
 
     Attributes:
         alpha: probability of a wrong FAIL.
-        beta: of a wrong PASS.
-        burst: requests that are taken to miss together while no burst was seen.
-        block_ns: time in which misses may hang together; see `gate`.
-        look: number of this look at the run, from 1.
-        spent: whether the whole duration was measured, so that there is no later look.
+        beta: probability of a wrong PASS.
+        burst: requests that are assumed to miss together as long as no burst was seen.
+        block_ns: time within which misses may depend on each other; see `sequential_test`.
+        check: number of this check of the target, from 1.
+        spent: whether the whole duration was measured, so that no later check follows.
     """
 
     alpha: float = ALPHA
     beta: float = BETA
     burst: float = 1.0
     block_ns: int = 10**9
-    look: int = 1
+    check: int = 1
     spent: bool = True
 
-    def of_look(self, error: float) -> float:
-        """Return this look's part of an error, where looking again is not free."""
-        return error / (self.look * (self.look + 1))
+    def of_check(self, error: float) -> float:
+        """Return the part of an error that this check may spend, if each check can be wrong."""
+        return error / (self.check * (self.check + 1))
 
 
-DEFAULT = Terms()
+DEFAULT = ErrorBudget()
 
 
 def _decide(
-    queue: QueueResult, missed: Misses, allowed: float, terms: Terms, alpha: float | None = None
+    queue: QueueResult,
+    missed: Misses,
+    allowed: float,
+    budget: ErrorBudget,
+    alpha: float | None = None,
 ) -> Decision:
     decision = decide(
         missed,
         allowed=allowed,
-        block=queue.requests_in(terms.block_ns),
-        alpha=terms.alpha if alpha is None else alpha,
-        beta=terms.beta,
-        burst=terms.burst,
+        block=queue.requests_in(budget.block_ns),
+        alpha=budget.alpha if alpha is None else alpha,
+        beta=budget.beta,
+        burst=budget.burst,
     )
     noisy = queue.noisy
-    if noisy.all():  # which sets no miss apart
+    if noisy.all():  # then noise distinguishes no miss
         return decision
     return replace(decision, noisy=int(np.count_nonzero(missed & noisy)))
 
 
 def percentile_below(
-    queue: QueueResult, q: float, limit_ns: int, terms: Terms = DEFAULT
+    queue: QueueResult, q: float, limit_ns: int, budget: ErrorBudget = DEFAULT
 ) -> Verdict:
     """Judge P(q) < limit: at most 1 - q of the requests take as long as the limit."""
-    decision = _decide(queue, queue.client_latency_ns >= limit_ns, _rest(q), terms)
+    decision = _decide(queue, queue.client_latency_ns >= limit_ns, _rest(q), budget)
     return state(
         queue,
         status=decision.status,
@@ -106,14 +110,14 @@ def percentile_below(
 
 
 def attainment_at_least(
-    queue: QueueResult, deadline_ns: int, fraction: float, terms: Terms = DEFAULT
+    queue: QueueResult, deadline_ns: int, fraction: float, budget: ErrorBudget = DEFAULT
 ) -> Verdict:
-    """Judge the share of requests done within a deadline >= fraction; all of them is a fact."""
+    """Judge the share of requests within a deadline >= fraction; a fraction of 1 is a fact."""
     value = queue.attainment(deadline_ns)
     missed = queue.client_latency_ns > deadline_ns
     decision, more = None, f", deadline {show_given(deadline_ns, 'ns')}"
     if fraction < 1:
-        decision = _decide(queue, missed, _rest(fraction), terms)
+        decision = _decide(queue, missed, _rest(fraction), budget)
     else:
         count = int(np.count_nonzero(missed))
         more += f", {count} miss{'es' if count != 1 else ''}, 0 allowed"
@@ -129,22 +133,22 @@ def attainment_at_least(
 
 
 def goodput_at_least(
-    queue: QueueResult, deadline_ns: int, rate_hz: float, terms: Terms = DEFAULT
+    queue: QueueResult, deadline_ns: int, rate_hz: float, budget: ErrorBudget = DEFAULT
 ) -> Verdict:
-    """Judge the requests per second that are done within a deadline >= rate."""
+    """Judge the requests per second that complete within a deadline >= rate."""
     good = queue.latency_ns <= deadline_ns
-    # Of what counts for latencies, the share in time; of what arrived, the rate.
+    # The share in time is one of the requests with a latency; the rate is one of all arrivals.
     of_all = len(queue.arrived) / max(1, queue.n)
     value = float(np.count_nonzero(good)) * of_all / queue.seconds
     rule, more = "goodput at least", f", deadline {show_given(deadline_ns, 'ns')}"
     if queue.closed_loop:
-        return _rate_at_least(queue, deadline_ns, rule, value, rate_hz, more, terms)
+        return _rate_at_least(queue, deadline_ns, rule, value, rate_hz, more, budget)
     assert queue.offered is not None
     offered = queue.offered.value
     share = rate_hz / offered
     decision = None
     if share < 1 - 1e-9:
-        decision = _decide(queue, ~good, 1 - share, terms)
+        decision = _decide(queue, ~good, 1 - share, budget)
     else:
         more += f", {queue.offered} offered"
     return state(
@@ -160,7 +164,7 @@ def goodput_at_least(
 
 
 def max_below(queue: QueueResult, limit_ns: int) -> Verdict:
-    """Judge the longest latency < limit: a fact about the requests that were measured."""
+    """Judge the longest latency < limit: a fact about the measured requests."""
     value = queue.max.value
     return state(
         queue,
@@ -173,7 +177,7 @@ def max_below(queue: QueueResult, limit_ns: int) -> Verdict:
 
 
 def longest_wait_below(queue: QueueResult, limit_ns: int) -> Verdict:
-    """Judge the longest time for which a request waited for its first launch: a fact, too."""
+    """Judge the longest wait of a request for its first launch < limit: a fact, too."""
     value = queue.longest_wait.value
     return state(
         queue,
@@ -185,12 +189,12 @@ def longest_wait_below(queue: QueueResult, limit_ns: int) -> Verdict:
     )
 
 
-def tail_ratio_below(queue: QueueResult, limit: float, terms: Terms = DEFAULT) -> Verdict:
-    """Judge P99 / P50 < limit: against the upper bound of P50 for FAIL, the lower one for PASS."""
+def tail_ratio_below(queue: QueueResult, limit: float, budget: ErrorBudget = DEFAULT) -> Verdict:
+    """Judge P99 / P50 < limit: FAIL takes the upper bound of P50, PASS the lower one."""
     p50, p99 = queue.p50.value, queue.p99.value
-    # A P50 of 0 ns is possible in virtual time; then any tail at all is infinitely longer.
+    # A P50 of 0 ns is possible in virtual time; then any tail is infinitely longer.
     value = p99 / p50 if 0 < p50 < math.inf else (1.0 if p99 == p50 == 0 else math.inf)
-    decision = _against(queue, queue, 0.5, limit, 0.99, terms)
+    decision = _against(queue, queue, 0.5, limit, 0.99, budget)
     return state(
         queue,
         status=decision.status,
@@ -203,12 +207,12 @@ def tail_ratio_below(queue: QueueResult, limit: float, terms: Terms = DEFAULT) -
 
 
 def slowdown_below(
-    queue: QueueResult, alone: QueueResult, q: float, limit: float, terms: Terms = DEFAULT
+    queue: QueueResult, alone: QueueResult, q: float, limit: float, budget: ErrorBudget = DEFAULT
 ) -> Verdict:
     """Judge P(q) of a queue / P(q) of the same queue alone < limit."""
     name = percentile_name(q)
     shared_ns, alone_ns = queue.percentile(q), alone.percentile(q)
-    decision = _against(queue, alone, q, limit, q, terms)
+    decision = _against(queue, alone, q, limit, q, budget)
     return state(
         queue,
         status=decision.status,
@@ -226,23 +230,23 @@ def _against(
     reference_q: float,
     factor: float,
     q: float,
-    terms: Terms,
+    budget: ErrorBudget,
 ) -> Decision:
-    """Decide whether P(q) is below a multiple of a percentile that is only known within bounds."""
+    """Decide whether P(q) is below a multiple of a percentile that is known only within bounds."""
     pass_ns, _ = percentile_bounds(reference.client_latency_ns, reference_q, _REFERENCE_ERROR)
-    _, fail_ns = percentile_bounds(reference.client_latency_ns, reference_q, terms.alpha / 2)
+    _, fail_ns = percentile_bounds(reference.client_latency_ns, reference_q, budget.alpha / 2)
 
     def missed(limit_ns: int) -> Misses:
-        # What never completed misses even a limit that is beyond an int64.
+        # A request that never completed misses even a limit that is beyond an int64.
         misses: Misses = queue.client_latency_ns >= min(factor * limit_ns, CENSORED_NS)
         return misses
 
-    # Half of alpha for the bound, half for the bets.
-    surely = _decide(queue, missed(fail_ns), _rest(q), terms, terms.alpha / 2)
+    # The bound spends half of alpha, the bets spend the other half.
+    surely = _decide(queue, missed(fail_ns), _rest(q), budget, budget.alpha / 2)
     if surely.status == FAIL:
         return surely
-    perhaps = _decide(queue, missed(pass_ns), _rest(q), terms)
-    if perhaps.status == FAIL:  # only if the reference is as low as it may be
+    perhaps = _decide(queue, missed(pass_ns), _rest(q), budget)
+    if perhaps.status == FAIL:  # holds only for the lowest reference that is possible
         return _undecided(perhaps)
     return perhaps
 
@@ -253,19 +257,19 @@ def _undecided(decision: Decision) -> Decision:
 
 
 def throughput_at_least(
-    queue: QueueResult, rate_hz: float, tolerance: float, terms: Terms = DEFAULT
+    queue: QueueResult, rate_hz: float, tolerance: float, budget: ErrorBudget = DEFAULT
 ) -> Verdict:
     """Judge the throughput >= rate * (1 - tolerance).
 
-    Of an open loop that keeps up it is a fact: so many arrived, so many were completed.
+    For an open loop that keeps up it is a fact: arrivals and completions were counted.
     """
     value = queue.throughput.value
     rule, more = "throughput at least", ""
     if queue.saturated:
         more = f", saturated: {queue.offered} offered"
     if queue.closed_loop or queue.saturated:
-        return _rate_at_least(queue, None, rule, value, rate_hz, more, terms, tolerance)
-    # Rates are counts over a time: 1200 in 60 s must be 20/s, however the division rounds.
+        return _rate_at_least(queue, None, rule, value, rate_hz, more, budget, tolerance)
+    # A rate is a count divided by a time: 1200 in 60 s must be 20/s, however it is rounded.
     return state(
         queue,
         status=_fact(value >= rate_hz * (1 - tolerance) * (1 - 1e-9)),
@@ -285,14 +289,14 @@ def _rate_at_least(
     value: float,
     rate_hz: float,
     more: str,
-    terms: Terms,
+    budget: ErrorBudget,
     tolerance: float = 0.0,
 ) -> Verdict:
-    """Judge the completions of a queue per second, by the means of batches."""
-    rates = queue.rates_per(terms.block_ns, deadline_ns)
+    """Judge the completions of a queue per second by the means of batches."""
+    rates = queue.rates_per(budget.block_ns, deadline_ns)
     above = rates - rate_hz * (1 - tolerance)
     status, hint = mean_at_least(
-        [above], terms, seconds=queue.seconds, grain=1 / queue.seconds, scale=rate_hz
+        [above], budget, seconds=queue.seconds, grain=1 / queue.seconds, scale=rate_hz
     )
     return state(
         queue,
@@ -309,27 +313,27 @@ def _rate_at_least(
 
 def mean_at_least(
     series: Sequence[NDArray[np.float64]],
-    terms: Terms,
+    budget: ErrorBudget,
     *,
     seconds: float,
     grain: float,
     scale: float,
 ) -> tuple[str, str]:
-    """Judge whether all of some means are at least 0, and say what would decide.
+    """Judge whether all of some means are at least 0; return the status and what would decide.
 
-    A mean is clear of 0 where it is farther from 0 than its values are from one another. A mean
-    closer than that takes Student's t of uncorrelated batches.
+    A mean that is farther from 0 than its values are from one another needs no test. Any other
+    mean takes Student's t of uncorrelated batches.
 
     Args:
-        series: of each mean its values, one a block.
-        terms: see `Terms`.
-        seconds: that were measured.
-        grain: one count more or less.
-        scale: the rate that the margin of an early verdict is a share of.
+        series: for each mean its values, one for each block.
+        budget: see `ErrorBudget`.
+        seconds: length of the measurement.
+        grain: the change of a rate by one count.
+        scale: the rate; the margin of an early verdict is a share of it.
     """
     needed_s = 0.0
-    alpha, beta = terms.of_look(terms.alpha) / len(series), terms.of_look(terms.beta)
-    margin = 0.0 if terms.spent else EARLY_MARGIN * scale
+    alpha, beta = budget.of_check(budget.alpha) / len(series), budget.of_check(budget.beta)
+    margin = 0.0 if budget.spent else EARLY_MARGIN * scale
     for values in series:
         mean = float(values.mean()) if len(values) else 0.0
         off = abs(mean)
@@ -338,18 +342,18 @@ def mean_at_least(
         if clear:
             reach = 0.0
         elif means is None:
-            needed_s = max(needed_s, blocks_needed(len(values)) * terms.block_ns / 1e9)
+            needed_s = max(needed_s, blocks_needed(len(values)) * budget.block_ns / 1e9)
             continue
         else:
             reach = max(means.reach(alpha if mean < 0 else beta) + grain, margin)
         if mean < 0 and off > reach:
             return FAIL, ""
         if mean < 0 or off < reach:
-            # An error goes down with the root of the time, one count by more.
+            # An error falls with the root of the time, the grain faster.
             needed_s = max(needed_s, seconds * (reach / off) ** 2 if off else math.inf)
     if needed_s == 0:
         return PASS, ""
-    few = f"{len(series[0])} blocks of {format_duration(terms.block_ns)} are too few to decide it"
+    few = f"{len(series[0])} blocks of {format_duration(budget.block_ns)} are too few to decide it"
     if needed_s > FORESIGHT * seconds:
         return (
             UNDECIDED,
@@ -363,18 +367,18 @@ def fair(
     queues: Sequence[QueueResult],
     weights: Sequence[float],
     limit: float,
-    terms: Terms = DEFAULT,
+    budget: ErrorBudget = DEFAULT,
 ) -> Verdict:
-    """Judge that no queue gets less than a share of what another one gets.
+    """Judge that no queue gets less than a share of what another queue gets.
 
     Args:
         queues: at least two.
-        weights: what each would get by itself; rates are compared as multiples of them.
+        weights: what each would get alone; each rate is divided by its weight.
         limit: least rate of one / rate of another.
-        terms: see `Terms`.
+        budget: see `ErrorBudget`.
     """
     rates = [
-        queue.rates_per(terms.block_ns) / own for queue, own in zip(queues, weights, strict=True)
+        queue.rates_per(budget.block_ns) / own for queue, own in zip(queues, weights, strict=True)
     ]
     means = [float(rate.mean()) if len(rate) else 0.0 for rate in rates]
     least = int(np.argmin(means))
@@ -385,7 +389,7 @@ def fair(
     grain = 1 / min(queue.seconds * own for queue, own in zip(queues, weights, strict=True))
     status, hint = mean_at_least(
         [rates[i] - limit * rates[j] for i, j in pairs],
-        terms,
+        budget,
         seconds=queues[0].seconds,
         grain=grain,
         scale=limit * max(means),
@@ -413,5 +417,5 @@ def _fact(good: bool) -> str:
 
 
 def _rest(share: float) -> float:
-    """Return 1 - share as it was written: 1 - 0.99 is 0.01 and no bit more."""
+    """Return 1 - share, exact to the digits that were written: 1 - 0.99 is 0.01."""
     return round(1 - share, 12)

@@ -1,4 +1,4 @@
-"""A verdict: a target, what was measured, and one sentence. Data only; `targets` makes them."""
+"""A verdict: a target, what was measured, and one sentence. Data only; `targets` makes it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pytest_xsched.stats.sequential_test import FAIL, PASS, Decision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One target of one queue, judged.
+    """The verdict on one target of one queue.
 
     Attributes:
         status: ``"PASS"``, ``"FAIL"`` or ``"UNDECIDED"``.
         queue: name of the queue.
         rule: "P99 below", "throughput at least".
-        value: what was measured; ns, Hz or a ratio, by `unit`; inf for never.
-        limit: in the same unit.
-        unit: ``"ns"``, ``"Hz"`` or ``""``.
-        n: requests behind the value.
-        sentence: all of it in words.
-        decision: the misses behind it, where it is a claim about those to come; None for a fact
-            about those measured, and for rates.
-        nodeid: of the test that asked; filled in by the plugin.
-        limit_origin: file and line of the test that gave the limit.
+        value: what was measured, in `unit`; inf for never.
+        limit: what it is compared with, in `unit`.
+        unit: ``"ns"``, ``"Hz"``, or ``""`` for a ratio.
+        n: requests from which the value was computed.
+        sentence: the verdict in words.
+        decision: the misses on which it rests, for a claim about future requests; None for a fact
+            about the measured requests, and for rates.
+        nodeid: of the test that asserted the target; the plugin fills it in.
+        limit_origin: file and line of the assertion.
     """
 
     status: str
@@ -43,7 +43,7 @@ class Verdict:
     limit_origin: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the verdict in JSON's types; null for a value that was never reached."""
+        """Return the verdict in JSON's types; null for a value that is infinite."""
         names = ("status", "queue", "rule", "limit", "limit_origin", "unit", "n", "sentence")
         data: dict[str, Any] = {name: getattr(self, name) for name in (*names, "nodeid")}
         data["value"] = None if math.isinf(self.value) else self.value
@@ -71,12 +71,12 @@ def state(
         status: see `Verdict`.
         rule: its first word is the metric, the others how it compares with the limit.
         value: what was measured.
-        limit: what it was held against...
-        tolerance: ...less this share of it.
-        unit: of both.
-        more: figures for the brackets, each behind a comma.
+        limit: what the value is compared with...
+        tolerance: ...less this share of the limit.
+        unit: of value and limit.
+        more: further figures for the brackets, each after a comma.
         decision: see `Verdict`.
-        hint: what would decide it, where nothing is decided.
+        hint: what would decide an undecided target.
     """
     metric, _, relation = rule.partition(" ")
     verb = {PASS: "is", FAIL: "is not"}.get(status, "may or may not be")
@@ -124,7 +124,7 @@ def _misses(decision: Decision | None) -> str:
 
 
 def _odds(log: float) -> str:
-    """Show odds, which no one needs to more than a digit or beyond a billion."""
+    """Format odds with one digit, and up to a billion: more would say nothing."""
     if log > math.log(1e9):
         return "over a billion"
     odds = math.exp(log)

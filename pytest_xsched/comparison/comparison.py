@@ -120,7 +120,7 @@ class ComparedQueue:
         contrast = self.latency(q, scheduler)
         gain = contrast.ratio.inverse()
         c, name = self._comparison, percentile_name(q)
-        self._settle(
+        self._judge(
             Claim(
                 rule=f"{name} improved by",
                 what=f"{name} of {c.baseline} / {c.scheduler(scheduler)}",
@@ -149,7 +149,7 @@ class ComparedQueue:
         limit = 1 + parse_fraction(by, what="by of assert_no_worse")
         contrast = self.latency(q, scheduler)
         ratio, c, name = contrast.ratio, self._comparison, percentile_name(q)
-        self._settle(
+        self._judge(
             Claim(
                 rule=f"{name} no worse than",
                 what=f"{name} of {c.scheduler(scheduler)} / {c.baseline}",
@@ -176,7 +176,7 @@ class ComparedQueue:
         limit = parse_fraction(share, what="share of assert_best_effort_kept", allow_zero=False)
         contrast = self.throughput(scheduler, of=of)
         ratio, c = contrast.ratio, self._comparison
-        self._settle(
+        self._judge(
             Claim(
                 rule="throughput kept",
                 what=f"throughput under {c.scheduler(scheduler)} / {of or c.baseline}",
@@ -219,7 +219,7 @@ class ComparedQueue:
             )
         return self.alone
 
-    def _settle(self, claim: Claim) -> None:
+    def _judge(self, claim: Claim) -> None:
         __tracebackhide__ = True
         c = self._comparison
         n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))

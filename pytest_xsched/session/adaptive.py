@@ -23,7 +23,7 @@ from pytest_xsched.xsched.activation import Activity
 
 S = 10**9
 FIRST_NS = 10 * S
-"""Ten blocks, without which there is no verdict; see `gate`."""
+"""Ten blocks, without which there is no verdict; see `sequential_test`."""
 NEXT_NS = 5 * S
 """Shorter windows would be more warm-up than measurement."""
 

@@ -38,7 +38,7 @@ from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.duration import chosen_duration_ns
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.stats.error_budget import Budget
+from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.workers.dispatch import measure_in_processes, why_own_process
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Session:
         """Node id of that test."""
         self.runs: list[Run] = []
         self.comparing = Comparing(self.runs, settings.undecided)
-        self.budget = Budget(settings.alpha)
+        self.budget = SessionBudget(settings.alpha)
         self.trial: Run | None = None
         """The last of `run_scenario`: reported only if its test fails."""
         self._progress = progress

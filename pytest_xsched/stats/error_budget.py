@@ -15,8 +15,8 @@ TESTS_MIN = 10
 """A session of few tests does not spend its budget on them: one gate is never at 0.01."""
 
 
-class Budget:
-    """Divides the probability of a wrong FAIL over the tests and their assertions.
+class SessionBudget:
+    """Divides the probability of a wrong FAIL in a session over tests and assertions.
 
     Args:
         alpha: probability of any wrong FAIL in the whole session, in (0, 1).

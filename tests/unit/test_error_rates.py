@@ -61,7 +61,7 @@ def test_the_table_of_targets_keeps_what_is_promised():
 
 def test_streams_have_the_rate_that_is_asked_for_and_are_judged_as_in_the_table(gates):
     assert gates.looks()[0] == 300 and gates.looks()[-1] == gates.N
-    alpha = gates.Budget().next_alpha()
+    alpha = gates.SessionBudget().next_alpha()
     for p, draw in enumerate(gates.PROCESSES.values()):
         missed = draw(gates.np.random.default_rng([1, p]), 0.02, 400)
         assert abs(missed.mean() - 0.02) < 0.006

@@ -211,7 +211,9 @@ def test_verdict(high, make, status, value, sentence):
             "limit to predict how many would do",
         ),
         (
-            lambda q: targets.throughput_at_least(q, 21.0, 0, targets.Terms(block_ns=25 * MS)),
+            lambda q: targets.throughput_at_least(
+                q, 21.0, 0, targets.ErrorBudget(block_ns=25 * MS)
+            ),
             "UNDECIDED",
             "low: throughput 20/s may or may not be at least 21/s (n = 300, max 30 ms); "
             "600 blocks of 25 ms are too few to decide it; a duration of about 125 s would be "
@@ -223,7 +225,9 @@ def test_verdict(high, make, status, value, sentence):
             "low: throughput 20/s is not at least 20.1/s (n = 300, max 30 ms)",
         ),
         (
-            lambda q: targets.throughput_at_least(q, 19.0, 0, targets.Terms(block_ns=4 * 10**9)),
+            lambda q: targets.throughput_at_least(
+                q, 19.0, 0, targets.ErrorBudget(block_ns=4 * 10**9)
+            ),
             "UNDECIDED",
             "low: throughput 20/s may or may not be at least 19/s (n = 300, max 30 ms); "
             "3 blocks of 4 s are too few to decide it; a duration of about 40 s would be enough",
@@ -283,7 +287,7 @@ def test_a_stall_of_a_closed_loop_passes_no_percentile(made_queue):
 def test_a_rate_near_its_limit_takes_the_whole_duration(made_queue):
     """A loop that changes its speed after the window was called too slow, or fast enough."""
     queue = made_queue([30] * 300, closed=True, name="low")  # 20/s, steady
-    early = targets.Terms(spent=False)
+    early = targets.ErrorBudget(spent=False)
     for rate_hz, at_once, in_the_end in ((19, "UNDECIDED", "PASS"), (21, "UNDECIDED", "FAIL")):
         assert targets.throughput_at_least(queue, rate_hz, 0, early).status == at_once
         assert targets.throughput_at_least(queue, rate_hz, 0).status == in_the_end
@@ -301,7 +305,7 @@ def test_phases_of_a_loop_are_seen_or_not_judged():
             verdicts = [
                 targets.mean_at_least(
                     [rates[:n] - limit],
-                    targets.Terms(look=look, spent=n == 60),
+                    targets.ErrorBudget(check=look, spent=n == 60),
                     seconds=n,
                     grain=1 / n,
                     scale=limit,
@@ -316,7 +320,7 @@ def test_a_rate_that_is_clear_of_its_limit_needs_no_uncorrelated_blocks():
     rates = 100 + 15 * np.sign(7.5 - t)  # two phases: no batches are uncorrelated
     judged = [
         targets.mean_at_least(
-            [rates - limit], targets.Terms(spent=False), seconds=15, grain=1 / 15, scale=limit
+            [rates - limit], targets.ErrorBudget(spent=False), seconds=15, grain=1 / 15, scale=limit
         )[0]
         for limit in (50.0, 90.0, 110.0, 180.0)
     ]

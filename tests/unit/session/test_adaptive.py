@@ -11,7 +11,7 @@ from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.workload import spin
 from pytest_xsched.session.adaptive import first_window_ns, next_window_ns, window
-from pytest_xsched.stats.error_budget import Budget
+from pytest_xsched.stats.error_budget import SessionBudget
 
 S = 10**9
 
@@ -69,7 +69,7 @@ def test_every_window_has_another_seed_and_the_first_that_of_the_run():
 
 
 def test_the_parts_of_a_budget_add_up_to_it():
-    budget = Budget(0.01, tests=50)
+    budget = SessionBudget(0.01, tests=50)
     parts = []
     for _ in range(50):
         budget.begin_test()
@@ -79,7 +79,7 @@ def test_the_parts_of_a_budget_add_up_to_it():
 
 
 def test_few_tests_do_not_spend_it_all():
-    assert Budget(0.01, tests=1).next_alpha() == Budget(0.01).next_alpha() == 0.0005
+    assert SessionBudget(0.01, tests=1).next_alpha() == SessionBudget(0.01).next_alpha() == 0.0005
     # Nor does a test that asserts in a loop.
-    endless = Budget(0.01, tests=10)
+    endless = SessionBudget(0.01, tests=10)
     assert sum(itertools.islice(iter(endless.next_alpha, None), 10000)) <= 0.001
