@@ -36,6 +36,9 @@ class Quantity:
         detail: n, maximum and the like, for messages.
     """
 
+    # numpy then leaves `np.timedelta64(50, "ms") > p99` and `np.float64(2) * p99` to this class.
+    __array_ufunc__ = None
+
     value: float
     unit: str
     what: str
@@ -66,7 +69,8 @@ class Quantity:
         return self.value >= self.other(limit)
 
     def __eq__(self, limit: object) -> bool:
-        if not isinstance(limit, (str, int, float, Duration, Rate, timedelta, Quantity)):
+        known = (str, int, float, Duration, Rate, timedelta, Quantity)
+        if not isinstance(limit, known) and not hasattr(limit, "dtype"):
             return NotImplemented
         __tracebackhide__ = True
         return self.value == self.other(limit)  # type: ignore[arg-type]  # numbers are refused

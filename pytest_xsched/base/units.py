@@ -1,20 +1,28 @@
 """Times, rates and fractions as users write them, and as reports show them.
 
 In the package a time is an int of nanoseconds and a rate is a float of Hz. A bare number is refused
-as a time or a rate, because it does not show whether it means seconds or milliseconds.
+as a time or a rate, because it does not show whether it means seconds or milliseconds. Durations of
+other libraries are read exactly or refused: nothing below a nanosecond is cut.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from fractions import Fraction
-from numbers import Integral, Real
-from typing import TypeAlias, TypeGuard, overload
+from numbers import Integral, Rational, Real
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, overload
 
 from pytest_xsched.errors import ScenarioError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_NS = 3653 * 24 * 3600 * 10**9
 """The longest time accepted: ten years. Sums of a few such times still fit an int64."""
@@ -42,25 +50,36 @@ class Duration:
         if not isinstance(self.ns, int) or isinstance(self.ns, bool):
             raise ScenarioError(f"Duration: {self.ns!r} is not an int of nanoseconds")
 
-    def __mul__(self, other: float) -> Duration:
-        if not _is_number(other):
+    @overload
+    def __mul__(self, other: float | Decimal) -> Duration: ...
+    @overload
+    def __mul__(self, other: NDArray[Any]) -> NDArray[np.timedelta64]: ...
+    def __mul__(self, other: Any) -> Any:
+        """Return the multiple; of an array of numbers an array of timedelta64, in ns."""
+        if _is_array(other):
+            return _array_of_times(other, self.ns)
+        if not _is_factor(other):
             return NotImplemented
-        if isinstance(other, Integral):
-            return Duration(self.ns * int(other))
-        return Duration(_whole(self.ns * float(other), f"{other} * {self}"))
+        return Duration(_whole(other, f"{other} * {self}", lambda factor: factor * self.ns))
 
     __rmul__ = __mul__
 
     @overload
     def __truediv__(self, other: Duration) -> float: ...
     @overload
-    def __truediv__(self, other: float) -> Duration: ...
-    def __truediv__(self, other: Duration | float) -> Duration | float:
+    def __truediv__(self, other: float | Decimal) -> Duration: ...
+    def __truediv__(self, other: Duration | float | Decimal) -> Duration | float:
         if isinstance(other, Duration):
+            if other.ns == 0:
+                raise ScenarioError(f"{self} / {other} divides by zero")
             return self.ns / other.ns
-        if not _is_number(other):
+        if not _is_factor(other):
             return NotImplemented
-        return Duration(_whole(self.ns / float(other), f"{self} / {other}"))
+        if other == 0:
+            raise ScenarioError(f"{self} / {other} divides by zero")
+        # A quotient of whole numbers, as of a second by 3, is rounded like that of a float.
+        divisor = float(other) if isinstance(other, Integral) else other
+        return Duration(_whole(divisor, f"{self} / {other}", lambda by: self.ns / by))
 
     def __add__(self, other: Duration) -> Duration:
         return Duration(self.ns + other.ns) if isinstance(other, Duration) else NotImplemented
@@ -91,8 +110,8 @@ class Rate:
 
     hz: float
 
-    def __mul__(self, other: float) -> Rate:
-        return Rate(self.hz * float(other)) if _is_number(other) else NotImplemented
+    def __mul__(self, other: float | Decimal) -> Rate:
+        return Rate(self.hz * float(other)) if _is_factor(other) else NotImplemented
 
     __rmul__ = __mul__
 
@@ -116,27 +135,40 @@ _UNIT_NS = {
     "min": 60 * 10**9,
     "h": 3600 * 10**9,
 }
-# No exponents, and a bounded number of digits: "1e999999999s" must not be computed exactly.
+# A bounded number of digits, also of an exponent, as in f"{t}s" of a small t, which is "2.5e-05s":
+# "1e999999999s" must not be computed exactly.
 _QUANTITY = re.compile(
-    r"\s*([+-]?)([0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})\s*((?![0-9.])\S*)\s*"
+    r"\s*([+-]?)((?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?)"
+    r"\s*((?![0-9.])\S*)\s*"
 )
+TIME_UNITS = ("ms", "s")
+"""The units in which people think of a limit; a run is thought of in others."""
 
 
-def parse_duration(value: DurationLike, *, what: str, allow_zero: bool = False) -> int:
+def parse_duration(
+    value: DurationLike,
+    *,
+    what: str,
+    allow_zero: bool = False,
+    units: tuple[str, str] = TIME_UNITS,
+) -> int:
     """Return the nanoseconds of a time as a user writes it.
 
     Args:
-        value: ``"50ms"`` (ns, us, ms, s, min, h), ``50 * ms`` or a timedelta.
+        value: ``"50ms"`` (ns, us, ms, s, min, h), ``50 * ms``, a timedelta, or a timedelta64 of
+            numpy or pandas.
         what: purpose or origin of the value; an error message begins with it.
         allow_zero: whether 0 is a sensible value here.
+        units: the two units that a bare number may mean here, for the error message.
 
     Returns:
-        Nanoseconds, rounded to the nearest, in [0, MAX_NS]; 0 only if `allow_zero`.
+        Nanoseconds in [0, MAX_NS], those of a text rounded to the nearest; 0 only if `allow_zero`.
 
     Raises:
-        ScenarioError: for a bare number, and for a value that is no time, negative, 0 or too long.
+        ScenarioError: for a bare number, for a value that is no time, negative, 0 or too long, and
+            for an object whose exact time is not a whole number of nanoseconds.
     """
-    result = _exact_ns(value, what)
+    result = _exact_ns(value, what, units)
     if result < 0:
         raise ScenarioError(f"{what}: {_show(value)} is negative")
     if result > MAX_NS:
@@ -144,21 +176,62 @@ def parse_duration(value: DurationLike, *, what: str, allow_zero: bool = False) 
     whole = round(result)
     if whole == 0 and (result != 0 or not allow_zero):
         raise ScenarioError(f"{what}: {_show(value)} is {'zero' if result == 0 else 'below 1 ns'}")
+    if whole != result and not isinstance(value, str):
+        raise ScenarioError(
+            f"{what}: {_show(value)} is not a whole number of nanoseconds; round it first"
+        )
     return whole
 
 
-def _exact_ns(value: object, what: str) -> Fraction:
+def _exact_ns(value: object, what: str, units: tuple[str, str]) -> Fraction:
     if isinstance(value, Duration):
         return Fraction(value.ns)
-    if isinstance(value, timedelta):
+    if type(value) is timedelta:
         return Fraction(value // timedelta(microseconds=1) * 1000)
-    advice = 'write "{0}s", {0} * s or a timedelta'
-    number, unit = _split(value, what, "time", advice, example="60")
+    # pandas' Timedelta is a timedelta whose nanoseconds only its own method returns.
+    exact = value.to_timedelta64() if hasattr(value, "to_timedelta64") else value
+    if getattr(exact, "shape", None) == () and _dtype_kind(exact) == "m":
+        return _numpy_ns(exact, what)
+    if _dtype_kind(value) == "M" or type(value).__name__ in ("Timestamp", "datetime"):
+        raise ScenarioError(
+            f"{what}: {_show(value)} is a moment, not a length of time; subtract the first moment"
+        )
+    if _is_number(value) and value >= 10**6:  # of a clock that counts in nanoseconds
+        units = ("ns", units[0])
+    number, unit = _split(value, what, "time", tuple(f"{{0}}{unit}" for unit in units), "50")
     if unit not in _UNIT_NS:
         raise ScenarioError(
             f"{what}: {_show(value)} has an unknown unit; use ns, us, ms, s, min, h"
         )
     return number * _UNIT_NS[unit]
+
+
+_NUMPY_NS = {
+    **{unit: Fraction(_UNIT_NS[unit]) for unit in ("ns", "us", "ms", "s", "h")},
+    "W": Fraction(7 * 24 * 3600 * 10**9),
+    "D": Fraction(24 * 3600 * 10**9),
+    "m": Fraction(60 * 10**9),
+    "ps": Fraction(1, 10**3),
+    "fs": Fraction(1, 10**6),
+    "as": Fraction(1, 10**9),
+}
+
+
+def _dtype_kind(value: object) -> str | None:
+    return getattr(getattr(value, "dtype", None), "kind", None)
+
+
+def _numpy_ns(value: Any, what: str) -> Fraction:
+    """Return the exact nanoseconds of a timedelta64 of numpy, in any of its units."""
+    import numpy as np
+
+    unit, count = np.datetime_data(value.dtype)
+    if np.isnat(value):
+        raise ScenarioError(f"{what}: {_show(value)} is not a time")
+    if unit not in _NUMPY_NS:
+        fault = "has no unit" if unit == "generic" else "counts months, which differ in length"
+        raise ScenarioError(f'{what}: {_show(value)} {fault}; write np.timedelta64(50, "ms")')
+    return int(value.astype(np.int64)) * count * _NUMPY_NS[unit]
 
 
 def parse_rate(value: RateLike, *, what: str) -> float:
@@ -177,7 +250,7 @@ def parse_rate(value: RateLike, *, what: str) -> float:
     if isinstance(value, Rate):
         hz = value.hz
     else:
-        number, unit = _split(value, what, "rate", 'write "{0}/s" or {0} * per_s', example="20")
+        number, unit = _split(value, what, "rate", ("{0}/s", "{0}/min"), "20")
         hz = float(number * _unit_hz(unit, value, what))
     if math.isnan(hz) or hz <= 0:
         raise ScenarioError(f"{what}: {_show(value)} is not above zero")
@@ -192,7 +265,17 @@ def _unit_hz(unit: str, value: object, what: str) -> Fraction:
         return Fraction(known[unit.lower()])
     if unit.startswith("/") and unit[1:] in _UNIT_NS:
         return Fraction(10**9, _UNIT_NS[unit[1:]])
-    raise ScenarioError(f'{what}: {_show(value)} is not a rate; write "20/s", "20/min" or "20 Hz"')
+    text = str(value).strip()
+    if unit in _UNIT_NS and not text.startswith(("-", "0")):  # the time between two requests
+        per_second = float(Fraction(10**9, _UNIT_NS[unit]) / Fraction(text.removesuffix(unit)))
+        raise ScenarioError(
+            f"{what}: {_show(value)} is a time, not a rate; one request every {text} is "
+            f'"{format_rate(per_second)}"'
+        )
+    number = text.removesuffix(unit).strip()
+    raise ScenarioError(
+        f'{what}: {_show(value)} is not a rate; write "{number}/s", "{number}/min" or "{number} Hz"'
+    )
 
 
 def parse_fraction(value: str | float, *, what: str, allow_zero: bool = True) -> float:
@@ -214,12 +297,15 @@ def parse_fraction(value: str | float, *, what: str, allow_zero: bool = True) ->
         if match is None or match[3] not in ("", "%"):
             raise ScenarioError(f'{what}: {_show(value)} is not a fraction; write "1%" or 0.01')
         result = float(Fraction(match[1] + match[2]) / (100 if match[3] else 1))
-    elif _is_number(value):
+    elif isinstance(value, Decimal) or _is_number(value):
         result = float(value)
     else:
         raise ScenarioError(f'{what}: {_show(value)} is not a fraction; write "1%" or 0.01')
     if not 0 <= result <= 1:
-        raise ScenarioError(f"{what}: {_show(value)} is outside [0, 1] (0% to 100%)")
+        advice = ""
+        if 1 < result <= 100 and "%" not in str(value):  # 99, which is to be 99 percent
+            advice = f'; write "{result:g}%" or {result / 100:.12g}'
+        raise ScenarioError(f"{what}: {_show(value)} is outside [0, 1] (0% to 100%){advice}")
     if result == 0 and not allow_zero:
         raise ScenarioError(f"{what}: {_show(value)} is zero, which any run would meet")
     return result
@@ -265,9 +351,18 @@ def format_number(value: float, digits: int) -> str:
 
 
 def _split(
-    value: object, what: str, noun: str, advice: str, *, example: str
+    value: object, what: str, noun: str, forms: tuple[str, ...], example: str
 ) -> tuple[Fraction, str]:
-    """Return number and unit of a text; refuse everything else, with advice how to write it."""
+    """Return number and unit of a text; refuse everything else, and say how to write it.
+
+    Args:
+        value: as the user wrote it.
+        what: purpose or origin of the value.
+        noun: what the value should be.
+        forms: the texts that a bare number may mean, with {0} in place of the number. There are at
+            least two, because only the user knows which one is meant.
+        example: number for the advice where the value has none.
+    """
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value)
         if match is not None and match[3]:
@@ -275,26 +370,75 @@ def _split(
         fault = f"is not a {noun}" if match is None else "has no unit"
         if match is not None and not match[1]:
             example = match[2]
-    elif _is_number(value):
+    elif isinstance(value, Decimal) or _is_number(value):
         finite = math.isfinite(value)
         fault = "has no unit" if finite else "is not finite"
-        if 1e-3 <= value < 1e9:  # what str() writes without an exponent
-            example = str(value)
+        if finite and value > 0:
+            example = str(float(value) if isinstance(value, Fraction) else value)
+    elif _is_array(value):
+        fault = f"is an array, not a {noun}"
     else:
-        fault = f"is not a {noun} but of type {type(value).__name__}"
-    raise ScenarioError(f"{what}: {_show(value)} {fault}; {advice.format(example)}")
+        fault = f"is not a {noun} but of type {type(value).__qualname__}"
+    advice = " or ".join(f'"{form.format(example)}"' for form in forms)
+    raise ScenarioError(f"{what}: {_show(value)} {fault}; write {advice}")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    # numpy counts its timedelta64 among the whole numbers.
+    return isinstance(value, Real) and not isinstance(value, bool) and _dtype_kind(value) != "m"
 
 
-def _whole(value: float, source: str) -> int:
+def _is_factor(value: object) -> TypeGuard[float | Decimal]:
+    return _is_number(value) or isinstance(value, Decimal)
+
+
+def _is_array(value: object) -> TypeGuard[NDArray[Any]]:
+    """Check for an array of numpy, without importing it; a scalar of numpy is none."""
+    return type(value).__name__ == "ndarray" and _dtype_kind(value) is not None
+
+
+def _array_of_times(numbers: NDArray[Any], unit_ns: int) -> NDArray[np.timedelta64]:
+    """Return an array of numbers times a unit, rounded like a single float times a unit."""
+    import numpy as np
+
+    if numbers.dtype.kind not in "iuf":
+        raise ScenarioError(
+            f"{_show(numbers)} * {Duration(unit_ns)}: an array of {numbers.dtype} has no numbers"
+        )
+    whole = [_whole(number, "an array * a time", lambda n: n * unit_ns) for number in numbers.flat]
+    if any(abs(time_ns) > MAX_NS for time_ns in whole):
+        raise ScenarioError(f"{_show(numbers)} * {Duration(unit_ns)} is longer than ten years")
+    return np.array(whole, dtype="timedelta64[ns]").reshape(numbers.shape)
+
+
+def _whole(value: float | Decimal, source: str, times: Callable[[Fraction], Fraction]) -> int:
+    """Return a multiple in whole nanoseconds: that of a float is rounded, another must be exact."""
     if not math.isfinite(value):
         raise ScenarioError(f"{source} is not a finite time")
-    return round(value)
+    is_exact = isinstance(value, (Decimal, Rational))
+    if isinstance(value, Integral):
+        factor = Fraction(int(value))  # a whole number of numpy would overflow
+    else:
+        factor = Fraction(value) if is_exact else Fraction(float(value))
+    result = times(factor)
+    if is_exact and result != round(result):
+        raise ScenarioError(f"{source} is not a whole number of nanoseconds; round it first")
+    return round(result)
 
 
 def _show(value: object) -> str:
-    """Return a value as text for a message: texts in quotes, times and rates as in reports."""
-    return str(value) if isinstance(value, (Duration, Rate, timedelta)) else repr(value)
+    """Return a value as one short line for a message: texts in quotes, times as in reports."""
+    if isinstance(value, (Duration, Rate, timedelta)) or _is_factor(value):
+        return str(value)
+    return one_line(value)
+
+
+def one_line(value: object) -> str:
+    """Return the repr of any value as one line of at most some 80 characters."""
+    text = " ".join(_repr.repr(value).split())
+    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."
+
+
+_SHOWN_MAX = 80
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _SHOWN_MAX

@@ -15,6 +15,7 @@ from pytest_xsched.base.units import (
     DurationLike,
     RateLike,
     format_rate,
+    one_line,
     parse_duration,
     parse_rate,
     spell_duration,
@@ -162,9 +163,21 @@ def bursts(rate: RateLike, *, on: DurationLike, off: DurationLike) -> Bursts:
 
 
 def replay(times: Iterable[DurationLike]) -> Replay:
-    """Send requests at recorded times, ascending, since the start of the measured window."""
+    """Send requests at recorded times, ascending, since the start of the measured window.
+
+    Args:
+        times: ``["10ms", "20ms"]``, numbers of numpy times a unit (``times * ms``), or lengths of
+            time of numpy or pandas (``moments - moments[0]``).
+    """
     if isinstance(times, str) or not isinstance(times, Iterable):
-        raise ScenarioError(f'replay: {times!r} is not a list of times; write ["10ms", "20ms"]')
+        raise ScenarioError(
+            f'replay: {one_line(times)} is not a list of times; write ["10ms", "20ms"]'
+        )
+    kind = getattr(getattr(times, "dtype", None), "kind", "O")
+    if kind in "iuf":
+        raise ScenarioError(
+            f"replay: {one_line(times)} has no unit; write replay(times * s) or replay(times * ms)"
+        )
     return Replay(
         times_ns=tuple(
             parse_duration(time, what=f"time {index} of replay", allow_zero=True)

@@ -7,11 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pytest_xsched.base.units import MAX_NS, DurationLike, parse_duration, spell_duration
+from pytest_xsched.base.units import (
+    MAX_NS,
+    DurationLike,
+    parse_duration,
+    parse_fraction,
+    spell_duration,
+)
 from pytest_xsched.base.validation import (
     checked_fields,
     checked_list,
-    finite_number,
     integer,
     one_of,
     set_integer,
@@ -139,7 +144,9 @@ def vector_add(n: int, *, layers: int = 1) -> Workload:
     return _layered(command, layers, "vector_add", str(command.n))
 
 
-def spin(duration: DurationLike, *, fill: float = 1.0, waves: int = 1, layers: int = 1) -> Workload:
+def spin(
+    duration: DurationLike, *, fill: str | float = 1.0, waves: int = 1, layers: int = 1
+) -> Workload:
     """Make a workload that keeps the device busy for a time and computes nothing.
 
     On a GPU it runs for a number of iterations, which is calibrated when the device is opened: time
@@ -156,8 +163,13 @@ def spin(duration: DurationLike, *, fill: float = 1.0, waves: int = 1, layers: i
             the device.
         layers: commands of one request, in [1, COMMANDS_MAX].
     """
-    duration_ns = parse_duration(duration, what="duration of spin", allow_zero=True)
-    permille = max(1, round(1000 * finite_number("spin: fill", fill, above=0, high=1)))
+    duration_ns = parse_duration(
+        duration, what="duration of spin", allow_zero=True, units=("us", "ms")
+    )
+    share = parse_fraction(fill, what="fill of spin")
+    if share == 0:
+        raise ScenarioError("fill of spin: 0 is outside (0, 1]; 0.001 is the least")
+    permille = max(1, round(1000 * share))
     command = Command(kind="spin", duration_ns=duration_ns, fill_permille=permille, waves=waves)
     more = [f"fill={permille / 1000}"] if permille != 1000 else []
     more += [f"waves={command.waves}"] if command.waves != 1 else []

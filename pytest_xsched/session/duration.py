@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_xsched.base.units import DurationLike, parse_duration
 from pytest_xsched.errors import ScenarioError
 
+RUN_UNITS = ("s", "min")
+"""What a bare number may mean as the duration of a run."""
+
 if TYPE_CHECKING:
     from pytest_xsched.session.settings import Settings
 
@@ -26,11 +29,15 @@ def chosen_duration_ns(
         ScenarioError: none is named, or it is no time; says where it came from.
     """
     if settings.duration is not None:
-        return parse_duration(settings.duration, what="--xsched-duration")
+        return _run_ns(settings.duration, "--xsched-duration")
     if duration is not None:
-        return parse_duration(duration, what="duration")
+        return _run_ns(duration, "duration")
     if "duration" in overrides:
-        return parse_duration(overrides["duration"], what="marker xsched: duration")
+        return _run_ns(overrides["duration"], "marker xsched: duration")
     if settings.default_duration is not None:
-        return parse_duration(settings.default_duration, what="ini option xsched_duration")
+        return _run_ns(settings.default_duration, "ini option xsched_duration")
     raise ScenarioError('run() needs a duration; write duration="60s"')
+
+
+def _run_ns(value: DurationLike, what: str) -> int:
+    return parse_duration(value, what=what, units=RUN_UNITS)

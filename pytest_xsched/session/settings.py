@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched.base.constants import DEVICES, NOISE, NOISE_LIMIT_NS, SCHEDULERS, WAITING
-from pytest_xsched.base.units import parse_duration
+from pytest_xsched.base.units import TIME_UNITS, parse_duration
 from pytest_xsched.base.validation import device_name
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.session.duration import RUN_UNITS
 from pytest_xsched.session.options import NAMES, NOISE_VARIABLE, given
 from pytest_xsched.stats.error_budget import SESSION_ALPHA
 from pytest_xsched.system.driver_files import VARIABLES, LibraryFile
@@ -102,8 +103,8 @@ def _read(config: pytest.Config) -> Settings:
 
     command_line = config.getoption("xsched_duration")
     duration, origin = values["duration"]
-    time_ns(duration, origin)
-    lock_timeout_ns = time_ns(*values["lock_timeout"], allow_zero=True)
+    time_ns(duration, origin, units=RUN_UNITS)
+    lock_timeout_ns = time_ns(*values["lock_timeout"], allow_zero=True, units=RUN_UNITS)
     return Settings(
         device=device_of(values["device"], ("auto", *DEVICES)) or "auto",
         scheduler=_choice(values["scheduler"], SCHEDULERS) or "builtin",
@@ -142,9 +143,17 @@ def device_of(value: Given, known: tuple[str, ...]) -> str | None:
     return None if text is None else device_name(f"{origin}:", text, known)
 
 
-def time_ns(text: str | None, origin: str, *, allow_zero: bool = False) -> int | None:
-    """Read a time in ns; None: not set."""
-    return None if text is None else parse_duration(text, what=origin, allow_zero=allow_zero)
+def time_ns(
+    text: str | None,
+    origin: str,
+    *,
+    allow_zero: bool = False,
+    units: tuple[str, str] = TIME_UNITS,
+) -> int | None:
+    """Read a time in ns; None: not set. A bare number may mean one of `units`."""
+    if text is None:
+        return None
+    return parse_duration(text, what=origin, allow_zero=allow_zero, units=units)
 
 
 def seed_of(text: str | None, origin: str) -> int:

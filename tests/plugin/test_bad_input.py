@@ -32,10 +32,10 @@ def usage_error(result):
         ("device", "tpu", "'tpu' is unknown; known: auto, cpu, sim, hip, cuda, opencl"),
         ("scheduler", "fair", "'fair' is unknown; known: native, priority, builtin"),
         ("require-device", "auto", "'auto' is unknown; known: cpu, sim, hip, cuda, opencl"),
-        ("duration", "60", "'60' has no unit; write \"60s\", 60 * s or a timedelta"),
+        ("duration", "60", '\'60\' has no unit; write "60s" or "60min"'),
         ("duration", "0s", "'0s' is zero"),
         ("duration", "-1s", "'-1s' is negative"),
-        ("duration", "nan s", 'is not a time; write "60s"'),
+        ("duration", "nan s", 'is not a time; write "50s" or "50min"'),
         ("lock-timeout", "60", "'60' has no unit; write \"60s\""),
         ("lock-timeout", "-1s", "'-1s' is negative"),
         ("seed", "x", "'x' is not a whole number from 0 to 4294967295, nor 'random'"),
@@ -219,20 +219,23 @@ def session():
         ({"priority": 256}, "queue 'high': priority 256 is outside [-255, 255]"),
         ({"priority": -256}, "queue 'high': priority -256 is outside [-255, 255]"),
         ({"priority": "high"}, "queue 'high': priority 'high' is not an integer"),
-        ({"rate": 20}, "rate of queue 'high': 20 has no unit; write \"20/s\" or 20 * per_s"),
-        ({"rate": "20"}, "rate of queue 'high': '20' has no unit; write \"20/s\" or 20 * per_s"),
+        ({"rate": 20}, 'rate of queue \'high\': 20 has no unit; write "20/s" or "20/min"'),
+        ({"rate": "20"}, "rate of queue 'high': '20' has no unit; write \"20/s\" or \"20/min\""),
         ({"rate": "0/s"}, "rate of queue 'high': '0/s' is not above zero"),
         ({"rate": "-1/s"}, "rate of queue 'high': '-1/s' is not above zero"),
         (
             {"rate": "nan/s"},
-            "rate of queue 'high': 'nan/s' is not a rate; write \"20/s\" or 20 * per_s",
+            "rate of queue 'high': 'nan/s' is not a rate; write \"20/s\" or \"20/min\"",
         ),
         (
             {"rate": float("nan")},
-            "rate of queue 'high': nan is not finite; write \"20/s\" or 20 * per_s",
+            'rate of queue \'high\': nan is not finite; write "20/s" or "20/min"',
         ),
-        ({"rate": "50ms"}, "rate of queue 'high': '50ms' is not a rate; write \"20/s\""),
-        ({"think": 5}, 'think of closed: 5 has no unit; write "5s", 5 * s or a timedelta'),
+        (
+            {"rate": "50ms"},
+            "rate of queue 'high': '50ms' is a time, not a rate; one request every 50ms is ",
+        ),
+        ({"think": 5}, 'think of closed: 5 has no unit; write "5ms" or "5s"'),
         ({"think": "-5ms"}, "think of closed: '-5ms' is negative"),
         ({"concurrency": 0}, "closed: concurrency 0 is outside [1, 10000000]"),
         ({"rate": "20/s", "concurrency": 2}, "queue 'high': rate and concurrency or think are two"),
@@ -268,11 +271,11 @@ def test_rate_and_arrivals_are_two_loads(session):
     ("arguments", "sentence"),
     [
         ({}, 'run() needs a duration; write duration="60s"'),
-        ({"duration": 60}, 'duration: 60 has no unit; write "60s", 60 * s or a timedelta'),
-        ({"duration": "60"}, "duration: '60' has no unit; write \"60s\", 60 * s or a timedelta"),
+        ({"duration": 60}, 'duration: 60 has no unit; write "60s" or "60min"'),
+        ({"duration": "60"}, 'duration: \'60\' has no unit; write "60s" or "60min"'),
         ({"duration": "0s"}, "duration: '0s' is zero"),
         ({"duration": "-1s"}, "duration: '-1s' is negative"),
-        ({"duration": float("nan")}, 'duration: nan is not finite; write "60s"'),
+        ({"duration": float("nan")}, 'duration: nan is not finite; write "50s"'),
         ({"duration": "20 years"}, "duration: '20 years' has an unknown unit"),
         ({"duration": "1s", "warmup": 1}, "warmup: 1 has no unit"),
         ({"duration": "1s", "drain": "-1s"}, "drain: '-1s' is negative"),
@@ -347,9 +350,9 @@ def test_bad_values_in_a_test_are_one_line_each(load, sim):
     result.assert_outcomes(failed=3)
     assert result.ret == 1
     assert [line.partition(": ")[2] for line in result.outlines if line.startswith("E ")] == [
-        'limit of assert_p99_below: 50 has no unit; write "50s", 50 * s or a timedelta',
+        'limit of assert_p99_below: 50 has no unit; write "50ms" or "50s"',
         "queue 'high': threshold 1 is below batch_size 2",
-        'duration: 60 has no unit; write "60s", 60 * s or a timedelta',
+        'duration: 60 has no unit; write "60s" or "60min"',
     ]
 
 

@@ -242,24 +242,24 @@ def test_plain_assert_prints_the_figures(load, sim):
         ),
         (
             "run.high.p99 < 50",
-            'limit for P99 of high: 50 has no unit; write "50s", 50 * s or a timedelta',
+            'limit for P99 of high: 50 has no unit; write "50ms" or "50s"',
         ),
         (
             "run.high.p99 != 50",
-            'limit for P99 of high: 50 has no unit; write "50s", 50 * s or a timedelta',
+            'limit for P99 of high: 50 has no unit; write "50ms" or "50s"',
         ),
         (
             'run.high.p99 < "50"',
-            "limit for P99 of high: '50' has no unit; write \"50s\", 50 * s or a timedelta",
+            'limit for P99 of high: \'50\' has no unit; write "50ms" or "50s"',
         ),
         (
             'run.high.throughput > "50ms"',
-            "limit for throughput of high: '50ms' is not a rate; "
-            'write "20/s", "20/min" or "20 Hz"',
+            "limit for throughput of high: '50ms' is a time, not a rate; "
+            'one request every 50ms is "20/s"',
         ),
         (
             "run.high.throughput > 20",
-            'limit for throughput of high: 20 has no unit; write "20/s" or 20 * per_s',
+            'limit for throughput of high: 20 has no unit; write "20/s" or "20/min"',
         ),
         (
             "run.high.p99 < run.high.throughput",
