@@ -122,7 +122,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     records = state.records()
     if not records and not state.complaint:
         return
-    from pytest_xsched.reporting.comparison_table import summary
+    from pytest_xsched.reporting.terminal_summary import summary
 
     terminalreporter.section("xsched")
     for line in summary(records):

@@ -12,8 +12,8 @@ from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.quantity import Quantity
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.errors import InvalidRun, QosAssertionError, XSchedError
-from pytest_xsched.reporting.comparison_table import summary
 from pytest_xsched.reporting.run_table import properties
+from pytest_xsched.reporting.terminal_summary import summary
 
 _PACKAGE = Path(__file__).parents[1]
 

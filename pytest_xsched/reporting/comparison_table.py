@@ -9,24 +9,10 @@ import statistics
 from typing import Any
 
 from pytest_xsched.base.units import format_duration, format_rate
-from pytest_xsched.reporting import run_table
 from pytest_xsched.reporting.run_table import Record, device_title
 from pytest_xsched.reporting.table_layout import aligned, percent
 
 _COLUMNS = ("queue", "arm", "n", "P50", "P99", "max", "rate", "P99 of each episode")
-
-
-def summary(records: list[Record]) -> list[str]:
-    """Return the terminal summary: every run and comparison, and every target of each."""
-    lines = []
-    for record in records:
-        lines += table(record) if is_comparison(record) else run_table.table(record)
-        for verdict in record["verdicts"]:
-            where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
-            lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
-        lines += [f"  NO VERDICT {no['sentence']}  [{no['nodeid']}]" for no in record["refused"]]
-        lines += [f"  ! {sentence}" for sentence in run_table.advice(record["verdicts"])]
-    return lines
 
 
 def is_comparison(record: Record) -> bool:
@@ -34,7 +20,7 @@ def is_comparison(record: Record) -> bool:
     return "arms" in record
 
 
-def is_by_turns(comparison: Record) -> bool:
+def is_alternating(comparison: Record) -> bool:
     """Check whether `compare` measured the arms, so that the baseline was measured twice."""
     return f"{comparison['baseline']} again" in comparison["arms"]
 
@@ -74,7 +60,7 @@ def remarks(comparison: Record) -> list[str]:
                 if name != "reason"
             ]
             if "reason" in contrasts:
-                lines.append(f"! {queue['name']}: no ratio {of_both}: {contrasts['reason']}")
+                lines.append(f"! {queue['name']}: no P99 ratio {of_both}: {contrasts['reason']}")
     return lines
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_xsched.analysis.comparability import likeness_digest
 from pytest_xsched.base.units import format_duration
-from pytest_xsched.reporting.comparison_table import is_by_turns, is_comparison
+from pytest_xsched.reporting.comparison_table import is_alternating, is_comparison
 from pytest_xsched.reporting.run_table import Record, title
 
 FORMAT = 2
@@ -57,7 +57,7 @@ def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Re
     made = [row(run, queue) for run in runs for queue in run["queues"]]
     without = [one for one in made if "stats" not in one]
     measured = list(runs)
-    for comparison in filter(is_by_turns, comparisons):
+    for comparison in filter(is_alternating, comparisons):
         without += _of_arms(comparison["arms"])
         measured += itertools.chain.from_iterable(comparison["arms"].values())
     return {

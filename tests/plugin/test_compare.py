@@ -139,7 +139,7 @@ def test_a_saturated_baseline_is_an_error(load, sim):
     result.stdout.fnmatch_lines(
         [
             "E *InvalidRun: no verdict: native, episode 1: high is saturated: *",
-            "  ! high: no ratio of builtin / native: native, episode 1: high is saturated: *",
+            "  ! high: no P99 ratio of builtin / native: native, episode 1: high is saturated: *",
         ]
     )
 

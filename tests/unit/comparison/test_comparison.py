@@ -10,7 +10,7 @@ from pytest_xsched import IncomparableError, InvalidRun, QosAssertionError, Scen
 from pytest_xsched.analysis.comparability import differences
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import compare_runs
-from pytest_xsched.reporting.comparison_table import summary
+from pytest_xsched.reporting.terminal_summary import summary
 from pytest_xsched.session.comparing import turns
 
 STEADY = (1.0,) * 7
@@ -160,7 +160,7 @@ def test_an_arm_without_evidence_has_no_ratio(arm, made, spoil, message):
             claim()
 
     text = "\n".join(summary([json.loads(json.dumps(comparison.to_dict(), allow_nan=False))]))
-    assert f"! high: no ratio of builtin / native: {message}" in text
+    assert f"! high: no P99 ratio of builtin / native: {message}" in text
 
 
 @pytest.mark.parametrize(

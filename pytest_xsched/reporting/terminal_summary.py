@@ -1,0 +1,24 @@
+"""What the end of a session, and the report of a failed test, show of runs and comparisons.
+
+Works on `Run.to_dict` and `Comparison.to_dict` and nothing else, because under xdist that is all
+there is.
+"""
+
+from __future__ import annotations
+
+from pytest_xsched.reporting import comparison_table, run_table
+from pytest_xsched.reporting.comparison_table import is_comparison
+from pytest_xsched.reporting.run_table import Record
+
+
+def summary(records: list[Record]) -> list[str]:
+    """Return the table of every run and comparison, and after it every target of it, as lines."""
+    lines = []
+    for record in records:
+        lines += (comparison_table if is_comparison(record) else run_table).table(record)
+        for verdict in record["verdicts"]:
+            where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
+            lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
+        lines += [f"  NO VERDICT {no['sentence']}  [{no['nodeid']}]" for no in record["refused"]]
+        lines += [f"  ! {sentence}" for sentence in run_table.advice(record["verdicts"])]
+    return lines
