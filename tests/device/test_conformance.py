@@ -68,7 +68,11 @@ def test_what_holds(examined):
 @pytest.mark.parametrize(
     ("fault", "claim", "sentence"),
     [
-        ("ignore-priority", IN_EFFECT, "scheduler inactive: under the policy hpf two queues"),
+        (
+            "ignore-priority",
+            IN_EFFECT,
+            "scheduler inactive: in a trial of the policy hpf hints preferred one of two queues",
+        ),
         ("segv", RETURNS, "the worker process was ended by SIGSEGV"),
     ],
 )
