@@ -1,9 +1,10 @@
 """The engine of threads against the one in virtual time: the same order of launches."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_xsched import Session, spin
+from pytest_xsched import Session, closed, replay, spin
 from pytest_xsched.session.settings import Settings
 
 RANDOM = settings(
@@ -52,3 +53,25 @@ def test_the_same_order(backlog, threshold):
     found = order_of_launches("cpu", backlog, threshold)
     assert found == order_of_launches("sim", backlog, threshold)
     assert found == sorted((priority for priority, _ in backlog), reverse=True)
+
+
+@pytest.mark.parametrize("policy", ["fair", "partition"])
+def test_policies_that_share_are_called_at_their_ticks(policy):
+    """Neither of two closed loops ever runs out of work, so nothing but the time calls it."""
+    session = Session(Settings(device="cpu", fixed_duration=True))
+    queues = [session.queue(name, spin("1ms"), arrivals=closed(concurrency=2)) for name in "ab"]
+    run = session.run(*queues, duration="500ms", warmup="0s", policy=policy)
+    session.close()
+    for name in run:
+        assert run[name].counts.requests_completed >= 5
+        assert run[name].counts.suspended >= 2
+
+
+def test_a_request_is_late_by_its_arrival():
+    """Latency counts from when the request was to come, not from when the runner sent it."""
+    session = Session(Settings(device="cpu", fixed_duration=True))
+    queue = session.queue("q", spin("2ms"), arrivals=replay(["5ms", "5ms", "11ms"]))
+    samples = session.run(queue, duration="50ms", warmup="0s").q.samples
+    session.close()
+    assert samples["scheduled_ns"].tolist() == [5_000_000, 5_000_000, 11_000_000]
+    assert (samples["submitted_ns"] > samples["scheduled_ns"]).all()

@@ -1,9 +1,12 @@
-"""Holds the property tests against mutants: each patch breaks one line, and must be found.
+"""Check that the tests find mutants: each patch changes one line of the package or of native/.
 
 `tox -e mutants`, or `python tests/mutants/run.py [NAME ...]` where the build tools are installed.
-Each mutant is built from a copy of the tree, the property tests run on it in two processes until
-one fails, and a table says which, after how many seconds, and with how many steps in the smallest
-counterexample. Exit status 1 if one lives, or a patch does not fit.
+The first line of a patch may name the tests that are to find it: `tests: unit/stats/test_trend.py`.
+Those tests run on a copy of the package with the changed line until one fails, and pass without it.
+A patch that names no tests is to be found by the property tests, in two processes, with a small
+counterexample. The native module is built again for a patch of C only. A table says which test
+found which mutant, after how many seconds, and with how many steps in the smallest counterexample.
+Exit status 1 if a mutant lives, or if a patch does not fit.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-TESTS = (
+PROPERTIES = (
     (
         "sim/test_oracle.py",
         "device/test_order.py",
@@ -31,14 +34,25 @@ TESTS = (
         "sim/test_properties.py",
     ),
 )
-"""Side by side, each in its order."""
+"""The property tests: side by side, each in its order."""
 SECONDS_MAX = 60
 STEPS_MAX = 6
 
 
+def file_of(patch: str) -> str:
+    """Return the file that a patch changes, from the root of the repository."""
+    return re.search(r"^\+\+\+ b/(.*)$", patch, re.MULTILINE)[1]
+
+
+def tests_of(patch: str) -> tuple[str, ...]:
+    """Return the tests that a patch names; () if it is to be found by the property tests."""
+    named = re.match(r"tests: (.*)$", patch, re.MULTILINE)
+    return tuple(named[1].split()) if named else ()
+
+
 def apply(patch: str, root: Path) -> None:
     """Apply a patch of one hunk, by its text alone; ValueError if it does not fit in one place."""
-    name = re.search(r"^\+\+\+ b/(.*)$", patch, re.MULTILINE)[1]
+    name = file_of(patch)
     hunk = patch[patch.index("@@\n") + 3 :].splitlines(keepends=True)
     old = "".join(line[1:] for line in hunk if line[0] != "+")
     new = "".join(line[1:] for line in hunk if line[0] != "-")
@@ -53,31 +67,30 @@ def install(tree: Path, site: Path, build: Path) -> None:
     """Build the package of a tree; what did not change since the last time is not built again."""
     shutil.rmtree(site, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    command += [
-        "--no-build-isolation",
-        "--target",
-        str(site),
-        "-C",
-        f"build-dir={build}",
-        str(tree),
-    ]
-    subprocess.run(command, check=True)
+    command += ["--no-build-isolation", "--no-compile", "--target", str(site)]
+    subprocess.run([*command, "-C", f"build-dir={build}", str(tree)], check=True)
 
 
-def hunt(site: Path, scratch: Path) -> tuple[float, str]:
-    """Run the tests in two processes until one fails: seconds, what it printed; "" if none did."""
+def hunt(site: Path, scratch: Path, groups: tuple[tuple[str, ...], ...]) -> tuple[float, str]:
+    """Run groups of tests side by side until one fails: seconds, what it printed; "" if none did.
+
+    A process that ends for another reason than a failed test or a crash, because it found no test
+    for instance, shows nothing: SystemExit.
+    """
     begin = time.monotonic()
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
-    look = [sys.executable, "-c", "import pytest_xsched; print(pytest_xsched.__file__)"]
+    # A file of bytecode is taken for that of a changed file if size and second are the same.
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
-    found = subprocess.run(look, env=environment, cwd=scratch, check=True, capture_output=True)
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    where = [sys.executable, "-c", "import pytest_xsched; print(pytest_xsched.__file__)"]
+    found = subprocess.run(where, env=environment, cwd=scratch, check=True, capture_output=True)
     if not found.stdout.decode().startswith(str(site)):
         sys.exit(f"an editable install hides the mutants: {found.stdout.decode().strip()}")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--hypothesis-seed=0"]
-    logs = [scratch / f"{index}.log" for index in range(len(TESTS))]
+    logs = [scratch / f"{index}.log" for index in range(len(groups))]
     running = {}
-    for log, tests in zip(logs, TESTS, strict=True):
+    for log, tests in zip(logs, groups, strict=True):
         with log.open("w") as out:
             running[log] = subprocess.Popen(
                 [*command, *tests],
@@ -87,19 +100,24 @@ def hunt(site: Path, scratch: Path) -> tuple[float, str]:
                 stderr=subprocess.STDOUT,
             )
     killed = ""
-    while running and not killed and time.monotonic() < begin + 5 * SECONDS_MAX:
-        time.sleep(0.1)
-        for log, process in list(running.items()):
-            if process.poll() is not None:
+    try:
+        while running and not killed and time.monotonic() < begin + 5 * SECONDS_MAX:
+            time.sleep(0.1)
+            for log, process in list(running.items()):
+                if process.poll() is None:
+                    continue
                 del running[log]
-                killed = killed or (log.read_text(encoding="utf-8") if process.returncode else "")
-    seconds = time.monotonic() - begin
-    for process in running.values():
-        process.kill()
-        process.wait()
-    if running and not killed:
-        killed = "hangs"
-    return seconds, killed
+                printed = log.read_text(encoding="utf-8")
+                if process.returncode > 1:
+                    sys.exit(f"{' '.join(groups[logs.index(log)])} did not run:\n{printed[-6000:]}")
+                killed = killed or (printed if process.returncode else "")
+        if running and not killed:
+            killed = "hangs"
+        return time.monotonic() - begin, killed
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
 
 
 def steps_of(printed: str) -> int | None:
@@ -133,28 +151,37 @@ def killer(printed: str) -> str:
 def main(wanted: list[str]) -> int:
     patches = sorted(HERE.glob("*.patch"))
     patches = [patch for patch in patches if not wanted or patch.stem in wanted]
+    texts = {patch.stem: patch.read_text(encoding="utf-8") for patch in patches}
     bad = 0
-    print(f"{'mutant':36} {'killed by':52} {'seconds':>7} {'steps':>5}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         tree, site, build = (Path(scratch) / name for name in ("tree", "site", "build"))
         ignored = shutil.ignore_patterns(".*", "build", "dist", "__pycache__", "tests", "bench")
         shutil.copytree(ROOT, tree, ignore=ignored)
-        for patch in patches:
-            text = patch.read_text(encoding="utf-8")
-            name = re.search(r"^\+\+\+ b/(.*)$", text, re.MULTILINE)[1]
-            apply(text, tree)
-            install(tree, site, build)
-            seconds, printed = hunt(site, Path(scratch))
-            shutil.copyfile(ROOT / name, tree / name)  # with a new time: it is built again
-            steps = steps_of(printed)
-            lives = not printed or seconds > SECONDS_MAX or steps is None or steps > STEPS_MAX
+        install(tree, site, build)
+        named = tuple(dict.fromkeys(test for text in texts.values() for test in tests_of(text)))
+        if named and (printed := hunt(site, Path(scratch), (named,))[1]):
+            sys.exit(f"without a mutant:\n{printed[-6000:]}")
+        print(f"{'mutant':44} {'found by':76} {'seconds':>7} {'steps':>5}", flush=True)
+        # Those in Python first, on the module that is built already.
+        for name, text in sorted(texts.items(), key=lambda item: file_of(item[1])[-2:] == ".c"):
+            file, tests = file_of(text), tests_of(text)
+            in_c = file.endswith(".c")
+            apply(text, tree if in_c else site)
+            if in_c:
+                install(tree, site, build)
+            seconds, printed = hunt(site, Path(scratch), (tests,) if tests else PROPERTIES)
+            # With a new time: it is built again.
+            shutil.copyfile(ROOT / file, (tree if in_c else site) / file)
+            steps = None if tests else steps_of(printed)
+            small = bool(tests) or (steps is not None and steps <= STEPS_MAX)
+            lives = not printed or seconds > SECONDS_MAX or not small
             bad += lives
             by = killer(printed) if printed else "LIVES"
-            print(f"{patch.stem:36} {by:52} {seconds:7.1f} {steps or '-':>5}", flush=True)
-            if steps is None and printed:
+            print(f"{name:44} {by:76} {seconds:7.1f} {steps or '-':>5}", flush=True)
+            if printed and not small:
                 print(printed[-6000:])
-    killed = f"{len(patches) - bad} of {len(patches)}"
-    print(f"{killed} killed within {SECONDS_MAX} s and {STEPS_MAX} steps")
+    print(f"{len(patches) - bad} of {len(patches)} found", end=" ")
+    print(f"within {SECONDS_MAX} s, by property tests within {STEPS_MAX} steps")
     return int(bad > 0)
 
 

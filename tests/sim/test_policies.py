@@ -117,6 +117,69 @@ def test_an_idle_queue_saves_nothing_up(sim, bare):
     assert 39_000_000 <= found.b.latency_ns[0] <= 41_000_000
 
 
+@pytest.mark.parametrize("policy", ["fair", "partition"])
+def test_no_time_is_made_up_for_where_a_queue_comes_alone(sim, bare, policy):
+    # a works until 50 ms and is away until 61 ms; b comes at 60 ms, alone. From 61 ms on they take
+    # turns of 1 ms, although a has had 50 ms and b 1: b has its 20 at about 99 ms.
+    found = run(
+        sim,
+        bare,
+        queue(sim, "a", arrivals=replay(["0ms"] * 50 + ["61ms"] * 100)),
+        queue(sim, "b", layers=20, arrivals=replay(["60ms"])),
+        policy=policy,
+        duration="200ms",
+    )
+    assert 38_000_000 <= found.b.latency_ns[0] <= 40_000_000
+    between = found.a.samples["completed_ns"][50:]
+    assert 18 <= (between < 60_000_000 + found.b.latency_ns[0]).sum() <= 20
+
+
+@pytest.mark.parametrize("policy", ["fair", "partition"])
+def test_time_in_which_a_queue_has_no_work_is_not_charged(sim, bare, policy):
+    # a has one command of 1 ms each 10 ms, b one of 1 ms after another: a never waits for more
+    # than what runs.
+    found = run(
+        sim,
+        bare,
+        queue(sim, "a", arrivals=closed(think="9ms")),
+        queue(sim, "b", arrivals=closed()),
+        policy=policy,
+    )
+    assert found.a.latency_ns.max() <= 3_000_000
+    assert done(found.a) + done(found.b) == 100
+
+
+@pytest.mark.parametrize("policy", ["fair", "partition"])
+def test_time_in_which_the_device_had_no_work_is_charged_to_nobody(sim, bare, policy):
+    # Both come at 50 ms, with five commands each, and take turns.
+    found = run(
+        sim,
+        bare,
+        queue(sim, "a", layers=5, arrivals=replay(["50ms"])),
+        queue(sim, "b", layers=5, arrivals=replay(["50ms"])),
+        policy=policy,
+    )
+    assert (found.a.latency_ns[0], found.b.latency_ns[0]) == (9_000_000, 10_000_000)
+
+
+@pytest.mark.parametrize("policy", ["fair", "partition"])
+def test_the_policy_is_called_at_its_ticks_also_where_nothing_else_happens(sim, bare, policy):
+    # Commands of 0.4 ms. At 0.8 ms a launches its third; the tick at 1 ms, in the middle of it,
+    # sees that a has had 0.8 ms and b nothing, so that b launches then.
+    found = sim.run(
+        *(
+            sim.queue(name, spin("400us"), arrivals=closed(), threshold=1, batch_size=1)
+            for name in "ab"
+        ),
+        duration="100ms",
+        warmup="0s",
+        policy=policy,
+        sim=bare,
+    )
+    assert found.b.samples["launched_ns"][0] == 1_000_000
+    assert abs(done(found.a) - done(found.b)) <= 3
+
+
 def test_streams_have_priorities_only_where_the_policy_goes_by_them(sim, bare):
     queues = queue(sim, "a", priority=1), queue(sim, "b")
     for policy in ("none", "hpf", "edf", "partition", "fair"):

@@ -74,6 +74,28 @@ def test_contenders_go_on_until_the_last_request_is_answered(sim, bare):
     assert not run.evidence.faults
 
 
+def test_a_request_at_the_end_of_the_window_is_outside_of_it(sim, bare):
+    # low: 5 ms a command. Its third request arrives at 10 ms, when the window ends; it is sent,
+    # because high, which arrived at 9 ms, is not done yet.
+    run = sim.run(
+        sim.queue("high", spin("4ms"), priority=10, arrivals=replay(["9ms"])),
+        sim.queue("low", spin("5ms")),
+        duration="10ms",
+        warmup="0s",
+        policy="none",
+        sim=bare,
+    )
+    assert run.low.samples["scheduled_ns"].tolist()[:3] == [0, 5_000_000, 10_000_000]
+    assert run.low.n == 2
+
+
+def test_a_request_is_launched_with_its_first_command(sim, bare):
+    queue = sim.queue("q", spin("1ms", layers=3), arrivals=replay(["1ms", "2ms"]), threshold=1)
+    run = sim.run(queue, duration="10ms", warmup="0s", sim=bare)
+    assert run.q.samples["launched_ns"].tolist() == [1_000_000, 4_000_000]
+    assert run.q.samples["completed_ns"].tolist() == [4_000_000, 7_000_000]
+
+
 def test_overload_is_censored_counted_and_refused(sim, bare):
     # 100/s of 20 ms each for 10 s, and 1 s of drain. The first arrives at 5 ms, so completions are
     # at 25, 45, ... ms: 549 until 11 s, and 499 of them within the window.
@@ -105,6 +127,18 @@ def test_suspensions_are_counted(sim, bare):
     assert run.low.counts.suspended == 3
     assert run.high.counts.suspended == 0
     assert run.low.counts.completed == run.low.counts.submitted
+
+
+def test_a_queue_without_work_is_not_counted_as_suspended(sim, bare):
+    run = sim.run(
+        sim.queue("high", spin("1ms"), priority=10, arrivals=replay(["10ms", "20ms"])),
+        sim.queue("low", spin("1ms"), priority=1, arrivals=replay(["0ms", "20ms"])),
+        duration="40ms",
+        warmup="0s",
+        sim=bare,
+    )
+    assert run.low.counts.suspended == 1  # at 20 ms only: at 10 ms it has no work
+    assert run.low.latency_ns.tolist() == [1_000_000, 2_000_000]
 
 
 def test_equal_priorities_share(sim, bare):

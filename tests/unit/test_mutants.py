@@ -1,5 +1,6 @@
-"""The mutants fit the code as it is: each patch in exactly one place of one file."""
+"""The mutants fit the code as it is: one line each, in exactly one place of one file."""
 
+import ast
 import importlib.util
 import shutil
 from pathlib import Path
@@ -17,16 +18,40 @@ spec.loader.exec_module(run)
 def test_there_are_some_of_each_kind():
     kinds = {patch.stem.partition("-")[0].partition("_")[0] for patch in PATCHES}
     assert {"xqueue", "policy", "load", "engine"} <= kinds
-    assert len(PATCHES) >= 10
+    files = [run.file_of(patch.read_text(encoding="utf-8")) for patch in PATCHES]
+    assert sum(file.endswith(".c") for file in files) >= 27
+    assert sum(file.endswith(".py") for file in files) >= 20
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
 def test_it_fits(patch, tmp_path):
-    shutil.copytree(ROOT / "native", tmp_path / "native")
     text = patch.read_text(encoding="utf-8")
+    file = run.file_of(text)
+    (tmp_path / file).parent.mkdir(parents=True)
+    shutil.copyfile(ROOT / file, tmp_path / file)
     run.apply(text, tmp_path)
+    if file.endswith(".py"):
+        ast.parse((tmp_path / file).read_text(encoding="utf-8"))
     with pytest.raises(ValueError, match="fits in 0 places"):
         run.apply(text, tmp_path)
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+def test_it_changes_one_line(patch):
+    text = patch.read_text(encoding="utf-8")
+    signs = [line[0] for line in text[text.index("@@\n") + 3 :].splitlines()]
+    assert (signs.count("-"), signs.count("+")) == (1, 1)
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+def test_the_tests_that_it_names_exist(patch):
+    text = patch.read_text(encoding="utf-8")
+    names = run.tests_of(text)
+    assert names or run.file_of(text).endswith(".c")  # the property tests are those of the runner
+    for name in names:
+        path, _, function = name.partition("::")
+        source = (ROOT / "tests" / path).read_text(encoding="utf-8")
+        assert not function or f"def {function.partition('[')[0]}(" in source
 
 
 def test_steps_are_counted():

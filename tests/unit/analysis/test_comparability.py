@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from pytest_xsched.analysis.comparability import likeness, likeness_digest
+from pytest_xsched.analysis.comparability import differences, likeness, likeness_digest
 
 
 @pytest.fixture
@@ -94,3 +94,9 @@ def test_workloads_of_one_label_are_told_apart_by_their_commands(record):
     fields = likeness(record)
     assert fields["queues.high.workload"].startswith("spin('1ms') (")
     assert fields["queues.high.workload"] != likeness(other)["queues.high.workload"]
+
+
+@pytest.mark.parametrize("field", ["kernel", "cpu", "cpu_count", "cpus_usable"])
+def test_every_fact_about_the_host_counts(record, field):
+    other = changed(record, ["fingerprint", field], "another")
+    assert [str(one).partition(":")[0] for one in differences(record, other)] == [f"host.{field}"]

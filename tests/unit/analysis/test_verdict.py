@@ -379,3 +379,22 @@ def test_a_rate_that_is_exactly_met_passes(made_queue, count):
     assert (
         targets.throughput_at_least(queue, count / (count * period_ms / 1000), 0).status == "PASS"
     )
+
+
+def test_the_share_that_may_miss_is_exact(made_queue):
+    queue = made_queue([1] * 400)
+    for q, allowed in ((0.99, 0.01), (0.95, 0.05), (0.9, 0.1)):
+        assert targets.percentile_below(queue, q, 10**7).decision.allowed == allowed
+        assert targets.attainment_at_least(queue, 10**7, q).decision.allowed == allowed
+
+
+def test_a_limit_that_was_measured_costs_half_of_the_alpha(made_queue):
+    slow, alone = made_queue([90] * 400), made_queue([10] * 400)
+    found = targets.slowdown_below(slow, alone, 0.9, 2, targets.ErrorBudget(alpha=0.001))
+    assert (found.status, found.decision.alpha) == ("FAIL", 0.0005)
+
+
+def test_each_check_spends_another_part_of_an_error():
+    parts = [targets.ErrorBudget(check=check).of_check(0.01) for check in range(1, 10_000)]
+    assert parts[:3] == [0.01 / 2, 0.01 / 6, 0.01 / 12]
+    assert 0.00999 < sum(parts) <= 0.01

@@ -345,3 +345,13 @@ def test_a_failure_says_which_misses_were_in_noisy_seconds(
     with pytest.raises(AssertionError) as error:
         run.high.assert_attainment_at_least("10ms", "99%")
     assert said in str(error.value)
+
+
+def test_exactly_half_of_ten_in_a_row_may_be_noisy_and_exactly_a_fifth_of_all():
+    """Four late blocks are five noisy ones, since the next one counts, too."""
+    late = [0] * 20 + [6 * MS] * 4 + [0] * 16
+    assert noise_of(watched(40, late=late)).faults == ()
+    late[24] = 6 * MS
+    assert noise_of(watched(40, late=late)).faults
+    assert noise_of(watched(25, late=[6 * MS] * 4 + [0] * 21)).faults == ()
+    assert noise_of(watched(24, late=[6 * MS] * 4 + [0] * 20)).faults

@@ -10,9 +10,11 @@ from pytest_xsched.scenario.arrival_times import arrival_times
 from pytest_xsched.stats.estimators import (
     CENSORED_NS,
     backlog,
+    batch_means,
     blocks_needed,
     cold_start,
     nearest_rank,
+    percentile_bounds,
     requests_needed,
     saturated,
 )
@@ -203,3 +205,26 @@ def test_a_cold_start_is_seen_and_chance_is_not(first, slower):
 
 def test_nothing_is_said_of_nothing():
     assert cold_start(np.zeros(0, np.int64)) is None
+
+
+def test_bounds_of_a_percentile_by_hand():
+    # Of six values, none lies below the median with chance 1/64, and so for all of them. At least
+    # two do with 1 - 7/64.
+    six = np.array([30, 10, 60, 20, 50, 40])
+    assert percentile_bounds(six, 0.5, 1 / 50) == (10, 60)
+    assert percentile_bounds(six, 0.5, 1 / 9) == (20, 50)
+    assert percentile_bounds(six, 0.5, 1 / 100) == (0, CENSORED_NS)
+    # 0.99**299 is just below 5 %.
+    ascending = np.arange(299)
+    assert percentile_bounds(ascending, 0.99, 0.05)[1] == 298
+    assert percentile_bounds(ascending[:298], 0.99, 0.05)[1] == CENSORED_NS
+
+
+def test_the_error_of_a_mean_grows_with_the_correlation_of_its_batches():
+    # Ten values that alternate show no correlation, but could have some: the plain error is 1/3.
+    found = batch_means(np.array([1.0, -1.0] * 5))
+    assert (found.mean, found.batches) == (0, 10)
+    assert found.error > 1.3 / 3
+    # Fours of equal neighbours are seen to correlate, and are averaged.
+    assert batch_means(np.repeat([1.0, -1.0] * 5, 4)).batches < 40
+    assert batch_means(np.ones(9)) is None
