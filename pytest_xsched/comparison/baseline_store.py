@@ -21,6 +21,7 @@ import numpy as np
 
 from pytest_xsched.analysis.comparability import Record, likeness
 from pytest_xsched.analysis.run import Run
+from pytest_xsched.base.output_file import read_regular
 from pytest_xsched.stats.estimators import requests_needed
 
 FORMAT = 1
@@ -104,7 +105,7 @@ class Baseline:
         entries: list[Record] = []
         damaged: list[str] = []
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            lines = read_regular(self.path).split(b"\n")
         except FileNotFoundError:
             return StoredRuns(entries=[], damaged=[])
         for number, line in enumerate(lines, 1):

@@ -88,7 +88,7 @@ class State:
         try:
             save(self.settings.corpus, run.scenario, nodeid)
         except OSError as error:
-            self.complaint = f"--xsched-corpus: {error}"
+            self._complain(f"--xsched-corpus: {error}")
 
     def known_scenarios(self) -> dict[str, Scenario]:
         """Read the corpus: scenarios by name; none without --xsched-corpus.
@@ -181,7 +181,7 @@ class State:
         try:
             write_json(path, self.records(), self.config.rootpath, self.findings)
         except OSError as error:
-            self.complaint = f"--xsched-json: {error}"
+            self._complain(f"--xsched-json: {error}")
             return False
         return True
 
@@ -196,9 +196,13 @@ class State:
         try:
             append(Path(path), records)
         except OSError as error:
-            self.complaint = f"GITHUB_STEP_SUMMARY: {error}"
+            self._complain(f"GITHUB_STEP_SUMMARY: {error}")
             return False
         return True
+
+    def _complain(self, sentence: str) -> None:
+        if sentence not in self.complaint.splitlines():
+            self.complaint = "\n".join(filter(None, (self.complaint, sentence)))
 
     def to_controller(self) -> str:
         """Pack the runs for the xdist controller: text, because nothing else is sure to travel."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from pytest_xsched.base import output_file
 from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.comparison_table import is_comparison
 from pytest_xsched.reporting.run_table import Record
@@ -22,8 +23,7 @@ def append(path: Path, records: list[Record]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with open(path, "a", encoding="utf-8") as file:
-        file.write("\n".join(page(records)) + "\n")
+    output_file.append(path, "\n".join(page(records)) + "\n")
 
 
 def page(records: list[Record]) -> list[str]:

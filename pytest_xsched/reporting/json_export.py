@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_xsched.analysis.comparability import likeness_digest
+from pytest_xsched.base.output_file import write_whole
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.reporting.comparison_table import is_alternating, is_comparison
 from pytest_xsched.reporting.run_table import Record, title
@@ -28,7 +29,7 @@ def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[
     """Write all runs and comparisons to a file, whole or not at all.
 
     Args:
-        path: the file; its directory is made. What is there and is no file is written to.
+        path: the file, see `output_file.write_whole`.
         records: what `Run.to_dict` and `Comparison.to_dict` gave.
         rootdir: where the tests lie, for the commit they are of.
         findings: about baselines, see `baseline_check.BaselineResult`.
@@ -36,18 +37,8 @@ def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[
     Raises:
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document(records, rootdir, findings), indent=1, allow_nan=False)
-    if path.exists() and not path.is_file():  # such as /dev/stdout, which nothing may replace
-        path.write_text(text + "\n", encoding="utf-8")
-        return
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_whole(path, text + "\n")
 
 
 def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Record:

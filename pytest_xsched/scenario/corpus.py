@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from pytest_xsched.base.output_file import read_regular, write_whole
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.scenario import Scenario
 
@@ -20,7 +21,7 @@ def save(directory: Path, scenario: Scenario, nodeid: str) -> Path:
     test = re.sub(r"\W+", "-", nodeid.rpartition("::")[2]).strip("-")
     path = directory / f"{test}-{scenario.digest()[:8]}.json"
     text = json.dumps({"test": nodeid, "scenario": scenario.to_dict()}, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, text + "\n")
     return path
 
 
@@ -33,8 +34,8 @@ def load(directory: Path) -> dict[str, Scenario]:
     found = {}
     for path in sorted(directory.glob("*.json")):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read_regular(path))
             found[path.stem] = Scenario.from_dict(data["scenario"])
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError, OSError) as error:
             raise ScenarioError(f"{path} holds no scenario: {error}") from error
     return found

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched.base.constants import DEVICES, NOISE, NOISE_LIMIT_NS, SCHEDULERS, WAITING
+from pytest_xsched.base.output_file import directory_fault, output_fault
 from pytest_xsched.base.units import TIME_UNITS, parse_duration
 from pytest_xsched.base.validation import device_name
 from pytest_xsched.errors import ScenarioError
@@ -105,6 +106,10 @@ def _read(config: pytest.Config) -> Settings:
     duration, origin = values["duration"]
     time_ns(duration, origin, units=RUN_UNITS)
     lock_timeout_ns = time_ns(*values["lock_timeout"], allow_zero=True, units=RUN_UNITS)
+    baselines = folder_at(values["baselines"], folder_of) or config.rootpath / ".xsched"
+    save = _plain_name(*values["save"])
+    if save is not None and baselines.exists():  # otherwise the directory is made on use
+        _require_output(baselines / f"{save}.jsonl", values["save"][1])
     return Settings(
         device=device_of(values["device"], ("auto", *DEVICES)) or "auto",
         scheduler=_choice(values["scheduler"], SCHEDULERS) or "builtin",
@@ -119,9 +124,9 @@ def _read(config: pytest.Config) -> Settings:
         gpu_driver=library_of("driver", values["gpu_driver"], folder_of),
         gpu_compiler=library_of("compiler", values["gpu_compiler"], folder_of),
         json_path=_file(values["json"], folder_of),
-        save=_plain_name(*values["save"]),
+        save=save,
         compare=_plain_name(*values["compare"]),
-        baselines=folder_at(values["baselines"], folder_of) or config.rootpath / ".xsched",
+        baselines=baselines,
         corpus=folder_at(values["corpus"], folder_of),
         alpha=_probability(*values["alpha"]),
         burst=_burst(*values["burst"]),
@@ -172,13 +177,13 @@ def seed_of(text: str | None, origin: str) -> int:
 
 
 def folder_at(value: Given, folder_of: FolderOf) -> Path | None:
-    """Read the path of a directory, which need not exist; None: not set."""
+    """Read the path of a directory, whose parent must exist; None: not set."""
     text, origin = value
     if text is None:
         return None
     path = folder_of(origin) / text
-    if path.exists() and not path.is_dir():
-        raise ScenarioError(f"{origin}: {path} is not a directory")
+    if fault := directory_fault(path):
+        raise ScenarioError(f"{origin}: {fault}")
     return path
 
 
@@ -244,12 +249,13 @@ def _file(value: Given, folder_of: FolderOf) -> Path | None:
     if text is None:
         return None
     path = folder_of(origin) / text
-    if path.is_dir():
-        raise ScenarioError(f"{origin}: {path} is a directory")
-    existing = next(parent for parent in path.absolute().parents if parent.exists())
-    if not existing.is_dir():
-        raise ScenarioError(f"{origin}: {path} lies in {existing}, which is not a directory")
+    _require_output(path, origin)
     return path
+
+
+def _require_output(path: Path, origin: str) -> None:
+    if fault := output_fault(path):
+        raise ScenarioError(f"{origin}: {fault}")
 
 
 def _plain_name(text: str | None, origin: str) -> str | None:

@@ -11,11 +11,12 @@ import errno
 import fcntl
 import os
 import re
-import tempfile
+import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pytest_xsched.base.temporary import partial_file
 from pytest_xsched.errors import DeviceBusy, DeviceError
 
 DIRECTORY = "/tmp"
@@ -102,7 +103,9 @@ def _lock(
         fd = locks.open(path)
     except OSError as error:
         raise DeviceError(
-            f"the lock file of {what} cannot be opened: {error}",
+            f"the lock file of {what} cannot be opened: {error.strerror}"
+            + (f": {error.filename}" if error.filename else "")
+            + (f"; set {VARIABLE} to a directory that all who measure may write"),
             call="lock.open",
             code=error.errno or 0,
         ) from None
@@ -136,22 +139,44 @@ def _open(path: Path) -> int:
     O_CREAT is not used on an existing file, because the kernel refuses that for a file of another
     user in a directory such as /tmp (fs.protected_regular). A new file has another name until its
     mode is set, because under some umasks other users could not open it before.
+
+    Raises:
+        OSError: the file cannot be opened, or other users have put something else in its place.
     """
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # O_NONBLOCK: a named pipe or a terminal line in its place must not stop this process.
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
-            pass
-        fd, name = tempfile.mkstemp(prefix=".pytest-xsched-", dir=path.parent)
+            _create(path)
+            continue
         try:
-            os.fchmod(fd, 0o666)
-            with contextlib.suppress(
-                FileExistsError
-            ):  # another process was faster: its file is used
-                os.link(name, path)
-        finally:
+            _require_lock_file(fd, path)
+        except BaseException:
             os.close(fd)
-            os.unlink(name)
+            raise
+        return fd
+
+
+def _create(path: Path) -> None:
+    with partial_file(path.parent) as (fd, name):
+        os.fchmod(fd, 0o666)
+        with contextlib.suppress(FileExistsError):  # another process was faster: its file is used
+            os.link(name, path)
+
+
+def _require_lock_file(fd: int, path: Path) -> None:
+    """Refuse a file that is none of ours, because `_take` writes into it."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise _not_a_lock(path, "is not a regular file")
+    if not re.fullmatch(rb"\d{0,20}\n?", os.pread(fd, 32, 0)):
+        raise _not_a_lock(path, "has other content than the id of a process")
+
+
+def _not_a_lock(path: Path, what: str) -> OSError:
+    return OSError(
+        errno.EINVAL, f"{path} {what}, so it is no lock file; remove it, or set {VARIABLE}"
+    )
 
 
 def _take(fd: int) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries, find_libraries
@@ -61,7 +61,7 @@ def measure_in_worker(
     if libraries is None:
         libraries = find_libraries(scenario.device_kind)
     messages = WorkerMessages(set_up_s + run_s(scenario), grace_s, progress, waiting)
-    with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
+    with TemporaryDirectory() as name:
         job = make_job(scenario, libraries, lock_timeout_s, xsched=xsched, watch=watch)
         worker = WorkerProcess(
             Path(name), job, messages=messages, environment=environment, module=module

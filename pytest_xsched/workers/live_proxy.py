@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.base.units import Duration
 from pytest_xsched.errors import WorkerCrashed, WorkerHung, XSchedError
 from pytest_xsched.native.run import Counts, QueueSettings
@@ -88,7 +88,7 @@ class LiveProcess:
         self._name = "XSched" if xsched else f"the device {device!r}"
         self._patience_ns = patience_ns
         self._over: XSchedError | None = None
-        self._directory = tempfile.TemporaryDirectory(prefix="pytest-xsched-")
+        self._directory = TemporaryDirectory()
         self._messages = WorkerMessages(SET_UP_S, GRACE_S, None, waiting)
         job = {
             "device": device,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.monitoring.environment import DeviceFacts, Fingerprint, MappedLibrary
 from pytest_xsched.monitoring.noise import unite_readings
 from pytest_xsched.native.run import Counts
@@ -112,7 +112,7 @@ def measure_separately(
     members: list[Member] = []
     poller: ServerPoller | None = None
     groups = divide(scenario)
-    with tempfile.TemporaryDirectory(prefix="pytest-xsched-") as name:
+    with TemporaryDirectory() as name:
         try:
             members.append(start_worker(groups[0]))
             failed = _wait_for_all(members, LOCKED)

@@ -192,6 +192,7 @@ def test_workers_save_and_compare(load, fresh, pytester, lines, properties):
 
 def test_directory(load, sim, pytester, lines):
     load(BODY.format(limit="1h"))
+    pytester.mkdir("kept")
     pytester.makeini("[pytest]\nxsched_baselines = kept/here")
     assert sim("--xsched-save=v1.0").ret == 0
     assert len(lines("v1.0", "kept/here")) == 1

@@ -142,6 +142,35 @@ def test_a_link_is_not_followed(directory, tmp_path_factory):
     assert elsewhere.read_text() == "precious"
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("put", "message"),
+    [
+        (os.mkfifo, "is not a regular file, so it is no lock file"),
+        (os.mkdir, "Is a directory: "),
+        (lambda path: path.write_text("precious"), "has other content than the id of a process"),
+    ],
+    ids=["pipe", "directory", "file-of-somebody"],
+)
+def test_something_else_in_the_place_of_the_lock_file(directory, put, message):
+    """A lock file is what we made: nothing else is written to, and nothing hangs."""
+    path = lock_file(GPU)
+    put(path)
+    with pytest.raises(DeviceError) as caught:
+        lock_gpus([GPU], timeout_s=0)
+    text = str(caught.value)
+    assert text.startswith(f"the lock file of GPU {GPU} cannot be opened: ")
+    assert message in text and str(path) in text and "PYTEST_XSCHED_LOCK_DIR" in text
+    if path.is_file():
+        assert path.read_text() == "precious"
+
+
+def test_a_lock_directory_that_cannot_be_written(directory, monkeypatch):
+    monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", "/proc/sys")
+    with pytest.raises(DeviceError, match=r"cannot be opened: .*/proc/sys.*PYTEST_XSCHED_LOCK_DIR"):
+        lock_gpus([GPU], timeout_s=0)
+
+
 def test_a_directory_that_is_not_there(directory, monkeypatch):
     monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(directory / "missing"))
     with pytest.raises(DeviceError, match=r"the lock file of GPU .*/missing/") as caught:
