@@ -18,6 +18,9 @@ from pytest_xsched.scenario.workload import spin
 _WARMUP_NS, _WINDOW_NS, _DRAIN_NS = 20_000_000, 100_000_000, 10_000_000_000
 _WORK = spin("1ms", waves=32)
 _CLIENTS = 8
+_TRIES = 3
+"""Experiments at most: other load on the host may keep one of the queues empty for a while, and its
+share is too small then. It seldom does so twice."""
 
 
 def priority_effect(device: Device) -> str:
@@ -25,12 +28,17 @@ def priority_effect(device: Device) -> str:
 
     Returns:
         ``"yes"``: the stream of higher priority got two thirds of the device at least, whichever
-        was made first; ``"no"``: it got less than 0.6 both times; else ``"unknown"``.
+        was made first; ``"no"``: it got less than 0.6 both times; else ``"unknown"``, after
+        three experiments.
     """
     known = device.describe().honours_priority
     if known is not None:
         return "yes" if known else "no"
-    return judge([_share_of_high(device, order) for order in ((1, -1), (-1, 1))])
+    for _ in range(_TRIES):
+        effect = judge([_share_of_high(device, order) for order in ((1, -1), (-1, 1))])
+        if effect != "unknown":
+            break
+    return effect
 
 
 def judge(shares: list[float]) -> str:

@@ -33,7 +33,7 @@ from pytest_xsched.xsched.installation import Files
 _DOING = {
     "open": "opening live queues",
     "close": "destroying all queues",
-    "now": "reading the clock",
+    "began": "reading the clock",
     "cpu": "reading its processor time",
     "switch_off": "switching the scheduler off",
     "add": "making",
@@ -183,8 +183,7 @@ class RemoteRun:
         self._process = process
         self._numbers = itertools.count()
         self._queues: list[RemoteQueue] = []
-        now_ns: int = process.call("now")
-        self._began_ns = time.monotonic_ns() - now_ns
+        self._began_ns: int = process.call("began")
 
     def add_manual(self, settings: QueueSettings) -> RemoteQueue:
         """Add a queue whose requests come from `RemoteQueue.submit`."""

@@ -101,9 +101,13 @@ class _Live:
         if self._run is not None:
             self._run.close()
 
-    def now(self) -> int:
+    def began(self) -> int:
+        """Return when the run began, in ns of CLOCK_MONOTONIC, at most some us too early.
+
+        Not too late: a completed request would have ended in the future of the caller's clock.
+        """
         assert self._run is not None
-        return self._run.now_ns()
+        return max(time.monotonic_ns() - self._run.now_ns() for _ in range(5))
 
     def cpu(self) -> int:
         return time.process_time_ns()

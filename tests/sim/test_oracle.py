@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_xsched import Duration, Session, SimModel, closed, replay
+from pytest_xsched import Duration, Session, SimModel, closed, replay, spin
+from pytest_xsched.scenario.scenario import QueueSpec, Scenario
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.strategies import launch_configurations, scenarios, workloads
 
@@ -65,6 +66,34 @@ def test_the_same_to_the_nanosecond(shared_sim, policy, data):
     run = shared_sim.run_scenario(scenario)
     if any((queue.samples["completed_ns"] < 0).any() for queue in run.queues.values()):
         return  # starved by a closed loop until the end
+    found = {
+        name: [row[:4] for row in queue.samples.tolist()] for name, queue in run.queues.items()
+    }
+    assert found == oracle.expected(scenario)
+
+
+def test_a_shallow_queue_next_to_deep_closed_loops(shared_sim):
+    """Each of its 25 commands waits for 32 others, so that it needs most of a second."""
+    work = spin("1ms", layers=5)
+    arrives = replay(["0s", "1ms", "2ms", "3ms", "4ms"])
+    shallow = QueueSpec(name="a", workload=work, arrivals=arrives, threshold=1, batch_size=1)
+    deep = [
+        QueueSpec(name=name, workload=work, arrivals=closed(4), threshold=16, batch_size=8)
+        for name in "bc"
+    ]
+    scenario = Scenario(
+        queues=(shallow, *deep),
+        duration_ns=10**7,
+        warmup_ns=0,
+        drain_ns=2 * 10**9,
+        seed=0,
+        device="sim",
+        scheduler="builtin",
+        policy="none",
+        sim=SimModel(launch_ns=0, priority=False),
+    )
+    run = shared_sim.run_scenario(scenario)
+    assert run["a"].samples["completed_ns"].max() > 600_000_000
     found = {
         name: [row[:4] for row in queue.samples.tolist()] for name, queue in run.queues.items()
     }

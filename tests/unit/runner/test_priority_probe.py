@@ -48,6 +48,20 @@ def test_the_experiment_finds_what_is_known(kind, priority, effect, monkeypatch)
     device.close()
 
 
+def test_an_experiment_that_other_load_spoiled_is_made_again(monkeypatch):
+    from pytest_xsched.native.binding import Device
+
+    shares = iter([1.0, 0.3, 0.62, 0.62, 1.0, 0.9])
+    monkeypatch.setattr(
+        "pytest_xsched.runner.priority_probe._share_of_high", lambda *_: next(shares)
+    )
+    device = Device("cpu", cpu=CpuModel(), sim=SimModel())
+    known = device.describe()
+    monkeypatch.setattr(Device, "describe", lambda self: _unknown(known))
+    assert priority_effect(device) == "yes"
+    device.close()
+
+
 def _unknown(info):
     import dataclasses
 

@@ -1,6 +1,6 @@
 /* faults.h - the faults of the double: PREEMPT_DOUBLE is a list of names with commas between
  * them. An unknown name ends the process, so that no test passes by mistake. "exit:500" has
- * the same effect at the 500th callback of the process instead of the 20th. */
+ * the same effect at the 500th callback of each queue instead of the 20th. */
 #ifndef XS_PREEMPT_FAULTS_H
 #define XS_PREEMPT_FAULTS_H
 
@@ -27,7 +27,7 @@ struct faults {
 
 extern struct faults preempt_faults;
 
-/* Called before the n-th callback of a process, n from 1; false: skip it. */
+/* Called before the n-th callback of a queue, n from 1; false: skip it. */
 bool preempt_fault_allows(unsigned n);
 
 #endif

@@ -3,14 +3,11 @@
  * Callbacks leave no event to wait for. So after every `threshold` launches, and when nothing
  * is left to launch, the thread synchronizes the whole hardware queue: that is the mark of
  * our XQueue. */
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "faults.h"
 #include "state.h"
-
-static _Atomic unsigned callbacks; /* of the process */
 
 /* Nothing to launch and nothing in flight, or suspended. */
 static void rest(struct queue *q)
@@ -36,7 +33,7 @@ static void synchronize(struct queue *q)
 static void run_callback(struct queue *q, struct command *command)
 {
     int rc = 0;
-    if (preempt_fault_allows(++callbacks))
+    if (preempt_fault_allows(++q->callbacks))
         rc = command->launch((HwQueueHandle)(uintptr_t)q->hw->native, command->data);
     if (rc != 0)
         preempt_log("ERRO", "Assertion failed: a launch callback returned %d", rc);

@@ -43,6 +43,7 @@ struct queue {
     pthread_t thread;
     pthread_cond_t changed;
     pthread_mutex_t launching;
+    unsigned callbacks; /* of its commands so far; guarded by `launching` */
 };
 
 extern pthread_mutex_t preempt_lock;
