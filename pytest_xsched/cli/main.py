@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from pytest_xsched.base.constants import DEVICES
 from pytest_xsched.base.extras import require_extra
+from pytest_xsched.base.paths import expand_path
 from pytest_xsched.errors import ScenarioError, XSchedError
 
 PROGRAM = "pytest-xsched"
@@ -233,7 +234,8 @@ def _print_now(line: str) -> None:
 def _compare(options: argparse.Namespace) -> ExitCode:
     from pytest_xsched.cli.compare import compare_files
 
-    result = compare_files(Path(options.a), Path(options.b))
+    a, b = (Path(expand_path(text, "compare")) for text in (options.a, options.b))
+    result = compare_files(a, b)
     print(result.to_json() if options.json else "\n".join(result.lines()))
     if result.worse:
         return ExitCode.FINDING

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_xsched.base.paths import expand_path
 from pytest_xsched.base.validation import check_flag, checked_fields, set_tuple
 from pytest_xsched.errors import ScenarioError
 
@@ -70,10 +71,13 @@ def make_program(
         )
     if env is not None and not isinstance(env, Mapping):
         raise ScenarioError(f"command: env {env!r} is not a mapping of names to values")
+    parts = [_text(part) for part in argv]
+    if parts and "\0" not in parts[0]:
+        parts[0] = expand_path(parts[0], "command")
     return Program(
-        argv=tuple(_text(part) for part in argv),
+        argv=tuple(parts),
         env=tuple((env or {}).items()),
-        preload=None if preload is None else _text(preload),
+        preload=None if preload is None else expand_path(_text(preload), "command: preload"),
         reports=reports,
     )
 

@@ -237,7 +237,8 @@ def command(
     priority for every stream. Under "native" it starts unchanged.
 
     Args:
-        argv: the program and its arguments, ``["python", "serve.py"]``.
+        argv: the program and its arguments, ``["python", "serve.py"]``. There is no shell, so `~`
+            and variables are replaced in the program only.
         env: variables in addition to those of pytest.
         preload: a shim instead of the installation's.
         reports: whether the program reports when its requests begin and end, by

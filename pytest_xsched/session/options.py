@@ -44,7 +44,7 @@ INI_ONLY = (
     ("gpu-compiler", "the library that compiles GPU kernels (default: searched)"),
     ("burst", "requests that may miss together although no burst was seen (default: 1)"),
     ("noise-limit", "a second is noisy when the harness is late by more than this (default: 5ms)"),
-    ("fixed-duration", "yes: measure the whole duration even when all targets are decided"),
+    ("fixed-duration", "yes or true: measure the whole duration even when all targets are decided"),
 )
 OPTION_NAMES = tuple(name.replace("-", "_") for name, _, _ in OPTIONS)
 NAMES = (*OPTION_NAMES, *(name.replace("-", "_") for name, _ in INI_ONLY))
@@ -56,8 +56,17 @@ def add_options(parser: pytest.Parser) -> None:
     for name, metavar, text in OPTIONS:
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
         ini_text = text if name != "duration" else "measured time of runs that set none"
-        parser.addini(ini_key(name), help=ini_text, default=None)
+        _add_ini_key(parser, name, ini_text)
     for name, text in INI_ONLY:
+        _add_ini_key(parser, name, text)
+
+
+def _add_ini_key(parser: pytest.Parser, name: str, text: str) -> None:
+    """Register an ini key whose value may be a number, true or false in `[tool.pytest]`."""
+    any_type: Any = str | bool | int | float
+    try:
+        parser.addini(ini_key(name), help=text, type=any_type, default=None)
+    except (AssertionError, TypeError, ValueError):  # pytest before 9.2 knows no unions
         parser.addini(ini_key(name), help=text, default=None)
 
 
@@ -77,7 +86,19 @@ def given(config: pytest.Config, name: str) -> tuple[str | None, str]:
         value = config.getoption(f"xsched_{name}")
         if value is not None:
             return value, f"--xsched-{name.replace('_', '-')}"
-    return config.getini(ini_key(name)) or None, f"ini option {ini_key(name)}"
+    origin = f"ini option {ini_key(name)}"
+    try:
+        value = config.getini(ini_key(name))
+    except (TypeError, ValueError) as error:  # pytest 9.0 and 9.1, of a value with a type
+        raise pytest.UsageError(f"{origin}: {error}; write it as a text, in quotes") from None
+    return _ini_text(value), origin
+
+
+def _ini_text(value: str | bool | float | None) -> str | None:
+    """Return a value of an ini file or of TOML as text; an empty one is not set."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None or value == "" else str(value)
 
 
 def is_in_use(config: pytest.Config) -> bool:

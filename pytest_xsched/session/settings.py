@@ -17,6 +17,7 @@ import pytest
 
 from pytest_xsched.base.constants import DEVICES, NOISE, NOISE_LIMIT_NS, SCHEDULERS, WAITING
 from pytest_xsched.base.output_file import directory_fault, output_fault
+from pytest_xsched.base.paths import expand_path
 from pytest_xsched.base.units import TIME_UNITS, parse_duration
 from pytest_xsched.base.validation import device_name
 from pytest_xsched.errors import ScenarioError
@@ -133,7 +134,7 @@ def _read(config: pytest.Config) -> Settings:
         undecided=_choice(values["undecided"], ("fail", "warn")) or "fail",
         noise=noise_of(values["noise"]),
         noise_limit_ns=time_ns(*values["noise_limit"]) or NOISE_LIMIT_NS,
-        fixed_duration=_choice(values["fixed_duration"], ("yes", "no")) == "yes",
+        fixed_duration=_flag(*values["fixed_duration"]),
     )
 
 
@@ -181,7 +182,7 @@ def folder_at(value: Given, folder_of: FolderOf) -> Path | None:
     text, origin = value
     if text is None:
         return None
-    path = folder_of(origin) / text
+    path = folder_of(origin) / expand_path(text, origin)
     if fault := directory_fault(path):
         raise ScenarioError(f"{origin}: {fault}")
     return path
@@ -194,6 +195,7 @@ def library_of(role: str, value: Given, folder_of: FolderOf) -> LibraryFile | No
         return None
     if not text:
         raise ScenarioError(f"{origin}: '' is not a file")
+    text = expand_path(text, origin)
     path = str(folder_of(origin) / text) if "/" in text else text
     file = LibraryFile(path=path, origin=origin)
     if file.fault:
@@ -206,7 +208,8 @@ def home_of(value: Given, folder_of: FolderOf) -> Home | None:
     text, origin = value
     if text is None or (not origin.startswith("--") and os.environ.get(HOME_VARIABLE)):
         return None
-    return Home(path=str((folder_of(origin) / text).absolute()), origin=origin)
+    path = (folder_of(origin) / expand_path(text, origin)).absolute()
+    return Home(path=str(path), origin=origin)
 
 
 def _choice(value: Given, known: tuple[str, ...]) -> str | None:
@@ -214,6 +217,13 @@ def _choice(value: Given, known: tuple[str, ...]) -> str | None:
     if text is not None and text not in known:
         raise ScenarioError(f"{origin}: {text!r} is unknown; known: {', '.join(known)}")
     return text
+
+
+def _flag(text: str | None, origin: str) -> bool:
+    word = "no" if text is None else text.lower()
+    if word not in ("yes", "no", "true", "false"):
+        raise ScenarioError(f"{origin}: {text!r} is neither yes nor no, nor true or false")
+    return word in ("yes", "true")
 
 
 def noise_of(value: Given) -> str:
@@ -248,7 +258,7 @@ def _file(value: Given, folder_of: FolderOf) -> Path | None:
     text, origin = value
     if text is None:
         return None
-    path = folder_of(origin) / text
+    path = folder_of(origin) / expand_path(text, origin)
     _require_output(path, origin)
     return path
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_xsched.base.constants import GPUS
+from pytest_xsched.base.paths import expand_path
 from pytest_xsched.errors import ScenarioError
 
 VARIABLES = {
@@ -98,5 +99,6 @@ def _of_environment(role: str) -> LibraryFile | None:
     path = os.environ.get(VARIABLES[role])
     if not path:
         return None
+    path = expand_path(path, VARIABLES[role])
     # Absolute, because a worker has another working directory.
     return LibraryFile(path=os.path.abspath(path) if "/" in path else path, origin=VARIABLES[role])

@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_xsched.base.paths import expand_path
 from pytest_xsched.errors import SchedulerInactive
 
 VARIABLE = "XSCHED_HOME"
@@ -75,7 +76,7 @@ def find_home(named: Home | None = None) -> Home:
                 "xsched_home or an option (pytest: --xsched-home=DIR, pytest-xsched: --home=DIR) "
                 "to the directory where it is installed"
             )
-        home = Home(path=os.path.abspath(path), origin=VARIABLE)
+        home = Home(path=os.path.abspath(expand_path(path, VARIABLE)), origin=VARIABLE)
     if not os.path.isdir(home.path):
         wrong = "is not a directory" if os.path.exists(home.path) else "does not exist"
         raise SchedulerInactive(f"scheduler inactive: {home.origin}: {home.path} {wrong}")

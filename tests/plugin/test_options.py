@@ -264,6 +264,95 @@ def test_required_device_is_another(load, inside, option):
     result.stdout.fnmatch_lines(["--xsched-require-device=sim, but the device is cpu"])
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="pytest 9.2 reads any type of TOML")
+@pytest.mark.parametrize("table", ["[tool.pytest]", "[tool.pytest.ini_options]"])
+def test_numbers_and_truths_of_toml_are_read_as_they_are(load, inside, pytester, table):
+    load("""
+        def test_it(xsched):
+            settings = xsched.settings
+            assert (settings.seed, settings.fixed_duration) == (3, True)
+            assert (settings.alpha, settings.burst) == (0.02, 5.0)
+        """)
+    pytester.makepyprojecttoml(
+        f"{table}\nxsched_seed = 3\nxsched_fixed_duration = true\n"
+        "xsched_alpha = 0.02\nxsched_burst = 5"
+    )
+
+    inside().assert_outcomes(passed=1)
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="pytest 9.2 reads any type of TOML")
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("xsched_duration = 60", '\'60\' has no unit; write "60s" or "60min"'),
+        ("xsched_fixed_duration = 1", "'1' is neither yes nor no, nor true or false"),
+        ("xsched_device = true", "'true' is unknown; known: auto, cpu, sim, "),
+        ("xsched_device = ['sim']", "'xsched_device' expects one of string | bool | int | float"),
+    ],
+)
+def test_a_wrong_type_of_toml_is_one_sentence(load, inside, pytester, line, fault):
+    load("def test_it(xsched): pass")
+    pytester.makepyprojecttoml(f"[tool.pytest]\n{line}")
+
+    result = inside()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (error,) = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert fault in error
+
+
+@pytest.mark.parametrize("text", ["~/there", "$PLACE/there", "${PLACE}/there"])
+@pytest.mark.parametrize("place", ["command line", "ini"])
+def test_home_and_variables_are_replaced_in_every_path(
+    load, inside, pytester, monkeypatch, text, place
+):
+    load(
+        """
+        from pathlib import Path
+
+        def test_it(xsched):
+            settings = xsched.settings
+            assert settings.corpus == settings.baselines == Path(THERE)
+            assert str(settings.json_path) == THERE + "/out.json"
+            assert settings.xsched_home.path == THERE
+            assert settings.gpu_driver.path == settings.gpu_compiler.path == THERE + "/lib.so"
+        """.replace("THERE", repr(str(pytester.path / "there")))
+    )
+    pytester.mkdir("there").joinpath("lib.so").touch()
+    monkeypatch.setenv("HOME", str(pytester.path))
+    monkeypatch.setenv("PLACE", str(pytester.path))
+    values = {
+        **dict.fromkeys(("corpus", "baselines", "home"), text),
+        "json": f"{text}/out.json",
+        "gpu-driver": f"{text}/lib.so",
+    }
+    ini = {"gpu-compiler": f"{text}/lib.so", **(values if place == "ini" else {})}
+    lines = [f"xsched_{name.replace('-', '_')} = {value}" for name, value in ini.items()]
+    pytester.makeini("\n".join(["[pytest]", *lines]))
+    options = [f"--xsched-{name}={value}" for name, value in values.items()]
+
+    inside(*options * (place != "ini")).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("name", ["json", "corpus", "baselines", "home", "gpu-driver"])
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("$NOT_SET/x", "'$NOT_SET/x' names the variable NOT_SET, which is not set; set it, or "),
+        ("~not.there/x", "'~not.there/x' begins with a home directory that is not known; write "),
+    ],
+)
+def test_a_path_with_an_unknown_variable_or_home_is_refused(load, inside, name, text, fault):
+    load("def test_it(xsched): pass")
+
+    result = inside(f"--xsched-{name}={text}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (error,) = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert error.startswith(f"ERROR: --xsched-{name}: {fault}")
+
+
 # ---- what is shown
 
 
