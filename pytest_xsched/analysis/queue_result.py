@@ -33,6 +33,7 @@ from pytest_xsched.stats.estimators import (
 )
 from pytest_xsched.stats.omission import corrected, omitted, usual_interval_ns
 from pytest_xsched.stats.summary import spread
+from pytest_xsched.stats.trend import rises
 
 
 class QueueResult:
@@ -333,6 +334,23 @@ class QueueResult:
             at = (done[done >= start] - start) // block_ns
             counts.append(np.bincount(at[at < blocks], minlength=blocks))
         return np.asarray(np.concatenate(counts) * (1e9 / block_ns), np.float64)
+
+    def gets_worse(self, block_ns: int) -> bool:
+        """Check whether later blocks are worse than earlier ones; see `trend.rises`.
+
+        In an open loop the P90 of the latency rises from block to block. In a closed loop the rate
+        falls, because its clients send nothing while they wait. In a saturated queue only the rate
+        means something.
+
+        Args:
+            block_ns: length of a block.
+        """
+        if self.closed_loop or self.saturated:
+            return rises(-self.rates_per(block_ns))
+        at = self.measured["scheduled_ns"] // block_ns
+        _, starts = np.unique(at, return_index=True)
+        blocks = np.split(self.latency_ns, starts[1:]) if len(at) else []
+        return rises(np.array([nearest_rank(block, 0.9) for block in blocks], np.float64))
 
     def _rate(self, count: int, what: str) -> Quantity:
         hz = count / self.seconds

@@ -9,7 +9,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.analysis import fairness, targets
@@ -17,12 +18,47 @@ from pytest_xsched.analysis.evidence import Evidence
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
+from pytest_xsched.base.units import format_duration
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judgement:
+    """How a verdict was reached: what it takes to judge the target again.
+
+    Attributes:
+        rule: returns the verdict on what was measured so far, within an error budget.
+        alpha: probability of a wrong FAIL that the target may spend.
+        checks: how often the target was checked.
+        worse: whether a check found that later blocks were worse than earlier ones.
+        windows: how many windows each run had that the rule reads.
+    """
+
+    rule: Callable[[ErrorBudget], Verdict]
+    alpha: float
+    checks: int
+    worse: bool
+    windows: tuple[tuple[Run, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """A verdict that was good enough for its test and does not hold for the whole run.
+
+    Attributes:
+        nodeid: of the test that asserted the target.
+        sentence: says what the run shows in the end, and what the verdict was before.
+        verdict: the verdict on all that was measured; None if the run gives none any more.
+    """
+
+    nodeid: str
+    sentence: str
+    verdict: Verdict | None
 
 
 class Run:
@@ -66,6 +102,8 @@ class Run:
         self.burst = 1.0
         """Requests that are assumed to miss together as long as no burst was seen."""
         self._measure_on = measure_on
+        self._judgements: list[_Judgement] = []
+        """One for each of `verdicts`, in the same order."""
         self.queues = {queue.name: queue for queue in queues}
         for queue in queues:
             queue._run = self
@@ -113,9 +151,12 @@ class Run:
         for queue in queues:
             if alone is not None and queue.name in alone:
                 queue.require_alone(alone[queue.name])
-        weights = fairness.weights(queues, alone)
+        fairness.weights(queues, alone)  # checks `alone`
         self.require()
-        self.judge(lambda budget: targets.fair(queues, weights, share, budget))
+        self.judge(
+            lambda budget: targets.fair(queues, fairness.weights(queues, alone), share, budget),
+            reads=[queue._run for queue in (alone or {}).values()],
+        )
 
     def judge(
         self,
@@ -123,6 +164,7 @@ class Run:
         *,
         fact: bool = False,
         other: Run | None = None,
+        reads: Sequence[Run] = (),
     ) -> None:
         """Judge by a rule, measure on while it is undecided, keep the verdict, raise unless PASS.
 
@@ -130,24 +172,36 @@ class Run:
             rule: returns the verdict on what was measured so far, within an error budget.
             fact: whether the target is about all requests of the duration; PASS then takes all
                 of it.
-            other: a second run that the rule reads.
+            other: a second run that the rule reads; it measures on as well.
+            reads: further runs that the rule reads.
 
         Raises:
             QosAssertionError: FAIL, or UNDECIDED unless that only warns.
             InvalidRun: a later window spoiled the run.
         """
         __tracebackhide__ = True
-        runs = [self] if other in (None, self) else [self, other]
-        alpha = self.budget.next_alpha()
+        runs = [self] if other is None or other is self else [self, other]
+        alpha, worse = self.budget.next_alpha(), False
         for check in itertools.count(1):
             verdict = rule(self._error_budget(alpha, check))
-            if verdict.status == FAIL or (verdict.status == PASS and not fact):
+            if verdict.status == FAIL:
                 break
-            if not any([run is not None and run.measure_on() for run in runs]):
+            worse = worse or self._gets_worse(verdict.queue)
+            if verdict.status == PASS and not (fact or worse):
                 break
+            if not any([run.measure_on() for run in runs]):
+                break
+        judgement = _Judgement(
+            rule=rule,
+            alpha=alpha,
+            checks=check,
+            worse=worse,
+            windows=tuple((run, len(run._windows_ns)) for run in (*runs, *reads)),
+        )
         origin = place_in_the_test()
-        verdict = dataclasses.replace(verdict, limit_origin=origin)
+        verdict = dataclasses.replace(self._in_context(verdict, worse), limit_origin=origin)
         self.verdicts.append(verdict)
+        self._judgements.append(judgement)
         if verdict.status == PASS:
             return
         s = self.scenario
@@ -156,6 +210,81 @@ class Run:
             warnings.warn(f"UNDECIDED: {text}", XSchedWarning, stacklevel=level_of_the_test())
             return
         raise QosAssertionError(text, verdict=verdict)
+
+    def judge_again(self) -> list[Withdrawn]:
+        """Judge every target again whose run measured on since; return the verdicts that fell.
+
+        Afterwards each of `verdicts` is the one on all that was measured. A missed target stays
+        missed.
+        """
+        found, kept = [], []
+        for verdict, judgement in zip(self.verdicts, self._judgements, strict=True):
+            latest: Verdict | None = verdict
+            if any(len(run._windows_ns) != count for run, count in judgement.windows):
+                latest, withdrawn = self._final(verdict, judgement)
+                found += [] if withdrawn is None else [withdrawn]
+            if latest is not None:
+                kept.append((latest, judgement))
+        self.verdicts[:] = [verdict for verdict, _ in kept]
+        self._judgements[:] = [
+            dataclasses.replace(
+                judgement,
+                windows=tuple((run, len(run._windows_ns)) for run, _ in judgement.windows),
+            )
+            for _, judgement in kept
+        ]
+        return found
+
+    def _final(
+        self, verdict: Verdict, judgement: _Judgement
+    ) -> tuple[Verdict | None, Withdrawn | None]:
+        """Return the verdict on all that was measured, and whether it withdraws an earlier one."""
+        before = f"it was {verdict.status} at n = {verdict.n}, before later targets measured on"
+        missed = not self._good_enough(verdict)
+        try:
+            latest = judgement.rule(self._error_budget(judgement.alpha, judgement.checks + 1))
+        except InvalidRun as error:
+            if missed:
+                return verdict, None
+            reason = str(error).removeprefix("no verdict: ")
+            sentence = f"{verdict.queue}: no verdict on {verdict.rule}: {reason}; {before}"
+            self.refused.append({"sentence": sentence, "nodeid": verdict.nodeid})
+            return None, Withdrawn(nodeid=verdict.nodeid, sentence=sentence, verdict=None)
+        latest = dataclasses.replace(
+            self._in_context(latest, judgement.worse),
+            nodeid=verdict.nodeid,
+            limit_origin=verdict.limit_origin,
+        )
+        if latest.status == verdict.status:
+            return latest, None
+        if missed:
+            after = f"at n = {latest.n} it would be {latest.status}, which excuses nothing"
+            return dataclasses.replace(verdict, sentence=f"{verdict.sentence}; {after}"), None
+        latest = dataclasses.replace(latest, sentence=f"{latest.sentence}; {before}")
+        if self._good_enough(latest):
+            return latest, None
+        text = f"{latest.sentence}; limit of {latest.limit_origin}"
+        return latest, Withdrawn(nodeid=latest.nodeid, sentence=text, verdict=latest)
+
+    def _good_enough(self, verdict: Verdict) -> bool:
+        return verdict.status == PASS or (verdict.status == UNDECIDED and self.undecided == "warn")
+
+    def _gets_worse(self, queue: str) -> bool:
+        """Check whether later blocks of a queue are worse; False if the duration is measured."""
+        if self._whole:
+            return False
+        return self.queues[queue].gets_worse(self._block_ns)
+
+    def _in_context(self, verdict: Verdict, worse: bool) -> Verdict:
+        """Add to a sentence how much of the duration it is about, and that a trend was seen."""
+        sentence = verdict.sentence
+        if not self._whole and verdict.status in (PASS, FAIL):
+            part, whole = map(format_duration, (self.measured_ns, self.scenario.duration_ns))
+            word = "held" if verdict.status == PASS else "missed"
+            sentence += f"; {word} in the {part} of {whole} that were measured"
+        if worse:
+            sentence += "; later blocks were worse than earlier ones"
+        return dataclasses.replace(verdict, sentence=sentence)
 
     def measure_on(self) -> bool:
         """Measure one more window; return False if the whole duration was measured.
@@ -179,12 +308,23 @@ class Run:
         return next(iter(self.queues.values())).windows_ns
 
     def _error_budget(self, alpha: float, check: int) -> ErrorBudget:
-        # A block is a second, or a twentieth of the duration if that is shorter.
-        block_ns = min(10**9, max(1, self.scenario.duration_ns // 20))
-        spent = self._measure_on is None or self.measured_ns >= self.scenario.duration_ns
         return ErrorBudget(
-            alpha=alpha, burst=self.burst, block_ns=block_ns, check=check, spent=spent
+            alpha=alpha,
+            burst=self.burst,
+            block_ns=self._block_ns,
+            check=check,
+            spent=self._whole,
         )
+
+    @property
+    def _block_ns(self) -> int:
+        """A second, or a twentieth of the duration if that is shorter."""
+        return min(10**9, max(1, self.scenario.duration_ns // 20))
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the whole duration was measured."""
+        return self._measure_on is None or self.measured_ns >= self.scenario.duration_ns
 
     @property
     def scheduler(self) -> str:

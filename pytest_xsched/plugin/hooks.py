@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from pytest_xsched.session.options import (
     must_be_checked,
     read_marker,
 )
+
+if TYPE_CHECKING:
+    from pytest_xsched.plugin.final_verdicts import LateFailure
 
 __all__ = ["xqueues", "xsched"]  # fixtures are found as attributes of a plugin
 
@@ -94,6 +97,7 @@ def pytest_runtest_makereport(
     report = yield
     outcome.add_run_tables(report, call, fresh, lambda device: state.rerun_command(item, device))
     outcome.fail_after_earlier_miss(report, call, state.misses, state.compared)
+    state.keep_outcome(item, report, judged=bool(fresh))
     return report
 
 
@@ -139,15 +143,37 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = state_of(config)
     nothing_ran = exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
     if not nothing_ran:
+        state.judge_again()  # before the baselines are stored with their verdicts
         state.update_baselines()
     if is_worker(config):
         config.workeroutput["xsched"] = state.to_controller()  # type: ignore[attr-defined]
         return
+    _report_late_failures(config, state.late_failures)
     state.record_findings()
     if exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = state.exit_status()
+        late = state.late_failures
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED if late else state.exit_status()
     if not nothing_ran and not config.option.collectonly and not state.write_files():
         session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
+
+
+def _report_late_failures(
+    config: pytest.Config, failures: list[LateFailure], node: Any = None
+) -> None:
+    """Report tests that failed after they were over, of this process or of an xdist worker."""
+    if not failures:
+        return
+    from pytest_xsched.plugin.final_verdicts import report_of
+
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    for failure in failures:
+        report = report_of(failure)
+        if terminal is not None:  # which counts the test as passed
+            passed = terminal.stats.get("passed", [])
+            passed[:] = [one for one in passed if one.nodeid != failure.nodeid]
+        if node is not None:
+            report.__dict__["node"] = node  # by which the terminal and JUnit know the worker
+        config.hook.pytest_runtest_logreport(report=report)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -159,4 +185,5 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_testnodedown(node: Any) -> None:
     packed = getattr(node, "workeroutput", {}).get("xsched")
     if packed is not None:
-        state_of(node.config).from_worker(packed)
+        failures = state_of(node.config).from_worker(packed)
+        _report_late_failures(node.config, failures, node)

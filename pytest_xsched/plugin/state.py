@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_xsched.analysis.run import Run
     from pytest_xsched.analysis.verdict import Verdict
     from pytest_xsched.comparison.comparison import Comparison
+    from pytest_xsched.plugin.final_verdicts import JudgedTest, LateFailure
     from pytest_xsched.reporting.progress_line import ProgressLine
     from pytest_xsched.scenario.scenario import Scenario
     from pytest_xsched.session.session import Session
@@ -49,6 +50,11 @@ class State:
         self.findings: list[dict[str, Any]] = []
         """About baselines, those of xdist workers too; see `baseline_check.BaselineResult`."""
         self._from_workers: list[dict[str, Any]] = []
+        self._judged_tests: dict[str, JudgedTest] = {}
+        self._excused: set[str] = set()
+        """Node ids of tests that failed, or were to fail: a verdict that falls adds nothing."""
+        self.late_failures: list[LateFailure] = []
+        """Of tests whose verdicts fell after them."""
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -122,6 +128,26 @@ class State:
     def records(self) -> list[dict[str, Any]]:
         """Return all runs and comparisons in JSON's types, those of xdist workers too."""
         return [judged.to_dict() for judged in self._judged()] + self._from_workers
+
+    def keep_outcome(self, item: pytest.Item, report: pytest.TestReport, *, judged: bool) -> None:
+        """Keep what `judge_again` needs of a test: where it is, and whether it failed anyway."""
+        from pytest_xsched.plugin.final_verdicts import JudgedTest
+
+        if report.when == "setup":
+            self._excused.discard(item.nodeid)  # of an attempt that was repeated
+        if report.failed or hasattr(report, "wasxfail"):
+            self._excused.add(item.nodeid)
+        if judged:
+            command = self.rerun_command(item, None)
+            self._judged_tests[item.nodeid] = JudgedTest(location=item.location, command=command)
+
+    def judge_again(self) -> None:
+        """Judge all targets on all that their runs measured, after the last test."""
+        if self.session is None:
+            return
+        from pytest_xsched.plugin.final_verdicts import judge_again
+
+        self.late_failures += judge_again(self.session.runs, self._judged_tests, self._excused)
 
     def rerun_command(self, item: pytest.Item, device: str | None) -> str:
         """Return the command that runs a test again."""
@@ -206,15 +232,24 @@ class State:
 
     def to_controller(self) -> str:
         """Pack the runs for the xdist controller: text, because nothing else is sure to travel."""
-        packed = {"records": self.records(), "findings": self.findings}
+        packed = {
+            "records": self.records(),
+            "findings": self.findings,
+            "late_failures": [failure.to_dict() for failure in self.late_failures],
+        }
         return json.dumps(packed, allow_nan=False)
 
-    def from_worker(self, packed: str) -> None:
-        """Unpack what `to_controller` packed."""
+    def from_worker(self, packed: str) -> list[LateFailure]:
+        """Unpack what `to_controller` packed; return the failures, which need a report each."""
         unpacked = json.loads(packed)
         self._from_workers += unpacked["records"]
         # Of a damaged file each worker says the same.
         self.findings += [found for found in unpacked["findings"] if found not in self.findings]
+        if not unpacked["late_failures"]:
+            return []
+        from pytest_xsched.plugin.final_verdicts import read_failure
+
+        return [read_failure(data) for data in unpacked["late_failures"]]
 
     def _progress(self, label: str) -> ProgressLine | None:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")

@@ -26,11 +26,14 @@ def test_two_models_meet_their_targets(two_models, sim):
             "  low       1  matmul(1024, batch=8) *",
             "  low had work during 100 % of high's requests, and commands in flight during 100 % "
             "(at most 1 command, 11.9 ms of work)",
-            "  PASS high: P99 * ms is below 50 ms (n = 300, max * ms, 0 misses, 3 allowed)  "
-            "[[]test_qos.py::*latency]",
-            "  PASS high: throughput 20/s is at least 20/s less 1% (n = 300, max * ms)  *keeps_up]",
-            "  PASS high: P99/P50 * is below 10 (n = 300, max *, P50 *, P99 *)  *test_is_steady]",
-            "  PASS low: throughput * is at least 40/s (*)  [[]test_qos.py::test_not_starved]",
+            "  PASS high: P99 * ms is below 50 ms (n = 300, max * ms, 0 misses, 3 allowed)"
+            "; held in the 15 s of 60 s that were measured  [[]test_qos.py::*latency]",
+            "  PASS high: throughput 20/s is at least 20/s less 1% (n = 300, max * ms); held in *  "
+            "*keeps_up]",
+            "  PASS high: P99/P50 * is below 10 (n = 300, max *, P50 *, P99 *); held in *  "
+            "*test_is_steady]",
+            "  PASS low: throughput * is at least 40/s (*); held in *  "
+            "[[]test_qos.py::test_not_starved]",
         ],
         consecutive=True,
     )
@@ -47,8 +50,8 @@ def test_missed_targets_fail_with_figures_and_table(two_models, sim):
         [
             "*__ test_latency __*",
             "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 300, max * ms, "
-            "68 misses in 1 burst, 3 allowed, odds * to 1 against chance), builtin on sim, seed 0, "
-            "limit of test_qos.py:15",
+            "68 misses in 1 burst, 3 allowed, odds * to 1 against chance); missed in the 15 s "
+            "of 60 s that were measured, builtin on sim, seed 0, limit of test_qos.py:15",
             "*- xsched run -*",
             "builtin (hpf) on sim, 15 s of 60 s, seed 0",
             "  queue  prio  workload *",

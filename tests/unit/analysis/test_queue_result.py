@@ -197,3 +197,27 @@ def test_numbers_are_of_json_types(made_queue):
     }
     for value in [*numbers.values(), *numbers["commands"].values()]:
         assert value is None or type(value) in (str, int, float, bool, dict)
+
+
+def test_later_blocks_that_are_worse_are_a_trend(made_queue):
+    """P90 of an open loop: rising, falling, level, and too few blocks to say."""
+    rising, second = [10 + i // 20 for i in range(300)], 10**9
+    assert made_queue(rising).gets_worse(second)
+    assert made_queue([10] * 150 + [None] * 150).gets_worse(second)
+    assert not made_queue(rising[::-1]).gets_worse(second)
+    assert not made_queue([10, 12] * 150).gets_worse(second)
+    assert not made_queue(rising[:100]).gets_worse(second)  # five blocks
+
+
+def test_a_loop_that_gets_slower_is_a_trend(made_queue):
+    """In second k of 15 there are k completions less than at first."""
+    fewer = [None if i % 20 < i // 20 else 1 for i in range(300)]
+    assert made_queue(fewer, closed=True).gets_worse(10**9)
+    assert not made_queue(fewer[::-1], closed=True).gets_worse(10**9)
+    assert not made_queue([1] * 300, closed=True).gets_worse(10**9)
+
+
+def test_of_a_saturated_queue_only_the_rate_shows_a_trend(made_queue):
+    queue = made_queue([50 * i for i in range(1, 301)], period_ms=10)
+    assert queue.saturated
+    assert not queue.gets_worse(10**8)

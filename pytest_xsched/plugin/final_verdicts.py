@@ -1,0 +1,116 @@
+"""Verdicts that fall after their test: a later test measured on, and the run got worse.
+
+Such a test is over, so its failure is a report of its own. Pytest's hook for reports takes it to
+the terminal, to JUnit and to the exit status. Under xdist a worker packs it for the controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytest
+
+from pytest_xsched.analysis.run import Run, Withdrawn
+from pytest_xsched.reporting.comparison_table import summary
+from pytest_xsched.reporting.run_table import properties
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedTest:
+    """A test with verdicts: what a report on it needs after it is over.
+
+    Attributes:
+        location: file, line and name, as of `pytest.Item.location`.
+        command: runs the test again.
+    """
+
+    location: tuple[str, int | None, str]
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateFailure:
+    """The failure of a test whose verdict fell after it; builtin types only, for xdist.
+
+    Attributes:
+        nodeid: of the test.
+        location: see `JudgedTest`.
+        text: what the run shows in the end.
+        invalid: whether the run gives no verdict any more.
+        sections: title and text of the sections of the report.
+        user_properties: for JUnit.
+    """
+
+    nodeid: str
+    location: tuple[str, int | None, str]
+    text: str
+    invalid: bool
+    sections: tuple[tuple[str, str], ...]
+    user_properties: tuple[tuple[str, str | int | float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it in JSON's types."""
+        return asdict(self)
+
+
+def judge_again(
+    runs: Iterable[Run], tests: dict[str, JudgedTest], excused: set[str]
+) -> list[LateFailure]:
+    """Judge all targets again whose runs measured on since; return a failure for each that fell.
+
+    Args:
+        runs: of the session.
+        tests: with verdicts, by node id.
+        excused: node ids of tests that failed anyway, or were to fail.
+    """
+    found = []
+    for run in runs:
+        fell = [one for one in run.judge_again() if one.nodeid not in excused]
+        for nodeid in dict.fromkeys(one.nodeid for one in fell):
+            if nodeid in tests:
+                mine = [one for one in fell if one.nodeid == nodeid]
+                found.append(_failure(run, nodeid, mine, tests[nodeid]))
+    return found
+
+
+def _failure(run: Run, nodeid: str, fell: list[Withdrawn], test: JudgedTest) -> LateFailure:
+    verdicts = [one.verdict.to_dict() for one in fell if one.verdict is not None]
+    pairs: list[tuple[str, str | int | float]] = [
+        pair for verdict in verdicts for pair in properties(verdict)
+    ]
+    pairs += [("xsched.no_verdict", one.sentence) for one in fell if one.verdict is None]
+    return LateFailure(
+        nodeid=nodeid,
+        location=test.location,
+        text="\n".join(f"the verdict did not stand: {one.sentence}" for one in fell),
+        invalid=not verdicts,
+        sections=(
+            ("xsched run", "\n".join(summary([run.to_dict()]))),
+            ("to run it again", test.command),
+        ),
+        user_properties=tuple(pairs),
+    )
+
+
+def report_of(failure: LateFailure) -> pytest.TestReport:
+    """Return the report that makes a test fail that is over."""
+    report = pytest.TestReport(
+        nodeid=failure.nodeid,
+        location=failure.location,
+        keywords={},
+        outcome="failed",
+        longrepr=failure.text,
+        when="call",
+        sections=failure.sections,
+        user_properties=failure.user_properties,
+    )
+    report.__dict__["xsched_invalid"] = failure.invalid
+    return report
+
+
+def read_failure(data: dict[str, Any]) -> LateFailure:
+    """Read what `LateFailure.to_dict` returned, after JSON made lists of its tuples."""
+    pairs = {key: tuple(map(tuple, data[key])) for key in ("sections", "user_properties")}
+    return LateFailure(**{**data, **pairs, "location": tuple(data["location"])})

@@ -1,0 +1,182 @@
+"""A verdict belongs to all that its run measured: what falls later fails the session."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+# Every window after the first runs on a device whose launches take 30 ms more.
+SLOWER_LATER = """
+    import dataclasses
+    from pytest_xsched import SimModel
+    from pytest_xsched.session import adaptive
+
+    as_it_is = adaptive.window
+
+    def slower(scenario, index, duration_ns):
+        made = as_it_is(scenario, index, duration_ns)
+        return dataclasses.replace(made, sim=SimModel(launch_ns=30_000_000)) if index else made
+
+    adaptive.window = slower
+
+    def pytest_unconfigure():
+        adaptive.window = as_it_is
+    """
+P99 = 'def test_p99(run60): run60.high.assert_p99_below("12ms")\n'
+P999 = 'def test_p999(run60): run60.high.assert_percentile_below(0.999, "10s")\n'
+ORDERS = pytest.mark.parametrize("tests", [P99 + P999, P999 + P99], ids=["early", "late"])
+
+
+@pytest.fixture
+def slower(pytester, load):
+    def write(tests, name="test_it", duration="200s"):
+        pytester.makeconftest(SLOWER_LATER)
+        start = f"""
+@pytest.fixture(scope="module")
+def run60(xsched):
+    return xsched.run(xsched.queue("high", spin("1ms"), rate="20/s"), duration="{duration}")
+
+"""
+        load(start + tests, name=name)
+
+    return write
+
+
+def outcomes(path):
+    """Names and whether they failed, of all test cases of a JUnit file; and its totals."""
+    (suite,) = ElementTree.parse(path).getroot().iter("testsuite")
+    cases = list(suite.iter("testcase"))
+    assert int(suite.get("tests")) == len(cases)
+    failed = {case.get("name") for case in cases if case.find("failure") is not None}
+    assert int(suite.get("failures")) == len(failed)
+    return {case.get("name"): case.get("name") in failed for case in cases}
+
+
+@ORDERS
+def test_the_order_of_tests_decides_nothing(slower, sim, pytester, tests):
+    slower(tests)
+
+    result = sim("--xsched-json=out.json", "--junitxml=junit.xml")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert outcomes(pytester.path / "junit.xml") == {"test_p99": True, "test_p999": False}
+    (run,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
+    verdicts = {v["rule"]: v for v in run["verdicts"]}
+    assert {rule: v["status"] for rule, v in verdicts.items()} == {
+        "P99 below": "FAIL",
+        "P99.9 below": "PASS",
+    }
+    (queue,) = run["queues"]
+    assert verdicts["P99 below"]["value"] == queue["p99_ns"] > 12e6
+    assert verdicts["P99 below"]["n"] == queue["n"]
+
+
+def test_the_report_says_what_fell(slower, sim):
+    slower(P99 + P999)
+
+    result = sim()
+
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*= FAILURES =*",
+            "*_ test_p99 _*",
+            "the verdict did not stand: high: P99 * ms is not below 12 ms (*); missed in the "
+            "163 s of 200 s that were measured; it was PASS at n = 300, before later targets "
+            "measured on; limit of test_it.py:*",
+            "*- xsched run -*",
+            "*- to run it again -*",
+            "pytest test_it.py::test_p99 *",
+            "*= xsched =*",
+            "  FAIL high: P99 * is not below 12 ms *; it was PASS at n = 300, before *",
+            "  PASS high: P99.9 * is below 10 s *",
+            "FAILED test_it.py::test_p99*",
+        ]
+    )
+    assert "  PASS high: P99 " not in str(result.stdout)
+
+
+@ORDERS
+def test_under_xdist(slower, fresh, pytester, tests):
+    slower(tests, name="test_a")
+    slower(tests, name="test_b")
+
+    result = fresh(
+        "-pxdist", "-n2", "--dist=loadfile", "--xsched-device=sim", "--junitxml=junit.xml"
+    )
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=2, passed=2)
+    (suite,) = ElementTree.parse(pytester.path / "junit.xml").getroot().iter("testsuite")
+    failed = [case for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert sorted(case.get("classname") for case in failed) == ["test_a", "test_b"]
+    assert {case.get("name") for case in failed} == {"test_p99"}
+    assert int(suite.get("failures")) == 2
+
+
+def test_one_test_with_two_targets(slower, sim):
+    """The second assertion of a test measures on, so the first is judged again after it."""
+    slower("""
+def test_both(run60):
+    run60.high.assert_p99_below("12ms")
+    run60.high.assert_percentile_below(0.999, "10s")
+""")
+    result = sim()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=1)
+
+
+def test_a_target_that_was_missed_stays_missed(load, sim, pytester):
+    """A FAIL that the rest of the run would not confirm stays what it was."""
+    pytester.makeconftest(SLOWER_LATER.replace("if index else made", "if not index else made"))
+    load("""
+        @pytest.fixture(scope="module")
+        def loop(xsched):
+            return xsched.run(xsched.queue("low", spin("1ms")), duration="60s")
+
+        def test_rate(loop): loop.low.assert_throughput_at_least("100/s")
+        def test_all(loop): loop.low.assert_max_below("10s")
+        """)
+    result = sim()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        ["  FAIL low: throughput *; at n = * it would be UNDECIDED, which excuses nothing *"]
+    )
+
+
+@pytest.mark.parametrize(("undecided", "status"), [("fail", 1), ("warn", 0)])
+def test_a_pass_that_becomes_undecided(slower, sim, undecided, status):
+    """Where the rest of the run leaves it open, the option decides as it does at the assertion."""
+    slower(
+        'def test_p50(run60): run60.high.assert_percentile_below(0.5, "12ms")\n' + P999,
+        duration="200s",
+    )
+    result = sim(f"--xsched-undecided={undecided}")
+    assert result.ret == status
+    result.assert_outcomes(failed=status, passed=2 - status)
+    result.stdout.fnmatch_lines(["  UNDECIDED high: P50 *; it was PASS at n = 300, before *"])
+
+
+def test_a_test_that_failed_anyway_fails_once(slower, sim):
+    slower(
+        """
+def test_p99(run60):
+    run60.high.assert_p99_below("12ms")
+    assert False
+
+"""
+        + P999
+    )
+    result = sim()
+    result.assert_outcomes(failed=1, passed=1)
+
+
+def test_a_kept_baseline_has_the_final_verdicts(slower, sim, pytester):
+    slower(P99 + P999)
+    sim("--xsched-save=main", "--xsched-baselines=kept")
+    (file,) = (pytester.path / "kept").rglob("*.jsonl")
+    (entry,) = map(json.loads, file.read_text().splitlines())
+    assert [v["status"] for v in entry["run"]["verdicts"]] == ["FAIL", "PASS"]
