@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pytest_xsched.analysis.run import Run, Withdrawn
-from pytest_xsched.reporting.comparison_table import summary
 from pytest_xsched.reporting.run_table import properties
+from pytest_xsched.reporting.terminal_summary import summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
