@@ -183,6 +183,42 @@ def test_many_kept_runs_show_one(baseline, run):
     assert findings(baseline, run(5, low_ms=3))[1][0] == "better"
 
 
+def test_nineteen_kept_runs_are_the_fewest_that_show_a_difference(baseline, run):
+    kept(baseline, [run(5)] * 18)
+    assert findings(baseline, run(50))[0][0] == "no difference shown"
+    kept(baseline, [run(5)])
+    assert findings(baseline, run(50))[0][0] == "worse"
+
+
+def test_one_kept_run_that_was_as_bad_shows_no_difference(baseline, run):
+    kept(baseline, [*[run(5)] * 18, run(50)])
+    assert findings(baseline, run(50))[0][0] == "no difference shown"
+    assert findings(baseline, run(51))[0][0] == "worse"
+
+
+@pytest.mark.parametrize(
+    "other", [{"scheduler": "native", "policy": "none"}, {"policy": "none"}, {"device": "cpu"}]
+)
+def test_runs_of_another_scheduler_or_device_are_no_baseline(baseline, run, other):
+    elsewhere = run()
+    elsewhere.scenario = dataclasses.replace(elsewhere.scenario, **other)
+    kept(baseline, [elsewhere] * 20)
+    assert {status for status, _ in findings(baseline, run(50))} <= {
+        "no baseline",
+        "not applicable",
+    }
+
+
+def test_samples_that_changed_and_kept_their_length_are_damaged(baseline, run):
+    key = baseline.store(run(), COMMIT)
+    file = baseline.path.parent / "main.samples" / f"{key}.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    read = baseline.read()
+    assert (len(read.entries), len(read.damaged)) == (0, 1)
+
+
 def test_a_figure_that_only_one_side_has_is_not_green(baseline, run):
     few = "a P99 needs 299 requests, not 200"
     kept(baseline, [run()])
