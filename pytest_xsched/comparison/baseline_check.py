@@ -19,6 +19,7 @@ from pytest_xsched.base.quantity import show
 from pytest_xsched.comparison.baseline_store import Baseline, no_figure
 from pytest_xsched.reporting.json_export import commit_info
 from pytest_xsched.reporting.run_table import title
+from pytest_xsched.stats.sequential_test import FAIL
 
 RUNS_NEEDED = 19
 """Of 20 runs that differ by chance only, one is the worst: 5 %. A run that is worse than all stored
@@ -94,8 +95,14 @@ def _store_all(baseline: Baseline, runs: list[Run], rootdir: Path) -> list[Basel
     commit, found = commit_info(rootdir), []
     for run in runs:
         name = title(run.to_dict())
-        if run.evidence.faults:
-            sentence = f"{name} is not stored: {'; '.join(run.evidence.faults)}"
+        reasons = list(run.evidence.faults)
+        reasons += [
+            f"it missed a target: {verdict.sentence}"
+            for verdict in run.verdicts
+            if verdict.status == FAIL
+        ]
+        if reasons:
+            sentence = f"{name} is not stored: {'; '.join(reasons)}"
             found.append(BaselineResult(status="not saved", sentence=sentence, origin=run.origin))
             continue
         key = baseline.store(run, commit)

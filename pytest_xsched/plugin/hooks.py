@@ -95,8 +95,8 @@ def pytest_runtest_makereport(
     outcome.set_properties(item, call, fresh)
     outcome.hide_own_frames(call)
     report = yield
+    outcome.judge_misses(item, report, call, fresh, state.misses)
     outcome.add_run_tables(report, call, fresh, lambda device: state.rerun_command(item, device))
-    outcome.fail_after_earlier_miss(report, call, state.misses, state.compared)
     state.keep_outcome(item, report, judged=bool(fresh))
     return report
 
@@ -117,7 +117,8 @@ def pytest_assertrepr_compare(
     from pytest_xsched.plugin import outcome
 
     lines = outcome.compare_lines(op, left, right)
-    state_of(config).compared |= lines is not None
+    if lines is not None:
+        state_of(config).misses.compared.append(f"assert {lines[0]}")
     return lines
 
 
@@ -131,6 +132,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("xsched")
     for line in summary(records):
         terminalreporter.line(line)
+    for miss in state.misses.expected:
+        terminalreporter.line(
+            f"EXPECTED MISS ({miss['how']}) {miss['sentence']}  [{miss['nodeid']}]"
+        )
     for finding in state.findings:
         terminalreporter.line(f"{finding['status'].upper()} {finding['sentence']}")
     if state.complaint:
@@ -155,6 +160,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED if late else state.exit_status()
     if not nothing_ran and not config.option.collectonly and not state.write_files():
         session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    end_watch = state_of(config).end_watch
+    if end_watch is not None:
+        end_watch()
 
 
 def _report_late_failures(

@@ -11,9 +11,11 @@ from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.quantity import Quantity
 from pytest_xsched.comparison.comparison import Comparison
-from pytest_xsched.errors import InvalidRun, QosAssertionError, XSchedError
-from pytest_xsched.reporting.run_table import properties
+from pytest_xsched.errors import InvalidRun, XSchedError
+from pytest_xsched.plugin.misses import Miss, Misses
+from pytest_xsched.reporting.run_table import properties, property_name
 from pytest_xsched.reporting.terminal_summary import summary
+from pytest_xsched.stats.sequential_test import FAIL, PASS
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -54,7 +56,11 @@ def set_properties(
 
 
 def _sentence(error: InvalidRun) -> str:
-    return str(error).partition("\n")[0].removeprefix("no verdict: ")
+    return _first_line(error).removeprefix("no verdict: ")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
 
 
 def add_run_tables(
@@ -88,36 +94,87 @@ def add_run_tables(
         report.sections.append(("to run it again", rerun_command(next(iter(devices), None))))
 
 
-def fail_after_earlier_miss(
-    report: pytest.TestReport, call: pytest.CallInfo[None], misses: dict[str, str], compared: bool
+def judge_misses(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    call: pytest.CallInfo[None],
+    fresh: list[tuple[Run | Comparison, Verdict]],
+    misses: Misses,
 ) -> None:
-    """Fail a test that passes after it missed a target: rerunning until it passes proves nothing.
+    """Fail a phase that passes although a target was missed; keep the misses that were expected.
 
-    A run without evidence may be repeated, because it says nothing about what was measured; but not
-    one in which a queue was starved.
+    Rerunning until a test passes proves nothing, so a miss of an earlier attempt fails the test,
+    too. A run without evidence may be repeated, because it says nothing about what was measured;
+    but not one in which a queue was starved.
 
     Args:
+        item: the test.
         report: of a phase of the test.
         call: the same phase.
-        misses: by node id, what was missed in earlier attempts; this one is added.
-        compared: whether a comparison of measured numbers failed in this test.
+        fresh: the verdicts that were given in it.
+        misses: of all tests so far; those of this phase are added.
     """
-    if report.when != "call":
-        return
-    error = call.excinfo.value if call.excinfo else None
-    missed = (
-        isinstance(error, QosAssertionError)
-        or (isinstance(error, InvalidRun) and error.starved)
-        or (compared and isinstance(error, AssertionError))
+    found = misses.of_phase(
+        [
+            (verdict, property_name(verdict.to_dict()))
+            for judged, verdict in fresh
+            if verdict.status == FAIL or (verdict.status != PASS and judged.undecided == "fail")
+        ]
     )
-    if report.failed and missed:
-        misses.setdefault(report.nodeid, str(error).partition("\n")[0])
-    elif report.passed and report.nodeid in misses:
-        report.outcome = "failed"
-        report.longrepr = (
-            "missed a target in an earlier attempt, which a rerun does not undo: "
-            f"{misses[report.nodeid]}"
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, InvalidRun) and error.starved:
+        found.append(Miss(_first_line(error)))
+    how = "xfail" if hasattr(report, "wasxfail") else "skip" if report.skipped else ""
+    if report.failed:
+        for miss in found:
+            if not miss.expected:
+                misses.report(miss.sentence)
+        return
+    hidden = [miss for miss in found if not (miss.expected or how)]
+    for miss in found:
+        if miss not in hidden:
+            _expect(item, report, miss, miss.expected or how, misses)
+    earlier = misses.earlier.get(item.nodeid, "")
+    if hidden:
+        misses.report(hidden[0].sentence)
+        _fail(report, f"{_HIDDEN[report.when]}: {hidden[0].sentence}\n{_ADVICE}")
+    elif report.when == "call" and earlier and how != "xfail":
+        _set_property(item, report, "xsched.earlier_miss", earlier)
+        _fail(
+            report,
+            f"missed a target in an earlier attempt, which a rerun does not undo: {earlier}",
         )
+    elif report.when == "call" and report.passed and misses.reported:
+        _fail(report, f"missed a target in a subtest: {misses.reported}")
+
+
+_HIDDEN = {
+    "setup": "the set-up of a fixture missed a target and went on",
+    "call": "the test missed a target and passed",
+    "teardown": "the teardown of a fixture missed a target and went on",
+}
+_ADVICE = (
+    "something caught the error, try/except or contextlib.suppress for example; a test that "
+    "expects a miss says so: with pytest.raises(QosAssertionError): ..."
+)
+
+
+def _fail(report: pytest.TestReport, text: str) -> None:
+    report.outcome, report.longrepr = "failed", text
+
+
+def _expect(
+    item: pytest.Item, report: pytest.TestReport, miss: Miss, how: str, misses: Misses
+) -> None:
+    """Keep a miss that the test expected, for the summary and for JUnit."""
+    misses.expected.append({"sentence": miss.sentence, "nodeid": item.nodeid, "how": how})
+    if miss.name:
+        _set_property(item, report, f"{miss.name}.expected_miss", how)
+
+
+def _set_property(item: pytest.Item, report: pytest.TestReport, name: str, value: str) -> None:
+    for properties_of in (item.user_properties, report.user_properties):
+        properties_of[:] = [pair for pair in properties_of if pair[0] != name] + [(name, value)]
 
 
 def compare_lines(op: str, left: object, right: object) -> list[str] | None:

@@ -11,11 +11,13 @@ import functools
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_xsched.plugin.misses import Misses, watch_raises
 from pytest_xsched.session.options import is_in_use, read_marker
 
 if TYPE_CHECKING:
@@ -39,10 +41,9 @@ class State:
         self.session: Session | None = None
         self.complaint = ""
         """About the session, for the end of the terminal summary."""
-        self.misses: dict[str, str] = {}
-        """Of tests that were repeated since: what they missed, by node id."""
-        self.compared = False
-        """Whether a comparison of measured numbers failed in the test that is running."""
+        self.misses = Misses()
+        self.end_watch: Callable[[], None] | None = None
+        """Ends the watch over `pytest.raises`."""
         self.tests = 0
         """Collected tests that use the fixtures, over which the error budget is divided."""
         self._overrides: dict[str, Any] = {}
@@ -70,12 +71,13 @@ class State:
         self.session = Session(self.settings, self._progress)
         self.session.overrides, self.session.origin = self._overrides, self._origin
         self.session.budget.tests = self.tests
+        self.end_watch = watch_raises(self.misses.received_by_raises)
         return self.session
 
     def begin(self, item: pytest.Item) -> None:
         """Let the marker of a test hold for everything that runs from now on."""
         self._overrides, self._origin = read_marker(item), item.nodeid
-        self.compared = False
+        self.misses.begin(item.nodeid)
         if self.session is not None:
             self.session.overrides, self.session.origin = self._overrides, self._origin
             self.session.trial = None
@@ -123,7 +125,9 @@ class State:
         return fresh
 
     def _judged(self) -> list[Run | Comparison]:
-        return [*self.session.runs, *self.session.comparing.comparisons] if self.session else []
+        if self.session is None:
+            return []
+        return [*self.session.runs, *self.session.comparing.comparisons]
 
     def records(self) -> list[dict[str, Any]]:
         """Return all runs and comparisons in JSON's types, those of xdist workers too."""
@@ -236,6 +240,7 @@ class State:
             "records": self.records(),
             "findings": self.findings,
             "late_failures": [failure.to_dict() for failure in self.late_failures],
+            "expected_misses": self.misses.expected,
         }
         return json.dumps(packed, allow_nan=False)
 
@@ -243,6 +248,7 @@ class State:
         """Unpack what `to_controller` packed; return the failures, which need a report each."""
         unpacked = json.loads(packed)
         self._from_workers += unpacked["records"]
+        self.misses.expected += unpacked["expected_misses"]
         # Of a damaged file each worker says the same.
         self.findings += [found for found in unpacked["findings"] if found not in self.findings]
         if not unpacked["late_failures"]:

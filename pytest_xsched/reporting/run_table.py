@@ -194,8 +194,7 @@ def advice(verdicts: list[Record]) -> list[str]:
 
 def properties(verdict: Record) -> list[tuple[str, str | int | float]]:
     """Return a verdict as JUnit properties: builtin types only, or xdist would lose the test."""
-    rule = re.sub(r"[^a-z0-9.]+", "_", verdict["rule"].lower()).strip("_")
-    start = f"xsched.{verdict['queue']}.{rule}"
+    start = property_name(verdict)
     value = "never" if verdict["value"] is None else verdict["value"]
     return [
         (f"{start}.status", verdict["status"]),
@@ -204,3 +203,9 @@ def properties(verdict: Record) -> list[tuple[str, str | int | float]]:
         (f"{start}.unit", verdict["unit"] or "1"),
         (f"{start}.n", verdict["n"]),
     ]
+
+
+def property_name(verdict: Record) -> str:
+    """Return the start of the names of a verdict's JUnit properties."""
+    rule = re.sub(r"[^a-z0-9.]+", "_", verdict["rule"].lower()).strip("_")
+    return f"xsched.{verdict['queue']}.{rule}"

@@ -1,0 +1,217 @@
+"""A missed target that something caught is not green; one that a test expects is said to be."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+MISS = 'run.high.assert_p99_below("1us")'
+SENTENCE = "high: P99 * is not below 1 us *"
+
+
+def written(path):
+    """Return the testcases of a JUnit file by name: outcome, and the properties."""
+    cases = {}
+    for case in ElementTree.parse(path).iter("testcase"):
+        children = {child.tag for child in case}
+        outcome = children & {"failure", "error", "skipped"}
+        properties = {one.get("name"): one.get("value") for one in case.iter("property")}
+        cases[case.get("name")] = (sorted(outcome), properties)
+    return cases
+
+
+CAUGHT = {
+    "try": f"""
+        try:
+            {MISS}
+        except AssertionError:
+            pass""",
+    "suppress": f"""
+        with contextlib.suppress(AssertionError):
+            {MISS}""",
+    "comparison": """
+        with contextlib.suppress(AssertionError):
+            assert run.high.p99 < "1us\"""",
+}
+PHASES = {
+    "setup": """
+    @pytest.fixture
+    def phase(run):{caught}
+        yield
+    """,
+    "teardown": """
+    @pytest.fixture
+    def phase(run):
+        yield{caught}
+    """,
+    "call": "",
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("caught", CAUGHT)
+def test_a_miss_that_something_caught_fails_the_session(load, sim, pytester, phase, caught):
+    fixture = PHASES[phase].format(caught=CAUGHT[caught])
+    body = CAUGHT[caught] if phase == "call" else "pass"
+    argument = "run" if phase == "call" else "phase"
+    load(f"    import contextlib\n{fixture}\n    def test_it({argument}):\n        {body}\n")
+
+    result = sim("--junitxml=junit.xml")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    what = {"call": "the test missed a target and passed"}.get(
+        phase, f"the {'set-up' if phase == 'setup' else phase} of a fixture missed a target and *"
+    )
+    result.stdout.fnmatch_lines([f"{what}: *", "something caught the error, *pytest.raises*"])
+    outcome, _ = written(pytester.path / "junit.xml")["test_it"]
+    assert outcome == (["failure"] if phase == "call" else ["error"])
+
+
+@pytest.mark.parametrize("phase", ["setup", "teardown"])
+def test_a_rerun_does_not_undo_a_miss_in_a_fixture(pytester, fresh, phase):
+    pytest.importorskip("pytest_rerunfailures")
+    before, after = ("measure(xsched)", "pass") if phase == "setup" else ("pass", "measure(xsched)")
+    pytester.makepyfile(f"""
+        import pytest
+        from pytest_xsched import spin
+
+        attempts = []
+
+        def measure(xsched):
+            attempts.append(1)
+            work = spin("20ms" if len(attempts) == 1 else "1ms")
+            run = xsched.run(xsched.queue("high", work, rate="20/s"), duration="15s")
+            run.high.assert_p99_below("10ms")
+
+        @pytest.fixture
+        def gate(xsched):
+            {before}
+            yield
+            {after}
+
+        def test_it(gate): pass
+        """)
+
+    result = fresh("-prerunfailures", "--reruns=1", "--xsched-device=sim", "--junitxml=junit.xml")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["missed a target in an earlier attempt, which a rerun does not undo: high: P99 *"]
+    )
+    outcome, properties = written(pytester.path / "junit.xml")["test_it"]
+    assert "failure" in outcome
+    assert "is not below 10 ms" in properties["xsched.earlier_miss"]
+
+
+EXPECTED = """
+    def test_raises(run):
+        with pytest.raises(QosAssertionError):
+            run.high.assert_p99_below("1us")
+
+    @pytest.mark.xfail
+    def test_xfail(run):
+        run.high.assert_p99_below("2us")
+
+    def test_skip(run):
+        try:
+            run.high.assert_p99_below("3us")
+        except QosAssertionError:
+            pytest.skip("too slow here")
+
+    def test_comparison(run):
+        with pytest.raises(AssertionError):
+            assert run.high.p99 < "4us"
+    """
+
+
+@pytest.mark.parametrize("xdist", [[], ["-pxdist", "-n2"]], ids=["plain", "xdist"])
+def test_a_miss_that_a_test_expects_has_a_line_of_its_own(load, fresh, pytester, xdist):
+    load(EXPECTED)
+
+    result = fresh("--xsched-device=sim", "--junitxml=junit.xml", *xdist)
+
+    assert result.ret == 0
+    assert result.parseoutcomes() == {"passed": 2, "xfailed": 1, "skipped": 1}
+    lines = sorted(line for line in result.outlines if line.startswith("EXPECTED MISS"))
+    assert [line.split(")")[0] for line in lines] == [
+        "EXPECTED MISS (pytest.raises",
+        "EXPECTED MISS (pytest.raises",
+        "EXPECTED MISS (skip",
+        "EXPECTED MISS (xfail",
+    ]
+    cases = written(pytester.path / "junit.xml")
+    for name, how in (("raises", "pytest.raises"), ("xfail", "xfail"), ("skip", "skip")):
+        _, properties = cases[f"test_{name}"]
+        assert properties["xsched.high.p99_below.status"] == "FAIL"
+        assert properties["xsched.high.p99_below.expected_miss"] == how
+
+
+def test_only_the_miss_inside_of_raises_is_expected(load, sim):
+    load("""
+        def test_it(run):
+            with pytest.raises(QosAssertionError):
+                run.high.assert_p99_below("1us")
+            try:
+                run.high.assert_p99_below("1us")
+            except QosAssertionError:
+                pass
+        """)
+
+    result = sim()
+
+    assert result.parseoutcomes() == {"failed": 1}
+    result.stdout.fnmatch_lines([f"the test missed a target and passed: {SENTENCE}"])
+
+
+def test_a_run_that_missed_a_target_is_not_kept_as_a_baseline(load, sim, pytester):
+    load("""
+        def test_it(run):
+            with pytest.raises(QosAssertionError):
+                run.high.assert_p99_below("1us")
+        """)
+
+    result = sim("--xsched-save=main", "--xsched-json=out.json")
+
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([f"NOT SAVED * is not stored: it missed a target: {SENTENCE}"])
+    (finding,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["baselines"]
+    assert finding["status"] == "not saved"
+
+
+SUBTESTS = {
+    "fixture": """
+    def test_it(run, subtests):
+        with subtests.test("one"):
+            run.high.assert_p99_below("1us")
+        with subtests.test("two"):
+            pass
+    """,
+    "unittest": """
+    import unittest
+
+    class TestIt(unittest.TestCase):
+        @pytest.fixture(autouse=True)
+        def measured(self, run):
+            self.run_of_two = run
+
+        def test_it(self):
+            with self.subTest("one"):
+                self.run_of_two.high.assert_p99_below("1us")
+            with self.subTest("two"):
+                pass
+    """,
+}
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests are part of pytest 9")
+@pytest.mark.parametrize("kind", SUBTESTS)
+def test_a_miss_in_a_subtest_is_called_that(load, sim, kind):
+    load(SUBTESTS[kind])
+
+    result = sim()
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"missed a target in a subtest: {SENTENCE}"])
+    result.stdout.no_fnmatch_line("*earlier attempt*")
