@@ -51,6 +51,7 @@ MAY_IMPORT = {
 LIGHT = {
     "plugin.fixtures",
     "plugin.hooks",
+    "plugin.misses",
     "plugin.state",
     "session.options",
 }
