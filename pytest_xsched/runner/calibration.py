@@ -1,9 +1,9 @@
-"""How long the commands of a request take alone on their device, measured before a run.
+"""Measure before a run how long the commands of a request take alone on their device.
 
-By the runner itself, with its load generator, launches and marks, so that the run is held against
-nothing but the same commands without company; and below XSched, whose counts are of the run alone.
-What is measured may be too short, never much too long: on a busy machine it must not speak against
-a run that was made on a quiet one.
+The runner itself measures this, with its load generator, launches and marks, so that a run is
+compared with the same commands without other queues. The calibration bypasses XSched, whose counts
+are of the run only. The result may be too short, but never much too long: a calibration on a busy
+machine must not count against a run on a quiet one.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.workload import Command
 
 WINDOW_NS = 50_000_000
-"""For each queue; elsewhere than on a GPU, whose clocks have to wake up, a tenth of the run at
-most."""
+"""Time for each queue. On other devices than GPUs it is at most a tenth of the run; the clocks of a
+GPU need the whole time to rise."""
 LONGEST_NS = 1_000_000_000
-"""A command that is to spin for longer is not tried."""
+"""A command that spins for longer is not measured."""
 MOST = 100_000
-"""Requests in a window; not even a launch on a GPU takes as little as that would be each."""
+"""Limit of requests in a window; even an empty launch on a GPU takes longer than the time that this
+number of requests would leave each."""
 
 
 class TooFast(Exception):
-    """More than MOST requests were done in a window."""
+    """More than MOST requests completed in a window."""
 
 
 def calibrate(
     devices: Mapping[str, Device], scenario: Scenario, specs: Sequence[QueueSpec]
 ) -> tuple[int | None, ...]:
-    """Return what a request of each queue takes alone, in ns; None: not known.
+    """Return the time of a request of each queue alone, in ns; None: not known.
 
-    On `sim` it is what the model says, to the nanosecond.
+    On `sim` the model knows it to the nanosecond.
 
     Raises:
-        DeviceError: a device call failed, or a GPU does no work.
+        DeviceError: a device call failed, or a GPU did no work.
     """
     known: dict[tuple[str, tuple[Command, ...]], int | None] = {}
     for spec in specs:
@@ -71,25 +72,25 @@ def _alone_ns(device: Device, scenario: Scenario, spec: QueueSpec) -> int | None
             return window_ns // MOST
         raise DeviceError(
             f"queue {spec.name!r}: more than {MOST} requests took {format_duration(window_ns)} "
-            f"alone on {device.describe().name}: their work was not done",
+            f"alone on {device.describe().name}, so the GPU did not do their work",
             call="run.start",
         ) from None
 
 
 def modelled_ns(sim: SimModel, commands: Sequence[Command]) -> int:
-    """Add up what commands cost on `sim`, less 1 ns each for the rounding, which is done twice."""
+    """Return the cost of commands on `sim`, less 1 ns each, because it is rounded twice."""
     return sum(max(0, sim.cost_ns(command) - 1) for command in commands)
 
 
 def measured_ns(
     device: Device, name: str, commands: Sequence[Command], window_ns: int
 ) -> int | None:
-    """Let requests follow one another for a time; give the fastest, from launch to completion.
+    """Run one request after the other for a time; return the fastest, from launch to completion.
 
-    Where none completes, it takes longer than the time it had. None: none was even launched.
+    If no request completes, return the time that the first one had. None: none was launched.
 
     Raises:
-        TooFast: there was no room for all of them.
+        TooFast: more than MOST requests completed.
     """
     run = Run(device.without_xsched(), "none")
     try:
@@ -98,7 +99,7 @@ def measured_ns(
         )
         queue = run.add_closed(settings, commands, concurrency=1, think_ns=0, most=MOST)
         begin_ns = time.process_time_ns()
-        # Without a drain: of a long request no further command is launched when time is up.
+        # Without a drain, so that no further command of a long request is launched at the end.
         run.start(warmup_ns=0, duration_ns=window_ns, drain_ns=0)
         try:
             while not run.wait():
@@ -119,9 +120,9 @@ def measured_ns(
         fastest_ns = window_ns - int(launched["launched_ns"][0])
     else:
         fastest_ns = int(np.min(done["completed_ns"] - done["launched_ns"]))
-    # Where others had the processors, the time that went by says little. Ours computes, or polls,
-    # all the time that it gets: a request takes no more of that than its part.
+    # If other programs used the processors, the elapsed time shows little. Our process computes or
+    # polls whenever it runs, so a request takes at most its part of our processor time.
     known_ns = [fastest_ns, worked_ns // max(1, len(done))]
-    if all(command.kind == "spin" for command in commands):  # where nobody had time for us at all
+    if all(command.kind == "spin" for command in commands):  # if other programs used all processors
         known_ns.append(sum(command.duration_ns for command in commands))
     return max(0, min(known_ns))

@@ -1,7 +1,7 @@
 """Live XQueues: the fixture `xqueues`, for tests of how a scheduler behaves.
 
-Where `Session.run` measures a whole scenario, these are moved by hand: submit, wait, suspend,
-resume, change the priority, look at the counts.
+`Session.run` measures a whole scenario. The test controls live queues itself: it submits, waits,
+suspends, resumes, changes priorities and reads counts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX, QueueSpec
 from pytest_xsched.scenario.workload import Command, Workload, empty
 
-_NOTHING = empty()  # a spec names a workload; here each request brings its own
+_NOTHING = empty()  # a spec needs a workload; here each request has its own
 
 
 class NativeQueue(Protocol):
-    """What is asked of `_running.Queue`, or of its like in another process."""
+    """What this module uses of `native.run.Queue`, or of its proxy for another process."""
 
     def counts(self) -> Counts: ...
     def set_priority(self, priority: int) -> None: ...
@@ -36,7 +36,7 @@ class NativeQueue(Protocol):
 
 
 class NativeRun(Protocol):
-    """What is asked of `_running.Run`, or of its like in another process."""
+    """What this module uses of `native.run.Run`, or of its proxy for another process."""
 
     def add_manual(self, settings: QueueSettings) -> NativeQueue: ...
     def now_ns(self) -> int: ...
@@ -47,7 +47,7 @@ class NativeRun(Protocol):
 
 
 class Place(Protocol):
-    """Where live queues are: a device that is open, here or in a process of its own."""
+    """Where live queues are: an open device, in this process or in another."""
 
     @property
     def is_virtual(self) -> bool: ...
@@ -56,7 +56,7 @@ class Place(Protocol):
 
 
 class Here:
-    """A device that is open in this process, and the policy of the queues on it."""
+    """An open device in this process, and the policy of its queues."""
 
     def __init__(self, device: Device, policy: str) -> None:
         self._device = device
@@ -64,7 +64,7 @@ class Here:
         self.is_virtual = device.describe().virtual_time
 
     def open_run(self) -> Run:
-        """Start a run without end."""
+        """Start a run that ends when it is closed."""
         run = Run(self._device, self._policy)
         run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
         return run
@@ -78,7 +78,7 @@ class Ticket:
     """One submitted request.
 
     Attributes:
-        number: requests of the queue before it.
+        number: how many requests of the queue came before it.
     """
 
     def __init__(self, queue: XQueue, number: int) -> None:
@@ -88,32 +88,32 @@ class Ticket:
 
     @property
     def done(self) -> bool:
-        """Whether the request completed by now."""
-        return self._look(0) is not None
+        """Whether the request has completed."""
+        return self._poll(0) is not None
 
     def wait(self, timeout: DurationLike = "10s") -> Ticket:
-        """Wait until the request completed; virtual time moves on meanwhile, on `sim`.
+        """Wait until the request completes; on `sim` virtual time advances meanwhile.
 
         Raises:
-            QueueTimeout: it did not, within `timeout`.
+            QueueTimeout: it did not complete within `timeout`.
         """
         self._queue.await_ticket(self, parse_duration(timeout, what="timeout", allow_zero=True))
         return self
 
     @property
     def latency(self) -> Duration:
-        """From the submit to the completion; waits for it."""
+        """Time from submission to completion; waits for the completion."""
         scheduled, _, _, completed = self._done()
         return Duration(completed - scheduled)
 
     @property
     def launched_ns(self) -> int:
-        """When its first command was launched, ns since `xqueues` was opened; waits for the end."""
+        """Time of its first launch, ns since `xqueues` was opened; waits for the completion."""
         return self._done()[2]
 
     @property
     def completed_ns(self) -> int:
-        """When its last command was seen completed, ns since `xqueues` was opened; waits for it."""
+        """Time of its completion, ns since `xqueues` was opened; waits for the completion."""
         return self._done()[3]
 
     def _done(self) -> tuple[int, int, int, int]:
@@ -122,7 +122,7 @@ class Ticket:
         assert self._times is not None
         return self._times
 
-    def _look(self, timeout_ns: int) -> tuple[int, int, int, int] | None:
+    def _poll(self, timeout_ns: int) -> tuple[int, int, int, int] | None:
         if self._times is None:
             self._times = self._queue.native.wait(self.number, timeout_ns)
         return self._times
@@ -146,29 +146,30 @@ class XQueue:
         return self.spec.name
 
     def submit(self, workload: Workload) -> Ticket:
-        """Submit one request; does not wait. At most 4096 may be unfinished."""
+        """Submit one request and return at once. At most 4096 requests may be unfinished."""
         if not isinstance(workload, Workload) or workload.program is not None:
             raise ScenarioError(
-                f"queue {self.name!r}: submit takes a workload, matmul(512) say, not {workload!r}"
+                f"queue {self.name!r}: submit takes a workload such as matmul(512), "
+                f"not {workload!r}"
             )
         self._last = Ticket(self, self.native.submit(workload.commands))
         return self._last
 
     def wait(self, timeout: DurationLike = "10s") -> None:
-        """Wait until everything that was submitted completed.
+        """Wait until all submitted requests complete.
 
         Raises:
-            QueueTimeout: it did not, within `timeout`.
+            QueueTimeout: they did not complete within `timeout`.
         """
         if self._last is not None:
             self._last.wait(timeout)
 
     def await_ticket(self, ticket: Ticket, timeout_ns: int) -> None:
-        """Wait for one ticket, in slices, so that Ctrl-C is seen."""
+        """Wait for one ticket, in short waits, so that Ctrl-C has an effect."""
         end_ns = self._clock_ns() + timeout_ns
-        found = ticket._look(min(timeout_ns, self._slice_ns))
+        found = ticket._poll(min(timeout_ns, self._slice_ns))
         while found is None and (left_ns := end_ns - self._clock_ns()) > 0:
-            found = ticket._look(min(left_ns, self._slice_ns))
+            found = ticket._poll(min(left_ns, self._slice_ns))
         if found is None:
             c = self.counts
             raise QueueTimeout(
@@ -178,11 +179,11 @@ class XQueue:
             )
 
     def suspend(self) -> None:
-        """Launch nothing until `resume`; what is in flight completes."""
+        """Launch nothing until `resume`; commands in flight complete."""
         self.native.suspend()
 
     def resume(self) -> None:
-        """Undo `suspend`. The policy may still hold the queue back."""
+        """Undo `suspend`. The policy may still suspend the queue."""
         self.native.resume()
 
     @property
@@ -196,14 +197,14 @@ class XQueue:
         self.native.set_priority(integer(what, value, PRIORITY_MIN, PRIORITY_MAX))
 
     def set_launch_config(self, *, threshold: int, batch_size: int) -> None:
-        """Set how many commands are launched ahead, and how many lie between marks.
+        """Set how many commands may be in flight, and how many there are from mark to mark.
 
-        What is in flight stays so, also beyond a lower threshold.
+        Commands in flight stay in flight, even if the new threshold is lower.
 
         Args:
-            threshold: most commands in flight, in [batch_size, 1024]; not of a queue whose
-                threshold is ``"auto"``.
-            batch_size: commands between marks, at least 1.
+            threshold: most commands in flight, in [batch_size, 1024]. A queue with the threshold
+                ``"auto"`` has none to set.
+            batch_size: commands from mark to mark, at least 1.
 
         Raises:
             ScenarioError: a value is wrong, or the queue's threshold is automatic.
@@ -215,7 +216,7 @@ class XQueue:
 
     @property
     def counts(self) -> Counts:
-        """Commands and requests so far: completed <= launched <= submitted."""
+        """Counts of commands and requests so far: completed <= launched <= submitted."""
         return self.native.counts()
 
     @property
@@ -224,12 +225,12 @@ class XQueue:
         return self.counts.state
 
     def destroy(self) -> None:
-        """Drop what was not launched, wait for what was, and free the queue."""
+        """Drop the commands that were not launched, wait for the others, and free the queue."""
         self.native.destroy()
 
 
 class XQueues:
-    """Makes live XQueues on a device of their own, under one policy; the fixture `xqueues`."""
+    """A set of live XQueues under one policy, on a device of their own; the fixture `xqueues`."""
 
     def __init__(self, place: Place, *, seed: int = 0) -> None:
         self._place = place
@@ -248,14 +249,14 @@ class XQueues:
     ) -> XQueue:
         """Make an XQueue.
 
-        The streams underneath have equal priority, so that a priority which is changed while the
-        queue lives has its full effect.
+        All streams have the same priority, so that a change of a queue's priority has its full
+        effect.
 
         Args:
             priority: in [-255, 255], higher wins.
             threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``.
-            batch_size: commands between marks, at least 1; default 2. None with ``"auto"``.
-            name: for messages; ``"xq0"``, ``"xq1"``, ... by default.
+            batch_size: commands from mark to mark, at least 1; default 2. None with ``"auto"``.
+            name: used in messages; ``"xq0"``, ``"xq1"``, ... by default.
         """
         name = f"xq{self._count}" if name is None else name
         spec = QueueSpec(
@@ -275,39 +276,39 @@ class XQueues:
             seed=(self._seed + self._count) % 2**32,
         )
         self._count += 1
-        # A call that moves virtual time returns in time by itself, however far it is to move.
+        # A call that advances virtual time returns soon, however long the time is.
         slice_ns = MAX_NS if self._virtual else SLICE_NS
         return XQueue(spec, self._run.add_manual(settings), self._run.now_ns, slice_ns)
 
     @property
     def is_virtual(self) -> bool:
-        """Whether time passes only while it is waited for."""
+        """Whether time passes only while a test waits or sleeps."""
         return self._virtual
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether they are in a process of their own."""
+        """Whether the queues are in another process."""
         return not isinstance(self._place, Here)
 
     @property
     def now(self) -> Duration:
-        """Time since these queues were opened, virtual on `sim`."""
+        """Time since `xqueues` was opened; virtual on `sim`."""
         return Duration(self._run.now_ns())
 
     @property
     def processor_time(self) -> Duration:
-        """What the process that the queues are in has used of processors, all its threads."""
+        """Processor time that all threads of the process of the queues have used."""
         return Duration(self._run.cpu_ns())
 
     def switch_off(self) -> None:
-        """Switch the scheduler off: every queue runs that nobody holds, whatever its priority.
+        """Switch the scheduler off: all queues run, except those that the test suspended.
 
-        It is on again behind `clear`.
+        `clear` switches it on again.
         """
         self._run.switch_off()
 
     def sleep(self, duration: DurationLike) -> None:
-        """Let time pass: at once where it is virtual, else by sleeping."""
+        """Let time pass: virtual time advances at once, real time by sleeping."""
         duration_ns = parse_duration(duration, what="duration of sleep")
         if self._virtual:
             self._run.advance(duration_ns)
@@ -315,13 +316,13 @@ class XQueues:
             time.sleep(duration_ns / 1e9)
 
     def clear(self) -> None:
-        """Destroy the queues that are left and begin anew, on the open device and its process."""
+        """Destroy all queues and begin again, on the same device in the same process."""
         self._run.close()
         self._run = self._place.open_run()
         self._count = 0
 
     def close(self) -> None:
-        """Destroy the queues that are left, and close the device."""
+        """Destroy all queues, and close the device."""
         try:
             self._run.close()
         finally:

@@ -1,7 +1,7 @@
-"""From a scenario to a measurement, and from a measurement to a run.
+"""Measure a scenario on open devices.
 
-The first half needs an open device and may happen in a worker process; what it gives is data, from
-which the second half makes the object that tests ask for figures and verdicts.
+This may happen in a worker process, so the result is plain data; `session.adaptive` makes the `Run`
+of a test from it.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.xsched.activation import Activity, with_commands
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called some twenty times a second with elapsed and total ns of the run; may raise to stop it."""
+"""Called about twenty times a second with elapsed and total ns of a run; raises to stop the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What a device gave for a scenario: everything that has to leave a worker process.
+    """All results of a run on its devices; a worker process sends one to the session.
 
     Attributes:
-        fingerprint: where it was measured.
-        counts: of each queue, in the scenario's order.
-        samples: of each queue, one row a request; see `QueueResult`.
-        wrong_results: sentences about results that differ from numpy's.
+        fingerprint: the environment of the measurement.
+        counts: of each queue, in the order of the scenario.
+        samples: of each queue, with one row for each request; see `QueueResult`.
+        wrong_results: one sentence for each result that differs from numpy.
         priority_effect: see `Evidence`.
-        alone_ns: what a request of each queue takes alone; None: not known.
-        remark: about the way it was measured; empty where there is nothing to say.
-        activity: what shows that XSched was in effect; None under other schedulers.
-        readings: what else than the device may have delayed requests; None: nobody looked.
-        faults: sentences about what makes all of it worthless.
-        output: the end of what a worker process wrote, drivers and libraries in it included; empty
-            where it was measured in this process.
+        alone_ns: time of a request of each queue alone; None: not known.
+        remark: one sentence about the measurement, or "".
+        activity: the evidence that XSched was in effect; None under other schedulers.
+        readings: what other than the device may have delayed requests; None: not measured.
+        faults: one sentence for each fault that spoils the whole measurement.
+        output: the end of the output of the worker process, with that of drivers and libraries; ""
+            if there was no worker process.
     """
 
     fingerprint: Fingerprint
@@ -74,13 +74,13 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What one of several processes has of a scenario.
+    """The part of a scenario that one of several processes runs.
 
     Attributes:
-        queues: its queues, by their indices in the scenario, ascending.
-        turn: entered for what only one process may do at a time.
-        ready: called when they are made; waits for the other processes, and gives the moment of
-            CLOCK_MONOTONIC, in ns, at which all begin.
+        queues: indices of its queues in the scenario, ascending.
+        turn: makes a context in which only one process is at a time.
+        ready: called when the queues exist. It waits for the other processes and returns the time
+            at which all begin, in ns of CLOCK_MONOTONIC.
     """
 
     queues: tuple[int, ...]
@@ -102,19 +102,19 @@ def measure(
     """Run a scenario on its devices.
 
     Args:
-        devices: open ones, by the names that `devices_of` gives.
-        scenario: what is to be run.
+        devices: open devices, by the names that `devices_of` returns.
+        scenario: what to run.
         progress: called with elapsed and total ns of the run.
-        activity: of XSched, where that is under the devices; without what the run will show of it.
-        keep: called with the measurement before anything of the run is torn down, which is where
-            drivers hang and crash.
-        part: which of the queues are run here; None: all. The measurement is of those.
-        watch: whether to look at the machine meanwhile, where time is real.
-        family: process all of whose descendants belong to the run; None: this one.
+        activity: of XSched, if the devices use it, without the counts of this run.
+        keep: called with the measurement before the run is torn down, because drivers may hang or
+            crash in the teardown.
+        part: the queues to run here, which are those of the measurement; None: all.
+        watch: whether to measure noise of the machine, if time is real.
+        family: process whose descendants all belong to the run; None: this process.
 
     Raises:
-        ScenarioError: the device cannot do what the scenario asks, or it makes too many requests.
-        DeviceError: a device call failed; the run was stopped there.
+        ScenarioError: the device cannot run the scenario, or there would be too many requests.
+        DeviceError: a device call failed, which ended the run.
         ForkedError: a device was opened by the parent of this process.
     """
     names = devices_of(scenario, None if part is None else part.queues)
@@ -122,7 +122,8 @@ def measure(
     info = infos[0]
     if scenario.check and not info.computes:
         raise ScenarioError(
-            f"check=True: the {info.kind} device computes nothing, so there are no results to check"
+            f"check=True: the device {info.kind} computes nothing, so there are no results to "
+            "check; leave check out, or use the device cpu or a GPU"
         )
     default = devices[names[0]]
     specs = scenario.queues if part is None else [scenario.queues[i] for i in part.queues]
@@ -169,7 +170,7 @@ def measure(
             keep(measurement)
         return measurement
     finally:
-        native.close()  # also on Ctrl-C and time-outs, which arrive between two waits
+        native.close()  # also after Ctrl-C and time-outs, which interrupt `_wait`
 
 
 def _wait(
@@ -188,7 +189,7 @@ def _wait(
 def _watch(
     native: NativeRun, scenario: Scenario, progress: Progress | None, sampler: Sampler
 ) -> None:
-    """Look at the machine for queues of other processes: a run without any ends when waited for."""
+    """Sample the machine for queues of other processes; a run without queues would end at once."""
     total_ns = scenario.warmup_ns + scenario.duration_ns
     while (now_ns := native.now_ns()) < total_ns:
         sampler.poll(now_ns)
@@ -198,7 +199,7 @@ def _watch(
 
 
 def devices_of(scenario: Scenario, queues: Sequence[int] | None) -> tuple[str, ...]:
-    """Return the names of the devices that some queues (indices; None: all) need."""
+    """Return the names of the devices of some queues (indices; None: all)."""
     if queues is None:
         return scenario.devices
     names = (scenario.queues[i].device or scenario.device for i in queues)
@@ -206,10 +207,10 @@ def devices_of(scenario: Scenario, queues: Sequence[int] | None) -> tuple[str, .
 
 
 def _effect(device: Device, scenario: Scenario, here: int) -> str | None:
-    """See `Evidence.priority_effect`; `here` are the queues of this process."""
+    """Return `Evidence.priority_effect`; `here` is the number of queues in this process."""
     if not scenario.uses_stream_priorities or len({q.priority for q in scenario.queues}) == 1:
         return None
-    # What priorities do within a process says nothing about streams of two.
+    # The effect within one process shows nothing about streams of two processes.
     return priority_effect(device) if here == len(scenario.queues) else "unknown"
 
 
@@ -229,9 +230,9 @@ def _units(
 def _settings(
     scenario: Scenario, spec: QueueSpec, device: Device, units: tuple[int, ...]
 ) -> QueueSettings:
-    """Describe what a scheduler is made of: a policy, stream priorities, a threshold.
+    """Return the settings of a queue: priorities, threshold, hints, changes.
 
-    Without XQueues a queue is as deep as a driver's own ring; with them, as its spec says.
+    Under `builtin` the threshold is that of the spec; else it is as deep as a driver's own ring.
     """
     builtin = scenario.scheduler == "builtin"
     threshold, batch_size = spec.depth if builtin else (THRESHOLD_MAX, THRESHOLD_MAX // 2)
@@ -304,7 +305,7 @@ def _collect(
         counts = queue.counts()
         count = counts.requests_submitted
         if not isinstance(spec.arrivals, Closed):
-            count = queue.capacity  # those that were never submitted are in it, too
+            count = queue.capacity  # with the requests that were never submitted
         all_counts.append(counts)
         all_samples.append(queue.samples(count))
         if scenario.check:
@@ -321,10 +322,10 @@ def _collect(
 
 def _wrong_results(scenario: Scenario, spec: QueueSpec, queue: Queue) -> list[str]:
     sentences = []
-    # Equal commands share inputs, output and numbers: ask for the last of each.
+    # Equal commands share inputs, output and checksum, so the last index of each is enough.
     for command, index in {c: i for i, c in enumerate(spec.workload.commands)}.items():
         if command.kernel is not None:
-            continue  # see _unchecked
+            continue  # see `_unchecked` in session.adaptive
         launches, checksum = queue.checksum(index)
         last = queue.output(index, command.items)
         sentence = wrong_results(command, _seed(scenario, spec), launches, checksum, last)

@@ -1,9 +1,9 @@
-"""Whether the stream priorities of a device do anything, by experiment.
+"""Measure whether the stream priorities of a device have an effect.
 
-Drivers accept a priority and give it back when asked, whether or not their hardware queues differ.
-So two queues that never run out of work fill the device, and it is counted who gets how much.
-Their commands are many waves of blocks: a block that runs is not stopped, so whoever has only one
-wave loses the device to the other between two commands, priority or not.
+Drivers accept a priority and report it, whether or not their hardware queues differ. So two queues
+that never run out of work fill the device, and the probe counts the completions of each. Their
+commands are many waves of blocks: a running block is not stopped, so a command of one wave loses
+the device to the other queue after each command, whatever its priority.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ share is too small then. It seldom does so twice."""
 
 
 def priority_effect(device: Device) -> str:
-    """Measure whether streams of higher priority go first.
+    """Measure whether streams of higher priority are served first.
 
     Returns:
-        ``"yes"``: the stream of higher priority got two thirds of the device at least, whichever
-        was made first; ``"no"``: it got less than 0.6 both times; else ``"unknown"``, after
-        three experiments.
+        ``"yes"``: the stream of higher priority got at least two thirds of the device, both when it
+        was made first and when it was made second; ``"no"``: it got less than 0.6 both times; else
+        ``"unknown"``, after three experiments.
     """
     known = device.describe().honours_priority
     if known is not None:
@@ -42,7 +42,7 @@ def priority_effect(device: Device) -> str:
 
 
 def judge(shares: list[float]) -> str:
-    """Describe what shares of the higher queue mean; NaN: nothing was completed."""
+    """Return the answer for the shares of the higher queue; NaN: nothing completed."""
     if all(share >= 2 / 3 for share in shares):
         return "yes"
     return "no" if all(share < 0.6 for share in shares) else "unknown"

@@ -1,7 +1,7 @@
-"""The reference that results are compared with: numpy on the documented inputs.
+"""Compute with numpy what a device must compute from the documented inputs.
 
-The inputs are small whole numbers, so that float32 sums are exact in any order and equality is the
-test. The formulas are those of xs_queue_checksum() in native/include/xs_api.h and of
+The inputs are small whole numbers, so float32 sums are exact in any order and results must be
+equal. The formulas are those of xs_queue_checksum() in native/include/xs_api.h and of
 native/devices/cpu/cpu_kernels.h.
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_xsched.scenario.workload import Command
 
-_ADDED = 1024  # launch k adds k % 1024 to its results, so that no two in a row are the same
+_ADDED = 1024  # launch k adds k % 1024 to its results, so that consecutive launches differ
 
 
 def operand(count: int, seed: int, which: int) -> NDArray[np.float32]:
@@ -27,7 +27,7 @@ def operand(count: int, seed: int, which: int) -> NDArray[np.float32]:
 
 
 def result(command: Command, seed: int) -> NDArray[np.float32]:
-    """Compute the output of a command without the number that its launch adds: float32[items]."""
+    """Return the output of a command without the number that its launch adds: float32[items]."""
     a, b = operand(command.items, seed, 0), operand(command.items, seed, 1)
     if command.kind != "matmul":
         return a + b
@@ -39,17 +39,17 @@ def result(command: Command, seed: int) -> NDArray[np.float32]:
 def wrong_results(
     command: Command, seed: int, launches: int, checksum: int, last: NDArray[np.float32]
 ) -> str:
-    """Compare what a device computed with numpy.
+    """Compare the results of a device with numpy.
 
     Args:
-        command: what was launched.
+        command: the launched command.
         seed: of its inputs.
-        launches: how often it was.
-        checksum: the sum over all launches of one output element each.
+        launches: number of its launches.
+        checksum: sum of one output element of each launch.
         last: output of the last launch, float32[items].
 
     Returns:
-        One sentence about the difference, empty if there is none.
+        One sentence about the difference; "" if there is none.
     """
     k = np.arange(launches, dtype=np.uint32)
     expected = int((k % np.uint32(_ADDED)).sum(dtype=np.int64))

@@ -1,10 +1,10 @@
-"""What a scenario asks of AMD's hardware queues that they cannot give.
+"""Warn of scenarios that AMD's hardware queues cannot run as intended.
 
 HIP has three classes of stream priority, and puts the streams of a class on a few hardware queues
-(ROCm's CLR: GPU_MAX_HW_QUEUES, by default 4, of each class, process and device). Beyond that two
-streams share one, where a short kernel of the one waits behind a long one of the other: what is
-measured then is neither the scheduler nor the device's priority. A stream with a mask of compute
-units has a hardware queue of its own.
+(ROCm's CLR: GPU_MAX_HW_QUEUES, by default 4 for each class, process and device). If there are more
+streams, two share a hardware queue, and a short kernel of one waits for a long kernel of the other.
+A run then measures neither the scheduler nor the priorities of the device. A stream with a mask of
+compute units has a hardware queue of its own.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _CLASSES = {1: "high", 0: "normal", -1: "low"}
 
 
 def hardware_queues(environment: Mapping[str, str]) -> int:
-    """Return how many hardware queues a class has: the variable, if it is a number above 0."""
+    """Return the number of hardware queues of a class: the variable if it is above 0, else 4."""
     value = environment.get(VARIABLE, "").strip()
     return int(value) if value.isdecimal() and int(value) > 0 else HARDWARE_QUEUES
 
 
 def stream_warnings(scenario: Scenario, queues_of_a_class: int = HARDWARE_QUEUES) -> list[str]:
-    """Describe in sentences what streams on "hip" will not do; nothing for other devices.
+    """Return one sentence for each thing that streams on "hip" cannot do; none for other devices.
 
     Args:
-        scenario: the queues and the scheduler.
+        scenario: what is to be run.
         queues_of_a_class: hardware queues of each class, at least 1; see `hardware_queues`.
     """
     if scenario.device_kind != "hip":

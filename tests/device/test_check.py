@@ -124,5 +124,6 @@ def test_sim_has_nothing_to_check(xsched):
     with pytest.raises(ScenarioError) as error:
         xsched.run(xsched.queue("high", matmul(8)), check=True)
     assert str(error.value) == (
-        "check=True: the sim device computes nothing, so there are no results to check"
+        "check=True: the device sim computes nothing, so there are no results to check; "
+        "leave check out, or use the device cpu or a GPU"
     )

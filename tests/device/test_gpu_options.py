@@ -29,7 +29,7 @@ def test_every_way_of_waiting_completes_everything(kind, waiting):
 def test_a_double_gives_no_multiprocessors(kind, share):
     session = Session(Settings(device=kind))
     queue = session.queue("high", spin("1ms"), **share)
-    with pytest.raises(ScenarioError, match="queue 'high' wants multiprocessors of its own"):
+    with pytest.raises(ScenarioError, match="queue 'high' asks for multiprocessors of its own"):
         session.run(queue, duration="100ms")
     session.close()
 

@@ -38,11 +38,6 @@ WORDS = {
 FIRST_WORDS = {"give", "gives", "tell", "tells", "say", "says", "look", "looks", "do", "hand"}
 """No docstring of a function begins with these: it returns, describes, checks, reports, polls."""
 
-# Folders whose sentences were not gone through yet. A folder leaves the list and never returns.
-NOT_YET = {
-    "pytest_xsched/runner",
-}
-
 
 def text_of_python(path):
     """Yield line and text of every string and comment."""
@@ -79,11 +74,6 @@ def files():
     return found + [path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"]
 
 
-def folder_of(path):
-    name = path.relative_to(ROOT).parent.as_posix()
-    return "/".join(name.split("/")[:2]) if name.startswith("native/") else name
-
-
 def complaints(path):
     pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(WORDS)})(?![\w-])", re.IGNORECASE)
     found = []
@@ -107,19 +97,8 @@ def first_words(path):
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_words(path):
-    if folder_of(path) in NOT_YET:
-        return
     found = complaints(path)
     assert not found, "\n".join(found)
-
-
-def test_the_list_of_folders_shrinks():
-    done = {folder for folder in NOT_YET if not any(map(complaints, files_in(folder)))}
-    assert not done, f"clean now, so take them from NOT_YET: {sorted(done)}"
-
-
-def files_in(folder):
-    return [path for path in files() if folder_of(path) == folder]
 
 
 def test_the_list_finds_something():

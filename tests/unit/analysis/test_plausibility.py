@@ -158,7 +158,8 @@ def test_no_gpu_takes_no_time(monkeypatch):
     with pytest.raises(DeviceError) as caught:
         calibration.calibrate({"cuda": device}, on("cuda", specs), specs)
     assert str(caught.value) == (
-        "queue 'a': more than 100000 requests took 50 ms alone on Some GPU: their work was not done"
+        "queue 'a': more than 100000 requests took 50 ms alone on Some GPU, so the "
+        "GPU did not do their work"
     )
     assert calibration.calibrate({"cpu": device}, on("cpu", specs), specs) == (90,)
 

@@ -55,12 +55,12 @@ def test_a_mask_is_taken_as_it_is_and_shares_go_around_it():
         (
             [queue("a", sm_share=0.5)],
             0,
-            "queue 'a' wants multiprocessors of its own, which this device and its driver cannot",
+            "queue 'a' asks for multiprocessors of its own, which this device cannot assign; use",
         ),
         (
             [queue("a", sm_share=0.5), queue("b", sm_share=0.75)],
             32,
-            "queue 'b': sm_share 0.75 is 24 of 32 multiprocessors, and 16 are left",
+            "queue 'b': sm_share 0.75 is 24 of 32 multiprocessors, but only 16 are left; lower it",
         ),
         (
             [queue("a", sm_share=0.99), queue("b")],
