@@ -6,8 +6,9 @@ was executed has excellent latencies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class Evidence:
         plausible: what requests took, compared with what they take alone, where that is known.
         starvation: those of the faults that say that a queue got nothing, or less than it was
             offered, while others ran.
+        open: those of the faults that a later window may end: there was no request so far.
     """
 
     faults: tuple[str, ...]
@@ -49,6 +51,33 @@ class Evidence:
     noise: Noise | None = None
     plausible: tuple[Plausible, ...] = ()
     starvation: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+
+    def keeping(self, earlier: Evidence, where: str = "") -> Evidence:
+        """Return the evidence with the faults of an earlier or smaller part of the run added.
+
+        A fault of any part is one of the run, also where the rest of the run makes its share small.
+
+        Args:
+            earlier: evidence of that part. Its faults of the same kind as one of this evidence
+                differ in their numbers only, and are left out.
+            where: put before its faults: "in window 2: ".
+        """
+
+        def both(own: tuple[str, ...], other: Iterable[str]) -> tuple[str, ...]:
+            known = {_kind(fault) for fault in own}
+            kept = [fault for fault in other if fault not in earlier.open]
+            return (*own, *(f"{where}{one}" for one in kept if _kind(one) not in known))
+
+        return replace(
+            self,
+            faults=both(self.faults, earlier.faults),
+            queue_faults={
+                name: both(faults, earlier.queue_faults.get(name, ()))
+                for name, faults in self.queue_faults.items()
+            },
+            starvation=both(self.starvation, earlier.starvation),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evidence in JSON's types."""
@@ -104,6 +133,7 @@ def gather(
         for sentence in (*_never_launched(queue), *_saturated(queue))
         if any(other.counts.completed for other in queues if other is not queue)
     ]
+    silent = [fault for queue in queues for fault in _no_request(queue)]
     met = contention(queues)
     apart = contention_faults(met, queues)
     return Evidence(
@@ -119,21 +149,34 @@ def gather(
         noise=noise,
         plausible=speed,
         starvation=tuple(starvation),
+        open=(*silent, *(queue.no_request for queue in queues)),
     )
+
+
+def _kind(fault: str) -> str:
+    """Return a fault without its window, its numbers and their units."""
+    plain = re.sub(r"^in window \d+: ", "", fault)
+    return re.sub(r"\d[\d.]*( ?(ns|us|ms|s|min|h|/s|%)(?!\w))?", "#", plain)
 
 
 def _count_faults(queue: QueueResult) -> list[str]:
     c, faults = queue.counts, []
     program = queue.workload.program
     if program is not None:  # its commands are not counted
-        silent = program.reports and c.requests_submitted == 0
-        return [f"the program of {queue.name} began no request"] if silent else []
+        return _no_request(queue)
     if c.failed:
         faults.append(f"{c.failed} commands of {queue.name} failed")
     faults += _never_launched(queue)
     if c.completed != c.launched:
         faults.append(f"{queue.name} launched {c.launched} commands, but completed {c.completed}")
     return faults
+
+
+def _no_request(queue: QueueResult) -> list[str]:
+    program = queue.workload.program
+    if program is None or not program.reports or queue.counts.requests_submitted:
+        return []
+    return [f"the program of {queue.name} began no request"]
 
 
 def _never_launched(queue: QueueResult) -> list[str]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pytest_xsched.analysis.evidence import Evidence, gather
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
+from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.runner.measure import Measurement
-from pytest_xsched.scenario.arrival_process import Closed, Replay
+from pytest_xsched.scenario.arrival_process import Closed, Replay, request_count
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import requests_needed
 from pytest_xsched.xsched.activation import Activity
@@ -28,29 +29,66 @@ NEXT_NS = 5 * S
 """Shorter windows would be more warm-up than measurement."""
 
 
-def first_window_ns(scenario: Scenario) -> int:
+def first_window_ns(scenario: Scenario, at_least_ns: int = 0) -> int:
     """Return the length of the first window: what a P99 takes, of the queue that matters most.
 
-    That is the open loop of the highest priority. All of the duration, where the run is short, and
-    where its load or its changes are written down by the time of the whole run.
+    That is the open loop of the highest priority. The whole duration, if the run is short, or if
+    its arrivals or changes have times of the whole run, or if no shorter windows fit the arrivals.
+
+    Args:
+        scenario: what is to be run.
+        at_least_ns: shortest time to measure.
     """
     budget_ns = scenario.duration_ns
     if scenario.changes or any(isinstance(queue.arrivals, Replay) for queue in scenario.queues):
         return budget_ns
     loops = [queue for queue in scenario.queues if not isinstance(queue.arrivals, Closed)]
-    first_ns = FIRST_NS
+    first_ns = max(FIRST_NS, at_least_ns)
     if loops:
         rate_hz = max(loops, key=lambda queue: queue.priority).arrivals.rate_hz
         assert rate_hz is not None
         first_ns = max(first_ns, math.ceil(requests_needed(0.99) / rate_hz) * S)
-    return first_ns if first_ns + NEXT_NS <= budget_ns else budget_ns
+    return _fitting_ns(first_ns, 0, budget_ns, _rates(scenario))
 
 
-def next_window_ns(measured_ns: int, budget_ns: int) -> int:
-    """Return the length of the next window: half as long as all before, or the rest; 0: spent."""
-    rest_ns = budget_ns - measured_ns
+def next_window_ns(measured_ns: int, budget_ns: int, rates_hz: Iterable[float] = ()) -> int:
+    """Return the length of the next window: half as long as all before, or the rest; 0: spent.
+
+    Args:
+        measured_ns: length of all windows before.
+        budget_ns: the most that is measured.
+        rates_hz: of the open loops.
+    """
     length_ns = max(NEXT_NS, measured_ns // 2 // S * S)
-    return rest_ns if rest_ns < length_ns + NEXT_NS else length_ns
+    return _fitting_ns(length_ns, measured_ns, budget_ns, list(rates_hz))
+
+
+def _rates(scenario: Scenario) -> list[float]:
+    rates = (queue.arrivals.rate_hz for queue in scenario.queues)
+    return [rate_hz for rate_hz in rates if rate_hz is not None]
+
+
+def _fitting_ns(length_ns: int, measured_ns: int, budget_ns: int, rates_hz: list[float]) -> int:
+    """Return the shortest length of a window, from one on, that fits the arrivals; or the rest.
+
+    Each window has at least one request of each open loop, and the counts of all windows make up
+    the count that the rate requires of the whole duration.
+    """
+    rest_ns = budget_ns - measured_ns
+    while length_ns + NEXT_NS <= rest_ns:
+        end_ns = measured_ns + length_ns
+        if all(
+            0
+            < request_count(hz, length_ns)
+            == request_count(hz, end_ns) - request_count(hz, measured_ns)
+            and 0
+            < request_count(hz, rest_ns - length_ns)
+            == request_count(hz, budget_ns) - request_count(hz, end_ns)
+            for hz in rates_hz
+        ):
+            return length_ns
+        length_ns += S
+    return rest_ns
 
 
 def window(scenario: Scenario, index: int, duration_ns: int) -> Scenario:
@@ -66,6 +104,7 @@ def run_in_windows(
     *,
     fixed: bool = False,
     rules: Rules | None = None,
+    at_least_ns: int = 0,
 ) -> Run:
     """Measure the first window of a scenario, and make the run that tests see.
 
@@ -74,9 +113,10 @@ def run_in_windows(
         measure: measures a window.
         fixed: whether to measure all of the duration at once.
         rules: what becomes of noise; None: the default.
+        at_least_ns: shortest time to measure, at most the duration.
     """
     rules = rules or Rules()
-    first_ns = scenario.duration_ns if fixed else first_window_ns(scenario)
+    first_ns = scenario.duration_ns if fixed else first_window_ns(scenario, at_least_ns)
     measurement = measure(window(scenario, 0, first_ns))
     span_ns = (scenario.warmup_ns, scenario.warmup_ns + first_ns)
     watched = _watch(scenario, measurement, span_ns, 0, rules)
@@ -96,24 +136,45 @@ def run_in_windows(
     )
     others = _others(scenario, measurement)
     alone_ns = list(measurement.alone_ns)
+    effects = [measurement.priority_effect]
+    slots = scenario.sim.slots if scenario.device_kind == "sim" else None
 
-    def evidence(latest: Measurement, before: Activity | None = None) -> Evidence:
-        activity = latest.activity and latest.activity.added_to(before)
+    def evidence(activity: Activity | None) -> Evidence:
         past = [] if activity is None else activity.bypassing
         return gather(
             queues,
             tuple(dict.fromkeys([*others, *past])),
             checked=scenario.check,
-            priority_effect=measurement.priority_effect,
+            priority_effect=_worst_effect(effects),
             unchecked=tuple(_unchecked(scenario)),
             activity=activity,
             noise=Noise(masks=masking, windows=tuple(watched)) if watched else None,
             alone_ns=alone_ns,
-            slots=scenario.sim.slots if scenario.device_kind == "sim" else None,
+            slots=slots,
         )
 
+    def window_evidence(
+        later: Measurement, window_ns: tuple[int, int], noisy_ns: Spans
+    ) -> Evidence:
+        """Judge a later window alone: what it shows is not to vanish among all the others."""
+        parts = tuple(
+            QueueResult(
+                spec=spec,
+                counts=counts,
+                samples=samples,
+                window_ns=window_ns,
+                noisy_ns=noisy_ns,
+                masks=masking,
+            )
+            for spec, counts, samples in zip(
+                scenario.queues, later.counts, later.samples, strict=True
+            )
+        )
+        past = () if later.activity is None else tuple(later.activity.bypassing)
+        return gather(parts, past, checked=False, alone_ns=later.alone_ns, slots=slots)
+
     def measure_on(run: Run) -> bool:
-        duration_ns = next_window_ns(run.measured_ns, scenario.duration_ns)
+        duration_ns = next_window_ns(run.measured_ns, scenario.duration_ns, _rates(scenario))
         if duration_ns == 0:
             return False
         index = len(queues[0].windows_ns)
@@ -126,16 +187,25 @@ def run_in_windows(
         for queue, counts, samples in zip(queues, later.counts, later.samples, strict=True):
             queue.extend(counts, samples, span_ns, offset_ns, _noisy_ns(news))
         others.extend(_others(scenario, later))
+        effects.append(later.priority_effect)
         alone_ns[:] = map(_least, alone_ns, later.alone_ns)
-        run.evidence = evidence(later, run.evidence.activity)
-        run.remark = run.remark or later.remark
+        before = run.evidence
+        activity = before.activity
+        if later.activity is not None:
+            activity = later.activity.added_to(activity)
+        alone = window_evidence(
+            later, span_ns, _noisy_ns(_watch(scenario, later, span_ns, 0, rules))
+        )
+        run.evidence = evidence(activity).keeping(before).keeping(alone, f"in window {index + 1}: ")
+        if later.remark not in run.remark:
+            run.remark = f"{run.remark}; {later.remark}" if run.remark else later.remark
         return True
 
     return Run(
         scenario=scenario,
         fingerprint=measurement.fingerprint,
         queues=queues,
-        evidence=evidence(measurement),
+        evidence=evidence(measurement.activity),
         remark=measurement.remark,
         measure_on=measure_on,
     )
@@ -170,6 +240,11 @@ def _watch(
 
 def _noisy_ns(watched: list[WatchedWindow]) -> Spans:
     return tuple(span for one in watched for span in one.spans_ns())
+
+
+def _worst_effect(effects: list[str | None]) -> str | None:
+    """Return what the windows show of stream priorities: no effect in one is none in all."""
+    return next((effect for effect in ("no", "unknown", "yes") if effect in effects), None)
 
 
 def _least(a: int | None, b: int | None) -> int | None:

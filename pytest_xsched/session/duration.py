@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_xsched.base.units import DurationLike, parse_duration
+from pytest_xsched.base.units import DurationLike, format_duration, parse_duration
 from pytest_xsched.errors import ScenarioError
 
 RUN_UNITS = ("s", "min")
@@ -41,3 +41,26 @@ def chosen_duration_ns(
 
 def _run_ns(value: DurationLike, what: str) -> int:
     return parse_duration(value, what=what, units=RUN_UNITS)
+
+
+def chosen_least_ns(settings: Settings, at_least: DurationLike | None, duration_ns: int) -> int:
+    """Return the shortest time to measure, in ns, at most the duration; 0 where none is named.
+
+    Args:
+        settings: of the command line and the ini file.
+        at_least: of the test.
+        duration_ns: of the run.
+
+    Raises:
+        ScenarioError: it is no time, or longer than the duration; but --xsched-duration may
+            shorten any run.
+    """
+    if at_least is None:
+        return 0
+    least_ns = parse_duration(at_least, what="at_least")
+    if least_ns > duration_ns and settings.duration is None:
+        raise ScenarioError(
+            f"at_least {format_duration(least_ns)} is longer than the duration "
+            f"{format_duration(duration_ns)}, which is the most that is measured"
+        )
+    return min(least_ns, duration_ns)

@@ -36,7 +36,7 @@ from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import run_in_windows
 from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
-from pytest_xsched.session.duration import chosen_duration_ns
+from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.workers.dispatch import measure_in_processes, why_own_process
@@ -167,6 +167,7 @@ class Session:
         *queues: QueueSpec,
         duration: DurationLike | None = None,
         whole: bool = False,
+        at_least: DurationLike | None = None,
         warmup: DurationLike | None = None,
         drain: DurationLike | None = None,
         scheduler: str | XSched | None = None,
@@ -186,6 +187,7 @@ class Session:
             duration: the most that is measured, see `windows`; ``--xsched-duration`` overrides it.
             whole: measure all of it, whatever the targets need; also the ini key
                 ``xsched_fixed_duration``.
+            at_least: the shortest time to measure, ``"30s"``: no verdict is given earlier.
             warmup: before it, under the same load; a tenth of the duration, at most 1 s.
             drain: longest wait after it for unfinished requests; 5 s.
             scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream
@@ -223,6 +225,7 @@ class Session:
         if xsched is not None:
             _refuse_hang(xsched, queues)
         duration_ns = chosen_duration_ns(self.settings, self.overrides, duration)
+        at_least_ns = chosen_least_ns(self.settings, at_least, duration_ns)
         scenario = Scenario(
             queues=queues,
             duration_ns=duration_ns,
@@ -241,7 +244,9 @@ class Session:
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )
-        run = self._run(scenario, fixed=whole or self.settings.fixed_duration)
+        run = self._run(
+            scenario, fixed=whole or self.settings.fixed_duration, at_least_ns=at_least_ns
+        )
         self.runs.append(run)
         return run
 
@@ -439,7 +444,7 @@ class Session:
         one_of(f"marker xsched: {key}", value, known)
         return str(value)
 
-    def _run(self, scenario: Scenario, *, fixed: bool = True) -> Run:
+    def _run(self, scenario: Scenario, *, fixed: bool = True, at_least_ns: int = 0) -> Run:
         for sentence in stream_warnings(scenario, hardware_queues(os.environ)):
             warnings.warn(sentence, XSchedWarning, stacklevel=3)
         names = ", ".join(queue.name for queue in scenario.queues)
@@ -454,7 +459,9 @@ class Session:
                     progress.close()
 
         rules = Rules(mode=self.settings.noise, limit_ns=self.settings.noise_limit_ns)
-        run = run_in_windows(scenario, measure_one, fixed=fixed, rules=rules)
+        run = run_in_windows(
+            scenario, measure_one, fixed=fixed, rules=rules, at_least_ns=at_least_ns
+        )
         run.origin = self.origin
         run.budget, run.undecided = self.budget, self.settings.undecided
         run.burst = self.settings.burst

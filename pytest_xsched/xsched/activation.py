@@ -99,14 +99,26 @@ class Activity:
         )
 
     def added_to(self, before: Activity | None) -> Activity:
-        """Return it with the coverage of earlier windows added."""
+        """Return it with what earlier windows showed: sums, all files, the least order."""
         if before is None:
             return self
-        coverage = {
-            name: one + earlier if one and (earlier := before.coverage.get(name)) else one
-            for name, one in self.coverage.items()
-        }
-        return dataclasses.replace(self, coverage=coverage)
+        coverage = dict(before.coverage)
+        for name, one in self.coverage.items():
+            earlier = coverage.get(name)
+            coverage[name] = one + earlier if one and earlier else one or earlier
+        commands = dict(before.commands)
+        for name, (given, done) in self.commands.items():
+            earlier_given, earlier_done = commands.get(name, (0, 0))
+            commands[name] = (earlier_given + given, earlier_done + done)
+        order = tuple(map(min, self.order, before.order)) or self.order or before.order
+        reports = dict.fromkeys((before.report, self.report))
+        return Activity(
+            report="; ".join(report for report in reports if report),
+            order=order,
+            commands=commands,
+            files=tuple(dict.fromkeys((*before.files, *self.files))),
+            coverage=coverage,
+        )
 
     @property
     def bypassing(self) -> list[str]:

@@ -117,6 +117,60 @@ def test_bursts_that_were_not_seen_take_a_longer_look(two_models, sim, pytester)
     assert run["measured_ns"] == 49 * 10**9
 
 
+def test_a_slow_open_loop_meets_more_than_one_target(load, sim):
+    """Four a minute next to 20 a second: the second target's windows fit both."""
+    load("""
+        def test_it(xsched):
+            high = xsched.queue("high", spin("1ms"), priority=10, rate="20/s")
+            low = xsched.queue("low", spin("5ms"), arrivals=poisson("4/min"))
+            run = xsched.run(high, low, duration="60s")
+            run.high.assert_p99_below("50ms")
+            run.high.assert_max_below("50ms")  # of the whole duration
+            assert (run.measured_ns, run.low.n, run.high.n) == (60 * 10**9, 4, 1200)
+            assert len(run.high.windows_ns) > 2
+            run.low.assert_throughput_at_least("4/min")
+        """)
+
+    assert sim().ret == 0
+
+
+def test_at_least(load, sim):
+    load("""
+        def test_it(xsched, load):
+            run = xsched.run(*load, duration="60s", at_least="30s")
+            run.high.assert_p99_below("50ms")
+            assert run.measured_ns == 30 * 10**9
+            assert "held in the 30 s of 60 s that were measured" in run.verdicts[0].sentence
+
+        @pytest.mark.parametrize(
+            ("at_least", "sentence"),
+            [
+                ("90s", "at_least 90 s is longer than the duration 60 s, which is the most that "
+                        "is measured"),
+                ("0s", "at_least: '0s' is zero"),
+                ("x", "at_least: 'x'"),
+            ],
+        )
+        def test_wrong(xsched, load, at_least, sentence):
+            with pytest.raises(ScenarioError) as error:
+                xsched.run(*load, duration="60s", at_least=at_least)
+            assert str(error.value).startswith(sentence)
+        """)
+
+    assert sim().ret == 0
+    assert sim("--xsched-duration=15s", "-k", "wrong and x").ret == 0
+
+
+def test_the_command_line_shortens_a_run_with_at_least(load, sim):
+    load("""
+        def test_it(xsched, load):
+            run = xsched.run(*load, duration="60s", at_least="30s")
+            assert run.measured_ns == 20 * 10**9
+        """)
+
+    assert sim("--xsched-duration=20s").ret == 0
+
+
 def test_fixed_duration(two_models, sim, pytester):
     two_models()
     _, run = windows(pytester, sim, "-oxsched_fixed_duration=yes")

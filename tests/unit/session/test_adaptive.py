@@ -6,7 +6,13 @@ import itertools
 
 import pytest
 
-from pytest_xsched.scenario.arrival_process import closed, constant, poisson, replay
+from pytest_xsched.scenario.arrival_process import (
+    closed,
+    constant,
+    poisson,
+    replay,
+    request_count,
+)
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.workload import spin
@@ -59,6 +65,42 @@ def test_the_windows_make_up_the_duration(budget_s):
     assert sum(measured) == budget_s * S
     assert all(length >= 5 * S for length in measured)
     assert len(measured) <= 16
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        ["4/min"],
+        ["20/s", "4/min"],
+        ["20.3/s"],
+        ["0.3/s", "7/s", "19.7/s"],
+        ["1/min"],
+        ["13/h", "1000/s"],
+        ["20/s", "33.333333/s", "7.77/s"],
+    ],
+)
+@pytest.mark.parametrize("budget_s", [60, 61, 200, 601])
+def test_windows_fit_the_arrivals(rates, budget_s):
+    """No window of an open loop has less than a request, and all together have the exact count."""
+    loads = [poisson(rate) for rate in rates if request_count(poisson(rate).rate_hz, budget_s * S)]
+    whole = scenario(closed(), *loads, duration_s=budget_s)
+    hertz = [load.rate_hz for load in loads]
+    lengths = [first_window_ns(whole)]
+    while more := next_window_ns(sum(lengths), budget_s * S, hertz):
+        lengths.append(more)
+    assert sum(lengths) == budget_s * S
+    for hz in hertz:
+        counts = [request_count(hz, length) for length in lengths]
+        assert min(counts) > 0
+        assert sum(counts) == request_count(hz, budget_s * S)
+    if rates == ["20/s", "4/min"]:
+        assert len(lengths) > 2
+
+
+def test_a_longer_first_window_as_the_test_says():
+    whole = scenario(constant("20/s"))
+    assert first_window_ns(whole, 40 * S) == 40 * S
+    assert first_window_ns(whole, 56 * S) == 60 * S  # a rest of 4 s would be mostly warm-up
 
 
 def test_every_window_has_another_seed_and_the_first_that_of_the_run():
