@@ -7,6 +7,7 @@ may write, such as /tmp, are not followed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -52,17 +53,16 @@ def directory_fault(path: Path) -> str:
         return f"{_short(path)} is not a path: {error}"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it has either all of a text or what it had before.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that it has either all of a content or what it had before.
 
     A device such as /dev/stdout is written to. A link is replaced, not followed.
 
     Raises:
         OSError: it cannot be written; what was there is still there.
     """
-    data = text.encode("utf-8", errors="backslashreplace")
-    if link := _link_of_others(path):
-        raise OSError(errno.ELOOP, f"{link} is a symbolic link of another user")
+    data = content if isinstance(content, bytes) else _encoded(content)
+    refuse_link_of_others(path)
     if _is_stream(path):
         _write_stream(path, data)
         return
@@ -73,6 +73,7 @@ def write_whole(path: Path, text: str) -> None:
         write_all(fd, data)
         os.fsync(fd)
         os.replace(name, path)
+    _sync_directory(path.parent)
 
 
 def append(path: Path, text: str) -> None:
@@ -81,14 +82,13 @@ def append(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written, or is no file, or a link of another user leads to it.
     """
-    if link := _link_of_others(path):
-        raise OSError(errno.ELOOP, f"{link} is a symbolic link of another user")
+    refuse_link_of_others(path)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     fd = os.open(path, flags, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode) and not _is_stream(path):
             raise OSError(errno.EINVAL, "Not a file", str(path))
-        write_all(fd, text.encode("utf-8", errors="backslashreplace"))
+        write_all(fd, _encoded(text))
     finally:
         os.close(fd)
 
@@ -110,6 +110,26 @@ def write_all(fd: int, data: bytes) -> None:
     """Write all of some data to a descriptor, which may take more than one call."""
     while data:
         data = data[os.write(fd, data) :]
+
+
+def refuse_link_of_others(path: Path) -> None:
+    """Raise OSError where a link of another user, in a directory of all, is part of a path."""
+    if link := _link_of_others(path):
+        raise OSError(errno.ELOOP, f"{link} is a symbolic link of another user")
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def _sync_directory(directory: Path) -> None:
+    """Let the name of a new file reach the disk, too, where the file system can do that."""
+    with contextlib.suppress(OSError):
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _fault(path: Path) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 from pytest_xsched.analysis.comparability import Difference, Record, differences, machine_part
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.quantity import show
-from pytest_xsched.comparison.baseline_store import Baseline, no_figure
+from pytest_xsched.comparison.baseline_store import Baseline
+from pytest_xsched.comparison.stored_line import no_figure
 from pytest_xsched.reporting.json_export import commit_info
 from pytest_xsched.reporting.run_table import title
 from pytest_xsched.stats.sequential_test import FAIL
@@ -105,7 +106,12 @@ def _store_all(baseline: Baseline, runs: list[Run], rootdir: Path) -> list[Basel
             sentence = f"{name} is not stored: {'; '.join(reasons)}"
             found.append(BaselineResult(status="not saved", sentence=sentence, origin=run.origin))
             continue
-        key = baseline.store(run, commit)
+        try:
+            key = baseline.store(run, commit)
+        except OSError as error:  # those that were stored before are stored
+            sentence = f"baselines: {name} is not stored: {error}"
+            found.append(BaselineResult(status="failed", sentence=sentence, origin=run.origin))
+            continue
         sentence = f"{name} is stored in {baseline.path} as {key}"
         found.append(BaselineResult(status="saved", sentence=sentence, origin=run.origin))
     return found

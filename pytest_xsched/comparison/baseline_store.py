@@ -6,25 +6,34 @@ lock, and names samples that exist already. What cannot be read is reported and 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
 import fcntl
-import hashlib
-import io
-import json
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pytest_xsched.analysis.comparability import Record, likeness
+from pytest_xsched.analysis.comparability import Record
 from pytest_xsched.analysis.run import Run
-from pytest_xsched.base.output_file import read_regular
-from pytest_xsched.stats.estimators import requests_needed
-
-FORMAT = 1
+from pytest_xsched.base.output_file import (
+    read_regular,
+    refuse_link_of_others,
+    write_all,
+    write_whole,
+)
+from pytest_xsched.comparison.stored_line import (
+    FaultyLine,
+    check_samples,
+    make_line,
+    pack_samples,
+    parse_line,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +57,7 @@ class Baseline:
         self._samples = directory / f"{name}.samples"
 
     def store(self, run: Run, commit: Record) -> str:
-        """Add a run: first its samples, then its line.
+        """Add a run: first its samples, which reach the disk before its line is written.
 
         Args:
             run: whose evidence is complete.
@@ -58,41 +67,43 @@ class Baseline:
             The id by which line and samples are known.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written; then the baseline is what it was before.
         """
         now = datetime.datetime.now(datetime.timezone.utc)
         key = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-        data = io.BytesIO()
-        np.savez_compressed(data, **{name: run[name].samples for name in run})  # type: ignore[arg-type]
-        packed = data.getvalue()
+        packed = pack_samples(run)
+        time = now.isoformat(timespec="seconds")
+        line = make_line(run, key=key, time=time, commit=commit, packed=packed)
         self._samples.mkdir(parents=True, exist_ok=True)
         file = self._samples / f"{key}.npz"
-        with open(file, "xb") as new:
-            new.write(packed)
-        entry = {
-            "format": FORMAT,
-            "id": key,
-            "time": now.isoformat(timespec="seconds"),
-            "commit": commit,
-            "samples": {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()},
-            "run": run.to_dict(),
-        }
-        self._add(json.dumps(entry, allow_nan=False).encode() + b"\n")
+        write_whole(file, packed)
+        try:
+            self._add(line)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
         return key
 
     def _add(self, line: bytes) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        refuse_link_of_others(self.path)
+        # O_NONBLOCK: a named pipe in its place must not stop this process.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         fd = os.open(self.path, flags, 0o666)
         try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file", str(self.path))
             fcntl.flock(fd, fcntl.LOCK_EX)
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
-                line = (
-                    b"\n" + line
-                )  # another process was cut off: leave its line and begin a new one
-            while line:
-                line = line[os.write(fd, line) :]
-            os.fsync(fd)
+                # Another process was cut off: leave its line and begin a new one.
+                line = b"\n" + line
+            try:
+                write_all(fd, line)
+                os.fsync(fd)
+            except OSError:  # such as a full disk: take back what was written of the line
+                with contextlib.suppress(OSError):
+                    os.ftruncate(fd, size)
+                raise
         finally:
             os.close(fd)  # which ends the lock
 
@@ -103,53 +114,44 @@ class Baseline:
             OSError: the file is there and cannot be read.
         """
         entries: list[Record] = []
-        damaged: list[str] = []
+        faults: dict[str, list[int]] = {}
         try:
             lines = read_regular(self.path).split(b"\n")
         except FileNotFoundError:
             return StoredRuns(entries=[], damaged=[])
+        lines_of: dict[str, int] = {}
         for number, line in enumerate(lines, 1):
             if not line:
                 continue
             try:
-                entry = json.loads(line)
-                fault = self._fault(entry)
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-                fault = f"cannot be read ({type(error).__name__})"
-            if fault:
-                damaged.append(f"{self.path}, line {number} {fault}; it is left as it is")
-            else:
+                entry = self._entry(line)
+                first = lines_of.setdefault(entry["id"], number)
+                if first != number:
+                    raise FaultyLine(f"has the id of line {first}, which counts once")
                 entries.append(entry)
+            except FaultyLine as error:
+                faults.setdefault(str(error), []).append(number)
+        damaged = [self._sentence(fault, numbers) for fault, numbers in faults.items()]
         return StoredRuns(entries=entries, damaged=damaged)
 
-    def _fault(self, entry: Any) -> str:
-        if entry["format"] != FORMAT:
-            return f"has format {entry['format']!r}, not {FORMAT}"
-        likeness(entry["run"], scheduler=True)  # has it what a comparison needs?
-        for queue in entry["run"]["queues"]:
-            no_figure(entry["run"], queue)
-        key = entry["id"]
-        if os.path.basename(key) != key:
-            return f"has the id {key!r}"
+    def _entry(self, line: bytes) -> Record:
+        entry = parse_line(line)
         try:
-            packed = (self._samples / f"{key}.npz").read_bytes()
-        except OSError as error:
-            return f"has no samples ({error.strerror})"
-        if hashlib.sha256(packed).hexdigest() != entry["samples"]["sha256"]:
-            return f"has damaged samples: {len(packed)} of {entry['samples']['bytes']} bytes"
-        return ""
+            packed = read_regular(self._samples / f"{entry['id']}.npz")
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise FaultyLine(f"has no samples ({why})") from None
+        check_samples(entry, packed)
+        return entry
+
+    def _sentence(self, fault: str, numbers: list[int]) -> str:
+        first, more = numbers[0], len(numbers) - 1
+        if not more:
+            return f"{self.path}, line {first} {fault}; it is left as it is"
+        lines = f"line {first} and {more} later line{'s' * (more > 1)}"
+        return f"{self.path}, {lines}: each {fault}; they are left as they are"
 
     def samples(self, key: str) -> dict[str, np.ndarray[Any, Any]]:
         """Load the samples of a run by queue; see `QueueResult.samples`."""
         with np.load(self._samples / f"{key}.npz", allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-
-
-def no_figure(run: Record, queue: Record) -> str:
-    """Describe why a queue of a run has no P99, or no throughput; '' where it has one."""
-    evidence = run["evidence"]
-    faults = [*evidence["faults"], *evidence["queue_faults"][queue["name"]]]
-    needed = requests_needed(0.99)
-    if queue["offered_hz"] is not None and queue["n"] < needed:
-        faults.append(f"a P99 needs {needed} requests, not {queue['n']}")
-    return "; ".join(faults)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
+
+from pytest_xsched.comparison.stored_line import figures, sealed
+from pytest_xsched.scenario.scenario import Scenario
 
 XML = "--junitxml=junit.xml"
 BODY = """
@@ -80,7 +87,7 @@ def test_another_driver_has_an_exit_code_of_its_own(load, sim, pytester, lines):
     path = pytester.path / ".xsched" / "main.jsonl"
     (entry,) = lines()
     entry["run"]["fingerprint"]["devices"][0]["driver_version"] = "12.0"
-    path.write_text(json.dumps(entry) + "\n")
+    path.write_text(json.dumps(sealed(entry)) + "\n")
 
     result = sim("--xsched-compare=main")
 
@@ -118,7 +125,7 @@ def test_a_queue_that_became_saturated_is_not_green(load, sim, pytester, lines):
 
     (entry,) = lines()
     entry["run"]["evidence"]["queue_faults"]["high"] = []
-    (pytester.path / ".xsched" / "main.jsonl").write_text(json.dumps(entry) + "\n")
+    (pytester.path / ".xsched" / "main.jsonl").write_text(json.dumps(sealed(entry)) + "\n")
     became = sim("--xsched-compare=main", XML)
     assert became.ret == 8
     became.assert_outcomes(passed=1)
@@ -146,13 +153,88 @@ def test_a_missed_target_is_a_failure_in_any_case(load, sim):
     assert sim("--xsched-compare=main").ret == 1
 
 
+def as_if_faster(directory, entry, key):
+    """Store the run of an entry once more, with all latencies of its first queue halved."""
+    with np.load(directory / "main.samples" / f"{entry['id']}.npz") as file:
+        samples = dict(file)
+    entry = copy.deepcopy(entry)
+    (high, *_) = entry["run"]["queues"]
+    of_high = samples[high["name"]]
+    of_high["completed_ns"] -= (of_high["completed_ns"] - of_high["scheduled_ns"]) // 2
+    data = io.BytesIO()
+    np.savez(data, **samples)
+    (directory / "main.samples" / f"{key}.npz").write_bytes(data.getvalue())
+    (spec, *_) = Scenario.from_dict(entry["run"]["scenario"]).queues
+    high |= figures(spec, of_high, entry["windows"][high["name"]], high)
+    sha256 = hashlib.sha256(data.getvalue()).hexdigest()
+    stored = {"bytes": len(data.getvalue()), "sha256": sha256}
+    return sealed(entry | {"id": key, "samples": stored})
+
+
+def test_one_line_with_another_figure_copied_is_not_better(load, sim, pytester, lines):
+    load(BODY.format(limit="1h"))
+    assert sim("--xsched-save=main").ret == 0
+    (entry,) = lines()
+    entry["run"]["queues"][0]["p99_ns"] *= 100
+    path = pytester.path / ".xsched" / "main.jsonl"
+    path.write_text((json.dumps(sealed(entry)) + "\n") * 20)
+
+    result = sim("--xsched-compare=main", "--xsched-json=out.json", XML)
+
+    assert result.ret == 8
+    result.stdout.fnmatch_lines(
+        ["DAMAGED *line 1 and 19 later lines: each has figures that are not those of its samples*"]
+    )
+    result.stdout.no_fnmatch_line("BETTER*")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[" * 100_000, b'{"format": 2, "id": NaN}', b"9" * 5000, b'{"format": 1e999}', b"\xff\x00"],
+    ids=["nested", "nan", "digits", "infinite", "bytes"],
+)
+def test_a_line_of_anything_costs_neither_summary_nor_files(load, sim, pytester, lines, line):
+    load(BODY.format(limit="1h"))
+    assert sim("--xsched-save=main").ret == 0
+    with open(pytester.path / ".xsched" / "main.jsonl", "ab") as file:
+        file.write(line + b"\n")
+
+    result = sim("--xsched-compare=main", "--xsched-json=out.json", XML)
+
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["DAMAGED *, line 2 *; it is left as it is", "NO DIFFERENCE *"])
+    assert json.loads((pytester.path / "out.json").read_text())["xsched"]["baselines"]
+    assert 'name="xsched.baseline.damaged"' in (pytester.path / "junit.xml").read_text()
+
+
+def test_a_full_disk_is_one_sentence_and_the_baseline_stays_whole(load, fresh, pytester, lines):
+    """The limit of a file's size stands for the disk: samples fit, the line does not."""
+    load(BODY.format(limit="1h"))
+    assert fresh("--xsched-device=sim", "--xsched-save=main").ret == 0
+    path = pytester.path / ".xsched" / "main.jsonl"
+    before, files = path.read_bytes(), len(list((pytester.path / ".xsched").rglob("*")))
+    pytester.makeconftest(f"""
+        import resource
+        limit = {len(before)} + 3000
+        def pytest_runtest_teardown():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        """)
+
+    result = fresh("--xsched-device=sim", "--xsched-save=main")
+
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["FAILED baselines: * is not stored: *File too large*"])
+    assert path.read_bytes() == before
+    assert len(list((pytester.path / ".xsched").rglob("*"))) == files
+
+
 def test_worse(load, sim, pytester, lines):
     load(BODY.format(limit="1h"))
     assert sim("--xsched-save=main").ret == 0
     (entry,) = lines()
-    entry["run"]["queues"][0]["p99_ns"] //= 2
+    faster = [as_if_faster(pytester.path / ".xsched", entry, f"faster-{i}") for i in range(19)]
     path = pytester.path / ".xsched" / "main.jsonl"
-    path.write_text((json.dumps(entry) + "\n") * 19)
+    path.write_text("".join(json.dumps(one) + "\n" for one in faster))
 
     result = sim("--xsched-compare=main")
 

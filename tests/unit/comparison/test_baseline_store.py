@@ -1,7 +1,9 @@
 """Stored runs: nothing is lost, what is damaged is left alone, few of them show nothing."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 
 from pytest_xsched.comparison.baseline_check import compare_and_store, exit_status
 from pytest_xsched.comparison.baseline_store import Baseline
+from pytest_xsched.comparison.stored_line import sealed
 
 COMMIT = {"id": "unversioned"}
 
@@ -48,7 +51,7 @@ def test_what_is_kept_is_read(baseline, run):
     read = baseline.read()
     (entry,) = read.entries
     assert read.damaged == []
-    assert (entry["id"], entry["format"], entry["commit"]) == (key, 1, COMMIT)
+    assert (entry["id"], entry["format"], entry["commit"]) == (key, 2, COMMIT)
     assert entry["run"] == json.loads(json.dumps(one.to_dict()))
     samples = baseline.samples(key)
     assert list(samples) == ["high", "low"]
@@ -58,7 +61,7 @@ def test_what_is_kept_is_read(baseline, run):
 
 def test_writers_at_once_lose_nothing(baseline, run, tmp_path):
     """Five processes add 20 lines each, longer than any pipe or page."""
-    entry = {"format": 1, "run": run().to_dict(), "padding": "x" * 20_000}
+    entry = {"format": 2, "run": run().to_dict(), "padding": "x" * 20_000}
     (tmp_path / "entry.json").write_text(json.dumps(entry))
     baseline.path.parent.mkdir(parents=True)
     writer = f"""
@@ -103,11 +106,11 @@ for number in range(20):
         (lambda line: line[:-50], "cannot be read (JSONDecodeError)"),
         (lambda line: b"\xff\xfe\x00" + line, "cannot be read"),
         (lambda line: b"[]", "cannot be read (TypeError)"),
-        (lambda line: line.replace(b'"format": 1', b'"format": 9'), "has format 9, not 1"),
+        (lambda line: line.replace(b'"format": 2', b'"format": 9'), "has format 9, not 2"),
         (lambda line: line.replace(b'"scenario"', b'"scenery"'), "cannot be read (KeyError)"),
         (lambda line: line.replace(b'"queue_faults"', b'"faults_of"'), "cannot be read (KeyError)"),
         (lambda line: line.replace(b'"id": "', b'"id": "../'), "has the id '../"),
-        (lambda line: b'{"format": 99}', "has format 99, not 1"),
+        (lambda line: b'{"format": 99}', "has format 99, not 2"),
     ],
     ids=[
         *("truncated", "not-text", "not-an-entry", "format", "no-scenario", "no-faults", "path"),
@@ -139,6 +142,193 @@ def test_a_file_that_ends_in_a_line_is_added_to_behind_it(baseline, run):
     assert baseline.path.read_bytes().startswith(cut + b"\n")
     read = baseline.read()
     assert (len(read.entries), len(read.damaged)) == (2, 1)
+
+
+def rewrite(baseline, change, seal=True):
+    """Change the first line; `change` gets its entry. The checksum is made anew, or stays."""
+    first, *rest = baseline.path.read_bytes().splitlines(keepends=True)
+    entry = json.loads(first)
+    change(entry)
+    line = json.dumps(sealed(entry) if seal else entry, allow_nan=True).encode() + b"\n"
+    baseline.path.write_bytes(b"".join([line, *rest]))
+
+
+def a_hundred_times(entry):
+    entry["run"]["queues"][0]["p99_ns"] *= 100
+
+
+def test_figures_are_checked_against_the_samples_that_the_line_names(baseline, run):
+    """One line with P99 x 100, copied 20 times, made everything better."""
+    kept(baseline, [run()])
+    rewrite(baseline, a_hundred_times)
+    baseline.path.write_bytes(baseline.path.read_bytes() * 20)
+
+    (damaged, missing) = findings(baseline, run())
+
+    assert damaged == (
+        "damaged",
+        f"{baseline.path}, line 1 and 19 later lines: each has figures that are not those of its "
+        "samples: p99_ns of high is 500000000 in the line, 5000000 by the samples; they are left "
+        "as they are",
+    )
+    assert missing[0] == "no baseline"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("throughput_hz", 1.0), ("n", 10**6), ("offered_hz", None), ("p99_ns", True), ("n", 300.0)],
+)
+def test_each_figure_that_is_used_is_checked(baseline, run, key, value):
+    kept(baseline, [run()])
+    rewrite(baseline, lambda entry: entry["run"]["queues"][0].update({key: value}))
+    (sentence,) = baseline.read().damaged
+    assert f"{key} of high is {value!r} in the line, " in sentence
+
+
+def test_an_id_counts_once(baseline, run):
+    kept(baseline, [run(4), run(5)])
+    first, second = baseline.path.read_bytes().splitlines(keepends=True)
+    baseline.path.write_bytes(first + second + first * 20)
+    read = baseline.read()
+    assert len(read.entries) == 2
+    (sentence,) = read.damaged
+    assert sentence.startswith(f"{baseline.path}, line 3 and 19 later lines: each has the id of ")
+    assert "the median of 2 stored runs" in findings(baseline, run())[1][1]
+
+
+def test_a_queue_counts_once_in_a_line(baseline, run):
+    kept(baseline, [run()])
+    rewrite(baseline, lambda entry: entry["run"]["queues"].extend(entry["run"]["queues"][:1] * 19))
+    assert "figures of the queues" in baseline.read().damaged[0]
+
+
+def test_a_line_that_was_changed_is_found_by_its_checksum(baseline, run):
+    kept(baseline, [run()])
+    rewrite(baseline, lambda entry: entry["run"].update(origin="elsewhere"), seal=False)
+    assert "was changed after it was stored: its checksum is another" in baseline.read().damaged[0]
+
+
+def nested(levels):
+    value = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+STRANGE = [
+    *(float("nan"), float("inf"), 10**400, -(10**400), None, True),
+    *("text", "\ud800", [], {}, [1], nested(70)),
+]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("p99_ns", "throughput_hz", "offered_hz", "name", "saturated", "workload"),
+        *("evidence", "faults", "queue_faults", "scenario", "queues", "fingerprint"),
+        *("id", "samples", "windows", "windows_ns", "run", "sha256", "cpus_usable", "duration_ns"),
+    ],
+)
+def test_what_no_run_has_costs_its_line_only(baseline, run, place):
+    """Nothing in a line breaks the summary: the other line is compared, this one is told."""
+    now = run()
+    kept(baseline, [now, now])
+    content = baseline.path.read_bytes()
+    for value in STRANGE:
+        baseline.path.write_bytes(content)
+
+        def change(entry, value=value):
+            one = entry["run"]
+            homes = [
+                *(entry, one, one["queues"][0], one["evidence"], one["fingerprint"]),
+                *(one["scenario"], entry["windows"]["high"]),
+            ]
+            home = next(home for home in homes if place in home)
+            home[place] = value
+
+        rewrite(baseline, change, seal=value == value and value != float("inf"))
+        found = findings(baseline, now)
+        assert [status for status, _ in found][-2:] == ["no difference shown"] * 2
+        assert all(sentence.encode().isascii() for _, sentence in found)
+        damaged = [status for status, _ in found if status == "damaged"]
+        of_another_run = place in ("workload", "cpus_usable") and not damaged
+        assert ("of 2 stored runs" in found[-1][1]) != (bool(damaged) or of_another_run)
+
+
+def test_nesting_that_breaks_the_parser_costs_its_line_only(baseline, run):
+    kept(baseline, [run()])
+    with open(baseline.path, "ab") as file:
+        file.write(b"[" * 200_000 + b"]" * 200_000 + b"\n" + b"9" * 10_000 + b"\n\x00\n")
+    read = baseline.read()
+    assert (len(read.entries), len(read.damaged)) == (1, 3)
+
+
+def test_escape_sequences_of_a_line_do_not_reach_the_terminal(baseline, run):
+    kept(baseline, [run()])
+    rewrite(baseline, lambda entry: entry["run"]["evidence"].update(faults=["\x1b[2J gone"]))
+    found = findings(baseline, run())
+    assert found[0][0] == "damaged"
+    assert all(sentence.isprintable() for _, sentence in found)
+
+
+def test_samples_that_were_changed_are_found_by_content_not_by_length(baseline, run):
+    key = baseline.store(run(), COMMIT)
+    file = baseline.path.parent / "main.samples" / f"{key}.npz"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    (sentence,) = baseline.read().damaged
+    assert "whose checksum is not that of the" in sentence
+
+
+def full_after(count):
+    """A disk that has room for so many bytes more, whoever writes."""
+    left = [count]
+    written = os.write
+
+    def write(fd, data):
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        data = bytes(data)[: left[0]]
+        left[0] -= len(data)
+        return written(fd, data)
+
+    return write
+
+
+@pytest.mark.parametrize("room", [0, 100, 5_000, 20_000, 22_000])
+def test_a_full_disk_leaves_a_baseline_that_reads_cleanly(baseline, run, monkeypatch, room):
+    kept(baseline, [run()])
+    before = sorted(path for path in baseline.path.parent.rglob("*") if path.is_file())
+    content = baseline.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full_after(room))
+        found = compare_and_store(
+            [run()], compare=None, save=baseline, rootdir=baseline.path.parent
+        )
+    if found[0].status == "saved":
+        pytest.skip("the disk had enough room")
+    assert found[0].status == "failed" and "No space left" in found[0].sentence
+    assert baseline.path.read_bytes() == content
+    assert sorted(p for p in baseline.path.parent.rglob("*") if p.is_file()) == before
+    assert baseline.read().damaged == []
+
+
+def test_runs_that_were_stored_before_the_disk_was_full_are_reported(baseline, run, monkeypatch):
+    stored = Baseline.store
+    calls = []
+
+    def store(self, run, commit):
+        calls.append(run)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return stored(self, run, commit)
+
+    monkeypatch.setattr(Baseline, "store", store)
+    found = compare_and_store(
+        [run(), run(), run()], compare=None, save=baseline, rootdir=baseline.path.parent
+    )
+    assert [one.status for one in found] == ["saved", "failed", "saved"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
