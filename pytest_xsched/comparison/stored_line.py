@@ -95,7 +95,7 @@ def sealed(entry: Record) -> Record:
 
 
 def parse_line(line: bytes) -> Record:
-    """Return the entry of a line, whose samples are not looked at yet.
+    """Return the entry of a line, whose samples are not read yet.
 
     Raises:
         FaultyLine: the line is not what `make_line` makes, but for its checksum.
