@@ -24,7 +24,8 @@ from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.scenario.corpus import save
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.adaptive import run_in_windows
-from pytest_xsched.session.session import GPU_FILES, Session
+from pytest_xsched.session.auto_device import NO_GPU, auto_device
+from pytest_xsched.session.session import Session
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import find_libraries
 from pytest_xsched.workers.dispatch import measure_in_processes
@@ -195,10 +196,12 @@ def _home(settings: Settings, names: Sequence[str]) -> Home | None:
 def _device(settings: Settings) -> str:
     name = settings.device
     if name == "auto":
-        name = next((gpu for gpu, file in GPU_FILES.items() if os.path.exists(file)), "cpu")
+        name = auto_device()
     if split_device(name)[0] not in GPUS:
+        why = f", which auto took because {NO_GPU}" if settings.device == "auto" else ""
         raise ScenarioError(
-            f"--device: XSched schedules {', '.join(GPUS)} devices, not {name!r}; name one of them"
+            f"--device: XSched schedules {', '.join(GPUS)} devices, not {name!r}{why}; name one of "
+            "them"
         )
     return name
 

@@ -47,11 +47,13 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     state = state_of(config)
     if not state.in_use:
         return None
+    from pytest_xsched.session.auto_device import shown_device
+
     settings = state.settings
     required = f", required {settings.require_device}" if settings.require_device else ""
+    device = shown_device(settings.device)
     return (
-        f"xsched: device {settings.device}{required}, scheduler {settings.scheduler}, "
-        f"seed {settings.seed}"
+        f"xsched: device {device}{required}, scheduler {settings.scheduler}, seed {settings.seed}"
     )
 
 
@@ -125,9 +127,11 @@ def pytest_assertrepr_compare(
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     state = state_of(config)
     records = state.records()
-    if not records and not state.complaint:
+    skips = [] if terminalreporter.hasopt("s") else _skips(terminalreporter.stats)
+    if not records and not state.complaint and not skips:
         return
-    from pytest_xsched.reporting.terminal_summary import summary
+    from pytest_xsched.reporting.terminal_summary import missing_devices, summary
+    from pytest_xsched.session.auto_device import fallback_remark
 
     terminalreporter.section("xsched")
     for line in summary(records):
@@ -136,10 +140,22 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.line(
             f"EXPECTED MISS ({miss['how']}) {miss['sentence']}  [{miss['nodeid']}]"
         )
+    for line in missing_devices(skips):
+        terminalreporter.line(line, yellow=True)
+    if any(record.get("device_kind") == "cpu" for record in records):
+        for line in filter(None, [fallback_remark(state.settings)]):
+            terminalreporter.line(f"! {line}", yellow=True)
     for finding in state.findings:
         terminalreporter.line(f"{finding['status'].upper()} {finding['sentence']}")
     if state.complaint:
         terminalreporter.line(state.complaint, red=True)
+
+
+def _skips(stats: dict[str, list[Any]]) -> list[str]:
+    """Return the reasons of tests skipped for want of a device, those of xdist workers too."""
+    reasons = (getattr(report, "longrepr", None) for report in stats.get("skipped", ()))
+    texts = [str(reason[2]) for reason in reasons if isinstance(reason, tuple)]
+    return [text for text in texts if text.startswith("Skipped: no ") and " device: " in text]
 
 
 @pytest.hookimpl(tryfirst=True)  # before the JUnit file is written

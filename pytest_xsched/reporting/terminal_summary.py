@@ -6,6 +6,10 @@ there is.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable
+
 from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.comparison_table import is_comparison
 from pytest_xsched.reporting.run_table import Record
@@ -22,3 +26,21 @@ def summary(records: list[Record]) -> list[str]:
         lines += [f"  NO VERDICT {no['sentence']}  [{no['nodeid']}]" for no in record["refused"]]
         lines += [f"  ! {sentence}" for sentence in run_table.advice(record["verdicts"])]
     return lines
+
+
+_MISSING = re.compile(r"Skipped: (no \w+(?::\d+)? device: .*)", re.DOTALL)
+
+
+def missing_devices(reasons: Iterable[str]) -> list[str]:
+    """Return why tests were skipped for want of a device, one line a reason.
+
+    Args:
+        reasons: of all skipped tests, as pytest reports them.
+    """
+    found = (_MISSING.fullmatch(reason) for reason in reasons)
+    counts = Counter(match[1] for match in found if match)
+    return [
+        f"skipped {count} test{'s' * (count > 1)}: {reason} (--xsched-require-device makes this "
+        "an error)"
+        for reason, count in counts.items()
+    ]

@@ -34,6 +34,7 @@ from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import run_in_windows
+from pytest_xsched.session.auto_device import NO_GPU, auto_device, require_gpu
 from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from pytest_xsched.stress.worst_case import Worst
-
-GPU_FILES = {"hip": "/dev/kfd", "cuda": "/dev/nvidiactl"}
-"""Where one of these is, there is a driver for such GPUs; --xsched-device=auto takes the first."""
 
 
 class Session:
@@ -86,19 +84,29 @@ class Session:
     @property
     def device(self) -> str:
         """Name of the device that runs use: its kind, and after a colon an index above 0."""
-        name = self.settings.device
-        if "device" in self.overrides:
-            known = ("auto", *DEVICES)
-            name = device_name("marker xsched: device", self.overrides["device"], known)
-        if name == "auto":
-            name = next((gpu for gpu, file in GPU_FILES.items() if os.path.exists(file)), "cpu")
+        asked = self._asked_device
+        name = auto_device() if asked == "auto" else asked
         kind, index = split_device(name)
         required = self.settings.require_device
         if required not in (None, kind, f"{kind}:{index}"):
+            is_fallback = self._fell_back and split_device(str(required))[0] in GPUS
+            why = f" (auto), because {NO_GPU}" if is_fallback else ""
             pytest.fail(
-                f"--xsched-require-device={required}, but the device is {name}", pytrace=False
+                f"--xsched-require-device={required}, but the device is {name}{why}", pytrace=False
             )
         return name
+
+    @property
+    def _asked_device(self) -> str:
+        if "device" not in self.overrides:
+            return self.settings.device
+        known = ("auto", *DEVICES)
+        return device_name("marker xsched: device", self.overrides["device"], known)
+
+    @property
+    def _fell_back(self) -> bool:
+        """Whether ``auto`` took the processor, because there is no GPU."""
+        return self._asked_device == "auto" and auto_device() == "cpu"
 
     def queue(
         self,
@@ -226,6 +234,8 @@ class Session:
             _refuse_hang(xsched, queues)
         duration_ns = chosen_duration_ns(self.settings, self.overrides, duration)
         at_least_ns = chosen_least_ns(self.settings, at_least, duration_ns)
+        if self._fell_back:
+            require_gpu(queues, uses_xsched=xsched is not None)
         scenario = Scenario(
             queues=queues,
             duration_ns=duration_ns,

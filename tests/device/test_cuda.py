@@ -8,7 +8,7 @@ import pytest
 
 from pytest_xsched import DeviceError, DeviceUnavailable, ScenarioError, Session, matmul, spin
 from pytest_xsched import vector_add as add
-from pytest_xsched.session.session import GPU_FILES
+from pytest_xsched.session.auto_device import GPU_FILES
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import LibraryFile
 from pytest_xsched.workers.isolated import measure_in_worker
@@ -120,5 +120,7 @@ def test_the_option_wins_over_the_environment(process, monkeypatch, tmp_path):
 )
 def test_auto_takes_the_gpu_where_a_driver_is(files, kind, monkeypatch):
     session = Session(Settings())
-    monkeypatch.setattr("pytest_xsched.session.session.os.path.exists", lambda path: path in files)
+    monkeypatch.setattr(
+        "pytest_xsched.session.auto_device.os.path.exists", lambda path: path in files
+    )
     assert session.device_kind == kind

@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from pytest_xsched.session.auto_device import auto_device
+
 
 @pytest.fixture
 def asked(pytester):
@@ -376,7 +378,87 @@ def test_header_and_summary_are_absent_when_nobody_asked(idle):
 
 
 def test_header_of_a_plugin_loaded_by_name(idle):
-    idle("-pxsched").stdout.fnmatch_lines(["xsched: device auto, scheduler builtin, seed 0"])
+    line = f"xsched: device {auto_device()} (auto), scheduler builtin, seed 0"
+    idle("-pxsched").stdout.fnmatch_lines([line])
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """Makes `auto` find no GPU, whatever this machine has."""
+    monkeypatch.setattr("pytest_xsched.session.auto_device.GPU_FILES", {"cuda": "/not/there"})
+
+
+@pytest.mark.parametrize(
+    ("body", "need"),
+    [
+        (
+            'kernel("void k() {}", "k", grid=1, block=1)',
+            "queue 'q' launches a kernel, which needs a GPU",
+        ),
+        ('spin("1ms"), device="cuda:1"', "queue 'q' is on the GPU 'cuda:1'"),
+        ('spin("1ms"), sm_share=0.5', "queue 'q' has a share of a GPU's multiprocessors"),
+        ('spin("1ms"), cu_mask=[0]', "queue 'q' has a share of a GPU's multiprocessors"),
+    ],
+)
+def test_auto_that_found_no_gpu_says_so_where_a_test_is_for_gpus(load, inside, no_gpu, body, need):
+    load(f"""
+        def test_it(xsched):
+            xsched.run(xsched.queue("q", {body}), duration="1s")
+        """)
+
+    result = inside("--xsched-device=auto")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [f"E *ScenarioError: {need}, but device auto took cpu, because neither */dev/*exists; *"]
+    )
+
+
+def test_auto_that_found_no_gpu_says_so_where_xsched_or_a_gpu_is_required(load, inside, no_gpu):
+    load("""
+        def test_it(xsched):
+            xsched.run(xsched.queue("q", spin("1ms")), duration="1s")
+        """)
+
+    result = inside("--xsched-scheduler=xsched")
+    result.stdout.fnmatch_lines(["E *'xsched' schedules GPUs, but device auto took cpu, because *"])
+    result = inside("--xsched-require-device=cuda")
+    result.stdout.fnmatch_lines(
+        ["--xsched-require-device=cuda, but the device is cpu (auto), because neither * exists"]
+    )
+
+
+def test_auto_that_found_no_gpu_says_so_where_the_settings_are_for_gpus(load, inside, no_gpu):
+    load("""
+        def test_it(xsched):
+            xsched.run(xsched.queue("q", spin("1ms"), rate="20/s"), duration="200ms")
+        """)
+    line = "! the settings name XSched's directory, but device auto took cpu, because neither *"
+
+    inside("-q", "--xsched-home=.").stdout.fnmatch_lines([line])
+    inside("-q").stdout.no_fnmatch_line("! the settings *")
+    inside("-q", "--xsched-home=.", "--xsched-device=cpu").stdout.no_fnmatch_line("! the *")
+
+
+@pytest.mark.parametrize("workers", [(), ("-pxdist", "-n2")])
+def test_a_skip_for_want_of_a_device_shows_its_reason(load, fresh, workers):
+    load("""
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(run, number): pass
+
+        def test_other():
+            pytest.skip("of no device")
+        """)
+    missing = ("--xsched-device=cuda:99", "--xsched-process=inside", *workers)
+
+    result = fresh(*missing)
+
+    result.assert_outcomes(skipped=3)
+    result.stdout.fnmatch_lines(["skipped 2 tests: no cuda:99 device: * makes this an error)"])
+    result.stdout.no_fnmatch_line("*of no device*")
+    fresh(*missing, "-rs").stdout.no_fnmatch_line("skipped 2 tests: *")  # pytest shows it
+    other = fresh("-k", "other")
+    other.stdout.no_fnmatch_line("*= xsched =*")
 
 
 def test_header_shows_what_was_set(idle, pytester):
