@@ -15,7 +15,8 @@ request, and "done" at last. PYTEST_XSCHED_START is the number of a descriptor t
 line "START END" comes after "ready"; the end of file comes after "done", and then the program may
 end. PYTEST_XSCHED_ARRIVALS names a file with the arrivals, one a line, in ns after START. Where it
 is not set, each request follows the previous one until END, after a pause of
-PYTEST_XSCHED_THINK_NS.
+PYTEST_XSCHED_THINK_NS. A time that cannot be true, such as one after the moment when the line was
+read, makes the run invalid.
 """
 
 from __future__ import annotations

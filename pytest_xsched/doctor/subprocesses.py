@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.xsched.environment import is_xsched_variable
 
@@ -98,7 +99,7 @@ class Probe(ManagedProcess):
         self.stop(0)
         with self._output:
             self._output.seek(0)
-            output = self._output.read().decode("utf-8", "backslashreplace")
+            output = printable(self._output.read().decode("utf-8", "backslashreplace"))
         return ProbeResult(
             answers=tuple(self._answers),
             exit_status=self.exit_status,

@@ -19,6 +19,8 @@ from typing import IO
 
 _POLL_S = 0.01
 _READ_BYTES = 65536
+_DRAIN_READS = 64
+"""More than a pipe holds. A child that writes without end does not keep `drain` going."""
 
 
 class ManagedProcess:
@@ -31,15 +33,19 @@ class ManagedProcess:
         allowed_s: time from now until the process is late.
 
     Attributes:
+        line_bytes: length of the longest message that is kept; None: any.
         messages_fd: the child's end of the pipe for messages; valid until `start` returns.
         input_fd: the child's end of its input; valid until `start` returns.
         is_in_time: whether the process was not late when that was last checked.
     """
 
+    line_bytes: int | None = None
+
     def __init__(self, allowed_s: float) -> None:
         self.is_in_time = True
         self.allow(allowed_s)
         self._partial = b""
+        self._line_is_too_long = False
         self._process: subprocess.Popen[bytes] | None = None
         self._read_fd, self.messages_fd = os.pipe()
         self.input_fd, write_fd = os.pipe()
@@ -117,6 +123,9 @@ class ManagedProcess:
     def receive(self, messages: Sequence[str]) -> None:
         """Handle the messages of one read; subclasses override this."""
 
+    def receive_unfinished(self, start_of_line: str) -> None:
+        """Handle the start of a message longer than `line_bytes`; subclasses override this."""
+
     def listen(self, timeout_s: float) -> None:
         """Pass messages to `receive`; wait for them at most `timeout_s` seconds."""
         if not select.select([self._read_fd], [], [], timeout_s)[0]:
@@ -133,15 +142,28 @@ class ManagedProcess:
 
     def drain(self) -> None:
         """Pass all messages that were written so far to `receive`."""
-        while select.select([self._read_fd], [], [], 0)[0] and self._read():
-            pass
+        for _ in range(_DRAIN_READS):
+            if not select.select([self._read_fd], [], [], 0)[0] or not self._read():
+                break
 
     def _read(self) -> bool:
         data = os.read(self._read_fd, _READ_BYTES)
         *lines, self._partial = (self._partial + data).split(b"\n")
+        if lines and self._line_is_too_long:
+            del lines[0]  # its end
+            self._line_is_too_long = False
         if lines:
-            self.receive([line.decode(errors="replace") for line in lines])
+            self.receive([_text(line) for line in lines])
+        if self.line_bytes is not None and len(self._partial) > self.line_bytes:
+            self.receive_unfinished(_text(self._partial))
+            self._partial = b""
+            self._line_is_too_long = True
         return bool(data)
+
+    @property
+    def unfinished(self) -> str:
+        """Return the start of a message whose end was not read."""
+        return _text(self._partial)
 
     # ---- input
 
@@ -211,6 +233,10 @@ class ManagedProcess:
             if fd >= 0:
                 os.close(fd)
         self.messages_fd = self.input_fd = -1
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="backslashreplace")
 
 
 def describe_exit(status: int) -> str:

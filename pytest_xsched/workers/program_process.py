@@ -7,6 +7,7 @@ that a program writes. Of a program that writes none, only its processes can be 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import time
 from collections.abc import Collection, Sequence
@@ -16,14 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.base.constants import GPUS
+from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.client import ARRIVALS, REPORT, START, THINK_NS
-from pytest_xsched.errors import WorkerCrashed
+from pytest_xsched.errors import InvalidRun, WorkerCrashed
 from pytest_xsched.monitoring.environment import MappedLibrary, driver_libraries
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.arrival_times import arrival_times
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
+from pytest_xsched.system.process_tree import kill_marked
+from pytest_xsched.workers.program_reports import ProgramReports
 from pytest_xsched.workers.program_samples import ProgramResult, counts_of, make_samples
 from pytest_xsched.workers.worker import LEFT, READY
 from pytest_xsched.workers.worker_process import OUTPUT_BYTES, last_words
@@ -39,6 +43,13 @@ from pytest_xsched.xsched.server_poll import Coverage, ServerPoller
 _PATIENCE_S = 1.0
 """Time between SIGTERM and SIGKILL to a program."""
 
+MARK = "PYTEST_XSCHED_PROGRAM"
+"""A variable that all processes of a program inherit, those that leave its session, too. They are
+found by it when the run ends. Not found is one that was started with an emptied environment."""
+
+_OUTPUT_LIMIT = 64 * 1024 * 1024
+"""The output file is cut down to its end when it is longer."""
+
 
 class ProgramProcess(ManagedProcess):
     """One program, from its start to its end.
@@ -50,6 +61,8 @@ class ProgramProcess(ManagedProcess):
         setting: how XSched is preloaded under it; None: it is not.
         allowed_s: time until it has to be ready.
     """
+
+    line_bytes = 4096
 
     def __init__(
         self,
@@ -69,17 +82,19 @@ class ProgramProcess(ManagedProcess):
         self._output_path = directory / "output.txt"
         self._stop_requested = False
         self._start_ns: int | None = None
-        self._begun_ns: list[int] = []
-        self._ended_ns: list[int] = []
+        self._mark = f"{os.getpid()}-{index}-{secrets.token_hex(8)}"
         self._processes: dict[int, ProcessRecord] = {}
         self._arrivals_ns = _arrivals(scenario, index)
+        self._reports = ProgramReports(
+            None if self._arrivals_ns is None else self._arrivals_ns.tolist()
+        )
         self.reached: set[str] = set()
         self.allowed_s = allowed_s
         super().__init__(allowed_s)
         try:
             variables = self._variables(directory)
             inherited = dict(os.environ) if setting is None else _without(setting)
-            with open(self._output_path, "wb") as output:
+            with open(self._output_path, "ab") as output:
                 # It leads a session of its own, and so all its processes can be found and ended.
                 self.start(
                     exec_with_parent.command_line(list(program.argv), variables),
@@ -93,8 +108,9 @@ class ProgramProcess(ManagedProcess):
 
     def _variables(self, directory: Path) -> dict[str, str]:
         variables = dict(self._program.env) if self._setting is None else self._setting.variables
+        variables = {**variables, MARK: self._mark}
         if not self._program.reports:
-            return dict(variables)
+            return variables
         protocol = {REPORT: str(self.messages_fd), START: str(self.input_fd)}
         if self._arrivals_ns is not None:
             path = directory / "arrivals.txt"
@@ -119,10 +135,12 @@ class ProgramProcess(ManagedProcess):
         if not self._program.reports and READY not in self.reached and self._has_begun():
             self.reached.add(READY)
         self._check_whether_done()
+        self._bound_output()
 
     def begin(self, start_clock_ns: int) -> None:
         """Send it the moment of the start and the end of the measured window."""
         self._start_ns = start_clock_ns
+        self._reports.start(start_clock_ns)
         self.allow(self.allowed_s)
         end_ns = start_clock_ns + self.scenario.warmup_ns + self.scenario.duration_ns
         self.write_line(f"{start_clock_ns} {end_ns}")
@@ -142,6 +160,7 @@ class ProgramProcess(ManagedProcess):
         self.request_stop()
         if not self.stop(_PATIENCE_S):
             self.is_in_time = False
+        kill_marked(f"{MARK}={self._mark}")
 
     def result(self, created: str | None, poller: ServerPoller | None = None) -> ProgramResult:
         """Return its result, after it has ended.
@@ -151,13 +170,18 @@ class ProgramProcess(ManagedProcess):
             poller: of XSched's server during the run; None: there is no server.
 
         Raises:
+            InvalidRun: it reported what cannot be true.
             SchedulerInactive: XSched did not schedule the program.
             WorkerCrashed: it ended before the run did.
         """
+        self._require_true()
         output = self._output()
         if LEFT in self.reached or "cannot be preloaded" in output:
             self._require_active(output, created)
         self._require_whole(output)
+        if self.exit_status == 0:  # else its last line may be cut off
+            self._reports.read_unfinished(self.unfinished, is_over=True)
+            self._require_true()
         samples = self._samples()
         return ProgramResult(
             counts=counts_of(self.spec.priority, samples),
@@ -183,6 +207,13 @@ class ProgramProcess(ManagedProcess):
         kind = self.scenario.device_kind
         require_active(self._setting, kind, self.spec.name, output, seen, reports)
 
+    def _require_true(self) -> None:
+        if self._reports.fault:
+            raise InvalidRun(
+                f"the program of queue {self.spec.name!r} reported what cannot be true: "
+                f"{self._reports.fault}"
+            )
+
     def _require_whole(self, output: str) -> None:
         if LEFT in self.reached:
             return
@@ -201,9 +232,9 @@ class ProgramProcess(ManagedProcess):
         start, end = (self._start_ns + at for at in self._window_ns)
         requests = None
         if self._program.reports:
-            begun = np.asarray(self._begun_ns, np.int64)
+            begun = np.asarray(self._reports.begun_ns, np.int64)
             ended = np.full_like(begun, end)  # of a request that goes on
-            ended[: len(self._ended_ns)] = self._ended_ns[: len(begun)]
+            ended[: len(self._reports.ended_ns)] = self._reports.ended_ns
             requests = np.column_stack((begun, ended))
         return poller.coverage_of(self.pid, (start, end), requests)
 
@@ -219,17 +250,22 @@ class ProgramProcess(ManagedProcess):
 
     def receive(self, messages: Sequence[str]) -> None:
         """Take in what it reports; see `client`."""
+        read_ns = time.monotonic_ns()
         for message in messages:
-            word, _, rest = message.partition(" ")
-            if word == "ready":
-                self.reached.add(READY)
-                self._record_processes()
-            elif word == "begin" and rest.isdecimal():
-                self._begun_ns.append(int(rest))
-            elif word == "end" and rest.isdecimal():
-                self._ended_ns.append(int(rest))
-            elif word == "done":
-                self.reached.add("done")
+            self._reports.read(message, read_ns)
+        if self._reports.is_ready and READY not in self.reached:
+            self.reached.add(READY)
+            self._record_processes()
+        self._stop_liar()
+
+    def receive_unfinished(self, start_of_line: str) -> None:
+        """Take in the start of a line that is too long."""
+        self._reports.read_unfinished(start_of_line, is_over=False)
+        self._stop_liar()
+
+    def _stop_liar(self) -> None:
+        if self._reports.fault:  # the rest of the run is worth nothing
+            self.send_signal(signal.SIGKILL)
 
     def _has_begun(self) -> bool:
         """Check whether a program without messages has opened its GPU, where it has one."""
@@ -247,8 +283,7 @@ class ProgramProcess(ManagedProcess):
         return driver_libraries(path for one in self._processes.values() for path in one.files)
 
     def _is_done(self) -> bool:
-        all_ended = self._arrivals_ns is not None and len(self._ended_ns) == len(self._arrivals_ns)
-        return "done" in self.reached or all_ended
+        return self._reports.is_done
 
     def _check_whether_done(self) -> None:
         if self._start_ns is None or LEFT in self.reached:
@@ -263,12 +298,21 @@ class ProgramProcess(ManagedProcess):
     def _output(self) -> str:
         with open(self._output_path, "rb") as file:
             file.seek(max(0, os.path.getsize(file.name) - OUTPUT_BYTES))
-            return file.read().decode(errors="replace")
+            return printable(file.read(OUTPUT_BYTES).decode(errors="replace"))
+
+    def _bound_output(self) -> None:
+        if os.path.getsize(self._output_path) > _OUTPUT_LIMIT:
+            with open(self._output_path, "r+b") as file:
+                file.seek(-OUTPUT_BYTES, os.SEEK_END)
+                end = file.read(OUTPUT_BYTES)
+                file.truncate(0)
+                file.seek(0)
+                file.write(end)
 
     def _samples(self) -> NDArray[np.void]:
         assert self._start_ns is not None
-        begun = np.asarray(self._begun_ns, np.int64) - self._start_ns
-        ended = np.asarray(self._ended_ns[: len(begun)], np.int64) - self._start_ns
+        begun = np.asarray(self._reports.begun_ns, np.int64) - self._start_ns
+        ended = np.asarray(self._reports.ended_ns, np.int64) - self._start_ns
         scheduled = begun if self._arrivals_ns is None else self._arrivals_ns
         return make_samples(
             scheduled, begun, ended, window_ns=self._window_ns, over_ns=self._over_ns

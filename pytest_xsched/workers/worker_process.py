@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pytest_xsched import errors
+from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.monitoring.noise import Readings
@@ -273,7 +274,7 @@ class WorkerProcess(ManagedProcess):
     def _output(self) -> str:
         with open(self._directory / OUTPUT, "rb") as file:
             file.seek(max(0, os.path.getsize(file.name) - OUTPUT_BYTES))
-            return file.read().decode(errors="replace")
+            return printable(file.read(OUTPUT_BYTES).decode(errors="replace"))
 
 
 def _environment(changes: Environment) -> dict[str, str]:
@@ -297,7 +298,7 @@ def error_from_dict(plain: dict[str, Any]) -> XSchedError:
 
 def last_words(output: str) -> str:
     """Return the end of a sentence with the last lines of an output: XSched's last error first."""
-    lines = [line.strip() for line in output.splitlines()]
+    lines = [line.strip() for line in printable(output).splitlines()]
     lines = [line for line in lines if line and not _CHATTER.match(line)]
     error_at = max((i for i, line in enumerate(lines) if _ERROR_LINE.search(line)), default=None)
     first = [] if error_at is None else [lines[error_at]]

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.errors import SchedulerInactive, XSchedError
 from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.gpu_lock import lock_server
@@ -50,7 +51,7 @@ class Server:
     def output(self) -> str:
         """Return its output so far."""
         # Not with seek(), which would move the position at which the server writes.
-        return os.pread(self._output.fileno(), _SAID_BYTES, 0).decode(errors="replace")
+        return printable(os.pread(self._output.fileno(), _SAID_BYTES, 0).decode(errors="replace"))
 
     def busy_processes(self) -> frozenset[int] | None:
         """Return the ids of processes with an XQueue that has unfinished work; None: no answer."""

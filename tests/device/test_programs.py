@@ -22,6 +22,7 @@ from pytest_xsched.scenario.arrival_process import Closed, constant
 from pytest_xsched.scenario.scenario import QueueSpec
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.workers.multi_process import measure_separately
+from pytest_xsched.workers.program_process import ProgramProcess
 
 LOOP = """
 from pytest_xsched.client import requests
@@ -297,3 +298,84 @@ def test_alone_the_helper_goes_on_for_ever(monkeypatch):
     monkeypatch.delenv(REPORT, raising=False)
     numbers = requests()
     assert [next(numbers) for _ in range(3)] == [0, 1, 2]
+
+
+PROTOCOL = """
+import os, sys, time
+report = int(os.environ["PYTEST_XSCHED_REPORT"])
+start = int(os.environ["PYTEST_XSCHED_START"])
+write = lambda text: os.write(report, text.encode() if isinstance(text, str) else text)
+write("ready 1\\n")
+begin, end = map(int, os.read(start, 64).split())
+time.sleep(max(0, (begin - time.monotonic_ns()) / 1e9) + 0.05)
+now = time.monotonic_ns()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("write(f'begin {now}\\nend {now - 9390000}\\n')", "'end .* before the request began"),
+        (
+            "for at in range(now, now + 25 * 10**7, 10**7):\n"
+            "    write(f'begin {at}\\nend {at + 1000}\\n')",
+            "'begin .* after the line was read",
+        ),
+        ("write('begin ' + '9' * 31 + '\\n')", "'begin 9{31}' has a time that no clock shows"),
+        ("write(f'begin {time.time_ns()}\\n')", ".* is it one of CLOCK_MONOTONIC"),
+        ("write(b'\\x00\\xff\\x1b[2J\\n')", r"'\\x00\\xff\\x1b\[2J' is none of"),
+        ("[write('x' * 65536) for _ in range(10**6)]", "'x{60}...' had no end and is longer"),
+        ("[write('begin 1\\n' * 9999) for _ in range(10**6)]", ".* before the start of the run"),
+        ("write('done\\nbegi')", "'begi' had no end when the program ended"),
+    ],
+)
+def test_times_that_cannot_be_true_make_the_run_invalid(measure, program, code, line):
+    started_s = time.monotonic()
+    ending = "os.read(start, 64)" if "done" in code else "time.sleep(1000)"
+    with pytest.raises(InvalidRun, match=f"program of queue 'q' reported what .*: the line {line}"):
+        measure(program(PROTOCOL + code + "\n" + ending), duration_ns=10**9)
+    assert time.monotonic() - started_s < 60
+
+
+def test_escape_sequences_of_a_program_do_not_reach_the_terminal(measure, program):
+    noise = r"print('\x1b]0;owned\x07 \x1b[31mred\x1b[0m', flush=True)"
+    measurement = measure(program(f"{noise}\nwork = lambda number: None\n{LOOP}"))
+    assert measurement.output == "\\x1b]0;owned\\x07 red\n"
+    with pytest.raises(WorkerCrashed) as error:
+        measure(program(f"{noise}\nraise SystemExit(1)"))
+    assert "\\x1b]0;owned" in str(error.value) and "\x1b" not in str(error.value)
+
+
+def test_a_flood_of_output_keeps_its_end_only(measure, program, monkeypatch):
+    monkeypatch.setattr("pytest_xsched.workers.program_process._OUTPUT_LIMIT", 10**6)
+    sizes = []
+    bound = ProgramProcess._bound_output
+
+    def watch(self):
+        bound(self)
+        sizes.append(os.path.getsize(self._output_path))
+
+    monkeypatch.setattr(ProgramProcess, "_bound_output", watch)
+    work = "work = lambda number: print('x' * 100_000 + str(number))\n"
+    measurement = measure(program(work + LOOP))
+    assert len(measurement.output) <= 65536 and "x24\n" in measurement.output
+    assert max(sizes) < 2 * 10**6
+
+
+@pytest.mark.parametrize("forks", [1, 2])
+def test_a_child_that_leaves_the_session_does_not_outlive_the_run(measure, program, forks):
+    marker = f"daemon{os.getpid()}x{forks}"
+    code = f"""
+        import os, subprocess, sys, time
+        from pytest_xsched.client import requests
+        if os.fork() == 0:
+            os.setsid()
+            if {forks} == 1 or os.fork() == 0:
+                code = "import time; time.sleep(1000)"
+                os.execv(sys.executable, [sys.executable, "-c", code, {marker!r}])
+            os._exit(0)
+        for number in requests():
+            pass
+        """
+    measure(program(code))
+    assert not running(marker)
