@@ -28,6 +28,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # drivers made for a test use the processors on which the runs are measured.
 os.environ["PYTEST_XSCHED_NOISE"] = "note"
 
+# Runs on the device cpu do not wait for those of other xdist workers, or two processors would not
+# make the tests faster; they assert nothing that the load of the machine changes.
+os.environ["PYTEST_XSCHED_CPU_LOCK"] = "off"
+
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 DOUBLES = NATIVE / "tests" / "doubles"
 PLACES = [NATIVE, DOUBLES / "driver", DOUBLES / "xsched"]

@@ -3,9 +3,18 @@
 A light module, because pytest reads options at every start. Policies are in `policies`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 DEVICES = ("cpu", "sim", "hip", "cuda", "opencl")
 GPUS = ("hip", "cuda", "opencl")
 """Devices whose driver lives in worker processes only."""
+
+
+def uses_cpu(names: Iterable[str]) -> bool:
+    """Check whether one of some devices is `cpu`."""
+    return any(split_device(name)[0] == "cpu" for name in names)
 
 
 def split_device(name: str) -> tuple[str, int]:

@@ -1,23 +1,26 @@
 """The devices of one pytest session: open in this process, or in worker processes for live queues.
 
-A GPU is locked as long as it is open, in this process or in a worker.
+A GPU is locked as long as it is open, in this process or in a worker. The processors are locked
+for each run on the device cpu; live queues there measure nothing and wait for none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 import pytest
 
-from pytest_xsched.base.constants import split_device
+from pytest_xsched.base.constants import split_device, uses_cpu
 from pytest_xsched.errors import DeviceUnavailable
 from pytest_xsched.native.binding import Device, locate
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import Libraries, find_libraries
-from pytest_xsched.system.gpu_lock import GpuLocks, lock_gpus
+from pytest_xsched.system.gpu_lock import GpuLocks, lock_cpu, lock_gpus
 from pytest_xsched.workers.dispatch import open_live_process
 from pytest_xsched.workers.live_proxy import LiveProcess
 
@@ -95,6 +98,28 @@ class DevicePool:
         if pci_id not in self._locks:
             timeout_s = self._settings.lock_timeout_ns / 1e9
             self._locks[pci_id] = lock_gpus([pci_id], timeout_s=timeout_s)
+
+    @contextlib.contextmanager
+    def cpu_locked(
+        self, names: Iterable[str], waiting: Callable[[str], None] | None
+    ) -> Iterator[None]:
+        """Keep other runs off the processors, where one of some devices is `cpu`.
+
+        Args:
+            names: of the devices of a run in this process.
+            waiting: called with "waiting for ..." while another process measures.
+        """
+        if not uses_cpu(names):
+            yield
+            return
+        locks = lock_cpu(
+            timeout_s=self._settings.lock_timeout_ns / 1e9,
+            waiting=None if waiting is None else lambda phrase: waiting(f"waiting {phrase}"),
+        )
+        try:
+            yield
+        finally:
+            locks.release()
 
     def unavailable(self, name: str, error: DeviceUnavailable) -> NoReturn:
         """Skip the test, or fail it where --xsched-require-device names the device."""

@@ -479,6 +479,7 @@ class Session:
 
     def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
         why = why_own_process(scenario)
+        waiting = progress.note if isinstance(progress, ProgressLine) else None
         if why and self.settings.process == "inside":
             raise ScenarioError(f"{why}: not with --xsched-process=inside")
         if why or self._in_worker(scenario.device_kind):
@@ -486,7 +487,7 @@ class Session:
                 return measure_in_processes(
                     scenario,
                     progress,
-                    waiting=progress.note if isinstance(progress, ProgressLine) else None,
+                    waiting=waiting,
                     libraries=self.devices.libraries(scenario.device_kind),
                     lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
                     home=self.settings.xsched_home,
@@ -497,7 +498,8 @@ class Session:
         devices = {
             name: self.devices.get(name, scenario.cpu, scenario.sim) for name in scenario.devices
         }
-        return measure(devices, scenario, progress, watch=self.settings.noise != "off")
+        with self.devices.cpu_locked(scenario.devices, waiting):
+            return measure(devices, scenario, progress, watch=self.settings.noise != "off")
 
     def _in_worker(self, kind: str) -> bool:
         process = self.settings.process

@@ -1,4 +1,6 @@
-"""One measurement at a time on a GPU: a lock file for each, named by its PCI id.
+"""One measurement at a time on a GPU, or on the processors: a lock file for each.
+
+That of a GPU is named by its PCI id.
 
 flock, because the kernel releases it when the holder ends, whatever ends it. The file is never
 removed: if it were while a process waits for it, there would be two locks.
@@ -24,7 +26,12 @@ DIRECTORY = "/tmp"
 VARIABLE = "PYTEST_XSCHED_LOCK_DIR"
 """Names another directory, for example one that containers share."""
 
+CPU_VARIABLE = "PYTEST_XSCHED_CPU_LOCK"
+""""off": runs on the device cpu do not wait for one another."""
+
 POLL_S = 0.1
+_CPU_POLL_S = 0.005
+"""Shorter, because processes take turns for each run."""
 
 
 class GpuLocks:
@@ -79,6 +86,36 @@ def lock_gpus(
     return locks
 
 
+def lock_cpu(*, timeout_s: float, waiting: Callable[[str], None] | None = None) -> GpuLocks:
+    """Lock the processors of this machine for one run on the device cpu; see `lock_gpus`.
+
+    Hold it during the run only, and lock no GPU meanwhile. Without a directory for lock files the
+    runs do not wait for one another: it is no reason not to measure.
+    """
+    locks, gate = GpuLocks(), GpuLocks()
+    if os.environ.get(CPU_VARIABLE) == "off":
+        return locks
+    deadline_s = time.monotonic() + timeout_s
+    try:
+        # Who has the gate is the next one. Without it a process that measures again and again would
+        # take the lock back before another one has noticed that it was free.
+        for held, name in ((gate, "cpu-next"), (locks, "cpu")):
+            path = _directory() / f"pytest-xsched-{name}.lock"
+            what = "the device cpu"
+            _lock(held, what, path, deadline_s, timeout_s, waiting, poll_s=_CPU_POLL_S)
+    except DeviceBusy:
+        locks.release()
+        raise
+    except DeviceError:
+        pass
+    except BaseException:
+        locks.release()
+        raise
+    finally:
+        gate.release()
+    return locks
+
+
 def lock_server(*, timeout_s: float, waiting: Callable[[str], None] | None = None) -> GpuLocks:
     """Lock the one server that XSched has on a machine; see `lock_gpus`."""
     locks = GpuLocks()
@@ -98,7 +135,10 @@ def _lock(
     deadline_s: float,
     timeout_s: float,
     waiting: Callable[[str], None] | None,
+    *,
+    poll_s: float = POLL_S,
 ) -> None:
+    next_call_s = 0.0
     try:
         fd = locks.open(path)
     except OSError as error:
@@ -118,9 +158,10 @@ def _lock(
                 call="lock.wait",
                 code=errno.EWOULDBLOCK,
             )
-        if waiting is not None:
+        if waiting is not None and time.monotonic() >= next_call_s:
             waiting(f"for {what}, on which {holder} measures")
-        time.sleep(POLL_S)
+            next_call_s = time.monotonic() + POLL_S - poll_s
+        time.sleep(poll_s)
 
 
 def lock_file(pci_id: str) -> Path:

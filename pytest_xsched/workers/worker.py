@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 
+from pytest_xsched.base.constants import uses_cpu
 from pytest_xsched.errors import DeviceError, XSchedError
 from pytest_xsched.native.binding import Device, locate
 from pytest_xsched.runner.measure import Measurement, Part, devices_of, measure
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries
-from pytest_xsched.system.gpu_lock import lock_gpus
+from pytest_xsched.system.gpu_lock import lock_cpu, lock_gpus
 from pytest_xsched.xsched.activation import Activity, attach_xsched, check_report, measure_order
 
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
@@ -68,7 +69,8 @@ def _do(job: dict[str, Any]) -> int:
     try:
         # Before anything is created on the GPU, and until the end of the process destroys that.
         if job["lock"]:
-            lock(scenario.devices, libraries, job["lock_timeout_s"], job["progress_fd"])
+            timeout_s, progress_fd = job["lock_timeout_s"], job["progress_fd"]
+            lock(scenario.devices, libraries, timeout_s, progress_fd, for_run=True)
         _measure(scenario, libraries, job)
     except XSchedError as error:
         write(ERROR, error_to_dict(error))
@@ -83,13 +85,32 @@ def send(progress_fd: int, line: str) -> None:
     os.write(progress_fd, f"{line}\n".encode())
 
 
-def lock(names: Sequence[str], libraries: Libraries, timeout_s: float, progress_fd: int) -> None:
-    """Lock some devices until the end of this process."""
-    lock_gpus(
-        [locate(name, libraries=libraries) for name in names],
-        timeout_s=timeout_s,
-        waiting=lambda sentence: send(progress_fd, f"{WAITING}{sentence}"),
-    )
+def lock(
+    names: Sequence[str],
+    libraries: Libraries,
+    timeout_s: float,
+    progress_fd: int,
+    *,
+    for_run: bool = False,
+) -> None:
+    """Lock some devices until the end of this process.
+
+    Args:
+        names: of the devices.
+        libraries: of the GPUs.
+        timeout_s: longest wait for the GPUs, and again for the processors.
+        progress_fd: where to say what is waited for.
+        for_run: whether this process measures one run and ends; else it leaves the processors to
+            others.
+    """
+
+    def waiting(phrase: str) -> None:
+        send(progress_fd, f"{WAITING}{phrase}")
+
+    pci_ids = [locate(name, libraries=libraries) for name in names]
+    lock_gpus(pci_ids, timeout_s=timeout_s, waiting=waiting)
+    if for_run and uses_cpu(names):
+        lock_cpu(timeout_s=timeout_s, waiting=waiting)
     send(progress_fd, LOCKED)
 
 

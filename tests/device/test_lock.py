@@ -2,13 +2,14 @@
 sim."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from pytest_xsched import DeviceBusy, Session, spin
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.system.gpu_lock import lock_gpus
+from pytest_xsched.system.gpu_lock import lock_cpu, lock_gpus
 from pytest_xsched.workers.isolated import measure_in_worker
 from pytest_xsched.workers.worker_process import WorkerMessages
 
@@ -161,3 +162,68 @@ def test_devices_that_are_no_gpu_are_not_locked(directory):
             made.run(made.queue("q", spin("1ms"), rate="100/s"), duration="100ms")
             made.close()
     assert not list(Path(directory).glob("*.lock"))
+
+
+# ---- the processors, for each run
+
+
+@pytest.mark.parametrize("processes", ["together", "separate"])
+def test_runs_on_cpu_of_two_pytests_do_not_overlap(monkeypatch, processes, directory):
+    """As in two pytest processes, or two xdist workers: a lock does not know threads."""
+    monkeypatch.delenv("PYTEST_XSCHED_CPU_LOCK")
+    ended = []
+
+    def one():
+        session = Session(Settings(device="cpu"))
+        queue = session.queue("q", spin("1ms"), rate="100/s")
+        run = session.run(queue, duration="300ms", processes=processes, scheduler="native")
+        assert run["q"].n == 30
+        session.close()
+        ended.append(time.monotonic())
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ended) == 2
+    assert max(ended) - begun >= 2 * 0.3
+    assert abs(ended[0] - ended[1]) >= 0.3  # the second began after the first
+
+
+def test_live_queues_on_cpu_hold_no_run_up(monkeypatch):
+    monkeypatch.delenv("PYTEST_XSCHED_CPU_LOCK")
+    session = Session(Settings(device="cpu", lock_timeout_ns=10**9))
+    queues = session.live()
+    queues().submit(spin("1ms")).wait()
+    run = session.run(session.queue("q", spin("1ms"), rate="100/s"), duration="100ms")
+    assert run["q"].n == 10
+    other = Session(Settings(device="cpu", process="worker", lock_timeout_ns=10**9))
+    other.run(other.queue("q", spin("1ms"), rate="100/s"), duration="100ms")
+    queues.close()
+    session.close()
+    other.close()
+
+
+def test_runs_on_sim_need_no_lock(monkeypatch, directory):
+    monkeypatch.delenv("PYTEST_XSCHED_CPU_LOCK")
+    session = Session(Settings(device="sim"))
+    session.run(session.queue("q", spin("1ms"), rate="100/s"), duration="100ms")
+    session.close()
+    assert not list(directory.iterdir())
+
+
+def test_the_progress_says_that_a_run_on_cpu_waits(monkeypatch):
+    monkeypatch.delenv("PYTEST_XSCHED_CPU_LOCK")
+    locks, said = lock_cpu(timeout_s=0), []
+
+    def waiting(text):
+        said.append(text)
+        locks.release()
+
+    session = Session(Settings(device="cpu"))
+    with session.devices.cpu_locked(["cpu:0"], waiting):
+        pass
+    session.close()
+    assert said[0].startswith("waiting for the device cpu, on which process ")

@@ -128,11 +128,11 @@ def test_commands_are_timed_alone_and_not_for_long():
         # How much more than it was told to take is the machine's, and not that of the request.
         spin_ns = measured_ns(device, "q", spin("200us", layers=2).commands, 500 * MS)
         # One that does not come to its end takes longer than it was given, as far as is known.
-        long_ns = measured_ns(device, "q", spin("2ms", layers=500).commands, 10 * MS)
+        long_ns = measured_ns(device, "q", spin("2ms", layers=500).commands, 100 * MS)
     finally:
         device.close()
     assert spin_ns is not None and 0 < spin_ns <= 400_000
-    assert long_ns is not None and 0 < long_ns <= 10 * MS
+    assert long_ns is not None and 0 < long_ns <= 100 * MS
 
 
 def test_equal_requests_are_timed_once_and_endless_ones_not(monkeypatch):

@@ -6,11 +6,13 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import pytest
 
 from pytest_xsched.errors import DeviceBusy, DeviceError
-from pytest_xsched.system.gpu_lock import lock_file, lock_gpus
+from pytest_xsched.system.gpu_lock import lock_cpu, lock_file, lock_gpus
 
 GPU, OTHER = "0000:1b:00.0", "0000:1c:00.0"
 
@@ -202,3 +204,58 @@ def test_a_fork_does_not_hold_it_on():
     os.close(write_fd)
     os.waitpid(child, 0)
     os.close(read_fd)
+
+
+# ---- the device cpu
+
+
+@pytest.fixture
+def cpu_lock(monkeypatch):
+    """Switches the lock of the device cpu on, which the tests here run without."""
+    monkeypatch.delenv("PYTEST_XSCHED_CPU_LOCK")
+
+
+def test_runs_on_cpu_wait_for_one_another(cpu_lock, directory):
+    first, said = lock_cpu(timeout_s=0), []
+    with pytest.raises(DeviceBusy, match=r"^the device cpu was not free within 0\.05 s: process "):
+        lock_cpu(timeout_s=0.05, waiting=said.append)
+    assert said[0] == f"for the device cpu, on which process {os.getpid()} measures"
+    first.release()
+    lock_cpu(timeout_s=0).release()
+    names = {"pytest-xsched-cpu.lock", "pytest-xsched-cpu-next.lock"}
+    assert {path.name for path in directory.iterdir()} == names
+
+
+def test_one_that_measures_again_and_again_lets_others_have_a_turn(cpu_lock):
+    """A process that waits polls, and would miss the short moments in which the lock is free."""
+    order, over = [], threading.Event()
+
+    def again_and_again():
+        while not over.is_set():
+            locks = lock_cpu(timeout_s=60)
+            order.append("often")
+            time.sleep(0.02)
+            locks.release()
+
+    thread = threading.Thread(target=again_and_again)
+    thread.start()
+    try:
+        for _ in range(10):
+            locks = lock_cpu(timeout_s=60)
+            order.append("seldom")
+            locks.release()
+    finally:
+        over.set()
+        thread.join()
+    between = " ".join(order).split("seldom")
+    assert max(turns.count("often") for turns in between[1:]) <= 5
+
+
+def test_without_a_place_for_its_lock_cpu_measures_without(cpu_lock, directory, monkeypatch):
+    monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(directory / "missing"))
+    lock_cpu(timeout_s=0).release()
+
+
+def test_the_lock_of_cpu_can_be_switched_off(directory):
+    lock_cpu(timeout_s=0)
+    assert not list(directory.iterdir())
