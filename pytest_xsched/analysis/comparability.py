@@ -120,6 +120,7 @@ def _machine(fingerprint: Record, *, scheduler: bool) -> dict[str, Any]:
             fields[f"environment.{name}"] = value
     for key in ("kernel", "cpu", "cpu_count", "cpus_usable"):
         fields[f"host.{key}"] = fingerprint[key]
+    fields["host.cpus"] = fingerprint.get("cpus")  # absent in old records
     # Of all packages, only this one takes part in a measurement.
     fields[_PACKAGE] = fingerprint["packages"].get(_PACKAGE)
     return fields

@@ -43,6 +43,7 @@ _LIBRARIES = re.compile(
     r"|hal)[\w.+-]*\.so"
 )
 _PACKAGES = ("pytest-xsched", "pytest", "numpy", "cffi")
+_PROC = Path("/proc")
 _SYS = Path("/sys")
 
 
@@ -101,8 +102,10 @@ class Fingerprint:
         cpu: its model.
         cpu_count: number of CPUs of the machine.
         cpus_usable: number of CPUs on which the measuring process may run.
+        cpus: which these are, as ``"0-3,8"``.
         python: its version.
         packages: versions by name.
+        unknown: a sentence for each part that could not be read here.
     """
 
     devices: tuple[DeviceFacts, ...]
@@ -112,8 +115,10 @@ class Fingerprint:
     cpu: str | None
     cpu_count: int | None
     cpus_usable: int
+    cpus: str
     python: str
     packages: dict[str, str | None]
+    unknown: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -130,22 +135,42 @@ class Fingerprint:
         """Return the fingerprint that `to_dict` has written."""
         values = checked_fields(cls, data, "fingerprint")
         values["devices"] = tuple(DeviceFacts(**device) for device in values["devices"])
+        values["unknown"] = tuple(values["unknown"])
         values["libraries"] = tuple(MappedLibrary(**library) for library in values["libraries"])
         return cls(**values)
 
 
-def take_fingerprint(devices: Sequence[DeviceInfo]) -> Fingerprint:
-    """Return the facts of a run's devices, of this process and of the machine at this moment."""
+def take_fingerprint(devices: Sequence[DeviceInfo], proc: Path = _PROC) -> Fingerprint:
+    """Return the facts of a run's devices, of this process and of the machine at this moment.
+
+    Args:
+        devices: of the run.
+        proc: where the kernel shows processes; hardened containers have nothing there.
+    """
+    unknown = []
+    try:
+        files = mapped_files(proc=proc)
+    except OSError as error:
+        files = []
+        unknown.append(f"libraries of drivers: {proc}/self/maps: {error.strerror}")
+    try:
+        cpu = _cpu_model((proc / "cpuinfo").read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        cpu = None
+        unknown.append(f"model of the CPU: {proc}/cpuinfo: {error.strerror}")
+    usable = os.sched_getaffinity(0)
     return Fingerprint(
         devices=tuple(_facts(device) for device in devices),
-        libraries=driver_libraries(mapped_files()),
+        libraries=driver_libraries(files),
         environment=relevant(os.environ),
         kernel=os.uname().release,
-        cpu=_cpu_model(),
+        cpu=cpu,
         cpu_count=os.cpu_count(),
-        cpus_usable=len(os.sched_getaffinity(0)),
+        cpus_usable=len(usable),
+        cpus=_ranges(usable),
         python=platform.python_version(),
-        packages=dict(_package_versions()),
+        packages={package: _package_version(package) for package in _PACKAGES},
+        unknown=tuple(unknown),
     )
 
 
@@ -226,18 +251,29 @@ def _size(path: str) -> int | None:
         return None
 
 
-@functools.cache
-def _cpu_model() -> str | None:
-    found = re.search(r"^model name\s*:\s*(.+)$", _read(Path("/proc/cpuinfo")) or "", re.MULTILINE)
+def _cpu_model(cpuinfo: str) -> str | None:
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return found[1] if found else None
 
 
-@functools.cache
-def _package_versions() -> tuple[tuple[str, str | None], ...]:
-    versions: list[tuple[str, str | None]] = []
-    for package in _PACKAGES:
-        try:
-            versions.append((package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            versions.append((package, None))
-    return tuple(versions)
+def _ranges(numbers: Iterable[int]) -> str:
+    """Return numbers as the kernel lists CPUs: "0-3,8"."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def _package_version(package: str) -> str | None:
+    try:
+        return _found_version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache  # without failures: a test may hide the files of packages for a while
+def _found_version(package: str) -> str:
+    return importlib.metadata.version(package)

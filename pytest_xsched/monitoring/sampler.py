@@ -168,6 +168,8 @@ def cpu_stats(proc: Path, cgroup: Path) -> list[Path]:
         return []
     found = []
     for line in lines:
+        if line.count(":") < 2:  # no line of the kernel
+            continue
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
@@ -186,7 +188,7 @@ def throttled(stats: Sequence[Path]) -> int | None:
     for stat in stats:
         try:
             lines = stat.read_text(encoding="ascii").splitlines()
-        except (OSError, ValueError):
+            counts += [int(line.split()[1]) for line in lines if line.startswith("nr_throttled ")]
+        except (OSError, ValueError, IndexError):
             continue
-        counts += [int(line.split()[1]) for line in lines if line.startswith("nr_throttled ")]
     return sum(counts) if counts else None

@@ -77,6 +77,8 @@ def remarks(run: Record) -> list[str]:
     lines += [f"! {sentence}" for sentence in policy_hints(run["scenario"])]
     if evidence["priority_effect"] == "no":
         lines.append("! stream priorities have no effect on this device")
+    # Absent in old records.
+    lines += [f"! unknown: {what}" for what in run["fingerprint"].get("unknown", ())]
     if run["remark"]:
         lines.append(f"! {run['remark']}")
     if evidence["results_checked"] and not evidence["faults"]:

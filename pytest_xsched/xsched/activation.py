@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_xsched.errors import SchedulerInactive
+from pytest_xsched.errors import DeviceError, SchedulerInactive
 from pytest_xsched.native.binding import Device
 from pytest_xsched.native.run import Hints, Queue, QueueSettings, Run
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
@@ -271,10 +271,21 @@ def _add(run: Run, work: Workload, index: int, hint: _Preference) -> Queue:
 
 
 def scheduler_files() -> tuple[File, ...]:
-    """Return the libraries of XSched and of drivers that this process has mapped."""
-    return tuple(
-        _file(path) for path in mapped_files() if _OURS.search(path) or _DRIVERS.search(path)
-    )
+    """Return the libraries of XSched and of drivers that this process has mapped.
+
+    Raises:
+        DeviceError: the system does not show them, so nothing shows that XSched is in effect.
+    """
+    try:
+        paths = mapped_files()
+    except OSError as error:
+        raise DeviceError(
+            "which libraries this process has mapped is unknown: /proc/self/maps: "
+            f"{error.strerror}; the scheduler xsched needs /proc",
+            call="open",
+            code=error.errno or 0,
+        ) from None
+    return tuple(_file(path) for path in paths if _OURS.search(path) or _DRIVERS.search(path))
 
 
 def _file(path: str) -> File:

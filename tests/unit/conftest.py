@@ -80,6 +80,7 @@ def made_fingerprint():
             cpu=None,
             cpu_count=None,
             cpus_usable=2,
+            cpus="0-1",
             python="3.12.1",
             packages={},
         )

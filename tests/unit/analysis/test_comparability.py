@@ -96,7 +96,7 @@ def test_workloads_of_one_label_are_told_apart_by_their_commands(record):
     assert fields["queues.high.workload"] != likeness(other)["queues.high.workload"]
 
 
-@pytest.mark.parametrize("field", ["kernel", "cpu", "cpu_count", "cpus_usable"])
+@pytest.mark.parametrize("field", ["kernel", "cpu", "cpu_count", "cpus_usable", "cpus"])
 def test_every_fact_about_the_host_counts(record, field):
     other = changed(record, ["fingerprint", field], "another")
     assert [str(one).partition(":")[0] for one in differences(record, other)] == [f"host.{field}"]

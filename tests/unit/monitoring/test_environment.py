@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pytest_xsched.errors import InvalidRun
+from pytest_xsched.monitoring import environment
 from pytest_xsched.monitoring.environment import (
     SERIALISING,
     VARIABLES,
@@ -175,6 +176,42 @@ def test_taken_here_and_read_back(monkeypatch):
 
 
 # ---- what is shown of it
+
+
+def test_the_processors_that_may_be_used_are_named():
+    allowed = os.sched_getaffinity(0)
+    (first, *_) = sorted(allowed)
+    os.sched_setaffinity(0, {first})
+    try:
+        taken = take_fingerprint([])
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert (taken.cpus, taken.cpus_usable) == (str(first), 1)
+
+
+def test_what_cannot_be_read_is_said_and_no_error(tmp_path):
+    taken = take_fingerprint([], tmp_path)
+    assert (taken.libraries, taken.cpu) == ((), None)
+    assert taken.unknown == (
+        f"libraries of drivers: {tmp_path}/self/maps: No such file or directory",
+        f"model of the CPU: {tmp_path}/cpuinfo: No such file or directory",
+    )
+    (tmp_path / "cpuinfo").write_text("model name\t: fast\n")
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "maps").write_text("")
+    taken = take_fingerprint([], tmp_path)
+    assert (taken.cpu, taken.unknown) == ("fast", ())
+
+
+def test_versions_that_were_hidden_for_a_while_are_found_later(monkeypatch):
+    def hidden(package):
+        raise environment.importlib.metadata.PackageNotFoundError
+
+    environment._found_version.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.metadata.version", hidden)
+        assert take_fingerprint([]).packages["numpy"] is None
+    assert take_fingerprint([]).packages["numpy"] is not None
 
 
 def test_the_title_says_which_gpu(made_fingerprint, made_queue, made_run):
