@@ -174,9 +174,58 @@ def test_p99(run60):
     result.assert_outcomes(failed=1, passed=1)
 
 
-def test_a_kept_baseline_has_the_final_verdicts(slower, sim, pytester):
+def test_a_run_whose_verdict_fell_is_no_baseline(slower, sim, pytester):
     slower(P99 + P999)
+    result = sim("--xsched-save=main", "--xsched-baselines=kept")
+    result.stdout.fnmatch_lines(["NOT SAVED * is not stored: it missed a target: high: P99 *"])
+    assert not list((pytester.path / "kept").rglob("*.jsonl"))
+
+
+def test_a_kept_baseline_has_the_final_verdicts(slower, sim, pytester):
+    slower(P999 + P99.replace("12ms", "1s"))
     sim("--xsched-save=main", "--xsched-baselines=kept")
-    (file,) = (pytester.path / "kept").rglob("*.jsonl")
-    (entry,) = map(json.loads, file.read_text().splitlines())
-    assert [v["status"] for v in entry["run"]["verdicts"]] == ["FAIL", "PASS"]
+    slower(P99.replace("12ms", "1s") + P999)
+    sim("--xsched-save=main", "--xsched-baselines=kept")
+    entries = [
+        json.loads(line)
+        for file in (pytester.path / "kept").rglob("*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
+    first, second = (
+        {v["rule"]: (v["status"], v["n"]) for v in entry["run"]["verdicts"]} for entry in entries
+    )
+    assert first == second
+    assert set(first) == {"P99 below", "P99.9 below"}
+
+
+def test_a_verdict_on_a_run_that_a_later_window_spoils(slower, sim, pytester):
+    """The later target has no verdict, and the earlier one loses its own."""
+    slower(P99.replace("12ms", "1s") + P999)
+    pytester.makeconftest("""
+        from pytest_xsched.session import adaptive
+
+        as_it_is, calls = adaptive._others, []
+
+        def spoiled(*args):
+            calls.append(1)
+            return as_it_is(*args) if len(calls) == 1 else ["high: all is wrong"]
+
+        adaptive._others = spoiled
+
+        def pytest_unconfigure():
+            adaptive._others = as_it_is
+        """)
+
+    result = sim("--xsched-json=out.json", "--junitxml=junit.xml")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        ["  NO VERDICT high: no verdict on P99 below: high: all is wrong; it was PASS at n = 300*"]
+    )
+    (run,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
+    assert run["verdicts"] == []
+    assert {no["nodeid"] for no in run["refused"]} == {
+        "test_it.py::test_p99",
+        "test_it.py::test_p999",
+    }
