@@ -10,11 +10,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.analysis import fairness, targets
 from pytest_xsched.analysis.evidence import Evidence
+from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
@@ -25,40 +25,6 @@ from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judgement:
-    """How a verdict was reached: what it takes to judge the target again.
-
-    Attributes:
-        rule: returns the verdict on what was measured so far, within an error budget.
-        alpha: probability of a wrong FAIL that the target may spend.
-        checks: how often the target was checked.
-        worse: whether a check found that later blocks were worse than earlier ones.
-        windows: how many windows each run had that the rule reads.
-    """
-
-    rule: Callable[[ErrorBudget], Verdict]
-    alpha: float
-    checks: int
-    worse: bool
-    windows: tuple[tuple[Run, int], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawn:
-    """A verdict that was good enough for its test and does not hold for the whole run.
-
-    Attributes:
-        nodeid: of the test that asserted the target.
-        sentence: says what the run shows in the end, and what the verdict was before.
-        verdict: the verdict on all that was measured; None if the run gives none any more.
-    """
-
-    nodeid: str
-    sentence: str
-    verdict: Verdict | None
 
 
 class Run:
@@ -102,7 +68,7 @@ class Run:
         self.burst = 1.0
         """Requests that are assumed to miss together as long as no burst was seen."""
         self._measure_on = measure_on
-        self._judgements: list[_Judgement] = []
+        self._judgements: list[Judgement] = []
         """One for each of `verdicts`, in the same order."""
         self.queues = {queue.name: queue for queue in queues}
         for queue in queues:
@@ -191,13 +157,14 @@ class Run:
                 break
             if not any([run.measure_on() for run in runs]):
                 break
-        judgement = _Judgement(
-            rule=rule,
-            alpha=alpha,
-            checks=check,
-            worse=worse,
-            windows=tuple((run, len(run._windows_ns)) for run in (*runs, *reads)),
-        )
+
+        def judge_all() -> Verdict:
+            return self._in_context(rule(self._error_budget(alpha, check + 1)), worse)
+
+        def windows() -> tuple[int, ...]:
+            return tuple(run.windows for run in (*runs, *reads))
+
+        judgement = Judgement(rule=judge_all, windows=windows, judged=windows())
         origin = place_in_the_test()
         verdict = dataclasses.replace(self._in_context(verdict, worse), limit_origin=origin)
         self.verdicts.append(verdict)
@@ -212,62 +179,8 @@ class Run:
         raise QosAssertionError(text, verdict=verdict)
 
     def judge_again(self) -> list[Withdrawn]:
-        """Judge every target again whose run measured on since; return the verdicts that fell.
-
-        Afterwards each of `verdicts` is the one on all that was measured. A missed target stays
-        missed.
-        """
-        found, kept = [], []
-        for verdict, judgement in zip(self.verdicts, self._judgements, strict=True):
-            latest: Verdict | None = verdict
-            if any(len(run._windows_ns) != count for run, count in judgement.windows):
-                latest, withdrawn = self._final(verdict, judgement)
-                found += [] if withdrawn is None else [withdrawn]
-            if latest is not None:
-                kept.append((latest, judgement))
-        self.verdicts[:] = [verdict for verdict, _ in kept]
-        self._judgements[:] = [
-            dataclasses.replace(
-                judgement,
-                windows=tuple((run, len(run._windows_ns)) for run, _ in judgement.windows),
-            )
-            for _, judgement in kept
-        ]
-        return found
-
-    def _final(
-        self, verdict: Verdict, judgement: _Judgement
-    ) -> tuple[Verdict | None, Withdrawn | None]:
-        """Return the verdict on all that was measured, and whether it withdraws an earlier one."""
-        before = f"it was {verdict.status} at n = {verdict.n}, before later targets measured on"
-        missed = not self._good_enough(verdict)
-        try:
-            latest = judgement.rule(self._error_budget(judgement.alpha, judgement.checks + 1))
-        except InvalidRun as error:
-            if missed:
-                return verdict, None
-            reason = str(error).removeprefix("no verdict: ")
-            sentence = f"{verdict.queue}: no verdict on {verdict.rule}: {reason}; {before}"
-            self.refused.append({"sentence": sentence, "nodeid": verdict.nodeid})
-            return None, Withdrawn(nodeid=verdict.nodeid, sentence=sentence, verdict=None)
-        latest = dataclasses.replace(
-            self._in_context(latest, judgement.worse),
-            nodeid=verdict.nodeid,
-            limit_origin=verdict.limit_origin,
-        )
-        if latest.status == verdict.status:
-            return latest, None
-        if missed:
-            after = f"at n = {latest.n} it would be {latest.status}, which excuses nothing"
-            return dataclasses.replace(verdict, sentence=f"{verdict.sentence}; {after}"), None
-        latest = dataclasses.replace(latest, sentence=f"{latest.sentence}; {before}")
-        if self._good_enough(latest):
-            return latest, None
-        text = f"{latest.sentence}; limit of {latest.limit_origin}"
-        return latest, Withdrawn(nodeid=latest.nodeid, sentence=text, verdict=latest)
-
-    def _good_enough(self, verdict: Verdict) -> bool:
-        return verdict.status == PASS or (verdict.status == UNDECIDED and self.undecided == "warn")
+        """Judge every target again whose run measured on since; return the verdicts that fell."""
+        return judge_again(self.verdicts, self._judgements, self.refused, self.undecided)
 
     def _gets_worse(self, queue: str) -> bool:
         """Check whether later blocks of a queue are worse; False if the duration is measured."""
@@ -302,6 +215,11 @@ class Run:
     def measured_ns(self) -> int:
         """Length of all measured windows, ns: at most the scenario's duration."""
         return sum(end - start for start, end in self._windows_ns)
+
+    @property
+    def windows(self) -> int:
+        """Count of the measured windows."""
+        return len(self._windows_ns)
 
     @property
     def _windows_ns(self) -> list[tuple[int, int]]:
@@ -362,7 +280,7 @@ class Run:
             "device_name": self.device_name,
             "fingerprint": self.fingerprint.to_dict(),
             "measured_ns": self.measured_ns,
-            "windows": len(self._windows_ns),
+            "windows": self.windows,
             "scheduler": self.scheduler,
             "evidence": self.evidence.to_dict(),
             "remark": self.remark,

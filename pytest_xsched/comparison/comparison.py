@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_xsched.analysis.comparability import Difference
+from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.analysis.run import level_of_the_test
 from pytest_xsched.analysis.verdict import Verdict
@@ -117,11 +118,13 @@ class ComparedQueue:
         """
         __tracebackhide__ = True
         factor = finite_number("by of assert_percentile_improved", by, above=math.nextafter(1, 0))
-        contrast = self.latency(q, scheduler)
-        gain = contrast.ratio.inverse()
         c, name = self._comparison, percentile_name(q)
-        self._judge(
-            Claim(
+
+        def claim() -> Claim:
+            __tracebackhide__ = True
+            contrast = self.latency(q, scheduler)
+            gain = contrast.ratio.inverse()
+            return Claim(
                 rule=f"{name} improved by",
                 what=f"{name} of {c.baseline} / {c.scheduler(scheduler)}",
                 ratio=gain,
@@ -131,7 +134,8 @@ class ComparedQueue:
                 good=gain.low >= factor * (1 - _ROUNDING) and contrast.shown,
                 bad=gain.high < factor * (1 - _ROUNDING),
             )
-        )
+
+        self._judge(claim)
 
     def assert_no_worse(
         self, *, by: str | float = "10%", q: float = 0.99, scheduler: str | None = None
@@ -147,10 +151,13 @@ class ComparedQueue:
         """
         __tracebackhide__ = True
         limit = 1 + parse_fraction(by, what="by of assert_no_worse")
-        contrast = self.latency(q, scheduler)
-        ratio, c, name = contrast.ratio, self._comparison, percentile_name(q)
-        self._judge(
-            Claim(
+        c, name = self._comparison, percentile_name(q)
+
+        def claim() -> Claim:
+            __tracebackhide__ = True
+            contrast = self.latency(q, scheduler)
+            ratio = contrast.ratio
+            return Claim(
                 rule=f"{name} no worse than",
                 what=f"{name} of {c.scheduler(scheduler)} / {c.baseline}",
                 ratio=ratio,
@@ -160,7 +167,8 @@ class ComparedQueue:
                 good=ratio.high <= limit * (1 + _ROUNDING),
                 bad=ratio.low > limit * (1 + _ROUNDING) and contrast.shown,
             )
-        )
+
+        self._judge(claim)
 
     def assert_best_effort_kept(
         self, share: str | float, *, of: str | None = None, scheduler: str | None = None
@@ -174,10 +182,13 @@ class ComparedQueue:
         """
         __tracebackhide__ = True
         limit = parse_fraction(share, what="share of assert_best_effort_kept", allow_zero=False)
-        contrast = self.throughput(scheduler, of=of)
-        ratio, c = contrast.ratio, self._comparison
-        self._judge(
-            Claim(
+        c = self._comparison
+
+        def claim() -> Claim:
+            __tracebackhide__ = True
+            contrast = self.throughput(scheduler, of=of)
+            ratio = contrast.ratio
+            return Claim(
                 rule="throughput kept",
                 what=f"throughput under {c.scheduler(scheduler)} / {of or c.baseline}",
                 ratio=ratio,
@@ -187,7 +198,8 @@ class ComparedQueue:
                 good=ratio.low >= limit * (1 - _ROUNDING),
                 bad=ratio.high < limit * (1 - _ROUNDING),
             )
-        )
+
+        self._judge(claim)
 
     def _contrast(
         self,
@@ -219,12 +231,18 @@ class ComparedQueue:
             )
         return self.alone
 
-    def _judge(self, claim: Claim) -> None:
+    def _judge(self, claim: Callable[[], Claim]) -> None:
         __tracebackhide__ = True
         c = self._comparison
-        n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))
-        verdict = claim.verdict(self.name, n, c.forced)
+
+        def rule() -> Verdict:
+            __tracebackhide__ = True
+            n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))
+            return claim().verdict(self.name, n, c.forced)
+
+        verdict = rule()
         c.verdicts.append(verdict)
+        c.judgements.append(Judgement(rule=rule, windows=c.windows, judged=c.windows()))
         if verdict.status == PASS:
             return
         if verdict.status == UNDECIDED and c.undecided == "warn":
@@ -265,6 +283,8 @@ class Comparison:
         self.again = f"{baseline} again"
         self.queues = {name: ComparedQueue(name, self) for name in queues}
         self.verdicts: list[Verdict] = []
+        self.judgements: list[Judgement] = []
+        """One for each of `verdicts`, in the same order."""
         self.refused: list[dict[str, str]] = []
         self.undecided = "fail"
         """What becomes of an undecided claim: ``"fail"`` or ``"warn"``."""
@@ -272,6 +292,14 @@ class Comparison:
     def episodes(self, arm: str) -> tuple[Episode, ...]:
         """Return the runs of an arm, with their evidence."""
         return self.arms[arm]
+
+    def windows(self) -> tuple[int, ...]:
+        """Return how many windows each run has; of a run out of a file they do not change."""
+        return tuple(episode.windows for arm in self.arms.values() for episode in arm)
+
+    def judge_again(self) -> list[Withdrawn]:
+        """Judge the claims again if a run measured on since; return the verdicts that fell."""
+        return judge_again(self.verdicts, self.judgements, self.refused, self.undecided)
 
     def scheduler(self, name: str | None) -> str:
         """Return the name of the arm that is compared with the baseline."""
@@ -327,7 +355,8 @@ class Comparison:
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "refused": list(self.refused),
             "arms": {
-                arm: [episode.record for episode in episodes] for arm, episodes in self.arms.items()
+                arm: [episode.latest_record() for episode in episodes]
+                for arm, episodes in self.arms.items()
             },
         }
 

@@ -25,7 +25,26 @@ class Episode:
         self.arm = arm
         self.number = number
         self.run = run
-        self.record: Record = run.to_dict() if isinstance(run, Run) else dict(run)
+        self._windows = 0
+        self._record: Record = {}
+
+    @property
+    def record(self) -> Record:
+        """What was measured so far, in JSON's types: a run may measure on."""
+        if not isinstance(self.run, Run):
+            return dict(self.run)
+        if self.run.windows != self._windows:
+            self._windows, self._record = self.run.windows, self.run.to_dict()
+        return self._record
+
+    def latest_record(self) -> Record:
+        """Return the record with the verdicts of this moment, for the report."""
+        return self.run.to_dict() if isinstance(self.run, Run) else dict(self.run)
+
+    @property
+    def windows(self) -> int:
+        """Count of the measured windows; 0 for a run out of a file."""
+        return self.run.windows if isinstance(self.run, Run) else 0
 
     def numbers(self, queue: str) -> Record:
         """Return what the record says of a queue."""

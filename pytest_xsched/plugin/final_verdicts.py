@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from pytest_xsched.analysis.run import Run, Withdrawn
+from pytest_xsched.analysis.final_verdict import Withdrawn
+from pytest_xsched.analysis.run import Run
+from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.reporting.run_table import properties
 from pytest_xsched.reporting.terminal_summary import summary
 
@@ -56,17 +58,17 @@ class LateFailure:
 
 
 def judge_again(
-    runs: Iterable[Run], tests: dict[str, JudgedTest], excused: set[str]
+    judged: Iterable[Run | Comparison], tests: dict[str, JudgedTest], excused: set[str]
 ) -> list[LateFailure]:
     """Judge all targets again whose runs measured on since; return a failure for each that fell.
 
     Args:
-        runs: of the session.
+        judged: runs and comparisons of the session.
         tests: with verdicts, by node id.
         excused: node ids of tests that failed anyway, or were to fail.
     """
     found = []
-    for run in runs:
+    for run in judged:
         fell = [one for one in run.judge_again() if one.nodeid not in excused]
         for nodeid in dict.fromkeys(one.nodeid for one in fell):
             if nodeid in tests:
@@ -75,7 +77,9 @@ def judge_again(
     return found
 
 
-def _failure(run: Run, nodeid: str, fell: list[Withdrawn], test: JudgedTest) -> LateFailure:
+def _failure(
+    run: Run | Comparison, nodeid: str, fell: list[Withdrawn], test: JudgedTest
+) -> LateFailure:
     verdicts = [one.verdict.to_dict() for one in fell if one.verdict is not None]
     pairs: list[tuple[str, str | int | float]] = [
         pair for verdict in verdicts for pair in properties(verdict)
@@ -87,7 +91,10 @@ def _failure(run: Run, nodeid: str, fell: list[Withdrawn], test: JudgedTest) -> 
         text="\n".join(f"the verdict did not stand: {one.sentence}" for one in fell),
         invalid=not verdicts,
         sections=(
-            ("xsched run", "\n".join(summary([run.to_dict()]))),
+            (
+                "xsched run" if isinstance(run, Run) else "xsched comparison",
+                "\n".join(summary([run.to_dict()])),
+            ),
             ("to run it again", test.command),
         ),
         user_properties=tuple(pairs),

@@ -151,7 +151,7 @@ class State:
             return
         from pytest_xsched.plugin.final_verdicts import judge_again
 
-        self.late_failures += judge_again(self.session.runs, self._judged_tests, self._excused)
+        self.late_failures += judge_again(self._judged(), self._judged_tests, self._excused)
 
     def rerun_command(self, item: pytest.Item, device: str | None) -> str:
         """Return the command that runs a test again."""

@@ -229,3 +229,40 @@ def test_a_verdict_on_a_run_that_a_later_window_spoils(slower, sim, pytester):
         "test_it.py::test_p99",
         "test_it.py::test_p999",
     }
+
+
+def test_a_comparison_of_runs_that_measure_on(slower, sim, pytester):
+    """Claims about existing runs are judged again, too: the runs got slower after them."""
+    slower("""
+@pytest.fixture(scope="module")
+def arms(xsched):
+    high = xsched.queue("high", spin("1ms"), rate="20/s")
+    return [
+        [xsched.run(high, duration="60s", scheduler=one, seed=seed) for seed in range(7)]
+        for one in ("native", "builtin")
+    ]
+
+def test_no_worse(xsched, arms):
+    xsched.compare_runs(*arms).high.assert_no_worse(q=0.5)
+
+def test_all(arms):
+    for run in arms[1]:
+        run.high.assert_max_below("10s")
+""")
+
+    result = sim("--xsched-json=out.json")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*_ test_no_worse _*",
+            "the verdict did not stand: high: P50 * may or may not be at most 1.1 (*); it was PASS at *",
+            "*- xsched comparison -*",
+        ]
+    )
+    document = json.loads((pytester.path / "out.json").read_text())["xsched"]
+    (comparison,) = document["comparisons"]
+    assert [v["status"] for v in comparison["verdicts"]] == ["UNDECIDED"]
+    assert {run["windows"] for run in comparison["arms"]["builtin"]} != {1}
+    assert comparison["arms"]["builtin"][0]["verdicts"][0]["status"] == "PASS"
