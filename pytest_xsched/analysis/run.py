@@ -26,6 +26,9 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
+_TREND_BLOCKS = 300
+"""The most blocks that are checked for a trend."""
+
 
 class Run:
     """A measured scenario. Its queues are attributes and items: `run.high`, `run["high"]`.
@@ -186,7 +189,9 @@ class Run:
         """Check whether later blocks of a queue are worse; False if the duration is measured."""
         if self._whole:
             return False
-        return self.queues[queue].gets_worse(self._block_ns)
+        # All pairs of blocks are compared, so a long run has longer ones.
+        block_ns = max(self._block_ns, self.measured_ns // _TREND_BLOCKS)
+        return self.queues[queue].gets_worse(block_ns)
 
     def _in_context(self, verdict: Verdict, worse: bool) -> Verdict:
         """Add to a sentence how much of the duration it is about, and that a trend was seen."""

@@ -196,6 +196,7 @@ def _report_late_failures(
     for failure in failures:
         report = report_of(failure)
         if terminal is not None:  # which counts the test as passed
+            terminal.ensure_newline()
             passed = terminal.stats.get("passed", [])
             passed[:] = [one for one in passed if one.nodeid != failure.nodeid]
         if node is not None:
