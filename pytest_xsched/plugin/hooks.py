@@ -98,7 +98,13 @@ def pytest_runtest_makereport(
     outcome.hide_own_frames(call)
     report = yield
     outcome.judge_misses(item, report, call, fresh, state.misses)
-    outcome.add_run_tables(report, call, fresh, lambda device: state.rerun_command(item, device))
+    outcome.add_run_tables(
+        report,
+        call,
+        fresh,
+        lambda device: state.rerun_command(item, device),
+        columns=state.columns,
+    )
     state.keep_outcome(item, report, judged=bool(fresh))
     return report
 
@@ -130,11 +136,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     skips = [] if terminalreporter.hasopt("s") else _skips(terminalreporter.stats)
     if not records and not state.complaint and not skips:
         return
+    from pytest_xsched.reporting.table_layout import wrapped
     from pytest_xsched.reporting.terminal_summary import missing_devices, summary
     from pytest_xsched.session.auto_device import fallback_remark
 
     terminalreporter.section("xsched")
-    for line in summary(records):
+    for line in summary(records, state.columns):
         terminalreporter.line(line)
     for miss in state.misses.expected:
         terminalreporter.line(
@@ -146,7 +153,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for line in filter(None, [fallback_remark(state.settings)]):
             terminalreporter.line(f"! {line}", yellow=True)
     for finding in state.findings:
-        terminalreporter.line(f"{finding['status'].upper()} {finding['sentence']}")
+        for line in wrapped(f"{finding['status'].upper()} {finding['sentence']}", state.columns):
+            terminalreporter.line(line)
     if state.complaint:
         terminalreporter.line(state.complaint, red=True)
 

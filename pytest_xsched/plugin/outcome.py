@@ -68,6 +68,8 @@ def add_run_tables(
     call: pytest.CallInfo[None],
     fresh: list[tuple[Run | Comparison, Verdict]],
     rerun_command: Callable[[str | None], str],
+    *,
+    columns: int | None = None,
 ) -> None:
     """Add the table of every run that failed; mark a run without evidence as an error.
 
@@ -76,6 +78,7 @@ def add_run_tables(
         call: the same phase.
         fresh: the verdicts that were given in it.
         rerun_command: returns the command that runs the test again on a device, if known.
+        columns: of the terminal; see `terminal_summary.summary`.
     """
     runs = [run for run, verdict in fresh if verdict.status != "PASS"]
     error = call.excinfo.value if call.excinfo else None
@@ -88,7 +91,7 @@ def add_run_tables(
         return
     for run in {id(run): run for run in runs}.values():
         title = "xsched comparison" if isinstance(run, Comparison) else "xsched run"
-        report.sections.append((title, "\n".join(summary([run.to_dict()]))))
+        report.sections.append((title, "\n".join(summary([run.to_dict()], columns))))
     if runs:
         devices = [run.scenario.device for run in runs if isinstance(run, Run)]
         report.sections.append(("to run it again", rerun_command(next(iter(devices), None))))

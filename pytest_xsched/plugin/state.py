@@ -257,6 +257,17 @@ class State:
 
         return [read_failure(data) for data in unpacked["late_failures"]]
 
+    @property
+    def columns(self) -> int | None:
+        """Width of the terminal; None where the output goes elsewhere, or another process has it.
+
+        The output of a pipe, such as the log of a CI job, keeps a sentence in one line.
+        """
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or not terminal.isatty or is_worker(self.config):
+            return None
+        return shutil.get_terminal_size().columns
+
     def _progress(self, label: str) -> ProgressLine | None:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is None or not terminal.isatty or is_worker(self.config):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.reporting.run_table import Record, device_title
-from pytest_xsched.reporting.table_layout import aligned, percent
+from pytest_xsched.reporting.table_layout import fitted, percent
 
 _COLUMNS = ("queue", "arm", "n", "P50", "P99", "max", "rate", "P99 of each episode")
 
@@ -64,9 +64,11 @@ def remarks(comparison: Record) -> list[str]:
     return lines
 
 
-def table(comparison: Record) -> list[str]:
-    """Return the comparison as lines."""
-    lines = aligned(rows(comparison), left=("queue", "arm", _COLUMNS[-1]))
+def table(comparison: Record, columns: int | None = None) -> list[str]:
+    """Return the comparison as lines; see `run_table.table`."""
+    inner = None if columns is None else columns - 2
+    left = ("queue", "arm", _COLUMNS[-1])
+    lines = fitted(rows(comparison), left=left, keys=2, columns=inner)
     return [title(comparison), *(f"  {line}" for line in [*lines, *remarks(comparison)])]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.reporting.policy_hints import policy_hints
-from pytest_xsched.reporting.table_layout import aligned, percent
+from pytest_xsched.reporting.table_layout import fitted, percent
 
 Record = dict[str, Any]
 """One run in JSON's types."""
@@ -56,10 +56,16 @@ def _device(facts: Record) -> str:
     return f"{name} ({', '.join(part for part in parts if part)})"
 
 
-def table(run: Record) -> list[str]:
-    """Return the run as lines: title, one row a queue, what speaks against it."""
-    lines = [*aligned(rows(run), left=("queue", "workload")), *remarks(run)]
-    return [title(run), *(f"  {line}" for line in lines)]
+def table(run: Record, columns: int | None = None) -> list[str]:
+    """Return the run as lines: title, one row a queue, what speaks against it.
+
+    Args:
+        run: what `Run.to_dict` returned.
+        columns: of the terminal; None: lines are as long as they are.
+    """
+    inner = None if columns is None else columns - 2
+    lines = fitted(rows(run), left=("queue", "workload"), keys=1, columns=inner)
+    return [title(run), *(f"  {line}" for line in [*lines, *remarks(run)])]
 
 
 def rows(run: Record) -> list[tuple[str, ...]]:

@@ -34,6 +34,49 @@ def aligned(
     ]
 
 
+def fitted(
+    table: Sequence[Sequence[str]], *, left: Collection[str], keys: int, columns: int | None
+) -> list[str]:
+    """Return a table as `aligned` does; where it is too wide, as tables one after the other.
+
+    Args:
+        table: rows of cells; the first row holds the heads.
+        left: see `aligned`.
+        keys: how many columns at the left each of the tables begins with.
+        columns: of the terminal; None: any width fits.
+    """
+    lines = aligned(table, left=left)
+    if columns is None or max(map(len, lines)) <= columns:
+        return lines
+    widths = [max(map(len, column)) + GAP for column in zip(*table, strict=True)]
+    parts: list[list[int]] = [[]]
+    for column in range(keys, len(widths)):
+        used = sum(widths[:keys]) + sum(widths[one] for one in parts[-1])
+        if parts[-1] and used + widths[column] - GAP > columns:
+            parts.append([])
+        parts[-1].append(column)
+    return [
+        line
+        for part in parts
+        for line in aligned([[*row[:keys], *(row[i] for i in part)] for row in table], left=left)
+    ]
+
+
+def wrapped(line: str, columns: int | None) -> list[str]:
+    """Return a line as lines that fit; those after the first begin four columns further right."""
+    if columns is None or len(line) <= columns:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line.lstrip(),
+        max(40, columns),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def hanging(head: str, sentences: Iterable[str], *, indent: int, columns: int | None) -> list[str]:
     """Return sentences next to a head, each from the same column on.
 

@@ -13,19 +13,25 @@ from collections.abc import Iterable
 from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.comparison_table import is_comparison
 from pytest_xsched.reporting.run_table import Record
+from pytest_xsched.reporting.table_layout import wrapped
 
 
-def summary(records: list[Record]) -> list[str]:
-    """Return the table of every run and comparison, and after it every target of it, as lines."""
+def summary(records: list[Record], columns: int | None = None) -> list[str]:
+    """Return the table of every run and comparison, and after it every target of it, as lines.
+
+    Args:
+        records: of the session.
+        columns: of the terminal, which the lines then fit; None, as for a file: any length.
+    """
     lines = []
     for record in records:
-        lines += (comparison_table if is_comparison(record) else run_table).table(record)
+        lines += (comparison_table if is_comparison(record) else run_table).table(record, columns)
         for verdict in record["verdicts"]:
             where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
             lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
         lines += [f"  NO VERDICT {no['sentence']}  [{no['nodeid']}]" for no in record["refused"]]
         lines += [f"  ! {sentence}" for sentence in run_table.advice(record["verdicts"])]
-    return lines
+    return [fits for line in lines for fits in wrapped(line, columns)]
 
 
 _MISSING = re.compile(r"Skipped: (no \w+(?::\d+)? device: .*)", re.DOTALL)
