@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from pytest_xsched.analysis.plausibility import Plausible, overwork, plausible
 from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.monitoring.noise import Noise
 from pytest_xsched.xsched.activation import Activity
+
+LATENCY, LOWER_BOUND, RATE = "latency", "lower bound", "rate"
+"""What a verdict is about; see `Evidence.against`."""
+_ByQueue: TypeAlias = "dict[str, tuple[str, ...]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,9 @@ class Evidence:
         starvation: those of the faults that say that a queue got nothing, or less than it was
             offered, while others ran.
         open: those of the faults that a later window may end: there was no request so far.
+        rate_faults: by queue, those of its faults that make its rates and counts worthless, too.
+        growing: by queue, those of its faults under which a latency is a lower bound: the queue is
+            saturated or got nothing. A target that is missed by these latencies is missed.
     """
 
     faults: tuple[str, ...]
@@ -52,6 +59,24 @@ class Evidence:
     plausible: tuple[Plausible, ...] = ()
     starvation: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    rate_faults: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    growing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def against(self, queue: str | None, needs: str = LATENCY) -> tuple[str, ...]:
+        """Return the faults that forbid a verdict on a queue; None: on the whole run.
+
+        Args:
+            queue: its name.
+            needs: what the verdict is about: `LATENCY`, `LOWER_BOUND` (of a latency) or `RATE`.
+        """
+        if queue is None:
+            return self.faults
+        if needs == RATE:
+            return (*self.faults, *self.rate_faults.get(queue, ()))
+        faults = (*self.faults, *self.queue_faults[queue])
+        if needs == LOWER_BOUND:
+            faults = tuple(fault for fault in faults if fault not in self.growing.get(queue, ()))
+        return faults
 
     def keeping(self, earlier: Evidence, where: str = "") -> Evidence:
         """Return the evidence with the faults of an earlier or smaller part of the run added.
@@ -69,13 +94,15 @@ class Evidence:
             kept = [fault for fault in other if fault not in earlier.open]
             return (*own, *(f"{where}{one}" for one in kept if _kind(one) not in known))
 
+        def by_queue(own: _ByQueue, other: _ByQueue) -> _ByQueue:
+            return {name: both(faults, other.get(name, ())) for name, faults in own.items()}
+
         return replace(
             self,
             faults=both(self.faults, earlier.faults),
-            queue_faults={
-                name: both(faults, earlier.queue_faults.get(name, ()))
-                for name, faults in self.queue_faults.items()
-            },
+            queue_faults=by_queue(self.queue_faults, earlier.queue_faults),
+            rate_faults=by_queue(self.rate_faults, earlier.rate_faults),
+            growing=by_queue(self.growing, earlier.growing),
             starvation=both(self.starvation, earlier.starvation),
         )
 
@@ -123,23 +150,31 @@ def gather(
     """
     alone_ns = alone_ns or (None,) * len(queues)
     speed = plausible(queues, alone_ns, exact=slots is not None)
-    faults = [fault for queue in queues for fault in _count_faults(queue)]
+    faults = [fault for queue in queues for fault in _count_faults(queue, queues)]
     faults += [fault for one in speed if (fault := one.fault())]
     if slots is not None and (fault := overwork(queues, alone_ns, slots)):
         faults.append(fault)
+    growing = {queue.name: (*_starved(queue, queues), *_saturated(queue)) for queue in queues}
+    idle = {queue.name: _next_to_starved(queue, queues) for queue in queues}
     starvation = [
         sentence
         for queue in queues
         for sentence in (*_never_launched(queue), *_saturated(queue))
         if any(other.counts.completed for other in queues if other is not queue)
-    ]
+    ] + [sentence for queue in queues for sentence in idle[queue.name]]
     silent = [fault for queue in queues for fault in _no_request(queue)]
     met = contention(queues)
     apart = contention_faults(met, queues)
     return Evidence(
         faults=(*faults, *others, *(() if noise is None else noise.faults)),
         queue_faults={
-            queue.name: (*_load_faults(queue), *apart.get(queue.name, [])) for queue in queues
+            queue.name: (
+                *_starved(queue, queues),
+                *_load_faults(queue),
+                *idle[queue.name],
+                *apart.get(queue.name, []),
+            )
+            for queue in queues
         },
         priority_effect=priority_effect,
         checked=checked and not unchecked,
@@ -149,6 +184,8 @@ def gather(
         noise=noise,
         plausible=speed,
         starvation=tuple(starvation),
+        rate_faults={queue.name: (*_late(queue), *apart.get(queue.name, [])) for queue in queues},
+        growing=growing,
         open=(*silent, *(queue.no_request for queue in queues)),
     )
 
@@ -159,14 +196,15 @@ def _kind(fault: str) -> str:
     return re.sub(r"\d[\d.]*( ?(ns|us|ms|s|min|h|/s|%)(?!\w))?", "#", plain)
 
 
-def _count_faults(queue: QueueResult) -> list[str]:
+def _count_faults(queue: QueueResult, queues: Sequence[QueueResult]) -> list[str]:
     c, faults = queue.counts, []
     program = queue.workload.program
     if program is not None:  # its commands are not counted
         return _no_request(queue)
     if c.failed:
         faults.append(f"{c.failed} commands of {queue.name} failed")
-    faults += _never_launched(queue)
+    if not _starved(queue, queues):
+        faults += _never_launched(queue)
     if c.completed != c.launched:
         faults.append(f"{queue.name} launched {c.launched} commands, but completed {c.completed}")
     return faults
@@ -183,6 +221,30 @@ def _never_launched(queue: QueueResult) -> list[str]:
     if queue.counts.launched or queue.workload.program is not None:
         return []
     return [f"no command of {queue.name} was launched"]
+
+
+def _starved(queue: QueueResult, queues: Sequence[QueueResult]) -> list[str]:
+    """Describe that a queue with requests got nothing while another one completed commands."""
+    c, done = queue.counts, queue.samples["completed_ns"] >= 0
+    if len(done) == 0 or done.any() or c.failed or c.completed:
+        return []
+    others = any(other.counts.completed for other in queues if other is not queue)
+    return _never_launched(queue) if others else []
+
+
+def _next_to_starved(queue: QueueResult, queues: Sequence[QueueResult]) -> list[str]:
+    """Describe that a contender of at most the same priority got nothing.
+
+    One of higher priority is another matter: its work waited all the time, and did not help it.
+    """
+    return [
+        f"{sentence}, so {queue.name} had nothing to contend with"
+        for other in queues
+        if other is not queue and other.spec.device == queue.spec.device
+        if other.spec.priority <= queue.spec.priority
+        for sentence in _starved(other, queues)
+        if queue.counts.completed
+    ]
 
 
 def _saturated(queue: QueueResult) -> list[str]:
@@ -202,12 +264,22 @@ def _load_faults(queue: QueueResult) -> list[str]:
         faults.append(queue.no_request)
     elif queue.saturated:
         faults += _saturated(queue)
-    elif not queue.closed_loop and (late := _late_share(queue)) > 0.02:
-        faults.append(
-            f"the requests of {queue.name} did not arrive at the offered rate: {late:.0%} of them "
-            "were submitted more than a period late"
-        )
+    else:
+        faults += _late(queue)
     return faults
+
+
+def _late(queue: QueueResult) -> list[str]:
+    """Describe that the load generator was late; a saturated queue is late by itself."""
+    if queue.closed_loop or queue.saturated or queue.n == 0:
+        return []
+    late = _late_share(queue)
+    if late <= 0.02:
+        return []
+    return [
+        f"the requests of {queue.name} did not arrive at the offered rate: {late:.0%} of them "
+        "were submitted more than a period late"
+    ]
 
 
 def _late_share(queue: QueueResult) -> float:

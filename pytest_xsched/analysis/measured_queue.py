@@ -7,11 +7,13 @@ it raises QosAssertionError with the sentence of the verdict.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.analysis import targets
+from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE
 from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -28,6 +30,7 @@ from pytest_xsched.base.units import (
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.stats.estimators import requests_needed
+from pytest_xsched.stats.sequential_test import FAIL, PASS
 
 if TYPE_CHECKING:
     from pytest_xsched.analysis.run import Run
@@ -65,10 +68,10 @@ class MeasuredQueue(QueueResult):
     def _percentile_below(self, q: float, limit: DurationLike, what: str) -> None:
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what=what)
-        self._run.require(self.name)
+        self._run.require(self.name, LOWER_BOUND)
         self.percentile(q)  # checks q
         self._measure_for(q)
-        self._judge(lambda budget: targets.percentile_below(self, q, limit_ns, budget))
+        self._judge(lambda queue, budget: targets.percentile_below(queue, q, limit_ns, budget))
 
     def assert_max_below(self, limit: DurationLike) -> None:
         """Assert that no measured request took as long as a limit.
@@ -77,8 +80,8 @@ class MeasuredQueue(QueueResult):
         """
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what="limit of assert_max_below")
-        self._run.require(self.name)
-        self._judge(lambda _: targets.max_below(self, limit_ns), fact=True)
+        self._run.require(self.name, LOWER_BOUND)
+        self._judge(lambda queue, _: targets.max_below(queue, limit_ns), fact=True)
 
     def assert_longest_wait_below(self, limit: DurationLike) -> None:
         """Assert that no request waited as long as a limit for its first launch (starvation)."""
@@ -87,7 +90,9 @@ class MeasuredQueue(QueueResult):
         self._require_run()
         # The only request of a starved queue may be one of the warm-up that still waits.
         self._measure_until(lambda: self.n > 0 or self.longest_wait.value > 0)
-        self._judge(lambda _: targets.longest_wait_below(self, limit_ns), latency=False, fact=True)
+        self._judge(
+            lambda queue, _: targets.longest_wait_below(queue, limit_ns), needs=RATE, fact=True
+        )
 
     def assert_tail_ratio_below(self, limit: float) -> None:
         """Assert that P99 / P50 is below a limit, a plain number above 1.
@@ -98,7 +103,9 @@ class MeasuredQueue(QueueResult):
         ratio = finite_number("limit of assert_tail_ratio_below", limit, above=1)
         self._run.require(self.name)
         self._measure_for(0.99)
-        self._judge(lambda budget: targets.tail_ratio_below(self, ratio, budget))
+        self._judge(
+            lambda queue, budget: targets.tail_ratio_below(queue, ratio, budget), needs=LATENCY
+        )
 
     def assert_slowdown_below(
         self, limit: float, *, alone: MeasuredQueue, percentile: float = 0.99
@@ -116,14 +123,17 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         factor = finite_number("limit of assert_slowdown_below", limit, above=0)
         self.require_alone(alone)
-        for queue in (self, alone):
-            queue._run.require(queue.name)
+        for queue, needs in ((self, LOWER_BOUND), (alone, LATENCY)):
+            queue._run.require(queue.name, needs)
             queue.percentile(percentile)
             queue._measure_for(percentile)
-        self._judge(
-            lambda budget: targets.slowdown_below(self, alone, percentile, factor, budget),
-            other=alone._run,
-        )
+
+        def rule(queue: MeasuredQueue, budget: ErrorBudget) -> Verdict:
+            __tracebackhide__ = True
+            alone._run.require(alone.name)
+            return targets.slowdown_below(queue, alone, percentile, factor, budget)
+
+        self._judge(rule, other=alone._run)
 
     def require_alone(self, alone: object) -> None:
         """Raise ScenarioError unless `alone` is the same work in a run without other queues."""
@@ -162,7 +172,8 @@ class MeasuredQueue(QueueResult):
         # A saturated queue has no valid latency, but its throughput is valid.
         self._require_run()
         self._judge(
-            lambda budget: targets.throughput_at_least(self, hz, share, budget), latency=False
+            lambda queue, budget: targets.throughput_at_least(queue, hz, share, budget),
+            needs=RATE,
         )
 
     def assert_attainment_at_least(self, deadline: DurationLike, fraction: str | float) -> None:
@@ -177,10 +188,12 @@ class MeasuredQueue(QueueResult):
         share = parse_fraction(
             fraction, what="fraction of assert_attainment_at_least", allow_zero=False
         )
-        self._run.require(self.name)
+        self._run.require(self.name, LOWER_BOUND)
         if share < 1:  # the same target as a percentile below the deadline
             self._measure_for(share)
-        self._judge(lambda budget: targets.attainment_at_least(self, deadline_ns, share, budget))
+        self._judge(
+            lambda queue, budget: targets.attainment_at_least(queue, deadline_ns, share, budget)
+        )
 
     def assert_goodput_at_least(self, deadline: DurationLike, rate: RateLike) -> None:
         """Assert that requests complete within a deadline at least at a rate.
@@ -192,8 +205,8 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         deadline_ns = parse_duration(deadline, what="deadline of assert_goodput_at_least")
         hz = parse_rate(rate, what="rate of assert_goodput_at_least")
-        self._run.require(self.name)
-        self._judge(lambda budget: targets.goodput_at_least(self, deadline_ns, hz, budget))
+        self._run.require(self.name, LOWER_BOUND)
+        self._judge(lambda queue, budget: targets.goodput_at_least(queue, deadline_ns, hz, budget))
 
     def assert_no_errors(self) -> None:
         """Assert that no command failed and every measured request completed.
@@ -205,7 +218,7 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         self._require_run()
         self._measure_until(lambda: self.n > 0)
-        self._judge(lambda _: targets.no_errors(self), latency=False, fact=True)
+        self._judge(lambda queue, _: targets.no_errors(queue), needs=RATE, fact=True)
 
     def publish(self, benchmark: Any) -> None:
         """Make the latencies of this queue the rounds of pytest-benchmark's fixture.
@@ -260,18 +273,35 @@ class MeasuredQueue(QueueResult):
 
     def _judge(
         self,
-        rule: Callable[[ErrorBudget], Verdict],
+        rule: Callable[[MeasuredQueue, ErrorBudget], Verdict],
         *,
-        latency: bool = True,
+        needs: str = LOWER_BOUND,
         fact: bool = False,
         other: Run | None = None,
     ) -> None:
+        """Judge by a rule; see `Run.judge`.
+
+        Args:
+            rule: returns the verdict on a queue: on this one, or on lower bounds of its latencies.
+            needs: see `Evidence.against`. `LOWER_BOUND`: a target that lower bounds miss is missed.
+            fact: see `Run.judge`.
+            other: see `Run.judge`.
+        """
         __tracebackhide__ = True
 
         def rule_of_valid(budget: ErrorBudget) -> Verdict:
             __tracebackhide__ = True
             # At each check again, because a later window may spoil the run.
-            self._run.require(self.name if latency else None)
-            return rule(budget)
+            self._run.require(self.name, needs)
+            growing = self._run.evidence.growing.get(self.name)
+            if needs != LOWER_BOUND or not growing:
+                return rule(self, budget)
+            verdict = rule(self.lower_bounds(), budget)
+            if verdict.status == FAIL:
+                sentence = f"{verdict.sentence}; at least that, because {growing[0]}"
+                return dataclasses.replace(verdict, sentence=sentence)
+            if verdict.status == PASS or budget.spent:
+                self._run.require(self.name)  # raises
+            return verdict
 
         self._run.judge(rule_of_valid, fact=fact, other=other)

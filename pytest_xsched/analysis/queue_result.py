@@ -7,10 +7,11 @@ every limit.
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ from pytest_xsched.stats.estimators import (
 from pytest_xsched.stats.omission import corrected, omitted, usual_interval_ns
 from pytest_xsched.stats.summary import spread
 from pytest_xsched.stats.trend import rises
+
+_Queue = TypeVar("_Queue", bound="QueueResult")
 
 
 class QueueResult:
@@ -201,6 +204,20 @@ class QueueResult:
         m = self.measured
         done = (m["flags"] & CENSORED) == 0
         return np.where(done, m["completed_ns"] - m[start], CENSORED_NS).astype(np.int64)
+
+    def lower_bounds(self: _Queue) -> _Queue:
+        """Return the queue with what an unfinished request waited as its latency.
+
+        An unfinished request waited at least until the end of its window. A request that completed
+        keeps its latency.
+        """
+        bounded = copy.copy(self)
+        scheduled = self.measured["scheduled_ns"]
+        ends = np.array(self.windows_ns)[:, 1]
+        end = ends[np.searchsorted(ends, scheduled, side="right").clip(max=len(ends) - 1)]
+        waited = np.maximum(end - scheduled, 0)
+        bounded.latency_ns = np.where(self.latency_ns == CENSORED_NS, waited, self.latency_ns)
+        return bounded
 
     # ---- latency
 

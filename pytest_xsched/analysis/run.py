@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_xsched.analysis import fairness, targets
-from pytest_xsched.analysis.evidence import Evidence
+from pytest_xsched.analysis.evidence import LATENCY, RATE, Evidence
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -70,6 +70,8 @@ class Run:
         """What an undecided target does to its test: ``"fail"`` or ``"warn"``."""
         self.burst = 1.0
         """Requests that are assumed to miss together as long as no burst was seen."""
+        self.check_marker: Callable[[], None] = lambda: None
+        """Raises if the test that is running has a marker with other settings; see `Session`."""
         self._measure_on = measure_on
         self._judgements: list[Judgement] = []
         """One for each of `verdicts`, in the same order."""
@@ -79,14 +81,22 @@ class Run:
             queue._require = functools.partial(self.require, queue.name)
             program = queue.workload.program
             silent = program is not None and not program.reports
-            queue._require_run = queue._require if silent else self.require
+            of_rates = functools.partial(self.require, queue.name, RATE)
+            queue._require_run = queue._require if silent else of_rates
 
-    def require(self, queue: str | None = None) -> None:
-        """Raise InvalidRun if the evidence speaks against the run, or against one queue of it."""
+    def require(self, queue: str | None = None, needs: str = LATENCY) -> None:
+        """Raise InvalidRun if the evidence speaks against the run, or against one queue of it.
+
+        Args:
+            queue: its name; None: the run only.
+            needs: what is to be judged of the queue, see `Evidence.against`.
+
+        Raises:
+            ScenarioError: the run has other settings than the marker of the test.
+        """
         __tracebackhide__ = True
-        faults = self.evidence.faults
-        if queue is not None:
-            faults += self.evidence.queue_faults[queue]
+        self.check_marker()
+        faults = self.evidence.against(queue, needs)
         if faults:
             raise InvalidRun(
                 "no verdict: " + "; ".join(faults),

@@ -234,6 +234,7 @@ class ComparedQueue:
     def _judge(self, claim: Callable[[], Claim]) -> None:
         __tracebackhide__ = True
         c = self._comparison
+        c.check_marker()
 
         def rule() -> Verdict:
             __tracebackhide__ = True
@@ -288,6 +289,8 @@ class Comparison:
         self.refused: list[dict[str, str]] = []
         self.undecided = "fail"
         """What becomes of an undecided claim: ``"fail"`` or ``"warn"``."""
+        self.check_marker: Callable[[], None] = lambda: None
+        """See `Run.check_marker`."""
 
     def episodes(self, arm: str) -> tuple[Episode, ...]:
         """Return the runs of an arm, with their evidence."""

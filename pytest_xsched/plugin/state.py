@@ -151,6 +151,8 @@ class State:
             return
         from pytest_xsched.plugin.final_verdicts import judge_again
 
+        for judged in self._judged():
+            judged.check_marker = lambda: None  # no test is running, so no marker holds
         self.late_failures += judge_again(self._judged(), self._judged_tests, self._excused)
 
     def rerun_command(self, item: pytest.Item, device: str | None) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
 from pytest_xsched.base.policies import POLICIES
-from pytest_xsched.base.units import DurationLike, RateLike, parse_duration
+from pytest_xsched.base.units import DurationLike, RateLike, format_duration, parse_duration
 from pytest_xsched.base.validation import device_name, integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import Arm, compare_runs
@@ -225,14 +226,12 @@ class Session:
         Warns:
             XSchedWarning: on "hip", streams cannot have what the scenario asks of them.
         """
-        scheduler, xsched = self._scheduler(scheduler)
-        if policy is None:
-            policy = self._of_marker("policy", POLICIES)
-        if policy is None:
-            policy = "hpf" if scheduler == "builtin" else "none"
+        chosen = functools.partial(self._chosen, scheduler, policy, duration, seed)
+        check_marker = self._marker_check(chosen)
+        _, xsched = self._scheduler(scheduler)
+        scheduler, policy, duration_ns, device, seed = chosen()
         if xsched is not None:
             _refuse_hang(xsched, queues)
-        duration_ns = chosen_duration_ns(self.settings, self.overrides, duration)
         at_least_ns = chosen_least_ns(self.settings, at_least, duration_ns)
         if self._fell_back:
             require_gpu(queues, uses_xsched=xsched is not None)
@@ -241,8 +240,8 @@ class Session:
             duration_ns=duration_ns,
             warmup_ns=_or_default(warmup, "warmup", default_warmup_ns(duration_ns)),
             drain_ns=_or_default(drain, "drain", default_drain_ns()),
-            seed=self.seed if seed is None else seed,
-            device=self.device,
+            seed=seed,
+            device=device,
             scheduler=scheduler,
             policy=policy,
             xsched=xsched,
@@ -257,6 +256,7 @@ class Session:
         run = self._run(
             scenario, fixed=whole or self.settings.fixed_duration, at_least_ns=at_least_ns
         )
+        run.check_marker = check_marker
         self.runs.append(run)
         return run
 
@@ -349,7 +349,10 @@ class Session:
                 sim=sim,
             )
 
-        return self.comparing.compare(
+        # Each arm has its own scheduler, whatever a marker says.
+        chosen = functools.partial(self._chosen, "builtin", policy, duration, seed)
+        check_marker = self._marker_check(chosen)
+        comparison = self.comparing.compare(
             queues,
             schedulers,
             arms=arms,
@@ -357,6 +360,8 @@ class Session:
             seed=self.seed if seed is None else seed,
             run=run,
         )
+        comparison.check_marker = check_marker
+        return comparison
 
     def compare_runs(
         self,
@@ -441,6 +446,57 @@ class Session:
         )
         return XQueues(place, seed=self.seed)
 
+    def _chosen(
+        self,
+        scheduler: str | XSched | None,
+        policy: str | None,
+        duration: DurationLike | None,
+        seed: int | None,
+    ) -> _Chosen:
+        """Return the settings of a run: those of the call, then of the marker, then of options."""
+        name, _ = self._scheduler(scheduler)
+        if policy is None:
+            policy = self._of_marker("policy", POLICIES)
+        if policy is None:
+            policy = "hpf" if name == "builtin" else "none"
+        return _Chosen(
+            scheduler=name,
+            policy=policy,
+            duration=chosen_duration_ns(self.settings, self.overrides, duration),
+            device=self.device,
+            seed=self.seed if seed is None else seed,
+        )
+
+    def _marker_check(self, chosen: Callable[[], _Chosen]) -> Callable[[], None]:
+        """Return a check that the test which is running has the settings of the one that measured.
+
+        Tests may share a run. It is measured once, with the marker of the test that came first.
+
+        Args:
+            chosen: returns the settings of the run under the marker in effect.
+        """
+        overrides, origin, settings = self.overrides, self.origin, chosen()
+
+        def check() -> None:
+            __tracebackhide__ = True
+            if self.overrides == overrides:
+                return
+            now = chosen()
+            other = [
+                f"{name} {_shown(name, there)}, not {_shown(name, here)}"
+                for name, there, here in zip(settings._fields, settings, now, strict=True)
+                if there != here
+            ]
+            if other:
+                raise ScenarioError(
+                    f"{self.origin} has {_marker(self.overrides)}, but its run was measured for "
+                    f"{origin} with {_marker(overrides)}: {' and '.join(other)}. Tests that share "
+                    "a run need one marker: put it on the module or the class, or measure another "
+                    "run for this test"
+                )
+
+        return check
+
     def _scheduler(self, given: str | XSched | None) -> tuple[str, XSched | None]:
         if isinstance(given, XSched):
             return "xsched", given
@@ -504,6 +560,25 @@ class Session:
     def _in_worker(self, kind: str) -> bool:
         process = self.settings.process
         return process == "worker" or (process == "auto" and kind in GPUS)
+
+
+class _Chosen(NamedTuple):
+    """Settings of a run that a marker can set."""
+
+    scheduler: str
+    policy: str
+    duration: int
+    device: str
+    seed: int
+
+
+def _marker(overrides: Mapping[str, Any]) -> str:
+    values = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
+    return f"@pytest.mark.xsched({values})" if overrides else "no marker xsched"
+
+
+def _shown(name: str, value: object) -> str:
+    return format_duration(value) if name == "duration" else repr(value)  # type: ignore[arg-type]
 
 
 def _refuse_hang(xsched: XSched, queues: Iterable[QueueSpec]) -> None:

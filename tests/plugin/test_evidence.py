@@ -205,3 +205,83 @@ def test_expected_failures_of_the_three_kinds(load, sim):
 
     assert result.parseoutcomes() == {"errors": 1, "xfailed": 1}
     assert result.ret == 1
+
+
+OVERLOAD = """
+    @pytest.fixture(scope="session")
+    def alone(xsched):
+        return xsched.run(xsched.queue("high", spin("80ms"), rate="5/s"), duration="70s")
+
+    @pytest.fixture(scope="session")
+    def slow(xsched):
+        return xsched.run(xsched.queue("high", spin("80ms"), rate="20/s"), duration="30s")
+
+    """
+OVERLOADED = {
+    'assert_p99_below("50ms")': "FAIL high: P99 * is not below 50 ms *",
+    'assert_percentile_below(0.5, "50ms")': "FAIL high: P50 * is not below 50 ms *",
+    'assert_max_below("50ms")': "FAIL high: max * is not below 50 ms *",
+    'assert_attainment_at_least("50ms", "99%")': "FAIL high: attainment * is not at least *",
+    'assert_attainment_at_least("50ms", 1)': "FAIL high: attainment * is not at least *",
+    'assert_goodput_at_least("50ms", "19/s")': "FAIL high: goodput * is not at least 19/s *",
+    "assert_slowdown_below(2, alone=alone.high, percentile=0.5)": "FAIL high: slowdown *",
+    # Nothing is shown: a longer run would be slower, or the ratio moves either way.
+    'assert_p99_below("1h")': "NO VERDICT high is saturated: *",
+    'assert_max_below("1h")': "NO VERDICT high is saturated: *",
+    'assert_attainment_at_least("1h", "1%")': "NO VERDICT high is saturated: *",
+    "assert_slowdown_below(1e9, alone=alone.high)": "NO VERDICT high is saturated: *",
+    "assert_tail_ratio_below(1.5)": "NO VERDICT high is saturated: *",
+}
+
+
+@pytest.mark.parametrize("target", OVERLOADED)
+def test_saturation_is_fail_where_the_limit_is_missed_beyond_doubt(load, sim, target):
+    """A model needs 80 ms at 20/s: its latency only grows, so the measured one is a lower bound."""
+    load(OVERLOAD + f"\n    def test_it(slow, alone):\n        slow.high.{target}\n")
+
+    result = sim()
+
+    line = OVERLOADED[target]
+    fails = line.startswith("FAIL")
+    assert result.parseoutcomes() == ({"failed": 1} if fails else {"errors": 1})
+    why = "; at least that, because high is saturated: 20/s were offered but *" if fails else ""
+    result.stdout.fnmatch_lines([f"  {line}{why}"])
+
+
+def test_a_starved_queue_misses_its_latency_and_the_others_have_verdicts(load, sim):
+    """As under an inverted policy: `low` has the device for itself, `high` gets nothing."""
+    load("""
+        @pytest.fixture(scope="session")
+        def inverted(xsched):
+            high = xsched.queue("high", spin("1ms"), priority=1, rate="20/s")
+            low = xsched.queue("low", spin("5ms"), priority=10)
+            return xsched.run(high, low, duration="30s")
+
+        def test_latency(inverted):
+            inverted.high.assert_p99_below("50ms")
+
+        def test_keeps_up(inverted):
+            inverted.high.assert_throughput_at_least("20/s", tolerance="1%")
+
+        def test_errors(inverted):
+            inverted.high.assert_no_errors()
+
+        def test_is_steady(inverted):
+            inverted.high.assert_tail_ratio_below(10)
+
+        def test_low_is_not_starved(inverted):
+            inverted.low.assert_throughput_at_least("40/s")
+        """)
+
+    result = sim()
+
+    assert result.parseoutcomes() == {"failed": 3, "errors": 1, "passed": 1}
+    result.stdout.fnmatch_lines_random(
+        [
+            "  FAIL high: P99 * is not below 50 ms *; at least that, because no command of high "
+            "was launched*",
+            "  FAIL high: throughput 0/s is not at least 20/s *",
+            "  NO VERDICT no command of high was launched; high is saturated: *",
+            "  PASS low: throughput 199.8/s is at least 40/s *",
+        ]
+    )

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pytest_xsched.analysis.evidence import gather
-from pytest_xsched.errors import InvalidRun
+from pytest_xsched.errors import InvalidRun, QosAssertionError
 
 
 def evidence(*queues, wrong_results=(), checked=False):
@@ -151,3 +151,34 @@ def test_a_run_in_json_types(made_queue, made_run):
     assert data["digest"] == run.scenario.digest()
     assert [queue["name"] for queue in data["queues"]] == ["high", "low"]
     assert data["device_name"] == "by hand" and data["verdicts"] == []
+
+
+def test_a_late_load_generator_spoils_rates_too(made_queue, made_run):
+    """Throughput and no-errors passed next to "48 % did not arrive at the offered rate"."""
+    queue = made_queue([100] * 300)
+    queue.samples["submitted_ns"][:144] += 50_000_001
+    run = made_run(queue, made_queue([1] * 300, name="low"))
+    late = "^no verdict: the requests of high did not arrive at the offered rate: 48% of them"
+    for target in (
+        lambda: run.high.assert_throughput_at_least("1/s"),
+        lambda: run.high.assert_no_errors(),
+        lambda: run.high.assert_longest_wait_below("1h"),
+        lambda: run.high.throughput > "1/s",
+    ):
+        with pytest.raises(InvalidRun, match=late):
+            target()
+    run.low.assert_no_errors()
+
+
+def test_a_queue_that_got_nothing_while_others_ran_is_starved(made_queue, made_run):
+    starved = made_queue([None] * 300, launched=0, completed=0, submitted=300)
+    run = made_run(starved, made_queue([1] * 300, name="low"))
+    assert run.evidence.faults == ()
+    with pytest.raises(QosAssertionError, match="at least that, because no command of high was"):
+        run.high.assert_p99_below("50ms")
+    with pytest.raises(InvalidRun, match="no command of high was launched"):
+        run.high.assert_p99_below("1h")  # no request waited for as long as that
+    # Of the same priority as low, so low's latencies had nothing to contend with.
+    with pytest.raises(InvalidRun, match="so low had nothing to contend with") as error:
+        run.low.assert_p99_below("50ms")
+    assert error.value.starved
