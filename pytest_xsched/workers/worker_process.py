@@ -289,11 +289,15 @@ def _environment(changes: Environment) -> dict[str, str]:
 
 
 def error_from_dict(plain: dict[str, Any]) -> XSchedError:
-    """Return an error from its JSON; see `worker.error_to_dict`."""
+    """Return an error from its JSON; see `worker.error_to_dict`.
+
+    Its message may quote a driver or a compiler.
+    """
     kind: type[XSchedError] = getattr(errors, plain["type"])
+    message = printable(plain["message"])
     if issubclass(kind, DeviceError):
-        return kind(plain["message"], call=plain["call"], code=plain["code"])
-    return kind(plain["message"])
+        return kind(message, call=plain["call"], code=plain["code"])
+    return kind(message)
 
 
 def last_words(output: str) -> str:

@@ -56,7 +56,7 @@ def test_progress_is_handed_on(scenario):
 
 
 def test_errors_are_those_of_a_run_inside(session, scenario):
-    with pytest.raises(ScenarioError, match="the sim device computes nothing"):
+    with pytest.raises(ScenarioError, match="the device sim computes nothing"):
         measure_in_worker(scenario(check=True))
     # 46340 x 46340 needs 25.8 GB; on a machine that has them, nothing is to be seen here.
     made = session(device="cpu", process="worker")
