@@ -253,6 +253,8 @@ struct xs_queue_spec {
     uint32_t change_count;
     struct xs_load_spec load;
     struct xs_device *device; /* in real time only; NULL: the device of the run */
+    int64_t command_ns;       /* time that a command takes alone at most; 0: not known. At the
+                               * end the run waits longer for slow commands. */
 };
 
 /* How a thread waits for a device that can only be polled. All three first spin for 200 us. */

@@ -18,8 +18,11 @@
 #define START_LEAD_NS INT64_C(2000000)
 /* A start may be this far ahead. A later time comes from another clock. */
 #define START_AHEAD_MAX_NS INT64_C(60000000000)
-/* How long commands may take after the drain. Commands that take longer hang. */
+/* How long nothing may complete after the drain, in addition to what the commands take on a
+ * machine that is many times slower than alone. Then they hang, as far as can be known. */
 #define DRAIN_TIMEOUT_NS INT64_C(10000000000)
+#define DRAIN_SLOWNESS 8
+#define DRAIN_EXTRA_MAX_NS INT64_C(600000000000)
 /* Time between two polls with XS_WAIT_SLEEP. */
 #define POLL_SLEEP_NS INT64_C(50000)
 
@@ -194,14 +197,47 @@ static void wait_for_start(struct xs_queue *q)
     pthread_mutex_unlock(&q->run->lock);
 }
 
+/* What was launched on a device and has not completed. */
+struct backlog {
+    uint64_t commands;
+    xs_ns alone; /* time of those whose time is known, without other load */
+};
+
+/* Return that of all queues of the run on q's device: q waits for the others, too. */
+static struct backlog backlog_of(struct xs_queue *q)
+{
+    struct backlog sum = {0};
+    pthread_mutex_lock(&q->run->lock);
+    for (uint32_t i = 0; i < q->run->queue_count; i++) {
+        const struct xs_queue *other = q->run->queues[i];
+        uint64_t completed = other->completed, launched = other->launched;
+        if (other->device != q->device || launched <= completed)
+            continue;
+        sum.commands += launched - completed;
+        sum.alone += earlier(other->command_ns, DRAIN_EXTRA_MAX_NS) * (xs_ns)(launched - completed);
+    }
+    pthread_mutex_unlock(&q->run->lock);
+    return sum;
+}
+
+static xs_ns drain_limit(struct backlog backlog)
+{
+    return DRAIN_TIMEOUT_NS + earlier(DRAIN_SLOWNESS * backlog.alone, DRAIN_EXTRA_MAX_NS);
+}
+
 /* Mark the device as lost, and report why its commands do not complete. A scheduler between
  * the runner and the device may hold them back. */
-static int abandon_device(struct xs_queue *q, uint64_t left, struct xs_error *err)
+static int abandon_device(struct xs_queue *q, uint64_t left, struct backlog backlog,
+                          struct xs_error *err)
 {
     struct xs_scheduler_counts counts = {0};
-    char why[96] = "the device does not answer, or the commands never end";
+    char why[160];
     const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
     q->device->lost = true;
+    int chars = snprintf(why, sizeof why, "either the device does not answer, or it is very slow");
+    if (backlog.alone > 0)
+        snprintf(why + chars, sizeof why - (size_t)chars,
+                 ": alone, all that was launched on it takes %.3g s", (double)backlog.alone / 1e9);
     if (scheduler != NULL && scheduler->count(q->stream, &counts, NULL) == XS_OK &&
         counts.launched < counts.submitted)
         snprintf(why, sizeof why, "XSched got %llu commands and launched %llu",
@@ -209,18 +245,25 @@ static int abandon_device(struct xs_queue *q, uint64_t left, struct xs_error *er
     return xs__fail(
         err, XS_EDEVICE, "queue.drain", 0,
         "queue '%s': %llu commands did not complete within %d s after the end of the run: %s",
-        q->name, (unsigned long long)left, (int)(DRAIN_TIMEOUT_NS / 1000000000), why);
+        q->name, (unsigned long long)left,
+        (int)((threads_now(q->run) - q->run->hard_end) / 1000000000), why);
 }
 
 /* Wait until the device has completed all launched commands, unless the run was stopped. */
 static int drain(struct xs_queue *q, struct xs_error *err)
 {
-    uint64_t left;
-    xs_ns end = xs__later(q->run->hard_end, DRAIN_TIMEOUT_NS);
+    uint64_t left, before = UINT64_MAX;
+    struct backlog backlog;
+    xs_ns end = XS_NEVER;
     int rc = xs__queue_drain(q, &left, err);
     while (rc == XS_OK && left > 0 && !should_leave(q)) {
-        if (threads_now(q->run) > end)
-            return abandon_device(q, left, err);
+        xs_ns now = threads_now(q->run);
+        backlog = backlog_of(q);
+        if (backlog.commands < before) /* something completed: it is slow, and not lost */
+            end = xs__later(now < q->run->hard_end ? q->run->hard_end : now, drain_limit(backlog));
+        before = backlog.commands;
+        if (now > end)
+            return abandon_device(q, left, backlog, err);
         rc = wait_for_mark(q, xs__clock_ns() + XS_SLICE_NS, err);
         if (rc == XS_OK)
             rc = xs__queue_drain(q, &left, err);

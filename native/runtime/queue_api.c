@@ -166,6 +166,7 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     q->run = run;
     q->device = spec->device != NULL ? spec->device : run->device;
     q->seed = spec->seed;
+    q->command_ns = spec->command_ns > 0 ? spec->command_ns : 0;
     q->priority = spec->priority;
     q->changes = spec->changes;
     q->change_count = spec->change_count;

@@ -93,6 +93,7 @@ struct xs_queue {
     struct xs_device *device;            /* (setup) the device of the run, or another one */
     char name[64];                       /* (setup) */
     uint32_t seed;                       /* (setup) */
+    xs_ns command_ns;                    /* (setup) time of a command alone; 0: not known */
     struct xs_stream *stream;            /* (setup) */
     struct xs_xqueue xq;                 /* (owner) */
     struct xs_pace pace;                 /* (owner) */

@@ -95,6 +95,8 @@ class QueueSettings:
     """Changes of this queue, ordered by their times from the start of the run."""
     device: Device | None = None
     """A device other than the run's; it must outlive the run."""
+    command_ns: int = 0
+    """Time that a command takes alone at most; 0: not known. The run waits longer for slow ones."""
 
 
 def _mask(units: tuple[int, ...]) -> Any:
@@ -265,7 +267,7 @@ class Run:
         spec.name, spec.commands, spec.command_count = name, array, len(commands)
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size
-        spec.seed = settings.seed
+        spec.seed, spec.command_ns = settings.seed, settings.command_ns
         spec.hints = dataclasses.asdict(settings.hints)
         changes = _changes(settings.changes)
         spec.changes, spec.change_count = changes, len(changes)

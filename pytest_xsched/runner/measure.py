@@ -134,8 +134,15 @@ def measure(
     try:
         units = _units(devices, scenario, names)
         queues = [
-            _add(native, scenario, spec, devices[spec.device or scenario.device], units[spec.name])
-            for spec in specs
+            _add(
+                native,
+                scenario,
+                spec,
+                devices[spec.device or scenario.device],
+                units[spec.name],
+                _command_ns(spec, taken_ns),
+            )
+            for spec, taken_ns in zip(specs, alone_ns, strict=True)
         ]
         sampler = None
         if watch and not info.virtual_time:
@@ -260,6 +267,13 @@ def _settings(
     )
 
 
+def _command_ns(spec: QueueSpec, alone_ns: int | None) -> int:
+    """Return the time that a command of a queue takes alone at most, as far as it is known."""
+    commands = spec.workload.commands
+    longest_ns = max((command.duration_ns for command in commands), default=0)
+    return max(longest_ns, (alone_ns or 0) // max(1, len(commands)))
+
+
 def _seed(scenario: Scenario, spec: QueueSpec) -> int:
     return (scenario.seed + zlib.crc32(spec.name.encode())) % 2**32
 
@@ -270,8 +284,10 @@ def _add(
     spec: QueueSpec,
     device: Device,
     units: tuple[int, ...],
+    command_ns: int,
 ) -> Queue:
     settings = _settings(scenario, spec, device, units)
+    settings = dataclasses.replace(settings, command_ns=command_ns)
     commands = spec.workload.commands
     if isinstance(spec.arrivals, Closed):
         closed_loops = sum(isinstance(queue.arrivals, Closed) for queue in scenario.queues)

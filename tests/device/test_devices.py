@@ -82,3 +82,11 @@ def test_virtual_time_has_one_device():
             run.add_manual(QueueSettings(name="q", device=other, **settings))
         run.add_manual(QueueSettings(name="q", device=sim, **settings))
         run.close()
+
+
+def test_a_device_that_is_only_slow_is_not_lost(session_on):
+    """Its 12 commands need more than 10 s after the end of the run, and complete one by one."""
+    session = session_on("cpu")
+    queue = session.queue("slow", spin("1s"), concurrency=12)
+    run = session.run(queue, duration="100ms", warmup="0s", drain="0s", scheduler="native")
+    assert run["slow"].counts.completed == 12

@@ -78,7 +78,9 @@ def test_a_kernel_that_never_ends_is_one_error(cuda):
         policy="hpf",
     )
     start = time.monotonic()
-    with pytest.raises(DeviceError, match="did not complete within 10 s after the end of the run"):
+    with pytest.raises(
+        DeviceError, match=r"did not complete within 1\d s after the end of the run"
+    ):
         measure_in_worker(scenario)
     assert time.monotonic() - start < 60
     good(cuda)
