@@ -42,7 +42,7 @@ def omitted(latency_ns: NDArray[np.int64], interval_ns: int) -> NDArray[np.int64
         int64[n].
     """
     known = np.where(latency_ns == CENSORED_NS, 0, latency_ns)
-    return np.maximum(known // interval_ns - 1, 0)
+    return np.asarray(np.maximum(known // interval_ns - 1, 0), np.int64)
 
 
 def corrected(latency_ns: NDArray[np.int64], interval_ns: int) -> NDArray[np.int64]:
