@@ -194,7 +194,7 @@ def tail_ratio_below(queue: QueueResult, limit: float, budget: ErrorBudget = DEF
     p50, p99 = queue.p50.value, queue.p99.value
     # A P50 of 0 ns is possible in virtual time; then any tail is infinitely longer.
     value = p99 / p50 if 0 < p50 < math.inf else (1.0 if p99 == p50 == 0 else math.inf)
-    decision = _against(queue, queue, 0.5, limit, 0.99, budget)
+    decision = against(queue, queue, 0.5, limit, 0.99, budget)
     return state(
         queue,
         status=decision.status,
@@ -212,7 +212,7 @@ def slowdown_below(
     """Judge P(q) of a queue / P(q) of the same queue alone < limit."""
     name = percentile_name(q)
     shared_ns, alone_ns = queue.percentile(q), alone.percentile(q)
-    decision = _against(queue, alone, q, limit, q, budget)
+    decision = against(queue, alone, q, limit, q, budget)
     return state(
         queue,
         status=decision.status,
@@ -224,7 +224,7 @@ def slowdown_below(
     )
 
 
-def _against(
+def against(
     queue: QueueResult,
     reference: QueueResult,
     reference_q: float,

@@ -49,7 +49,9 @@ def gates():
 def test_the_table_of_targets_keeps_what_is_promised():
     text = (ROOT / "docs" / "explanation" / "error_rates.md").read_text(encoding="utf-8")
     rows = re.findall(
-        r"^\| ([^|]+) \| (0\.\d+) \| ([\d.]+)(?: %)? \| [^|]+ \| [^|]+ \| \d+ \|", text, re.M
+        r"^\| ([^|]+) \| (0\.\d+) \| ([\d.]+)(?: %)? \| [^|]+ \| [^|]+ \| \d+ \|",
+        text[: text.index("### Latencies that change")],
+        re.M,
     )
     fails = {(name, float(rate)): float(share) for name, rate, share in rows}
     assert len(fails) == 4 * 7
@@ -57,6 +59,44 @@ def test_the_table_of_targets_keeps_what_is_promised():
         assert fails[name, 0.01] <= 0.1
         assert fails[name, 0.005] == 0
     assert fails["independent", 0.1] == 100
+
+
+def test_the_table_of_rates_keeps_what_is_promised():
+    """Phases that are alike through the whole run are the exception that the page names."""
+    text = (ROOT / "docs" / "explanation" / "error_rates.md").read_text(encoding="utf-8")
+    table = text[text.index("| rate of the loop |") :]
+    rows = re.findall(
+        r"^\| ([^|]+) \| ([\d.]+) \| ([\d.]+)(?: %)? \| ([\d.]+)(?: %)? \| [^|]+ \| \d+ \|",
+        table[: table.index("\n\n")],
+        re.M,
+    )
+    assert len(rows) == 5 * 5
+    for name, times, fail, passed in rows:
+        if "at random" not in name:
+            assert float(times) > 1 or float(fail) <= 0.5, name
+            assert float(times) < 1 or float(passed) <= 7.5, name
+
+
+@pytest.mark.parametrize("name", ["steady, 2 %", "15 % up and down in phases of 20 s"])
+def test_rates_are_judged_as_in_the_table(gates, name):
+    alpha = gates.SessionBudget().next_alpha()
+    rng = gates.np.random.default_rng(5)
+    statuses = [
+        gates.rate_verdict(100 * gates.RATE_PROCESSES[name](rng), 95, alpha)[0] for _ in range(40)
+    ]
+    expected = "PASS" if name.startswith("steady") else "UNDECIDED"
+    assert statuses.count(expected) >= 36 and "FAIL" not in statuses
+
+
+def test_late_misses_pass_a_run_that_stops_early_and_not_the_whole_one(gates):
+    draw = gates.CHANGING["twice as slow in the last fifth"]
+    limit = gates.np.quantile(draw(gates.np.random.default_rng(1), 500), 0.98)
+    judge = gates.gate(limit, gates.SessionBudget().next_alpha())
+    latencies = draw(gates.np.random.default_rng(2), 40)
+    early = [gates.judged(one, judge)[0] for one in latencies]
+    whole = [gates.judged(one, judge, gates.BUDGET_S)[0] for one in latencies]
+    assert early.count("PASS") >= 8
+    assert whole.count("PASS") == 0
 
 
 def test_streams_have_the_rate_that_is_asked_for_and_are_judged_as_in_the_table(gates):
