@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from pytest_xsched.base.units import (
     parse_duration,
     parse_fraction,
     parse_rate,
+    refuse_swapped,
 )
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.errors import InvalidRun, ScenarioError
@@ -40,6 +42,12 @@ class MeasuredQueue(QueueResult):
     """A queue of a run, with a method for each target."""
 
     _run: Run
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer a target that does not exist, assert_p95_below, with the one that does."""
+        percent = re.fullmatch(r"assert_p([0-9]{1,6})_below", name)
+        advice = f'; write assert_percentile_below(0.{percent[1]}, "50ms")' if percent else ""
+        raise AttributeError(f"a queue of a run has no {name!r}{advice}")
 
     def assert_p99_below(self, limit: DurationLike) -> None:
         """Assert that the 99th percentile of the latency is below a limit; see `percentile`.
@@ -67,6 +75,7 @@ class MeasuredQueue(QueueResult):
 
     def _percentile_below(self, q: float, limit: DurationLike, what: str) -> None:
         __tracebackhide__ = True
+        refuse_swapped(limit, q, 'assert_percentile_below(0.99, "50ms")')
         limit_ns = parse_duration(limit, what=what)
         self._run.require(self.name, LOWER_BOUND)
         self.percentile(q)  # checks q
@@ -184,6 +193,7 @@ class MeasuredQueue(QueueResult):
             fraction: ``"99%"`` or 0.99, above 0; 1 means all measured requests, which is a fact.
         """
         __tracebackhide__ = True
+        refuse_swapped(deadline, fraction, 'assert_attainment_at_least("50ms", "99%")')
         deadline_ns = parse_duration(deadline, what="deadline of assert_attainment_at_least")
         share = parse_fraction(
             fraction, what="fraction of assert_attainment_at_least", allow_zero=False
@@ -203,6 +213,7 @@ class MeasuredQueue(QueueResult):
             rate: ``"19/s"`` or ``19 * per_s``.
         """
         __tracebackhide__ = True
+        refuse_swapped(deadline, rate, 'assert_goodput_at_least("50ms", "20/s")')
         deadline_ns = parse_duration(deadline, what="deadline of assert_goodput_at_least")
         hz = parse_rate(rate, what="rate of assert_goodput_at_least")
         self._run.require(self.name, LOWER_BOUND)

@@ -18,8 +18,7 @@ from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_aga
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
-from pytest_xsched.base.units import format_duration
-from pytest_xsched.base.validation import finite_number
+from pytest_xsched.base.units import format_duration, one_line, parse_fraction
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.scenario.scenario import Scenario
@@ -107,7 +106,7 @@ class Run:
     def assert_fair(
         self,
         *names: str,
-        at_least: float = 0.8,
+        at_least: str | float = 0.8,
         alone: Mapping[str, MeasuredQueue] | None = None,
     ) -> None:
         """Assert that no queue gets less than a share of what another of its priority gets.
@@ -125,7 +124,7 @@ class Run:
             ScenarioError: the queues cannot be compared, or one of `alone` was not alone.
         """
         __tracebackhide__ = True
-        share = finite_number("at_least of assert_fair", at_least, above=0, high=1)
+        share = parse_fraction(at_least, what="at_least of assert_fair", allow_zero=False)
         queues = fairness.choose([self[name] for name in names], tuple(self.queues.values()))
         for queue in queues:
             if alone is not None and queue.name in alone:
@@ -268,12 +267,17 @@ class Run:
         try:
             return self.__dict__["queues"][name]  # type: ignore[no-any-return]
         except KeyError:
-            known = ", ".join(self.__dict__.get("queues", ()))
-            raise AttributeError(f"the run has no queue {name!r}; it has {known}") from None
+            queues = self.__dict__.get("queues", {})
+            known = ", ".join(queues)
+            first = next(iter(queues.values()), None)
+            is_target = not name.startswith("_") and hasattr(type(first), name)
+            advice = f"; write run.{first.name}.{name}" if is_target and first else ""
+            raise AttributeError(f"the run has no queue {name!r}; it has {known}{advice}") from None
 
     def __getitem__(self, name: str) -> MeasuredQueue:
-        if name not in self.queues:
-            raise ScenarioError(f"the run has no queue {name!r}; it has {', '.join(self.queues)}")
+        if not isinstance(name, str) or name not in self.queues:
+            known = ", ".join(self.queues)
+            raise ScenarioError(f"the run has no queue {one_line(name)}; it has {known}")
         return self.queues[name]
 
     def __iter__(self) -> Iterator[str]:

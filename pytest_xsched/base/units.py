@@ -183,6 +183,28 @@ def parse_duration(
     return whole
 
 
+def refuse_swapped(time: object, other: object, form: str) -> None:
+    """Refuse a time that stands where another argument should, and show the right order.
+
+    Args:
+        time: the argument that should be a time.
+        other: the argument that should be something else.
+        form: the call in the right order.
+    """
+    if _is_time(other) and not _is_time(time):
+        raise ScenarioError(
+            f"{_show(time)} and {_show(other)} are in the wrong order; write {form}"
+        )
+
+
+def _is_time(value: object) -> bool:
+    try:
+        _exact_ns(value, "", TIME_UNITS)
+    except ScenarioError:
+        return False
+    return True
+
+
 def _exact_ns(value: object, what: str, units: tuple[str, str]) -> Fraction:
     if isinstance(value, Duration):
         return Fraction(value.ns)
@@ -435,6 +457,10 @@ def _show(value: object) -> str:
 
 def one_line(value: object) -> str:
     """Return the repr of any value as one line of at most some 80 characters."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}"
     text = " ".join(_repr.repr(value).split())
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."
 

@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from pytest_xsched.base.constants import DEVICES, GPUS
+from pytest_xsched.base.units import one_line
 from pytest_xsched.errors import ScenarioError
 
 _Item = TypeVar("_Item")
@@ -25,7 +26,7 @@ def integer(what: str, value: object, low: int, high: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise ScenarioError(f"{what} {value!r} is not an integer") from None
+        raise ScenarioError(f"{what} {one_line(value)} is not an integer") from None
     if not low <= number <= high:
         raise ScenarioError(f"{what} {number} is outside [{low}, {high}]")
     return number
@@ -38,7 +39,10 @@ def finite_number(what: str, value: object, *, above: float, high: float = math.
             raise TypeError
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        raise ScenarioError(f"{what} {value!r} is not a number") from None
+        # Of "50%" or "50ms" the bare number would be another value.
+        plain = re.fullmatch(r"([0-9]*\.?[0-9]+) ?x?", value) if isinstance(value, str) else None
+        advice = f"; write {plain[1]}" if plain else ""
+        raise ScenarioError(f"{what} {one_line(value)} is not a number{advice}") from None
     if not (math.isfinite(number) and above < number <= high):
         raise ScenarioError(f"{what} {value!r} is outside ({above}, {high}]")
     return number
@@ -64,10 +68,11 @@ def set_tuple(owner: object, name: str, kind: type[_Item], what: str, most: int)
     """Check a field of 1 to `most` items of one type and store it as a tuple."""
     value = getattr(owner, name)
     if not isinstance(value, (tuple, list)):
-        raise ScenarioError(f"{what}: {name} {value!r} is not a tuple of {kind.__name__}")
+        raise ScenarioError(f"{what}: {name} {one_line(value)} is not a tuple of {kind.__name__}")
     for item in value:
         if not isinstance(item, kind):
-            raise ScenarioError(f"{what}: {item!r} in {name} is not a {kind.__name__}")
+            shown = one_line(item)
+            raise ScenarioError(f"{what}: {shown} in {name} is not a {kind.__name__}")
     if not 1 <= len(value) <= most:
         raise ScenarioError(f"{what}: {len(value)} {name} are outside [1, {most}]")
     object.__setattr__(owner, name, tuple(value))
@@ -76,20 +81,22 @@ def set_tuple(owner: object, name: str, kind: type[_Item], what: str, most: int)
 def check_flag(what: str, value: object) -> None:
     """Check that a value is True or False, and not only true or false in a condition."""
     if not isinstance(value, bool):
-        raise ScenarioError(f"{what} {value!r} is not True or False")
+        raise ScenarioError(f"{what} {one_line(value)} is not True or False")
 
 
 def one_of(what: str, value: object, known: tuple[str, ...]) -> None:
     """Check that a value is one of the known names."""
     if value not in known:
-        raise ScenarioError(f"{what} {value!r} is unknown; known: {', '.join(known)}")
+        raise ScenarioError(f"{what} {one_line(value)} is unknown; known: {', '.join(known)}")
 
 
 def device_name(what: str, value: object, known: tuple[str, ...] = DEVICES) -> str:
     """Check the name of a device, ``"cuda"`` or ``"cuda:1"``; return it without an index of 0."""
     kind, colon, index = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind not in known:
-        raise ScenarioError(f"{what} {value!r} is unknown; known: {', '.join(known)}")
+        advice = f"; write 'cuda:{value}'" if type(value) is int else ""
+        names = ", ".join(known)
+        raise ScenarioError(f"{what} {one_line(value)} is unknown; known: {names}{advice}")
     if colon and kind not in GPUS:
         raise ScenarioError(
             f"{what} {value!r} has an index, which only {' and '.join(GPUS)} devices have"

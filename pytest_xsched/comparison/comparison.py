@@ -18,7 +18,7 @@ from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_aga
 from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.analysis.run import level_of_the_test
 from pytest_xsched.analysis.verdict import Verdict
-from pytest_xsched.base.units import parse_fraction
+from pytest_xsched.base.units import one_line, parse_fraction
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.comparison.effect import Claim, Contrast
 from pytest_xsched.comparison.episode import Episode, Measured
@@ -117,7 +117,11 @@ class ComparedQueue:
             scheduler: which, where more than one is compared with the baseline.
         """
         __tracebackhide__ = True
-        factor = finite_number("by of assert_percentile_improved", by, above=math.nextafter(1, 0))
+        factor = finite_number("by of assert_percentile_improved", by, above=0)
+        if factor < 1:
+            raise ScenarioError(
+                f"by of assert_percentile_improved {by!r} is below 1; by=2 is half the latency"
+            )
         c, name = self._comparison, percentile_name(q)
 
         def claim() -> Claim:
@@ -150,6 +154,10 @@ class ComparedQueue:
             scheduler: which, where more than one is compared with the baseline.
         """
         __tracebackhide__ = True
+        if not isinstance(by, str) and by == 1:
+            raise ScenarioError(
+                'by of assert_no_worse: 1 lets the latency double; write "1%" or 0.01, or "100%"'
+            )
         limit = 1 + parse_fraction(by, what="by of assert_no_worse")
         c, name = self._comparison, percentile_name(q)
 
@@ -310,7 +318,10 @@ class Comparison:
             return self.schedulers[0]
         if name not in self.schedulers:
             known = " or ".join(map(repr, self.schedulers))
-            raise ScenarioError(f"scheduler {name!r} is none of this comparison; name {known}")
+            raise ScenarioError(
+                f"scheduler {one_line(name)} is not compared with {self.baseline!r} here; name "
+                f"{known}"
+            )
         return str(name)
 
     def require_like_noise(self, reference: str, scheduler: str | None) -> None:

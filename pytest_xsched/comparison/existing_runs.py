@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from pytest_xsched.analysis.comparability import Difference, Record, differences
 from pytest_xsched.analysis.run import Run
+from pytest_xsched.base.validation import check_flag
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.episode import Measured
 from pytest_xsched.errors import IncomparableError, ScenarioError
@@ -49,6 +50,7 @@ def compare_runs(
         raise ScenarioError(
             f'compare_runs(): alone {reprlib.repr(alone)} is no dict; write {{"high": run}}'
         )
+    check_flag("compare_runs(): force", force)
     first, second = _episodes(baseline), _episodes(scheduled)
     single = {name: _episodes(arm) for name, arm in (alone or {}).items()}
     counts = {len(runs) for runs in (first, second, *single.values())}

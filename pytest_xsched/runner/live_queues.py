@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pytest_xsched.base.units import MAX_NS, Duration, DurationLike, parse_duration
+from pytest_xsched.base.units import MAX_NS, Duration, DurationLike, one_line, parse_duration
 from pytest_xsched.base.validation import integer
 from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.native.binding import SLICE_NS, Device
@@ -150,7 +150,7 @@ class XQueue:
         if not isinstance(workload, Workload) or workload.program is not None:
             raise ScenarioError(
                 f"queue {self.name!r}: submit takes a workload such as matmul(512), "
-                f"not {workload!r}"
+                f"not {one_line(workload)}"
             )
         self._last = Ticket(self, self.native.submit(workload.commands))
         return self._last
@@ -161,6 +161,7 @@ class XQueue:
         Raises:
             QueueTimeout: they did not complete within `timeout`.
         """
+        parse_duration(timeout, what="timeout", allow_zero=True)
         if self._last is not None:
             self._last.wait(timeout)
 

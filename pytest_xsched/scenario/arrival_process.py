@@ -262,6 +262,8 @@ def one_load(
     given = [what for what, is_given in named if is_given]
     if len(given) > 1:
         raise ScenarioError(f"queue {name!r}: {' and '.join(given)} are two loads; name one")
+    if isinstance(rate, Arrivals):
+        raise ScenarioError(f"queue {name!r}: rate {one_line(rate)} has a name: arrivals=")
     if rate is not None:
         return Constant(rate_hz=parse_rate(rate, what=f"rate of queue {name!r}"))
     if arrivals is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_xsched.base.units import one_line
 from pytest_xsched.base.validation import (
     checked_fields,
     checked_list,
@@ -101,7 +103,10 @@ class Kernel:
             raise ScenarioError(f"kernel name {self.name!r} is not an identifier")
         what = f"kernel {self.name!r}"
         if not isinstance(self.source, str) or not self.source.strip() or "\0" in self.source:
-            raise ScenarioError(f"{what}: source {self.source!r} is not a text of a program")
+            advice = "; write path.read_text()" if isinstance(self.source, os.PathLike) else ""
+            raise ScenarioError(
+                f"{what}: source {one_line(self.source)} is not a text of a program{advice}"
+            )
         object.__setattr__(self, "grid", _sizes(f"{what}: grid", self.grid, _GRID_MAX))
         object.__setattr__(self, "block", _sizes(f"{what}: block", self.block, _BLOCK_MAX))
         if math.prod(self.block) > _THREADS_MAX:

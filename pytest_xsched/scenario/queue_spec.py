@@ -6,7 +6,7 @@ import keyword
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_xsched.base.units import MAX_NS
+from pytest_xsched.base.units import MAX_NS, one_line, parse_fraction
 from pytest_xsched.base.validation import (
     checked_fields,
     device_name,
@@ -31,6 +31,8 @@ UNITS_MAX = 1024  # multiprocessors that a mask can name
 # A queue is an attribute of its run; these are attributes of every run already.
 RESERVED_NAMES = frozenset(
     {"queues", "scenario", "evidence", "remark", "origin", "verdicts", "require"}
+    | {"assert_fair", "budget", "burst", "check_marker", "judge", "judge_again", "measure_on"}
+    | {"measured_ns", "refused", "undecided", "windows"}
     | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
 )
 
@@ -79,13 +81,13 @@ class QueueSpec:
             object.__setattr__(self, "device", device_name(f"{what}: device", self.device))
         if not isinstance(self.workload, Workload):
             raise ScenarioError(
-                f"{what}: workload {self.workload!r} is not a workload; write matmul(512), "
-                "vector_add(n) or spin(duration)"
+                f"{what}: workload {one_line(self.workload)} is not a workload; "
+                f"{_workload_advice(self.workload)}"
             )
         if not isinstance(self.arrivals, Arrivals):
             raise ScenarioError(
-                f'{what}: arrivals {self.arrivals!r} are none; write poisson("20/s") or one of '
-                f"{', '.join(ARRIVAL_KINDS)}"
+                f"{what}: arrivals {one_line(self.arrivals)} are none; write "
+                f"{_arrivals_advice(self.arrivals)}"
             )
         set_integer(self, "priority", what, PRIORITY_MIN, PRIORITY_MAX)
         if self.threshold == AUTO:
@@ -132,6 +134,8 @@ class QueueSpec:
         if self.sm_share is not None and self.cu_mask is not None:
             raise ScenarioError(f"{what}: sm_share and cu_mask both name multiprocessors; use one")
         if self.sm_share is not None:
+            share = parse_fraction(self.sm_share, what=f"{what}: sm_share")
+            object.__setattr__(self, "sm_share", share)
             set_number(self, "sm_share", what, 0, 1)
         if self.cu_mask is not None:
             set_tuple(self, "cu_mask", int, what, UNITS_MAX)
@@ -146,6 +150,10 @@ class QueueSpec:
             raise ScenarioError(
                 f"{what}: threshold {self.threshold!r} is neither a whole number nor {AUTO!r}"
             )
+        if self.threshold is None:
+            raise ScenarioError(
+                f'{what}: threshold None is no number; write "auto", or leave it out'
+            )
         set_integer(self, "threshold", what, 1, THRESHOLD_MAX)
         if self.batch_size is None:
             object.__setattr__(self, "batch_size", min(2, self.threshold))
@@ -157,8 +165,41 @@ class QueueSpec:
             )
 
 
+def _workload_advice(given: object) -> str:
+    """Return how to write as a workload what a user passed instead of one."""
+    if callable(given):
+        name = getattr(given, "__name__", "")
+        if str(getattr(given, "__module__", "")).startswith("pytest_xsched."):
+            return f"call it, as in {name}(...)"
+        return 'put code of your own into a program: command(["python", "serve.py"])'
+    if isinstance(given, (list, tuple)) and given:
+        if all(isinstance(part, Workload) for part in given):
+            return "write sequence([...]), whose requests run them one after another"
+        if all(isinstance(part, str) for part in given):
+            return f"write command({one_line(list(given))}) for a program"
+    if isinstance(given, str) and "://" in given:
+        return 'a program that sends the requests is measured: command(["python", "client.py"])'
+    if isinstance(given, str) and " " in given:
+        return f"write command({one_line(given.split())}) for a program"
+    return 'write matmul(512), spin("1ms"), or command(["python", "serve.py"]) for a program'
+
+
+def _arrivals_advice(given: object) -> str:
+    """Return how to write as arrivals what a user passed instead of them."""
+    name = getattr(given, "__name__", "").lower()
+    if name in ARRIVAL_KINDS and name not in ("replay", "closed"):
+        return f'{name}("20/s")'
+    if isinstance(given, (list, tuple)):
+        return 'replay([...]) of times with a unit, as in replay(["10ms", "20ms"])'
+    return f'poisson("20/s") or one of {", ".join(ARRIVAL_KINDS)}'
+
+
 def _check_name(name: object) -> None:
     fault = ""
+    if isinstance(name, Workload):
+        raise ScenarioError(
+            f'queue: the name comes first; write queue("high", {name.label}), not a workload'
+        )
     if not isinstance(name, str):
         fault = "is not a text"
     elif not name.isidentifier() or keyword.iskeyword(name):
@@ -168,7 +209,7 @@ def _check_name(name: object) -> None:
     elif name in RESERVED_NAMES:
         fault = "would hide an attribute of the run"
     if fault:
-        raise ScenarioError(f"queue name {name!r} {fault}")
+        raise ScenarioError(f"queue name {one_line(name)} {fault}")
 
 
 def read_queue(data: Any) -> QueueSpec:

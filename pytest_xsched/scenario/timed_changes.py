@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_xsched.base.units import MAX_NS, DurationLike, parse_duration
+from pytest_xsched.base.units import MAX_NS, DurationLike, one_line, parse_duration
 from pytest_xsched.base.validation import check_flag, set_integer
 from pytest_xsched.errors import ScenarioError
 
@@ -28,6 +28,11 @@ class Change:
     suspended: bool | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.queue, str):
+            raise ScenarioError(
+                f"change: queue {one_line(self.queue)} is not the name of a queue; write "
+                'at("2s", "low", priority=20)'
+            )
         what = f"change of queue {self.queue!r}"
         set_integer(self, "at_ns", what, 0, MAX_NS)
         if self.priority is not None:
@@ -61,5 +66,9 @@ def at(
     >>> at("2s", "low", priority=20)
     Change(at_ns=2000000000, queue='low', priority=20, suspended=None)
     """
+    if isinstance(time, str) and time.isidentifier():
+        raise ScenarioError(
+            f'change: the time comes first; write at("2s", {time!r}, ...), not {time!r} as a time'
+        )
     time_ns = parse_duration(time, what="time of a change", allow_zero=True)
     return Change(at_ns=time_ns, queue=queue, priority=priority, suspended=suspended)

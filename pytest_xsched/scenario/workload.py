@@ -10,6 +10,7 @@ from typing import Any, cast
 from pytest_xsched.base.units import (
     MAX_NS,
     DurationLike,
+    one_line,
     parse_duration,
     parse_fraction,
     spell_duration,
@@ -276,7 +277,7 @@ def _workloads(workloads: Iterable[Workload]) -> list[Workload]:
     parts = list(workloads)
     for part in parts:
         if not isinstance(part, Workload) or part.program is not None:
-            raise ScenarioError(f"sequence: {part!r} is not a workload like matmul(512)")
+            raise ScenarioError(f"sequence: {one_line(part)} is not a workload like matmul(512)")
     if not parts:
         raise ScenarioError("sequence: an empty list; it needs at least one workload")
     return parts

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from pytest_xsched.analysis.run import Run
-from pytest_xsched.base.constants import SCHEDULERS
+from pytest_xsched.base.units import one_line
 from pytest_xsched.base.validation import integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import unlike
 from pytest_xsched.errors import IncomparableError, ScenarioError
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.session.arguments import require_scheduler
 
 _SEED_STEP = 104_729  # between episodes: a prime, so that no two of a session's seeds meet soon
+
+_ATTRIBUTES = ("again", "arms", "baseline", "forced", "judgements", "schedulers")
+"""Of a comparison, in addition to its methods and to those of a run."""
 
 RunArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], str | XSched, int], Run]"
 """Measures queues under a scheduler with a seed."""
@@ -53,6 +57,12 @@ class Comparing:
             seed: of the first episode.
             run: measures queues under a scheduler with a seed.
         """
+        for queue in queues:
+            if hasattr(Comparison, queue.name) or queue.name in _ATTRIBUTES:
+                raise ScenarioError(
+                    f"compare(): queue name {queue.name!r} would hide an attribute of the "
+                    "comparison"
+                )
         named = _named(schedulers, arms)
         integer("compare(): episodes", episodes, 1, 1000)
         baseline, *others = named
@@ -98,23 +108,23 @@ def turns(episodes: int, arms: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 def _named(schedulers: Sequence[str | XSched], arms: Sequence[str]) -> dict[str, str | XSched]:
     """Check schedulers and arms, and return the schedulers by name; XSched's by policy."""
-    if isinstance(schedulers, str) or len(schedulers) < 2:
+    if not isinstance(schedulers, (list, tuple)) or len(schedulers) < 2:
         raise ScenarioError(
-            f'compare(): schedulers {schedulers!r} are not two; write ["native", "builtin"]'
+            f'compare(): schedulers {one_line(schedulers)} are not two; write ["native", "builtin"]'
         )
     named: dict[str, str | XSched] = {}
     for scheduler in schedulers:
         name = f"xsched {scheduler.policy}" if isinstance(scheduler, XSched) else scheduler
         if not isinstance(scheduler, XSched):
-            one_of("compare(): scheduler", scheduler, SCHEDULERS)
+            require_scheduler(scheduler, "compare(): scheduler")
         if name in named:
             raise ScenarioError(
                 f"compare(): schedulers {list(schedulers)} name one twice; the first is measured "
                 "against itself in any case"
             )
         named[name] = scheduler
-    if isinstance(arms, str):
-        raise ScenarioError(f"compare(): arms {arms!r} are no list; write [{arms!r}]")
+    if not isinstance(arms, (list, tuple)):
+        raise ScenarioError(f'compare(): arms {one_line(arms)} are no list; write ["alone"]')
     for arm in arms:
         one_of("compare(): arm", arm, ("alone",))
     return named

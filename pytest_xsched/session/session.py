@@ -13,8 +13,14 @@ import pytest
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
 from pytest_xsched.base.policies import POLICIES
-from pytest_xsched.base.units import DurationLike, RateLike, format_duration, parse_duration
-from pytest_xsched.base.validation import device_name, integer, one_of
+from pytest_xsched.base.units import (
+    DurationLike,
+    RateLike,
+    format_duration,
+    one_line,
+    parse_duration,
+)
+from pytest_xsched.base.validation import check_flag, device_name, integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import Arm, compare_runs
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
@@ -35,6 +41,13 @@ from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import run_in_windows
+from pytest_xsched.session.arguments import (
+    require_changes,
+    require_mask,
+    require_policy,
+    require_queues,
+    require_scheduler,
+)
 from pytest_xsched.session.auto_device import NO_GPU, auto_device, require_gpu
 from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
@@ -164,7 +177,7 @@ class Session:
             threshold=threshold,
             batch_size=batch_size,
             sm_share=sm_share,
-            cu_mask=None if cu_mask is None else tuple(cu_mask),
+            cu_mask=None if cu_mask is None else require_mask(name, cu_mask),
             device=device,
             utilization=utilization,
             deadline_ns=_ns_or_none(deadline, f"queue {name!r}: deadline"),
@@ -226,6 +239,9 @@ class Session:
         Warns:
             XSchedWarning: on "hip", streams cannot have what the scenario asks of them.
         """
+        require_queues("run", queues)
+        check_flag("run(): whole", whole)
+        changes = require_changes("run", changes)
         chosen = functools.partial(self._chosen, scheduler, policy, duration, seed)
         check_marker = self._marker_check(chosen)
         _, xsched = self._scheduler(scheduler)
@@ -271,7 +287,7 @@ class Session:
             WorkerCrashed: the process of the run ended without a result, or did not end.
         """
         if not isinstance(scenario, Scenario):
-            raise ScenarioError(f"run_scenario takes a Scenario, not {scenario!r}")
+            raise ScenarioError(f"run_scenario takes a Scenario, not {one_line(scenario)}")
         self.trial = None
         self.trial = run = self._run(scenario)
         return run
@@ -328,6 +344,9 @@ class Session:
             SchedulerInactive: XSched is not installed, or was not in effect.
             WorkerCrashed: the process of a run ended without a result, or did not end.
         """
+
+        require_queues("compare", queues)
+        changes = require_changes("compare", changes)
 
         def run(of_arm: tuple[QueueSpec, ...], chosen: str | XSched, seed: int) -> Run:
             builtin = chosen == "builtin"
@@ -434,6 +453,7 @@ class Session:
             patience: how long a call may take there, beyond its own wait: then `WorkerHung`.
         """
         _, xsched = self._scheduler(scheduler)
+        patience_ns = parse_duration(patience, what="patience")
         policy = self._of_marker("policy", POLICIES) or "hpf"
         if xsched and self.settings.process == "inside":
             raise ScenarioError("live queues under XSched: not with --xsched-process=inside")
@@ -441,9 +461,7 @@ class Session:
             # Not the device of the runs: virtual time goes one way only, and load would disturb.
             device = self.devices.open(self.device, CpuModel(), SimModel())
             return XQueues(Here(device, policy), seed=self.seed)
-        place = self.devices.open_live(
-            self.device, policy, xsched, parse_duration(patience, what="patience")
-        )
+        place = self.devices.open_live(self.device, policy, xsched, patience_ns)
         return XQueues(place, seed=self.seed)
 
     def _chosen(
@@ -459,6 +477,7 @@ class Session:
             policy = self._of_marker("policy", POLICIES)
         if policy is None:
             policy = "hpf" if name == "builtin" else "none"
+        require_policy(policy)
         return _Chosen(
             scheduler=name,
             policy=policy,
@@ -500,6 +519,8 @@ class Session:
     def _scheduler(self, given: str | XSched | None) -> tuple[str, XSched | None]:
         if isinstance(given, XSched):
             return "xsched", given
+        if given is not None:
+            require_scheduler(given)
         name = given or self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
         return name, XSched() if name == "xsched" else None
 

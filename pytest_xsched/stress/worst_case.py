@@ -23,6 +23,7 @@ except ModuleNotFoundError:
     raise
 
 from pytest_xsched.analysis.run import Run
+from pytest_xsched.base.units import one_line
 from pytest_xsched.errors import QosAssertionError, ScenarioError
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import nearest_rank
@@ -84,6 +85,12 @@ def find_worst(
     seed: int,
 ) -> Worst:
     """Search a space; see `Session.search`."""
+    if not isinstance(space, SearchStrategy):
+        raise ScenarioError(
+            f"space of search: {one_line(space)} is not a strategy; write scenarios()"
+        )
+    if not isinstance(queue, str):
+        raise ScenarioError(f"queue of search: {one_line(queue)} is not the name of a queue")
     if objective not in OBJECTIVES:
         known = ", ".join(OBJECTIVES)
         raise ScenarioError(f"objective of search: {objective!r} is unknown; known: {known}")
@@ -144,6 +151,8 @@ class _Search:
         )
         @hypothesis.given(space)
         def measure(scenario: Scenario) -> None:
+            if not isinstance(scenario, Scenario):
+                raise ScenarioError(f"space of search draws {one_line(scenario)}, not scenarios")
             value = self._value(scenario)
             if value is None:  # the budget is spent
                 return

@@ -193,7 +193,7 @@ def test_undecided_may_be_a_warning(load, sim):
         ("schedulers='native'", "schedulers 'native' are not two"),
         ("schedulers=['native', 'native']", "name one twice; the first is measured against"),
         ("schedulers=['native', 'best']", "compare(): scheduler"),
-        ("arms='alone'", "arms 'alone' are no list; write ['alone']"),
+        ("arms='alone'", "arms 'alone' are no list; write [\"alone\"]"),
         ("arms=['together']", "compare(): arm"),
         ("episodes=0", "compare(): episodes"),
         ("episodes=True", "compare(): episodes"),

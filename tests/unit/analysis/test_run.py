@@ -86,7 +86,7 @@ def test_a_missed_target_raises_its_verdict(high):
         ),
         (
             lambda q: q.assert_tail_ratio_below("10"),
-            "limit of assert_tail_ratio_below '10' is not a number",
+            "limit of assert_tail_ratio_below '10' is not a number; write 10",
         ),
         (
             lambda q: q.assert_throughput_at_least(20),

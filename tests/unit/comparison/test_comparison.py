@@ -197,7 +197,7 @@ def test_names(made):
     with pytest.raises(ScenarioError, match="no queue 'mid'"):
         comparison["mid"]
     with pytest.raises(
-        ScenarioError, match="'priority' is none of this comparison; name 'builtin'"
+        ScenarioError, match="'priority' is not compared with 'native' here; name 'builtin'"
     ):
         comparison.high.latency(0.5, "priority")
     with pytest.raises(ScenarioError, match=r"P99 is 0\.99"):
