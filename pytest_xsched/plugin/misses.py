@@ -7,7 +7,6 @@ by `pytest.raises`, by xfail, or by a skip. Anything else that hides it makes th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,19 +18,21 @@ if TYPE_CHECKING:
 _ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType]"
 
 
-@dataclass(frozen=True, slots=True)
 class Miss:
     """A target that a test missed.
 
-    Attributes:
+    It is no dataclass, because making one would cost every session that loads the plugin.
+
+    Args:
         sentence: of the verdict, or the comparison that failed.
         name: start of the names of its JUnit properties; "" for a comparison.
         expected: how the test expected it: "pytest.raises", "xfail", "skip"; "": it did not.
     """
 
-    sentence: str
-    name: str = ""
-    expected: str = ""
+    def __init__(self, sentence: str, name: str = "", expected: str = "") -> None:
+        self.sentence = sentence
+        self.name = name
+        self.expected = expected
 
 
 class Misses:

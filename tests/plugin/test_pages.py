@@ -204,6 +204,7 @@ def test_the_parts_of_a_report_that_are_explained_exist():
     shown = "".join(re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
     sources = [*(ROOT / "pytest_xsched/reporting").glob("*.py")]
     sources.append(ROOT / "pytest_xsched/stats/sequential_test.py")
+    sources += [ROOT / f"pytest_xsched/plugin/{name}.py" for name in ("hooks", "misses")]
     sources += [ROOT / f"pytest_xsched/analysis/{name}.py" for name in ("run", "final_verdict")]
     source = "".join(path.read_text(encoding="utf-8") for path in sources)
     cells = re.findall(r"^\| (`[^|]*`) \|", page, re.MULTILINE)

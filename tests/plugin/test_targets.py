@@ -111,6 +111,7 @@ def test_runs_in_two_json_files_are_equal(two_models, sim, pytester):
 def test_json_of_a_failed_session_is_written_too(two_models, sim, pytester):
     two_models(p99="1ms")
 
+    (pytester.path / "new" / "folder").mkdir(parents=True)
     assert sim("--xsched-json=new/folder/out.json").ret == 1
 
     (run,) = json.loads((pytester.path / "new/folder/out.json").read_text())["xsched"]["runs"]
