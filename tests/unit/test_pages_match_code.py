@@ -48,7 +48,7 @@ def test_no_page_names_an_option_that_is_gone(page):
 
 
 def test_each_command_and_its_options_are_described(capsys):
-    assert set(re.findall(r"^    (\w+)  ", help_of(capsys), re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^    (\w+)(?:  |$)", help_of(capsys), re.MULTILINE)) == set(COMMANDS)
     rows = dict(re.findall(r"^\| `pytest-xsched (\w+).*?` \| (.*) \|$", OPTIONS_PAGE, re.MULTILINE))
     rows["conformance"] += rows["doctor"]  # "the same, and ..."
     for command in COMMANDS:
