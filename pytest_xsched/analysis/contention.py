@@ -40,7 +40,8 @@ class Contention:
 def contention(queues: tuple[QueueResult, ...]) -> tuple[Contention, ...]:
     """Return what the queues of the highest priority met of each other queue.
 
-    Pairs on different devices, and queues without a measured request, are left out.
+    Pairs on different devices, and queues without a measured request, are left out. So are programs
+    that report no requests: when they had work is not known.
     """
     top = max(queue.spec.priority for queue in queues)
     return tuple(
@@ -54,6 +55,7 @@ def contention(queues: tuple[QueueResult, ...]) -> tuple[Contention, ...]:
         for other in queues
         if one.spec.priority == top and one is not other and one.n
         if one.spec.device == other.spec.device
+        if other.workload.program is None or other.workload.program.reports
     )
 
 

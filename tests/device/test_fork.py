@@ -151,11 +151,13 @@ def test_fork_while_a_run_is_measured(device, xsched, in_child):
 
     def measure():
         try:
-            xsched.run(
+            high = xsched.run(
                 xsched.queue("high", spin("100us"), priority=10, rate="500/s"),
                 xsched.queue("low", spin("50us", layers=4), priority=1),
                 duration=duration,
-            ).high.assert_no_errors()
+            ).high
+            # Not assert_no_errors(): a busy machine may send requests late, and says so.
+            assert (high.counts.failed, high.unfinished) == (0, 0)
         except BaseException as error:
             failures.append(error)
 

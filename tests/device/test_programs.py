@@ -191,7 +191,9 @@ def test_a_contender_has_no_figures(session, program):
     )
     assert run.evidence.faults == ()
     assert run.evidence.queue_faults["low"] == ("low is a program that reports no requests",)
+    assert run.evidence.contention == ()  # when it had work is not known
     run.high.assert_no_errors()
+    run.high.assert_max_below("10s")
     for ask in (
         lambda: run.low.assert_throughput_at_least("1/s"),
         run.low.assert_no_errors,
