@@ -29,6 +29,21 @@ html_copy_source = False
 html_show_sourcelink = False
 
 
+def policy_table():
+    """Return our policies as a Markdown table, out of the registry."""
+    from pytest_xsched.base.policies import BUILTIN
+
+    rows = [f"| `{policy.name}` | {policy.definition} | {policy.source} |" for policy in BUILTIN]
+    return "\n".join(["| policy | definition | source |", "|---|---|---|", *rows])
+
+
+def add_policies(app, docname, source):
+    if docname == "reference/policies":
+        mark = "<!-- table: policies of builtin -->"
+        assert mark in source[0]
+        source[0] = source[0].replace(mark, policy_table())
+
+
 def keep_colons(app, what, name, obj, options, lines):
     """Stop napoleon from reading "The kind: what it is" of an attribute as its type."""
     if what in ("attribute", "property", "data"):
@@ -36,4 +51,5 @@ def keep_colons(app, what, name, obj, options, lines):
 
 
 def setup(app):
+    app.connect("source-read", add_policies)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
