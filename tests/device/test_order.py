@@ -74,4 +74,5 @@ def test_a_request_is_late_by_its_arrival():
     samples = session.run(queue, duration="50ms", warmup="0s").q.samples
     session.close()
     assert samples["scheduled_ns"].tolist() == [5_000_000, 5_000_000, 11_000_000]
-    assert (samples["submitted_ns"] > samples["scheduled_ns"]).all()
+    # Equal where the thread spun right up to the arrival.
+    assert (samples["submitted_ns"] >= samples["scheduled_ns"]).all()
