@@ -206,7 +206,7 @@ class Session:
 
         Args:
             queues: made by `queue`.
-            duration: the most that is measured, see `windows`; ``--xsched-duration`` overrides it.
+            duration: the most that is measured, see `adaptive`; ``--xsched-duration`` overrides it.
             whole: measure all of it, whatever the targets need; also the ini key
                 ``xsched_fixed_duration``.
             at_least: the shortest time to measure, ``"30s"``: no verdict is given earlier.

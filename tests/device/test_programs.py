@@ -331,12 +331,11 @@ now = time.monotonic_ns()
         ("write('done\\nbegi')", "'begi' had no end when the program ended"),
     ],
 )
+@pytest.mark.timeout(120)  # the programs sleep for longer: a run must not wait for their end
 def test_times_that_cannot_be_true_make_the_run_invalid(measure, program, code, line):
-    started_s = time.monotonic()
     ending = "os.read(start, 64)" if "done" in code else "time.sleep(1000)"
     with pytest.raises(InvalidRun, match=f"program of queue 'q' reported what .*: the line {line}"):
         measure(program(PROTOCOL + code + "\n" + ending), duration_ns=10**9)
-    assert time.monotonic() - started_s < 60
 
 
 def test_escape_sequences_of_a_program_do_not_reach_the_terminal(measure, program):
