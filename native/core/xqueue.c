@@ -40,14 +40,23 @@ enum xs_step xs_xqueue_next_step(const struct xs_xqueue *xq)
     return pending ? XS_STEP_PAUSED : XS_STEP_IDLE;
 }
 
-static uint64_t last_mark_at(const struct xs_xqueue *xq)
+static uint32_t slot_of(const struct xs_xqueue *xq, uint64_t mark)
 {
-    return xq->marks_set == 0 ? 0 : xq->mark_at[(xq->marks_set - 1) % XS_THRESHOLD_MAX];
+    return (uint32_t)((mark - xq->ring_start) % XS_THRESHOLD_MAX);
 }
 
+static uint64_t last_mark_at(const struct xs_xqueue *xq)
+{
+    return xq->marks_set == 0 ? 0 : xq->mark_at[slot_of(xq, xq->marks_set - 1)];
+}
+
+/* Without an outstanding mark the slots start again at 0: a queue that has one request at a
+ * time uses the same few slots, which the processor has in its caches. */
 static uint32_t set_mark(struct xs_xqueue *xq)
 {
-    uint32_t slot = (uint32_t)(xq->marks_set % XS_THRESHOLD_MAX);
+    if (xq->marks_passed == xq->marks_set)
+        xq->ring_start = xq->marks_set;
+    uint32_t slot = slot_of(xq, xq->marks_set);
     xq->mark_at[slot] = xq->launched;
     xq->marks_set++;
     return slot;
@@ -73,14 +82,14 @@ bool xs_xqueue_flush(struct xs_xqueue *xq, uint32_t *slot)
 
 bool xs_xqueue_oldest_mark(const struct xs_xqueue *xq, uint32_t *slot)
 {
-    *slot = (uint32_t)(xq->marks_passed % XS_THRESHOLD_MAX);
+    *slot = slot_of(xq, xq->marks_passed);
     return xq->marks_passed < xq->marks_set;
 }
 
 uint64_t xs_xqueue_next_completed(const struct xs_xqueue *xq)
 {
     XS_ASSERT(xq->marks_passed < xq->marks_set);
-    return xq->mark_at[xq->marks_passed % XS_THRESHOLD_MAX];
+    return xq->mark_at[slot_of(xq, xq->marks_passed)];
 }
 
 uint64_t xs_xqueue_pass_mark(struct xs_xqueue *xq)

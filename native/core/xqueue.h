@@ -24,8 +24,9 @@ struct xs_xqueue {
     bool suspended;      /* the caller copies it from the queue */
     bool full; /* the caller sets it: no room, although `launched` is below the threshold */
     uint64_t submitted, launched, completed;
-    uint64_t marks_set;                 /* marks [marks_passed, marks_set) are outstanding */
-    uint64_t marks_passed;              /* mark m sits at slot m % XS_THRESHOLD_MAX */
+    uint64_t marks_set; /* marks [marks_passed, marks_set) are outstanding */
+    uint64_t marks_passed;
+    uint64_t ring_start; /* mark m sits at slot (m - ring_start) % XS_THRESHOLD_MAX */
     uint64_t mark_at[XS_THRESHOLD_MAX]; /* `launched` when the mark was set */
 };
 

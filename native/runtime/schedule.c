@@ -36,14 +36,16 @@ static void fill_view(struct xs_queue *q, struct xs_queue_view *view)
 static xs_ns schedule_device(struct xs_run *run, const struct xs_device *device, xs_ns now)
 {
     struct xs_queue *queues[XS_QUEUES_MAX];
-    struct xs_queue_view views[XS_QUEUES_MAX] = {{0}};
-    bool suspend[XS_QUEUES_MAX] = {false};
+    /* Only the first `count` are set: clearing all of them would delay every request. */
+    struct xs_queue_view views[XS_QUEUES_MAX];
+    bool suspend[XS_QUEUES_MAX];
     uint32_t count = 0;
     for (uint32_t i = 0; i < run->queue_count; i++) {
         struct xs_queue *q = run->queues[i];
         if (q->device != device)
             continue;
         fill_view(q, &views[count]);
+        suspend[count] = false;
         queues[count++] = q;
     }
     const struct xs_policy *policy = run->off ? &xs_policy_none : run->policy;

@@ -67,6 +67,30 @@ static void flushing_marks_what_no_mark_covers(void)
     CHECK_EQ(xs_xqueue_pass_mark(&xq), 4);
 }
 
+/* A queue with one request at a time uses one mark, and one with two outstanding uses two. */
+static void slots_start_again_when_no_mark_is_outstanding(void)
+{
+    struct xs_xqueue xq;
+    uint32_t slot = 99;
+    xs_xqueue_init(&xq, 8, 4);
+    xs_xqueue_submit(&xq, 10);
+    for (int i = 0; i < 4; i++) {
+        CHECK(xs_xqueue_launch(&xq, true, &slot));
+        CHECK_EQ(slot, 0);
+        CHECK_EQ(xs_xqueue_pass_mark(&xq), i + 1);
+        CHECK(!xs_xqueue_flush(&xq, &slot));
+    }
+    CHECK(xs_xqueue_launch(&xq, true, &slot));
+    CHECK(xs_xqueue_launch(&xq, true, &slot));
+    CHECK_EQ(slot, 1);
+    CHECK_EQ(xs_xqueue_pass_mark(&xq), 5);
+    CHECK(xs_xqueue_launch(&xq, true, &slot));
+    CHECK_EQ(slot, 2); /* one is outstanding */
+    CHECK_EQ(xs_xqueue_pass_mark(&xq), 6);
+    CHECK_EQ(xs_xqueue_pass_mark(&xq), 7);
+    CHECK(!xs_xqueue_oldest_mark(&xq, &slot));
+}
+
 /* For any order of submits, launches and passed marks. */
 static void keeps_its_invariants(void)
 {
@@ -105,6 +129,7 @@ int main(void)
     marks_the_end_of_a_request();
     suspended_still_waits_for_its_marks();
     flushing_marks_what_no_mark_covers();
+    slots_start_again_when_no_mark_is_outstanding();
     keeps_its_invariants();
     return 0;
 }
