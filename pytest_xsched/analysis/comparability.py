@@ -39,14 +39,16 @@ class Difference:
         field: its name with dots: ``"queues.high.workload"``.
         first: its value in the first run, in JSON's types; None if it has none.
         second: its value in the second run.
+        advice: what makes it equal, with a semicolon before it; "" where that is plain.
     """
 
     field: str
     first: Any
     second: Any
+    advice: str = ""
 
     def __str__(self) -> str:
-        return f"{self.field}: {_show(self.first)} against {_show(self.second)}"
+        return f"{self.field}: {_show(self.first)} against {_show(self.second)}{self.advice}"
 
 
 def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_xsched.analysis.comparability import likeness, machine_part
+from pytest_xsched.base.output_file import read_regular
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.effect import Contrast
+from pytest_xsched.comparison.episode import Episode, falls_behind
 from pytest_xsched.comparison.existing_runs import compare_runs
 from pytest_xsched.errors import IncomparableError, InvalidRun, ScenarioError
 from pytest_xsched.reporting import comparison_table
@@ -34,7 +37,8 @@ class Judgement:
 
     Attributes:
         status: ``"worse"``, ``"better"``, ``"no difference shown"``, ``"undecided"`` (too few
-            pairs) or ``"no figure"``.
+            pairs, or B looks worse and the pairs do not show it), ``"not compared"`` (a run of
+            one side has no figure) or ``"no figure"`` (on neither side).
         sentence: with the figures.
     """
 
@@ -64,13 +68,25 @@ class Result:
         """Whether there was no scenario that both files have and that could be compared."""
         return not self.comparisons
 
+    @property
+    def undecided(self) -> bool:
+        """Whether B may be worse in something that was not compared, or not decided."""
+        for _, judged in self.comparisons:
+            statuses = {one.status for one in judged}
+            if statuses & {"undecided", "not compared"} or statuses == {"no figure"}:
+                return True
+        return bool(self.notes)
+
     def lines(self) -> list[str]:
         """Return the result as text."""
         lines = []
         for comparison, judged in self.comparisons:
             lines += comparison_table.table(comparison.to_dict())
             lines += [f"  {one.status.upper()} {one.sentence}" for one in judged]
-        return lines + self.notes
+        lines += self.notes
+        if self.undecided and not (self.worse or self.nothing_compared):
+            lines.append("UNDECIDED whether B is worse: not everything was compared and decided")
+        return lines
 
     def to_json(self) -> str:
         """Return the result as one JSON object."""
@@ -82,7 +98,13 @@ class Result:
             for c, judged in self.comparisons
         ]
         return json.dumps(
-            {"worse": self.worse, "comparisons": found, "notes": self.notes}, indent=2
+            {
+                "worse": self.worse,
+                "undecided": self.undecided,
+                "comparisons": found,
+                "notes": self.notes,
+            },
+            indent=2,
         )
 
 
@@ -106,7 +128,10 @@ def read_runs(path: Path) -> list[Record]:
     """
     way_out = f"write it with `pytest --xsched-json={path}`"
     try:
-        runs = json.loads(path.read_text(encoding="utf-8"))["xsched"]["runs"]
+        # What a shell hands down, as <(zcat a.json.gz), is a pipe that has its writer already.
+        handed_down = str(path).startswith("/dev/")
+        content = path.read_bytes() if handed_down else read_regular(path)
+        runs = json.loads(content)["xsched"]["runs"]
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}; {way_out}") from None
     except (ValueError, KeyError, TypeError):
@@ -174,12 +199,21 @@ def _compare(first: list[Record], second: list[Record], result: Result) -> None:
 def _judge(comparison: Comparison, name: str) -> Judgement:
     """Judge the P99 of an open loop, the throughput of a closed one."""
     queue = comparison[name]
-    closed = comparison.arms[comparison.baseline][0].numbers(name)["offered_hz"] is None
+    a, b = (comparison.episodes(arm) for arm in (comparison.baseline, *comparison.schedulers))
+    closed = a[0].numbers(name)["offered_hz"] is None
     what = "throughput" if closed else "P99"
+    broken = _count_broken(a, name), _count_broken(b, name)
+    if any(broken) and not all(broken):
+        return _judge_broken(name, broken, len(a))
+    reasons = [[_no_figure(episode, name, closed=closed) for episode in arm] for arm in (a, b)]
+    missing = [reason for reason in (*reasons[0], *reasons[1]) if reason]
+    if missing:
+        nowhere = len(missing) == len(a) + len(b)
+        return Judgement(status="no figure" if nowhere else "not compared", sentence=missing[0])
     try:
         effect: Contrast = queue.throughput() if closed else queue.latency(0.99)
-    except InvalidRun as error:
-        return Judgement(status="no figure", sentence=str(error).removeprefix("no verdict: "))
+    except InvalidRun as error:  # arms under unlike noise
+        return Judgement(status="not compared", sentence=_reason(error))
     ratio = effect.ratio
     pairs = len(ratio.episodes)
     sentence = f"{name}: {what} of B is {ratio.value:.4g} times that of A ({show_bounds(ratio)})"
@@ -187,6 +221,38 @@ def _judge(comparison: Comparison, name: str) -> Judgement:
         few = f"{pairs} pair{'s' * (pairs > 1)} of runs, and {episodes_needed()} are needed"
         return Judgement(status="undecided", sentence=f"{sentence}; {few}")
     higher, lower = ratio.low > 1 + MARGIN, ratio.high < 1 - MARGIN
-    if not (higher or lower):
-        return Judgement(status="no difference shown", sentence=sentence)
-    return Judgement(status="worse" if higher != closed else "better", sentence=sentence)
+    if higher or lower:
+        return Judgement(status="worse" if higher != closed else "better", sentence=sentence)
+    looks_worse = ratio.value < 1 - MARGIN if closed else ratio.value > 1 + MARGIN
+    if looks_worse:
+        more = "B looks worse, but the pairs differ too much to show it"
+        return Judgement(status="undecided", sentence=f"{sentence}; {more}")
+    return Judgement(status="no difference shown", sentence=sentence)
+
+
+def _count_broken(episodes: Sequence[Episode], name: str) -> int:
+    """Count the runs in which a queue is saturated or completes nothing."""
+    return sum(falls_behind(one.record, one.numbers(name)) for one in episodes)
+
+
+def _judge_broken(name: str, broken: tuple[int, int], pairs: int) -> Judgement:
+    """Judge a queue that is saturated, or completes nothing, in runs of one side only."""
+    side, other = ("A", "B") if broken[0] else ("B", "A")
+    sentence = (
+        f"{name}: saturated, or without a completed request, in {max(broken)} of {pairs} "
+        f"run{'s' * (pairs > 1)} of {side} and in none of {other}"
+    )
+    return Judgement(status="worse" if broken[1] else "better", sentence=sentence)
+
+
+def _no_figure(episode: Episode, name: str, *, closed: bool) -> str:
+    """Describe why a run has no figure of a queue; "" if it has one."""
+    try:
+        _ = episode.throughput_hz(name) if closed else episode.percentile_ns(name, 0.99)
+    except InvalidRun as error:
+        return _reason(error)
+    return ""
+
+
+def _reason(error: InvalidRun) -> str:
+    return str(error).removeprefix("no verdict: ")

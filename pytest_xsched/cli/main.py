@@ -6,6 +6,7 @@ Exit codes:
     2: wrong usage, or input that cannot be read.
     3: it cannot be done here: a device or an optional package is missing, or the runs differ in
        more than their scheduler.
+    8: nothing is shown to be wrong, but not everything was compared or checked.
     130: interrupted with Ctrl-C.
 """
 
@@ -35,6 +36,7 @@ class ExitCode(enum.IntEnum):
     FINDING = 1
     USAGE = 2
     UNAVAILABLE = 3
+    UNDECIDED = 8
     INTERRUPTED = 130
 
 
@@ -45,6 +47,7 @@ exit codes:
   2    wrong usage, or input that cannot be read
   3    it cannot be done here: a device or an optional package is missing,
        or the runs differ in more than their scheduler
+  8    nothing is shown to be wrong, but not everything was compared or checked
   130  interrupted with Ctrl-C
 """
 
@@ -139,7 +142,8 @@ def _parser() -> _Parser:
         "Compare the runs of two files of `pytest --xsched-json=FILE`. Runs of the same scenario "
         "are compared, in the order in which they were made. B is worse if a P99 is more than "
         "10 %% higher, or the throughput of a closed loop more than 10 %% lower, and at least 6 "
-        "pairs of runs show it.",
+        "pairs of runs show it; or if a queue is saturated or completes nothing in B only. What "
+        "is not compared or not decided ends with exit code 8.",
     )
     compare.add_argument("a", metavar="A", help="the earlier runs")
     compare.add_argument("b", metavar="B", help="the later runs")
@@ -221,10 +225,10 @@ def _conformance(options: argparse.Namespace) -> ExitCode:
         names=tuple(options.policies),
         budget_ns=time_ns(options.budget, "--budget") or 0,
     )
-    failed = conform(
-        settings, request, corpus or Path.cwd() / ".xsched" / "conformance", _print_now
-    )
-    return ExitCode.FINDING if failed else ExitCode.OK
+    done = conform(settings, request, corpus or Path.cwd() / ".xsched" / "conformance", _print_now)
+    if any(found.failed for found in done):
+        return ExitCode.FINDING
+    return ExitCode.UNDECIDED if any(found.too_few for found in done) else ExitCode.OK
 
 
 def _print_now(line: str) -> None:
@@ -239,4 +243,6 @@ def _compare(options: argparse.Namespace) -> ExitCode:
     print(result.to_json() if options.json else "\n".join(result.lines()))
     if result.worse:
         return ExitCode.FINDING
-    return ExitCode.UNAVAILABLE if result.nothing_compared else ExitCode.OK
+    if result.nothing_compared:
+        return ExitCode.UNAVAILABLE
+    return ExitCode.UNDECIDED if result.undecided else ExitCode.OK

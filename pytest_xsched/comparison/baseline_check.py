@@ -17,6 +17,7 @@ from pytest_xsched.analysis.comparability import Difference, Record, differences
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.quantity import show
 from pytest_xsched.comparison.baseline_store import Baseline
+from pytest_xsched.comparison.episode import falls_behind
 from pytest_xsched.comparison.stored_line import no_figure
 from pytest_xsched.reporting.json_export import commit_info
 from pytest_xsched.reporting.run_table import title
@@ -29,13 +30,15 @@ MARGIN = 0.1
 """And it must differ from their median by more than this share."""
 
 FAILED, NOT_APPLICABLE = 1, 8
-"""Exit statuses: a run is shown to be worse; a run was to be compared and could not be."""
+"""Exit statuses: a run is shown to be worse; a run was to be compared, and that was not possible or
+did not decide whether it is worse."""
 _STATUSES = {
     "worse": FAILED,
     "failed": FAILED,
     "not applicable": NOT_APPLICABLE,
     "no baseline": NOT_APPLICABLE,
     "not compared": NOT_APPLICABLE,
+    "undecided": NOT_APPLICABLE,
 }
 _FIELDS_SHOWN = 5
 """Of those in which the nearest stored run differs: another test differs in all of them."""
@@ -46,11 +49,11 @@ class BaselineResult:
     """What came of one queue, one run or one line of a file.
 
     Attributes:
-        status: ``"worse"``, ``"better"``, ``"no difference shown"``, ``"no figure"``
-            (on neither side, while another queue of the run was compared), ``"not compared"`` (a
-            figure on one side only, or none of the run at all), ``"not applicable"``,
-            ``"no baseline"``, ``"damaged"``, ``"saved"``, ``"not saved"`` or ``"failed"`` (to read
-            or write).
+        status: ``"worse"``, ``"better"``, ``"no difference shown"``, ``"undecided"`` (worse than
+            all stored runs, which are too few to show it), ``"no figure"`` (on neither side, while
+            another queue of the run was compared), ``"not compared"`` (a figure on one side only,
+            or none of the run at all), ``"not applicable"``, ``"no baseline"``, ``"damaged"``,
+            ``"saved"``, ``"not saved"`` or ``"failed"`` (to read or write).
         sentence: all of it in words.
         origin: node id of the test that made the run.
     """
@@ -177,6 +180,9 @@ def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]
         )
     if reason:
         has = "1 stored run has" if count == 1 else f"{count} stored runs have"
+        behind = [falls_behind(run, other) for run, other in theirs]
+        if falls_behind(record, queue) and not any(behind) and count >= RUNS_NEEDED:
+            return "worse", f"{name}: {reason}; {has} its {metric}: worse"
         return "not compared", f"{name} is not compared: {reason}; {has} its {metric}"
     if not others:
         sentence = f"{name} is not compared: no stored run has its {metric}: {reasons[-1]}"
@@ -191,13 +197,13 @@ def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]
     low = now < others[0] and now < middle * (1 - MARGIN)
     if not (high or low):
         return "no difference shown", f"{sentence}: no difference shown"
+    status = "worse" if high != closed else "better"
     if count < RUNS_NEEDED:
         return (
-            "no difference shown",
-            f"{sentence}: outside all of them, but at least {RUNS_NEEDED} stored runs are "
+            "undecided" if status == "worse" else "no difference shown",
+            f"{sentence}: {status} than all of them, but at least {RUNS_NEEDED} stored runs are "
             "needed to show a difference",
         )
-    status = "worse" if high != closed else "better"
     return status, f"{sentence}: {status}"
 
 

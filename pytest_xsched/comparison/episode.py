@@ -18,6 +18,19 @@ Measured: TypeAlias = "Run | Mapping[str, Any]"
 _STORED = {0.5: "p50_ns", 0.95: "p95_ns", 0.99: "p99_ns"}
 
 
+def falls_behind(run: Record, queue: Record) -> bool:
+    """Check whether a queue is saturated or completes nothing, and nothing else is wrong.
+
+    Then it has no figure because it is slower than any that has one.
+
+    Args:
+        run: in JSON's types.
+        queue: one of its queues.
+    """
+    behind = bool(queue.get("saturated")) or queue["throughput_hz"] == 0
+    return behind and not run["evidence"]["faults"]
+
+
 class Episode:
     """One run of one arm: figures of its queues, each with its evidence."""
 

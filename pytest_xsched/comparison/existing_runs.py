@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from pytest_xsched.analysis.comparability import Difference, Record, differences
 from pytest_xsched.analysis.run import Run
+from pytest_xsched.base.units import format_duration
 from pytest_xsched.base.validation import check_flag
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.episode import Measured
@@ -87,6 +88,9 @@ def compare_runs(
 def unlike(runs: Sequence[Measured], single: Sequence[Measured]) -> list[Difference]:
     """List in what runs differ from the first of them, but for the scheduler.
 
+    How long they were measured counts: a run that stopped when its target was decided shows another
+    part of the load than one that went on.
+
     Args:
         runs: of the same queues.
         single: of one queue each: there only what is not about the others counts.
@@ -95,15 +99,26 @@ def unlike(runs: Sequence[Measured], single: Sequence[Measured]) -> list[Differe
     found = {
         str(difference): difference
         for run in runs[1:]
-        for difference in differences(first, _record(run))
+        for difference in _unlike(first, _record(run))
     }
     for run in single:
         own = _queues(run)
-        for difference in differences(first, _record(run)):
+        for difference in _unlike(first, _record(run)):
             part, _, rest = difference.field.partition(".")
             if part != "queues" or rest.partition(".")[0] in own:
                 found[str(difference)] = difference
     return list(found.values())
+
+
+def _unlike(first: Record, other: Record) -> list[Difference]:
+    """List the fields in which two runs differ, and how long they were measured if that does."""
+    found = differences(first, other)
+    lengths = [record.get("measured_ns") for record in (first, other)]
+    if None not in lengths and lengths[0] != lengths[1]:
+        a, b = (format_duration(ns) for ns in lengths if ns is not None)
+        advice = "; `-o xsched_fixed_duration=yes` measures all of the duration"
+        found.append(Difference(field="measured", first=a, second=b, advice=advice))
+    return found
 
 
 def _episodes(arm: Arm) -> list[Measured]:

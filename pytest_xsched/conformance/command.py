@@ -80,7 +80,7 @@ class Subject:
 
 def conform(
     settings: Settings, request: ConformanceRequest, directory: Path, say: Callable[[str], None]
-) -> bool:
+) -> list[Conformance]:
     """Check policies against their rules, and print the outcome.
 
     Args:
@@ -90,7 +90,7 @@ def conform(
         say: prints a line.
 
     Returns:
-        Whether a rule does not hold.
+        The outcome for each policy.
 
     Raises:
         KeyboardInterrupt: after the report of the policies before it, if all of them hold.
@@ -140,10 +140,9 @@ def conform(
             "interrupted": interrupted,
         }
         say(to_json(done, files, facts=facts, seconds=took_s))
-    failed = any(found.failed for found in done)
-    if interrupted and not failed:
+    if interrupted and not any(found.failed for found in done):
         raise KeyboardInterrupt
-    return failed
+    return done
 
 
 def _examined(subject: Subject, limits: Limits, seed: int) -> Conformance:

@@ -35,6 +35,8 @@ from pytest_xsched.stress.strategies import without_tests
 
 LEAST = 3
 """Scenarios of a policy that run even if no time is left."""
+ENOUGH = 10
+"""A policy was not checked if the budget was over before it ran this many scenarios."""
 HOLDS, FAILED, ONCE, UNSEEN = "holds", "failed", "once", "unseen"
 
 Simpler: TypeAlias = Callable[[Scenario], Iterator[Scenario]]
@@ -105,6 +107,7 @@ class Conformance:
         runs: count of runs, repeated ones included.
         seconds: time that all of it took.
         results: one for each rule.
+        cut: whether the time was over before all scenarios had run.
     """
 
     policy: Policy
@@ -112,6 +115,12 @@ class Conformance:
     runs: int
     seconds: float
     results: tuple[Result, ...]
+    cut: bool = False
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the time was over before `ENOUGH` scenarios had run."""
+        return self.cut and self.scenarios < ENOUGH
 
     @property
     def failed(self) -> tuple[Result, ...]:
@@ -146,7 +155,7 @@ def examine(
     """
     start_s = time.monotonic()
     search = _Search(tested, space, run, limits, seed, simpler)
-    search.explore()
+    cut = search.explore()
     results = tuple(_result(search, run_fresh, check.rule) for check in tested.checks)
     return Conformance(
         policy=tested.policy,
@@ -154,6 +163,7 @@ def examine(
         runs=search.runs,
         seconds=time.monotonic() - start_s,
         results=results,
+        cut=cut,
     )
 
 
@@ -238,10 +248,10 @@ class _Search:
     _runs_left: int = 0
     _in_any_case: int = 0
 
-    def explore(self) -> None:
-        """Run random scenarios."""
+    def explore(self) -> bool:
+        """Run random scenarios; return whether the time was over before all of them had run."""
         self._allow(self.limits.search_s, self.limits.examples, least=LEAST)
-        self._draw([Phase.generate], self._outcome_in_time)
+        return self._draw([Phase.generate], self._outcome_in_time)
 
     def shortest(self, rule: str) -> tuple[Scenario, ...]:
         """Return the simplest scenario found that breaks a rule in two of three runs.
@@ -322,8 +332,12 @@ class _Search:
             self._certain[key] = any(self.run_again(scenario, self.run).get(rule) for _ in range(2))
         return self._certain[key]
 
-    def _draw(self, phases: list[Phase], body: Callable[[Scenario], object]) -> None:
-        """Call `body` with scenarios: the same ones each time, as long as it does not raise."""
+    def _draw(self, phases: list[Phase], body: Callable[[Scenario], object]) -> bool:
+        """Call `body` with scenarios: the same ones each time, as long as it does not raise.
+
+        Returns:
+            Whether the time ended it.
+        """
 
         @hypothesis.seed(self.seed)
         @hypothesis.settings(
@@ -339,5 +353,9 @@ class _Search:
         def draw(scenario: Scenario) -> None:
             body(scenario)
 
-        with without_tests(), contextlib.suppress(_Found, _Spent):
-            draw()
+        with without_tests(), contextlib.suppress(_Found):
+            try:
+                draw()
+            except _Spent:
+                return True
+        return False

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, UNSEEN, Conformance, Result
+from pytest_xsched.conformance.engine import (
+    ENOUGH,
+    FAILED,
+    HOLDS,
+    ONCE,
+    UNSEEN,
+    Conformance,
+    Result,
+)
 from pytest_xsched.reporting.table_layout import aligned
 
 _WORDS = {HOLDS: "holds", FAILED: "FAILED", ONCE: "once", UNSEEN: "unseen"}
@@ -24,7 +32,8 @@ def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
     policy = found.policy
     lines = [
         f"{policy.scheduler} {policy.name}: {_count(found.scenarios, 'scenario')}, "
-        f"{_count(found.runs, 'run')} in {found.seconds:.1f} s",
+        f"{_count(found.runs, 'run')} in {found.seconds:.1f} s"
+        f"{'; then the budget was over' if found.cut else ''}",
         f"  {policy.text}",
     ]
     table = [(_WORDS[one.status], one.rule, _sentence(one)) for one in found.results]
@@ -63,12 +72,19 @@ def _details(result: Result, file: Path | None) -> list[str]:
 
 
 def summary(all_found: Sequence[Conformance], seconds: float) -> str:
-    """Return the line that counts the broken rules."""
+    """Return the line that counts the broken rules, and one that names what was not checked."""
     count = sum(len(found.failed) for found in all_found)
     scenarios = sum(found.scenarios for found in all_found)
-    return (
+    line = (
         f"{_count(count, 'finding')} in {_count(scenarios, 'scenario')} of "
         f"{len(all_found)} {'policy' if len(all_found) == 1 else 'policies'}, {seconds:.1f} s"
+    )
+    few = [f"{found.policy.scheduler} {found.policy.name}" for found in all_found if found.too_few]
+    if not few:
+        return line
+    return (
+        f"{line}\nNOT CHECKED {', '.join(few)}: the budget was over after fewer than {ENOUGH} "
+        "scenarios; a longer one is set with --budget"
     )
 
 
@@ -95,6 +111,7 @@ def to_json(
             "scenarios": found.scenarios,
             "runs": found.runs,
             "seconds": round(found.seconds, 3),
+            "checked": not found.too_few,
             "claims": [
                 _plain(result, files.get((found.policy.scheduler, found.policy.name, result.rule)))
                 for result in found.results

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from pytest_xsched.cli.main import ExitCode, main
 
+UNDECIDED = "UNDECIDED whether B is worse: not everything was compared and decided"
 RUNS = """
     @pytest.mark.parametrize("seed", range({count}))
     def test_it(xsched, seed):
@@ -84,9 +86,86 @@ def test_b_is_worse_and_a_is_better(measured, compare, tmp_path):
 def test_few_runs_decide_nothing(measured, compare, tmp_path):
     a = measured("a.json", count=2)
     code, lines = compare(a, changed(a, tmp_path / "b.json", slower))
+    assert code == ExitCode.UNDECIDED
+    assert lines[-3].startswith("  UNDECIDED high: P99 of B is 1.3 times that of A (no bounds); ")
+    assert lines[-3].endswith("2 pairs of runs, and 6 are needed")
+    assert lines[-1] == UNDECIDED
+
+
+def saturated(run):
+    name, queue = run["queues"][0]["name"], run["queues"][0]
+    queue["saturated"] = True
+    run["evidence"]["queue_faults"][name] = [f"{name} is saturated"]
+
+
+def idle(run):
+    run["queues"][1] |= {"n": 0, "throughput_hz": 0.0}
+
+
+def invalid(run):
+    run["evidence"]["faults"] = ["3 commands of high failed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (saturated, "high: saturated, or without a completed request, in 1 of 1 run of B"),
+        (idle, "low: saturated, or without a completed request, in 1 of 1 run of B"),
+    ],
+)
+def test_saturated_or_starved_in_b_only_is_worse_whatever_the_number_of_runs(
+    measured, compare, tmp_path, change, sentence
+):
+    a = measured("a.json", count=1)
+    b = changed(a, tmp_path / "b.json", change)
+    code, lines = compare(a, b)
+    assert code == ExitCode.FINDING
+    assert f"  WORSE {sentence} and in none of A" in lines
+
+    code, lines = compare(b, a)
+    assert code == ExitCode.UNDECIDED  # one pair does not decide about the other queue
+    assert any(line.startswith("  BETTER ") for line in lines)
+
+
+def test_a_run_without_a_figure_on_one_side_is_not_green(measured, compare, tmp_path):
+    a = measured("a.json")
+    b = changed(a, tmp_path / "b.json", invalid)
+    for pair in ((a, b), (b, a)):
+        code, lines = compare(*pair)
+        assert code == ExitCode.UNDECIDED
+        assert any(
+            line.startswith("  NOT COMPARED ") and line.endswith("3 commands of high failed")
+            for line in lines
+        )
+        assert lines[-1] == UNDECIDED
+    code, lines = compare(b, b)  # of no queue is there anything to compare
+    assert code == ExitCode.UNDECIDED
+    assert [line.split(" builtin")[0] for line in lines if "NO FIGURE" in line]
+
+
+def few_requests(run):
+    run["queues"][0]["n"] = 20
+
+
+def test_a_queue_without_a_figure_on_both_sides_does_not_spoil_the_others(
+    measured, compare, tmp_path
+):
+    a = changed(measured("a.json"), tmp_path / "b.json", few_requests)
+    code, lines = compare(a, a)
     assert code == ExitCode.OK
-    assert lines[-2].startswith("  UNDECIDED high: P99 of B is 1.3 times that of A (no bounds); ")
-    assert lines[-2].endswith("2 pairs of runs, and 6 are needed")
+    assert any(line.startswith("  NO FIGURE ") for line in lines)
+
+
+def test_looking_worse_without_showing_it_is_not_green(measured, compare, tmp_path):
+    factors = iter([1.0, 9, 1, 9, 1, 9])
+
+    def sometimes(run):
+        run["queues"][0]["p99_ns"] = round(run["queues"][0]["p99_ns"] * next(factors))
+
+    a = measured("a.json")
+    code, lines = compare(a, changed(a, tmp_path / "b.json", sometimes))
+    assert code == ExitCode.UNDECIDED
+    assert lines[-3].startswith("  UNDECIDED high: P99 of B is 3 times that of A (1 to 9); B looks")
 
 
 def test_another_scheduler_is_paired(measured, compare):
@@ -115,11 +194,35 @@ def test_fields_that_differ_are_named(measured, compare, tmp_path):
     assert line.endswith(' against "7.0"')
 
 
+def test_runs_that_stopped_at_another_time_are_not_compared(measured, compare, tmp_path):
+    def shorter(run):
+        run["measured_ns"] //= 2
+
+    a = measured("a.json", count=1)
+    code, (line,) = compare(a, changed(a, tmp_path / "b.json", shorter))
+    assert code == ExitCode.UNAVAILABLE
+    assert line == (
+        'not comparable: builtin (hpf) on sim, 5 s, seed 0: measured: "5 s" against "2.5 s"; '
+        "`-o xsched_fixed_duration=yes` measures all of the duration"
+    )
+
+
+def test_a_named_pipe_is_one_sentence_and_no_wait(compare, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code, (line,) = compare(pipe, pipe)
+    assert code == ExitCode.USAGE
+    assert line == (
+        f"pytest-xsched: {pipe}: Not a regular file; write it with `pytest --xsched-json={pipe}`"
+    )
+
+
 def test_unequal_numbers(measured, compare):
-    code, lines = compare(measured("a.json", count=3), measured("b.json", count=2))
-    assert code == ExitCode.OK
-    assert lines[-1] == (
-        "A has 3 and B 2 runs of builtin (hpf) on sim, 5 s, seed 0: the first 2 of each are "
+    code, lines = compare(measured("a.json", count=9), measured("b.json", count=7))
+    assert code == ExitCode.UNDECIDED
+    assert lines[-1] == UNDECIDED
+    assert lines[-2] == (
+        "A has 9 and B 7 runs of builtin (hpf) on sim, 5 s, seed 0: the first 7 of each are "
         "compared"
     )
 

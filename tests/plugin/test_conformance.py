@@ -13,11 +13,12 @@ from pytest_xsched.cli.main import ExitCode, main
 from pytest_xsched.conformance import command, spec
 from pytest_xsched.stress.rules import Rule
 
-BUDGET = "--budget=500ms"
+BUDGET = "--budget=1min"
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "EXAMPLES", 12)
     monkeypatch.delenv("XSCHED_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -55,6 +56,24 @@ def test_json(conformance):
     assert (policy["scheduler"], policy["policy"]) == ("builtin", "hpf")
     assert policy["scenarios"] == policy["runs"] > 0
     assert {claim["status"] for claim in policy["claims"]} <= {"holds", "unseen"}
+
+
+def test_a_budget_for_a_few_scenarios_is_not_green(conformance):
+    code, lines, _ = conformance("--budget=1us")
+
+    assert code == ExitCode.UNDECIDED
+    assert re.fullmatch(
+        r"builtin none: 3 scenarios, 3 runs in .* s; then the budget was over", lines[2]
+    )
+    assert lines[-2].startswith("0 findings in 15 scenarios of 5 policies, ")
+    assert lines[-1] == (
+        "NOT CHECKED builtin none, builtin hpf, builtin edf, builtin partition, builtin fair: the "
+        "budget was over after fewer than 10 scenarios; a longer one is set with --budget"
+    )
+
+    code, lines, _ = conformance("hpf", "--json", "--budget=1us")
+    assert code == ExitCode.UNDECIDED
+    assert json.loads("\n".join(lines))["policies"][0]["checked"] is False
 
 
 @pytest.mark.parametrize("corpus", [None, "kept"])

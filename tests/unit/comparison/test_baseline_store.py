@@ -348,14 +348,16 @@ def test_damaged_samples_are_reported(baseline, run, damage):
     assert missing[0] == "no baseline"
 
 
-def test_few_kept_runs_show_no_difference(baseline, run):
+def test_few_kept_runs_decide_nothing_and_are_not_green(baseline, run):
     kept(baseline, [run(ms) for ms in (5, 5.1, 4.9, 5, 5)])
     ((high, sentence), (low, throughput)) = findings(baseline, run(50))
-    assert high == low == "no difference shown"
+    assert (high, low) == ("undecided", "no difference shown")
     assert (
         "high: P99 50 ms against 5 ms, the median of 5 stored runs (4.9 ms to 5.1 ms)" in sentence
     )
-    assert "at least 19 stored runs are needed to show a difference" in sentence
+    assert ": worse than all of them, but at least 19 stored runs are needed" in sentence
+    assert exit_status([{"status": high}]) == 8
+    assert findings(baseline, run(1))[0][0] == "no difference shown"
     assert "low: throughput 199.9/s against 199.9/s" in throughput
 
 
@@ -375,9 +377,26 @@ def test_many_kept_runs_show_one(baseline, run):
 
 def test_nineteen_kept_runs_are_the_fewest_that_show_a_difference(baseline, run):
     kept(baseline, [run(5)] * 18)
-    assert findings(baseline, run(50))[0][0] == "no difference shown"
+    assert findings(baseline, run(50))[0][0] == "undecided"
     kept(baseline, [run(5)])
     assert findings(baseline, run(50))[0][0] == "worse"
+
+
+def test_a_queue_that_became_saturated_is_worse_than_nineteen_kept_runs(baseline, run):
+    def saturated():
+        one = run()
+        one.queues["high"].saturated = True
+        one.evidence.queue_faults["high"] = ("high is saturated",)
+        return one
+
+    kept(baseline, [run(5)] * 18)
+    assert findings(baseline, saturated())[0][0] == "not compared"
+    kept(baseline, [run(5)])
+    status, sentence = findings(baseline, saturated())[0]
+    assert status == "worse"
+    assert sentence.endswith(": high: high is saturated; 19 stored runs have its P99: worse")
+    kept(baseline, [saturated()])
+    assert findings(baseline, saturated())[0][0] == "not compared"
 
 
 def test_one_kept_run_that_was_as_bad_shows_no_difference(baseline, run):

@@ -104,6 +104,19 @@ def test_no_worse(made):
         made(10, 12, again=NOISY).high.assert_no_worse(by="10%")
 
 
+def test_arms_of_another_measured_length_are_refused(arm):
+    native, builtin, alone = arm(40), arm(10, scheduler="builtin"), arm(5, low=False)
+    for wrong in (builtin, alone):
+        before = wrong[2]["measured_ns"]
+        wrong[2]["measured_ns"] = 4 * before
+        with pytest.raises(IncomparableError, match='measured: "15 s" against "60 s"; `-o xs'):
+            compare_runs(native, builtin, alone={"high": alone})
+        forced = compare_runs(native, builtin, alone={"high": alone}, force=True)
+        assert [difference.field for difference in forced.forced] == ["measured"]
+        wrong[2]["measured_ns"] = before
+    compare_runs(native, builtin, alone={"high": alone})
+
+
 def test_best_effort_kept(made):
     comparison = made(40, 10, low_ms=6.25)  # 2400 requests instead of 3000
     comparison.low.assert_best_effort_kept(0.799)
