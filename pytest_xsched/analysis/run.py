@@ -71,6 +71,10 @@ class Run:
         """Requests that are assumed to miss together as long as no burst was seen."""
         self.check_marker: Callable[[], None] = lambda: None
         """Raises if the test that is running has a marker with other settings; see `Session`."""
+        self.least_ns: Callable[[], int] = lambda: 0
+        """Returns how long to measure before the test that is running may pass; see `Session`."""
+        self.fixture: tuple[str, str] | None = None
+        """Name and scope of the fixture that made it; None if it is of one test."""
         self._measure_on = measure_on
         self._judgements: list[Judgement] = []
         """One for each of `verdicts`, in the same order."""
@@ -165,7 +169,8 @@ class Run:
             if verdict.status == FAIL:
                 break
             worse = worse or self._gets_worse(verdict.queue)
-            if verdict.status == PASS and not (fact or worse):
+            early = any(run.is_too_short for run in runs)
+            if verdict.status == PASS and not (fact or worse or early):
                 break
             if not any([run.measure_on() for run in runs]):
                 break
@@ -224,6 +229,11 @@ class Run:
             return False
         self.require()
         return True
+
+    @property
+    def is_too_short(self) -> bool:
+        """Whether the test that is running may not pass yet; see `least_ns`."""
+        return self.measured_ns < self.least_ns()
 
     @property
     def measured_ns(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from pytest_xsched.analysis.comparability import Difference
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.queue_result import percentile_name
-from pytest_xsched.analysis.run import level_of_the_test
+from pytest_xsched.analysis.run import Run, level_of_the_test
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.units import one_line, parse_fraction
 from pytest_xsched.base.validation import finite_number
@@ -243,6 +243,7 @@ class ComparedQueue:
         __tracebackhide__ = True
         c = self._comparison
         c.check_marker()
+        c.measure_least()
 
         def rule() -> Verdict:
             __tracebackhide__ = True
@@ -304,9 +305,22 @@ class Comparison:
         """Return the runs of an arm, with their evidence."""
         return self.arms[arm]
 
+    def measure_least(self) -> None:
+        """Measure on until all runs are as long as the test that is running requires."""
+        for episode in (one for arm in self.arms.values() for one in arm):
+            while isinstance(episode.run, Run) and episode.run.is_too_short:
+                if not episode.run.measure_on():
+                    break
+
     def windows(self) -> tuple[int, ...]:
         """Return how many windows each run has; of a run out of a file they do not change."""
         return tuple(episode.windows for arm in self.arms.values() for episode in arm)
+
+    @property
+    def measured_ns(self) -> int:
+        """Length of the longest of its runs, ns."""
+        lengths = (one.record["measured_ns"] for arm in self.arms.values() for one in arm)
+        return max(lengths, default=0)
 
     def judge_again(self) -> list[Withdrawn]:
         """Judge the claims again if a run measured on since; return the verdicts that fell."""

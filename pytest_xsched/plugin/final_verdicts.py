@@ -39,6 +39,7 @@ class LateFailure:
     Attributes:
         nodeid: of the test.
         location: see `JudgedTest`.
+        measured_ns: how long the run was measured in the end.
         text: what the run shows in the end.
         invalid: whether the run gives no verdict any more.
         sections: title and text of the sections of the report.
@@ -47,6 +48,7 @@ class LateFailure:
 
     nodeid: str
     location: tuple[str, int | None, str]
+    measured_ns: int
     text: str
     invalid: bool
     sections: tuple[tuple[str, str], ...]
@@ -88,6 +90,7 @@ def _failure(
     return LateFailure(
         nodeid=nodeid,
         location=test.location,
+        measured_ns=run.measured_ns,
         text="\n".join(f"the verdict did not stand: {one.sentence}" for one in fell),
         invalid=not verdicts,
         sections=(
@@ -95,7 +98,8 @@ def _failure(
                 "xsched run" if isinstance(run, Run) else "xsched comparison",
                 "\n".join(summary([run.to_dict()])),
             ),
-            ("to run it again", test.command),
+            # On another machine there is no cache that says how long to measure.
+            ("to run it again", f"{test.command} -o xsched_fixed_duration=yes"),
         ),
         user_properties=tuple(pairs),
     )

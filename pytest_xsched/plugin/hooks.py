@@ -77,6 +77,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     state_of(session.config).tests = len(uses)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    session = state_of(request.config).session
+    if session is None or fixturedef.scope == "function":
+        return (yield)
+    name = "::".join(filter(None, (fixturedef.baseid, fixturedef.argname)))
+    outer, session.fixture = session.fixture, (name, fixturedef.scope)
+    try:
+        return (yield)
+    finally:
+        session.fixture = outer
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     state_of(item.config).begin(item)
@@ -143,6 +158,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("xsched")
     for line in summary(records, state.columns):
         terminalreporter.line(line)
+    for line in state.shared_runs.lines():
+        terminalreporter.line(f"! {line}", yellow=True)
     for miss in state.misses.expected:
         terminalreporter.line(
             f"EXPECTED MISS ({miss['how']}) {miss['sentence']}  [{miss['nodeid']}]"
@@ -178,6 +195,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         config.workeroutput["xsched"] = state.to_controller()  # type: ignore[attr-defined]
         return
     _report_late_failures(config, state.late_failures)
+    state.withdrawn.keep()
     state.record_findings()
     if exitstatus == pytest.ExitCode.OK:
         late = state.late_failures

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_xsched.plugin.misses import Misses, watch_raises
+from pytest_xsched.plugin.shared_runs import SharedRuns, WithdrawnPasses, shared_runs
 from pytest_xsched.session.options import is_in_use, read_marker
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class State:
         """Node ids of tests that failed, or were to fail: a verdict that falls adds nothing."""
         self.late_failures: list[LateFailure] = []
         """Of tests whose verdicts fell after them."""
+        self.withdrawn = WithdrawnPasses(config)
+        self.shared_runs = SharedRuns()
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -70,6 +73,7 @@ class State:
 
         self.session = Session(self.settings, self._progress)
         self.session.overrides, self.session.origin = self._overrides, self._origin
+        self.session.least_ns = self.withdrawn.least_ns(self._origin)
         self.session.budget.tests = self.tests
         self.end_watch = watch_raises(self.misses.received_by_raises)
         return self.session
@@ -80,6 +84,7 @@ class State:
         self.misses.begin(item.nodeid)
         if self.session is not None:
             self.session.overrides, self.session.origin = self._overrides, self._origin
+            self.session.least_ns = self.withdrawn.least_ns(self._origin)
             self.session.trial = None
             self.session.budget.begin_test()
 
@@ -141,6 +146,8 @@ class State:
             self._excused.discard(item.nodeid)  # of an attempt that was repeated
         if report.failed or hasattr(report, "wasxfail"):
             self._excused.add(item.nodeid)
+        if report.when == "call" and report.passed:
+            self.withdrawn.stood.append(item.nodeid)
         if judged:
             command = self.rerun_command(item, None)
             self._judged_tests[item.nodeid] = JudgedTest(location=item.location, command=command)
@@ -154,6 +161,7 @@ class State:
         for judged in self._judged():
             judged.check_marker = lambda: None  # no test is running, so no marker holds
         self.late_failures += judge_again(self._judged(), self._judged_tests, self._excused)
+        self.withdrawn.add(self.late_failures)
 
     def rerun_command(self, item: pytest.Item, device: str | None) -> str:
         """Return the command that runs a test again."""
@@ -243,6 +251,8 @@ class State:
             "findings": self.findings,
             "late_failures": [failure.to_dict() for failure in self.late_failures],
             "expected_misses": self.misses.expected,
+            "stood": self.withdrawn.stood,
+            "shared_runs": [] if self.session is None else shared_runs(self.session.runs),
         }
         return json.dumps(packed, allow_nan=False)
 
@@ -251,13 +261,17 @@ class State:
         unpacked = json.loads(packed)
         self._from_workers += unpacked["records"]
         self.misses.expected += unpacked["expected_misses"]
+        self.withdrawn.stood += unpacked["stood"]
+        self.shared_runs.add(unpacked["shared_runs"])
         # Of a damaged file each worker says the same.
         self.findings += [found for found in unpacked["findings"] if found not in self.findings]
         if not unpacked["late_failures"]:
             return []
         from pytest_xsched.plugin.final_verdicts import read_failure
 
-        return [read_failure(data) for data in unpacked["late_failures"]]
+        failures = [read_failure(data) for data in unpacked["late_failures"]]
+        self.withdrawn.add(failures)
+        return failures
 
     @property
     def columns(self) -> int | None:

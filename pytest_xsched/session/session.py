@@ -74,6 +74,10 @@ class Session:
         """Of the marker of the test that is running."""
         self.origin = ""
         """Node id of that test."""
+        self.least_ns = 0
+        """How long to measure before that test may pass: an earlier session withdrew its PASS."""
+        self.fixture: tuple[str, str] | None = None
+        """Name and scope of the fixture that is being set up for more than one test."""
         self.runs: list[Run] = []
         self.comparing = Comparing(self.runs, settings.undecided)
         self.budget = SessionBudget(settings.alpha)
@@ -549,7 +553,8 @@ class Session:
         run = run_in_windows(
             scenario, measure_one, fixed=fixed, rules=rules, at_least_ns=at_least_ns
         )
-        run.origin = self.origin
+        run.origin, run.fixture = self.origin, self.fixture
+        run.least_ns = lambda: min(self.least_ns, scenario.duration_ns)
         run.budget, run.undecided = self.budget, self.settings.undecided
         run.burst = self.settings.burst
         return run

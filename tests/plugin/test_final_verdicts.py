@@ -266,3 +266,97 @@ def test_all(arms):
     assert [v["status"] for v in comparison["verdicts"]] == ["UNDECIDED"]
     assert {run["windows"] for run in comparison["arms"]["builtin"]} != {1}
     assert comparison["arms"]["builtin"][0]["verdicts"][0]["status"] == "PASS"
+
+
+@pytest.fixture
+def again(pytester, alone):
+    """Runs pytest on the device sim with its cache, as users do."""
+
+    def run(*args, process=False):
+        how = pytester.runpytest_subprocess if process else pytester.runpytest_inprocess
+        return how("-Werror", "-pxsched", "--xsched-device=sim", *args)
+
+    return run
+
+
+def test_a_test_whose_pass_was_withdrawn_does_not_pass_alone_with_lf(slower, again, pytester):
+    slower(P99 + P999)
+    again().assert_outcomes(failed=1, passed=1)
+
+    for _ in range(2):
+        result = again("--lf")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["  FAIL high: P99 * missed in the 33 s of 200 s *"])
+
+    (pytester.path / "conftest.py").unlink()  # the device is as fast as before
+    result = again("--lf")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["  PASS high: P99 * held in the 163 s of 200 s *"])
+    only = again("test_it.py::test_p99")  # it stood, so nothing is remembered
+    only.stdout.fnmatch_lines(["  PASS high: P99 * held in the 15 s of 200 s *"])
+
+
+def test_a_withdrawn_pass_of_an_xdist_worker_does_not_pass_alone_with_lf(slower, again):
+    slower(P99 + P999)
+    xdist = ("-pxdist", "-n2", "--dist=loadfile")
+    again(*xdist, process=True).assert_outcomes(failed=1, passed=1)
+    assert again(*xdist, "--lf", process=True).ret == pytest.ExitCode.TESTS_FAILED
+    assert again("--lf").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_withdrawn_claim_about_runs_does_not_pass_alone_with_lf(slower, again):
+    slower("""
+@pytest.fixture(scope="module")
+def arms(xsched):
+    high = xsched.queue("high", spin("1ms"), rate="20/s")
+    return [
+        [xsched.run(high, duration="60s", scheduler=one, seed=seed) for seed in range(7)]
+        for one in ("native", "builtin")
+    ]
+
+def test_no_worse(xsched, arms):
+    xsched.compare_runs(*arms).high.assert_no_worse(q=0.5)
+
+def test_all(arms):
+    for run in arms[1]:
+        run.high.assert_max_below("10s")
+    for run in arms[0][:1]:
+        run.high.assert_max_below("10s")
+""")
+    again().assert_outcomes(failed=1, passed=1)
+    # All arms are now as long as the longest was, and native got slower, too.
+    result = again("--lf")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["builtin compared with native, 7 episodes of 60 s each on sim"])
+
+
+def test_without_pytests_cache_nothing_is_kept(slower, again):
+    slower(P99 + P999)
+    again("-pno:cacheprovider").assert_outcomes(failed=1, passed=1)
+    result = again("-pno:cacheprovider")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["pytest test_it.py::test_p99 * -o xsched_fixed_duration=yes"])
+
+
+@pytest.mark.parametrize("scope", ["module", "session"])
+def test_a_run_that_two_workers_measured_is_named(slower, again, pytester, scope):
+    slower(P99 + P999)
+    file = pytester.path / "test_it.py"
+    file.write_text(file.read_text().replace('scope="module"', f'scope="{scope}"'))
+
+    result = again("-pxdist", "-n2", process=True)
+
+    result.assert_outcomes(passed=2)
+    way_out = {
+        "module": "--dist loadfile makes it one run",
+        "session": "one @pytest.mark.xdist_group on these tests and --dist loadgroup make it one",
+    }
+    result.stdout.fnmatch_lines(
+        [
+            "! 2 processes measured the run of the fixture test_it.py::run60, for 15 s and 163 s: "
+            f"a verdict holds for the run of its own process only; {way_out[scope]}*"
+        ]
+    )
+    one = again("-pxdist", "-n2", "--dist=loadfile", process=True)
+    one.stdout.no_fnmatch_line("*processes measured*")

@@ -70,6 +70,7 @@ def test_the_import_of_the_plugin_is_small(pytester, alone):
         "pytest_xsched.plugin.fixtures",
         "pytest_xsched.plugin.hooks",
         "pytest_xsched.plugin.misses",
+        "pytest_xsched.plugin.shared_runs",
         "pytest_xsched.plugin.state",
         "pytest_xsched.session",
         "pytest_xsched.session.options",

@@ -52,6 +52,7 @@ LIGHT = {
     "plugin.fixtures",
     "plugin.hooks",
     "plugin.misses",
+    "plugin.shared_runs",
     "plugin.state",
     "session.options",
 }
