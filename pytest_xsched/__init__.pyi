@@ -150,10 +150,16 @@ from pytest_xsched.scenario.workload import (
     empty as empty,
 )
 from pytest_xsched.scenario.workload import (
+    graph as graph,
+)
+from pytest_xsched.scenario.workload import (
     kernel as kernel,
 )
 from pytest_xsched.scenario.workload import (
     matmul as matmul,
+)
+from pytest_xsched.scenario.workload import (
+    model as model,
 )
 from pytest_xsched.scenario.workload import (
     sequence as sequence,

@@ -55,7 +55,7 @@ def contention(queues: tuple[QueueResult, ...]) -> tuple[Contention, ...]:
         for other in queues
         if one.spec.priority == top and one is not other and one.n
         if one.spec.device == other.spec.device
-        if other.workload.program is None or other.workload.program.reports
+        if other.workload.own_program is None or other.workload.own_program.reports
     )
 
 

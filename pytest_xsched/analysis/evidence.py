@@ -198,7 +198,7 @@ def _kind(fault: str) -> str:
 
 def _count_faults(queue: QueueResult, queues: Sequence[QueueResult]) -> list[str]:
     c, faults = queue.counts, []
-    program = queue.workload.program
+    program = queue.workload.own_program
     if program is not None:  # its commands are not counted
         return _no_request(queue)
     if c.failed:
@@ -211,14 +211,14 @@ def _count_faults(queue: QueueResult, queues: Sequence[QueueResult]) -> list[str
 
 
 def _no_request(queue: QueueResult) -> list[str]:
-    program = queue.workload.program
+    program = queue.workload.own_program
     if program is None or not program.reports or queue.counts.requests_submitted:
         return []
     return [f"the program of {queue.name} began no request"]
 
 
 def _never_launched(queue: QueueResult) -> list[str]:
-    if queue.counts.launched or queue.workload.program is not None:
+    if queue.counts.launched or queue.workload.own_program is not None:
         return []
     return [f"no command of {queue.name} was launched"]
 
@@ -258,7 +258,7 @@ def _saturated(queue: QueueResult) -> list[str]:
 
 def _load_faults(queue: QueueResult) -> list[str]:
     faults = []
-    if queue.workload.program is not None and not queue.workload.program.reports:
+    if queue.workload.own_program is not None and not queue.workload.own_program.reports:
         faults.append(f"{queue.name} is a program that reports no requests")
     elif queue.n == 0:
         faults.append(queue.no_request)

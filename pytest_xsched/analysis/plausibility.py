@@ -70,7 +70,7 @@ def plausible(
     return tuple(
         _plausible(queue, ns, exact=exact)
         for queue, ns in zip(queues, alone_ns, strict=True)
-        if ns is not None and queue.workload.program is None
+        if ns is not None and queue.workload.own_program is None
     )
 
 

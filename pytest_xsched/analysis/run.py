@@ -82,7 +82,7 @@ class Run:
         for queue in queues:
             queue._run = self
             queue._require = functools.partial(self.require, queue.name)
-            program = queue.workload.program
+            program = queue.workload.own_program
             silent = program is not None and not program.reports
             of_rates = functools.partial(self.require, queue.name, RATE)
             queue._require_run = queue._require if silent else of_rates

@@ -147,7 +147,7 @@ class XQueue:
 
     def submit(self, workload: Workload) -> Ticket:
         """Submit one request and return at once. At most 4096 requests may be unfinished."""
-        if not isinstance(workload, Workload) or workload.program is not None:
+        if not isinstance(workload, Workload) or not workload.commands:
             raise ScenarioError(
                 f"queue {self.name!r}: submit takes a workload such as matmul(512), "
                 f"not {one_line(workload)}"

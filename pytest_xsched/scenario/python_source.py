@@ -15,6 +15,7 @@ from pytest_xsched.base.units import parse_rate, spell_duration
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import Bursts, Closed, Constant, Gamma, Poisson, Replay
 from pytest_xsched.scenario.kernels import Argument
+from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Command, Workload
@@ -101,6 +102,8 @@ def _workload(workload: Workload) -> _Call:
     """Spell a workload by its command, or as the sequence of its equal commands."""
     if workload.program is not None:
         return _program(workload.program)
+    if workload.model is not None:
+        return _model(workload.model)
     parts = tuple(
         _layer(command, len(list(equal))) for command, equal in itertools.groupby(workload.commands)
     )
@@ -116,6 +119,12 @@ def _program(program: Program) -> _Call:
     if not program.reports:
         keywords["reports"] = False
     return _Call("command", (list(program.argv),), keywords)
+
+
+def _model(model: Model) -> _Call:
+    args, kwargs = model.arguments
+    name = "model" if model.framework == "torch" else "graph"
+    return _Call(name, (model.factory, *args), {**kwargs, **model.options})
 
 
 def _label(call: _Call) -> str:

@@ -95,8 +95,8 @@ class QueueSpec:
         else:
             self._check_threshold(what)
         self._check_multiprocessors(what)
-        if self.workload.program is not None:
-            self._check_program(what, self.workload.program)
+        if (program := self.workload.own_program) is not None:
+            self._check_program(what, program)
         if self.utilization is not None:
             set_integer(self, "utilization", what, 1, 100)
         for name in ("deadline_ns", "laxity_ns"):
@@ -118,17 +118,18 @@ class QueueSpec:
             )
 
     def _check_program(self, what: str, program: Program) -> None:
+        who = "a program" if self.workload.model is None else "a model that runs eagerly"
         if not program.reports and self.arrivals != Closed():
             raise ScenarioError(
                 f"{what}: its program reports no requests, so it cannot have a load; leave the "
                 "load out"
             )
         if isinstance(self.arrivals, Closed) and self.arrivals.concurrency != 1:
-            raise ScenarioError(f"{what}: a program has one request at a time, not several clients")
+            raise ScenarioError(f"{what}: {who} has one request at a time, not several clients")
         if self.sm_share is not None or self.cu_mask is not None:
-            raise ScenarioError(f"{what}: a program cannot get a share of the multiprocessors")
+            raise ScenarioError(f"{what}: {who} cannot get a share of the multiprocessors")
         if self.device is not None:
-            raise ScenarioError(f"{what}: a program chooses its device itself; leave device= out")
+            raise ScenarioError(f"{what}: {who} chooses its device itself; leave device= out")
 
     def _check_multiprocessors(self, what: str) -> None:
         if self.sm_share is not None and self.cu_mask is not None:
@@ -171,7 +172,11 @@ def _workload_advice(given: object) -> str:
         name = getattr(given, "__name__", "")
         if str(getattr(given, "__module__", "")).startswith("pytest_xsched."):
             return f"call it, as in {name}(...)"
-        return 'put code of your own into a program: command(["python", "serve.py"])'
+        build = name if name.isidentifier() else "build"
+        return (
+            f"write a function that builds a model: model({build}); code of your own as a program: "
+            'command(["python", "serve.py"])'
+        )
     if isinstance(given, (list, tuple)) and given:
         if all(isinstance(part, Workload) for part in given):
             return "write sequence([...]), whose requests run them one after another"

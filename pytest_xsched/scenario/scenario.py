@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pytest_xsched.base.constants import (
@@ -39,6 +39,7 @@ from pytest_xsched.scenario.xsched_settings import XSched, read_xsched
 
 QUEUES_MAX = 256  # the limit of the native runner
 CHANGES_MAX = 10_000  # of a run
+_REPLAY = '; recorded("model.json") replays there what the requests of a model took on a GPU'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +111,36 @@ class Scenario:
                 raise ScenarioError(
                     f"scenario: {name} {getattr(self, name)!r} is not a {kind.__name__}"
                 )
+        self._place_models()
         self._check_queues()
         if self.processes == "separate":
             self._check_separate()
         if self.programs:
             self._check_programs()
+
+    def _place_models(self) -> None:
+        """Let models run eagerly where nothing can be captured; refuse them where none can run."""
+        placed = []
+        for queue in self.queues:
+            model = queue.workload.model
+            if model is None or self.device_kind in ("cuda", "hip"):
+                placed.append(queue)
+                continue
+            what = f"queue {queue.name!r}: {model.name}"
+            if self.device_kind != "cpu":
+                replay = "" if self.device_kind == "opencl" else _REPLAY
+                raise ScenarioError(
+                    f"{what} runs on the devices cuda, hip and cpu; the device is "
+                    f"{self.device!r}{replay}"
+                )
+            if model.framework != "torch":
+                raise ScenarioError(
+                    f"{what} launches onto a stream of a GPU, cuda or hip; the device is 'cpu'"
+                )
+            eager = replace(model, mode="eager")
+            workload = replace(queue.workload, model=eager, label=eager.label)
+            placed.append(replace(queue, workload=workload))
+        object.__setattr__(self, "queues", tuple(placed))
 
     def _check_xsched(self) -> None:
         if (self.scheduler == "xsched") != isinstance(self.xsched, XSched):
@@ -190,19 +216,29 @@ class Scenario:
                 )
 
     def _check_programs(self) -> None:
-        what = f"queue {self.programs[0].name!r} is a program"
+        what = f"queue {self.programs[0].name!r} {self._why_program(self.programs[0])}"
         if self.scheduler not in ("native", "xsched"):
+            others = "" if self.device_kind == "cpu" else ", 'xsched' schedules its streams"
             raise ScenarioError(
-                f"{what}: scheduler {self.scheduler!r} cannot schedule it; 'native' leaves it "
-                "unchanged, 'xsched' schedules its streams"
+                f"{what}: scheduler {self.scheduler!r} cannot schedule it; 'native' "
+                f"(--xsched-scheduler=native) leaves it unchanged{others}"
             )
         if self.device_kind == "sim":
             raise ScenarioError(f"{what}: a program has no virtual time; the device is 'sim'")
         for change in self.changes:
-            if change.queue in {queue.name for queue in self.programs}:
-                raise ScenarioError(f"queue {change.queue!r} is a program: changes do not reach it")
+            for queue in self.programs:
+                if change.queue == queue.name:
+                    raise ScenarioError(
+                        f"queue {queue.name!r} {self._why_program(queue)}: changes do not reach it"
+                    )
         if len(self.queues) > 1:
             self._check_reach(what)
+
+    def _why_program(self, queue: QueueSpec) -> str:
+        if queue.workload.model is None:
+            return "is a program"
+        where = " on device 'cpu'" if self.device_kind == "cpu" else ""
+        return f"is a model that runs eagerly{where}, in a process of its own"
 
     def _check_reach(self, what: str) -> None:
         if self.xsched and self.xsched.scheduler == "local":
@@ -213,8 +249,8 @@ class Scenario:
 
     @property
     def programs(self) -> tuple[QueueSpec, ...]:
-        """The queues that are programs of the user."""
-        return tuple(queue for queue in self.queues if queue.workload.program is not None)
+        """The queues whose requests a program does, one of the user or that of an eager model."""
+        return tuple(queue for queue in self.queues if queue.workload.own_program is not None)
 
     @property
     def device_kind(self) -> str:

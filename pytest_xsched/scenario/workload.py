@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,9 +25,16 @@ from pytest_xsched.base.validation import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.kernels import Argument, Kernel, read_kernel
+from pytest_xsched.scenario.models import COMMANDS_MAX as COMMANDS_MAX
+from pytest_xsched.scenario.models import (
+    Model,
+    eager_program,
+    make_model,
+    read_model,
+    refuse_shared_keywords,
+)
 from pytest_xsched.scenario.programs import Program, make_program, read_program
 
-COMMANDS_MAX = 4096  # of a request: the limit of the native runner
 ITEMS_MAX = 2**31  # elements of one output
 WAVES_MAX = 1024  # of a spin: likewise
 COMMAND_KINDS = ("matmul", "vector_add", "spin", "kernel")
@@ -99,23 +106,39 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The commands of one request, launched in order, and their name in reports."""
+    """The commands of one request, launched in order, and their name in reports.
+
+    A program or a model stands for commands that are not known here.
+    """
 
     commands: tuple[Command, ...]
     label: str
     program: Program | None = None
+    model: Model | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.program, Program):
+        for name, kind in (("program", Program), ("model", Model)):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, kind):
+                raise ScenarioError(f"workload: {name} {given!r} is not a {name}")
+        if self.program is not None or self.model is not None:
             if self.commands:
-                raise ScenarioError("workload: a program and commands exclude each other")
+                which = "a program" if self.model is None else "a model"
+                raise ScenarioError(f"workload: {which} and commands exclude each other")
+            if self.program is not None and self.model is not None:
+                raise ScenarioError("workload: a program and a model exclude each other")
             object.__setattr__(self, "commands", ())
-        elif self.program is not None:
-            raise ScenarioError(f"workload: program {self.program!r} is not a program")
         else:
             set_tuple(self, "commands", Command, "workload", COMMANDS_MAX)
         if not isinstance(self.label, str) or not self.label:
             raise ScenarioError(f"workload: label {self.label!r} is not a text")
+
+    @property
+    def own_program(self) -> Program | None:
+        """The program that does its requests in a process of its own, where there is one."""
+        if self.model is not None and self.model.mode == "eager":
+            return eager_program(self.model)
+        return self.program
 
 
 def matmul(n: int, *, batch: int = 1, layers: int = 1) -> Workload:
@@ -254,6 +277,73 @@ def command(
     return Workload(commands=(), label=program.label, program=program)
 
 
+def model(
+    factory: Callable[..., Any] | str,
+    *args: Any,
+    mode: str = "graph",
+    commands: int | DurationLike = "auto",
+    tolerance: float | None = 0.0,
+    **kwargs: Any,
+) -> Workload:
+    """Make a workload of a PyTorch model of your own.
+
+    `factory` is called in the measuring process, once a queue, with the device set as PyTorch's
+    default. It builds the model and its inputs, and returns a callable: one call is one request.
+
+    On "cuda" and "hip", a request is captured into a graph, which is cut into commands, so every
+    scheduler schedules the model. With ``mode="eager"``, and on "cpu", the requests run in a
+    process of their own, as those of `command` do.
+
+    Args:
+        factory: a function at the top level of a file, or its name: ``"package.module:name"``,
+            ``"path/file.py:name"``.
+        args: its arguments, which JSON can hold.
+        mode: ``"graph"`` or ``"eager"``. They are different programs, and so never compared.
+        commands: how the graph is cut: a number of commands, the time of one, ``"50us"``, or
+            ``"auto"``: some 100 us each, and under "native" and "priority" the whole graph. 1 is
+            the whole graph.
+        tolerance: how far the results of the cut graph may be from those of the eager request,
+            absolute and relative. 0: equal to the last bit. None: they are not compared, because a
+            request changes the model, as training does.
+        kwargs: more arguments of `factory`.
+
+    Raises:
+        ScenarioError: a value is wrong; or, in a run, there is no such function, it raises, it
+            returns no callable, or its requests cannot be captured.
+    """
+    given = {"mode": mode, "commands": commands, "tolerance": tolerance}
+    defaults = {"mode": "graph", "commands": "auto", "tolerance": 0.0}
+    changed = {name: value for name, value in given.items() if value != defaults[name]}
+    refuse_shared_keywords(factory, changed)
+    own = make_model(factory, args, kwargs, mode=mode, commands=commands, tolerance=tolerance)
+    return Workload(commands=(), label=own.label, model=own)
+
+
+def graph(
+    factory: Callable[..., Any] | str,
+    *args: Any,
+    commands: int | DurationLike = "auto",
+    **kwargs: Any,
+) -> Workload:
+    """Make a workload of whatever launches onto a stream: CuPy, Triton, bindings of the driver.
+
+    `factory` returns a callable that takes a stream, an int that is a `CUstream` or `hipStream_t`,
+    and launches one request onto it without waiting. We capture that into a graph and cut it, as of
+    `model`. The results are not compared.
+
+    Args:
+        factory: as of `model`.
+        args: its arguments, which JSON can hold.
+        commands: as of `model`.
+        kwargs: more arguments of `factory`.
+
+    Raises:
+        ScenarioError: as of `model`.
+    """
+    own = make_model(factory, args, kwargs, framework="stream", commands=commands, tolerance=None)
+    return Workload(commands=(), label=own.label, model=own)
+
+
 def sequence(workloads: Iterable[Workload], *, label: str | None = None) -> Workload:
     """Make a workload whose requests have the commands of several workloads, one after another.
 
@@ -276,7 +366,7 @@ def _workloads(workloads: Iterable[Workload]) -> list[Workload]:
         raise ScenarioError(f"sequence: {workloads!r} is not a list of workloads")
     parts = list(workloads)
     for part in parts:
-        if not isinstance(part, Workload) or part.program is not None:
+        if not isinstance(part, Workload) or not part.commands:
             raise ScenarioError(f"sequence: {one_line(part)} is not a workload like matmul(512)")
     if not parts:
         raise ScenarioError("sequence: an empty list; it needs at least one workload")
@@ -297,6 +387,8 @@ def read_workload(data: Any) -> Workload:
     values["commands"] = tuple(read_command(command) for command in commands)
     if values["program"] is not None:
         values["program"] = read_program(values["program"])
+    if values["model"] is not None:
+        values["model"] = read_model(values["model"])
     return Workload(**values)
 
 

@@ -225,7 +225,7 @@ def _watch(
     paced = [
         samples
         for spec, samples in zip(scenario.queues, measurement.samples, strict=True)
-        if not isinstance(spec.arrivals, Closed) and spec.workload.program is None
+        if not isinstance(spec.arrivals, Closed) and spec.workload.own_program is None
     ]
     return [
         WatchedWindow(
@@ -273,7 +273,9 @@ def _unchecked(scenario: Scenario) -> list[str]:
         if command.kernel is not None
     }
     programs = [
-        f"{spec.name}: results of its program are not checked" for spec in scenario.programs
+        f"{spec.name}: results of its {'model' if spec.workload.model else 'program'} are not "
+        "checked"
+        for spec in scenario.programs
     ]
     return programs + [
         f"{queue}: results of kernel {name!r} are not checked" for queue, name in kernels

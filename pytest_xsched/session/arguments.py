@@ -35,6 +35,8 @@ def _queue_advice(what: str, given: object) -> str:
         except ScenarioError:
             return f'write xsched.queue("{given}", spin("1ms"))'
         return f'write duration="{given}"'
+    if callable(given) and hasattr(given, "__name__"):
+        return f'make it with xsched.queue("high", model({given.__name__}))'
     if isinstance(given, Iterable) and not hasattr(given, "scenario"):
         return f"write {what}(*queues, ...), with a star"
     return 'make it with xsched.queue("high", spin("1ms"))'

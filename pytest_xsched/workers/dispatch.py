@@ -20,6 +20,9 @@ from pytest_xsched.workers.xserver import xserver
 from pytest_xsched.xsched.environment import faults
 from pytest_xsched.xsched.installation import ENVIRONMENT, SCRUBBED, Home, files_for, find_home
 
+MODEL_SET_UP_S = 600.0
+"""Time for a run with models: they are imported, built, compiled and warmed up."""
+
 _ENVIRONMENT = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
 
 
@@ -30,7 +33,8 @@ def why_own_process(scenario: Scenario) -> str:
     if scenario.processes == "separate":
         return 'processes="separate" runs each queue in a process of its own'
     if scenario.programs:
-        return f"queue {scenario.programs[0].name!r} is a program"
+        what = "a program" if scenario.programs[0].workload.model is None else "an eager model"
+        return f"queue {scenario.programs[0].name!r} is {what}, which has a process of its own"
     return ""
 
 
@@ -114,13 +118,15 @@ def measure_in_processes(
         lock_timeout_s: longest wait for another measurement on the GPU.
         home: where XSched is installed, if an option or an ini key names it.
         watch: see `measure.measure`.
-        set_up_s: see `isolated.measure_in_worker`; for runs in one worker.
+        set_up_s: see `isolated.measure_in_worker`; longer where a model is built.
 
     Raises:
         SchedulerInactive: XSched is not installed, or XSched ignores a variable in the environment
             of pytest that is meant for it.
     """
     files = environment = server = found = None
+    if any(queue.workload.model is not None for queue in scenario.queues):
+        set_up_s = max(set_up_s, MODEL_SET_UP_S)
     with contextlib.ExitStack() as around:
         if scenario.xsched is not None:
             found = _home(home)
@@ -158,4 +164,5 @@ def measure_in_processes(
             home=found,
             server=server,
             watch=watch,
+            set_up_s=set_up_s,
         )

@@ -123,7 +123,7 @@ def measure_separately(
                     if scenario.xsched is not None:
                         failed = failed or _wait_for_all(members, READY)
                     if failed is None:
-                        is_program = scenario.queues[group[0]].workload.program is not None
+                        is_program = scenario.queues[group[0]].workload.own_program is not None
                         members.append(
                             start_program(group[0]) if is_program else start_worker(group)
                         )
@@ -165,7 +165,7 @@ def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> di
     return {
         index: prepare_preload(spec, scenario.xsched, kind, home, libraries, os.environ)
         for index, spec in enumerate(scenario.queues)
-        if spec.workload.program is not None
+        if spec.workload.own_program is not None
     }
 
 
@@ -175,7 +175,7 @@ def divide(scenario: Scenario) -> list[tuple[int, ...]]:
     Where all queues are programs, the first group is empty: a worker has to describe the device.
     """
     indices = range(len(scenario.queues))
-    programs = [i for i in indices if scenario.queues[i].workload.program is not None]
+    programs = [i for i in indices if scenario.queues[i].workload.own_program is not None]
     others = tuple(i for i in indices if i not in programs)
     if scenario.processes == "separate" and others:
         return [*((i,) for i in others), *((i,) for i in programs)]

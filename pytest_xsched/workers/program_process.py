@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.client import ARRIVALS, REPORT, START, THINK_NS
-from pytest_xsched.errors import InvalidRun, WorkerCrashed
+from pytest_xsched.errors import InvalidRun, ScenarioError, WorkerCrashed
+from pytest_xsched.models.eager_program import error_of as model_error
+from pytest_xsched.models.eager_program import variables as model_variables
 from pytest_xsched.monitoring.environment import MappedLibrary, driver_libraries
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.arrival_times import arrival_times
@@ -75,7 +77,7 @@ class ProgramProcess(ManagedProcess):
     ) -> None:
         self.scenario = scenario
         self.spec = scenario.queues[index]
-        program = self.spec.workload.program
+        program = self.spec.workload.own_program
         assert program is not None
         self._program = program
         self._setting = setting
@@ -109,6 +111,8 @@ class ProgramProcess(ManagedProcess):
     def _variables(self, directory: Path) -> dict[str, str]:
         variables = dict(self._program.env) if self._setting is None else self._setting.variables
         variables = {**variables, MARK: self._mark}
+        if self.spec.workload.model is not None:
+            variables |= model_variables(self.scenario.device)
         if not self._program.reports:
             return variables
         protocol = {REPORT: str(self.messages_fd), START: str(self.input_fd)}
@@ -172,6 +176,7 @@ class ProgramProcess(ManagedProcess):
         Raises:
             InvalidRun: it reported what cannot be true.
             SchedulerInactive: XSched did not schedule the program.
+            ScenarioError: its model is wrong.
             WorkerCrashed: it ended before the run did.
         """
         self._require_true()
@@ -217,6 +222,8 @@ class ProgramProcess(ManagedProcess):
     def _require_whole(self, output: str) -> None:
         if LEFT in self.reached:
             return
+        if self.spec.workload.model is not None and (sentence := model_error(output)):
+            raise ScenarioError(f"queue {self.spec.name!r}: {sentence}")
         status = self.exit_status
         when = "before the run did" if READY in self.reached else "before it was ready"
         how = f"{describe_exit(status)} {when}"

@@ -89,7 +89,7 @@ def prepare_preload(
     Raises:
         SchedulerInactive: XSched would not schedule the program; the message says why.
     """
-    program = spec.workload.program
+    program = spec.workload.own_program
     assert program is not None
     shim = os.path.abspath(program.preload) if program.preload else home.library(SHIMS[kind])
     _require_symbols(spec.name, shim, LAUNCH[kind])

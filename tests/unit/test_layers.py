@@ -22,6 +22,7 @@ PACKAGES = [
     "native",
     "monitoring",
     "xsched",
+    "models",
     "runner",
     "workers",
     "analysis",
@@ -39,13 +40,14 @@ MAY_IMPORT = {
     "pytest": {"session", "plugin"},
     "numpy": {
         *("scenario", "stats", "native", "monitoring", "xsched", "runner", "workers", "analysis"),
-        *("comparison", "stress", "conformance", "doctor"),
+        *("comparison", "stress", "conformance", "doctor", "models"),
         "base",  # on use, for a time that numpy made
     },
     "pytest_xsched.native._native": {"native"},
     "hypothesis": {"stress", "conformance", "plugin"},
     "pytest_benchmark": set(),
     "pynvml": set(),  # imported by name, on use
+    "torch": set(),  # likewise, by models.torch_adapter only
 }
 # What `import pytest_xsched.plugin.hooks` loads, all of it light.
 LIGHT = {

@@ -59,8 +59,8 @@ def refused(use):
 @pytest.mark.parametrize(
     ("workload", "advice"),
     [
-        (lambda: 1, 'put code of your own into a program: command(["python", "serve.py"])'),
-        (print, 'put code of your own into a program: command(["python", "serve.py"])'),
+        (lambda: 1, 'code of your own as a program: command(["python", "serve.py"])'),
+        (print, "write a function that builds a model: model(print); code of your own"),
         (spin, "the function spin is not a workload; call it, as in spin(...)"),
         ("http://localhost:8000", "a program that sends the requests is measured: command("),
         ("python serve.py", "write command(['python', 'serve.py']) for a program"),

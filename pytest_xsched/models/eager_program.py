@@ -1,0 +1,70 @@
+"""The program that does the requests of an eager model: `python -m ...models.eager_program`.
+
+It runs in a process of its own, as a program of the user does, and reports its requests in the same
+way; see `client`. What is wrong with the model it writes as one sentence, which `error_of` finds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+
+from pytest_xsched.client import requests
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.models.factory import Factory, Place, Request, find_factory, told
+from pytest_xsched.scenario.models import MODEL_VARIABLE, Model
+
+PLACE_VARIABLE = "PYTEST_XSCHED_MODEL_PLACE"
+"""The variable with the device and the place of the user's code, as JSON."""
+_FAILED = 3
+_ERROR = "pytest-xsched, model: "
+
+
+def variables(device: str) -> dict[str, str]:
+    """Return what the program needs from the process that starts it.
+
+    Args:
+        device: name of the device of the run.
+    """
+    return {PLACE_VARIABLE: json.dumps({"device": device, "place": asdict(Place.here())})}
+
+
+def error_of(output: str) -> str:
+    """Return the sentence that the program wrote about its model; '' if it wrote none."""
+    lines = [line for line in output.splitlines() if line.startswith(_ERROR)]
+    return lines[-1].removeprefix(_ERROR) if lines else ""
+
+
+def main() -> int:
+    """Run the requests of a model, as the run sends them."""
+    model = Model.from_json(os.environ.pop(MODEL_VARIABLE))
+    data = json.loads(os.environ.pop(PLACE_VARIABLE))
+    place = Place(**{**data["place"], "paths": tuple(data["place"]["paths"])})
+    try:
+        _serve(find_factory(model, place), data["device"])
+    except ScenarioError as error:
+        print(f"{_ERROR}{error}", file=sys.stderr, flush=True)
+        return _FAILED
+    return 0
+
+
+def _serve(factory: Factory, device: str) -> None:
+    request = _build(factory, device)
+    for _ in requests():
+        with told(factory.model, "a request failed"):
+            request()
+
+
+def _build(factory: Factory, device: str) -> Request:
+    """Return the callable that does one request and waits for its end."""
+    if not factory.mentions("torch"):
+        return factory.build()
+    from pytest_xsched.models.torch_adapter import eager_request
+
+    return eager_request(factory, device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

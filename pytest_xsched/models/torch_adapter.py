@@ -1,0 +1,309 @@
+"""PyTorch: build a model on a device, run it eagerly, capture a request, compare its results.
+
+The only file that imports PyTorch, by name and on use: it is the user's, of version 2.8 or later
+for graphs. A request is captured on a stream and into a memory pool of its own, because two graphs
+of one stream share a workspace of cuBLAS, and run at one time they hang or compute nonsense.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_xsched.base.constants import split_device
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.models.factory import Factory, Request, reason, told
+from pytest_xsched.models.grouping import is_steady
+from pytest_xsched.scenario.models import Model
+
+WAYS_OUT = (
+    'mode="eager" runs it in a process of its own, and command(["python", "serve.py"]) a program'
+)
+_WARM_UPS_MAX = 100
+_WARM_UP_S = 60.0
+"""Longest time of a warm-up, which ends when the times are steady."""
+
+
+def eager_request(factory: Factory, device: str) -> Request:
+    """Return the callable that does one request and waits for its end.
+
+    Args:
+        factory: of the user.
+        device: name of the device of the run.
+
+    Raises:
+        ScenarioError: it fails, or PyTorch does not have the device.
+    """
+    torch = _torch(factory.model)
+    where = _device(torch, factory.model, device)
+    request = _build(torch, factory, where)
+    is_checked = False
+
+    def wait() -> None:
+        nonlocal is_checked
+        result = request()
+        if where.type != "cpu":
+            torch.cuda.synchronize(where)
+        elif not is_checked:
+            _check_devices(factory.model, _leaves(torch, result), where)
+        is_checked = True
+
+    return wait
+
+
+class TorchRequest:
+    """One request of a model, captured into a graph; it owns all that the graph uses.
+
+    Args:
+        factory: of the user.
+        device: name of the device of the run.
+        stream: of the driver, for this model only; it must outlive this object.
+
+    Attributes:
+        pointer: of the graph, as the driver has it.
+        framework: name and version.
+        outputs: what is known of the results, as a phrase; see `compare`.
+
+    Raises:
+        ScenarioError: the function or a request fails, or a request cannot be captured.
+    """
+
+    def __init__(self, factory: Factory, device: str, stream: int) -> None:
+        model = self._model = factory.model
+        torch = self._torch = _torch(model)
+        self._where = _device(torch, model, device)
+        if not hasattr(torch.cuda.CUDAGraph, "raw_cuda_graph"):
+            raise ScenarioError(
+                f"{model.name}: PyTorch {torch.__version__} does not keep the graph that it "
+                f"captures (keep_graph came with 2.8); update it, or {WAYS_OUT}"
+            )
+        self.framework = f"torch {torch.__version__}"
+        self._request: Request | None = _build(torch, factory, self._where)
+        self._stream = torch.cuda.ExternalStream(stream, device=self._where)
+        self.outputs = ""
+        self._reference: list[Any] = []
+        self._is_lasting: list[bool] = []
+        with torch.cuda.stream(self._stream):
+            self._warm_up()
+            self._run_twice()
+        self._graph, result = self._capture()
+        self._leaves = list(_leaves(torch, result))
+        if [leaf.shape for leaf in self._leaves] != [kept.shape for kept in self._reference]:
+            raise ScenarioError(f"{model.name}: a captured request returns other results")
+        self.pointer = int(self._graph.raw_cuda_graph())
+
+    # ---- results
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether the results of a request of the graph can be compared with the eager ones."""
+        return bool(self._reference)
+
+    def poison(self) -> None:
+        """Overwrite the results, so that those of an earlier request are not taken for new ones.
+
+        What a request returns but did not make, such as a cache, stays: it may be an input.
+        """
+        torch = self._torch
+        with torch.inference_mode():
+            for leaf, kept, lasts in zip(
+                self._leaves, self._reference, self._is_lasting, strict=False
+            ):
+                if lasts:
+                    continue
+                if leaf.is_floating_point() or leaf.is_complex():
+                    leaf.fill_(float("nan"))
+                else:
+                    leaf.copy_(torch.bitwise_not(kept))
+        torch.cuda.synchronize(self._where)
+
+    def compare(self) -> str:
+        """Return a sentence about the first result that is not the eager one; '' if there is none.
+
+        The GPU must be done with the request.
+        """
+        self._torch.cuda.synchronize(self._where)
+        for number, (leaf, kept) in enumerate(zip(self._leaves, self._reference, strict=False)):
+            if not self._same(leaf, kept):
+                return f"{self._difference(number, leaf, kept)} from those of the eager request"
+        return ""
+
+    def close(self) -> None:
+        """Release the graph and the model. The GPU must be done with them."""
+        torch = self._torch
+        torch.cuda.synchronize(self._where)
+        self._graph.reset()
+        self._request = None
+        self._leaves, self._reference = [], []
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    # ---- inside
+
+    def _call(self) -> Any:
+        assert self._request is not None
+        with told(self._model, "a request failed"):
+            return self._request()
+
+    def _warm_up(self) -> None:
+        """Run requests until their times are steady: libraries choose and compile kernels first."""
+        times_ns: list[int] = []
+        end_s = time.monotonic() + _WARM_UP_S
+        while len(times_ns) < _WARM_UPS_MAX and not is_steady(times_ns):
+            begin_ns = time.perf_counter_ns()
+            result = self._call()
+            self._stream.synchronize()
+            times_ns.append(time.perf_counter_ns() - begin_ns)
+            if len(times_ns) == 1:
+                _check_devices(self._model, _leaves(self._torch, result), self._where)
+            if time.monotonic() > end_s:
+                break
+
+    def _run_twice(self) -> None:
+        """Keep the results of an eager request, and check that a second one has the same."""
+        torch, model = self._torch, self._model
+        first = list(_leaves(torch, self._call()))
+        self._stream.synchronize()
+        kept = [leaf.detach().clone() for leaf in first]
+        second = list(_leaves(torch, self._call()))
+        self._stream.synchronize()
+        if model.tolerance is None:
+            self.outputs = "not compared: tolerance is None"
+            return
+        if not kept:
+            self.outputs = "not compared: a request returns no tensor"
+            return
+        self._reference = kept
+        shapes = [leaf.shape for leaf in second] == [leaf.shape for leaf in kept]
+        differs = None
+        if shapes:
+            differs = next(
+                (i for i, leaf in enumerate(second) if not self._same(leaf, kept[i])), None
+            )
+        if not shapes or differs is not None:
+            how = (
+                "have other shapes"
+                if differs is None
+                else self._difference(differs, second[differs], kept[differs])
+            )
+            self._reference = []
+            self.outputs = (
+                f"not compared: they are not deterministic, or change with each request: of two "
+                f"eager requests {how} from those of the other"
+            )
+            return
+        # Both are alive, so only a tensor that no request made has one place in both.
+        self._is_lasting = [
+            a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+            for a, b in zip(first, second, strict=True)
+        ]
+        self.outputs = "equal to the eager request" + (
+            f" within {model.tolerance:g}" if model.tolerance else ""
+        )
+
+    def _capture(self) -> tuple[Any, Any]:
+        torch, failure = self._torch, None
+        graph = torch.cuda.CUDAGraph(keep_graph=True)
+        assert self._request is not None
+        try:
+            with torch.cuda.graph(
+                graph,
+                pool=torch.cuda.graph_pool_handle(),
+                stream=self._stream,
+                capture_error_mode="thread_local",
+            ):
+                try:
+                    result = self._request()
+                except BaseException as error:
+                    failure = error  # what follows from it, the end of the capture reports
+                    raise
+        except (KeyboardInterrupt, ScenarioError):
+            raise
+        except BaseException as error:
+            said = reason(failure or error, self._model)
+            raise ScenarioError(
+                f"{self._model.name}: a request cannot be captured: {said}; {WAYS_OUT}"
+            ) from error
+        return graph, result
+
+    def _same(self, leaf: Any, kept: Any) -> bool:
+        torch = self._torch
+        if leaf.shape != kept.shape or leaf.dtype != kept.dtype:
+            return False
+        with torch.inference_mode():
+            if not self._model.tolerance:
+                return bool(torch.equal(_bytes(torch, leaf), _bytes(torch, kept)))
+            t = self._model.tolerance
+            a, b = leaf.detach().float(), kept.float()
+            return bool(torch.allclose(a, b, rtol=t, atol=t, equal_nan=True))
+
+    def _difference(self, number: int, leaf: Any, kept: Any) -> str:
+        torch = self._torch
+        with torch.inference_mode():
+            a, b = leaf.detach().reshape(-1), kept.reshape(-1)
+            differ = (a != b) & ~((a != a) & (b != b))
+            count, most = int(differ.sum()), float((a.double() - b.double()).abs().max())
+        return f"{count} of {a.numel()} elements of result {number} differ, by up to {most:.3g},"
+
+
+def _torch(model: Model) -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise ScenarioError(
+            f"{model.name}: PyTorch cannot be imported ({error}); install it, or write graph() for "
+            "what launches onto a stream by itself"
+        ) from None
+
+
+def _device(torch: Any, model: Model, device: str) -> Any:
+    """Return PyTorch's device for the device of a run, after making it the current one."""
+    kind, index = split_device(device)
+    if kind == "cpu":
+        return torch.device("cpu")
+    built = "hip" if torch.version.hip else "cuda"
+    if not torch.cuda.is_available() or built != kind or index >= torch.cuda.device_count():
+        has = f"is built for {built}" if torch.version.hip or torch.version.cuda else "has no GPU"
+        raise ScenarioError(
+            f"{model.name}: the device is {device!r}, but PyTorch {torch.__version__} {has} and "
+            f"sees {torch.cuda.device_count()} GPUs; install the build for this GPU"
+        )
+    where = torch.device("cuda", index)
+    torch.cuda.set_device(where)
+    return where
+
+
+def _build(torch: Any, factory: Factory, where: Any) -> Request:
+    """Call the function with the device as the default, in which only this call costs time."""
+    with torch.device(where):
+        return factory.build()
+
+
+def _leaves(torch: Any, result: Any) -> Iterator[Any]:
+    """Yield the tensors of a result: of a tensor, of lists, and of mappings, as deep as they go."""
+    if isinstance(result, torch.Tensor):
+        yield result
+    elif isinstance(result, Mapping):
+        for part in result.values():
+            yield from _leaves(torch, part)
+    elif isinstance(result, (list, tuple)):
+        for part in result:
+            yield from _leaves(torch, part)
+
+
+def _check_devices(model: Model, leaves: Iterator[Any], where: Any) -> None:
+    for leaf in leaves:
+        if leaf.device != where:
+            raise ScenarioError(
+                f"{model.name}: a request returned a result on the device {leaf.device}, but the "
+                f"run is on {where}; build model and inputs on PyTorch's default device, which is "
+                "set while the function runs"
+            )
+
+
+def _bytes(torch: Any, tensor: Any) -> Any:
+    """Return the elements as bytes, so that equal means equal to the last bit, of NaN, too."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

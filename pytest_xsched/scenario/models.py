@@ -1,0 +1,339 @@
+"""A model of the user as a workload: the function that builds it, as data.
+
+The measuring process calls the function; nothing is pickled. So the function must be found by its
+name, and its arguments are what JSON can hold.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_xsched.base.paths import expand_path
+from pytest_xsched.base.units import one_line, parse_duration, spell_duration
+from pytest_xsched.base.validation import checked_fields, integer, one_of
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.programs import Program
+
+MODES = ("graph", "eager")
+"""How its requests run: as commands cut from a captured graph, or in a process of its own."""
+FRAMEWORKS = ("torch", "stream")
+"""Who captures a request: PyTorch, or we, on a stream that the request gets."""
+AUTO = "auto"
+COMMANDS_MAX = 4096  # of a request: the limit of the native runner
+_LABEL_MAX = 60
+_NAME = re.compile(r"(?!\d)\w+(\.(?!\d)\w+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A function of the user that builds a model and returns a callable: one call is one request.
+
+    Args:
+        factory: the function, ``"package.module:name"`` or ``"path/file.py:name"``. A relative path
+            starts at the directory in which pytest runs.
+        args: its arguments by position, each as a JSON text.
+        kwargs: its arguments by keyword, pairs of a name and a JSON text.
+        mode: one of `MODES`.
+        framework: one of `FRAMEWORKS`.
+        commands: how the graph of a request is cut: ``"auto"``, a number of commands, or the time
+            that a command takes as a text, ``"50us"``.
+        tolerance: how far results may be from those of the eager request, absolute and relative;
+            0: equal to the last bit; None: they are not compared.
+    """
+
+    factory: str
+    args: tuple[str, ...] = ()
+    kwargs: tuple[tuple[str, str], ...] = ()
+    mode: str = "graph"
+    framework: str = "torch"
+    commands: int | str = AUTO
+    tolerance: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        what = self.name
+        _check_spelling(what, self.factory)
+        one_of(f"{what}: mode", self.mode, MODES)
+        one_of(f"{what}: framework", self.framework, FRAMEWORKS)
+        object.__setattr__(self, "args", tuple(self.args))
+        pairs = tuple(sorted((str(name), text) for name, text in self.kwargs))
+        object.__setattr__(self, "kwargs", pairs)
+        for text in (*self.args, *(text for _, text in pairs)):
+            _read_json(what, text)
+        object.__setattr__(self, "commands", _checked_commands(what, self.commands))
+        object.__setattr__(self, "tolerance", _checked_tolerance(what, self.tolerance))
+        if self.framework == "stream" and self.mode != "graph":
+            raise ScenarioError(
+                f"{what}: mode {self.mode!r} does not go with graph(), which captures; write "
+                'command(["python", "serve.py"]) for a program'
+            )
+
+    @property
+    def name(self) -> str:
+        """Name in messages: the call that makes it, without arguments."""
+        maker = "model" if self.framework == "torch" else "graph"
+        return f"{maker}({str(self.factory).rpartition(':')[2]})"
+
+    @property
+    def label(self) -> str:
+        """Name in reports."""
+        parts = [self.factory.rpartition(":")[2]]
+        parts += [repr(json.loads(text)) for text in self.args]
+        parts += [f"{name}={json.loads(text)!r}" for name, text in self.kwargs]
+        parts += [f"{name}={value!r}" for name, value in self.options.items()]
+        line = ", ".join(parts)
+        if len(line) > _LABEL_MAX:
+            line = f"{line[: _LABEL_MAX - 3]}..."
+        return f"{'model' if self.framework == 'torch' else 'graph'}({line})"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords of `model` that differ from their defaults."""
+        values: dict[str, Any] = {}
+        if self.mode != "graph":
+            values["mode"] = self.mode
+        if self.commands != AUTO:
+            values["commands"] = self.commands
+        if self.tolerance != 0 and self.framework == "torch":
+            values["tolerance"] = self.tolerance
+        return values
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of the function, by position and by keyword."""
+        return (
+            tuple(json.loads(text) for text in self.args),
+            {name: json.loads(text) for name, text in self.kwargs},
+        )
+
+    @property
+    def target_ns(self) -> int | None:
+        """The time that a command is to take, where `commands` states one."""
+        if isinstance(self.commands, int) or self.commands == AUTO:
+            return None
+        return parse_duration(self.commands, what=f"{self.name}: commands")
+
+    def to_json(self) -> str:
+        """Return the model as JSON text; `from_json` reads it."""
+        fields = ("factory", "args", "kwargs", "mode", "framework", "commands", "tolerance")
+        return json.dumps({name: getattr(self, name) for name in fields})
+
+    @classmethod
+    def from_json(cls, text: str) -> Model:
+        """Return the model that `to_json` wrote."""
+        return read_model(json.loads(text))
+
+
+EAGER_MODULE = "pytest_xsched.models.eager_program"
+MODEL_VARIABLE = "PYTEST_XSCHED_MODEL"
+"""The variable with the JSON of the model that `EAGER_MODULE` runs."""
+
+
+def eager_program(model: Model) -> Program:
+    """Return the program that does the requests of a model in a process of its own."""
+    return Program(
+        argv=(sys.executable, "-m", EAGER_MODULE), env=((MODEL_VARIABLE, model.to_json()),)
+    )
+
+
+def make_model(
+    factory: Callable[..., Any] | str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    mode: str = "graph",
+    framework: str = "torch",
+    commands: Any = AUTO,
+    tolerance: float | None = 0.0,
+) -> Model:
+    """Return a model from the arguments of `workload.model` or `workload.graph`."""
+    maker = "model" if framework == "torch" else "graph"
+    spelled = factory_name(maker, factory)
+    what = f"{maker}({spelled.rpartition(':')[2]})"
+    return Model(
+        factory=spelled,
+        args=tuple(_json_text(f"{what}: argument {i + 1}", v) for i, v in enumerate(args)),
+        kwargs=tuple((name, _json_text(f"{what}: {name}", v)) for name, v in kwargs.items()),
+        mode=mode,
+        framework=framework,
+        commands=commands,
+        tolerance=tolerance,
+    )
+
+
+def factory_name(maker: str, factory: object) -> str:
+    """Return the name under which another process finds a function: see `Model.factory`.
+
+    Args:
+        maker: ``"model"`` or ``"graph"``, for messages.
+        factory: the function, or its name.
+
+    Raises:
+        ScenarioError: it is not a function of a module, or there is no such file.
+    """
+    if isinstance(factory, str):
+        return _of_text(maker, factory)
+    name = getattr(factory, "__qualname__", None)
+    module = sys.modules.get(getattr(factory, "__module__", None) or "")
+    if not callable(factory) or not isinstance(name, str):
+        raise ScenarioError(f"{maker}: {one_line(factory)} is {_what_it_is(factory)}")
+    if "<" in name:
+        inner = "a lambda" if name.endswith("<lambda>") else "defined inside another function"
+        raise ScenarioError(
+            f"{maker}: {name} is {inner}, so another process cannot find it; write a def at the "
+            f"top level of the file, and pass what it needs as arguments, {maker}(build, 8)"
+        )
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    file = getattr(module, "__file__", None)
+    if found is None or file is None:
+        raise ScenarioError(
+            f"{maker}: {name} is not a function of a module with a file, so another process cannot "
+            "find it; write it into a file"
+        )
+    assert module is not None
+    return f"{_place(module.__name__, os.path.abspath(file))}:{name}"
+
+
+def _what_it_is(given: object) -> str:
+    if hasattr(given, "parameters") and callable(given):
+        return "a model that exists; write a function of the file that builds it and returns it"
+    if hasattr(given, "func") and callable(given):
+        return "a partial; pass the function and its arguments, as in model(build, 8)"
+    return "not a function; write model(build), where build is a function of the file, or a name"
+
+
+def _place(module: str, file: str) -> str:
+    """Return a module's name if it is installed, else its file, as short as it can be."""
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    if any(path and file.startswith(path + os.sep) for path in installed):
+        return module
+    here = os.getcwd()
+    return os.path.relpath(file, here) if file.startswith(here + os.sep) else file
+
+
+def _of_text(maker: str, text: str) -> str:
+    place, colon, name = text.rpartition(":")
+    if not colon and _NAME.fullmatch(text):
+        example = f'"module:{text}"'
+        raise ScenarioError(
+            f'{maker}: {text!r} names no module; write {example} or "path/file.py:{text}"'
+        )
+    if place.endswith(".py"):
+        place = expand_path(place, maker)
+        if not os.path.isfile(place):
+            raise ScenarioError(
+                f"{maker}: there is no file {place!r} in {os.getcwd()}; write the path of the file "
+                f"that has {name}"
+            )
+    return f"{place}:{name}"
+
+
+def _check_spelling(what: str, factory: object) -> None:
+    text = factory if isinstance(factory, str) else ""
+    place, _, name = text.rpartition(":")
+    if not _NAME.fullmatch(name) or not (place.endswith(".py") or _NAME.fullmatch(place)):
+        raise ScenarioError(
+            f'{what}: {one_line(factory)} names no function; write "package.module:name" or '
+            '"path/file.py:name"'
+        )
+    if "\0" in text:
+        raise ScenarioError(f"{what}: {text!r} holds a NUL, which no path can")
+
+
+def _checked_commands(what: str, given: Any) -> int | str:
+    if isinstance(given, str):
+        if given == AUTO:
+            return AUTO
+        if given.strip().isdecimal():
+            raise ScenarioError(f"{what}: commands {given!r} is a text; write {int(given)}")
+    elif not hasattr(given, "total_seconds") and not hasattr(given, "ns"):
+        return integer(f"{what}: commands", given, 1, COMMANDS_MAX)
+    try:
+        return spell_duration(parse_duration(given, what=f"{what}: commands"))
+    except ScenarioError as error:
+        raise ScenarioError(
+            f'{error}; commands is a number of them, the time of one, as in "100us", or "auto"'
+        ) from None
+
+
+def _checked_tolerance(what: str, given: Any) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, (bool, str)) or not isinstance(given, (int, float)):
+        raise ScenarioError(
+            f"{what}: tolerance {one_line(given)} is not a number; write 0 (equal to the last "
+            "bit), 1e-3, or None (not compared)"
+        )
+    if not (math.isfinite(given) and given >= 0):
+        raise ScenarioError(f"{what}: tolerance {given!r} is outside [0, inf)")
+    return float(given)
+
+
+def _json_text(what: str, value: object) -> str:
+    fault = _not_json(value)
+    if fault:
+        raise ScenarioError(
+            f"{what}: {fault}; arguments are JSON (numbers, texts, lists, ...), because the "
+            "function is called in the measuring process"
+        )
+    return json.dumps(value, sort_keys=True)
+
+
+def _not_json(value: object) -> str:
+    """Return what of a value JSON cannot hold, or ''."""
+    if value is None or isinstance(value, (bool, str)) or type(value) is int:
+        return ""
+    if type(value) is float:
+        return "" if math.isfinite(value) else f"{value!r} is not finite"
+    if isinstance(value, (list, tuple)):
+        return next((fault for part in value if (fault := _not_json(part))), "")
+    if isinstance(value, dict):
+        odd = [key for key in value if not isinstance(key, str)]
+        if odd:
+            return f"the key {one_line(odd[0])} is not a text"
+        return next((fault for part in value.values() if (fault := _not_json(part))), "")
+    return f"{one_line(value)} is not JSON"
+
+
+def _read_json(what: str, text: object) -> None:
+    try:
+        json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ScenarioError(f"{what}: the argument {one_line(text)} is not a JSON text") from None
+
+
+def read_model(data: Any) -> Model:
+    """Return a model from its JSON."""
+    values = checked_fields(Model, data, "model")
+    for name in ("args", "kwargs"):
+        if not isinstance(values[name], (list, tuple)):
+            raise ScenarioError(f"model: {name} {values[name]!r} is not a list")
+    try:
+        values["kwargs"] = tuple((name, text) for name, text in values["kwargs"])
+    except (TypeError, ValueError):
+        raise ScenarioError(f"model: kwargs {values['kwargs']!r} are not pairs") from None
+    return Model(**values)
+
+
+def refuse_shared_keywords(factory: object, given: dict[str, Any]) -> None:
+    """Refuse keywords of `model` that differ from their defaults and that its function has, too."""
+    try:
+        names = set(inspect.signature(factory).parameters)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return
+    for name in sorted(names & set(given)):
+        raise ScenarioError(
+            f"model: {name}={given[name]!r} is for model() itself, and "
+            f"{getattr(factory, '__name__', 'the function')} has a parameter of this name, too; "
+            "rename that, or pass it by position"
+        )
