@@ -113,6 +113,7 @@ struct xs_cpu_model {
 struct xs_sim_model {
     uint32_t slots;          /* commands that execute at once, [1, 64] */
     int32_t honour_priority; /* 0: the device executes commands in the order of their launches */
+    int32_t interleave;      /* 1: streams take turns; 0: commands execute as they were launched */
     int64_t launch_ns;       /* delay from a launch to the device, serial for each stream */
     double flops_per_s;      /* of a full device, > 0 */
     double bytes_per_s;      /* of a full device, > 0 */

@@ -292,6 +292,7 @@ class Device:
         options.native.sim = {
             "slots": sim.slots,
             "honour_priority": sim.priority,
+            "interleave": sim.interleave,
             "launch_ns": sim.launch_ns,
             "flops_per_s": sim.flops_per_s,
             "bytes_per_s": sim.bytes_per_s,

@@ -41,7 +41,11 @@ class SimModel:
     the device `launch_ns` after the later of its call and the previous launch of its stream
     reaching it. A free slot takes, of the commands at the heads of their streams, the one of the
     highest stream priority (if `priority`), else the one that reached the device first; the order
-    of launch breaks ties. A command costs
+    of launch breaks ties. With `interleave` the one that could start first takes the place of the
+    one that reached the device first: a command can start when it has reached the device and the
+    command before it in its stream is complete. So streams take turns, as the kernels of several
+    streams do on a GPU, and a request of many commands does not run before others as a whole. A
+    command costs
 
         max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
 
@@ -51,6 +55,7 @@ class SimModel:
     Args:
         slots: commands executed at once, in [1, 64].
         priority: whether streams of higher priority come first.
+        interleave: whether streams of equal priority take turns.
         launch_ns: time from a launch to the device, serial per stream.
         flops_per_s: rate of a full device, above 0.
         bytes_per_s: bandwidth of a full device, above 0.
@@ -63,6 +68,7 @@ class SimModel:
 
     slots: int = 1
     priority: bool = True
+    interleave: bool = False
     launch_ns: int = 5_000
     flops_per_s: float = 1.44e12
     bytes_per_s: float = 4.0e12
@@ -71,6 +77,7 @@ class SimModel:
     def __post_init__(self) -> None:
         set_integer(self, "slots", "sim", 1, PARALLEL_MAX)
         check_flag("sim: priority", self.priority)
+        check_flag("sim: interleave", self.interleave)
         set_integer(self, "launch_ns", "sim", 0, MAX_NS)
         set_number(self, "flops_per_s", "sim", 0, math.inf)
         set_number(self, "bytes_per_s", "sim", 0, math.inf)

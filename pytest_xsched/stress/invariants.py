@@ -300,6 +300,8 @@ def _time_by_weight(run: Run) -> Iterator[str]:
     model, end_ns = run.scenario.sim, run.scenario.warmup_ns + run.scenario.duration_ns
     if run.device_kind != "sim" or model.slots != 1 or model.launch_ns:
         return
+    if model.interleave:
+        return  # the runner charges time as if commands ran in the order of their launches
     if _policy(run).reads[0] == "priority" and run.scenario.changes:
         return  # this check knows one weight of a queue for a whole run
     loops = [

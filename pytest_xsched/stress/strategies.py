@@ -79,9 +79,10 @@ MODELS = (
     SimModel(),
     SimModel(slots=2, launch_ns=0, priority=False),
     SimModel(slots=3),
+    SimModel(launch_ns=0, priority=False, interleave=True),
 )
-"""Models of the device `sim`: bare, with stream priorities, with launch times, with slots.
-"""
+"""Models of the device `sim`: bare, with stream priorities, with launch times, with slots, with
+streams that take turns."""
 
 _T = TypeVar("_T")
 

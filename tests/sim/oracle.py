@@ -21,6 +21,7 @@ class Stream:
         self.priority = priority
         self.launches = []  # [reaches the device at, cost, number among all]
         self.started = self.done = 0
+        self.ended = 0  # when the last of the done ones was
 
     def waiting(self, now):
         """The launch that could take a slot."""
@@ -48,6 +49,7 @@ class Device:
         ended = [stream for stream, end in self.slots.items() if end <= now]
         for stream in ended:
             stream.done += 1
+            stream.ended = now
             del self.slots[stream]
         begun = 0
         while len(self.slots) < self.model.slots:
@@ -57,7 +59,8 @@ class Device:
 
             def rank(pair):
                 (arrives, _, number), stream = pair
-                return (-stream.priority if self.model.priority else 0, arrives, number)
+                since = max(arrives, stream.ended) if self.model.interleave else arrives
+                return (-stream.priority if self.model.priority else 0, since, number)
 
             (_, cost, _), stream = min(heads, key=rank)
             stream.started += 1

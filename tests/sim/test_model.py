@@ -95,6 +95,31 @@ def test_slots_run_side_by_side_but_a_stream_stays_in_order(sim):
     }
 
 
+def test_streams_that_interleave_take_turns(sim):
+    queues = [
+        sim.queue("long", spin("4ms", layers=3), arrivals=replay(["0ms"])),
+        sim.queue("short", spin("1ms", layers=2), arrivals=replay(["1ms"])),
+    ]
+    # By order of arrival all of long goes first: 0 to 12; short 12 to 14.
+    model = SimModel(priority=False, launch_ns=0)
+    found = latencies_ns(sim, model, *queues)
+    assert found == {"long": [12_000_000], "short": [13_000_000]}
+    # In turns: long 0 to 4, short 4 to 5 (it waits since 1, long's second command since 4), long 5
+    # to 9, short 9 to 10, long 10 to 14.
+    model = SimModel(priority=False, launch_ns=0, interleave=True)
+    found = latencies_ns(sim, model, *queues)
+    assert found == {"long": [14_000_000], "short": [9_000_000]}
+
+
+def test_priority_comes_before_turns(sim):
+    queues = [
+        sim.queue("low", spin("4ms", layers=3), priority=1, arrivals=replay(["0ms"])),
+        sim.queue("high", spin("1ms", layers=2), priority=2, arrivals=replay(["1ms"])),
+    ]
+    found = latencies_ns(sim, SimModel(launch_ns=0, interleave=True), *queues)
+    assert found == {"low": [14_000_000], "high": [5_000_000]}
+
+
 def test_priority_goes_first_but_does_not_preempt(sim):
     queues = [
         sim.queue("low", spin("4ms", layers=2), priority=1, arrivals=replay(["0ms"])),

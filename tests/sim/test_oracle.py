@@ -19,7 +19,8 @@ RANDOM = settings(
     report_multiple_bugs=False,
 )
 MODELS = [
-    SimModel(launch_ns=launch_ns, priority=priority, slots=slots)
+    SimModel(launch_ns=launch_ns, priority=priority, slots=slots, interleave=interleave)
+    for interleave in (False, True)
     for slots in (1, 2)
     for priority in (False, True)
     for launch_ns in (0, 100_000)

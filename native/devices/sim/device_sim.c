@@ -4,7 +4,9 @@
  * reaches the device launch_ns after its call, or after the arrival of the previous launch of
  * its stream if that is later. A free slot takes one of the stream heads that have arrived:
  * the one with the highest stream priority (if the device honours priority), among equals the
- * one that arrived first, then the one launched first. A command costs
+ * one that arrived first, then the one launched first. If streams interleave, the one that could
+ * start first takes the place of the one that arrived first: a command can start when it has
+ * arrived and the command before it in its stream is complete. A command costs
  *
  *     max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
  *
@@ -39,6 +41,7 @@ struct xs_stream {
     struct launch ring[XS_THRESHOLD_MAX]; /* launch n at n % XS_THRESHOLD_MAX */
     uint64_t launched, started, completed;
     xs_ns last_arrival;
+    xs_ns last_end; /* of a completed command */
     uint64_t marks[XS_THRESHOLD_MAX];
 };
 
@@ -209,13 +212,22 @@ static const struct launch *head(const struct xs_stream *stream)
     return free_to_start ? &stream->ring[stream->started % XS_THRESHOLD_MAX] : NULL;
 }
 
+/* Return since when the head of a stream waits, as the order of the device counts it. */
+static xs_ns can_start_at(const struct sim *sim, const struct xs_stream *stream,
+                          const struct launch *launch)
+{
+    bool after_end = sim->model.interleave && stream->last_end > launch->arrives;
+    return after_end ? stream->last_end : launch->arrives;
+}
+
 static bool goes_first(const struct sim *sim, const struct xs_stream *a, const struct xs_stream *b)
 {
     const struct launch *la = head(a), *lb = head(b);
     if (sim->model.honour_priority && a->priority != b->priority)
         return a->priority > b->priority;
-    if (la->arrives != lb->arrives)
-        return la->arrives < lb->arrives;
+    xs_ns from_a = can_start_at(sim, a, la), from_b = can_start_at(sim, b, lb);
+    if (from_a != from_b)
+        return from_a < from_b;
     return la->order < lb->order;
 }
 
@@ -266,6 +278,7 @@ static void sim_advance(struct xs_device *dev, xs_ns now)
         for (uint32_t i = 0; i < sim->model.slots; i++)
             if (sim->slots[i].stream != NULL && sim->slots[i].ends <= sim->now) {
                 sim->slots[i].stream->completed++;
+                sim->slots[i].stream->last_end = sim->now;
                 sim->slots[i].stream = NULL;
             }
         start_commands(sim);
