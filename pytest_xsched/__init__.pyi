@@ -132,6 +132,12 @@ from pytest_xsched.scenario.kernels import (
     int64 as int64,
 )
 from pytest_xsched.scenario.model_traces import trace as trace
+from pytest_xsched.scenario.profile import (
+    Profile as Profile,
+)
+from pytest_xsched.scenario.profile import (
+    recorded as recorded,
+)
 from pytest_xsched.scenario.queue_spec import QueueSpec as QueueSpec
 from pytest_xsched.scenario.scenario import Scenario as Scenario
 from pytest_xsched.scenario.timed_changes import (

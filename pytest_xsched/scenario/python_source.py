@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,13 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import Bursts, Closed, Constant, Gamma, Poisson, Replay
 from pytest_xsched.scenario.kernels import Argument
 from pytest_xsched.scenario.models import Model
+from pytest_xsched.scenario.profile import recorded, shipped_profiles
 from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Command, Workload
 
 WIDTH = 100  # columns of a line
+_RECORDED = re.compile(r"recorded\('([\w-]+)'(?:, commands=([0-9]+|'(\w[\w.]*)'))?\)", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +107,31 @@ def _workload(workload: Workload) -> _Call:
         return _program(workload.program)
     if workload.model is not None:
         return _model(workload.model)
+    if (call := _recorded(workload)) is not None:
+        return call
     parts = tuple(
         _layer(command, len(list(equal))) for command, equal in itertools.groupby(workload.commands)
     )
     if len(parts) == 1 and workload.label == _label(parts[0]):
         return parts[0]
     return _Call("sequence", (parts,), {"label": workload.label})
+
+
+def _recorded(workload: Workload) -> _Call | None:
+    """Spell a profile that comes with the package by its name; None for all else.
+
+    A file may be gone or may have changed where the text is pasted.
+    """
+    match = _RECORDED.fullmatch(workload.label)
+    if match is None or match[1] not in shipped_profiles():
+        return None
+    commands = None if match[2] is None else int(match[2]) if match[2].isdecimal() else match[3]
+    try:
+        same = recorded(match[1], commands=commands) == workload
+    except ScenarioError:  # the label is the user's own
+        return None
+    keywords = {} if commands is None else {"commands": commands}
+    return _Call("recorded", (match[1],), keywords) if same else None
 
 
 def _program(program: Program) -> _Call:

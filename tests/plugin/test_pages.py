@@ -3,7 +3,8 @@
 A comment above a block says how it is run; without one it is a test file that passes on `sim`.
 
     <!-- file: examples/test_two_models.py -->   the block is that file, which test_examples.py runs
-    <!-- module: serve.py -->                    saved for the blocks after it on the page
+    <!-- module: serve.py -->                    saved for the blocks after it on the page; also
+                                                 a block of JSON: `module: two_layers.json`
     <!-- run: cpu -->                            a test file that passes on `cpu`
     <!-- run: corpus -->                         a test file that passes on `sim`, with a corpus
     <!-- run: body -->                           statements of a test with queues `high` and `low`
@@ -17,6 +18,7 @@ import ast
 import builtins
 import importlib
 import inspect
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -69,12 +71,12 @@ class Block:
 
 def blocks():
     found = []
-    fence = r"(?:^<!-- (\w+): (.*?) -->\n)?^```(python|text)\n(.*?)^```$"
+    fence = r"(?:^<!-- (\w+): (.*?) -->\n)?^```(python|text|json)\n(.*?)^```$"
     for page in PAGES:
         text, modules = page.read_text(encoding="utf-8"), {}
         for match in re.finditer(fence, text, re.MULTILINE | re.DOTALL):
             kind, value, language, body = match.groups()
-            if language == "text" and kind is None:
+            if language in ("text", "json") and kind is None:
                 continue  # a picture or a shell's output, which no run on sim prints
             line = text.count("\n", 0, match.start(4))
             block = Block(page, line, kind or "run", value or "sim", body, dict(modules))
@@ -112,7 +114,10 @@ def test_the_block_is_the_file(block):
 
 @of_kind("module")
 def test_saved_modules_compile(block):
-    compile(block.text, block.value, "exec")
+    if block.value.endswith(".json"):
+        json.loads(block.text)
+    else:
+        compile(block.text, block.value, "exec")
 
 
 @of_kind("run")
