@@ -1,7 +1,10 @@
 """Missed targets: what a test missed, and whether that stays a failure of the session.
 
 A miss raises an error. The error must reach a report that fails, or the test must have expected it:
-by `pytest.raises`, by xfail, or by a skip. Anything else that hides it makes the test fail.
+by `pytest.raises` or by xfail. Anything else that hides it makes the test fail, a skip, too.
+
+An UNDECIDED target raises the same error and is no miss: a test that expects a miss has not shown
+one.
 """
 
 from __future__ import annotations
@@ -26,13 +29,25 @@ class Miss:
     Args:
         sentence: of the verdict, or the comparison that failed.
         name: start of the names of its JUnit properties; "" for a comparison.
-        expected: how the test expected it: "pytest.raises", "xfail", "skip"; "": it did not.
+        expected: how the test expected it: "pytest.raises", "xfail"; "": it did not.
+        undecided: whether the target is UNDECIDED, which no `pytest.raises` makes a miss.
+        in_raises: whether `pytest.raises` received it.
     """
 
-    def __init__(self, sentence: str, name: str = "", expected: str = "") -> None:
+    def __init__(
+        self,
+        sentence: str,
+        name: str = "",
+        expected: str = "",
+        *,
+        undecided: bool = False,
+        in_raises: bool = False,
+    ) -> None:
         self.sentence = sentence
         self.name = name
         self.expected = expected
+        self.undecided = undecided
+        self.in_raises = in_raises
 
 
 class Misses:
@@ -83,11 +98,14 @@ class Misses:
         """
         found = []
         for verdict, name in verdicts:
-            how = ""
-            if (identity := _identity(verdict)) in self._raised:
+            in_raises = (identity := _identity(verdict)) in self._raised
+            if in_raises:
                 self._raised.remove(identity)
-                how = "pytest.raises"
-            found.append(Miss(verdict.sentence, name, how))
+            missed = verdict.status == "FAIL"
+            how = "pytest.raises" if in_raises and missed else ""
+            found.append(
+                Miss(verdict.sentence, name, how, undecided=not missed, in_raises=in_raises)
+            )
         found += [Miss(text) for text in self.compared]
         found += [Miss(text, expected="pytest.raises") for text in self._compared_in_raises]
         self._forget_phase()

@@ -127,7 +127,7 @@ def judge_misses(
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, InvalidRun) and error.starved:
         found.append(Miss(_first_line(error)))
-    how = "xfail" if hasattr(report, "wasxfail") else "skip" if report.skipped else ""
+    how = "xfail" if hasattr(report, "wasxfail") else ""
     if report.failed:
         for miss in found:
             if not miss.expected:
@@ -140,7 +140,7 @@ def judge_misses(
     earlier = misses.earlier.get(item.nodeid, "")
     if hidden:
         misses.report(hidden[0].sentence)
-        _fail(report, f"{_HIDDEN[report.when]}: {hidden[0].sentence}\n{_ADVICE}")
+        _fail(report, _hidden(report, hidden[0]))
     elif report.when == "call" and earlier and how != "xfail":
         _set_property(item, report, "xsched.earlier_miss", earlier)
         _fail(
@@ -151,15 +151,35 @@ def judge_misses(
         _fail(report, f"missed a target in a subtest: {misses.reported}")
 
 
-_HIDDEN = {
-    "setup": "the set-up of a fixture missed a target and went on",
-    "call": "the test missed a target and passed",
-    "teardown": "the teardown of a fixture missed a target and went on",
+_WHERE = {
+    "setup": "the set-up of a fixture",
+    "call": "the test",
+    "teardown": "the teardown of a fixture",
 }
 _ADVICE = (
     "something caught the error, try/except or contextlib.suppress for example; a test that "
     "expects a miss says so: with pytest.raises(QosAssertionError): ..."
 )
+_ADVICE_SKIP = (
+    "a skip does not undo a miss; a test that expects one says so: "
+    "with pytest.raises(QosAssertionError): ..., or pytest.xfail()"
+)
+_ADVICE_UNDECIDED = (
+    "an UNDECIDED target is no miss, so pytest.raises(QosAssertionError) shows nothing here; "
+    "measure longer, or choose a limit farther from the value"
+)
+
+
+def _hidden(report: pytest.TestReport, miss: Miss) -> str:
+    """Describe a miss that no failed report shows, and the way out."""
+    where = _WHERE[str(report.when)]
+    if miss.undecided and miss.in_raises:
+        return f"{where} expected a miss and did not see one: {miss.sentence}\n{_ADVICE_UNDECIDED}"
+    what = "left a target UNDECIDED" if miss.undecided else "missed a target"
+    if report.skipped:
+        return f"{where} {what} and was skipped: {miss.sentence}\n{_ADVICE_SKIP}"
+    then = "passed" if report.when == "call" else "went on"
+    return f"{where} {what} and {then}: {miss.sentence}\n{_ADVICE}"
 
 
 def _fail(report: pytest.TestReport, text: str) -> None:
