@@ -120,6 +120,12 @@ struct xs_device_ops {
     /* The driver's own handle of a stream, for XSched. NULL: there is no driver. */
     void *(*stream_handle)(struct xs_stream *stream);
 
+    /* When the device began and ended command `number` of a stream, counted from 0, in the
+     * time of marks; -1: not yet. Called while the runner counts the command as in flight.
+     * NULL: the device does not tell. */
+    void (*executed)(const struct xs_stream *stream, uint64_t number, int64_t *began,
+                     int64_t *ended);
+
     bool runs_sources; /* kernel_create() takes XS_KERNEL */
 
     const struct xs_result_ops *results;            /* NULL: the device computes nothing */

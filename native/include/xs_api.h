@@ -61,6 +61,24 @@ struct xs_sample {
     int64_t flags;        /* enum xs_sample_flag */
 };
 
+/* One launched command. A time of -1: unknown, or the command did not get there. */
+struct xs_command_record {
+    int64_t request;      /* number of its request, from 0 in order of arrival */
+    int64_t index;        /* number of the command in the request, from 0 */
+    int64_t launched_ns;  /* the runner launched it, or the device's own scheduler did */
+    int64_t began_ns;     /* the device began to execute it; -1 where the device does not tell */
+    int64_t ended_ns;     /* the device ended it; likewise */
+    int64_t completed_ns; /* the runner saw that a mark after it was passed */
+};
+
+/* A change of a queue from suspended to not suspended, or back. A queue starts as not
+ * suspended. */
+struct xs_suspension {
+    int64_t at_ns;
+    int32_t suspended; /* 1: from now on the queue launches nothing; 0: it may launch */
+    int32_t held;      /* 1: the user suspends it; 0: the policy alone decided */
+};
+
 enum xs_command_kind {
     XS_MATMUL = 1,     /* batch x (n x n) . (n x n), float32 */
     XS_VECTOR_ADD = 2, /* n + n elements, float32 */
@@ -238,6 +256,16 @@ struct xs_change {
     int32_t value;
 };
 
+/* What to keep of a queue with a load. The arrays belong to the caller, who keeps them until
+ * xs_run_close(). They are complete when the run is over. Each is a ring: entry n lies at n
+ * modulo its length, so the last entries are there. */
+struct xs_record_spec {
+    struct xs_command_record *commands; /* in order of launch: xs_queue_counts.launched entries */
+    uint64_t command_cap;               /* > XS_THRESHOLD_MAX; 0: keep no commands */
+    struct xs_suspension *suspensions;  /* xs_queue_counts.suspensions entries */
+    uint64_t suspension_cap;            /* 0: keep no suspensions */
+};
+
 struct xs_queue_spec {
     const char *name;                  /* used in messages; copied */
     int32_t priority;                  /* seen by the policy; higher runs first */
@@ -253,6 +281,7 @@ struct xs_queue_spec {
     const struct xs_change *changes; /* ascending; kept by the caller until xs_run_close() */
     uint32_t change_count;
     struct xs_load_spec load;
+    struct xs_record_spec record;
     struct xs_device *device; /* in real time only; NULL: the device of the run */
     int64_t command_ns;       /* time that a command takes alone at most; 0: not known. At the
                                * end the run waits longer for slow commands. */
@@ -299,6 +328,7 @@ struct xs_queue_counts {
     uint64_t submitted, launched, completed, failed; /* commands */
     uint64_t requests_submitted, requests_completed;
     uint64_t suspended;      /* how often the queue was suspended while it had work */
+    uint64_t suspensions;    /* how often it changed between suspended and not suspended */
     uint64_t most_in_flight; /* the largest number of commands in flight at once */
     int32_t priority;        /* the current priority */
     int32_t state;           /* enum xs_queue_state */

@@ -86,6 +86,7 @@ int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
     bool paced = xs_pace_launch(&q->pace, &command->cost, now);
     bool marked = xs_xqueue_launch(&q->xq, paced || xs_load_next_is_last(&q->load), &slot);
     xs_load_launch(&q->load, now);
+    xs__record_launch(q, request, index, now);
     q->launched = q->xq.launched;
     if (q->xq.launched - q->xq.completed > q->most_in_flight)
         q->most_in_flight = q->xq.launched - q->xq.completed;
@@ -156,7 +157,9 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
         if (ops_of(q)->scheduler != NULL)
             stamp_launches(q, xs_xqueue_next_completed(&q->xq));
         charge(q, now);
+        uint64_t before = q->xq.completed;
         xs_load_complete(&q->load, xs_xqueue_pass_mark(&q->xq), now);
+        xs__record_complete(q, before, q->xq.completed, now);
         xs_pace_complete(&q->pace, q->xq.completed, now);
         q->completed = q->xq.completed;
         q->requests_completed = q->load.completed;
@@ -194,8 +197,10 @@ int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err)
         rc = ops_of(q)->mark(q->stream, slot, err);
     while (rc == XS_OK && xs_xqueue_oldest_mark(&q->xq, &slot)) {
         rc = ops_of(q)->passed(q->stream, slot, err);
+        uint64_t before = q->xq.completed;
         if (rc == XS_OK)
             q->completed = xs_xqueue_pass_mark(&q->xq);
+        xs__record_complete(q, before, q->xq.completed, -1);
     }
     *left = q->xq.launched - q->xq.completed;
     return rc == XS_EAGAIN ? XS_OK : rc;

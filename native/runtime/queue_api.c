@@ -43,6 +43,17 @@ static int check_load(const struct xs_queue_spec *spec, struct xs_error *err)
     }
 }
 
+static int check_record(const struct xs_queue_spec *spec, struct xs_error *err)
+{
+    uint64_t cap = spec->record.command_cap;
+    if (cap == 0 || (cap > XS_THRESHOLD_MAX && spec->load.kind != XS_LOAD_MANUAL))
+        return XS_OK;
+    return xs__fail(err, XS_EINVAL, "queue.add", 0,
+                    "queue '%s': a record of %llu commands; it must have room for more than %d, "
+                    "and a queue without a load has none",
+                    spec->name, (unsigned long long)cap, XS_THRESHOLD_MAX);
+}
+
 static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
 {
     bool automatic = spec->threshold == 0 && spec->batch_size == 0;
@@ -52,6 +63,8 @@ static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
         rc = xs__check_priority(spec->name, spec->priority, err);
     if (rc == XS_OK)
         rc = xs__check_changes(spec, err);
+    if (rc == XS_OK)
+        rc = check_record(spec, err);
     return rc == XS_OK ? check_load(spec, err) : rc;
 }
 
@@ -168,6 +181,7 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     q->seed = spec->seed;
     q->command_ns = spec->command_ns > 0 ? spec->command_ns : 0;
     q->priority = spec->priority;
+    q->record = spec->record;
     q->changes = spec->changes;
     q->change_count = spec->change_count;
     q->share = spec->hints.utilization > 0 ? (uint32_t)spec->hints.utilization : 100;
@@ -260,6 +274,7 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     out->requests_completed = q->requests_completed;
     out->requests_submitted = q->requests_submitted;
     out->suspended = q->suspended_count;
+    out->suspensions = q->suspensions;
     out->most_in_flight = q->most_in_flight;
     out->priority = q->priority;
     out->state = q->suspended ? XS_QUEUE_SUSPENDED : q->busy ? XS_QUEUE_READY : XS_QUEUE_IDLE;

@@ -98,6 +98,7 @@ struct xs_queue {
     struct xs_xqueue xq;                 /* (owner) */
     struct xs_pace pace;                 /* (owner) */
     struct xs_load load;                 /* (owner) */
+    struct xs_record_spec record;        /* (setup); commands: (owner), suspensions: (lock) */
     bool finished;                       /* (owner) its load does nothing more */
     struct xs_prepared_request *request; /* (setup) the same for all; NULL for XS_LOAD_MANUAL */
 
@@ -124,7 +125,8 @@ struct xs_queue {
     int32_t priority;         /* (lock) */
     _Atomic bool busy;        /* has unfinished commands; written with the lock held */
     bool held;                /* (lock) the user suspends it */
-    uint64_t suspended_count; /* (lock) */
+    uint64_t suspended_count; /* (lock) while it had work */
+    uint64_t suspensions;     /* (lock) changes of `suspended` */
     /* New threshold << 32 | new batch size, which the owner takes over; 0: no change. */
     _Atomic uint64_t depth;
     _Atomic bool suspended; /* (lock) to write; read before each launch */
@@ -163,6 +165,16 @@ void xs__queue_end(struct xs_queue *q);
 /* After that, count the commands in flight as they complete. *left: number of those left. */
 int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err);
 void xs__queue_free(struct xs_queue *q); /* accepts a queue that is only partly made */
+
+/* ---- record.c: what the caller wants to know of each command --------------- */
+
+/* The owner launched command `index` of a request, the last of xq.launched. */
+void xs__record_launch(struct xs_queue *q, uint64_t request, uint32_t index, xs_ns now);
+/* All commands before `completed` are complete, those from `first` on since now. now is -1
+ * after the end of the run. */
+void xs__record_complete(struct xs_queue *q, uint64_t first, uint64_t completed, xs_ns now);
+/* The queue is about to change to `suspended`. Lock held. */
+void xs__record_suspension(struct xs_queue *q, bool suspended);
 
 /* ---- queue_change.c ------------------------------------------------------- */
 

@@ -12,6 +12,7 @@ static void set_suspended(struct xs_queue *q, bool suspended)
         return;
     if (suspended && q->busy)
         q->suspended_count++;
+    xs__record_suspension(q, suspended);
     q->suspended = suspended;
     if (!suspended)
         q->run->engine->wake(q);

@@ -17,6 +17,7 @@ from pytest_xsched.analysis.evidence import LATENCY, RATE, Evidence
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
+from pytest_xsched.analysis.trace import Trace
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.units import format_duration, one_line, parse_fraction
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
@@ -52,6 +53,8 @@ class Run:
         evidence: Evidence,
         remark: str = "",
         measure_on: Callable[[Run], bool] | None = None,
+        trace: Trace | None = None,
+        alone_ns: Sequence[int | None] = (),
     ) -> None:
         self.scenario = scenario
         self.device_kind = scenario.device_kind
@@ -75,6 +78,10 @@ class Run:
         """Returns how long to measure before the test that is running may pass; see `Session`."""
         self.fixture: tuple[str, str] | None = None
         """Name and scope of the fixture that made it; None if it is of one test."""
+        self.trace = Trace() if trace is None else trace
+        """The commands on record."""
+        self.alone_ns = alone_ns
+        """Time of a request of each queue alone, ns; None: not known; empty: of none."""
         self._measure_on = measure_on
         self._judgements: list[Judgement] = []
         """One for each of `verdicts`, in the same order."""
@@ -317,6 +324,7 @@ class Run:
             "queues": [queue.to_dict() for queue in self.queues.values()],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "refused": list(self.refused),
+            "trace": self.trace.to_dict(),
         }
 
     def to_json(self) -> str:

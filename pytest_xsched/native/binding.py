@@ -43,9 +43,11 @@ except ImportError as error:
 
 __all__ = [
     "CENSORED",
+    "COMMAND_RECORD",
     "DRAIN",
     "SAMPLE",
     "SLICE_NS",
+    "SUSPENSION",
     "WARMUP",
     "Device",
     "DeviceInfo",
@@ -97,6 +99,12 @@ SAMPLE: np.dtype[np.void] = _dtype_of("struct xs_sample")
 """One request: scheduled_ns, submitted_ns, launched_ns, completed_ns, flags (int64).
 
 A time of -1 means that the request did not get there."""
+COMMAND_RECORD: np.dtype[np.void] = _dtype_of("struct xs_command_record")
+"""One launched command: request, index, launched_ns, began_ns, ended_ns, completed_ns (int64).
+
+A time of -1 is unknown, or the command did not get there; see xs_api.h."""
+SUSPENSION: np.dtype[np.void] = _dtype_of("struct xs_suspension")
+"""A queue was suspended or resumed: at_ns (int64), suspended and held (int32, 0 or 1)."""
 
 
 def limits() -> dict[str, int]:

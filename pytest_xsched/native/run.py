@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pytest_xsched.base.constants import WAITING
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.native.binding import SAMPLE, SLICE_NS, Device, call, commands_array, ffi, lib
+from pytest_xsched.native.command_record import CommandRecord, RecordRings, no_record
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Command
@@ -41,6 +42,8 @@ class Counts:
     requests_completed: int
     suspended: int
     """How often the queue was suspended while it had work."""
+    suspensions: int = 0
+    """How often it changed between suspended and not suspended."""
     most_in_flight: int
     """The largest number of commands in flight at once."""
     priority: int
@@ -51,7 +54,7 @@ class Counts:
         """Add the counts of a later run of the same queue."""
         names = [
             *("submitted", "launched", "completed", "failed"),
-            *("requests_submitted", "requests_completed", "suspended"),
+            *("requests_submitted", "requests_completed", "suspended", "suspensions"),
         ]
         sums = {name: getattr(self, name) + getattr(later, name) for name in names}
         most = max(self.most_in_flight, later.most_in_flight)
@@ -97,6 +100,8 @@ class QueueSettings:
     """A device other than the run's; it must outlive the run."""
     command_ns: int = 0
     """Time that a command takes alone at most; 0: not known. The run waits longer for slow ones."""
+    record: bool = False
+    """Whether to record each command and each suspension; not for queues without a load."""
 
 
 def _mask(units: tuple[int, ...]) -> Any:
@@ -127,11 +132,13 @@ class Queue:
         samples: NDArray[np.void] | None,
         keep: tuple[Any, ...],
         siblings: list[Queue],
+        record: RecordRings | None = None,
     ) -> None:
         self._siblings = siblings
         self._native = pointer
         self._samples = samples
         self._keep = keep  # what the native side points to
+        self._record = record
 
     def counts(self) -> Counts:
         """Return the counts of commands and requests so far."""
@@ -145,6 +152,7 @@ class Queue:
             requests_submitted=c.requests_submitted,
             requests_completed=c.requests_completed,
             suspended=c.suspended,
+            suspensions=c.suspensions,
             most_in_flight=c.most_in_flight,
             priority=c.priority,
             state=_STATES[c.state],
@@ -160,6 +168,13 @@ class Queue:
         assert self._samples is not None
         copied: NDArray[np.void] = self._samples[:count].copy()
         return copied
+
+    def record(self) -> CommandRecord:
+        """Copy the record of the queue after the end of the run."""
+        if self._record is None:
+            return no_record()
+        counts = self.counts()
+        return self._record.copy(counts.launched, counts.suspensions)
 
     def thread_id(self) -> int:
         """Return the kernel's id of the thread that drives the queue; 0: none, or not yet."""
@@ -281,9 +296,14 @@ class Run:
             load = {**load, "samples": pointer, "sample_cap": len(samples)}
             keep = (*keep, pointer)
         spec.load = load
+        record = None
+        if settings.record:
+            most = None if "arrivals_ns" not in load else load["arrival_count"] * len(commands)
+            record = RecordRings(most)
+            spec.record = record.spec
         out = ffi.new("struct xs_queue **")
         call(lib.xs_queue_add, self._pointer, spec, out)
-        queue = Queue(out[0], samples, keep, self._queues)
+        queue = Queue(out[0], samples, keep, self._queues, record)
         self._queues.append(queue)
         return queue
 

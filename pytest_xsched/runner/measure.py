@@ -24,6 +24,7 @@ from pytest_xsched.monitoring.gpu_monitor import monitor_of
 from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.monitoring.sampler import Sampler
 from pytest_xsched.native.binding import SLICE_NS, Device
+from pytest_xsched.native.command_record import CommandRecord
 from pytest_xsched.native.run import Counts, Hints, Queue, QueueSettings
 from pytest_xsched.native.run import Run as NativeRun
 from pytest_xsched.runner.calibration import calibrate
@@ -55,6 +56,7 @@ class Measurement:
         activity: the evidence that XSched was in effect; None under other schedulers.
         readings: what other than the device may have delayed requests; None: not measured.
         faults: one sentence for each fault that spoils the whole measurement.
+        records: of the commands of each queue; empty: the run kept none.
         output: the end of the output of the worker process, with that of drivers and libraries; ""
             if there was no worker process.
     """
@@ -69,6 +71,7 @@ class Measurement:
     activity: Activity | None = None
     readings: Readings | None = None
     faults: tuple[str, ...] = ()
+    records: tuple[CommandRecord, ...] = ()
     output: str = ""
 
 
@@ -98,6 +101,7 @@ def measure(
     part: Part | None = None,
     watch: bool = True,
     family: int | None = None,
+    record: bool = True,
 ) -> Measurement:
     """Run a scenario on its devices.
 
@@ -110,6 +114,7 @@ def measure(
             crash in the teardown.
         part: the queues to run here, which are those of the measurement; None: all.
         watch: whether to measure noise of the machine, if time is real.
+        record: whether to record each command.
         family: process whose descendants all belong to the run; None: this process.
 
     Raises:
@@ -141,6 +146,7 @@ def measure(
                 devices[spec.device or scenario.device],
                 units[spec.name],
                 _command_ns(spec, taken_ns),
+                record,
             )
             for spec, taken_ns in zip(specs, alone_ns, strict=True)
         ]
@@ -167,6 +173,9 @@ def measure(
             _watch(native, scenario, progress, sampler)
         _wait(native, scenario, progress, sampler)
         measurement = _collect(scenario, specs, take_fingerprint(infos), queues, effect, alone_ns)
+        if record:
+            records = tuple(queue.record() for queue in queues)
+            measurement = dataclasses.replace(measurement, records=records)
         if sampler is not None:
             measurement = dataclasses.replace(measurement, readings=sampler.readings())
         if activity is not None:
@@ -285,9 +294,10 @@ def _add(
     device: Device,
     units: tuple[int, ...],
     command_ns: int,
+    record: bool,
 ) -> Queue:
     settings = _settings(scenario, spec, device, units)
-    settings = dataclasses.replace(settings, command_ns=command_ns)
+    settings = dataclasses.replace(settings, command_ns=command_ns, record=record)
     commands = spec.workload.commands
     if isinstance(spec.arrivals, Closed):
         closed_loops = sum(isinstance(queue.arrivals, Closed) for queue in scenario.queues)

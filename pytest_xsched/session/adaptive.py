@@ -15,6 +15,7 @@ from pytest_xsched.analysis.evidence import Evidence, gather
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.analysis.run import Run
+from pytest_xsched.analysis.trace import Trace
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.runner.measure import Measurement
 from pytest_xsched.scenario.arrival_process import Closed, Replay, request_count
@@ -105,6 +106,7 @@ def run_in_windows(
     fixed: bool = False,
     rules: Rules | None = None,
     at_least_ns: int = 0,
+    trace: str = "worst",
 ) -> Run:
     """Measure the first window of a scenario, and make the run that tests see.
 
@@ -114,6 +116,7 @@ def run_in_windows(
         fixed: whether to measure all of the duration at once.
         rules: what becomes of noise; None: the default.
         at_least_ns: shortest time to measure, at most the duration.
+        trace: what to keep of the commands; see `Trace`.
     """
     rules = rules or Rules()
     first_ns = scenario.duration_ns if fixed else first_window_ns(scenario, at_least_ns)
@@ -134,6 +137,20 @@ def run_in_windows(
             scenario.queues, measurement.counts, measurement.samples, strict=True
         )
     )
+    kept = Trace(mode=trace)
+
+    def keep_commands(news: Measurement, window_ns: tuple[int, int], offset_ns: int) -> None:
+        """Keep the commands of a window, before its samples are added to the queues."""
+        kept.add(
+            news.records,
+            {spec.name: one for spec, one in zip(scenario.queues, news.samples, strict=True)},
+            window_ns=window_ns,
+            offset_ns=offset_ns,
+            first={queue.name: len(queue.samples) if offset_ns else 0 for queue in queues},
+            whole=scenario.device_kind == "sim",
+        )
+
+    keep_commands(measurement, span_ns, 0)
     others = _others(scenario, measurement)
     alone_ns = list(measurement.alone_ns)
     effects = [measurement.priority_effect]
@@ -182,6 +199,7 @@ def run_in_windows(
         span_ns = (scenario.warmup_ns, scenario.warmup_ns + duration_ns)
         # After everything that can have happened in the earlier windows.
         offset_ns = queues[0].windows_ns[-1][1] + scenario.drain_ns + S
+        keep_commands(later, span_ns, offset_ns)
         news = _watch(scenario, later, span_ns, offset_ns, rules)
         watched.extend(news)
         for queue, counts, samples in zip(queues, later.counts, later.samples, strict=True):
@@ -208,6 +226,8 @@ def run_in_windows(
         evidence=evidence(measurement.activity),
         remark=measurement.remark,
         measure_on=measure_on,
+        trace=kept,
+        alone_ns=alone_ns,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_xsched.base.constants import SCHEDULERS
 from pytest_xsched.base.policies import POLICIES, XSCHED_POLICIES
-from pytest_xsched.base.units import one_line, parse_duration
+from pytest_xsched.base.units import DurationLike, one_line, parse_duration
 from pytest_xsched.base.validation import one_of
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.queue_spec import QueueSpec
@@ -93,3 +93,26 @@ def require_mask(name: str, mask: object) -> tuple[int, ...]:
             "range(0, 4)"
         )
     return tuple(mask)
+
+
+def refuse_hang(xsched: XSched, queues: Iterable[QueueSpec]) -> None:
+    """Refuse queues that XSched would suspend for ever.
+
+    Here, not in Scenario: `run_scenario` runs what hangs, too, so that a hang can be shown.
+    """
+    for queue in queues:
+        if xsched.policy == "kedf" and queue.deadline_ns is None:
+            raise ScenarioError(
+                f"queue {queue.name!r}: XSched's K-EDF can suspend a queue without a deadline "
+                'for ever; write deadline="1s"'
+            )
+
+
+def ns_or(value: DurationLike | None, what: str, default_ns: int) -> int:
+    """Read a time in ns, 0 included, or return the default."""
+    return default_ns if value is None else parse_duration(value, what=what, allow_zero=True)
+
+
+def ns_or_none(value: DurationLike | None, what: str) -> int | None:
+    """Read a time in ns; None: not set."""
+    return None if value is None else parse_duration(value, what=what)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from pytest_xsched.analysis.run import Run
+from pytest_xsched.analysis.trace import TRACES
 from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
 from pytest_xsched.base.policies import POLICIES
 from pytest_xsched.base.units import (
@@ -42,6 +43,9 @@ from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import run_in_windows
 from pytest_xsched.session.arguments import (
+    ns_or,
+    ns_or_none,
+    refuse_hang,
     require_changes,
     require_mask,
     require_policy,
@@ -184,8 +188,8 @@ class Session:
             cu_mask=None if cu_mask is None else require_mask(name, cu_mask),
             device=device,
             utilization=utilization,
-            deadline_ns=_ns_or_none(deadline, f"queue {name!r}: deadline"),
-            laxity_ns=_ns_or_none(laxity, f"queue {name!r}: laxity"),
+            deadline_ns=ns_or_none(deadline, f"queue {name!r}: deadline"),
+            laxity_ns=ns_or_none(laxity, f"queue {name!r}: laxity"),
         )
 
     def run(
@@ -203,6 +207,7 @@ class Session:
         seed: int | None = None,
         check: bool = False,
         processes: str = "together",
+        trace: str | None = None,
         cpu: CpuModel | None = None,
         sim: SimModel | None = None,
     ) -> Run:
@@ -228,6 +233,9 @@ class Session:
             processes: ``"together"``, or ``"separate"``: each queue in a process of its own, all on
                 one GPU and started at one moment. On ``"cpu"`` each process has a device of its
                 own, so there is no contention but for processors.
+            trace: which commands stay on record, for `explain` and timelines: ``"worst"`` (those
+                around the worst requests and in the first second of each window; in virtual time
+                all), ``"all"`` or ``"off"``.
             cpu: parameters of the device ``"cpu"``.
             sim: parameters of the device ``"sim"``.
 
@@ -245,21 +253,23 @@ class Session:
         """
         require_queues("run", queues)
         check_flag("run(): whole", whole)
+        trace = "worst" if trace is None else trace
+        one_of("trace of run()", trace, TRACES)
         changes = require_changes("run", changes)
         chosen = functools.partial(self._chosen, scheduler, policy, duration, seed)
         check_marker = self._marker_check(chosen)
         _, xsched = self._scheduler(scheduler)
         scheduler, policy, duration_ns, device, seed = chosen()
         if xsched is not None:
-            _refuse_hang(xsched, queues)
+            refuse_hang(xsched, queues)
         at_least_ns = chosen_least_ns(self.settings, at_least, duration_ns)
         if self._fell_back:
             require_gpu(queues, uses_xsched=xsched is not None)
         scenario = Scenario(
             queues=queues,
             duration_ns=duration_ns,
-            warmup_ns=_or_default(warmup, "warmup", default_warmup_ns(duration_ns)),
-            drain_ns=_or_default(drain, "drain", default_drain_ns()),
+            warmup_ns=ns_or(warmup, "warmup", default_warmup_ns(duration_ns)),
+            drain_ns=ns_or(drain, "drain", default_drain_ns()),
             seed=seed,
             device=device,
             scheduler=scheduler,
@@ -274,7 +284,10 @@ class Session:
             sim=SimModel() if sim is None else sim,
         )
         run = self._run(
-            scenario, fixed=whole or self.settings.fixed_duration, at_least_ns=at_least_ns
+            scenario,
+            fixed=whole or self.settings.fixed_duration,
+            at_least_ns=at_least_ns,
+            trace=trace,
         )
         run.check_marker = check_marker
         self.runs.append(run)
@@ -368,6 +381,7 @@ class Session:
                 seed=seed,
                 check=check,
                 processes=processes,
+                trace="off",  # there are many runs, and their differences count
                 cpu=cpu,
                 sim=sim,
             )
@@ -535,7 +549,14 @@ class Session:
         one_of(f"marker xsched: {key}", value, known)
         return str(value)
 
-    def _run(self, scenario: Scenario, *, fixed: bool = True, at_least_ns: int = 0) -> Run:
+    def _run(
+        self,
+        scenario: Scenario,
+        *,
+        fixed: bool = True,
+        at_least_ns: int = 0,
+        trace: str = "worst",
+    ) -> Run:
         for sentence in stream_warnings(scenario, hardware_queues(os.environ)):
             warnings.warn(sentence, XSchedWarning, stacklevel=3)
         names = ", ".join(queue.name for queue in scenario.queues)
@@ -544,14 +565,19 @@ class Session:
         def measure_one(window: Scenario) -> Measurement:
             progress = self._progress(label) if self._progress else None
             try:
-                return self._measure(window, progress)
+                return self._measure(window, progress, record=trace != "off")
             finally:
                 if progress is not None:
                     progress.close()
 
         rules = Rules(mode=self.settings.noise, limit_ns=self.settings.noise_limit_ns)
         run = run_in_windows(
-            scenario, measure_one, fixed=fixed, rules=rules, at_least_ns=at_least_ns
+            scenario,
+            measure_one,
+            fixed=fixed,
+            rules=rules,
+            at_least_ns=at_least_ns,
+            trace=trace,
         )
         run.origin, run.fixture = self.origin, self.fixture
         run.least_ns = lambda: min(self.least_ns, scenario.duration_ns)
@@ -559,7 +585,9 @@ class Session:
         run.burst = self.settings.burst
         return run
 
-    def _measure(self, scenario: Scenario, progress: Progress | None) -> Measurement:
+    def _measure(
+        self, scenario: Scenario, progress: Progress | None, *, record: bool
+    ) -> Measurement:
         why = why_own_process(scenario)
         waiting = progress.note if isinstance(progress, ProgressLine) else None
         if why and self.settings.process == "inside":
@@ -574,6 +602,7 @@ class Session:
                     lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
                     home=self.settings.xsched_home,
                     watch=self.settings.noise != "off",
+                    record=record,
                 )
             except DeviceUnavailable as error:
                 self.devices.unavailable(scenario.device, error)
@@ -581,7 +610,8 @@ class Session:
             name: self.devices.get(name, scenario.cpu, scenario.sim) for name in scenario.devices
         }
         with self.devices.cpu_locked(scenario.devices, waiting):
-            return measure(devices, scenario, progress, watch=self.settings.noise != "off")
+            watch = self.settings.noise != "off"
+            return measure(devices, scenario, progress, watch=watch, record=record)
 
     def _in_worker(self, kind: str) -> bool:
         process = self.settings.process
@@ -605,21 +635,3 @@ def _marker(overrides: Mapping[str, Any]) -> str:
 
 def _shown(name: str, value: object) -> str:
     return format_duration(value) if name == "duration" else repr(value)  # type: ignore[arg-type]
-
-
-def _refuse_hang(xsched: XSched, queues: Iterable[QueueSpec]) -> None:
-    """Here, not in Scenario: `run_scenario` runs what hangs, too, so that a hang can be shown."""
-    for queue in queues:
-        if xsched.policy == "kedf" and queue.deadline_ns is None:
-            raise ScenarioError(
-                f"queue {queue.name!r}: XSched's K-EDF can suspend a queue without a deadline "
-                'for ever; write deadline="1s"'
-            )
-
-
-def _or_default(value: DurationLike | None, what: str, default_ns: int) -> int:
-    return default_ns if value is None else parse_duration(value, what=what, allow_zero=True)
-
-
-def _ns_or_none(value: DurationLike | None, what: str) -> int | None:
-    return None if value is None else parse_duration(value, what=what)

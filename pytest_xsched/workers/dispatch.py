@@ -106,6 +106,7 @@ def measure_in_processes(
     lock_timeout_s: float,
     home: Home | None,
     watch: bool = True,
+    record: bool = True,
     set_up_s: float = SET_UP_S,
 ) -> Measurement:
     """Measure a scenario in the processes that it needs.
@@ -118,6 +119,7 @@ def measure_in_processes(
         lock_timeout_s: longest wait for another measurement on the GPU.
         home: where XSched is installed, if an option or an ini key names it.
         watch: see `measure.measure`.
+        record: see `measure.measure`.
         set_up_s: see `isolated.measure_in_worker`; longer where a model is built.
 
     Raises:
@@ -151,6 +153,7 @@ def measure_in_processes(
                 environment=environment,
                 xsched=files,
                 watch=watch,
+                record=record,
                 set_up_s=set_up_s,
             )
         return measure_separately(
@@ -164,5 +167,6 @@ def measure_in_processes(
             home=found,
             server=server,
             watch=watch,
+            record=record,
             set_up_s=set_up_s,
         )

@@ -33,6 +33,7 @@ def measure_in_worker(
     environment: Environment | None = None,
     xsched: Files | None = None,
     watch: bool = True,
+    record: bool = True,
     set_up_s: float = SET_UP_S,
     grace_s: float = GRACE_S,
     module: str = "pytest_xsched.workers.worker",
@@ -49,6 +50,7 @@ def measure_in_worker(
         environment: how its environment differs from that of this process; None: not at all.
         xsched: the files of XSched that the worker loads, where XSched is the scheduler.
         watch: see `measure.measure`.
+        record: see `measure.measure`.
         set_up_s: wall time in addition to the run, after which the worker is killed.
         grace_s: wall time after it has left its data, after which the worker is killed.
         module: that the process runs.
@@ -62,7 +64,9 @@ def measure_in_worker(
         libraries = find_libraries(scenario.device_kind)
     messages = WorkerMessages(set_up_s + run_s(scenario), grace_s, progress, waiting)
     with TemporaryDirectory() as name:
-        job = make_job(scenario, libraries, lock_timeout_s, xsched=xsched, watch=watch)
+        job = make_job(
+            scenario, libraries, lock_timeout_s, xsched=xsched, watch=watch, record=record
+        )
         worker = WorkerProcess(
             Path(name), job, messages=messages, environment=environment, module=module
         )
@@ -88,6 +92,7 @@ def make_job(
     part: Sequence[int] | None = None,
     xsched: Files | None = None,
     watch: bool = True,
+    record: bool = True,
 ) -> dict[str, Any]:
     """Return the job of a worker, in JSON's types.
 
@@ -99,6 +104,7 @@ def make_job(
         part: indices of its queues, where other processes have the rest.
         xsched: the files of XSched that it loads, where XSched is the scheduler.
         watch: see `measure.measure`.
+        record: see `measure.measure`.
     """
     return {
         "scenario": scenario.to_dict(),
@@ -108,4 +114,5 @@ def make_job(
         "part": None if part is None else list(part),
         "xsched": None if xsched is None else asdict(xsched),
         "watch": watch,
+        "record": record,
     }

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.monitoring.environment import DeviceFacts, Fingerprint, MappedLibrary
 from pytest_xsched.monitoring.noise import unite_readings
+from pytest_xsched.native.command_record import CommandRecord, no_record
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
@@ -55,6 +56,7 @@ def measure_separately(
     home: Home | None = None,
     server: Server | None = None,
     watch: bool = True,
+    record: bool = True,
     set_up_s: float = SET_UP_S,
     grace_s: float = GRACE_S,
     module: str = "pytest_xsched.workers.worker",
@@ -85,6 +87,7 @@ def measure_separately(
                 part=queues,
                 xsched=xsched,
                 watch=watch,
+                record=record,
             ),
             messages=WorkerMessages(
                 allowed_s, grace_s, progress if first else None, waiting if first else None
@@ -185,13 +188,14 @@ def divide(scenario: Scenario) -> list[tuple[int, ...]]:
 def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) -> Measurement:
     """Return one measurement of the results of all processes, each for the queues of its group."""
     measured = [part for _, part in parts if isinstance(part, Measurement)]
-    by_queue: dict[int, tuple[Counts, NDArray[np.void], int | None]] = {}
+    by_queue: dict[int, tuple[Counts, NDArray[np.void], int | None, CommandRecord]] = {}
     for indices, part in parts:
         if isinstance(part, ProgramResult):
-            by_queue[indices[0]] = part.counts, part.samples, None
+            by_queue[indices[0]] = part.counts, part.samples, None, no_record()
         else:
-            programs = zip(part.counts, part.samples, part.alone_ns, strict=True)
-            by_queue |= dict(zip(indices, programs, strict=True))
+            records = part.records or (no_record(),) * len(part.counts)
+            theirs = zip(part.counts, part.samples, part.alone_ns, records, strict=True)
+            by_queue |= dict(zip(indices, theirs, strict=True))
     in_order = [by_queue[index] for index in sorted(by_queue)]
     return dataclasses.replace(
         measured[0],
@@ -204,9 +208,10 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) ->
                 for library in part.libraries
             },
         ),
-        counts=tuple(counts for counts, _, _ in in_order),
-        samples=tuple(samples for _, samples, _ in in_order),
-        alone_ns=tuple(alone_ns for _, _, alone_ns in in_order),
+        counts=tuple(counts for counts, _, _, _ in in_order),
+        samples=tuple(samples for _, samples, _, _ in in_order),
+        alone_ns=tuple(alone_ns for _, _, alone_ns, _ in in_order),
+        records=tuple(record for _, _, _, record in in_order),
         wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
         activity=merge_activities([part.activity for part in measured if part.activity]),
         readings=unite_readings([part.readings for part in measured if part.readings]),

@@ -33,6 +33,7 @@ from pytest_xsched.system.gpu_lock import lock_cpu, lock_gpus
 from pytest_xsched.xsched.activation import Activity, attach_xsched, check_report, measure_order
 
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
+RECORDS = "records.npz"
 OUTPUT = "output.txt"
 """The output of the process and of its libraries."""
 WAITING = "waiting "
@@ -153,6 +154,7 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
         keep=keep,
         part=part,
         watch=job["watch"],
+        record=job["record"],
         family=job["parent"],
     )
 
@@ -201,6 +203,7 @@ def error_to_dict(error: XSchedError) -> dict[str, Any]:
 
 def _save(measurement: Measurement) -> None:
     np.savez(SAMPLES, *measurement.samples)
+    np.savez(RECORDS, *(array for one in measurement.records for array in one.to_arrays()))
     write(
         RESULT,
         {

@@ -18,6 +18,7 @@ from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.monitoring.noise import Readings
+from pytest_xsched.native.command_record import CommandRecord
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
@@ -30,6 +31,7 @@ from pytest_xsched.workers.worker import (
     LOCKED,
     OUTPUT,
     READY,
+    RECORDS,
     RESULT,
     SAMPLES,
     UNWRITABLE,
@@ -236,6 +238,8 @@ class WorkerProcess(ManagedProcess):
             why = f" ({error})" if error else ""
             remark = f"{self._name} {how}{why}, after it had left its data{last_words(output)}"
         data = json.loads((self._directory / RESULT).read_text(encoding="utf-8"))
+        with np.load(self._directory / RECORDS, allow_pickle=False) as file:
+            arrays = [file[name] for name in file.files]
         with np.load(self._directory / SAMPLES, allow_pickle=False) as samples:
             return Measurement(
                 fingerprint=Fingerprint.from_dict(data["fingerprint"]),
@@ -246,6 +250,10 @@ class WorkerProcess(ManagedProcess):
                 alone_ns=tuple(data["alone_ns"]),
                 activity=data["activity"] and Activity.from_dict(data["activity"]),
                 readings=data["readings"] and Readings.from_dict(data["readings"]),
+                records=tuple(
+                    CommandRecord.from_arrays(arrays[at : at + 3])
+                    for at in range(0, len(arrays), 3)
+                ),
                 remark=remark,
                 output=output,
             )

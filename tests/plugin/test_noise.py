@@ -28,7 +28,7 @@ def machine(pytester, monkeypatch):
                 from pytest_xsched.session import session
                 from pytest_xsched.monitoring.noise import Readings
 
-                def measure_here(devices, scenario, progress, *, watch):
+                def measure_here(devices, scenario, progress, *, watch, record):
                     found = measure(devices, scenario, progress, watch=watch)
                     assert found.readings is None  # of virtual time
                     readings = {readings.format(on_host=on_host)} if watch else None

@@ -28,6 +28,7 @@ struct launch {
     xs_ns arrives;
     xs_ns cost;
     uint64_t order;
+    xs_ns began; /* -1: not yet */
 };
 
 struct xs_kernel {
@@ -188,7 +189,7 @@ static int sim_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32
     xs_ns from = stream->last_arrival > sim->now ? stream->last_arrival : sim->now;
     stream->last_arrival = xs__later(from, sim->model.launch_ns);
     stream->ring[stream->launched % XS_THRESHOLD_MAX] = (struct launch){
-        .arrives = stream->last_arrival, .cost = kernel->cost, .order = sim->orders++};
+        .arrives = stream->last_arrival, .cost = kernel->cost, .order = sim->orders++, .began = -1};
     stream->launched++;
     return XS_OK;
 }
@@ -204,6 +205,15 @@ static int sim_passed(struct xs_stream *stream, uint32_t slot, struct xs_error *
 {
     (void)err;
     return stream->completed >= stream->marks[slot] ? XS_OK : XS_EAGAIN;
+}
+
+/* A command takes exactly its cost. */
+static void sim_executed(const struct xs_stream *stream, uint64_t number, int64_t *began,
+                         int64_t *ended)
+{
+    const struct launch *launch = &stream->ring[number % XS_THRESHOLD_MAX];
+    *began = launch->began;
+    *ended = number < stream->completed ? xs__later(launch->began, launch->cost) : -1;
 }
 
 static const struct launch *head(const struct xs_stream *stream)
@@ -261,8 +271,9 @@ static void start_commands(struct sim *sim)
                 best = s;
         if (best == NULL)
             return;
-        sim->slots[i] =
-            (struct slot){.stream = best, .ends = xs__later(sim->now, head(best)->cost)};
+        struct launch *first = &best->ring[best->started % XS_THRESHOLD_MAX];
+        first->began = sim->now;
+        sim->slots[i] = (struct slot){.stream = best, .ends = xs__later(sim->now, first->cost)};
         best->started++;
     }
 }
@@ -304,5 +315,6 @@ const struct xs_device_ops xs_device_sim = {
     .launch = sim_launch,
     .mark = sim_mark,
     .passed = sim_passed,
+    .executed = sim_executed,
     .virtual_time = &virtual_time,
 };

@@ -1,0 +1,98 @@
+"""What a queue did in a run, command by command: the rings of the runner, and their copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_xsched.native.binding import COMMAND_RECORD, SUSPENSION, ffi, lib
+
+RECORDED_MOST = 2**20
+"""The most commands of a queue, and the most suspensions, that are on record: the last ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRecord:
+    """What a queue did in one window.
+
+    Attributes:
+        commands: in order of launch, fields of `COMMAND_RECORD`; times in ns since the start of the
+            run.
+        suspensions: in order of time, fields of `SUSPENSION`.
+        lost: commands that were launched before the first of `commands`.
+        suspensions_lost: suspensions before the first of `suspensions`.
+    """
+
+    commands: NDArray[np.void]
+    suspensions: NDArray[np.void]
+    lost: int = 0
+    suspensions_lost: int = 0
+
+    def to_arrays(self) -> list[NDArray[Any]]:
+        """Return the record as arrays, for a file; `from_arrays` reads them back."""
+        lost = np.array([self.lost, self.suspensions_lost], np.int64)
+        return [self.commands, self.suspensions, lost]
+
+    @classmethod
+    def from_arrays(cls, arrays: Sequence[NDArray[Any]]) -> CommandRecord:
+        """Return the record that `to_arrays` has written."""
+        commands, suspensions, (lost, suspensions_lost) = arrays
+        return cls(
+            commands=commands,
+            suspensions=suspensions,
+            lost=int(lost),
+            suspensions_lost=int(suspensions_lost),
+        )
+
+
+def no_record() -> CommandRecord:
+    """Return the record of a queue that has none: a program, for one."""
+    return CommandRecord(commands=np.empty(0, COMMAND_RECORD), suspensions=np.empty(0, SUSPENSION))
+
+
+class RecordRings:
+    """The memory of a record while the run fills it; keep it until the run is closed.
+
+    Args:
+        most: commands that the queue launches at most; None: not known.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        least = int(lib.XS_THRESHOLD_MAX) + 1
+        length = RECORDED_MOST if most is None else min(max(most, least), RECORDED_MOST)
+        # The system allocates a page when it is first written.
+        self._commands = np.empty(length, COMMAND_RECORD)
+        self._suspensions = np.empty(RECORDED_MOST, SUSPENSION)
+        commands, suspensions = (
+            ffi.from_buffer(f"struct {name}[]", ring, require_writable=True)
+            for name, ring in (
+                ("xs_command_record", self._commands),
+                ("xs_suspension", self._suspensions),
+            )
+        )
+        self.spec = (commands, length, suspensions, len(self._suspensions))
+        """The fields of `struct xs_record_spec`."""
+
+    def copy(self, launched: int, suspensions: int) -> CommandRecord:
+        """Copy what the rings hold after the end of the run.
+
+        Args:
+            launched: commands that the queue launched.
+            suspensions: how often it changed between suspended and not suspended.
+        """
+        commands, lost = _unrolled(self._commands, launched)
+        changes, changes_lost = _unrolled(self._suspensions, suspensions)
+        return CommandRecord(
+            commands=commands, suspensions=changes, lost=lost, suspensions_lost=changes_lost
+        )
+
+
+def _unrolled(ring: NDArray[np.void], count: int) -> tuple[NDArray[np.void], int]:
+    """Copy what a ring holds of `count` entries, in order, and return how many it lost."""
+    lost = max(0, count - len(ring))
+    entries: NDArray[np.void] = ring[np.arange(lost, count) % len(ring)]
+    return entries, lost
