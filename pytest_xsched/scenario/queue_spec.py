@@ -34,6 +34,7 @@ RESERVED_NAMES = frozenset(
     | {"assert_fair", "budget", "burst", "check_marker", "judge", "judge_again", "measure_on"}
     | {"measured_ns", "refused", "undecided", "windows", "fixture", "is_too_short", "least_ns"}
     | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
+    | {"trace", "alone_ns"}
 )
 
 
