@@ -10,13 +10,13 @@ the requests never end, and follow each other as fast as possible.
 
 The protocol, for programs in other languages. Times are ns of CLOCK_MONOTONIC. A line ends with a
 newline, and one call writes it whole. PYTEST_XSCHED_REPORT is the number of a file descriptor: the
-program writes "ready PID" there when its work is set up, then "begin TIME" and "end TIME" for each
-request, and "done" at last. PYTEST_XSCHED_START is the number of a descriptor that it reads: the
-line "START END" comes after "ready"; the end of file comes after "done", and then the program may
-end. PYTEST_XSCHED_ARRIVALS names a file with the arrivals, one a line, in ns after START. Where it
-is not set, each request follows the previous one until END, after a pause of
-PYTEST_XSCHED_THINK_NS. A time that cannot be true, such as one after the moment when the line was
-read, makes the run invalid.
+program writes "ready PID" there when its work is set up and warm, then "begin TIME" and "end TIME"
+for each request, and "done" at last. Requests that it does before "ready" do not count.
+PYTEST_XSCHED_START is the number of a descriptor that it reads: the line "START END" comes after
+"ready"; the end of file comes after "done", and then the program may end. PYTEST_XSCHED_ARRIVALS
+names a file with the arrivals, one a line, in ns after START. Where it is not set, each request
+follows the previous one until END, after a pause of PYTEST_XSCHED_THINK_NS. A time that cannot be
+true, such as one after the moment when the line was read, makes the run invalid.
 """
 
 from __future__ import annotations
@@ -35,13 +35,40 @@ THINK_NS = "PYTEST_XSCHED_THINK_NS"
 
 _SPIN_NS = 200_000  # a sleep may end this late
 
+_WARM_MOST = 100
+_WARM_MOST_NS = 10_000_000_000
+_WARM_BLOCK = 5
+_WARM_GAIN = 0.9
 
-def requests() -> Iterator[int]:
+
+def requests(*, warmup: int | None = None) -> Iterator[int]:
     """Yield the number of each request, when it is due.
 
     A request begins when its number is yielded, and ends when the loop continues. Call this once in
     a process.
+
+    Requests that do not count come first, one after the other. They warm the program up, and then
+    it reports that it is ready. They have the numbers of the first requests, 0, 1, 2, ..., and the
+    measured requests begin again at 0. The warm-up ends when requests no longer become faster: the
+    median of five is at least 0.9 times that of the five before. It ends after 100 requests in any
+    case, or 10 s after its first request, which may compile. Without pytest-xsched there is none.
+
+    Args:
+        warmup: how many requests warm the program up; 0: none, the program does that itself before
+            it calls this; None: as many as it takes.
+
+    Raises:
+        ValueError: `warmup` is no such number.
     """
+    if warmup is not None and (type(warmup) is not int or warmup < 0):
+        raise ValueError(
+            f"requests(): warmup {warmup!r} is no number of requests; write 0 for none, or leave "
+            "it out, and there are as many as it takes until their times are steady"
+        )
+    return _requests(warmup)
+
+
+def _requests(warmup: int | None) -> Iterator[int]:
     if REPORT not in os.environ:
         yield from itertools.count()
         return
@@ -50,6 +77,7 @@ def requests() -> Iterator[int]:
     os.set_inheritable(report, False)
     os.set_inheritable(start, False)
     schedule = _arrivals()
+    yield from _warm_up(warmup, _warm_up_numbers(schedule))
     _write(report, f"ready {os.getpid()}")
     begin_ns, end_ns = _read_start(start)
     due = _back_to_back(end_ns) if schedule is None else (begin_ns + at for at in schedule)
@@ -61,6 +89,29 @@ def requests() -> Iterator[int]:
     _write(report, "done")
     while os.read(start, 64):  # pytest-xsched inspects this process until then
         pass
+
+
+def _warm_up_numbers(schedule: list[int] | None) -> Iterator[int]:
+    """Yield no number that the measured requests do not have."""
+    return itertools.cycle(range(len(schedule))) if schedule else itertools.count()
+
+
+def _warm_up(count: int | None, numbers: Iterator[int]) -> Iterator[int]:
+    taken_ns: list[int] = []
+    while not _is_warm(taken_ns) if count is None else len(taken_ns) < count:
+        begin_ns = time.monotonic_ns()
+        yield next(numbers)
+        taken_ns.append(time.monotonic_ns() - begin_ns)
+
+
+def _is_warm(taken_ns: list[int]) -> bool:
+    """Check whether a warm-up may end after requests that took these times."""
+    if len(taken_ns) >= _WARM_MOST or sum(taken_ns[1:]) >= _WARM_MOST_NS:
+        return True
+    if len(taken_ns) < 2 * _WARM_BLOCK or len(taken_ns) % _WARM_BLOCK:
+        return False
+    earlier, latest = taken_ns[-2 * _WARM_BLOCK : -_WARM_BLOCK], taken_ns[-_WARM_BLOCK:]
+    return sorted(latest)[_WARM_BLOCK // 2] >= _WARM_GAIN * sorted(earlier)[_WARM_BLOCK // 2]
 
 
 def _arrivals() -> list[int] | None:

@@ -121,12 +121,15 @@ def measure_separately(
             failed = _wait_for_all(members, LOCKED)
             if failed is None:
                 for group in groups[1:]:
+                    is_program = scenario.queues[group[0]].workload.own_program is not None
                     # One after the other under XSched, because a trial of the order of two queues
-                    # would include the queues of the other processes.
-                    if scenario.xsched is not None:
-                        failed = failed or _wait_for_all(members, READY)
+                    # would include the queues of the other processes. And no program warms up
+                    # while a worker measures what its commands take alone.
+                    if scenario.xsched is not None or is_program:
+                        workers = [one for one in members if isinstance(one, WorkerProcess)]
+                        awaited = workers if scenario.xsched is None else members
+                        failed = failed or _wait_for_all(awaited, READY)
                     if failed is None:
-                        is_program = scenario.queues[group[0]].workload.own_program is not None
                         members.append(
                             start_program(group[0]) if is_program else start_worker(group)
                         )

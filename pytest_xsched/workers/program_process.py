@@ -228,7 +228,11 @@ class ProgramProcess(ManagedProcess):
         when = "before the run did" if READY in self.reached else "before it was ready"
         how = f"{describe_exit(status)} {when}"
         if not self.is_in_time:
-            silent = " (its first call of requests() reports that)" if self._program.reports else ""
+            silent = (
+                " (its first call of requests() reports that, after a warm-up)"
+                if self._program.reports
+                else ""
+            )
             how = f"was not ready in time{silent}"
         raise WorkerCrashed(
             f"the program of queue {self.spec.name!r} {how}{last_words(output)}", returncode=status

@@ -5,6 +5,7 @@ On `cpu`, where they use no device: what is tested is how they are started, told
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -182,6 +183,44 @@ def test_all_wait_for_one_that_is_slow_to_be_ready(session, program):
     assert run.high.n == 10
 
 
+def test_it_warms_up_before_it_is_ready_and_that_does_not_count(measure, program):
+    code = "import time\ncalls = []\ndef work(number):\n    calls.append(number)\n"
+    code += "    time.sleep(0.3 * (len(calls) <= 3))\n"
+    measurement = measure(program(f"{code}{LOOP}\nprint(calls)"), drain_ns=10**9)
+    calls = json.loads(measurement.output)
+    assert calls[:10] == list(range(10)) and calls[-25:] == list(range(25))
+    (samples,) = measurement.samples
+    assert len(samples) == 25 == measurement.counts[0].requests_completed
+    # Those that sleep are all in the warm-up, so the first measured one has nothing to wait for.
+    assert samples["launched_ns"][1] < samples["scheduled_ns"][0] + 300_000_000
+
+
+def test_no_program_warms_up_while_a_worker_times_its_commands_alone(scenario, program, worker):
+    """What a command takes alone was measured while the programs of the run were started."""
+    body = """
+        import sys, time
+        from pytest_xsched.runner import measure
+        from pytest_xsched.workers import worker
+        calibrate = measure.calibrate
+        def alone(*arguments):
+            time.sleep(1)
+            taken_ns = calibrate(*arguments)
+            print("alone", time.monotonic_ns(), flush=True)
+            return taken_ns
+        measure.calibrate = alone
+        sys.exit(worker.main())
+        """
+    began = "import time\nprint('began', time.monotonic_ns(), flush=True)\nwork = int\n"
+    queues = (
+        QueueSpec(name="high", workload=program(began + LOOP), arrivals=constant("50/s")),
+        QueueSpec(name="low", workload=spin("1ms"), arrivals=constant("50/s")),
+    )
+    made = scenario("cpu", queues=queues, duration_ns=10**8, scheduler="native", policy="none")
+    measurement = measure_separately(made, module=worker(body))
+    at_ns = dict(line.split() for line in measurement.output.splitlines())
+    assert int(at_ns["alone"]) < int(at_ns["began"])
+
+
 def test_a_contender_has_no_figures(session, program):
     run = session.run(
         session.queue("high", spin("1ms"), rate="50/s"),
@@ -240,6 +279,10 @@ def test_the_environment_is_its_own(measure, program, monkeypatch):
         ),
         (
             f"def work(number): 1 / (number < 5)\n{LOOP}",
+            "exit status 1 before it was ready; its",
+        ),
+        (
+            f"def work(number): 1 / (number < 5)\n{LOOP.replace('()', '(warmup=0)')}",
             "exit status 1 before the run did; its",
         ),
     ],
