@@ -7,20 +7,19 @@ was executed has excellent latencies.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from pytest_xsched.analysis.contention import Contention, contention
-from pytest_xsched.analysis.contention import faults as contention_faults
+from pytest_xsched.analysis.contention import Contenders, Contention, Holds
 from pytest_xsched.analysis.plausibility import Plausible, overwork, plausible
 from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.monitoring.noise import Noise
 from pytest_xsched.xsched.activation import Activity
 
-LATENCY, LOWER_BOUND, RATE = "latency", "lower bound", "rate"
+LATENCY, LOWER_BOUND, WAIT, RATE = "latency", "lower bound", "wait", "rate"
 """What a verdict is about; see `Evidence.against`."""
 _ByQueue: TypeAlias = "dict[str, tuple[str, ...]]"
 
@@ -46,6 +45,10 @@ class Evidence:
         rate_faults: by queue, those of its faults that make its rates and counts worthless, too.
         growing: by queue, those of its faults under which a latency is a lower bound: the queue is
             saturated or got nothing. A target that is missed by these latencies is missed.
+        uncontended: by queue, that it had nothing to contend with: what its latencies and waits
+            say of a scheduler is nothing.
+        remarks: by queue, what its verdicts have to say of its contenders.
+        ranks: by queue, what verdicts on its latency also have to say: which contenders go first.
     """
 
     faults: tuple[str, ...]
@@ -61,22 +64,44 @@ class Evidence:
     open: tuple[str, ...] = ()
     rate_faults: dict[str, tuple[str, ...]] = field(default_factory=dict)
     growing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    uncontended: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ranks: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def against(self, queue: str | None, needs: str = LATENCY) -> tuple[str, ...]:
         """Return the faults that forbid a verdict on a queue; None: on the whole run.
 
         Args:
             queue: its name.
-            needs: what the verdict is about: `LATENCY`, `LOWER_BOUND` (of a latency) or `RATE`.
+            needs: what the verdict is about: `LATENCY`, `LOWER_BOUND` (of a latency), `WAIT` or
+                `RATE`.
         """
         if queue is None:
             return self.faults
-        if needs == RATE:
-            return (*self.faults, *self.rate_faults.get(queue, ()))
-        faults = (*self.faults, *self.queue_faults[queue])
+        uncontended = self.uncontended.get(queue, ())
+        if needs in (WAIT, RATE):
+            faults = (*self.faults, *self.rate_faults.get(queue, ()))
+            return faults if needs == RATE else (*faults, *uncontended)
+        faults = (*self.faults, *self.queue_faults[queue], *uncontended)
         if needs == LOWER_BOUND:
             faults = tuple(fault for fault in faults if fault not in self.growing.get(queue, ()))
         return faults
+
+    def remarks_on(self, queue: str, needs: str) -> str:
+        """Return what a verdict on a queue has to say of its contenders and of noise, or "".
+
+        Args:
+            queue: its name.
+            needs: what the verdict is about; see `against`.
+        """
+        said = [*self.remarks.get(queue, ())]
+        if needs == RATE:
+            said += self.uncontended.get(queue, ())
+        elif needs != WAIT:
+            said += self.ranks.get(queue, ())
+        if self.noise is not None and self.noise.remark:
+            said.append(self.noise.remark)
+        return "".join(f"; {one}" for one in said)
 
     def keeping(self, earlier: Evidence, where: str = "") -> Evidence:
         """Return the evidence with the faults of an earlier or smaller part of the run added.
@@ -111,11 +136,15 @@ class Evidence:
         return {
             "valid": not self.faults,
             "faults": list(self.faults),
-            "queue_faults": {name: list(faults) for name, faults in self.queue_faults.items()},
+            "queue_faults": {
+                name: [*faults, *self.uncontended.get(name, ())]
+                for name, faults in self.queue_faults.items()
+            },
             "results_checked": self.checked,
             "priority_effect": self.priority_effect,
             "results_not_checked": list(self.unchecked),
             "contention": [one.to_dict() for one in self.contention],
+            "uncontended": {name: list(found) for name, found in self.uncontended.items()},
             "plausible": [one.to_dict() for one in self.plausible],
             "xsched": None if self.activity is None else self.activity.to_dict(),
             "noise": None if self.noise is None else self.noise.to_dict(),
@@ -133,6 +162,10 @@ def gather(
     noise: Noise | None = None,
     alone_ns: Sequence[int | None] = (),
     slots: int | None = None,
+    holds: Holds | None = None,
+    device: str | None = None,
+    order: Mapping[str, Sequence[str]] | None = None,
+    ranks: Mapping[str, Sequence[str]] | None = None,
 ) -> Evidence:
     """Judge a run by its counts, its arrivals, its speed and, with check=True, its results.
 
@@ -147,6 +180,10 @@ def gather(
         alone_ns: what a request of each queue takes alone, None where that is not known; empty if
             it is known for no queue.
         slots: slots of the device model from which alone_ns comes; None if that was measured.
+        holds: when `changes=` held a queue.
+        device: name of the run's device, which is that of every queue that names none.
+        order: by queue, that nothing orders it and its contenders; see `policy_hints`.
+        ranks: by queue, which contenders go first.
     """
     alone_ns = alone_ns or (None,) * len(queues)
     speed = plausible(queues, alone_ns, exact=slots is not None)
@@ -163,8 +200,11 @@ def gather(
         if any(other.counts.completed for other in queues if other is not queue)
     ] + [sentence for queue in queues for sentence in idle[queue.name]]
     silent = [fault for queue in queues for fault in _no_request(queue)]
-    met = contention(queues)
-    apart = contention_faults(met, queues)
+    contenders = Contenders(queues, holds, device)
+    met = contenders.met()
+    apart = contenders.away(met)
+    nothing = {name: said for name, said in contenders.nothing().items() if name not in apart}
+    little = contenders.little(alone_ns)
     return Evidence(
         faults=(*faults, *others, *(() if noise is None else noise.faults)),
         queue_faults={
@@ -187,6 +227,12 @@ def gather(
         rate_faults={queue.name: (*_late(queue), *apart.get(queue.name, [])) for queue in queues},
         growing=growing,
         open=(*silent, *(queue.no_request for queue in queues)),
+        uncontended={name: tuple(found) for name, found in nothing.items()},
+        remarks={
+            queue.name: (*little[queue.name], *(order or {}).get(queue.name, ()))
+            for queue in queues
+        },
+        ranks={name: tuple(said) for name, said in (ranks or {}).items()},
     )
 
 

@@ -7,14 +7,13 @@ it raises QosAssertionError with the sentence of the verdict.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.analysis import targets
-from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE
+from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE, WAIT
 from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -77,7 +76,7 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         refuse_swapped(limit, q, 'assert_percentile_below(0.99, "50ms")')
         limit_ns = parse_duration(limit, what=what)
-        self._run.require(self.name, LOWER_BOUND)
+        self._begin(LOWER_BOUND)
         self.percentile(q)  # checks q
         self._measure_for(q)
         self._judge(lambda queue, budget: targets.percentile_below(queue, q, limit_ns, budget))
@@ -89,18 +88,19 @@ class MeasuredQueue(QueueResult):
         """
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what="limit of assert_max_below")
-        self._run.require(self.name, LOWER_BOUND)
+        self._begin(LOWER_BOUND)
         self._judge(lambda queue, _: targets.max_below(queue, limit_ns), fact=True)
 
     def assert_longest_wait_below(self, limit: DurationLike) -> None:
         """Assert that no request waited as long as a limit for its first launch (starvation)."""
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what="limit of assert_longest_wait_below")
-        self._require_run()
+        self._begin(WAIT)
+        self._require_wait()
         # The only request of a starved queue may be one of the warm-up that still waits.
         self._measure_until(lambda: self.n > 0 or self.longest_wait.value > 0)
         self._judge(
-            lambda queue, _: targets.longest_wait_below(queue, limit_ns), needs=RATE, fact=True
+            lambda queue, _: targets.longest_wait_below(queue, limit_ns), needs=WAIT, fact=True
         )
 
     def assert_tail_ratio_below(self, limit: float) -> None:
@@ -110,7 +110,7 @@ class MeasuredQueue(QueueResult):
         """
         __tracebackhide__ = True
         ratio = finite_number("limit of assert_tail_ratio_below", limit, above=1)
-        self._run.require(self.name)
+        self._begin(LATENCY)
         self._measure_for(0.99)
         self._judge(
             lambda queue, budget: targets.tail_ratio_below(queue, ratio, budget), needs=LATENCY
@@ -133,7 +133,7 @@ class MeasuredQueue(QueueResult):
         factor = finite_number("limit of assert_slowdown_below", limit, above=0)
         self.require_alone(alone)
         for queue, needs in ((self, LOWER_BOUND), (alone, LATENCY)):
-            queue._run.require(queue.name, needs)
+            queue._begin(needs)
             queue.percentile(percentile)
             queue._measure_for(percentile)
 
@@ -198,7 +198,7 @@ class MeasuredQueue(QueueResult):
         share = parse_fraction(
             fraction, what="fraction of assert_attainment_at_least", allow_zero=False
         )
-        self._run.require(self.name, LOWER_BOUND)
+        self._begin(LOWER_BOUND)
         if share < 1:  # the same target as a percentile below the deadline
             self._measure_for(share)
         self._judge(
@@ -216,7 +216,7 @@ class MeasuredQueue(QueueResult):
         refuse_swapped(deadline, rate, 'assert_goodput_at_least("50ms", "20/s")')
         deadline_ns = parse_duration(deadline, what="deadline of assert_goodput_at_least")
         hz = parse_rate(rate, what="rate of assert_goodput_at_least")
-        self._run.require(self.name, LOWER_BOUND)
+        self._begin(LOWER_BOUND)
         self._judge(lambda queue, budget: targets.goodput_at_least(queue, deadline_ns, hz, budget))
 
     def assert_no_errors(self) -> None:
@@ -251,6 +251,20 @@ class MeasuredQueue(QueueResult):
         facts = {"scheduler": scenario.scheduler, "device": scenario.device, "seed": scenario.seed}
         keys = ("workload", "n", "p50_ns", "p95_ns", "p99_ns", "max_ns", "throughput_hz")
         publish(self, benchmark, {"queue": self.name, **facts, **{k: numbers[k] for k in keys}})
+
+    def _begin(self, needs: str) -> None:
+        """Check the evidence before a target is judged; first measure until a contender was met.
+
+        Args:
+            needs: see `Evidence.against`.
+
+        Raises:
+            InvalidRun: the evidence speaks against a verdict.
+        """
+        __tracebackhide__ = True
+        while self.name in self._run.evidence.uncontended and self._run.measure_on():
+            pass
+        self._run.require(self.name, needs)
 
     def _measure_for(self, q: float) -> None:
         """Measure on until the queue has enough requests for a percentile.
@@ -304,15 +318,16 @@ class MeasuredQueue(QueueResult):
             __tracebackhide__ = True
             # At each check again, because a later window may spoil the run.
             self._run.require(self.name, needs)
-            growing = self._run.evidence.growing.get(self.name)
+            evidence = self._run.evidence
+            growing = evidence.growing.get(self.name)
+            remarks = evidence.remarks_on(self.name, needs)
             if needs != LOWER_BOUND or not growing:
-                return rule(self, budget)
+                return rule(self, budget).with_remark(remarks)
             verdict = rule(self.lower_bounds(), budget)
             if verdict.status == FAIL:
-                sentence = f"{verdict.sentence}; at least that, because {growing[0]}"
-                return dataclasses.replace(verdict, sentence=sentence)
+                return verdict.with_remark(f"; at least that, because {growing[0]}{remarks}")
             if verdict.status == PASS or budget.spent:
                 self._run.require(self.name)  # raises
-            return verdict
+            return verdict.with_remark(remarks)
 
         self._run.judge(rule_of_valid, fact=fact, other=other)

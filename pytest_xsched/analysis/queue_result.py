@@ -75,10 +75,11 @@ class QueueResult:
         """Whether an open loop offered more than was done; see `estimators.saturated`."""
         self.cold_start = None if self.saturated else cold_start(self.latency_ns)
         """How much slower the first tenth of the first window was; see `estimators.cold_start`."""
-        # The run, which has the evidence, sets these: one for latencies, one for rates, which are
-        # valid in a saturated queue, too.
+        # The run, which has the evidence, sets these: one for latencies, one for waits, and one for
+        # rates, which are valid in a saturated queue, too.
         self._run: Any = None
         self._require: Callable[[], None] = lambda: None
+        self._require_wait: Callable[[], None] = lambda: None
         self._require_run: Callable[[], None] = lambda: None
 
     def extend(
@@ -319,7 +320,7 @@ class QueueResult:
         window = np.searchsorted(ends, s["scheduled_ns"], side="right").clip(max=len(ends) - 1)
         there = ((s["flags"] & DRAIN) == 0) & (launched >= starts[window])
         longest = int(waits[there].max()) if there.any() else 0
-        return self._latency(longest, "wait", lambda: self._require_run())
+        return self._latency(longest, "wait", lambda: self._require_wait())
 
     # ---- rates
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_xsched.analysis import fairness, targets
-from pytest_xsched.analysis.evidence import LATENCY, RATE, Evidence
+from pytest_xsched.analysis.evidence import LATENCY, RATE, WAIT, Evidence
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -66,6 +66,8 @@ class Run:
         self.verdicts: list[Verdict] = []
         self.refused: list[dict[str, str]] = []
         """Targets without a verdict: ``"sentence"`` says why, ``"nodeid"`` names the test."""
+        self.asserted = False
+        """Whether anything was asserted of it: a target, a plain comparison, a claim about arms."""
         self.budget = SessionBudget()
         """The error budget of the session, from which each assertion takes its part."""
         self.undecided = "fail"
@@ -91,7 +93,9 @@ class Run:
             queue._require = functools.partial(self.require, queue.name)
             program = queue.workload.own_program
             silent = program is not None and not program.reports
+            of_waits = functools.partial(self.require, queue.name, WAIT)
             of_rates = functools.partial(self.require, queue.name, RATE)
+            queue._require_wait = queue._require if silent else of_waits
             queue._require_run = queue._require if silent else of_rates
 
     def require(self, queue: str | None = None, needs: str = LATENCY) -> None:
@@ -106,6 +110,7 @@ class Run:
         """
         __tracebackhide__ = True
         self.check_marker()
+        self.asserted = True
         faults = self.evidence.against(queue, needs)
         if faults:
             raise InvalidRun(
@@ -141,11 +146,15 @@ class Run:
             if alone is not None and queue.name in alone:
                 queue.require_alone(alone[queue.name])
         fairness.weights(queues, alone)  # checks `alone`
-        self.require()
-        self.judge(
-            lambda budget: targets.fair(queues, fairness.weights(queues, alone), share, budget),
-            reads=[queue._run for queue in (alone or {}).values()],
-        )
+
+        def rule(budget: ErrorBudget) -> Verdict:
+            __tracebackhide__ = True
+            for queue in queues:
+                self.require(queue.name, WAIT)
+            verdict = targets.fair(queues, fairness.weights(queues, alone), share, budget)
+            return verdict.with_remark(self.evidence.remarks_on(verdict.queue, WAIT))
+
+        self.judge(rule, reads=[queue._run for queue in (alone or {}).values()])
 
     def judge(
         self,
@@ -324,6 +333,7 @@ class Run:
             "queues": [queue.to_dict() for queue in self.queues.values()],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "refused": list(self.refused),
+            "asserted": self.asserted,
             "trace": self.trace.to_dict(),
         }
 

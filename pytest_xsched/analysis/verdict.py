@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_xsched.analysis.queue_result import QueueResult
@@ -41,6 +41,10 @@ class Verdict:
     decision: Decision | None = None
     nodeid: str = ""
     limit_origin: str = ""
+
+    def with_remark(self, remark: str) -> Verdict:
+        """Return the verdict with a remark after its sentence."""
+        return replace(self, sentence=f"{self.sentence}{remark}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict in JSON's types; null for a value that is infinite."""

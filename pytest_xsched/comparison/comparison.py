@@ -7,6 +7,7 @@ Every claim is about the ratios within the episodes; see `pairs` for how sure it
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import warnings
@@ -290,6 +291,9 @@ class Comparison:
             arm: tuple(Episode(arm, number, run) for number, run in enumerate(runs, 1))
             for arm, runs in arms.items()
         }
+        for episode in itertools.chain.from_iterable(self.arms.values()):
+            if isinstance(episode.run, Run):
+                episode.run.asserted = True
         self.again = f"{baseline} again"
         self.queues = {name: ComparedQueue(name, self) for name in queues}
         self.verdicts: list[Verdict] = []

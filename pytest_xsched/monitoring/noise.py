@@ -21,6 +21,8 @@ from pytest_xsched.base.units import format_duration
 S = 10**9
 TOO_MUCH = 0.2
 """Share of the measured time. If more of it is noisy, the rest gives no verdict."""
+MUCH = 0.5
+"""Verdicts say so where noise is only noted and this share of the time was noisy."""
 TOO_MUCH_AT_ONCE = 0.5
 """Share of ten successive blocks. If more of them are noisy, the run gives no verdict."""
 
@@ -250,6 +252,12 @@ class Noise:
     def measured_ns(self) -> int:
         """Time of all of them."""
         return sum(window.end_ns - window.start_ns for window in self.windows)
+
+    @property
+    def remark(self) -> str:
+        """Describe that much of the time was noisy although nothing is masked; "" if it was not."""
+        share = self.noisy_ns / self.measured_ns
+        return "" if self.masks or share < MUCH else f"{share:.0%} of the measured time was noisy"
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not records and not state.complaint and not skips:
         return
     from pytest_xsched.reporting.table_layout import wrapped
-    from pytest_xsched.reporting.terminal_summary import missing_devices, summary
+    from pytest_xsched.reporting.terminal_summary import missing_devices, summary, without_target
     from pytest_xsched.session.auto_device import fallback_remark
 
     terminalreporter.section("xsched")
@@ -160,6 +160,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.line(line)
     for line in state.shared_runs.lines():
         terminalreporter.line(f"! {line}", yellow=True)
+    if state.settings.compare is None:  # else each is compared with the baseline
+        for sentence in without_target(records):
+            for line in wrapped(sentence, state.columns):
+                terminalreporter.line(line, yellow=True)
     for miss in state.misses.expected:
         terminalreporter.line(
             f"EXPECTED MISS ({miss['how']}) {miss['sentence']}  [{miss['nodeid']}]"

@@ -93,6 +93,7 @@ class State:
         if self.session is None or self.session.trial is None:
             return
         run, self.session.trial = self.session.trial, None
+        run.asserted = True  # by the test that failed
         self.session.runs.append(run)
         if self.settings.corpus is None:
             return

@@ -5,6 +5,7 @@ Works on a scenario in JSON's types, for `run_table`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pytest_xsched.base.policies import Policy, policy_of
@@ -27,6 +28,72 @@ def policy_hints(scenario: dict[str, Any]) -> list[str]:
         if unread:
             lines.append(f"{policy.name} does not read the {name} of {' and '.join(unread)}")
     return lines
+
+
+def order_remarks(
+    scenario: dict[str, Any], priority_effect: str | None
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return, by queue, that nothing orders it and its contenders, and which of these go first.
+
+    Args:
+        scenario: in JSON's types.
+        priority_effect: see `Evidence`.
+    """
+    order: dict[str, list[str]] = {}
+    ranks: dict[str, list[str]] = {}
+    policy = _policy(scenario)
+    for one in scenario["queues"]:
+        device = one["device"] or scenario["device"]
+        rivals = [
+            queue
+            for queue in scenario["queues"]
+            if queue is not one and (queue["device"] or scenario["device"]) == device
+        ]
+        if rivals:
+            together = {**scenario, "queues": [one, *rivals]}
+            order[one["name"]] = _no_order(policy, together, priority_effect)
+            ranks[one["name"]] = _ranks(policy, together)
+    return order, ranks
+
+
+def _no_order(
+    policy: Policy | None, scenario: dict[str, Any], priority_effect: str | None
+) -> list[str]:
+    """Report that nothing favours the first of some queues, or that its contenders go first."""
+    one, *rivals = scenario["queues"]
+    only_streams = scenario["scheduler"] == "priority" or (
+        scenario["scheduler"] == "builtin" and scenario["policy"] == "none"
+    )
+    if only_streams and priority_effect == "no":
+        return ["stream priorities have no effect on this device"]
+    if policy is None or not policy.reads:
+        return []
+    first = policy.reads[0]
+    sentences = _missing(policy, scenario)
+    if first == "deadline_ns" and one[first] is None:
+        due = [queue["name"] for queue in rivals if queue[first] is not None]
+        if due:
+            sentences.append(
+                f"{one['name']} has no deadline, so {policy.name} lets {' and '.join(due)} go first"
+            )
+    return sentences
+
+
+def _ranks(policy: Policy | None, scenario: dict[str, Any]) -> list[str]:
+    """Report which contenders of the first of some queues the policy lets go first."""
+    one, *rivals = scenario["queues"]
+    if policy is None or not policy.reads or policy.by_weight or scenario["changes"]:
+        return []
+    if policy.reads[0] == "priority":
+        above = [q["name"] for q in rivals if q["priority"] > one["priority"]]
+        what = "the higher priority"
+    elif policy.reads[0] == "deadline_ns" and one["deadline_ns"] is not None:
+        above = [q["name"] for q in rivals if (q["deadline_ns"] or math.inf) < one["deadline_ns"]]
+        what = "the shorter deadline"
+    else:
+        return []
+    has = "has" if len(above) == 1 else "have"
+    return [f"{' and '.join(above)} {has} {what}"] if above else []
 
 
 def _missing(policy: Policy, scenario: dict[str, Any]) -> list[str]:

@@ -78,6 +78,7 @@ def remarks(run: Record) -> list[str]:
     """Return the remarks on a run; those that question its figures begin with !."""
     lines = []
     evidence = run["evidence"]
+    uncontended = evidence.get("uncontended", {})  # absent in old records
     for faults in (evidence["faults"], *evidence["queue_faults"].values()):
         lines += [f"! {fault}" for fault in faults]
     lines += [f"! {sentence}" for sentence in policy_hints(run["scenario"])]
@@ -92,7 +93,11 @@ def remarks(run: Record) -> list[str]:
     if evidence["xsched"] is not None and not evidence["faults"]:
         lines += _activity(evidence["xsched"])
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
-    lines += [_met(met) + _ahead(run, met) for met in evidence["contention"]]
+    lines += [
+        _met(met) + _ahead(run, met)
+        for met in evidence["contention"]
+        if met["queue"] not in uncontended
+    ]
     for queue in run["queues"]:
         if ratio := queue.get("cold_start"):
             lines.append(
@@ -146,10 +151,7 @@ def _cover(name: str, cover: Record | None) -> str:
 
 def _met(met: Record) -> str:
     if met["work"] == 0:
-        return (
-            f"! {met['other']} had no work during any of {met['queue']}'s requests: there was "
-            "nothing to schedule"
-        )
+        return f"! {met['other']} had no work during any of {met['queue']}'s requests"
     return (
         f"{met['other']} had work during {percent(met['work'])} of {met['queue']}'s requests, and "
         f"commands in flight during {percent(met['in_flight'])}"

@@ -34,6 +34,19 @@ def summary(records: list[Record], columns: int | None = None) -> list[str]:
     return [fits for line in lines for fits in wrapped(line, columns)]
 
 
+def without_target(records: list[Record]) -> list[str]:
+    """Return one line that names the tests whose runs no target judged; none if there are none.
+
+    Args:
+        records: of the session; those of old files do not say whether anything was.
+    """
+    idle = [run for run in records if not is_comparison(run) and not run.get("asserted", True)]
+    if not idle:
+        return []
+    tests = ", ".join(dict.fromkeys(run["origin"] or "no test" for run in idle))
+    return [f"! no target was asserted of {len(idle)} run{'s' * (len(idle) > 1)}: {tests}"]
+
+
 _MISSING = re.compile(r"Skipped: (no \w+(?::\d+)? device: .*)", re.DOTALL)
 
 

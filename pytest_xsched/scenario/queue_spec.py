@@ -32,7 +32,8 @@ UNITS_MAX = 1024  # multiprocessors that a mask can name
 RESERVED_NAMES = frozenset(
     {"queues", "scenario", "evidence", "remark", "origin", "verdicts", "require"}
     | {"assert_fair", "budget", "burst", "check_marker", "judge", "judge_again", "measure_on"}
-    | {"measured_ns", "refused", "undecided", "windows", "fixture", "is_too_short", "least_ns"}
+    | {"asserted", "measured_ns", "refused", "undecided", "windows", "fixture", "is_too_short"}
+    | {"least_ns"}
     | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
     | {"trace", "alone_ns"}
 )

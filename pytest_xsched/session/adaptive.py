@@ -17,10 +17,11 @@ from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.trace import Trace
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
+from pytest_xsched.reporting.policy_hints import order_remarks
 from pytest_xsched.runner.measure import Measurement
 from pytest_xsched.scenario.arrival_process import Closed, Replay, request_count
 from pytest_xsched.scenario.scenario import Scenario
-from pytest_xsched.stats.estimators import requests_needed
+from pytest_xsched.stats.estimators import CENSORED_NS, requests_needed
 from pytest_xsched.xsched.activation import Activity
 
 S = 10**9
@@ -155,9 +156,11 @@ def run_in_windows(
     alone_ns = list(measurement.alone_ns)
     effects = [measurement.priority_effect]
     slots = scenario.sim.slots if scenario.device_kind == "sim" else None
+    plain = scenario.to_dict()
 
     def evidence(activity: Activity | None) -> Evidence:
         past = [] if activity is None else activity.bypassing
+        order, ranks = order_remarks(plain, _worst_effect(effects))
         return gather(
             queues,
             tuple(dict.fromkeys([*others, *past])),
@@ -168,6 +171,10 @@ def run_in_windows(
             noise=Noise(masks=masking, windows=tuple(watched)) if watched else None,
             alone_ns=alone_ns,
             slots=slots,
+            holds=_holds(scenario),
+            device=scenario.device,
+            order=order,
+            ranks=ranks,
         )
 
     def window_evidence(
@@ -188,7 +195,14 @@ def run_in_windows(
             )
         )
         past = () if later.activity is None else tuple(later.activity.bypassing)
-        return gather(parts, past, checked=False, alone_ns=later.alone_ns, slots=slots)
+        return gather(
+            parts,
+            past,
+            checked=False,
+            alone_ns=later.alone_ns,
+            slots=slots,
+            device=scenario.device,
+        )
 
     def measure_on(run: Run) -> bool:
         duration_ns = next_window_ns(run.measured_ns, scenario.duration_ns, _rates(scenario))
@@ -229,6 +243,26 @@ def run_in_windows(
         trace=kept,
         alone_ns=alone_ns,
     )
+
+
+def _holds(scenario: Scenario) -> dict[str, list[tuple[int, int]]]:
+    """Return, by queue, when the changes of a run hold it: spans in ns since its start.
+
+    XSched's own policies resume a queue at their next decision, so under them nothing is held.
+    """
+    if scenario.xsched is not None and scenario.xsched.scheduler != "app":
+        return {}
+    holds: dict[str, list[tuple[int, int]]] = {}
+    since: dict[str, int] = {}
+    for change in sorted(scenario.changes, key=lambda change: change.at_ns):
+        at_ns = scenario.warmup_ns + change.at_ns
+        if change.suspended:
+            since.setdefault(change.queue, at_ns)
+        elif change.suspended is not None and change.queue in since:
+            holds.setdefault(change.queue, []).append((since.pop(change.queue), at_ns))
+    for name, start_ns in since.items():
+        holds.setdefault(name, []).append((start_ns, CENSORED_NS))
+    return holds
 
 
 def _watch(

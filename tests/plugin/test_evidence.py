@@ -130,7 +130,8 @@ def test_saturated_queue(load, sim, pytester):
             "*- xsched run -*",
             f"  ! {saturated}",
             "E *QosAssertionError: high: throughput * is not at least 60/s (n = 1500, "
-            "max *, saturated: 100/s offered), builtin on sim, seed 0, limit of test_it.py:*",
+            "max *, saturated: 100/s offered); high ran alone, builtin on sim, seed 0, limit of "
+            "test_it.py:*",
         ]
     )
     (run,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]

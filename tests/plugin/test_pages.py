@@ -210,7 +210,11 @@ def test_the_parts_of_a_report_that_are_explained_exist():
     sources = [*(ROOT / "pytest_xsched/reporting").glob("*.py")]
     sources.append(ROOT / "pytest_xsched/stats/sequential_test.py")
     sources += [ROOT / f"pytest_xsched/plugin/{name}.py" for name in ("hooks", "misses")]
-    sources += [ROOT / f"pytest_xsched/analysis/{name}.py" for name in ("run", "final_verdict")]
+    sources += [
+        ROOT / f"pytest_xsched/{name}.py"
+        for name in ("analysis/run", "analysis/final_verdict", "analysis/contention")
+    ]
+    sources.append(ROOT / "pytest_xsched/monitoring/noise.py")
     source = "".join(path.read_text(encoding="utf-8") for path in sources)
     cells = re.findall(r"^\| (`[^|]*`) \|", page, re.MULTILINE)
     for quoted in (text for cell in cells for text in re.findall(r"`([^`]+)`", cell)):

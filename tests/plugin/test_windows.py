@@ -100,7 +100,7 @@ def test_a_short_run_says_what_duration_would_decide(load, sim):
             with pytest.raises(QosAssertionError) as error:
                 xsched.run(queue, duration="1s").low.assert_throughput_at_least("20/s")
             found = re.search("; 20 blocks of 50 ms are too few to decide it; a duration of about "
-                              "(.*) would be enough, ", str(error.value))
+                              "(.*) would be enough; low ran alone, ", str(error.value))
             with pytest.raises(QosAssertionError) as error:
                 xsched.run(queue, duration=found[1]).low.assert_throughput_at_least("20/s")
             assert error.value.verdict.status == "FAIL"

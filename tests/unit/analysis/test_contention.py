@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from pytest_xsched.analysis.contention import contention, faults
+from pytest_xsched.analysis.contention import Contenders
 
 
 def shares(one, other):
-    return {(c.queue, c.other): (c.work, c.in_flight) for c in contention((one, other))}
+    return {(c.queue, c.other): (c.work, c.in_flight) for c in Contenders((one, other)).met()}
+
+
+def away(one, other):
+    contenders = Contenders((one, other))
+    return contenders.away(contenders.met())
 
 
 def test_requests_meet_or_pass_by(made_queue):
@@ -32,20 +37,19 @@ def test_work_that_waits_is_work_but_not_launched(made_queue):
 def test_a_loop_that_never_pauses_must_have_been_there(made_queue, made_run):
     a = made_queue([10] * 40, name="a", period_ms=100)
     gone = made_queue([10] * 100, name="gone", period_ms=10, closed=True)  # for one second of four
-    met = contention((a, gone))
-    assert faults(met, (a, gone)) == {
+    assert away(a, gone) == {
         "a": [
             "gone had work during only 25 % of a's requests although it never pauses: "
             "the queues did not run at the same time"
         ]
     }
     run = made_run(a, gone)
-    assert run.evidence.queue_faults["a"] == tuple(faults(met, (a, gone))["a"])
+    assert run.evidence.queue_faults["a"] == tuple(away(a, gone)["a"])
     # An open loop that was seldom there is a remark, not a fault.
-    assert faults(contention((a, a)), (a, a)) == {}
+    assert away(a, a) == {}
     rare = made_queue([10] * 100, name="rare", period_ms=10)
-    assert faults(contention((a, rare)), (a, rare)) == {}
+    assert away(a, rare) == {}
 
 
 def test_alone_there_is_nothing_to_meet(made_queue):
-    assert contention((made_queue([1]),)) == ()
+    assert Contenders((made_queue([1]),)).met() == ()

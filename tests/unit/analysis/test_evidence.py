@@ -32,6 +32,7 @@ def test_nothing(made_queue):
         "xsched": None,
         "noise": None,
         "plausible": [],
+        "uncontended": {},
     }
 
 

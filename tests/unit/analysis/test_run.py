@@ -45,8 +45,8 @@ def test_a_missed_target_raises_its_verdict(high):
     assert error.value.verdict is verdict
     assert str(error.value) == (
         "high: P99 297 ms is not below 50 ms (n = 300, max 300 ms, 251 misses in 1 burst, "
-        "3 allowed, odds over a billion to 1 against chance), builtin on sim, seed 3, "
-        f"limit of {verdict.limit_origin}"
+        "3 allowed, odds over a billion to 1 against chance); high ran alone, builtin on sim, "
+        f"seed 3, limit of {verdict.limit_origin}"
     )
     line = test_a_missed_target_raises_its_verdict.__code__.co_firstlineno + 2
     assert re.fullmatch(rf"(.*/)?test_run\.py:{line}", verdict.limit_origin)

@@ -1,0 +1,239 @@
+"""A verdict next to contenders that did nothing: there is none, or its sentence says so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+NOTHING = {
+    "its work is empty": (
+        'xsched.queue("low", empty(), priority=1)',
+        "the work of low is empty()",
+    ),
+    "it finished early": (
+        'xsched.queue("low", spin("5ms"), priority=1, arrivals=replay(["0ms", "20ms"]))',
+        "low had no work during any request of high",
+    ),
+    "its clients think for an hour": (
+        'xsched.queue("low", spin("5ms"), priority=1, think="1h")',
+        "low had no work during any request of high",
+    ),
+}
+SCHEDULING = (
+    'assert_p99_below("50ms")',
+    "assert_tail_ratio_below(10)",
+    'assert_attainment_at_least("50ms", "99%")',
+    'assert_max_below("50ms")',
+    "assert_slowdown_below(2, alone=alone)",
+    'assert_longest_wait_below("50ms")',
+)
+
+
+def run_with(contender, target):
+    return f"""
+        def test_it(xsched):
+            times = replay([50 * ms * i for i in range(2, 320)])
+            high = xsched.queue("high", spin("1ms"), priority=10, arrivals=times)
+            low = {contender}
+            alone = xsched.run(high, duration="16s").high
+            run = xsched.run(high, low, duration="16s")
+            run.high.{target}
+        """
+
+
+@pytest.mark.parametrize("target", SCHEDULING)
+def test_without_any_contention_there_is_no_verdict_on_a_scheduler(load, sim, target):
+    """A contender was declared and never met: whatever the target says of a scheduler is void."""
+    contender, reason = NOTHING["its clients think for an hour"]
+    load(run_with(contender, target))
+    result = sim()
+    assert result.parseoutcomes() == {"errors": 1}
+    result.stdout.fnmatch_lines(
+        [f"E *InvalidRun: no verdict: {reason}, so high had nothing to contend with"]
+    )
+
+
+@pytest.mark.parametrize("contender", NOTHING)
+def test_a_contender_is_no_contention_if(load, sim, contender):
+    queue, reason = NOTHING[contender]
+    load(run_with(queue, 'assert_p99_below("50ms")'))
+    result = sim()
+    assert result.parseoutcomes() == {"errors": 1}
+    reason = reason.replace("[", "[[]")
+    result.stdout.fnmatch_lines([f"E *no verdict: {reason}, so high had nothing to contend with"])
+
+
+@pytest.mark.parametrize("target", ['assert_throughput_at_least("19/s")', "assert_no_errors()"])
+def test_rates_and_errors_without_contention_say_so(load, sim, target):
+    load(run_with('xsched.queue("low", empty(), priority=1)', target))
+    result = sim()
+    assert result.parseoutcomes() == {"passed": 1}
+    result.stdout.fnmatch_lines(
+        ["  PASS high: *; the work of low is empty(), so high had nothing to contend with  [[]*"]
+    )
+
+
+def test_fairness_among_queues_that_never_met_has_no_verdict(load, sim):
+    load("""
+        def test_it(xsched):
+            a = xsched.queue("a", spin("1ms"), arrivals=replay(["0s", "1s", "2s"]))
+            b = xsched.queue("b", spin("1ms"), arrivals=replay(["500ms", "1500ms", "2500ms"]))
+            xsched.run(a, b, duration="3s", policy="fair").assert_fair()
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"errors": 1}
+    result.stdout.fnmatch_lines(["E *no verdict: b had no work during any request of a, so *"])
+
+
+def test_a_contender_that_a_change_holds_is_no_contention(load, sim):
+    load("""
+        def test_it(xsched, load):
+            run = xsched.run(*load, duration="15s", changes=[at("0s", "low", suspended=True)])
+            run.high.assert_p99_below("50ms")
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"errors": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "E *InvalidRun: no verdict: low was held by changes= or had no work during any "
+            "request of high, so high had nothing to contend with"
+        ]
+    )
+
+
+def test_a_request_that_is_held_in_the_middle_is_not_in_flight(load, sim):
+    """Of `low` two of 50 commands had been launched when the change came, 1 s of 15 s in."""
+    load("""
+        def test_it(xsched):
+            high = xsched.queue("high", spin("1ms"), priority=10, rate="20/s")
+            low = xsched.queue("low", spin("5ms", layers=50), priority=1)
+            changes = [at("1s", "low", suspended=True)]
+            xsched.run(high, low, duration="15s", changes=changes).high.assert_p99_below("50ms")
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"passed": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "  low had work during 7 % of high's requests, and commands in flight during 7 %*",
+            "  PASS high: *; low, which changes= held, had work during only 6.7 % of high's req*",
+        ]
+    )
+
+
+SAID = {
+    "rare": (
+        'xsched.queue("low", spin("60ms"), priority=1, rate="1/s")',
+        {},
+        "; low had work during only 5 % of high's requests",
+    ),
+    "early": (
+        'xsched.queue("low", spin("50ms"), priority=1, arrivals=replay(["0ms", "1500ms"]))',
+        {},
+        "; low had work during only 0.67 % of high's requests",
+    ),
+    "tiny": (
+        'xsched.queue("low", spin("1ns"), priority=1, think="1ms")',
+        {},
+        "; the work of low took less than 0.1 % of the measured time",
+    ),
+    "equal": (
+        'xsched.queue("low", spin("1ms"), priority=10)',
+        {},
+        "; hpf orders queues by priority, and all queues have the same priority",
+    ),
+    "inverted": (
+        'xsched.queue("low", spin("1ms"), priority=11, think="5ms")',
+        {},
+        "; low has the higher priority",
+    ),
+    "edf without deadlines": (
+        'xsched.queue("low", spin("1ms"), priority=1)',
+        {"policy": "edf"},
+        "; edf orders queues by deadline, and no queue has one",
+    ),
+    "edf with the other's deadline": (
+        'xsched.queue("low", spin("1ms"), priority=1, deadline="10ms")',
+        {"policy": "edf"},
+        "; high has no deadline, so edf lets low go first",
+    ),
+    "no stream priorities": (
+        'xsched.queue("low", spin("1ms"), priority=1)',
+        {"scheduler": "priority", "sim": "SimModel(priority=False)"},
+        "; stream priorities have no effect on this device",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_a_verdict_says_what_little_or_unordered_contention_there_was(load, sim, case):
+    queue, settings, words = SAID[case]
+    how = "".join(
+        f", {key}={value if key == 'sim' else repr(value)}" for key, value in settings.items()
+    )
+    load(f"""
+        def test_it(xsched):
+            high = xsched.queue("high", spin("1ms"), priority=10, rate="20/s")
+            run = xsched.run(high, {queue}, duration="15s", warmup="0s"{how})
+            run.high.assert_p99_below("1us")
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"failed": 1}
+    result.stdout.fnmatch_lines([f"  FAIL high: P99 * is not below 1 us *{words}*"])
+
+
+def test_the_low_queue_is_told_that_the_high_one_was_seldom_there(load, sim):
+    """The share of its own requests says little of that: it has few, and they are long."""
+    load("""
+        def test_it(xsched):
+            high = xsched.queue("high", spin("1ms"), priority=10, arrivals=replay(["2s", "3s"]))
+            low = xsched.queue("low", spin("5ms", layers=50), priority=1)
+            run = xsched.run(high, low, duration="15s", warmup="0s")
+            run.low.assert_longest_wait_below("1s")
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"passed": 1}
+    result.stdout.fnmatch_lines(
+        ["  PASS low: *; high had work in only 2 of 10 parts of the measured time;*of high took*"]
+    )
+
+
+def test_a_run_of_one_queue_says_alone(load, sim):
+    load("""
+        def test_it(xsched, load):
+            xsched.run(load[0], duration="15s").high.assert_p99_below("50ms")
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"passed": 1}
+    result.stdout.fnmatch_lines(["  PASS high: P99 * misses, 3 allowed); high ran alone  [[]*"])
+
+
+def test_runs_of_which_nothing_was_asserted_are_listed_in_one_line(load, sim, pytester):
+    load("""
+        def test_nothing(run): ...
+
+        def test_nothing_either(xsched, load):
+            xsched.run(*load, duration="1s")
+
+        def test_a_target(xsched, load):
+            alone = xsched.run(load[0], duration="16s")
+            run = xsched.run(*load, duration="16s")
+            run.high.assert_slowdown_below(10, alone=alone.high)
+
+        def test_a_plain_comparison(xsched, load):
+            assert xsched.run(*load, duration="1s").high.p50 < "50ms"
+
+        def test_arms(xsched, load):
+            xsched.compare_runs(*(xsched.run(*load, duration="1s", scheduler=name)
+                                  for name in ("native", "builtin")))
+        """)
+    result = sim("--xsched-json=out.json")
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(
+        [
+            "! no target was asserted of 2 runs: test_it.py::test_nothing, "
+            "test_it.py::test_nothing_either"
+        ]
+    )
+    runs = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
+    assert [run["asserted"] for run in runs] == [False, False, *[True] * 5]
