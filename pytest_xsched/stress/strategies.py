@@ -36,6 +36,7 @@ from pytest_xsched.scenario.arrival_process import (
     replay,
 )
 from pytest_xsched.scenario.device_models import SimModel
+from pytest_xsched.scenario.profile import recorded, shipped_profiles
 from pytest_xsched.scenario.queue_spec import AUTO, PRIORITY_MAX, PRIORITY_MIN, QueueSpec
 from pytest_xsched.scenario.scenario import Scenario, default_drain_ns
 from pytest_xsched.scenario.timed_changes import Change
@@ -48,6 +49,7 @@ __all__ = [
     "priorities",
     "priority_changes",
     "queue_specs",
+    "recorded_workloads",
     "scenarios",
     "without_tests",
     "workloads",
@@ -59,6 +61,8 @@ DURATIONS = ("1ms", "2ms", "500us", "200us")
 """Durations of a command."""
 LAYERS = (1, 2, 3, 5)
 """Commands of a request."""
+GROUPINGS: tuple[int | None, ...] = (1, 4, 16, None)
+"""Commands of a recorded request; None: as many as were recorded."""
 REQUESTS = (1, 2, 3, 5, 8)
 """Requests of an open loop in the measured window."""
 DEPTHS: tuple[tuple[int | str, int | None], ...] = (
@@ -126,6 +130,16 @@ def workloads(*, durations: Sequence[DurationLike] = DURATIONS) -> SearchStrateg
     return st.one_of(equal, equal, mixed)
 
 
+def recorded_workloads() -> SearchStrategy[Workload]:
+    """Draw requests of the recorded profiles that come with the package; see `recorded`."""
+    names = shipped_profiles()
+    if not names:
+        return st.nothing()
+    return st.builds(
+        lambda name, commands: recorded(name, commands=commands), _grid(names), _grid(GROUPINGS)
+    )
+
+
 def arrivals(
     *,
     duration: DurationLike = "100ms",
@@ -188,7 +202,8 @@ def _usual_depths() -> SearchStrategy[tuple[int | str, int | None]]:
 
 @functools.cache
 def _usual_work() -> SearchStrategy[Workload]:
-    return workloads()
+    spins = workloads()
+    return st.one_of(spins, spins, spins, recorded_workloads())
 
 
 @functools.cache
@@ -222,7 +237,7 @@ def queue_specs(
         draw: an argument that hypothesis passes.
         name: name of the queue.
         duration: duration of the measured window.
-        work: requests; default `workloads()`.
+        work: requests; default `workloads()`, and sometimes `recorded_workloads()`.
         loads: arrivals; default `arrivals()`.
         priority: priorities; default `priorities()`.
         depths: thresholds and batch sizes; default `launch_configurations()`.
@@ -369,7 +384,7 @@ def _set_up() -> None:
     parts that matter. No profile has a deadline, because runs differ in length.
     """
     st.register_type_strategy(Scenario, scenarios())
-    st.register_type_strategy(Workload, workloads())
+    st.register_type_strategy(Workload, _usual_work())
     phases = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain]
     patient = hypothesis.settings(
         deadline=None,

@@ -12,7 +12,7 @@ FAILS = """
 from hypothesis import given, settings
 from pytest_xsched.stress.strategies import scenarios
 
-@settings(max_examples=50, database=None, derandomize=True)
+@settings(max_examples=200, database=None, derandomize=True)
 @given(scenario=scenarios(queues=2, policies=["hpf"]))
 def test_alone(xsched, scenario):
     run = xsched.run_scenario(scenario)
