@@ -23,7 +23,10 @@ sys.path.insert(0, str(TESTS))
 
 from conftest import LIBRARIES, SHARED, compile_c, compile_library  # noqa: E402
 
-FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
+FAKE = (
+    *("fake_cuda.c", "fake_errors.c", "fake_graph.c"),
+    *("fake_identity.c", "fake_kernels.c", "fake_nvrtc.c"),
+)
 FAULTS = ("hang-destroy", "never-resume", "drop")
 
 

@@ -52,6 +52,18 @@ static int check_source(const struct xs_source *s, struct xs_error *err)
     return XS_OK;
 }
 
+static int check_segment(const struct xs_command *c, struct xs_error *err)
+{
+    const char *where = "command";
+    if (c->graph == NULL)
+        return xs__fail(err, XS_EINVAL, where, 0, "a segment needs a graph");
+    if (c->n >= c->graph->info.segments)
+        return xs__fail(err, XS_EINVAL, where, 0,
+                        "there is no segment %u of the graph: it is cut into %u", c->n,
+                        c->graph->info.segments);
+    return XS_OK;
+}
+
 int xs__command_check(const struct xs_command *c, struct xs_error *err)
 {
     switch (c->kind) {
@@ -59,6 +71,8 @@ int xs__command_check(const struct xs_command *c, struct xs_error *err)
         return check_spin(c, err);
     case XS_KERNEL:
         return check_source(c->source, err);
+    case XS_SEGMENT:
+        return check_segment(c, err);
     case XS_MATMUL:
     case XS_VECTOR_ADD:
         if (c->n < 1 || c->batch < 1 || xs__command_items(c) > INT32_MAX)
@@ -95,7 +109,7 @@ bool xs__command_equal(const struct xs_command *a, const struct xs_command *b)
 {
     return a->kind == b->kind && a->n == b->n && a->batch == b->batch &&
            a->duration_ns == b->duration_ns && a->fill_permille == b->fill_permille &&
-           a->waves == b->waves && source_equal(a->source, b->source);
+           a->waves == b->waves && a->graph == b->graph && source_equal(a->source, b->source);
 }
 
 uint64_t xs__command_items(const struct xs_command *c)

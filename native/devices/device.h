@@ -59,6 +59,37 @@ struct xs_scheduler_ops {
     xs_ns (*launched_at)(const struct xs_stream *stream, uint64_t number);
 };
 
+/* What graph.c and the backend share of a captured graph; see xs_graph_open(). The backend
+ * embeds this struct as its first member. */
+struct xs_graph {
+    struct xs_device *device; /* of the backend, not one that wraps it */
+    struct xs_graph_info info;
+    char **kernels;        /* the names */
+    uint32_t *cuts;        /* positions */
+    _Atomic uint32_t uses; /* the caller, and kernels of its segments; the last one frees it */
+};
+struct xs_capture {
+    struct xs_device *device;
+    struct xs_stream *stream;
+    void *graph; /* of the driver; NULL: none yet */
+    bool is_active;
+};
+
+/* Captured graphs. The caller has made the device current. xs_graph_open() and so on say the
+ * rest; `capture` has its device. */
+struct xs_graph_ops {
+    int (*open)(struct xs_device *dev, void *handle, struct xs_graph **out, struct xs_error *err);
+    int (*cut)(struct xs_graph *graph, const uint32_t *ends, uint32_t count, struct xs_error *err);
+    int (*launch)(struct xs_graph *graph, struct xs_error *err);
+    int (*wait)(struct xs_graph *graph, int64_t until_ns, int64_t limit_ns, int64_t *segment_ns,
+                struct xs_error *err);
+    void (*release)(struct xs_graph *graph); /* one of graph->uses ends */
+    int (*capture_open)(struct xs_device *dev, struct xs_capture **out, struct xs_error *err);
+    int (*capture_begin)(struct xs_capture *capture, struct xs_error *err);
+    int (*capture_end)(struct xs_capture *capture, struct xs_error *err);
+    void (*capture_close)(struct xs_capture *capture);
+};
+
 /* The functions of a backend.
  *
  * The rule: a capability is one pointer. The functions of the first part must be there.
@@ -128,6 +159,8 @@ struct xs_device_ops {
 
     bool runs_sources; /* kernel_create() takes XS_KERNEL */
 
+    const struct xs_graph_ops *graphs; /* kernel_create() takes XS_SEGMENT; NULL: no graphs */
+
     const struct xs_result_ops *results;            /* NULL: the device computes nothing */
     const struct xs_virtual_time_ops *virtual_time; /* NULL: the device runs in real time */
     const struct xs_scheduler_ops *scheduler;       /* NULL: the runner alone schedules */
@@ -156,7 +189,7 @@ int xs__device_check(const struct xs_device *dev, const char *where, struct xs_e
 /* In command.c. XS_EINVAL for a command that no device can execute. */
 int xs__command_check(const struct xs_command *command, struct xs_error *err);
 bool xs__command_equal(const struct xs_command *a, const struct xs_command *b);
-/* Number of elements of its output; 0 for XS_SPIN and XS_KERNEL. */
+/* Number of elements of its output; 0 for the other kinds. */
 uint64_t xs__command_items(const struct xs_command *command);
 /* Copy a command that passed the check, with its source. The caller frees the copy. */
 int xs__command_copy(const struct xs_command *from, struct xs_command *to, struct xs_error *err);

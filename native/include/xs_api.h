@@ -83,7 +83,8 @@ enum xs_command_kind {
     XS_MATMUL = 1,     /* batch x (n x n) . (n x n), float32 */
     XS_VECTOR_ADD = 2, /* n + n elements, float32 */
     XS_SPIN = 3,       /* keep the device busy for duration_ns */
-    XS_KERNEL = 4      /* a kernel of the user; on cuda and hip */
+    XS_KERNEL = 4,     /* a kernel of the user; on cuda and hip */
+    XS_SEGMENT = 5     /* a segment of a captured graph; on cuda and hip */
 };
 
 enum xs_argument_kind {
@@ -107,9 +108,11 @@ struct xs_source {
     const struct xs_argument *arguments;
 };
 
+struct xs_graph;
+
 struct xs_command {
     int32_t kind;        /* enum xs_command_kind */
-    uint32_t n;          /* >= 1; 0 for XS_SPIN and XS_KERNEL */
+    uint32_t n;          /* >= 1; 0 for XS_SPIN and XS_KERNEL; of XS_SEGMENT its number, from 0 */
     uint32_t batch;      /* >= 1 */
     int64_t duration_ns; /* XS_SPIN only; >= 0 */
     /* XS_SPIN only. On a GPU, fill_permille is the share of the device that the command uses,
@@ -118,6 +121,7 @@ struct xs_command {
     uint32_t fill_permille;         /* [0, 1000] */
     uint32_t waves;                 /* [0, XS_WAVES_MAX]; above 1 only with all of the device */
     const struct xs_source *source; /* XS_KERNEL, else NULL */
+    struct xs_graph *graph;         /* XS_SEGMENT, else NULL; see xs_graph_open() */
 };
 
 /* ---- devices ---------------------------------------------------------- */
@@ -218,6 +222,58 @@ int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *o
 const char *xs_device_kind(uint32_t n);
 /* The name of the n-th policy, for xs_run_open(); NULL after the last one. */
 const char *xs_policy_name(uint32_t n);
+
+/* ---- captured graphs ---------------------------------------------------- */
+
+/* A graph of the driver (CUgraph, hipGraph_t) that was read, so that its segments can be
+ * commands. A segment is a part of the graph that runs as one; all of them, in order, are one
+ * request. A segment must not run alone or out of order: a kernel of a library may wait for a
+ * counter that an earlier node clears, and would wait for ever. One thread at a time calls
+ * these functions for a graph. */
+
+struct xs_graph_info {
+    uint32_t nodes;    /* nodes of the graph, in a topological order */
+    uint32_t kernels;  /* kernels among them and in their child graphs */
+    uint32_t cuts;     /* positions where the graph may be cut */
+    uint32_t segments; /* 0 before xs_graph_cut() */
+};
+
+/* Read a graph. It stays the caller's, who keeps it, and `device` open, until
+ * xs_graph_close(). XS_ENOTSUP: the device has no graphs, or an older driver. XS_EINVAL: the
+ * graph has no nodes, or nodes that cannot be cut or run again; the message names them. */
+int xs_graph_open(struct xs_device *device, void *handle, struct xs_graph **out,
+                  struct xs_error *err);
+void xs_graph_describe(const struct xs_graph *graph, struct xs_graph_info *out);
+/* The name of kernel `index` (< kernels) in the order of the nodes; "": unknown. */
+const char *xs_graph_kernel(const struct xs_graph *graph, uint32_t index);
+/* Position `index` (< cuts) of those where the graph may be cut without a loss of
+ * parallelism: the number of nodes before the cut. They ascend; the last is `nodes`. */
+uint32_t xs_graph_cut_at(const struct xs_graph *graph, uint32_t index);
+/* Cut the graph into `count` segments, in [1, XS_COMMANDS_MAX]. ends[i] is the position after
+ * segment i; they ascend, and the last is `nodes`. The segments replace earlier ones, which no
+ * run may use any more. After an error the graph has no segments. */
+int xs_graph_cut(struct xs_graph *graph, const uint32_t *ends, uint32_t count,
+                 struct xs_error *err);
+/* Launch all segments in order, on a stream of the graph's own. */
+int xs_graph_launch(struct xs_graph *graph, struct xs_error *err);
+/* Wait for the end of xs_graph_launch(): XS_OK, with the time of each segment in
+ * segment_ns, or XS_EAGAIN after timeout_ns. XS_EDEVICE if the end is not there limit_ns after
+ * the launch: the device hangs, and is left as it is. */
+int xs_graph_wait(struct xs_graph *graph, int64_t timeout_ns, int64_t limit_ns, int64_t *segment_ns,
+                  struct xs_error *err);
+/* Accepts NULL. What a run still uses lives until xs_run_close(). */
+void xs_graph_close(struct xs_graph *graph);
+
+/* Captures one graph of what is launched on a stream of its own: kernels of libraries have a
+ * workspace for each stream, which two graphs must not share. It owns stream and graph. */
+struct xs_capture;
+int xs_capture_open(struct xs_device *device, struct xs_capture **out, struct xs_error *err);
+void *xs_capture_stream(const struct xs_capture *capture); /* CUstream, hipStream_t */
+/* From xs_capture_begin() to xs_capture_end(), on one thread, launches on the stream are
+ * recorded instead of executed. *graph lives until xs_capture_close(). */
+int xs_capture_begin(struct xs_capture *capture, struct xs_error *err);
+int xs_capture_end(struct xs_capture *capture, void **graph, struct xs_error *err);
+void xs_capture_close(struct xs_capture *capture); /* accepts NULL; waits for the stream */
 
 /* ---- runs -------------------------------------------------------------- */
 
@@ -399,7 +455,7 @@ int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err
 /* Results of command `index` of the requests of a queue, when the run is over. The device
  * executed the command `launches` times. `checksum` is a sum over the launches k: of output
  * element (k * 2654435761 mod 2^32) mod items, or of k mod 1024 for XS_SPIN. Equal commands
- * share inputs, output and both numbers. XS_ENOTSUP for XS_KERNEL. */
+ * share inputs, output and both numbers. XS_ENOTSUP for XS_KERNEL and XS_SEGMENT. */
 int xs_queue_checksum(struct xs_queue *queue, uint32_t index, uint64_t *launches, int64_t *checksum,
                       struct xs_error *err);
 /* The output of the last launch: `count` float32, row-major. For XS_KERNEL it is the first

@@ -20,6 +20,12 @@ static struct xs_prepared_command *prepare(struct xs_queue *q, const struct xs_c
                  command->source->name, ops->kind);
         return NULL;
     }
+    if (command->kind == XS_SEGMENT && ops->graphs == NULL) {
+        xs__fail(err, XS_ENOTSUP, "queue.add", 0,
+                 "a segment of a captured graph: the %s device has no graphs; cuda and hip have",
+                 ops->kind);
+        return NULL;
+    }
     struct xs_prepared_command *p = calloc(1, sizeof *p);
     if (p == NULL) {
         xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for a command");

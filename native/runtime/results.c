@@ -37,6 +37,10 @@ int xs_queue_checksum(struct xs_queue *q, uint32_t index, uint64_t *launches, in
             err, XS_ENOTSUP, "queue.checksum", 0,
             "queue '%s': kernel '%.64s' has no checksum, because it is a kernel of the user",
             q->name, command->command.source->name);
+    if (command->command.kind == XS_SEGMENT)
+        return xs__fail(err, XS_ENOTSUP, "queue.checksum", 0,
+                        "queue '%s': segment %u of a captured graph has no checksum", q->name,
+                        command->command.n);
     *launches = command->launches;
     return q->device->ops->results->checksum(command->kernel, checksum, err);
 }

@@ -50,7 +50,7 @@ static inline struct xs_device_options default_options(void)
 static inline struct xs_device_options options_for(const char *kind)
 {
     struct xs_device_options options = default_options();
-    char driver[64] = "XS_TEST_", compiler[64];
+    char driver[64] = "XS_TEST_", compiler[80];
     for (size_t i = strlen(driver); *kind != '\0' && i < 32; i++)
         driver[i] = (char)toupper(*kind++);
     snprintf(compiler, sizeof compiler, "%s_COMPILER", driver);

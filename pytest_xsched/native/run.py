@@ -19,6 +19,7 @@ from pytest_xsched.base.constants import WAITING
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.native.binding import SAMPLE, SLICE_NS, Device, call, commands_array, ffi, lib
 from pytest_xsched.native.command_record import CommandRecord, RecordRings, no_record
+from pytest_xsched.native.graph import Graph
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Command
@@ -272,14 +273,18 @@ class Run:
         self,
         settings: QueueSettings,
         load: dict[str, Any],
-        commands: Sequence[Command],
+        commands: Sequence[Command] | Graph,
         samples: NDArray[np.void] | None,
         keep: tuple[Any, ...],
     ) -> Queue:
         spec = ffi.new("struct xs_queue_spec *")
         name = ffi.new("char[]", settings.name.encode())
-        array, _kept = commands_array(commands)  # copied by the call
-        spec.name, spec.commands, spec.command_count = name, array, len(commands)
+        if isinstance(commands, Graph):
+            array = commands.commands_array()
+            keep = (*keep, commands)
+        else:
+            array, _kept = commands_array(commands)  # copied by the call
+        spec.name, spec.commands, spec.command_count = name, array, len(array)
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size
         spec.seed, spec.command_ns = settings.seed, settings.command_ns
@@ -298,7 +303,7 @@ class Run:
         spec.load = load
         record = None
         if settings.record:
-            most = None if "arrivals_ns" not in load else load["arrival_count"] * len(commands)
+            most = None if "arrivals_ns" not in load else load["arrival_count"] * len(array)
             record = RecordRings(most)
             spec.record = record.spec
         out = ffi.new("struct xs_queue **")
@@ -308,9 +313,15 @@ class Run:
         return queue
 
     def add_open(
-        self, settings: QueueSettings, commands: Sequence[Command], arrivals_ns: NDArray[np.int64]
+        self,
+        settings: QueueSettings,
+        commands: Sequence[Command] | Graph,
+        arrivals_ns: NDArray[np.int64],
     ) -> Queue:
-        """Add a queue whose requests arrive at given times: int64[n], ns, ascending."""
+        """Add a queue whose requests arrive at given times: int64[n], ns, ascending.
+
+        `commands` are those of each request; of a graph, its segments.
+        """
         arrivals_ns = np.ascontiguousarray(arrivals_ns, np.int64)
         pointer = ffi.from_buffer("int64_t[]", arrivals_ns)
         load = {
@@ -324,7 +335,7 @@ class Run:
     def add_closed(
         self,
         settings: QueueSettings,
-        commands: Sequence[Command],
+        commands: Sequence[Command] | Graph,
         *,
         concurrency: int,
         think_ns: int,

@@ -19,7 +19,10 @@ from pytest_xsched.session.settings import Settings
 from pytest_xsched.workers.worker_process import WorkerMessages
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
-FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
+FAKE = (
+    *("fake_cuda.c", "fake_errors.c", "fake_graph.c"),
+    *("fake_identity.c", "fake_kernels.c", "fake_nvrtc.c"),
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "native" / "devices" / "gpu"
-CUDA_FILES, HIP_FILES = ("gpu_driver.h", "device_cuda.c"), ("gpu_driver.h", "device_hip.c")
+CUDA_FILES = ("gpu_driver.h", "device_cuda.c", "gpu_graph_read.c")
+HIP_FILES = ("gpu_driver.h", "device_hip.c", "gpu_graph_read.c")
 
 CUDA_CONSTANTS = {
     "XS_GPU_SUCCESS": "CUDA_SUCCESS",
@@ -29,7 +30,9 @@ CUDA_CONSTANTS = {
     "XS_GPU_NOT_FOUND": "CUDA_ERROR_NOT_FOUND",
     "XS_GPU_NOT_READY": "CUDA_ERROR_NOT_READY",
     "XS_GPU_STREAM_NON_BLOCKING": "CU_STREAM_NON_BLOCKING",
+    "XS_GPU_EVENT_DEFAULT": "CU_EVENT_DEFAULT",
     "XS_GPU_EVENT_DISABLE_TIMING": "CU_EVENT_DISABLE_TIMING",
+    "XS_GPU_CAPTURE_THREAD_LOCAL": "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL",
     "XS_CUDA_RESOURCE_SM": "CU_DEV_RESOURCE_TYPE_SM",
     "XS_CUDA_GREEN_DEFAULT_STREAM": "CU_GREEN_CTX_DEFAULT_STREAM",
     "XS_CUDA_MULTIPROCESSOR_COUNT": "CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT",
@@ -48,7 +51,9 @@ HIP_CONSTANTS = {
     "XS_GPU_NOT_FOUND": "hipErrorNotFound",
     "XS_GPU_NOT_READY": "hipErrorNotReady",
     "XS_GPU_STREAM_NON_BLOCKING": "hipStreamNonBlocking",
+    "XS_GPU_EVENT_DEFAULT": "hipEventDefault",
     "XS_GPU_EVENT_DISABLE_TIMING": "hipEventDisableTiming",
+    "XS_GPU_CAPTURE_THREAD_LOCAL": "hipStreamCaptureModeThreadLocal",
     "XS_HIP_MULTIPROCESSOR_COUNT": "hipDeviceAttributeMultiprocessorCount",
     "XS_HIP_ARCHITECTURE_OLD": "OF_LAYOUT(XS_OLD)",
     "XS_HIP_ARCHITECTURE_R0600": "OF_LAYOUT(XS_R0600)",
@@ -69,6 +74,58 @@ enum { XS_OLD = 396, XS_R0600 = 1160 };
 _Static_assert(sizeof(((hipDeviceProp_t *)0)->gcnArchName) == 256, "gcnArchName");
 _Static_assert(sizeof(hipDeviceProp_t) < 8192, "properties");
 """
+CUDA_NODES = """
+#define SAME(ours, theirs) _Static_assert(offsetof(struct cuda_kernel_node, ours) == \\
+    offsetof(CUDA_KERNEL_NODE_PARAMS, theirs), #ours);
+SAME(function, func) SAME(grid, gridDimX) SAME(block, blockDimX) SAME(shared_bytes, sharedMemBytes)
+SAME(parameters, kernelParams) SAME(extra, extra) SAME(kernel, kern) SAME(context, ctx)
+_Static_assert(sizeof(struct cuda_kernel_node) >= sizeof(CUDA_KERNEL_NODE_PARAMS), "node");
+_Static_assert(sizeof(CUgraphEdgeData) == 8, "edge");
+"""
+CUDA_TYPES = {
+    "KERNEL": "KERNEL",
+    "HOST": "HOST",
+    "CHILD": "GRAPH",
+    "EMPTY": "EMPTY",
+    "EVENT_WAIT": "WAIT_EVENT",
+    "EVENT_RECORD": "EVENT_RECORD",
+    "SEMAPHORE_SIGNAL": "EXT_SEMAS_SIGNAL",
+    "SEMAPHORE_WAIT": "EXT_SEMAS_WAIT",
+    "ALLOCATION": "MEM_ALLOC",
+    "FREE": "MEM_FREE",
+    "BATCH": "BATCH_MEM_OP",
+    "CONDITIONAL": "CONDITIONAL",
+}
+HIP_NODES = """
+#define SAME(ours, theirs) _Static_assert(offsetof(struct hip_kernel_node, ours) == \\
+    offsetof(hipKernelNodeParams, theirs), #ours);
+SAME(block, blockDim) SAME(extra, extra) SAME(function, func) SAME(grid, gridDim)
+SAME(parameters, kernelParams) SAME(shared_bytes, sharedMemBytes)
+_Static_assert(sizeof(struct hip_kernel_node) >= sizeof(hipKernelNodeParams), "node");
+"""
+# Before HIP 6, whose types have other numbers, graphs are not cut.
+HIP_TYPES = {
+    "KERNEL": "Kernel",
+    "HOST": "Host",
+    "CHILD": "Graph",
+    "EMPTY": "Empty",
+    "EVENT_WAIT": "WaitEvent",
+    "EVENT_RECORD": "EventRecord",
+    "SEMAPHORE_SIGNAL": "ExtSemaphoreSignal",
+    "SEMAPHORE_WAIT": "ExtSemaphoreWait",
+    "ALLOCATION": "MemAlloc",
+    "FREE": "MemFree",
+    "HIP_COPY_TO_SYMBOL": "MemcpyToSymbol",
+}
+
+
+def same_types(types, prefix):
+    return "".join(
+        f'_Static_assert((int){ours} == (int){prefix}{theirs}, "{ours}");\n'
+        for ours, theirs in types.items()
+    )
+
+
 ERRORS = {"name": "Name", "text": "String"}
 CUDA_HANDLES = ("CUcontext", "CUstream", "CUevent", "CUmodule", "CUfunction")
 HIP_HANDLES = ("hipStream_t", "hipEvent_t", "hipModule_t", "hipFunction_t", "hipDeviceptr_t")
@@ -83,7 +140,7 @@ HEADERS = {
             "CUdeviceptr": "uint64_t",
             **dict.fromkeys(CUDA_HANDLES, "void *"),
         },
-        "more": RESOURCE,
+        "more": RESOURCE + CUDA_NODES + same_types(CUDA_TYPES, "CU_GRAPH_NODE_TYPE_"),
     },
     "nvrtc.h": {
         "start": "nvrtc",
@@ -100,7 +157,11 @@ HEADERS = {
             "void *": "uint64_t",  # device memory
             **dict.fromkeys(HIP_HANDLES, "void *"),
         },
-        "more": LAYOUT,
+        "more": LAYOUT
+        + HIP_NODES
+        + "#if HIP_VERSION_MAJOR >= 6\n"
+        + same_types(HIP_TYPES, "hipGraphNodeType")
+        + "#endif\n",
     },
     "hip/hiprtc.h": {
         "start": "hiprtc",
@@ -187,14 +248,15 @@ def argument(parameter, header):
 def program(functions, header):
     facts = HEADERS[header]
     lines = [f"#include <{header}>", "#include <stdint.h>", "#include <stddef.h>"]
-    lines += re.findall(r"^struct resource {.*?^};", text_of(facts["files"]), re.S | re.M)
+    shared = r"^(?:struct (?:resource|cuda_kernel_node|hip_kernel_node)|enum node_type) {.*?^};"
+    lines += re.findall(shared, text_of(facts["files"]), re.S | re.M) if "more" in facts else []
     lines.append(facts.get("more", ""))
     for ours, value in constants(facts["files"]) if "constants" in facts else ():
         lines.append(f'_Static_assert({value} == (int){facts["constants"][ours]}, "{ours}");')
     for theirs, ours in facts["widths"].items():
         lines.append(f'_Static_assert(sizeof({theirs}) == sizeof({ours}), "{theirs}");')
     for name, parameters in functions:
-        result = "const char *" if name.startswith("hipGetError") else "int"
+        result = "const char *" if name.startswith(("hipGetError", "hipKernelName")) else "int"
         passed = ", ".join(argument(parameter, header) for parameter in parameters)
         body = f"return ({result}){name}({passed});"
         lines.append(f"{result} call_{name}({', '.join(parameters)}) {{ {body} }}")
@@ -204,9 +266,9 @@ def program(functions, header):
 @pytest.mark.parametrize(
     ("header", "count", "row"),
     [
-        ("cuda.h", 36, ("cuInit", ["unsigned int flags"])),
+        ("cuda.h", 53, ("cuInit", ["unsigned int flags"])),
         ("nvrtc.h", 8, ("nvrtcDestroyProgram", ["void **program"])),
-        ("hip/hip_runtime_api.h", 29, ("hipSetDevice", ["int device"])),
+        ("hip/hip_runtime_api.h", 46, ("hipSetDevice", ["int device"])),
         ("hip/hiprtc.h", 8, ("hiprtcDestroyProgram", ["void **program"])),
     ],
 )

@@ -273,7 +273,10 @@ def test_a_library_that_cannot_be_loaded_is_named(session, monkeypatch, spoiled)
 
 
 def test_a_driver_without_a_function_that_xsched_wants_is_named(any_session, monkeypatch, built):
-    fake = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c", "fake_nvrtc.c")
+    fake = (
+        *("fake_cuda.c", "fake_errors.c", "fake_graph.c"),
+        *("fake_identity.c", "fake_kernels.c", "fake_nvrtc.c"),
+    )
     old = built(*fake, flags=("-shared", "-fPIC", "-DcuStreamGetCtx=renamed"))
     with monkeypatch.context() as patch:
         patch.setenv("PYTEST_XSCHED_GPU_DRIVER", str(old))

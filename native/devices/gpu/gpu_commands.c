@@ -15,6 +15,7 @@ void xs__gpu_kernel_destroy(struct xs_kernel *kernel)
     if (kernel == NULL)
         return;
     xs__gpu_user_destroy(kernel);
+    xs__gpu_segment_destroy(kernel);
     const uint64_t memory[] = {kernel->a, kernel->b, kernel->out, kernel->checksum};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
         if (memory[i] != 0)
@@ -101,8 +102,9 @@ int xs__gpu_kernel_create(struct xs_stream *stream, const struct xs_command *com
     kernel->command = *command;
     kernel->items = xs__command_items(command);
     kernel->iterations = iterations_of(stream->gpu, command);
-    int rc = command->kind == XS_KERNEL ? xs__gpu_user_create(kernel, seed, err)
-                                        : make_kernel(kernel, seed, err);
+    int rc = command->kind == XS_KERNEL    ? xs__gpu_user_create(kernel, seed, err)
+             : command->kind == XS_SEGMENT ? xs__gpu_segment_create(kernel, err)
+                                           : make_kernel(kernel, seed, err);
     if (rc != XS_OK) {
         xs__gpu_kernel_destroy(kernel);
         *out = NULL;
@@ -116,6 +118,10 @@ int xs__gpu_launch(struct xs_stream *stream, struct xs_kernel *k, uint32_t argum
     struct xs_gpu *gpu = stream->gpu;
     if (k->user != NULL)
         return xs__gpu_user_launch(stream, k, err);
+    if (k->exec != NULL) {
+        TRY(gpu, GraphLaunch(k->exec, stream->stream), "launch");
+        return XS_OK;
+    }
     enum xs_gpu_function function = xs__gpu_function(&k->command, gpu->processors);
     struct xs_gpu_grid g = xs__gpu_grid(&k->command, k->iterations, gpu->processors, SPIN_THREADS);
     uint64_t at = k->items > 0 ? xs__gpu_at(argument, k->items) : 0;

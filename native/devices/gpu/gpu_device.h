@@ -55,6 +55,8 @@ struct xs_kernel {
     uint64_t a, b, out, checksum; /* device memory */
     uint64_t iterations;
     struct xs_gpu_user *user; /* XS_KERNEL, else NULL */
+    struct xs_graph *graph;   /* XS_SEGMENT, else NULL */
+    void *exec;               /* XS_SEGMENT: the driver's handle of the segment, of `graph` */
 };
 
 /* Return from the function with the error of the driver, if there is one. */
@@ -134,12 +136,29 @@ int xs__gpu_user_create(struct xs_kernel *k, uint32_t seed, struct xs_error *err
 void xs__gpu_user_destroy(struct xs_kernel *k); /* accepts a kernel that is only partly made */
 int xs__gpu_user_launch(struct xs_stream *stream, struct xs_kernel *k, struct xs_error *err);
 
+/* ---- gpu_graph.c: XS_SEGMENT ------------------------------------------------------------ */
+
+extern const struct xs_graph_ops xs__gpu_graphs;
+/* Fill k->graph and k->exec. XS_EINVAL for a graph of another device. */
+int xs__gpu_segment_create(struct xs_kernel *k, struct xs_error *err);
+void xs__gpu_segment_destroy(struct xs_kernel *k); /* accepts a kernel that is only partly made */
+
+/* ---- gpu_capture.c: as in struct xs_graph_ops ------------------------------------------- */
+
+int xs__gpu_capture_open(struct xs_device *dev, struct xs_capture **out, struct xs_error *err);
+int xs__gpu_capture_begin(struct xs_capture *capture, struct xs_error *err);
+int xs__gpu_capture_end(struct xs_capture *capture, struct xs_error *err);
+void xs__gpu_capture_close(struct xs_capture *capture);
+/* XS_ENOTSUP where the driver lacks a call for graphs. */
+int xs__gpu_check_graphs(const struct xs_gpu *gpu, struct xs_error *err);
+
 /* The part of xs_device_ops that both share. */
 #define XS_GPU_OPS                                                                                 \
     .describe = xs__gpu_describe, .stream_create = xs__gpu_stream_create,                          \
     .stream_create_on = xs__gpu_stream_create_on, .stream_destroy = xs__gpu_stream_destroy,        \
     .stream_handle = xs__gpu_stream_handle, .kernel_create = xs__gpu_kernel_create,                \
     .kernel_destroy = xs__gpu_kernel_destroy, .launch = xs__gpu_launch, .mark = xs__gpu_mark,      \
-    .passed = xs__gpu_passed, .results = &xs__gpu_results, .runs_sources = true
+    .passed = xs__gpu_passed, .results = &xs__gpu_results, .runs_sources = true,                   \
+    .graphs = &xs__gpu_graphs
 
 #endif

@@ -42,6 +42,7 @@ const char *xs__gpu_kind(enum xs_gpu_brand brand)
 /* A table row for each symbol; POSIX lets a function pointer be a void *. */
 #define CUDA_ROW(member, cuda, hip, parameters) {cuda, (void **)&into->member},
 #define HIP_ROW(member, cuda, hip, parameters) {hip, (void **)&into->member},
+#define ONE_ROW(member, symbol, parameters) {symbol, (void **)&into->member},
 #define COUNT(rows) (sizeof(rows) / sizeof(rows)[0])
 
 static int driver_symbols(struct xs_gpu_driver *into, const char *where, struct xs_error *err)
@@ -65,6 +66,28 @@ static void optional_symbols(struct xs_gpu_driver *into)
         *rows[i].target = dlsym(into->library, rows[i].name);
 }
 
+/* HIP numbers the types of nodes as CUDA does from HIP 6 on, which this symbol tells. */
+#define HIP_6 "hipGetDevicePropertiesR0600"
+
+static void graph_symbols(struct xs_gpu_driver *into)
+{
+    void *numbering;
+    const struct xs_symbol cuda_rows[] = {XS_GPU_GRAPH_SYMBOLS(CUDA_ROW)
+                                              XS_CUDA_EDGES_SYMBOLS(ONE_ROW)};
+    const struct xs_symbol hip_rows[] = {XS_GPU_GRAPH_SYMBOLS(HIP_ROW)
+                                             XS_HIP_EDGES_SYMBOLS(ONE_ROW){HIP_6, &numbering}};
+    const struct xs_symbol cuda_names[] = {XS_CUDA_NAME_SYMBOLS(ONE_ROW)};
+    const struct xs_symbol hip_names[] = {XS_HIP_NAME_SYMBOLS(ONE_ROW)};
+    bool is_hip = into->brand == XS_BRAND_HIP;
+    const struct xs_symbol *rows = is_hip ? hip_rows : cuda_rows;
+    for (size_t i = 0; i < (is_hip ? COUNT(hip_rows) : COUNT(cuda_rows)); i++) {
+        *rows[i].target = dlsym(into->library, rows[i].name);
+        if (*rows[i].target == NULL && into->missing == NULL)
+            into->missing = rows[i].name;
+    }
+    xs__dynlib_optional(into->library, is_hip ? hip_names : cuda_names, COUNT(cuda_names));
+}
+
 static int rtc_symbols(void *library, struct xs_rtc *into, const char *where, struct xs_error *err)
 {
     const struct xs_symbol cuda_rows[] = {XS_RTC_SYMBOLS(CUDA_ROW)};
@@ -84,6 +107,8 @@ int xs__gpu_driver_open(struct xs_gpu_driver *driver, enum xs_gpu_brand brand, c
         rc = driver_symbols(driver, where, err);
     if (rc == XS_OK)
         optional_symbols(driver);
+    if (rc == XS_OK)
+        graph_symbols(driver);
     return rc;
 }
 

@@ -47,6 +47,49 @@
 #define XS_GPU_OPTIONAL_SYMBOLS(X)                                                                 \
     X(DeviceGetUuid, "cuDeviceGetUuid_v2", "hipDeviceGetUuid", (void *uuid, int device))
 
+/* Captured graphs: an older driver lacks some of these calls, and then graphs are not cut
+ * (see xs_gpu_driver.missing). They are those of CUDA 12.3 and of HIP 6. Capturing is
+ * thread-local, so that other threads may call whatever they like. */
+#define XS_GPU_GRAPH_SYMBOLS(X)                                                                    \
+    X(StreamBeginCapture, "cuStreamBeginCapture_v2", "hipStreamBeginCapture",                      \
+      (void *stream, int mode))                                                                    \
+    X(StreamEndCapture, "cuStreamEndCapture", "hipStreamEndCapture", (void *stream, void **graph)) \
+    X(EventElapsedTime, "cuEventElapsedTime", "hipEventElapsedTime",                               \
+      (float *ms, void *from, void *to))                                                           \
+    X(GraphGetNodes, "cuGraphGetNodes", "hipGraphGetNodes",                                        \
+      (void *graph, void **nodes, size_t *count))                                                  \
+    X(GraphNodeGetType, "cuGraphNodeGetType", "hipGraphNodeGetType", (void *node, int *type))      \
+    X(GraphChildGraphNodeGetGraph, "cuGraphChildGraphNodeGetGraph",                                \
+      "hipGraphChildGraphNodeGetGraph", (void *node, void **graph))                                \
+    X(GraphKernelNodeGetParams, "cuGraphKernelNodeGetParams_v2", "hipGraphKernelNodeGetParams",    \
+      (void *node, void *parameters))                                                              \
+    X(GraphClone, "cuGraphClone", "hipGraphClone", (void **clone, void *graph))                    \
+    X(GraphNodeFindInClone, "cuGraphNodeFindInClone", "hipGraphNodeFindInClone",                   \
+      (void **node, void *original, void *clone))                                                  \
+    X(GraphDestroyNode, "cuGraphDestroyNode", "hipGraphDestroyNode", (void *node))                 \
+    X(GraphDestroy, "cuGraphDestroy", "hipGraphDestroy", (void *graph))                            \
+    X(GraphInstantiate, "cuGraphInstantiateWithFlags", "hipGraphInstantiateWithFlags",             \
+      (void **exec, void *graph, unsigned long long flags))                                        \
+    X(GraphExecDestroy, "cuGraphExecDestroy", "hipGraphExecDestroy", (void *exec))                 \
+    X(GraphLaunch, "cuGraphLaunch", "hipGraphLaunch", (void *exec, void *stream))
+
+/* Edges. Those of kernels that start before the end of the one before (programmatic dependent
+ * launch) have data of 8 bytes each; cuGraphGetEdges fails where there is one. */
+#define XS_CUDA_EDGES_SYMBOLS(X)                                                                   \
+    X(cuda_graph_edges, "cuGraphGetEdges_v2",                                                      \
+      (void *graph, void **from, void **to, void *data, size_t *count))
+#define XS_HIP_EDGES_SYMBOLS(X)                                                                    \
+    X(hip_graph_edges, "hipGraphGetEdges", (void *graph, void **from, void **to, size_t *count))
+
+/* Names of kernels; NULL where the driver lacks them. The two calls of HIP return the name: of
+ * a function of a module, and of one that is compiled into the program. */
+#define XS_CUDA_NAME_SYMBOLS(X)                                                                    \
+    X(cuda_function_name, "cuFuncGetName", (const char **name, void *function))                    \
+    X(cuda_kernel_name, "cuKernelGetName", (const char **name, void *kernel))
+#define XS_HIP_NAME_SYMBOLS(X)                                                                     \
+    X(hip_kernel_name, "hipKernelNameRef", (void *function))                                       \
+    X(hip_static_name, "hipKernelNameRefByPtr", (void *function, void *stream))
+
 /* The calls of the compilers, NVRTC and hiprtc. */
 #define XS_RTC_SYMBOLS(X)                                                                          \
     X(Version, "nvrtcVersion", "hiprtcVersion", (int *major, int *minor))                          \
@@ -63,6 +106,8 @@
     X(DestroyProgram, "nvrtcDestroyProgram", "hiprtcDestroyProgram", (void **program))
 
 #define XS_DECLARE(member, cuda, hip, parameters) int(*member) parameters;
+#define XS_DECLARE_ONE(member, symbol, parameters) int(*member) parameters;
+#define XS_DECLARE_NAME(member, symbol, parameters) const char *(*member)parameters;
 
 enum xs_gpu_brand {
     XS_BRAND_CUDA,
@@ -74,11 +119,17 @@ struct xs_gpu_driver {
     enum xs_gpu_brand brand;
     XS_GPU_SYMBOLS(XS_DECLARE)
     XS_GPU_OPTIONAL_SYMBOLS(XS_DECLARE)
+    XS_GPU_GRAPH_SYMBOLS(XS_DECLARE)
+    const char *missing; /* the first symbol for graphs that is not there; NULL: none */
     /* The functions of the other brand are NULL. */
     int (*cuda_error_name)(int result, const char **text);
     int (*cuda_error_text)(int result, const char **text);
     const char *(*hip_error_name)(int result);
     const char *(*hip_error_text)(int result);
+    XS_CUDA_EDGES_SYMBOLS(XS_DECLARE_ONE)
+    XS_CUDA_NAME_SYMBOLS(XS_DECLARE_ONE)
+    XS_HIP_EDGES_SYMBOLS(XS_DECLARE_ONE)
+    XS_HIP_NAME_SYMBOLS(XS_DECLARE_NAME)
 };
 
 struct xs_rtc {
@@ -100,7 +151,9 @@ enum {
     XS_GPU_NOT_FOUND = 500,
     XS_GPU_NOT_READY = 600,
     XS_GPU_STREAM_NON_BLOCKING = 1,
-    XS_GPU_EVENT_DISABLE_TIMING = 2
+    XS_GPU_EVENT_DEFAULT = 0,
+    XS_GPU_EVENT_DISABLE_TIMING = 2,
+    XS_GPU_CAPTURE_THREAD_LOCAL = 1
 };
 
 /* "cuda" or "hip": the device kind, with which `where` in errors starts. */

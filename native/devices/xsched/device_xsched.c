@@ -21,6 +21,7 @@
 struct xsched {
     struct xs_device base;
     struct xs_device_ops ops; /* the functions of `inner`, except those of this file */
+    struct xs_graph_ops graphs;
     struct xs_device *inner;
     struct xs_xsched_api api;
     int64_t level;
@@ -298,6 +299,21 @@ static int xsched_enable(struct xs_device *dev, bool on, struct xs_error *err)
     return XS_OK;
 }
 
+/* A graph belongs to `inner`: its own launches, for timing, do not go through XSched. A segment
+ * in a queue is a command like any other: launch() does not know which. */
+static int xsched_graph_open(struct xs_device *dev, void *handle, struct xs_graph **out,
+                             struct xs_error *err)
+{
+    struct xs_device *inner = xsched_from(dev)->inner;
+    return inner->ops->graphs->open(inner, handle, out, err);
+}
+
+static int xsched_capture_open(struct xs_device *dev, struct xs_capture **out, struct xs_error *err)
+{
+    struct xs_device *inner = xsched_from(dev)->inner;
+    return inner->ops->graphs->capture_open(inner, out, err);
+}
+
 static const struct xs_scheduler_ops scheduler = {
     .enable = xsched_enable,
     .configure = xsched_configure,
@@ -324,6 +340,12 @@ static void override_ops(struct xsched *x)
     x->ops.mark = xsched_mark;
     x->ops.passed = xsched_passed;
     x->ops.wait = NULL;
+    if (x->ops.graphs != NULL) {
+        x->graphs = *x->ops.graphs;
+        x->graphs.open = xsched_graph_open;
+        x->graphs.capture_open = xsched_capture_open;
+        x->ops.graphs = &x->graphs;
+    }
 }
 
 static int set_policy(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)

@@ -5,7 +5,8 @@
  * the context current, a flag that our code never sets, or a grid that does not cover the
  * work gets an error. Objects that still exist when the context is destroyed end the process.
  * FAKE_CUDA_LOG names a file that gets a line for each compilation, load, spin and launch of
- * a user's kernel. FAKE_CUDA_VERSION is the version of the driver, instead of 13000.
+ * a user's kernel or of a graph (fake_graph.c). FAKE_CUDA_VERSION is the version of the driver,
+ * instead of 13000.
  *
  * It also simulates a bad driver: XS_FAKE_FAULT="cuEventQuery:50:700" makes that call return
  * 700 from the 50th time on. Instead of the number: exit, segfault, hang, and for
@@ -27,15 +28,6 @@
 #include "fake.h"
 
 enum {
-    SUCCESS = 0,
-    INVALID_VALUE = 1,
-    OUT_OF_MEMORY = 2,
-    NOT_INITIALIZED = 3,
-    INVALID_CONTEXT = 201,
-    INVALID_IMAGE = 200,
-    INVALID_HANDLE = 400,
-    NOT_FOUND = 500,
-    NOT_READY = 600,
     IDLE = -1,   /* for fake_misbehave() only */
     STICKY = 700 /* from here on, the context is broken for good */
 };
@@ -65,6 +57,12 @@ int xs_fake_fault(const char *text)
 int xs_fake_has_failed(void)
 {
     return has_failed;
+}
+
+/* How often the call of the fault was made. */
+int xs_fake_calls(void)
+{
+    return fault_calls;
 }
 
 int xs_fake_alive(void)
@@ -101,11 +99,10 @@ int fake_misbehave(const char *call)
     return result;
 }
 
-/* The first statement of every call that needs a context. */
-#define WITH_CONTEXT                                                                               \
-    ENTER;                                                                                         \
-    if (current != &context || retained == 0)                                                      \
-    return INVALID_CONTEXT
+bool fake_has_context(void)
+{
+    return current == &context && retained > 0;
+}
 
 /* ---- what tests can read ------------------------------------------------------- */
 
@@ -196,32 +193,46 @@ int cuCtxGetStreamPriorityRange(int *least, int *greatest)
 
 /* ---- streams, events ------------------------------------------------------------- */
 
-struct stream {
-    _Atomic int64_t end_ns; /* of what was launched on it */
-};
-
-struct event {
-    _Atomic int64_t at_ns;
-};
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t device_end_ns;
 
-static int64_t now_ns(void)
+void fake_lock(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void fake_unlock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+int64_t fake_now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-static void *make(size_t bytes)
+/* A stream that hangs leaves the device to the others. */
+void fake_work(struct fake_stream *stream, int64_t duration_ns)
+{
+    int64_t now = fake_now_ns();
+    if (duration_ns == FAKE_HANGS)
+        stream->end_ns = INT64_MAX;
+    if (stream->end_ns == INT64_MAX)
+        return;
+    device_end_ns = (device_end_ns > now ? device_end_ns : now) + duration_ns;
+    stream->end_ns = device_end_ns;
+}
+
+void *fake_make(size_t bytes)
 {
     void *object = calloc(1, bytes > 0 ? bytes : 1);
     alive += object != NULL;
     return object;
 }
 
-static int drop(void *object)
+int fake_drop(void *object)
 {
     free(object);
     alive -= object != NULL;
@@ -233,13 +244,15 @@ int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority)
     WITH_CONTEXT;
     if (flags != 1 || priority > 0 || priority < -5)
         return INVALID_VALUE;
-    *stream = make(sizeof(struct stream));
+    *stream = fake_make(sizeof(struct fake_stream));
     return *stream != NULL ? SUCCESS : OUT_OF_MEMORY;
 }
 
-int cuStreamDestroy_v2(void *stream)
+int cuStreamDestroy_v2(struct fake_stream *stream)
 {
-    return drop(stream);
+    if (stream != NULL && stream->capture != NULL) /* strict: ours never does it */
+        return ILLEGAL_STATE;
+    return fake_drop(stream);
 }
 
 int cuStreamGetCtx(void *stream, void **out)
@@ -249,11 +262,16 @@ int cuStreamGetCtx(void *stream, void **out)
     return stream != NULL ? SUCCESS : INVALID_HANDLE;
 }
 
-int cuStreamSynchronize(void *stream)
+/* Waiting for a stream that hangs is an error, so that tests stay fast. */
+int cuStreamSynchronize(struct fake_stream *stream)
 {
     WITH_CONTEXT;
     int64_t left_ns;
-    while ((left_ns = ((struct stream *)stream)->end_ns - now_ns()) > 0) {
+    if (stream->capture != NULL)
+        return fake_capture_spoil(stream->capture);
+    if (stream->end_ns == INT64_MAX)
+        return LAUNCH_TIMEOUT;
+    while ((left_ns = stream->end_ns - fake_now_ns()) > 0) {
         struct timespec t = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
         nanosleep(&t, NULL);
     }
@@ -263,28 +281,48 @@ int cuStreamSynchronize(void *stream)
 int cuEventCreate(void **event, unsigned flags)
 {
     WITH_CONTEXT;
-    if (flags != 2)
+    if (flags != 0 && flags != 2)
         return INVALID_VALUE;
-    *event = make(sizeof(struct event));
-    return *event != NULL ? SUCCESS : OUT_OF_MEMORY;
+    struct fake_event *made = *event = fake_make(sizeof(struct fake_event));
+    if (made != NULL)
+        made->has_time = flags == 0;
+    return made != NULL ? SUCCESS : OUT_OF_MEMORY;
 }
 
 int cuEventDestroy_v2(void *event)
 {
-    return drop(event);
+    return fake_drop(event);
 }
 
-int cuEventRecord(void *event, void *stream)
+int cuEventRecord(struct fake_event *event, struct fake_stream *stream)
 {
     WITH_CONTEXT;
-    ((struct event *)event)->at_ns = ((struct stream *)stream)->end_ns;
+    if (stream->capture != NULL) {
+        fake_capture_event(event, stream);
+        return SUCCESS;
+    }
+    event->capture = 0;
+    event->at_ns = stream->end_ns;
     return SUCCESS;
 }
 
-int cuEventQuery(void *event)
+int cuEventQuery(struct fake_event *event)
 {
     WITH_CONTEXT;
-    return ((struct event *)event)->at_ns <= now_ns() ? SUCCESS : NOT_READY;
+    if (event->capture != 0)
+        return CAPTURE_UNSUPPORTED;
+    return event->at_ns <= fake_now_ns() ? SUCCESS : NOT_READY;
+}
+
+int cuEventElapsedTime(float *ms, struct fake_event *from, struct fake_event *to)
+{
+    WITH_CONTEXT;
+    if (!from->has_time || !to->has_time)
+        return INVALID_HANDLE;
+    if (from->at_ns > fake_now_ns() || to->at_ns > fake_now_ns())
+        return NOT_READY;
+    *ms = (float)(to->at_ns - from->at_ns) / 1e6f;
+    return SUCCESS;
 }
 
 /* ---- memory ------------------------------------------------------------------------ */
@@ -292,18 +330,22 @@ int cuEventQuery(void *event)
 int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)
 {
     WITH_CONTEXT;
-    *pointer = bytes > FAKE_MEMORY_BYTES ? 0 : (uint64_t)(uintptr_t)make(bytes);
+    if (fake_capture_here() != NULL)
+        return fake_capture_spoil(fake_capture_here());
+    *pointer = bytes > FAKE_MEMORY_BYTES ? 0 : (uint64_t)(uintptr_t)fake_make(bytes);
     return *pointer != 0 ? SUCCESS : OUT_OF_MEMORY;
 }
 
 int cuMemFree_v2(uint64_t pointer)
 {
-    return drop((void *)(uintptr_t)pointer);
+    return fake_drop((void *)(uintptr_t)pointer);
 }
 
-int cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t count, void *stream)
+int cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t count, struct fake_stream *stream)
 {
     WITH_CONTEXT;
+    if (stream != NULL && stream->capture != NULL)
+        return fake_capture_memset(stream, pointer, value, count);
     memset((void *)(uintptr_t)pointer, value, count);
     return stream != NULL ? SUCCESS : INVALID_HANDLE;
 }
@@ -323,7 +365,7 @@ int cuModuleLoadData(void **module, const void *image)
     fake_note("load");
     if (strstr(image, "__global__") == NULL) /* code is the source text itself */
         return INVALID_IMAGE;
-    *module = make(strlen(image) + 1);
+    *module = fake_make(strlen(image) + 1);
     if (*module == NULL)
         return OUT_OF_MEMORY;
     strcpy(*module, image);
@@ -332,7 +374,7 @@ int cuModuleLoadData(void **module, const void *image)
 
 int cuModuleUnload(void *module)
 {
-    return drop(module);
+    return fake_drop(module);
 }
 
 int cuModuleGetFunction(const void **function, void *module, const char *name)
@@ -343,25 +385,26 @@ int cuModuleGetFunction(const void **function, void *module, const char *name)
 }
 
 int cuLaunchKernel(const struct fake_kernel *kernel, unsigned gx, unsigned gy, unsigned gz,
-                   unsigned bx, unsigned by, unsigned bz, unsigned shared, struct stream *stream,
-                   void **parameters, void **extra)
+                   unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                   struct fake_stream *stream, void **parameters, void **extra)
 {
     int result = fake_misbehave(__func__);
     if (result != SUCCESS)
         return result == IDLE ? SUCCESS : result;
-    if (current != &context || retained == 0)
+    if (!fake_has_context())
         return INVALID_CONTEXT;
     struct fake_grid grid = {gx, gy, gz, (uint64_t)bx * by * bz};
     if (grid.threads > 1024 || grid.threads == 0 || gz > 65535 || shared != 0 || extra != NULL)
         return INVALID_VALUE;
+    if (stream->capture != NULL)
+        return fake_capture_kernel(stream, kernel, (unsigned[]){gx, gy, gz},
+                                   (unsigned[]){bx, by, bz}, parameters);
     if (strncmp(kernel->name, "xs_", 3) != 0)
         fake_note("%s %u %u %u %u %u %u", kernel->name, gx, gy, gz, bx, by, bz);
-    pthread_mutex_lock(&lock);
-    int64_t duration_ns = kernel->run(grid, parameters), now = now_ns();
-    if (duration_ns >= 0) {
-        device_end_ns = (device_end_ns > now ? device_end_ns : now) + duration_ns;
-        stream->end_ns = device_end_ns;
-    }
-    pthread_mutex_unlock(&lock);
-    return duration_ns >= 0 ? SUCCESS : INVALID_VALUE;
+    fake_lock();
+    int64_t duration_ns = kernel->run(grid, parameters);
+    if (duration_ns != FAKE_BAD_GRID)
+        fake_work(stream, duration_ns);
+    fake_unlock();
+    return duration_ns != FAKE_BAD_GRID ? SUCCESS : INVALID_VALUE;
 }

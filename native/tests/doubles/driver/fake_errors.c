@@ -11,6 +11,12 @@ static const struct {
               {201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
               {700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
               {719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+              {702, "CUDA_ERROR_LAUNCH_TIMEOUT", "the launch timed out and was terminated"},
+              {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+               "operation not permitted when stream is capturing"},
+              {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+               "operation failed due to a previous error during capture"},
+              {904, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED", "capturing stream has unjoined work"},
               {999, "CUDA_ERROR_UNKNOWN", "unknown error"}};
 
 static int describe(int code, const char **out, bool is_name)

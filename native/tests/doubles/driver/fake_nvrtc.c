@@ -7,8 +7,7 @@
 #include "fake.h"
 
 enum {
-    SUCCESS = 0,
-    OUT_OF_MEMORY = 1,
+    NO_MEMORY = 1, /* NVRTC_ERROR_OUT_OF_MEMORY */
     INVALID_INPUT = 3,
     INVALID_OPTION = 5,
     COMPILATION = 6
@@ -33,7 +32,7 @@ int nvrtcCreateProgram(char **program, const char *source, const char *name, int
     if (name == NULL || count != 0 || headers != NULL || names != NULL)
         return INVALID_INPUT;
     *program = strdup(source);
-    return *program != NULL ? SUCCESS : OUT_OF_MEMORY;
+    return *program != NULL ? SUCCESS : NO_MEMORY;
 }
 
 int nvrtcDestroyProgram(char **program)

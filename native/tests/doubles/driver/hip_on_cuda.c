@@ -60,6 +60,28 @@ enum {
        unsigned bz, unsigned shared, handle stream, void **parameters, void **extra),              \
       (function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra))
 
+#define SAME_GRAPHS(X)                                                                             \
+    X(hipStreamWaitEvent, "cuStreamWaitEvent", (handle stream, handle event, unsigned flags),      \
+      (stream, event, flags))                                                                      \
+    X(hipStreamBeginCapture, "cuStreamBeginCapture_v2", (handle stream, int mode), (stream, mode)) \
+    X(hipStreamEndCapture, "cuStreamEndCapture", (handle stream, handle * graph), (stream, graph)) \
+    X(hipEventElapsedTime, "cuEventElapsedTime", (float *ms, handle from, handle to),              \
+      (ms, from, to))                                                                              \
+    X(hipGraphGetNodes, "cuGraphGetNodes", (handle graph, handle * nodes, size_t *count),          \
+      (graph, nodes, count))                                                                       \
+    X(hipGraphNodeGetType, "cuGraphNodeGetType", (handle node, int *type), (node, type))           \
+    X(hipGraphChildGraphNodeGetGraph, "cuGraphChildGraphNodeGetGraph",                             \
+      (handle node, handle * graph), (node, graph))                                                \
+    X(hipGraphClone, "cuGraphClone", (handle * clone, handle graph), (clone, graph))               \
+    X(hipGraphNodeFindInClone, "cuGraphNodeFindInClone",                                           \
+      (handle * node, handle original, handle clone), (node, original, clone))                     \
+    X(hipGraphDestroyNode, "cuGraphDestroyNode", (handle node), (node))                            \
+    X(hipGraphDestroy, "cuGraphDestroy", (handle graph), (graph))                                  \
+    X(hipGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags",                                 \
+      (handle * exec, handle graph, unsigned long long flags), (exec, graph, flags))               \
+    X(hipGraphExecDestroy, "cuGraphExecDestroy", (handle exec), (exec))                            \
+    X(hipGraphLaunch, "cuGraphLaunch", (handle exec, handle stream), (exec, stream))
+
 #define SAME_RTC(X)                                                                                \
     X(hiprtcVersion, "nvrtcVersion", (int *major, int *minor), (major, minor))                     \
     X(hiprtcCreateProgram, "nvrtcCreateProgram",                                                   \
@@ -81,8 +103,10 @@ enum {
     }
 
 SAME(DECLARE)
+SAME_GRAPHS(DECLARE)
 SAME_RTC(DECLARE)
 SAME(FORWARD)
+SAME_GRAPHS(FORWARD)
 SAME_RTC(FORWARD)
 
 /* ---- calls that differ ------------------------------------------------------- */
@@ -96,6 +120,11 @@ SAME_RTC(FORWARD)
     X(PriorityRange, "cuCtxGetStreamPriorityRange", (int *least, int *greatest), )                 \
     X(StreamCreate, "cuStreamCreateWithPriority",                                                  \
       (handle * stream, unsigned flags, int priority), )                                           \
+    X(GraphGetEdges, "cuGraphGetEdges_v2",                                                         \
+      (handle graph, handle * from, handle * to, void *data, size_t *count), )                     \
+    X(KernelNode, "cuGraphKernelNodeGetParams_v2", (handle node, void *parameters), )              \
+    X(FunctionName, "cuFuncGetName", (const char **name, handle function), )                       \
+    X(KernelName, "cuKernelGetName", (const char **name, handle kernel), )                         \
     X(ErrorName, "cuGetErrorName", (int error, const char **text), )                               \
     X(ErrorString, "cuGetErrorString", (int error, const char **text), )
 
@@ -127,6 +156,7 @@ __attribute__((constructor)) static void find(void)
     if (from == NULL) /* the calls report that there is no device */
         return;
     SAME(FIND)
+    SAME_GRAPHS(FIND)
     OTHERS(FIND)
     from = library("XS_TEST_CUDA_COMPILER", compilers);
     if (from == NULL)
@@ -223,6 +253,67 @@ int hipExtStreamCreateWithCUMask(handle *stream, uint32_t words, const uint32_t 
     for (uint32_t i = 0; i < words; i++)
         any |= mask[i];
     return any != 0 ? hipStreamCreateWithPriority(stream, 1, 0) : INVALID_VALUE;
+}
+
+/* HIP has no data of edges. */
+int hipGraphGetEdges(handle graph, handle *from, handle *to, size_t *count)
+{
+    void *data = from != NULL ? calloc(*count + 1, 8) : NULL;
+    int result = to_GraphGetEdges(graph, from, to, data, count);
+    free(data);
+    return result;
+}
+
+struct cuda_kernel_node {
+    handle function;
+    unsigned grid[3], block[3], shared;
+    void **parameters, **extra;
+    handle kernel, context;
+};
+
+struct hip_kernel_node {
+    uint32_t block[3];
+    void **extra;
+    handle function;
+    uint32_t grid[3];
+    void **parameters;
+    unsigned shared;
+};
+
+/* A CUkernel passes as a function of the program. */
+static _Thread_local handle static_function;
+
+int hipGraphKernelNodeGetParams(handle node, struct hip_kernel_node *out)
+{
+    struct cuda_kernel_node k = {0};
+    int result = to_KernelNode(node, &k);
+    if (result != SUCCESS)
+        return result;
+    static_function = k.function == NULL ? k.kernel : NULL;
+    *out = (struct hip_kernel_node){.function = k.function != NULL ? k.function : k.kernel,
+                                    .parameters = k.parameters,
+                                    .extra = k.extra,
+                                    .shared = k.shared};
+    memcpy(out->grid, k.grid, sizeof out->grid);
+    memcpy(out->block, k.block, sizeof out->block);
+    return SUCCESS;
+}
+
+const char *hipKernelNameRefByPtr(handle function, handle stream)
+{
+    const char *name = NULL;
+    (void)stream;
+    if (function == static_function && to_KernelName != NULL)
+        to_KernelName(&name, function);
+    return name;
+}
+
+const char *hipKernelNameRef(handle function)
+{
+    const char *name = NULL;
+    if (to_FunctionName != NULL)
+        to_FunctionName(&name, function);
+    return name;
 }
 
 const char *hipGetErrorName(int error)
