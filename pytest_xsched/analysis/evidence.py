@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from pytest_xsched.analysis.cold_program import cold_program
 from pytest_xsched.analysis.contention import Contenders, Contention, Holds
 from pytest_xsched.analysis.plausibility import Plausible, overwork, plausible
 from pytest_xsched.analysis.queue_result import QueueResult
@@ -296,9 +297,10 @@ def _next_to_starved(queue: QueueResult, queues: Sequence[QueueResult]) -> list[
 def _saturated(queue: QueueResult) -> list[str]:
     if not queue.saturated or queue.n == 0:
         return []
+    cold = cold_program(queue)
     return [
         f"{queue.name} is saturated: {queue.offered} were offered but {queue.throughput} "
-        "completed, so its latency depends on the length of the run"
+        "completed, so its latency depends on the length of the run" + (f"; {cold}" if cold else "")
     ]
 
 
@@ -316,12 +318,20 @@ def _load_faults(queue: QueueResult) -> list[str]:
 
 
 def _late(queue: QueueResult) -> list[str]:
-    """Describe that the load generator was late; a saturated queue is late by itself."""
+    """Describe that the load generator was late, or a program that was cold.
+
+    A saturated queue is late by itself.
+    """
     if queue.closed_loop or queue.saturated or queue.n == 0:
         return []
     late = _late_share(queue)
     if late <= 0.02:
         return []
+    if cold := cold_program(queue):
+        return [
+            f"{cold}, so {late:.0%} of its requests were submitted more than a period late; warm "
+            "it up before it reports 'ready', as requests() does"
+        ]
     return [
         f"the requests of {queue.name} did not arrive at the offered rate: {late:.0%} of them "
         "were submitted more than a period late"
