@@ -25,6 +25,7 @@ from pytest_xsched.native.run import Counts
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.workload import Workload
+from pytest_xsched.stats import shape
 from pytest_xsched.stats.estimators import (
     CENSORED_NS,
     cold_start,
@@ -75,6 +76,8 @@ class QueueResult:
         """Whether an open loop offered more than was done; see `estimators.saturated`."""
         self.cold_start = None if self.saturated else cold_start(self.latency_ns)
         """How much slower the first tenth of the first window was; see `estimators.cold_start`."""
+        self._drawings: dict[tuple[int, int], dict[str, Any]] = {}
+        """What `drawing` returned, by count of windows and length of blocks."""
         # The run, which has the evidence, sets these: one for latencies, one for waits, and one for
         # rates, which are valid in a saturated queue, too.
         self._run: Any = None
@@ -450,6 +453,30 @@ class QueueResult:
         data["longest_wait_ns"] = None if wait == math.inf else int(wait)
         data["lateness_p99_ns"] = nearest_rank(late, 0.99) if len(late) else None
         return data
+
+    def drawing(self, block_ns: int) -> dict[str, Any]:
+        """Return what a report draws of the latencies, in JSON's types; see `stats.shape`.
+
+        Args:
+            block_ns: length of the blocks of time, whose figures have the noisy seconds, too.
+        """
+        key = (len(self.windows_ns), block_ns)
+        if key not in self._drawings:
+            self._drawings = {key: self._draw(block_ns)}
+        return self._drawings[key]
+
+    def _draw(self, block_ns: int) -> dict[str, Any]:
+        arrived = self.arrived
+        done = (arrived["flags"] & CENSORED) == 0
+        latency = np.where(done, arrived["completed_ns"] - arrived["scheduled_ns"], CENSORED_NS)
+        client = self.client_latency_ns
+        return {
+            "curve_ns": shape.curve(client),
+            "bounds_ns": [list(pair) for pair in shape.bounds(client)],
+            "blocks": shape.by_block(
+                arrived["scheduled_ns"], latency.astype(np.int64), self.windows_ns, block_ns
+            ),
+        }
 
 
 def percentile_name(q: float) -> str:

@@ -28,6 +28,8 @@ from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
 _TREND_BLOCKS = 300
 """The most blocks that are checked for a trend."""
+_DRAWN_BLOCKS = 300
+"""The most blocks of time in a record."""
 
 
 class Run:
@@ -318,6 +320,7 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """Return scenario, evidence, numbers and verdicts in JSON's types."""
+        drawn_ns = max(self._block_ns, -(-self.measured_ns // _DRAWN_BLOCKS))
         return {
             "scenario": self.scenario.to_dict(),
             "digest": self.scenario.digest(),
@@ -326,11 +329,15 @@ class Run:
             "fingerprint": self.fingerprint.to_dict(),
             "measured_ns": self.measured_ns,
             "windows": self.windows,
+            "windows_ns": [[int(ns) for ns in window] for window in self._windows_ns],
+            "block_ns": drawn_ns,
             "scheduler": self.scheduler,
             "evidence": self.evidence.to_dict(),
             "remark": self.remark,
             "origin": self.origin,
-            "queues": [queue.to_dict() for queue in self.queues.values()],
+            "queues": [
+                {**queue.to_dict(), **queue.drawing(drawn_ns)} for queue in self.queues.values()
+            ],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "refused": list(self.refused),
             "asserted": self.asserted,

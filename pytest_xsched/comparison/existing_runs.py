@@ -127,6 +127,11 @@ def _episodes(arm: Arm) -> list[Measured]:
     for run in runs:
         if not (isinstance(run, Run) or (isinstance(run, Mapping) and run.keys() >= _OF_A_RUN)):
             raise ScenarioError(f"compare_runs(): {_shown(run)} is no run; {_RUNS}")
+        if isinstance(run, Mapping) and not isinstance(run["fingerprint"], Mapping):
+            raise ScenarioError(
+                "compare_runs(): a run of a comparison in a file names parts that are elsewhere in "
+                f"the file; {_RUNS}"
+            )
     return runs
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import json
 import platform
 import subprocess
 from pathlib import Path
@@ -20,9 +19,11 @@ from pytest_xsched.base.output_file import write_whole
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.reporting.comparison_table import is_alternating, is_comparison
 from pytest_xsched.reporting.run_table import Record, title
+from pytest_xsched.reporting.shared_parts import SharedParts, layout
+from pytest_xsched.stats.shape import BOUNDED, SHARES
 
-FORMAT = 2
-"""Of the data under "xsched"."""
+FORMAT = 3
+"""Of the data under "xsched"; 3 has shared parts, curves and blocks."""
 
 
 def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[Record]) -> None:
@@ -37,8 +38,7 @@ def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[
     Raises:
         OSError: it cannot be written.
     """
-    text = json.dumps(document(records, rootdir, findings), indent=1, allow_nan=False)
-    write_whole(path, text + "\n")
+    write_whole(path, layout(document(records, rootdir, findings)) + "\n")
 
 
 def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Record:
@@ -51,6 +51,8 @@ def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Re
     for comparison in filter(is_alternating, comparisons):
         without += _of_arms(comparison["arms"])
         measured += itertools.chain.from_iterable(comparison["arms"].values())
+    shared = SharedParts(runs)
+    comparisons = [shared.without(comparison) for comparison in comparisons]
     return {
         "machine_info": machine_info(measured),
         "commit_info": commit_info(rootdir),
@@ -59,8 +61,11 @@ def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Re
         "version": _version(measured),
         "xsched": {
             "format": FORMAT,
+            "shares_above": [float(share) for share in SHARES],
+            "bounded": list(BOUNDED),
             "runs": runs,
             "comparisons": comparisons,
+            "shared": shared.tables,
             "baselines": findings,
             "without_a_row": without,
         },
