@@ -431,15 +431,16 @@ class Session:
             space: of scenarios: `strategies.contentions(high)`, `strategies.scenarios()`.
             queue: the queue whose latency counts.
             objective: ``"p99/alone"`` (P99 against that of the queue alone), ``"max/alone"``,
-                ``"p99"`` or ``"max"`` (in ns).
-            budget: longest time in which scenarios are measured; what is not measured then counts
-                as good.
+                ``"p99"`` or ``"max"`` (a time). A P99 needs 299 requests of the queue.
+            budget: longest time in which scenarios are measured. If it is over before all examples
+                were tried, the assertion says so.
             examples: scenarios to try, at least 10, before the shrinking.
             seed: of the search; the session's.
 
         Raises:
             MissingExtra: hypothesis is not installed.
-            ScenarioError: a value is wrong, or the budget was too short for one scenario.
+            ScenarioError: a value is wrong, the budget was too short for one scenario, the queue is
+                saturated alone, or it has too few requests for a P99.
         """
         from pytest_xsched.stress.worst_case import find_worst
 

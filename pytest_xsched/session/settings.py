@@ -128,7 +128,7 @@ def _read(config: pytest.Config) -> Settings:
         save=save,
         compare=_plain_name(*values["compare"]),
         baselines=baselines,
-        corpus=folder_at(values["corpus"], folder_of),
+        corpus=existing_folder_at(values["corpus"], folder_of),
         alpha=_probability(*values["alpha"]),
         burst=_burst(*values["burst"]),
         undecided=_choice(values["undecided"], ("fail", "warn")) or "fail",
@@ -185,6 +185,17 @@ def folder_at(value: Given, folder_of: FolderOf) -> Path | None:
     path = folder_of(origin) / expand_path(text, origin)
     if fault := directory_fault(path):
         raise ScenarioError(f"{origin}: {fault}")
+    return path
+
+
+def existing_folder_at(value: Given, folder_of: FolderOf) -> Path | None:
+    """Read the path of a directory that must exist: of a misspelt one there is nothing to read."""
+    path = folder_at(value, folder_of)
+    if path is not None and not path.exists():
+        raise ScenarioError(
+            f"{value[1]}: {path} does not exist; make it first if it is a new one, or correct the "
+            "name"
+        )
     return path
 
 

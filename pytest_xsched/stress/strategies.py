@@ -327,7 +327,7 @@ def contentions(
     durations: Sequence[DurationLike] = ("100us", "200us", "400us", "800us", "1600us", "3200us"),
     thresholds: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
     priority: int = 0,
-    duration: DurationLike = "1s",
+    duration: DurationLike = "15s",
     device: str = "sim",
     scheduler: str = "builtin",
     policy: str = "hpf",
@@ -342,7 +342,8 @@ def contentions(
         durations: durations of their commands, the least harmful first, so that a search can climb.
         thresholds: commands of a loop in flight, the least harmful first.
         priority: priority of the loops.
-        duration: duration of the measured window; there is no warm-up.
+        duration: duration of the measured window; there is no warm-up. A P99 needs 299 requests
+            of the queue.
         device: device of the scenario.
         scheduler: scheduler of the scenario.
         policy: policy of scheduler "builtin".

@@ -1,14 +1,18 @@
 """Search for the worst mix of a space: a search that climbs, by hypothesis's `target`.
 
 The search measures each scenario once: with two values for one scenario it would take noise for
-progress. It measures the worst one three more times, and the median counts.
+progress. It measures the worst one three more times, and the median counts. A mix in which the
+queue is saturated is worse than any other, because its latency grows with the length of the run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,16 +27,24 @@ except ModuleNotFoundError:
     raise
 
 from pytest_xsched.analysis.run import Run
-from pytest_xsched.base.units import one_line
-from pytest_xsched.errors import QosAssertionError, ScenarioError
+from pytest_xsched.base.units import DurationLike, format_duration, one_line, parse_duration
+from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
 from pytest_xsched.scenario.scenario import Scenario
-from pytest_xsched.stats.estimators import nearest_rank
+from pytest_xsched.stats.estimators import nearest_rank, requests_needed
 
 __all__ = ["OBJECTIVES", "Worst", "find_worst"]
 
 OBJECTIVES = ("p99/alone", "max/alone", "p99", "max")
 KEPT = 0.9
 """The part of the worst value that the smallest mix must reach."""
+
+
+LEAST = 10
+"""A search that the budget ends before this many scenarios shows nothing."""
+LONGER = 4
+"""A queue that looks saturated is measured again for this many times the duration."""
+_FINITE = 1e300
+"""Stands for infinity where hypothesis wants a finite number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,36 +54,82 @@ class Worst:
     Attributes:
         scenario: the smallest scenario with nearly the worst value.
         value: value of that scenario: a ratio to the queue alone, or ns; the median of three
-            measurements.
+            measurements; inf where the queue is saturated.
         highest: the worst value of all, measured once.
+        peak: the scenario with the worst value of all, before it was made small.
+        peak_value: value of that scenario, the median of three measurements.
         measured: count of measured scenarios, those of the shrinking included.
+        tried: count of scenarios that were measured before the shrinking.
+        examples: count of scenarios that were to be tried.
+        cut: whether the budget was over before all of them were tried.
         objective: the figure that the search made worse, and its queue.
     """
 
     scenario: Scenario
     value: float
     highest: float
+    peak: Scenario
+    peak_value: float
     measured: int
+    tried: int
+    examples: int
+    cut: bool
     objective: str
 
-    def assert_worst_case_below(self, limit: float) -> None:
+    def assert_worst_case_below(self, limit: float | DurationLike) -> None:
         """Assert that the search found no mix as bad as a limit.
 
         Args:
-            limit: above 0, in the objective's own unit: a ratio, or ns.
+            limit: of a ratio a plain number above 0; of ``"p99"`` and ``"max"`` a time,
+                ``"50ms"``.
 
         Raises:
             QosAssertionError: the search found one; the message shows it as Python.
-            ScenarioError: the limit is not a number above 0.
+            InvalidRun: it found none, and the budget was over after fewer than 10 mixes.
+            ScenarioError: the limit is neither.
+
+        Warns:
+            XSchedWarning: it found none, and the budget was over before all mixes were tried.
         """
         __tracebackhide__ = True
+        bound, shown = self._limit(limit)
+        for value, scenario in ((self.value, self.scenario), (self.peak_value, self.peak)):
+            if value >= bound:
+                raise QosAssertionError(
+                    f"{self._figure(value)} in the worst of {self.measured} mixes, not below "
+                    f"{shown}:\n{scenario.to_python()}"
+                )
+        if not self.cut:
+            return
+        sentence = (
+            f"{self.objective} is below {shown} in all mixes that were tried, but the budget of "
+            f"the search was over after {self.tried} of {self.examples}; a longer one is set with "
+            "budget="
+        )
+        if self.tried < LEAST:
+            raise InvalidRun(f"no verdict: {sentence}")
+        warnings.warn(sentence, XSchedWarning, stacklevel=2)
+
+    def _limit(self, limit: float | DurationLike) -> tuple[float, str]:
+        """Return a limit in the unit of the objective, and as text."""
+        what = "limit of assert_worst_case_below"
+        if "/alone" not in self.objective:
+            ns = parse_duration(limit, what=what)  # type: ignore[arg-type]
+            return float(ns), format_duration(ns)
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
-            raise ScenarioError(f"limit of assert_worst_case_below: {limit!r} is not above 0")
-        if self.value >= limit:
-            raise QosAssertionError(
-                f"{self.objective} is {self.value:.4g} in the worst of {self.measured} mixes, not "
-                f"below {limit:g}:\n{self.scenario.to_python()}"
+            name = self.objective.partition("/")[0]
+            raise ScenarioError(
+                f"{what}: {limit!r} is not a number above 0, and {self.objective} is a ratio; "
+                f'write 2.5, or search with objective="{name}" for a limit such as "50ms"'
             )
+        return float(limit), f"{limit:g}"
+
+    def _figure(self, value: float) -> str:
+        if math.isinf(value):
+            queue = self.objective.rpartition(" ")[2]
+            return f"{queue} is saturated, so that {self.objective} grows with the duration,"
+        ratio = "/alone" in self.objective
+        return f"{self.objective} is {f'{value:.4g}' if ratio else format_duration(round(value))}"
 
 
 def find_worst(
@@ -97,15 +155,24 @@ def find_worst(
     search = _Search(measure, queue, objective, time.monotonic() + budget_s)
     search.climb(space, seed, examples, shrink_from=None)
     if search.worst is None:
-        raise ScenarioError(f"search: no scenario of the space has a value for queue {queue!r}")
-    highest = search.values[search.worst.digest()]
+        raise ScenarioError(
+            f"search: the budget was over before a scenario was measured for queue {queue!r}; a "
+            "longer one is set with budget="
+        )
+    peak, tried, cut = search.worst, len(search.values), search.cut
+    highest = search.values[peak.digest()]
     search.climb(space, seed, examples, shrink_from=KEPT * highest)
-    again = [search.evaluate(search.worst) for _ in range(3)]
+    value = search.median(search.worst)
     return Worst(
         scenario=search.worst,
-        value=statistics.median(again),
+        value=value,
         highest=highest,
+        peak=peak,
+        peak_value=value if search.worst == peak else search.median(peak),
         measured=len(search.values),
+        tried=tried,
+        examples=examples,
+        cut=cut,
         objective=f"{objective} of {queue}",
     )
 
@@ -120,6 +187,8 @@ class _Search:
     ) -> None:
         self.values: dict[str, float] = {}
         self.worst: Scenario | None = None
+        self.cut = False
+        """Whether a scenario was not measured because the time was over."""
         self._alone: dict[str, float] = {}
         self._measure = measure
         self._queue = queue
@@ -156,15 +225,13 @@ class _Search:
             value = self._value(scenario)
             if value is None:  # the budget is spent
                 return
+            hypothesis.target(min(value, _FINITE), label=self._objective)
             if shrink_from is None:
-                hypothesis.target(value, label=self._objective)
                 if self.worst is None or value > self.values[self.worst.digest()]:
                     self.worst = scenario
-            else:
-                hypothesis.target(value, label=self._objective)
-                if value >= shrink_from:
-                    self.worst = scenario  # hypothesis ends with the smallest
-                    raise _Found
+            elif value >= shrink_from:
+                self.worst = scenario  # hypothesis ends with the smallest
+                raise _Found
 
         with contextlib.suppress(_Found):
             measure()
@@ -173,9 +240,14 @@ class _Search:
         key = scenario.digest()
         if key not in self.values:
             if time.monotonic() > self._deadline_s:
+                self.cut = True
                 return None
             self.values[key] = self.evaluate(scenario)
         return self.values[key]
+
+    def median(self, scenario: Scenario) -> float:
+        """Measure a scenario three more times."""
+        return statistics.median(self.evaluate(scenario) for _ in range(3))
 
     def evaluate(self, scenario: Scenario) -> float:
         """Measure a scenario, even if it was measured before."""
@@ -189,12 +261,31 @@ class _Search:
         key = alone.digest()
         if key not in self._alone:
             self._alone[key] = self._figure(alone)
+        if math.isinf(self._alone[key]):
+            raise ScenarioError(
+                f"search: queue {self._queue!r} is saturated when it runs alone, so no mix is the "
+                f"cause; lower its rate: {alone.to_python()}"
+            )
         return self._alone[key]
 
     def _figure(self, scenario: Scenario) -> float:
-        """Return the percentile; it is infinite for requests that never ended."""
-        latency_ns = self._measure(scenario)[self._queue].latency_ns
+        """Return the percentile; it is infinite where the queue is saturated."""
+        queue = self._measure(scenario)[self._queue]
+        if queue.saturated:  # or it waits long and catches up, which takes a longer run to tell
+            longer = dataclasses.replace(scenario, duration_ns=LONGER * scenario.duration_ns)
+            queue = self._measure(longer)[self._queue]
+            if queue.saturated:
+                return math.inf
+        latency_ns = queue.latency_ns
         if len(latency_ns) == 0:
             raise ScenarioError(f"search: queue {self._queue!r} has no request in {scenario!r}")
-        quantile = 1.0 if self._objective.startswith("max") else 0.99
-        return float(nearest_rank(latency_ns, quantile))
+        if self._objective.startswith("max"):
+            return float(nearest_rank(latency_ns, 1.0))
+        if len(latency_ns) < requests_needed(0.99):
+            name = "max/alone" if "/alone" in self._objective else "max"
+            raise ScenarioError(
+                f"search: a P99 needs {requests_needed(0.99)} requests, and queue {self._queue!r} "
+                f'has {len(latency_ns)}; give the space a longer duration, such as duration="15s", '
+                f'or search with objective="{name}": {scenario.to_python()}'
+            )
+        return float(nearest_rank(latency_ns, 0.99))

@@ -31,6 +31,7 @@ def inside(pytester):
 
 def test_the_smallest_failure_is_shown_and_kept(pytester, inside):
     pytester.makepyfile(test_own=FAILS)
+    pytester.mkdir("known")
     result = inside("--xsched-corpus=known", "--hypothesis-profile=xsched-ci")
     result.assert_outcomes(failed=1, skipped=1)
     result.stdout.fnmatch_lines(
@@ -56,6 +57,19 @@ def test_a_damaged_corpus_is_named(pytester, inside):
     result = inside("--xsched-corpus=known")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["*--xsched-corpus: *x.json holds no scenario: *"])
+
+
+def test_a_corpus_that_does_not_exist_is_an_error_and_not_an_empty_one(pytester, inside):
+    pytester.makepyfile(test_own=FAILS)
+    result = inside("--xsched-corpus=typo")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            f"ERROR: --xsched-corpus: {pytester.path / 'typo'} does not exist; make it first if it "
+            "is a new one, or correct the name"
+        ]
+    )
+    assert not (pytester.path / "typo").exists()
 
 
 def test_a_file_is_no_corpus(pytester, inside):
