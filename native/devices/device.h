@@ -64,9 +64,10 @@ struct xs_scheduler_ops {
 struct xs_graph {
     struct xs_device *device; /* of the backend, not one that wraps it */
     struct xs_graph_info info;
-    char **kernels;        /* the names */
-    uint32_t *cuts;        /* positions */
-    _Atomic uint32_t uses; /* the caller, and kernels of its segments; the last one frees it */
+    char **kernels;           /* the names */
+    uint32_t *kernels_before; /* nodes + 1: how many kernels the first nodes have */
+    uint32_t *cuts;           /* positions */
+    _Atomic uint32_t uses;    /* the caller, and kernels of its segments; the last one frees it */
 };
 struct xs_capture {
     struct xs_device *device;

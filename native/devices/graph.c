@@ -47,6 +47,12 @@ const char *xs_graph_kernel(const struct xs_graph *graph, uint32_t index)
     return index < graph->info.kernels ? graph->kernels[index] : "";
 }
 
+uint32_t xs_graph_kernels_before(const struct xs_graph *graph, uint32_t position)
+{
+    uint32_t nodes = graph->info.nodes;
+    return graph->kernels_before[position < nodes ? position : nodes];
+}
+
 uint32_t xs_graph_cut_at(const struct xs_graph *graph, uint32_t index)
 {
     return index < graph->info.cuts ? graph->cuts[index] : graph->info.nodes;

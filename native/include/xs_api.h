@@ -246,6 +246,8 @@ int xs_graph_open(struct xs_device *device, void *handle, struct xs_graph **out,
 void xs_graph_describe(const struct xs_graph *graph, struct xs_graph_info *out);
 /* The name of kernel `index` (< kernels) in the order of the nodes; "": unknown. */
 const char *xs_graph_kernel(const struct xs_graph *graph, uint32_t index);
+/* How many kernels the first `position` (<= nodes) nodes have. */
+uint32_t xs_graph_kernels_before(const struct xs_graph *graph, uint32_t position);
 /* Position `index` (< cuts) of those where the graph may be cut without a loss of
  * parallelism: the number of nodes before the cut. They ascend; the last is `nodes`. */
 uint32_t xs_graph_cut_at(const struct xs_graph *graph, uint32_t index);

@@ -292,6 +292,8 @@ static void early_kernels_and_kernels_of_libraries(void)
     struct xs_graph *graph = read_graph(capture);
     for (uint32_t i = 0; i < 4; i++)
         CHECK(strcmp(xs_graph_kernel(graph, i), names[i]) == 0);
+    for (uint32_t i = 0; i <= 5; i++)
+        CHECK_EQ(xs_graph_kernels_before(graph, i), i < 4 ? i : 4);
     CHECK_EQ(cut_everywhere(graph), 4);
     CHECK_EQ(time_request(graph, ns, NULL), XS_OK);
     check_list(4);

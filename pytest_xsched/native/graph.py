@@ -67,6 +67,14 @@ class Graph:
         positions = (lib.xs_graph_cut_at(self._pointer, i) for i in range(count))
         return np.fromiter(positions, np.int64, count)
 
+    def kernels_before(self, position: int) -> int:
+        """Return how many of `kernels` the nodes before a position have.
+
+        Args:
+            position: Number of the nodes, in [0, nodes].
+        """
+        return int(lib.xs_graph_kernels_before(self._pointer, position))
+
     def cut(self, ends: Sequence[int]) -> None:
         """Cut the graph into segments, which replace earlier ones.
 

@@ -130,6 +130,19 @@ def test_a_graph_has_nodes_names_and_cuts(gpu):
     assert graph.cuts().tolist() == [1, 2, 3, 4, 5]
 
 
+def test_nodes_that_are_no_kernels_have_no_names(gpu):
+    counter = gpu.memory(8, ctypes.c_int32)
+
+    def record(stream):
+        gpu.step(stream, 1)
+        gpu.turn(stream, counter)  # clears memory first
+        gpu.step(stream, 2)
+
+    graph = gpu.capture(record)
+    assert (graph.nodes, graph.kernels) == (4, ("step", "turn", "step"))
+    assert [graph.kernels_before(position) for position in range(5)] == [0, 1, 1, 2, 3]
+
+
 def test_times_are_those_of_the_segments_in_order(gpu):
     graph = gpu.chain(8)
     graph.cut([1, 2, 8])

@@ -247,6 +247,7 @@ static void gpu_graph_release(struct xs_graph *graph)
     for (uint32_t i = 0; i < graph->info.kernels; i++)
         free(graph->kernels[i]);
     free(graph->kernels);
+    free(graph->kernels_before);
     free(graph->cuts);
     free(g->nodes);
     free(g);

@@ -358,8 +358,13 @@ int xs__gpu_graph_read(struct xs_gpu_graph *g, struct xs_error *err)
         return rc;
     g->base.info.nodes = (uint32_t)count;
     rc = find_cuts(g, err);
-    if (rc == XS_OK)
-        rc = walk(g->gpu, g->nodes, count, 0, &found, err);
+    g->base.kernels_before = calloc(count + 1, sizeof *g->base.kernels_before);
+    if (rc == XS_OK && g->base.kernels_before == NULL)
+        rc = xs__gpu_graph_no_memory("nodes", count, err);
+    for (size_t i = 0; rc == XS_OK && i < count; i++) {
+        rc = walk(g->gpu, &g->nodes[i], 1, 0, &found, err);
+        g->base.kernels_before[i + 1] = found.kernel_count;
+    }
     g->base.kernels = found.kernels;
     g->base.info.kernels = found.kernel_count;
     return rc == XS_OK ? refuse(&found, err) : rc;
