@@ -74,6 +74,10 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
             if key in ("name", "workload") or (key in _QUEUE_OF_THE_SCHEDULER and not scheduler):
                 continue
             _flatten(f"{start}.{key}", value, fields)
+    for model in run["fingerprint"].get("models", ()):  # absent in old records
+        start = f"queues.{model['queue']}"
+        fields[f"{start}.kernels"] = f"{model['kernels']} kernels ({model['kernels_digest'][:8]})"
+        fields[f"{start}.framework"] = model["framework"]
     fields |= _machine(run["fingerprint"], scheduler=scheduler)
     return fields
 

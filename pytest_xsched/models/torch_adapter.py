@@ -91,8 +91,12 @@ class TorchRequest:
             self._run_twice()
         self._graph, result = self._capture()
         self._leaves = list(_leaves(torch, result))
-        if [leaf.shape for leaf in self._leaves] != [kept.shape for kept in self._reference]:
-            raise ScenarioError(f"{model.name}: a captured request returns other results")
+        shapes = [leaf.shape for leaf in self._leaves]
+        if self.is_compared and shapes != [kept.shape for kept in self._reference]:
+            raise ScenarioError(
+                f"{model.name}: a captured request returns results of other shapes than an eager "
+                "one; return the same from each request"
+            )
         self.pointer = int(self._graph.raw_cuda_graph())
 
     # ---- results
@@ -207,6 +211,7 @@ class TorchRequest:
     def _capture(self) -> tuple[Any, Any]:
         torch, failure = self._torch, None
         graph = torch.cuda.CUDAGraph(keep_graph=True)
+        before = torch.cuda.current_stream(self._where)
         assert self._request is not None
         try:
             with torch.cuda.graph(
@@ -220,9 +225,10 @@ class TorchRequest:
                 except BaseException as error:
                     failure = error  # what follows from it, the end of the capture reports
                     raise
-        except (KeyboardInterrupt, ScenarioError):
-            raise
         except BaseException as error:
+            torch.cuda.set_stream(before)  # after a failure PyTorch leaves its own as it is
+            if isinstance(error, (KeyboardInterrupt, ScenarioError)):
+                raise
             said = reason(failure or error, self._model)
             raise ScenarioError(
                 f"{self._model.name}: a request cannot be captured: {said}; {WAYS_OUT}"

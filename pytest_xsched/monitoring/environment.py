@@ -91,6 +91,31 @@ class MappedLibrary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """A model whose requests were captured into a graph.
+
+    Attributes:
+        queue: name of its queue.
+        framework: that built it, and its version.
+        nodes: of the graph of a request.
+        kernels: number of kernels among them.
+        kernel_names: each name and how often it is among them; "": unknown.
+        kernels_digest: of the names in their order.
+        commands: into which the graph was cut.
+        outputs: how the results compare with those of an eager request, as a phrase.
+    """
+
+    queue: str
+    framework: str
+    nodes: int
+    kernels: int
+    kernel_names: tuple[tuple[str, int], ...]
+    kernels_digest: str
+    commands: int
+    outputs: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
     """Where a run was measured.
 
@@ -105,6 +130,7 @@ class Fingerprint:
         cpus: which these are, as ``"0-3,8"``.
         python: its version.
         packages: versions by name.
+        models: that were captured, in the order of their queues.
         unknown: a sentence for each part that could not be read here.
     """
 
@@ -118,6 +144,7 @@ class Fingerprint:
     cpus: str
     python: str
     packages: dict[str, str | None]
+    models: tuple[ModelFacts, ...] = ()
     unknown: tuple[str, ...] = ()
 
     @property
@@ -135,9 +162,15 @@ class Fingerprint:
         """Return the fingerprint that `to_dict` has written."""
         values = checked_fields(cls, data, "fingerprint")
         values["devices"] = tuple(DeviceFacts(**device) for device in values["devices"])
+        values["models"] = tuple(_read_model(model) for model in values["models"])
         values["unknown"] = tuple(values["unknown"])
         values["libraries"] = tuple(MappedLibrary(**library) for library in values["libraries"])
         return cls(**values)
+
+
+def _read_model(data: Mapping[str, Any]) -> ModelFacts:
+    names = tuple((name, count) for name, count in data["kernel_names"])
+    return ModelFacts(**{**data, "kernel_names": names})
 
 
 def take_fingerprint(devices: Sequence[DeviceInfo], proc: Path = _PROC) -> Fingerprint:

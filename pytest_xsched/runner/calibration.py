@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.native.binding import Device
+from pytest_xsched.native.graph import Graph
 from pytest_xsched.native.run import QueueSettings, Run
 from pytest_xsched.scenario.device_models import SimModel
 from pytest_xsched.scenario.queue_spec import QueueSpec
@@ -32,31 +34,46 @@ MOST = 100_000
 """Limit of requests in a window; even an empty launch on a GPU takes longer than the time that this
 number of requests would leave each."""
 
+Work: TypeAlias = "tuple[Command, ...] | Graph"
+"""The commands of a request, or the graph whose segments they are."""
+
 
 class TooFast(Exception):
     """More than MOST requests completed in a window."""
 
 
 def calibrate(
-    devices: Mapping[str, Device], scenario: Scenario, specs: Sequence[QueueSpec]
+    devices: Mapping[str, Device],
+    scenario: Scenario,
+    specs: Sequence[QueueSpec],
+    graphs: Mapping[str, Graph] | None = None,
 ) -> tuple[int | None, ...]:
     """Return the time of a request of each queue alone, in ns; None: not known.
+
+    Args:
+        devices: open devices, by name.
+        scenario: of the run.
+        specs: of the queues.
+        graphs: of captured models, by name of the queue; their requests run whole and in order.
 
     On `sim` the model knows it to the nanosecond.
 
     Raises:
         DeviceError: a device call failed, or a GPU did no work.
     """
-    known: dict[tuple[str, tuple[Command, ...]], int | None] = {}
+    known: dict[tuple[str, Work], int | None] = {}
+    keys = []
     for spec in specs:
-        key = spec.device or scenario.device, spec.workload.commands
+        work: Work = (graphs or {}).get(spec.name, spec.workload.commands)
+        key = spec.device or scenario.device, work
+        keys.append(key)
         if key not in known:
-            known[key] = _alone_ns(devices[key[0]], scenario, spec)
-    return tuple(known[spec.device or scenario.device, spec.workload.commands] for spec in specs)
+            known[key] = _alone_ns(devices[key[0]], scenario, spec.name, work)
+    return tuple(known[key] for key in keys)
 
 
-def _alone_ns(device: Device, scenario: Scenario, spec: QueueSpec) -> int | None:
-    commands = spec.workload.commands
+def _alone_ns(device: Device, scenario: Scenario, name: str, work: Work) -> int | None:
+    commands = () if isinstance(work, Graph) else work
     if scenario.device_kind == "sim":
         # The run itself refuses kernels, which have no cost there.
         has_kernel = any(command.kernel is not None for command in commands)
@@ -66,12 +83,12 @@ def _alone_ns(device: Device, scenario: Scenario, spec: QueueSpec) -> int | None
     is_gpu = scenario.device_kind in GPUS
     window_ns = WINDOW_NS if is_gpu else min(WINDOW_NS, max(1, scenario.duration_ns // 10))
     try:
-        return measured_ns(device, spec.name, commands, window_ns)
+        return measured_ns(device, name, work, window_ns)
     except TooFast:
         if not is_gpu:
             return window_ns // MOST
         raise DeviceError(
-            f"queue {spec.name!r}: more than {MOST} requests took {format_duration(window_ns)} "
+            f"queue {name!r}: more than {MOST} requests took {format_duration(window_ns)} "
             f"alone on {device.describe().name}, so the GPU did not do their work",
             call="run.start",
         ) from None
@@ -83,7 +100,7 @@ def modelled_ns(sim: SimModel, commands: Sequence[Command]) -> int:
 
 
 def measured_ns(
-    device: Device, name: str, commands: Sequence[Command], window_ns: int
+    device: Device, name: str, work: Sequence[Command] | Graph, window_ns: int
 ) -> int | None:
     """Run one request after the other for a time; return the fastest, from launch to completion.
 
@@ -97,7 +114,7 @@ def measured_ns(
         settings = QueueSettings(
             name=name, priority=0, stream_priority=0, threshold=0, batch_size=0
         )
-        queue = run.add_closed(settings, commands, concurrency=1, think_ns=0, most=MOST)
+        queue = run.add_closed(settings, work, concurrency=1, think_ns=0, most=MOST)
         begin_ns = time.process_time_ns()
         # Without a drain, so that no further command of a long request is launched at the end.
         run.start(warmup_ns=0, duration_ns=window_ns, drain_ns=0)
@@ -123,6 +140,8 @@ def measured_ns(
     # If other programs used the processors, the elapsed time shows little. Our process computes or
     # polls whenever it runs, so a request takes at most its part of our processor time.
     known_ns = [fastest_ns, worked_ns // max(1, len(done))]
-    if all(command.kind == "spin" for command in commands):  # if other programs used all processors
+    commands = () if isinstance(work, Graph) else work
+    # If other programs used all processors.
+    if commands and all(command.kind == "spin" for command in commands):
         known_ns.append(sum(command.duration_ns for command in commands))
     return max(0, min(known_ns))

@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.models.captured import CapturedModel, CapturedModels
 from pytest_xsched.monitoring.environment import Fingerprint, take_fingerprint
 from pytest_xsched.monitoring.gpu_monitor import monitor_of
 from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.monitoring.sampler import Sampler
 from pytest_xsched.native.binding import SLICE_NS, Device
 from pytest_xsched.native.command_record import CommandRecord
+from pytest_xsched.native.graph import Graph
 from pytest_xsched.native.run import Counts, Hints, Queue, QueueSettings
 from pytest_xsched.native.run import Run as NativeRun
-from pytest_xsched.runner.calibration import calibrate
+from pytest_xsched.runner.calibration import Work, calibrate
 from pytest_xsched.runner.priority_probe import priority_effect
 from pytest_xsched.runner.reference import wrong_results
 from pytest_xsched.runner.sm_partition import partition
@@ -102,6 +104,7 @@ def measure(
     watch: bool = True,
     family: int | None = None,
     record: bool = True,
+    models: CapturedModels | None = None,
 ) -> Measurement:
     """Run a scenario on its devices.
 
@@ -116,12 +119,43 @@ def measure(
         watch: whether to measure noise of the machine, if time is real.
         record: whether to record each command.
         family: process whose descendants all belong to the run; None: this process.
+        models: that this process has captured; None: those of the run are released at its end.
 
     Raises:
         ScenarioError: the device cannot run the scenario, or there would be too many requests.
         DeviceError: a device call failed, which ended the run.
         ForkedError: a device was opened by the parent of this process.
     """
+    with contextlib.ExitStack() as around:
+        if models is None:
+            models = around.enter_context(contextlib.closing(CapturedModels()))
+        return _measure(
+            devices,
+            scenario,
+            progress,
+            activity=activity,
+            keep=keep,
+            part=part,
+            watch=watch,
+            family=family,
+            record=record,
+            models=models,
+        )
+
+
+def _measure(
+    devices: Mapping[str, Device],
+    scenario: Scenario,
+    progress: Progress | None,
+    *,
+    activity: Activity | None,
+    keep: Callable[[Measurement], None] | None,
+    part: Part | None,
+    watch: bool,
+    family: int | None,
+    record: bool,
+    models: CapturedModels,
+) -> Measurement:
     names = devices_of(scenario, None if part is None else part.queues)
     infos = [devices[name].describe() for name in names]
     info = infos[0]
@@ -134,7 +168,11 @@ def measure(
     specs = scenario.queues if part is None else [scenario.queues[i] for i in part.queues]
     effect = _effect(default, scenario, len(specs))
     with contextlib.nullcontext() if part is None else part.turn():
-        alone_ns = calibrate(devices, scenario, specs)
+        captured = models.prepare(devices, scenario, specs)
+        graphs = {name: model.graph for name, model in captured.items()}
+        alone_ns = calibrate(devices, scenario, specs, graphs)
+        for model in captured.values():
+            model.poison()
     native = NativeRun(default, scenario.policy)
     try:
         units = _units(devices, scenario, names)
@@ -145,7 +183,8 @@ def measure(
                 spec,
                 devices[spec.device or scenario.device],
                 units[spec.name],
-                _command_ns(spec, taken_ns),
+                graphs.get(spec.name, spec.workload.commands),
+                taken_ns,
                 record,
             )
             for spec, taken_ns in zip(specs, alone_ns, strict=True)
@@ -172,7 +211,11 @@ def measure(
         if sampler is not None and not queues:
             _watch(native, scenario, progress, sampler)
         _wait(native, scenario, progress, sampler)
-        measurement = _collect(scenario, specs, take_fingerprint(infos), queues, effect, alone_ns)
+        fingerprint = dataclasses.replace(
+            take_fingerprint(infos),
+            models=tuple(model.facts(name) for name, model in captured.items()),
+        )
+        measurement = _collect(scenario, specs, fingerprint, queues, effect, alone_ns, captured)
         if record:
             records = tuple(queue.record() for queue in queues)
             measurement = dataclasses.replace(measurement, records=records)
@@ -276,11 +319,12 @@ def _settings(
     )
 
 
-def _command_ns(spec: QueueSpec, alone_ns: int | None) -> int:
+def _command_ns(work: Work, alone_ns: int | None) -> int:
     """Return the time that a command of a queue takes alone at most, as far as it is known."""
-    commands = spec.workload.commands
-    longest_ns = max((command.duration_ns for command in commands), default=0)
-    return max(longest_ns, (alone_ns or 0) // max(1, len(commands)))
+    if isinstance(work, Graph):
+        return (alone_ns or 0) // max(1, work.segments)
+    longest_ns = max((command.duration_ns for command in work), default=0)
+    return max(longest_ns, (alone_ns or 0) // max(1, len(work)))
 
 
 def _seed(scenario: Scenario, spec: QueueSpec) -> int:
@@ -293,17 +337,18 @@ def _add(
     spec: QueueSpec,
     device: Device,
     units: tuple[int, ...],
-    command_ns: int,
+    work: Work,
+    alone_ns: int | None,
     record: bool,
 ) -> Queue:
     settings = _settings(scenario, spec, device, units)
+    command_ns = _command_ns(work, alone_ns)
     settings = dataclasses.replace(settings, command_ns=command_ns, record=record)
-    commands = spec.workload.commands
     if isinstance(spec.arrivals, Closed):
         closed_loops = sum(isinstance(queue.arrivals, Closed) for queue in scenario.queues)
         return native.add_closed(
             settings,
-            commands,
+            work,
             concurrency=spec.arrivals.concurrency,
             think_ns=spec.arrivals.think_ns,
             most=SAMPLES_MAX // closed_loops,
@@ -315,7 +360,7 @@ def _add(
         seed=scenario.seed,
         name=spec.name,
     )
-    return native.add_open(settings, commands, arrivals_ns)
+    return native.add_open(settings, work, arrivals_ns)
 
 
 def _collect(
@@ -325,6 +370,7 @@ def _collect(
     queues: list[Queue],
     effect: str | None,
     alone_ns: tuple[int | None, ...],
+    captured: Mapping[str, CapturedModel],
 ) -> Measurement:
     all_counts, all_samples, wrong = [], [], []
     for spec, queue in zip(specs, queues, strict=True):
@@ -336,6 +382,8 @@ def _collect(
         all_samples.append(queue.samples(count))
         if scenario.check:
             wrong += _wrong_results(scenario, spec, queue)
+            if spec.name in captured and (fault := captured[spec.name].wrong_result(counts)):
+                wrong.append(f"{spec.name}: after its last request, {fault}")
     return Measurement(
         fingerprint=fingerprint,
         counts=tuple(all_counts),

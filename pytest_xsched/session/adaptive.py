@@ -166,7 +166,7 @@ def run_in_windows(
             tuple(dict.fromkeys([*others, *past])),
             checked=scenario.check,
             priority_effect=_worst_effect(effects),
-            unchecked=tuple(_unchecked(scenario)),
+            unchecked=tuple(_unchecked(scenario, measurement)),
             activity=activity,
             noise=Noise(masks=masking, windows=tuple(watched)) if watched else None,
             alone_ns=alone_ns,
@@ -316,7 +316,7 @@ def _others(scenario: Scenario, measurement: Measurement) -> list[str]:
     return others
 
 
-def _unchecked(scenario: Scenario) -> list[str]:
+def _unchecked(scenario: Scenario, measurement: Measurement) -> list[str]:
     """Describe which results could not be checked, although the scenario has check=True."""
     if not scenario.check:
         return []
@@ -331,6 +331,11 @@ def _unchecked(scenario: Scenario) -> list[str]:
         "checked"
         for spec in scenario.programs
     ]
-    return programs + [
+    models = [
+        f"{model.queue}: results of its model are {model.outputs}"
+        for model in measurement.fingerprint.models
+        if model.outputs.startswith("not compared")
+    ]
+    return [*programs, *models] + [
         f"{queue}: results of kernel {name!r} are not checked" for queue, name in kernels
     ]

@@ -15,6 +15,7 @@ import pytest
 
 from pytest_xsched.base.constants import split_device, uses_cpu
 from pytest_xsched.errors import DeviceUnavailable
+from pytest_xsched.models.captured import CapturedModels
 from pytest_xsched.native.binding import Device, locate
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.xsched_settings import XSched
@@ -35,12 +36,15 @@ class DevicePool:
         """Of the GPUs that this process has open, by PCI id."""
         self._lives: list[tuple[str, LiveProcess]] = []
         self._pid = os.getpid()
+        self.models = CapturedModels()
+        """Of the user, on GPUs that this process has open."""
 
     def close(self) -> None:
         """Close the devices."""
         for _, place in self._lives:
             place.close()
         self._lives.clear()
+        self.models.close()
         for device in self._devices.values():
             device.close()
         self._devices.clear()
@@ -57,6 +61,7 @@ class DevicePool:
         if self._pid != os.getpid():  # forked: the parent's devices are not ours
             self._devices.clear()
             self._locks.clear()
+            self.models.forget()
             self._pid = os.getpid()
         key = (name, cpu, sim)
         if key not in self._devices:

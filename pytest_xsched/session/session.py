@@ -611,8 +611,14 @@ class Session:
             name: self.devices.get(name, scenario.cpu, scenario.sim) for name in scenario.devices
         }
         with self.devices.cpu_locked(scenario.devices, waiting):
-            watch = self.settings.noise != "off"
-            return measure(devices, scenario, progress, watch=watch, record=record)
+            return measure(
+                devices,
+                scenario,
+                progress,
+                watch=self.settings.noise != "off",
+                record=record,
+                models=self.devices.models,
+            )
 
     def _in_worker(self, kind: str) -> bool:
         process = self.settings.process

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_xsched.base.temporary import TemporaryDirectory
+from pytest_xsched.models.factory import Place
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries, find_libraries
@@ -115,4 +116,5 @@ def make_job(
         "xsched": None if xsched is None else asdict(xsched),
         "watch": watch,
         "record": record,
+        "place": asdict(Place.here()),
     }

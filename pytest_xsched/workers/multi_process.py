@@ -256,6 +256,7 @@ def _unite_fingerprints(
         parts[0],
         devices=tuple(devices.values()),
         libraries=tuple(library for _, library in sorted({**libraries, **by_path}.items())),
+        models=tuple(model for part in parts for model in part.models),
     )
 
 

@@ -25,6 +25,8 @@ import numpy as np
 
 from pytest_xsched.base.constants import uses_cpu
 from pytest_xsched.errors import DeviceError, XSchedError
+from pytest_xsched.models.captured import CapturedModels
+from pytest_xsched.models.factory import Place
 from pytest_xsched.native.binding import Device, locate
 from pytest_xsched.runner.measure import Measurement, Part, devices_of, measure
 from pytest_xsched.scenario.scenario import Scenario
@@ -145,6 +147,10 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
     }
     activity = _put_xsched_under(devices, scenario, job)
     send(progress_fd, f"{DOING}it measured")
+    models = CapturedModels(
+        Place(directory=job["place"]["directory"], paths=tuple(job["place"]["paths"])),
+        doing=lambda sentence: send(progress_fd, f"{DOING}{sentence}"),
+    )
     # The devices are not closed: the end of the process does that.
     measure(
         devices,
@@ -156,6 +162,7 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
         watch=job["watch"],
         record=job["record"],
         family=job["parent"],
+        models=models,
     )
 
 

@@ -21,7 +21,7 @@ FILE = """
         assert run.high.n == 75 and run.low.n > 0
 
     def test_low(run):
-        run.low.assert_throughput_at_least("1/s")
+        run.low.assert_no_errors()
 """
 
 NETS = """

@@ -100,3 +100,43 @@ def test_workloads_of_one_label_are_told_apart_by_their_commands(record):
 def test_every_fact_about_the_host_counts(record, field):
     other = changed(record, ["fingerprint", field], "another")
     assert [str(one).partition(":")[0] for one in differences(record, other)] == [f"host.{field}"]
+
+
+MODEL = {
+    **{"queue": "high", "framework": "torch 2.11.0", "nodes": 170, "kernels": 168, "commands": 9},
+    **{"kernel_names": [["gemm", 168]], "kernels_digest": "ab" * 8, "outputs": "equal"},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"kernels": 170, "kernels_digest": "cd" * 8}, "queues.high.kernels"),
+        ({"framework": "torch 2.12.0"}, "queues.high.framework"),
+    ],
+)
+def test_a_model_that_ran_other_kernels_is_another_program(record, change, field):
+    record["fingerprint"]["models"] = [MODEL]
+    other = changed(record, ["fingerprint", "models"], [{**MODEL, **change}])
+    (difference,) = differences(record, other)
+    assert difference.field == field
+    assert differences(record, record) == []
+
+
+def test_how_a_graph_was_cut_is_the_schedulers_matter(record):
+    record["fingerprint"]["models"] = [MODEL]
+    assert (
+        differences(record, changed(record, ["fingerprint", "models"], [{**MODEL, "commands": 1}]))
+        == []
+    )
+
+
+def test_an_eager_and_a_captured_model_are_different_programs(record):
+    model = {
+        **{"factory": "nets.py:net", "args": [], "kwargs": [], "mode": "graph"},
+        **{"framework": "torch", "commands": "auto", "tolerance": 0.0},
+    }
+    record["scenario"]["queues"][0]["workload"]["model"] = model
+    path = ["scenario", "queues", 0, "workload", "model", "mode"]
+    (difference,) = differences(record, changed(record, path, "eager"))
+    assert difference.field == "queues.high.workload"
