@@ -35,7 +35,7 @@ def test_rates(run):
 
 
 def test_low(run):
-    run.low.assert_longest_wait_below("100ms")  # from the arrival to the first launch
+    run.low.assert_longest_wait_below("100ms")  # in which nothing of a request moves
 
 
 def test_slowdown_against_alone(xsched, queues, run):

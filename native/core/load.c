@@ -97,9 +97,24 @@ bool xs_load_next_is_last(const struct xs_load *load)
     return load->launched_of_it + 1 == xs_load_size(load, load->launching);
 }
 
+/* A queue with an unfinished request did not move from its arrival, or from the last launch
+ * or completion if that was later, until `now`. */
+static void note_stall(struct xs_load *load, xs_ns now)
+{
+    if (load->spec.kind != XS_LOAD_MANUAL && load->completed < load->submitted) {
+        xs_ns since = xs_load_sample(load, load->completed)->scheduled_ns;
+        since = load->moved > since ? load->moved : since;
+        bool measured = since < load->window_end && now > load->window_start;
+        if (measured && now - since > load->longest_stall)
+            load->longest_stall = now - since;
+    }
+    load->moved = now;
+}
+
 void xs_load_launch(struct xs_load *load, xs_ns now)
 {
     XS_ASSERT(load->launching < load->submitted);
+    note_stall(load, now);
     if (load->launched_of_it == 0)
         xs_load_sample(load, load->launching)->launched_ns = now;
     bool last = xs_load_next_is_last(load);
@@ -109,6 +124,7 @@ void xs_load_launch(struct xs_load *load, xs_ns now)
 
 void xs_load_complete(struct xs_load *load, uint64_t commands, xs_ns now)
 {
+    note_stall(load, now);
     while (load->completed < load->launching) {
         uint64_t end = load->completed_commands + xs_load_size(load, load->completed);
         if (end > commands)
@@ -119,11 +135,12 @@ void xs_load_complete(struct xs_load *load, uint64_t commands, xs_ns now)
     }
 }
 
-void xs_load_censor(struct xs_load *load)
+void xs_load_censor(struct xs_load *load, xs_ns now)
 {
     const struct xs_load_spec *spec = &load->spec;
     if (spec->kind == XS_LOAD_MANUAL)
         return;
+    note_stall(load, now);
     while (spec->kind == XS_LOAD_OPEN && load->submitted < spec->arrival_count) {
         open_sample(load, load->submitted, xs_load_due(load));
         load->submitted++;

@@ -20,6 +20,8 @@ struct xs_load {
     uint64_t launching;            /* the request whose commands are launched next */
     uint32_t launched_of_it;       /* how many commands of that request were launched */
     uint64_t completed_commands;   /* commands of all completed requests */
+    xs_ns moved;                   /* when a command was last launched or completed */
+    xs_ns longest_stall;           /* see struct xs_queue_counts */
 };
 
 /* `sizes` (XS_LOAD_MANUAL, else NULL) and spec->samples belong to the caller. */
@@ -46,9 +48,9 @@ void xs_load_launch(struct xs_load *load, xs_ns now);
 /* Record that the first `commands` commands of the queue are complete. */
 void xs_load_complete(struct xs_load *load, uint64_t commands, xs_ns now);
 
-/* Flag all unfinished requests at the end of the run, and write samples for arrivals that
- * were never submitted. */
-void xs_load_censor(struct xs_load *load);
+/* Flag all unfinished requests at the end of the run, which is `now`, and write samples for
+ * arrivals that were never submitted. */
+void xs_load_censor(struct xs_load *load, xs_ns now);
 
 /* Return the number of commands of a request that was submitted. */
 uint32_t xs_load_size(const struct xs_load *load, uint64_t request);

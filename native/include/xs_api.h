@@ -388,8 +388,11 @@ struct xs_queue_counts {
     uint64_t suspended;      /* how often the queue was suspended while it had work */
     uint64_t suspensions;    /* how often it changed between suspended and not suspended */
     uint64_t most_in_flight; /* the largest number of commands in flight at once */
-    int32_t priority;        /* the current priority */
-    int32_t state;           /* enum xs_queue_state */
+    /* The longest time within the measured window in which the queue had an unfinished
+     * request, and none of its commands was launched or completed. 0 for XS_LOAD_MANUAL. */
+    int64_t longest_stall_ns;
+    int32_t priority; /* the current priority */
+    int32_t state;    /* enum xs_queue_state */
 };
 
 /* A run: one device, one policy, some queues. Add queues, start the run, wait until XS_OK,

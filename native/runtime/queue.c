@@ -163,6 +163,7 @@ int xs__queue_poll(struct xs_queue *q, bool *moved, struct xs_error *err)
         xs_pace_complete(&q->pace, q->xq.completed, now);
         q->completed = q->xq.completed;
         q->requests_completed = q->load.completed;
+        q->longest_stall = q->load.longest_stall;
         publish_oldest(q);
         *moved = true;
     }
@@ -185,7 +186,8 @@ void xs__queue_end(struct xs_queue *q)
     if (!q->finished && q->load.spec.kind == XS_LOAD_OPEN)
         q->run->open_loads--;
     q->finished = true;
-    xs_load_censor(&q->load);
+    xs_load_censor(&q->load, q->run->engine->now(q->run));
+    q->longest_stall = q->load.longest_stall;
 }
 
 /* The requests stay censored; only their commands are counted. */

@@ -276,6 +276,7 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     out->suspended = q->suspended_count;
     out->suspensions = q->suspensions;
     out->most_in_flight = q->most_in_flight;
+    out->longest_stall_ns = q->longest_stall;
     out->priority = q->priority;
     out->state = q->suspended ? XS_QUEUE_SUSPENDED : q->busy ? XS_QUEUE_READY : XS_QUEUE_IDLE;
     pthread_mutex_unlock(&q->run->lock);

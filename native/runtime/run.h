@@ -135,6 +135,7 @@ struct xs_queue {
     _Atomic uint64_t submitted, launched, completed, failed;
     _Atomic uint64_t requests_submitted, requests_completed;
     _Atomic uint64_t most_in_flight; /* most commands in flight at once */
+    _Atomic xs_ns longest_stall;     /* see struct xs_queue_counts */
     _Atomic xs_ns oldest;            /* arrival of its oldest unfinished request */
     _Atomic xs_ns used;              /* device time */
 

@@ -137,6 +137,8 @@ class Contenders:
 
     def _little(self, one: QueueResult, taken: Mapping[str, float | None]) -> Iterator[str]:
         rivals = self._rivals(one)
+        lower = [rival for rival in rivals if rival.spec.priority <= one.spec.priority]
+        yield from (queue.stalled for queue in (one, *lower) if queue.stalled)
         if not rivals:
             yield f"{one.name} ran alone" + (" on its device" if len(self._queues) > 1 else "")
         if not rivals or one.n == 0 or any(map(_is_silent, rivals)):
@@ -146,7 +148,7 @@ class Contenders:
         share, tenths = _share(one, work), _tenths(work, one.windows_ns)
         if any(self._holds.get(rival.name) for rival in rivals):
             who += ", which changes= held,"
-        if share < LITTLE and all(rival.spec.priority <= one.spec.priority for rival in rivals):
+        if share < LITTLE and len(lower) == len(rivals):
             yield f"{who} had work during only {100 * share:.2g} % of {one.name}'s requests"
         elif tenths < 10 * LITTLE:
             yield f"{who} had work in only {tenths} of 10 parts of the measured time"

@@ -92,7 +92,13 @@ class MeasuredQueue(QueueResult):
         self._judge(lambda queue, _: targets.max_below(queue, limit_ns), fact=True)
 
     def assert_longest_wait_below(self, limit: DurationLike) -> None:
-        """Assert that no request waited as long as a limit for its first launch (starvation)."""
+        """Assert that no request waited as long as a limit while nothing happened for it.
+
+        That is starvation: a request waits for its first launch, or later none of its commands is
+        launched or completed; see `longest_wait`. A running command counts as well, because its end
+        is all that is seen of it: the limit has to exceed the longest command, and without XQueues
+        (under ``"native"``), and in a program of your own, the longest request.
+        """
         __tracebackhide__ = True
         limit_ns = parse_duration(limit, what="limit of assert_longest_wait_below")
         self._begin(WAIT)
@@ -282,8 +288,9 @@ class MeasuredQueue(QueueResult):
             raise InvalidRun(
                 f"{self.name}: {percentile_name(q)} needs {needed} requests, "
                 f"{tenths / 10:.1f} s at {format_rate(rate_hz)}; the duration is "
-                f"{format_duration(duration_ns)}",
+                f"{format_duration(duration_ns)}{self.because_stalled}",
                 run=self._run,
+                starved=bool(self.stalled),
             )
         while self.n < needed and self._run.measure_on():
             pass

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.base.quantity import Quantity
-from pytest_xsched.base.units import format_rate
+from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.monitoring.noise import Spans, inside
 from pytest_xsched.native.binding import CENSORED, DRAIN, WARMUP
@@ -257,9 +257,15 @@ class QueueResult:
         if self.n < needed:
             raise InvalidRun(
                 f"a {percentile_name(q)} needs at least {needed} requests, {self.name} has "
-                f"{self.n}{self._without_masked()}{self._time_for(needed)}",
+                f"{self.n}{self._without_masked()}{self._time_for(needed)}{self.because_stalled}",
                 run=self._run,
+                starved=bool(self.stalled),
             )
+
+    @property
+    def because_stalled(self) -> str:
+        """Add `stalled` to a sentence that says that there were few requests."""
+        return f"; {self.stalled}" if self.stalled else ""
 
     def _without_masked(self) -> str:
         return f" without {self.masked} in masked seconds" if self.masked else ""
@@ -312,9 +318,12 @@ class QueueResult:
 
     @property
     def longest_wait(self) -> Quantity:
-        """Longest time from a request's arrival to its first launch; "never" if there was none.
+        """Longest time in which a request waited and nothing happened for it.
 
-        All requests that waited within the measured window count, those of the warm-up too.
+        That is the time from its arrival to its first launch ("never" if there was none), or a
+        later time in which no command of the queue was launched or completed. A request that still
+        waits at the end of the run counts, and so do those of the warm-up that waited within the
+        measured window.
         """
         s = self.samples
         launched = np.where(s["launched_ns"] < 0, CENSORED_NS, s["launched_ns"])
@@ -323,7 +332,16 @@ class QueueResult:
         window = np.searchsorted(ends, s["scheduled_ns"], side="right").clip(max=len(ends) - 1)
         there = ((s["flags"] & DRAIN) == 0) & (launched >= starts[window])
         longest = int(waits[there].max()) if there.any() else 0
+        longest = max(longest, self.counts.longest_stall_ns)
         return self._latency(longest, "wait", lambda: self._require_wait())
+
+    @property
+    def stalled(self) -> str:
+        """Describe that the queue had work and did not move for half of the time; "" if it did."""
+        stall_ns = self.counts.longest_stall_ns
+        if stall_ns < self.seconds * 1e9 / 2:
+            return ""
+        return f"nothing of {self.name} was launched or completed for {format_duration(stall_ns)}"
 
     # ---- rates
 

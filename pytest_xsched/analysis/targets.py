@@ -177,7 +177,7 @@ def max_below(queue: QueueResult, limit_ns: int) -> Verdict:
 
 
 def longest_wait_below(queue: QueueResult, limit_ns: int) -> Verdict:
-    """Judge the longest wait of a request for its first launch < limit: a fact, too."""
+    """Judge the longest time in which nothing happened for a waiting request < limit: a fact."""
     value = queue.longest_wait.value
     return state(
         queue,

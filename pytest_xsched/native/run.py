@@ -50,6 +50,11 @@ class Counts:
     priority: int
     state: str
     """``"idle"``, ``"ready"`` (it has unfinished work and may launch) or ``"suspended"``."""
+    longest_stall_ns: int = 0
+    """Longest time in the window in which the queue had an unfinished request and did not move.
+
+    It moves when one of its commands is launched or completes.
+    """
 
     def __add__(self, later: Counts) -> Counts:
         """Add the counts of a later run of the same queue."""
@@ -59,7 +64,8 @@ class Counts:
         ]
         sums = {name: getattr(self, name) + getattr(later, name) for name in names}
         most = max(self.most_in_flight, later.most_in_flight)
-        return dataclasses.replace(later, most_in_flight=most, **sums)
+        stall = max(self.longest_stall_ns, later.longest_stall_ns)
+        return dataclasses.replace(later, most_in_flight=most, longest_stall_ns=stall, **sums)
 
 
 class SchedulerCounts(NamedTuple):
@@ -157,6 +163,7 @@ class Queue:
             most_in_flight=c.most_in_flight,
             priority=c.priority,
             state=_STATES[c.state],
+            longest_stall_ns=c.longest_stall_ns,
         )
 
     @property

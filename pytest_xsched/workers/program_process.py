@@ -189,7 +189,9 @@ class ProgramProcess(ManagedProcess):
             self._require_true()
         samples = self._samples()
         return ProgramResult(
-            counts=counts_of(self.spec.priority, samples),
+            counts=counts_of(
+                self.spec.priority, samples, window_ns=self._window_ns, over_ns=self._over_ns
+            ),
             samples=samples,
             remark=self._remark(output),
             output=output,

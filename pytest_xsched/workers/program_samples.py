@@ -72,8 +72,22 @@ def make_samples(
     return samples
 
 
-def counts_of(priority: int, samples: NDArray[np.void]) -> Counts:
-    """Count the requests of a program's queue."""
+def counts_of(
+    priority: int, samples: NDArray[np.void], *, window_ns: tuple[int, int], over_ns: int
+) -> Counts:
+    """Count the requests of a program's queue.
+
+    Between the begin and the end of a request nothing of it is seen, so it counts as a stall.
+
+    Args:
+        priority: of the queue.
+        samples: what `make_samples` returned.
+        window_ns: as of `make_samples`.
+        over_ns: as of `make_samples`.
+    """
+    begun, done = samples["launched_ns"], samples["completed_ns"]
+    done = np.where(done < 0, over_ns, done)
+    measured = (begun >= 0) & (begun < window_ns[1]) & (done > window_ns[0])
     return Counts(
         submitted=0,
         launched=0,
@@ -85,4 +99,5 @@ def counts_of(priority: int, samples: NDArray[np.void]) -> Counts:
         most_in_flight=0,
         priority=priority,
         state="idle",
+        longest_stall_ns=int((done - begun)[measured].max(initial=0)),
     )

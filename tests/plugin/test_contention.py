@@ -237,3 +237,40 @@ def test_runs_of_which_nothing_was_asserted_are_listed_in_one_line(load, sim, py
     )
     runs = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
     assert [run["asserted"] for run in runs] == [False, False, *[True] * 5]
+
+
+def test_a_queue_that_is_starved_later_on_fails_and_the_cause_is_named(load, sim):
+    """`low` was launched once; then a queue of higher priority never paused again."""
+    load("""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def run(xsched):
+            times = replay([1000 * ms + 10 * ms * i for i in range(1400)])
+            high = xsched.queue("high", spin("10ms"), priority=10, arrivals=times)
+            low = xsched.queue("low", spin("5ms", layers=50), priority=1)
+            return xsched.run(high, low, duration="15s")
+
+        def test_low(run):
+            run.low.assert_longest_wait_below("5s")
+
+        def test_rate(run):
+            run.low.assert_throughput_at_least("3/s")
+
+        def test_p99(run):
+            run.low.assert_p99_below("1s")
+
+        def test_high(run):
+            run.high.assert_p99_below("1s")
+        """)
+    result = sim()
+    result.assert_outcomes(passed=1, failed=2, errors=1)
+    cause = "; nothing of low was launched or completed for 14 s  [[]*"
+    result.stdout.fnmatch_lines(
+        [
+            f"  FAIL low: wait 14 s is not below 5 s (n = 5, max 14.3 s){cause}",
+            f"  FAIL low: throughput 0.3333/s is not at least 3/s (n = 5, max 14.3 s){cause}",
+            f"  PASS high: P99 10 ms is below 1 s (*){cause}",  # low did not contend for 14 s
+            f"  NO VERDICT low: P99 needs 299 requests, *; the duration is 15 s{cause}",
+        ]
+    )

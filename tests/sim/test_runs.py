@@ -2,7 +2,15 @@
 
 import pytest
 
-from pytest_xsched import InvalidRun, ScenarioError, matmul, poisson, replay, spin
+from pytest_xsched import (
+    InvalidRun,
+    QosAssertionError,
+    ScenarioError,
+    matmul,
+    poisson,
+    replay,
+    spin,
+)
 
 
 def test_the_same_scenario_and_seed_give_the_same_bytes(sim):
@@ -171,3 +179,48 @@ def test_runs_on_one_device_do_not_disturb_each_other(sim):
         return sim.run(queue, duration="1s").q.latency_ns.tolist()
 
     assert latencies() == latencies()
+
+
+@pytest.mark.parametrize(
+    ("high", "stall_ns"),
+    [
+        # The third command of low ends at 15 ms; the next one is launched after high's.
+        ("3s", 3_000_000_000),
+        # The run ends at 11 s: one second after the window.
+        ("1h", 10_985_000_000),
+    ],
+)
+def test_a_request_that_is_starved_after_its_first_launch_waits(sim, bare, high, stall_ns):
+    """Also if it still waits at the end: only its first command was launched without a wait."""
+    run = sim.run(
+        sim.queue("high", spin(high), priority=10, arrivals=replay(["12ms"])),
+        sim.queue("low", spin("5ms", layers=50), priority=1, threshold=1, batch_size=1),
+        duration="10s",
+        warmup="0s",
+        drain="1s",
+        sim=bare,
+    )
+    assert run.low.counts.longest_stall_ns == stall_ns
+    assert run.low.longest_wait.value == stall_ns
+    with pytest.raises(QosAssertionError, match=r"low: wait .* is not below 3 s"):
+        run.low.assert_longest_wait_below("3s")
+
+
+def test_a_command_that_runs_counts_as_a_wait_and_a_pause_does_not(sim, bare):
+    queue = sim.queue("q", spin("5ms", layers=2), think="70ms", threshold=1, batch_size=1)
+    run = sim.run(queue, duration="1s", warmup="0s", sim=bare)
+    assert run.q.longest_wait.value == 5_000_000
+    # Plain streams show nothing of a request but its end.
+    run = sim.run(queue, duration="1s", warmup="0s", sim=bare, scheduler="native")
+    assert run.q.longest_wait.value == 10_000_000
+
+
+def test_what_waited_in_the_warm_up_only_does_not_count(sim, bare):
+    run = sim.run(
+        sim.queue("q", spin("300ms", layers=2), think="10s", threshold=1, batch_size=1),
+        sim.queue("other", spin("1ms"), rate="10/s"),
+        duration="1s",
+        warmup="1s",
+        sim=bare,
+    )
+    assert run.q.counts.longest_stall_ns == 0

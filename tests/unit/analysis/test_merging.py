@@ -50,12 +50,13 @@ def test_the_samples_of_the_window_itself_are_left_alone(made_queue):
 def test_commands_of_all_windows_are_counted(made_queue):
     counts = {"submitted": 7, "launched": 6, "completed": 5, "failed": 1}
     requests = {"requests_submitted": 4, "requests_completed": 3, "suspended": 2}
-    first = made_queue([1] * 4, **counts, **requests, most_in_flight=8)
+    first = made_queue([1] * 4, **counts, **requests, most_in_flight=8, longest_stall_ns=7)
     later = made_queue([1] * 4, **counts, **requests, most_in_flight=3, state="suspended")
     found = extended(first, later, later).counts
     for name, count in {**counts, **requests}.items():
         assert getattr(found, name) == 3 * count
     assert found.most_in_flight == 8
+    assert found.longest_stall_ns == 7
     assert found.state == "suspended"
 
 

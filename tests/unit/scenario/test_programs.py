@@ -12,7 +12,7 @@ from pytest_xsched.native.binding import CENSORED, DRAIN, WARMUP
 from pytest_xsched.scenario.arrival_process import Closed, constant
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.workload import Workload, read_workload
-from pytest_xsched.workers.program_samples import make_samples
+from pytest_xsched.workers.program_samples import counts_of, make_samples
 
 
 def queue(name="q", workload=None, arrivals=None, **more):
@@ -105,6 +105,20 @@ def test_samples_are_those_of_the_native_runner():
         *(WARMUP, 0, 0, 0, CENSORED, CENSORED),
         CENSORED | DRAIN,
     ]
+
+
+def test_the_request_of_a_program_that_never_ends_waits_until_the_end_of_the_run():
+    """Nothing of a request is seen between its begin and its end."""
+    window = {"window_ns": (10, 60), "over_ns": 70}
+
+    def stall(begun, ended):
+        samples = make_samples(np.array(begun), np.array(begun), np.array(ended), **window)
+        return counts_of(0, samples, **window).longest_stall_ns
+
+    assert stall([5, 20], [8, 45]) == 25
+    assert stall([5, 20], [8]) == 50  # until 70
+    assert stall([5], [8]) == 0  # over before the window
+    assert stall([65], [69]) == 0  # begun after it
 
 
 def test_the_helper_is_light():
