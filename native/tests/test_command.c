@@ -91,6 +91,15 @@ static void equal_is_all_of_it(void)
     xs__command_free(&copy);
     CHECK(copy.source == NULL);
 
+    struct xs_graph one, two; /* only their addresses matter */
+    const struct xs_command segment = {.kind = XS_SEGMENT, .n = 1, .batch = 1, .graph = &one};
+    struct xs_command another = segment;
+    CHECK(xs__command_equal(&segment, &another));
+    another.n = 2;
+    CHECK(!xs__command_equal(&segment, &another));
+    another = segment, another.graph = &two;
+    CHECK(!xs__command_equal(&segment, &another));
+
     struct xs_command share = spin(7), waves = spin(7), same = spin(7);
     share.fill_permille = 5, waves.waves = 3, other = spin(7);
     CHECK(xs__command_equal(&other, &same));

@@ -1,194 +1,10 @@
-/* test_graph.c - captured graphs on the fake driver (doubles/driver/fake_graph.c), for cuda and,
- * through hip_on_cuda.c, for hip: capturing, cutting, timing, running segments under a run. */
-#include <dlfcn.h>
-#include <stdatomic.h>
-
-#include "check.h"
-#include "devices/device.h"
-
-/* The fake driver's calls and levers. */
-#define CALLS(X)                                                                                   \
-    X(xs_fake_fault, (const char *text))                                                           \
-    X(xs_fake_has_failed, (void))                                                                  \
-    X(xs_fake_calls, (void))                                                                       \
-    X(xs_fake_alive, (void))                                                                       \
-    X(xs_fake_hangs, (void))                                                                       \
-    X(xs_fake_node, (void *stream, int type))                                                      \
-    X(cuModuleLoadData, (void **module, const void *image))                                        \
-    X(cuModuleUnload, (void *module))                                                              \
-    X(cuModuleGetFunction, (void **function, void *module, const char *name))                      \
-    X(cuLaunchKernel,                                                                              \
-      (void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,            \
-       unsigned bz, unsigned shared, void *stream, void **parameters, void **extra))               \
-    X(cuMemAlloc_v2, (uint64_t *pointer, size_t bytes))                                            \
-    X(cuMemFree_v2, (uint64_t pointer))                                                            \
-    X(cuMemsetD8Async, (uint64_t pointer, unsigned char value, size_t count, void *stream))        \
-    X(cuStreamCreateWithPriority, (void **stream, unsigned flags, int priority))                   \
-    X(cuStreamDestroy_v2, (void *stream))                                                          \
-    X(cuStreamSynchronize, (void *stream))                                                         \
-    X(cuStreamWaitEvent, (void *stream, void *event, unsigned flags))                              \
-    X(cuEventCreate, (void **event, unsigned flags))                                               \
-    X(cuEventDestroy_v2, (void *event))                                                            \
-    X(cuEventRecord, (void *event, void *stream))                                                  \
-    X(cuEventQuery, (void *event))                                                                 \
-    X(cuGraphInstantiateWithFlags, (void **exec, void *graph, unsigned long long flags))           \
-    X(cuGraphExecDestroy, (void *exec))                                                            \
-    X(cuGraphLaunch, (void *exec, void *stream))
-
-#define DECLARE(name, parameters) static int(*name) parameters;
-#define FIND(name, parameters) *(void **)&name = dlsym(fake, #name);
-
-CALLS(DECLARE)
+/* test_graph.c - captured graphs on the fake driver, for cuda and, through hip_on_cuda.c, for hip:
+ * capturing, cutting, timing, and what is refused. */
+#include "captured.h"
 
 enum {
-    LIST = 4096,
-    HOST = 3,
     CHAIN = 300
 };
-
-#define SECOND INT64_C(1000000000)
-
-static const char source[] = "__global__ step step_early step_library turn";
-
-static const char *kind;
-static struct xs_device *dev;
-static void *module;
-static int64_t *list; /* list[0]: how many numbers the kernels `step` wrote; then the numbers */
-
-static void open_all(const char *which)
-{
-    struct xs_error err = {0};
-    kind = which;
-    CHECK(xs_fake_fault(NULL));
-    dev = open_device(kind);
-    CHECK(dev != NULL);
-    CHECK_EQ(dev->ops->bind_thread(dev, &err), XS_OK);
-    CHECK_EQ(cuModuleLoadData(&module, source), 0);
-    CHECK_EQ(cuMemAlloc_v2((uint64_t *)&list, (LIST + 1) * sizeof *list), 0);
-    list[0] = 0;
-}
-
-/* The fake driver ends the process if an object is left. */
-static void close_all(void)
-{
-    CHECK_EQ(cuMemFree_v2((uint64_t)list), 0);
-    CHECK_EQ(cuModuleUnload(module), 0);
-    xs_device_close(dev);
-    CHECK_EQ(xs_fake_alive(), 0);
-}
-
-static void launch(void *stream, const char *name, void **parameters)
-{
-    void *function;
-    CHECK_EQ(cuModuleGetFunction(&function, module, name), 0);
-    CHECK_EQ(cuLaunchKernel(function, 2, 1, 1, 32, 1, 1, 0, stream, parameters, NULL), 0);
-}
-
-static void launch_step(void *stream, const char *name, int64_t value)
-{
-    void *parameters[] = {&list, &value};
-    launch(stream, name, parameters);
-}
-
-static void step(void *stream, int64_t value)
-{
-    launch_step(stream, "step", value);
-}
-
-/* What a library does with a counter in the workspace of a stream. */
-static void turn(void *stream, uint64_t counter, size_t clear)
-{
-    void *parameters[] = {&counter};
-    if (clear > 0)
-        CHECK_EQ(cuMemsetD8Async(counter, 0, clear, stream), 0);
-    launch(stream, "turn", parameters);
-}
-
-/* Let stream `to` wait for what was launched on stream `from`. */
-static void follow(void *to, void *from)
-{
-    void *event;
-    CHECK_EQ(cuEventCreate(&event, 2), 0);
-    CHECK_EQ(cuEventRecord(event, from), 0);
-    CHECK_EQ(cuStreamWaitEvent(to, event, 0), 0);
-    CHECK_EQ(cuEventDestroy_v2(event), 0);
-}
-
-static struct xs_capture *begin(void)
-{
-    struct xs_capture *capture;
-    struct xs_error err = {0};
-    CHECK_EQ(xs_capture_open(dev, &capture, &err), XS_OK);
-    CHECK_EQ(xs_capture_begin(capture, &err), XS_OK);
-    return capture;
-}
-
-static struct xs_graph *read_graph(struct xs_capture *capture)
-{
-    struct xs_error err = {0};
-    struct xs_graph *graph;
-    void *handle;
-    CHECK_EQ(xs_capture_end(capture, &handle, &err), XS_OK);
-    int rc = xs_graph_open(dev, handle, &graph, &err);
-    if (rc != XS_OK)
-        fprintf(stderr, "%s: %s\n", err.where, err.message);
-    CHECK_EQ(rc, XS_OK);
-    return graph;
-}
-
-static struct xs_capture *capture_chain(int64_t count)
-{
-    struct xs_capture *capture = begin();
-    for (int64_t i = 1; i <= count; i++)
-        step(xs_capture_stream(capture), i);
-    return capture;
-}
-
-static struct xs_graph_info info_of(const struct xs_graph *graph)
-{
-    struct xs_graph_info info;
-    xs_graph_describe(graph, &info);
-    return info;
-}
-
-static void cut(struct xs_graph *graph, const uint32_t *ends, uint32_t count)
-{
-    struct xs_error err = {0};
-    int rc = xs_graph_cut(graph, ends, count, &err);
-    if (rc != XS_OK)
-        fprintf(stderr, "%s: %s\n", err.where, err.message);
-    CHECK_EQ(rc, XS_OK);
-    CHECK_EQ(info_of(graph).segments, count);
-}
-
-/* Cut wherever it is allowed. */
-static uint32_t cut_everywhere(struct xs_graph *graph)
-{
-    uint32_t ends[XS_COMMANDS_MAX], count = info_of(graph).cuts;
-    for (uint32_t i = 0; i < count; i++)
-        ends[i] = xs_graph_cut_at(graph, i);
-    cut(graph, ends, count);
-    return count;
-}
-
-/* Run one request; fill the times of its segments. */
-static int time_request(struct xs_graph *graph, int64_t *ns, struct xs_error *err)
-{
-    int rc = xs_graph_launch(graph, err);
-    if (rc == XS_OK)
-        do
-            rc = xs_graph_wait(graph, 50 * MS, 5 * SECOND, ns, err);
-        while (rc == XS_EAGAIN);
-    return rc;
-}
-
-static void check_list(int64_t count)
-{
-    CHECK_EQ(list[0], count);
-    for (int64_t i = 1; i <= count; i++)
-        CHECK_EQ(list[i], i);
-    list[0] = 0;
-}
 
 /* ---- order, cuts, names ------------------------------------------------------------- */
 
@@ -473,83 +289,10 @@ static void devices_without_graphs_say_so(const char *which)
     xs_device_close(other);
 }
 
-/* ---- traps ------------------------------------------------------------------------------- */
-
-/* Trap 1: a kernel waits for a counter that an earlier node clears. */
-static void a_segment_alone_would_hang_and_timing_never_does(void)
-{
-    uint64_t counter;
-    void *stream;
-    int64_t ns[3];
-    CHECK_EQ(cuMemAlloc_v2(&counter, sizeof(int)), 0);
-    struct xs_capture *capture = begin();
-    turn(xs_capture_stream(capture), counter, sizeof(int));
-    step(xs_capture_stream(capture), 1);
-    struct xs_graph *graph = read_graph(capture);
-    CHECK_EQ(cut_everywhere(graph), 3); /* memset, turn, step */
-    int before = xs_fake_hangs();
-    for (int i = 0; i < 20; i++)
-        CHECK_EQ(time_request(graph, ns, NULL), XS_OK);
-    CHECK_EQ(xs_fake_hangs(), before);
-    list[0] = 0;
-
-    /* Now the second segment alone, as it must never run. */
-    const struct xs_command command = {.kind = XS_SEGMENT, .n = 1, .batch = 1, .graph = graph};
-    struct xs_stream *alone;
-    struct xs_kernel *kernel;
-    CHECK_EQ(dev->ops->stream_create(dev, 0, &alone, NULL), XS_OK);
-    CHECK_EQ(dev->ops->kernel_create(alone, &command, 0, &kernel, NULL), XS_OK);
-    CHECK_EQ(dev->ops->launch(alone, kernel, 0, NULL), XS_OK);
-    CHECK_EQ(dev->ops->mark(alone, 0, NULL), XS_OK);
-    CHECK_EQ(dev->ops->passed(alone, 0, NULL), XS_EAGAIN);
-    CHECK_EQ(xs_fake_hangs(), before + 1);
-    stream = dev->ops->stream_handle(alone);
-    CHECK_EQ(cuStreamSynchronize(stream), 702);
-    dev->ops->stream_destroy(alone);
-    dev->ops->kernel_destroy(kernel);
-    xs_graph_close(graph);
-    xs_capture_close(capture);
-    CHECK_EQ(cuMemFree_v2(counter), 0);
-}
-
-/* What waits for a graph that hangs returns after the limit, and the device is given up. */
-static void a_graph_that_hangs_is_an_error_and_not_a_hang(void)
-{
-    const uint32_t whole[] = {1};
-    uint64_t counter;
-    int64_t ns[1];
-    struct xs_error err = {0};
-    open_all("cuda");
-    CHECK_EQ(cuMemAlloc_v2(&counter, sizeof(int)), 0);
-    *(int *)counter = 1;               /* the memory of the fake device is that of the host */
-    static struct xs_capture *capture; /* everything stays as it is, and is no leak */
-    static struct xs_graph *graph;
-    capture = begin();
-    turn(xs_capture_stream(capture), counter, 0); /* nothing clears the counter */
-    graph = read_graph(capture);
-    cut(graph, whole, 1);
-    CHECK_EQ(xs_graph_launch(graph, &err), XS_OK);
-    CHECK_EQ(xs_graph_wait(graph, MS, SECOND, ns, &err), XS_EAGAIN);
-    CHECK_EQ(xs_graph_wait(graph, SECOND, 2 * MS, ns, &err), XS_EDEVICE);
-    CHECK(strstr(err.message, "the GPU hangs: the 1 segments of the captured graph did not") !=
-          NULL);
-    CHECK(dev->lost);
-    CHECK_EQ(xs_graph_launch(graph, &err), XS_EDEVICE);
-    CHECK(strstr(err.message, "hangs since an earlier call") != NULL);
-    xs_graph_close(graph);     /* nothing waits */
-    xs_capture_close(capture); /* for the device */
-    xs_device_close(dev);
-}
-
 int main(void)
 {
-    const char *path = getenv("XS_TEST_CUDA_DRIVER");
-    void *fake = path != NULL ? dlopen(path, RTLD_NOW) : NULL;
-    if (fake == NULL || dlsym(fake, "xs_fake_fault") == NULL || !getenv("XS_TEST_HIP_DRIVER")) {
-        printf("XS_TEST_CUDA_DRIVER is not the fake driver\n");
+    if (!find_fake())
         return 77;
-    }
-    CALLS(FIND)
     for (int i = 0; i < 2; i++) {
         open_all(i == 0 ? "cuda" : "hip");
         a_chain_runs_in_order_however_it_is_cut();
@@ -560,10 +303,8 @@ int main(void)
         nodes_that_cannot_be_cut_are_named_and_counted();
         wrong_ends_are_refused();
         captures_that_fail_say_why();
-        a_segment_alone_would_hang_and_timing_never_does();
         close_all();
     }
-    a_graph_that_hangs_is_an_error_and_not_a_hang();
     devices_without_graphs_say_so("cpu");
     devices_without_graphs_say_so("sim");
     return 0;

@@ -1,6 +1,8 @@
 /* test_xsched.c - the double of XSched under the fake cuda device: every command is launched,
  * in order and with its mark; hints and changes reach XSched; errors come back.
  * XS_TEST_XSCHED_LIB is the directory of the double's libraries. */
+#include <dlfcn.h>
+
 #include "scenario.h"
 
 #include <stdio.h>
@@ -144,6 +146,73 @@ static void the_user_holds_and_lets_go(void)
     xs_device_close(dev);
 }
 
+/* A graph that is read under XSched; its segments go through it like every command. */
+static void segments_go_through(void)
+{
+    enum {
+        REQUESTS = 3,
+        SEGMENTS = 2
+    };
+    static struct xs_sample samples[REQUESTS];
+    static int64_t arrivals[REQUESTS];
+    const uint32_t ends[] = {1, 3};
+    struct xs_device *dev = open_under(LOCAL, HPF);
+    void *fake = dlopen(getenv("XS_TEST_CUDA_DRIVER"), RTLD_NOW);
+    int (*node)(void *, int) = NULL;
+    struct xs_capture *capture;
+    struct xs_graph *graph;
+    struct xs_error err = {0};
+    struct xs_run *run;
+    struct xs_queue *q;
+    struct xs_queue_counts counts;
+    struct xs_scheduler_counts below;
+    struct xs_command commands[SEGMENTS];
+    void *handle;
+    int64_t ns[SEGMENTS];
+    int rc;
+    if (fake != NULL)
+        *(void **)&node = dlsym(fake, "xs_fake_node");
+    CHECK(node != NULL);
+    CHECK_EQ(xs_capture_open(dev, &capture, &err), XS_OK);
+    CHECK_EQ(xs_capture_begin(capture, &err), XS_OK);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(node(xs_capture_stream(capture), 5), 0); /* an empty node */
+    CHECK_EQ(xs_capture_end(capture, &handle, &err), XS_OK);
+    CHECK_EQ(xs_graph_open(dev, handle, &graph, &err), XS_OK);
+    CHECK_EQ(xs_graph_cut(graph, ends, SEGMENTS, &err), XS_OK);
+    CHECK_EQ(xs_graph_launch(graph, &err), XS_OK); /* past XSched */
+    do
+        rc = xs_graph_wait(graph, 50 * MS, INT64_C(20000) * MS, ns, &err);
+    while (rc == XS_EAGAIN);
+    CHECK_EQ(rc, XS_OK);
+    for (uint32_t i = 0; i < SEGMENTS; i++)
+        commands[i] = (struct xs_command){.kind = XS_SEGMENT, .n = i, .batch = 1, .graph = graph};
+    struct xs_queue_spec spec = {.name = "model",
+                                 .threshold = XS_THRESHOLD_MAX,
+                                 .batch_size = XS_THRESHOLD_MAX / 2,
+                                 .command_count = SEGMENTS,
+                                 .commands = commands,
+                                 .hints = {.threshold = 4, .batch_size = 2},
+                                 .load = {.kind = XS_LOAD_OPEN,
+                                          .arrivals_ns = arrivals,
+                                          .arrival_count = REQUESTS,
+                                          .samples = samples,
+                                          .sample_cap = REQUESTS}};
+    struct xs_timing timing = {.duration_ns = 10 * MS, .drain_ns = INT64_C(20000) * MS};
+    CHECK_EQ(xs_run_open(dev, "none", &run, &err), XS_OK);
+    CHECK_EQ(xs_queue_add(run, &spec, &q, &err), XS_OK);
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+    CHECK_EQ(wait_run(run, &err), XS_OK);
+    CHECK_EQ(xs_queue_counts(q, &counts, &err), XS_OK);
+    CHECK_EQ(xs_queue_scheduler_counts(q, &below, &err), XS_OK);
+    CHECK_EQ(counts.completed, REQUESTS * SEGMENTS);
+    CHECK_EQ(below.launched, REQUESTS * SEGMENTS);
+    xs_run_close(run);
+    xs_graph_close(graph);
+    xs_capture_close(capture);
+    xs_device_close(dev);
+}
+
 static void what_is_wrong_is_said(void)
 {
     struct xs_error err = {0};
@@ -173,6 +242,7 @@ int main(void)
     what_is_wrong_is_said();
     every_command_goes_through();
     a_long_request_has_its_own_launch();
+    segments_go_through();
     the_user_holds_and_lets_go();
     return 0;
 }

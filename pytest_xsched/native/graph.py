@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.errors import XSchedError
+from pytest_xsched.errors import ScenarioError, XSchedError
 from pytest_xsched.native.binding import SLICE_NS, Device, call, ffi, lib
 
 HANG_NS = 20_000_000_000
@@ -113,6 +113,8 @@ class Graph:
 
     def commands_array(self) -> Any:
         """Return the segments as native commands, which are valid as long as the graph."""
+        if self.segments == 0:
+            raise ScenarioError("the graph has not been cut, so it has no segments to run")
         array = ffi.new("struct xs_command[]", self.segments)
         for n, slot in enumerate(array):
             slot.kind, slot.n, slot.batch, slot.graph = lib.XS_SEGMENT, n, 1, self._pointer

@@ -119,6 +119,13 @@ def _mask(units: tuple[int, ...]) -> Any:
     return words
 
 
+def _native_commands(commands: Sequence[Command] | Graph) -> tuple[Any, Any]:
+    """Return commands as an array, and what must stay alive as long as the array."""
+    if isinstance(commands, Graph):
+        return commands.commands_array(), commands
+    return commands_array(commands)
+
+
 def _changes(changes: tuple[Change, ...]) -> Any:
     """Return the changes as an array with one native change for each value that changes."""
     rows = []
@@ -219,11 +226,13 @@ class Queue:
         """Undo `suspend`. The policy may still suspend the queue."""
         call(lib.xs_queue_resume, self._pointer)
 
-    def submit(self, commands: Sequence[Command]) -> int:
+    def submit(self, commands: Sequence[Command] | Graph) -> int:
         """Submit one request, and return its ticket, counted from 0."""
         ticket = ffi.new("uint64_t *")
-        array, _kept = commands_array(commands)  # copied by the call
-        call(lib.xs_queue_submit, self._pointer, array, len(commands), ticket)
+        array, kept = _native_commands(commands)  # copied by the call
+        if isinstance(commands, Graph) and not any(kept is other for other in self._keep):
+            self._keep = (*self._keep, kept)
+        call(lib.xs_queue_submit, self._pointer, array, len(array), ticket)
         return int(ticket[0])
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
@@ -286,11 +295,9 @@ class Run:
     ) -> Queue:
         spec = ffi.new("struct xs_queue_spec *")
         name = ffi.new("char[]", settings.name.encode())
+        array, kept = _native_commands(commands)  # copied by the call
         if isinstance(commands, Graph):
-            array = commands.commands_array()
-            keep = (*keep, commands)
-        else:
-            array, _kept = commands_array(commands)  # copied by the call
+            keep = (*keep, kept)
         spec.name, spec.commands, spec.command_count = name, array, len(array)
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size

@@ -191,6 +191,20 @@ def test_clients_repeat_a_graph_with_an_automatic_threshold(gpu):
     run.close()
 
 
+def test_a_graph_can_be_submitted_again_and_again(gpu):
+    graph = gpu.chain(5)
+    graph.cut([1, 4, 5])
+    run = Run(gpu.device, "hpf")
+    queue = run.add_manual(settings())
+    run.start(warmup_ns=0, duration_ns=0, drain_ns=1_000_000_000)
+    for _ in range(3):
+        ticket = queue.submit(graph)
+        assert queue.wait(ticket, 5_000_000_000) is not None
+    assert queue.counts().completed == 9
+    assert gpu.written() == [*range(5)] * 3
+    run.close()
+
+
 def test_a_run_keeps_its_segments(gpu):
     """A graph that a run uses cannot be cut anew, and may be closed before the run."""
     graph = gpu.chain(3)
@@ -239,6 +253,10 @@ def test_a_segment_that_waits_for_an_earlier_node_never_hangs_while_it_is_timed(
 
 def test_wrong_cuts_are_one_sentence(gpu):
     graph = gpu.chain(3)
+    run = Run(gpu.device, "hpf")
+    with pytest.raises(ScenarioError, match="not been cut, so it has no segments to run"):
+        run.add_open(settings(), graph, np.array([0]))
+    run.close()
     with pytest.raises(ScenarioError, match="the graph has not been cut"):
         graph.run_ns(1)
     with pytest.raises(ScenarioError, match="the last segment ends after node 2, but the graph"):
