@@ -30,6 +30,7 @@ from pytest_xsched.base.units import (
 )
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.errors import InvalidRun, ScenarioError
+from pytest_xsched.scenario.profile import Profile
 from pytest_xsched.stats.estimators import requests_needed
 from pytest_xsched.stats.sequential_test import FAIL, PASS
 
@@ -271,6 +272,26 @@ class MeasuredQueue(QueueResult):
         while self.name in self._run.evidence.uncontended and self._run.measure_on():
             pass
         self._run.require(self.name, needs)
+
+    def profile(self) -> Profile:
+        """Record the profile of the queue's model: the times of its commands, for `recorded`.
+
+        The model is built once more on the device of the run, and its requests run alone. Keep the
+        result: ``run.high.profile().save("resnet50.json")``.
+
+        Raises:
+            ScenarioError: the work of the queue is no model, or it has no commands.
+            DeviceError: the driver refuses a call, or the GPU hangs.
+            WorkerCrashed: the process that records ended without a result, or did not end.
+        """
+        __tracebackhide__ = True
+        model = self.workload.model
+        if model is None:
+            raise ScenarioError(
+                f"{self.name}: {self.workload.label} is no model whose commands could be recorded; "
+                "write xsched.queue(..., model(build)), or replay what is known with recorded()"
+            )
+        return self._run.record_profile(model, self.spec.device or self._run.scenario.device)
 
     def _measure_for(self, q: float) -> None:
         """Measure on until the queue has enough requests for a percentile.

@@ -22,6 +22,8 @@ from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.units import format_duration, one_line, parse_fraction
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
 from pytest_xsched.monitoring.environment import Fingerprint
+from pytest_xsched.scenario.models import Model
+from pytest_xsched.scenario.profile import Profile
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
@@ -82,6 +84,8 @@ class Run:
         """Returns how long to measure before the test that is running may pass; see `Session`."""
         self.fixture: tuple[str, str] | None = None
         """Name and scope of the fixture that made it; None if it is of one test."""
+        self.record_profile: Callable[[Model, str], Profile] = _no_session
+        """Records the profile of a model on a device; see `MeasuredQueue.profile`."""
         self.trace = Trace() if trace is None else trace
         """The commands on record."""
         self.alone_ns = alone_ns
@@ -347,6 +351,10 @@ class Run:
     def to_json(self) -> str:
         """Return `to_dict` as one line; in virtual time equal runs give equal bytes."""
         return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
+
+
+def _no_session(model: Model, device: str) -> Profile:
+    raise ScenarioError(f"{model.name}: the run has no session that could record on {device!r}")
 
 
 def level_of_the_test() -> int:

@@ -1,4 +1,4 @@
-"""The command `pytest-xsched`: doctor, conformance and compare, which run no tests.
+"""The command `pytest-xsched`: doctor, conformance, compare and record, which run no tests.
 
 Exit codes:
     0: everything holds.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import enum
+import json
 import os
 import sys
 import textwrap
@@ -148,6 +149,37 @@ def _parser() -> _Parser:
     compare.add_argument("a", metavar="A", help="the earlier runs")
     compare.add_argument("b", metavar="B", help="the later runs")
     compare.set_defaults(command=_compare)
+
+    record = _add_command(
+        commands,
+        "record",
+        "Record the profile of a model on a GPU. The times of its commands, alone on the device, "
+        "are written to a JSON file, and recorded(FILE) is a workload of these times on any "
+        "device, also in virtual time.",
+    )
+    record.add_argument(
+        "model",
+        metavar="MODEL",
+        help="the function that builds it: path/file.py:function or package.module:function",
+    )
+    record.add_argument(
+        "--stream",
+        action="store_true",
+        help="its requests take a stream, as those of graph(), instead of being PyTorch's",
+    )
+    record.add_argument(
+        "-o", "--output", metavar="FILE", help="file to write (default: FUNCTION.json)"
+    )
+    record.add_argument(
+        "--arguments",
+        metavar="JSON",
+        help="keyword arguments of the function, as a JSON object: '{\"batch\": 8}'",
+    )
+    record.add_argument("--requests", metavar="N", help="how many requests are timed (default: 30)")
+    record.add_argument("--device", metavar="NAME", help="hip or cuda, with an index: cuda:1")
+    record.add_argument("--gpu-driver", metavar="PATH", help="the GPU's driver library")
+    record.add_argument("--gpu-compiler", metavar="PATH", help="the GPU's compiler library")
+    record.set_defaults(command=_record)
     return parser
 
 
@@ -246,3 +278,23 @@ def _compare(options: argparse.Namespace) -> ExitCode:
     if result.nothing_compared:
         return ExitCode.UNAVAILABLE
     return ExitCode.UNDECIDED if result.undecided else ExitCode.OK
+
+
+def _record(options: argparse.Namespace) -> ExitCode:
+    from pytest_xsched.cli.record import RecordRequest, describe, record
+    from pytest_xsched.session.settings import device_of, library_of
+
+    device = device_of((options.device, "--device"), ("auto", *DEVICES)) or "auto"
+    request = RecordRequest(
+        factory=options.model,
+        framework="stream" if options.stream else "torch",
+        arguments=options.arguments,
+        output=options.output,
+        requests=options.requests,
+        device=device,
+        driver=library_of("driver", (options.gpu_driver, "--gpu-driver"), _folder_of),
+        compiler=library_of("compiler", (options.gpu_compiler, "--gpu-compiler"), _folder_of),
+    )
+    path, profile = record(request, lambda phrase: print(f"{PROGRAM}: {phrase}", file=sys.stderr))
+    print(json.dumps(profile.to_dict()) if options.json else describe(path, profile))
+    return ExitCode.OK

@@ -16,14 +16,19 @@ import pytest
 from pytest_xsched.base.constants import split_device, uses_cpu
 from pytest_xsched.errors import DeviceUnavailable
 from pytest_xsched.models.captured import CapturedModels
+from pytest_xsched.models.factory import Place
+from pytest_xsched.models.recording import record_model
 from pytest_xsched.native.binding import Device, locate
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
+from pytest_xsched.scenario.models import Model
+from pytest_xsched.scenario.profile import Profile
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.system.gpu_lock import GpuLocks, lock_cpu, lock_gpus
 from pytest_xsched.workers.dispatch import open_live_process
 from pytest_xsched.workers.live_proxy import LiveProcess
+from pytest_xsched.workers.recording import record_in_worker, require_recordable
 
 
 class DevicePool:
@@ -103,6 +108,22 @@ class DevicePool:
         if pci_id not in self._locks:
             timeout_s = self._settings.lock_timeout_ns / 1e9
             self._locks[pci_id] = lock_gpus([pci_id], timeout_s=timeout_s)
+
+    def record_profile(self, model: Model, name: str) -> Profile:
+        """Record the profile of a model on a device; skip the test where that is missing."""
+        require_recordable(model, name)
+        if self._settings.process == "inside":  # this process has the GPU, so no other gets it
+            device = self.get(name, CpuModel(), SimModel())
+            return record_model(device, name, model, Place.here())
+        try:
+            return record_in_worker(
+                model,
+                name,
+                libraries=self.libraries(split_device(name)[0]),
+                lock_timeout_s=self._settings.lock_timeout_ns / 1e9,
+            )
+        except DeviceUnavailable as error:
+            self.unavailable(name, error)
 
     @contextlib.contextmanager
     def cpu_locked(

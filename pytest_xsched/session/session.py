@@ -584,6 +584,7 @@ class Session:
         run.least_ns = lambda: min(self.least_ns, scenario.duration_ns)
         run.budget, run.undecided = self.budget, self.settings.undecided
         run.burst = self.settings.burst
+        run.record_profile = self.devices.record_profile
         return run
 
     def _measure(

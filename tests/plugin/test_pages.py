@@ -40,6 +40,7 @@ COMPILED = {
     "docs/howto/gpus.md": 3,
     "docs/howto/own_program.md": 1,
     "docs/howto/own_xsched.md": 1,
+    "docs/howto/recorded_profiles.md": 1,
 }
 NAMES_OF_BODIES = {"xsched", "high", "low", "run", "comparison"}
 BODY = """\

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names what is gone
 OPTIONS_PAGE = (ROOT / "docs/reference/options.md").read_text(encoding="utf-8")
-COMMANDS = ("doctor", "conformance", "compare")
+COMMANDS = ("doctor", "conformance", "compare", "record")
 
 OPTIONS = {f"--xsched-{name}" for name, _, _ in options.OPTIONS}
 INI_KEYS = {options.ini_key(name) for name in options.NAMES}
@@ -53,7 +53,9 @@ def test_each_command_and_its_options_are_described(capsys):
     rows = dict(re.findall(r"^\| `pytest-xsched (\w+).*?` \| (.*) \|$", OPTIONS_PAGE, re.MULTILINE))
     rows["conformance"] += rows["doctor"]  # "the same, and ..."
     for command in COMMANDS:
-        shown = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", help_of(capsys, command), re.MULTILINE))
+        shown = set(
+            re.findall(r"^  (?:-\w.*?, )?(--[a-z-]+)", help_of(capsys, command), re.MULTILINE)
+        )
         assert set(re.findall(r"--[a-z-]+", rows[command])) == shown - {"--help"}
 
 
