@@ -15,6 +15,7 @@ from pytest_xsched.reporting.table_layout import fitted, percent
 Record = dict[str, Any]
 """One run in JSON's types."""
 
+_OR_EAGER = " or of the eager requests"
 _COLUMNS = ("queue", "prio", "workload", "n", "P50", "P99", "max", "rate", "commands", "suspended")
 
 
@@ -89,10 +90,12 @@ def remarks(run: Record) -> list[str]:
     if run["remark"]:
         lines.append(f"! {run['remark']}")
     if evidence["results_checked"] and not evidence["faults"]:
-        lines.append("all results equal those of numpy")
+        models = run["fingerprint"].get("models")  # absent in old records
+        lines.append(f"all results equal those of numpy{_OR_EAGER if models else ''}")
     if evidence["xsched"] is not None and not evidence["faults"]:
         lines += _activity(evidence["xsched"])
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
+    lines += map(_captured, run["fingerprint"].get("models", ()))
     lines += [
         _met(met) + _ahead(run, met)
         for met in evidence["contention"]
@@ -107,6 +110,15 @@ def remarks(run: Record) -> list[str]:
     if (noise := evidence.get("noise")) is not None:
         lines += _noise(noise)
     return lines
+
+
+def _captured(model: Record) -> str:
+    """Describe the graph of a request of a model, and how its results compare."""
+    plural = "s" if model["commands"] != 1 else ""
+    return (
+        f"{model['queue']}: {model['kernels']} kernels in {model['commands']} command{plural} "
+        f"({model['framework']}), results {model['outputs']}"
+    )
 
 
 def _noise(noise: Record) -> list[str]:
@@ -181,9 +193,15 @@ def _row(queue: Record, spec: Record) -> tuple[str, ...]:
         n,
         *(_time(queue[f"{key}_ns"], queue["n"]) for key in ("p50", "p99", "max")),
         rate,
-        "-" if spec["workload"]["program"] else str(queue["commands"]["completed"]),
+        "-" if _is_program(spec["workload"]) else str(queue["commands"]["completed"]),
         str(queue["suspended"]),
     )
+
+
+def _is_program(workload: Record) -> bool:
+    """Check whether a program does its requests, whose commands are not counted."""
+    model = workload.get("model")  # absent in old records
+    return workload["program"] is not None or (model is not None and model["mode"] == "eager")
 
 
 def _time(ns: int | None, n: int) -> str:

@@ -121,6 +121,10 @@ def host(type=3):
         inner(stream)
         lib.xs_fake_node(c_void_p(stream), c_int(type))
     return request
+
+
+def allocates():
+    return host(10)
 '''
 
 
@@ -278,6 +282,7 @@ def session_scenario(session, *specs):
         ("syncs", "cannot be captured: RuntimeError: cuStreamSynchronize failed: error 90"),
         ("empty", "the captured graph is empty: nothing was launched"),
         ("host", "1 host"),
+        ("allocates", "1 memory allocation"),
     ],
 )
 def test_what_cannot_be_captured_is_one_sentence_with_the_way_out(gpu, factory, words):
@@ -285,7 +290,7 @@ def test_what_cannot_be_captured_is_one_sentence_with_the_way_out(gpu, factory, 
         measure(gpu, gpu.queue("q", graph(f"nets.py:{factory}"), rate="50/s"))
     text = str(error.value)
     assert text.startswith(f"queue 'q': graph({factory}): ") and words in text and "\n" not in text
-    if factory in ("syncs", "empty", "host"):
+    if factory in ("syncs", "empty", "host", "allocates"):
         assert 'command(["python", "serve.py"])' in text
 
 
@@ -334,3 +339,21 @@ def test_results_that_nobody_can_compare_are_named(gpu):
     assert run.evidence.unchecked == (
         "q: results of its model are not compared: what a request of graph() writes is not known",
     )
+
+
+def test_models_under_xsched_in_one_process(xsched_gpu, place):
+    session = Session(Settings(device="cuda"))
+    high = session.queue("high", chain(commands=4), priority=10, rate="50/s")
+    low = session.queue("low", chain(commands=6), priority=1)
+    run = measure(session, high, low, scheduler="xsched")
+    run.require()
+    assert run.high.counts.launched == 4 * run.high.counts.requests_completed == 4 * 15
+    assert [facts.commands for facts in run.fingerprint.models] == [4, 6]
+    session.close()
+
+
+def test_windows_of_a_run_and_arms_of_a_comparison_share_a_model(inside, place):
+    high = inside.queue("high", chain(name="H"), priority=10, rate="50/s")
+    low = inside.queue("low", chain(name="L"), priority=1)
+    inside.compare(high, low, episodes=2, duration="200ms", warmup="0s")
+    assert built(place) == ["chainH", "chainL"]

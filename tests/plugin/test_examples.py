@@ -1,5 +1,6 @@
 """Each file of examples/ passes on `sim` or `cpu`, and fails where what it shows is taken away."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,18 @@ def test_it_passes_in_real_time(pytester, inside, name):
     inside("--xsched-device=cpu").assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "models").glob("*.py")), ids=lambda p: p.stem)
+def test_a_model_runs_on_the_processor_where_pytorch_is_installed(pytester, fresh, path):
+    pytester.makepyfile(**{path.stem: path.read_text(encoding="utf-8")})
+    result = fresh("--xsched-device=cpu", NATIVE)
+    if importlib.util.find_spec("torch") is None:
+        result.assert_outcomes(skipped=1)
+    else:
+        result.assert_outcomes(passed=1)
+
+
 def test_every_example_says_what_it_shows():
-    for path in EXAMPLES.glob("*.py"):
+    for path in EXAMPLES.rglob("*.py"):
         first = path.read_text(encoding="utf-8").split('"""')[1].splitlines()
         assert first[0].endswith("."), path.name
         assert len(first) >= 3 and first[2], f"{path.name}: a docstring of two lines"
