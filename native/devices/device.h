@@ -85,7 +85,8 @@ struct xs_graph_ops {
     int (*wait)(struct xs_graph *graph, int64_t until_ns, int64_t limit_ns, int64_t *segment_ns,
                 struct xs_error *err);
     void (*release)(struct xs_graph *graph); /* one of graph->uses ends */
-    int (*capture_open)(struct xs_device *dev, struct xs_capture **out, struct xs_error *err);
+    int (*capture_open)(struct xs_device *dev, const uint32_t *units, uint32_t words,
+                        struct xs_capture **out, struct xs_error *err);
     int (*capture_begin)(struct xs_capture *capture, struct xs_error *err);
     int (*capture_end)(struct xs_capture *capture, struct xs_error *err);
     void (*capture_close)(struct xs_capture *capture);

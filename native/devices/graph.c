@@ -136,13 +136,14 @@ void xs_graph_close(struct xs_graph *graph)
 
 /* ---- capturing ------------------------------------------------------------- */
 
-int xs_capture_open(struct xs_device *dev, struct xs_capture **out, struct xs_error *err)
+int xs_capture_open(struct xs_device *dev, const uint32_t *units, uint32_t unit_words,
+                    struct xs_capture **out, struct xs_error *err)
 {
     *out = NULL;
     int rc = check_graphs(dev, "capture.open", err);
     if (rc == XS_OK)
         rc = enter(dev, "capture.open", err);
-    return rc == XS_OK ? dev->ops->graphs->capture_open(dev, out, err) : rc;
+    return rc == XS_OK ? dev->ops->graphs->capture_open(dev, units, unit_words, out, err) : rc;
 }
 
 void *xs_capture_stream(const struct xs_capture *capture)

@@ -269,7 +269,9 @@ void xs_graph_close(struct xs_graph *graph);
 /* Captures one graph of what is launched on a stream of its own: kernels of libraries have a
  * workspace for each stream, which two graphs must not share. It owns stream and graph. */
 struct xs_capture;
-int xs_capture_open(struct xs_device *device, struct xs_capture **out, struct xs_error *err);
+/* With unit_words > 0 the stream is bound to multiprocessors, as in struct xs_queue_spec. */
+int xs_capture_open(struct xs_device *device, const uint32_t *units, uint32_t unit_words,
+                    struct xs_capture **out, struct xs_error *err);
 void *xs_capture_stream(const struct xs_capture *capture); /* CUstream, hipStream_t */
 /* From xs_capture_begin() to xs_capture_end(), on one thread, launches on the stream are
  * recorded instead of executed. *graph lives until xs_capture_close(). */

@@ -119,7 +119,7 @@ static inline struct xs_capture *begin(void)
 {
     struct xs_capture *capture;
     struct xs_error err = {0};
-    CHECK_EQ(xs_capture_open(dev, &capture, &err), XS_OK);
+    CHECK_EQ(xs_capture_open(dev, NULL, 0, &capture, &err), XS_OK);
     CHECK_EQ(xs_capture_begin(capture, &err), XS_OK);
     return capture;
 }

@@ -233,7 +233,7 @@ static void captures_that_fail_say_why(void)
     struct xs_error err = {0};
     uint64_t memory;
     void *handle, *side;
-    CHECK_EQ(xs_capture_open(dev, &capture, &err), XS_OK);
+    CHECK_EQ(xs_capture_open(dev, NULL, 0, &capture, &err), XS_OK);
     CHECK_EQ(xs_capture_end(capture, &handle, &err), XS_EINVAL);
     CHECK(strstr(err.message, "the capture has not begun") != NULL);
     CHECK_EQ(xs_capture_begin(capture, &err), XS_OK);
@@ -284,7 +284,7 @@ static void devices_without_graphs_say_so(const char *which)
              "the %s device has no graphs that could be captured; cuda and hip have", which);
     CHECK_EQ(xs_graph_open(other, &options, &graph, &err), XS_ENOTSUP);
     CHECK(graph == NULL && strcmp(err.message, expected) == 0);
-    CHECK_EQ(xs_capture_open(other, &capture, &err), XS_ENOTSUP);
+    CHECK_EQ(xs_capture_open(other, NULL, 0, &capture, &err), XS_ENOTSUP);
     CHECK(capture == NULL && strcmp(err.message, expected) == 0);
     xs_device_close(other);
 }

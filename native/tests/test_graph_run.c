@@ -302,7 +302,7 @@ static int fails(const char *call, int n, int code, void *function, void *child)
     char text[80];
     snprintf(text, sizeof text, "%s:%d:%d", call, n, code);
     CHECK(xs_fake_fault(text));
-    int rc = xs_capture_open(dev, &capture, &err);
+    int rc = xs_capture_open(dev, NULL, 0, &capture, &err);
     if (rc == XS_OK)
         rc = xs_capture_begin(capture, &err);
     if (rc == XS_OK)

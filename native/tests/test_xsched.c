@@ -173,7 +173,7 @@ static void segments_go_through(void)
     if (fake != NULL)
         *(void **)&node = dlsym(fake, "xs_fake_node");
     CHECK(node != NULL);
-    CHECK_EQ(xs_capture_open(dev, &capture, &err), XS_OK);
+    CHECK_EQ(xs_capture_open(dev, NULL, 0, &capture, &err), XS_OK);
     CHECK_EQ(xs_capture_begin(capture, &err), XS_OK);
     for (int i = 0; i < 3; i++)
         CHECK_EQ(node(xs_capture_stream(capture), 5), 0); /* an empty node */

@@ -59,6 +59,7 @@ __all__ = [
     "limits",
     "locate",
     "policies",
+    "unit_mask",
 ]
 
 SLICE_NS = 50_000_000
@@ -169,6 +170,14 @@ def commands_array(commands: Sequence[Command]) -> tuple[Any, Any]:
                 sources[command.kernel] = _source(command.kernel)
             slot.source = sources[command.kernel][0]
     return array, sources
+
+
+def unit_mask(units: tuple[int, ...]) -> Any:
+    """Set bit i % 32 of word i // 32 for each unit i."""
+    words = ffi.new("uint32_t[]", max(units, default=-1) // 32 + 1)
+    for unit in units:
+        words[unit // 32] |= 1 << unit % 32
+    return words
 
 
 def _source(kernel: Kernel) -> tuple[Any, ...]:

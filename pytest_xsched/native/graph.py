@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.errors import ScenarioError, XSchedError
-from pytest_xsched.native.binding import SLICE_NS, Device, call, ffi, lib
+from pytest_xsched.native.binding import SLICE_NS, Device, call, ffi, lib, unit_mask
 
 HANG_NS = 20_000_000_000
 """If a request is not complete this long after its launch, the device counts as hanging."""
@@ -141,15 +141,18 @@ class Capture:
 
     Args:
         device: A device of kind ``cuda`` or ``hip``. Close the capture before the device.
+        units: Multiprocessors to which its stream is bound; empty: all. Kernels keep the context
+            in which they were captured.
 
     Raises:
-        ScenarioError: The device or its driver has no graphs.
+        ScenarioError: The device or its driver has no graphs, or `units` are wrong.
         DeviceError: The driver refuses a call.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, units: tuple[int, ...] = ()) -> None:
         out = ffi.new("struct xs_capture **")
-        call(lib.xs_capture_open, device.pointer, out)
+        words = unit_mask(units)
+        call(lib.xs_capture_open, device.pointer, words, len(words), out)
         self._native = out[0]
         self._device = device
 

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from pytest_xsched.base.constants import WAITING
 from pytest_xsched.errors import XSchedError
-from pytest_xsched.native.binding import SAMPLE, SLICE_NS, Device, call, commands_array, ffi, lib
+from pytest_xsched.native.binding import (
+    SAMPLE,
+    SLICE_NS,
+    Device,
+    call,
+    commands_array,
+    ffi,
+    lib,
+    unit_mask,
+)
 from pytest_xsched.native.command_record import CommandRecord, RecordRings, no_record
 from pytest_xsched.native.graph import Graph
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
@@ -109,14 +118,6 @@ class QueueSettings:
     """Time that a command takes alone at most; 0: not known. The run waits longer for slow ones."""
     record: bool = False
     """Whether to record each command and each suspension; not for queues without a load."""
-
-
-def _mask(units: tuple[int, ...]) -> Any:
-    """Set bit i % 32 of word i // 32 for each unit i."""
-    words = ffi.new("uint32_t[]", max(units, default=-1) // 32 + 1)
-    for unit in units:
-        words[unit // 32] |= 1 << unit % 32
-    return words
 
 
 def _native_commands(commands: Sequence[Command] | Graph) -> tuple[Any, Any]:
@@ -306,7 +307,7 @@ class Run:
         changes = _changes(settings.changes)
         spec.changes, spec.change_count = changes, len(changes)
         keep = (*keep, changes)
-        words = _mask(settings.units)
+        words = unit_mask(settings.units)
         spec.units, spec.unit_words = words, len(words)
         if settings.device is not None:
             spec.device = settings.device.pointer

@@ -295,6 +295,25 @@ def test_what_cannot_be_captured_carries_the_reason_of_the_driver(gpu):
         gpu.capture(lambda stream: None)
 
 
+def test_a_capture_may_be_bound_to_multiprocessors(gpu):
+    """Masks of hip; the fake driver of cuda has no green contexts."""
+    if gpu.device.describe().kind == "cuda":
+        with pytest.raises(ScenarioError, match="driver cannot bind a stream to multiprocessors"):
+            Capture(gpu.device, units=(0, 1))
+        return
+    with pytest.raises(ScenarioError, match="bound in whole groups of 2"):
+        Capture(gpu.device, units=(0, 1, 2))
+    capture = Capture(gpu.device, units=(2, 3))
+    capture.begin()
+    gpu.step(capture.stream, 7)
+    graph = Graph(gpu.device, capture.end())
+    graph.cut([1])
+    graph.run_ns(1)
+    assert gpu.written() == [7]
+    graph.close()
+    capture.close()
+
+
 def test_other_devices_have_no_graphs(gpu):
     sentence = "the cpu device has no graphs that could be captured; cuda and hip have"
     cpu = open_device("cpu")

@@ -20,7 +20,8 @@ int xs__gpu_check_graphs(const struct xs_gpu *gpu, struct xs_error *err)
                                                       : "NVIDIA's driver 545 (CUDA 12.3) or later");
 }
 
-int xs__gpu_capture_open(struct xs_device *dev, struct xs_capture **out, struct xs_error *err)
+int xs__gpu_capture_open(struct xs_device *dev, const uint32_t *units, uint32_t words,
+                         struct xs_capture **out, struct xs_error *err)
 {
     *out = NULL;
     int rc = xs__gpu_check_graphs((struct xs_gpu *)dev, err);
@@ -30,7 +31,7 @@ int xs__gpu_capture_open(struct xs_device *dev, struct xs_capture **out, struct 
     if (capture == NULL)
         return xs__fail(err, XS_ENOMEM, "gpu.capture", 0, "no memory for a capture");
     capture->device = dev;
-    rc = xs__gpu_stream_create(dev, 0, &capture->stream, err);
+    rc = xs__gpu_stream_create_on(dev, 0, units, words, &capture->stream, err);
     if (rc != XS_OK) {
         free(capture);
         return rc;

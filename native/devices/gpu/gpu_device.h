@@ -145,7 +145,8 @@ void xs__gpu_segment_destroy(struct xs_kernel *k); /* accepts a kernel that is o
 
 /* ---- gpu_capture.c: as in struct xs_graph_ops ------------------------------------------- */
 
-int xs__gpu_capture_open(struct xs_device *dev, struct xs_capture **out, struct xs_error *err);
+int xs__gpu_capture_open(struct xs_device *dev, const uint32_t *units, uint32_t words,
+                         struct xs_capture **out, struct xs_error *err);
 int xs__gpu_capture_begin(struct xs_capture *capture, struct xs_error *err);
 int xs__gpu_capture_end(struct xs_capture *capture, struct xs_error *err);
 void xs__gpu_capture_close(struct xs_capture *capture);

@@ -308,10 +308,11 @@ static int xsched_graph_open(struct xs_device *dev, void *handle, struct xs_grap
     return inner->ops->graphs->open(inner, handle, out, err);
 }
 
-static int xsched_capture_open(struct xs_device *dev, struct xs_capture **out, struct xs_error *err)
+static int xsched_capture_open(struct xs_device *dev, const uint32_t *units, uint32_t words,
+                               struct xs_capture **out, struct xs_error *err)
 {
     struct xs_device *inner = xsched_from(dev)->inner;
-    return inner->ops->graphs->capture_open(inner, out, err);
+    return inner->ops->graphs->capture_open(inner, units, words, out, err);
 }
 
 static const struct xs_scheduler_ops scheduler = {
