@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.analysis import targets
 from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE, WAIT
+from pytest_xsched.analysis.explanation import Explanation, explain
 from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -237,6 +238,22 @@ class MeasuredQueue(QueueResult):
         self._require_run()
         self._measure_until(lambda: self.n > 0)
         self._judge(lambda queue, _: targets.no_errors(queue), needs=RATE, fact=True)
+
+    def explain(self, limit: DurationLike | None = None) -> Explanation:
+        """Explain where the time of the late requests went; nothing is asserted.
+
+        It is computed from the commands on record, see `Session.run`, `trace`. Requests in masked
+        seconds are left out. Print it, or see its attributes.
+
+        Args:
+            limit: requests that took longer are explained, ``"50ms"``; None: the worst 1 %, at
+                least one.
+
+        Raises:
+            ScenarioError: the limit is not a time.
+        """
+        limit_ns = None if limit is None else parse_duration(limit, what="limit of explain")
+        return explain(self._run, self, limit_ns)
 
     def publish(self, benchmark: Any) -> None:
         """Make the latencies of this queue the rounds of pytest-benchmark's fixture.

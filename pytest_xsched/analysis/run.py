@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_xsched.analysis import fairness, targets
 from pytest_xsched.analysis.evidence import LATENCY, RATE, WAIT, Evidence
+from pytest_xsched.analysis.explanation import Explanation, explain
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -28,6 +29,8 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
+_OF_LATENCY = ("P99/P50 below", "slowdown below", "attainment at least")
+"""Rules about latencies whose limit is no time."""
 _TREND_BLOCKS = 300
 """The most blocks that are checked for a trend."""
 _DRAWN_BLOCKS = 300
@@ -91,6 +94,7 @@ class Run:
         self.alone_ns = alone_ns
         """Time of a request of each queue alone, ns; None: not known; empty: of none."""
         self._measure_on = measure_on
+        self._why: dict[tuple[str, int | None, int], Explanation] = {}
         self._judgements: list[Judgement] = []
         """One for each of `verdicts`, in the same order."""
         self.queues = {queue.name: queue for queue in queues}
@@ -346,7 +350,21 @@ class Run:
             "refused": list(self.refused),
             "asserted": self.asserted,
             "trace": self.trace.to_dict(),
+            "why": [explanation.to_dict() for explanation in self.why()],
         }
+
+    def why(self) -> list[Explanation]:
+        """Explain each latency target that was not met: one explanation a queue and limit."""
+        found = {}
+        for verdict in self.verdicts:
+            if verdict.status == PASS or not (verdict.unit == "ns" or verdict.rule in _OF_LATENCY):
+                continue
+            limit_ns = round(verdict.limit) if verdict.unit == "ns" else None
+            key = verdict.queue, limit_ns, self.windows
+            if key not in self._why:
+                self._why[key] = explain(self, self.queues[verdict.queue], limit_ns)
+            found[key] = self._why[key]
+        return list(found.values())
 
     def to_json(self) -> str:
         """Return `to_dict` as one line; in virtual time equal runs give equal bytes."""

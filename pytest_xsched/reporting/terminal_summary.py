@@ -29,6 +29,9 @@ def summary(records: list[Record], columns: int | None = None) -> list[str]:
         for verdict in record["verdicts"]:
             where = f"  [{verdict['nodeid']}]" if verdict["nodeid"] else ""
             lines.append(f"  {verdict['status']} {verdict['sentence']}{where}")
+        for why in record.get("why", ()):  # absent in comparisons and in old records
+            first, *more = why["lines"]
+            lines += [f"  why {why['queue']} was late: {first}", *(f"    {line}" for line in more)]
         lines += [f"  NO VERDICT {no['sentence']}  [{no['nodeid']}]" for no in record["refused"]]
         lines += [f"  ! {sentence}" for sentence in run_table.advice(record["verdicts"])]
     return [fits for line in lines for fits in wrapped(line, columns)]

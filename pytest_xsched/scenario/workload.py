@@ -104,6 +104,16 @@ class Command:
         return 12 * self.items
 
 
+def command_label(command: Command) -> str:
+    """Name a command in reports: ``matmul(1024, batch=8)``."""
+    if command.kernel is not None:
+        return f"kernel({one_line(command.kernel.name)})"
+    if command.kind == "spin":
+        return f"spin('{spell_duration(command.duration_ns)}')"
+    batch = f", batch={command.batch}" if command.batch != 1 else ""
+    return f"{command.kind}({command.n}{batch})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """The commands of one request, launched in order, and their name in reports.
