@@ -78,7 +78,10 @@ def find_cause(
 
 
 def _percent(ns: int, of_ns: int) -> str:
-    return f"{100 * ns / of_ns:.0f} %" if ns < of_ns else "all"
+    if ns == of_ns:
+        return "all"
+    share = f"{100 * ns / of_ns:.0f} %"
+    return share if share != "100 %" else "nearly all"
 
 
 class _Words:

@@ -28,10 +28,10 @@ def machine(pytester, monkeypatch):
                 from pytest_xsched.session import session
                 from pytest_xsched.monitoring.noise import Readings
 
-                def measure_here(devices, scenario, progress, *, watch, record):
-                    found = measure(devices, scenario, progress, watch=watch)
+                def measure_here(devices, scenario, progress, **how):
+                    found = measure(devices, scenario, progress, **how)
                     assert found.readings is None  # of virtual time
-                    readings = {readings.format(on_host=on_host)} if watch else None
+                    readings = {readings.format(on_host=on_host)} if how['watch'] else None
                     return dataclasses.replace(found, readings=readings)
 
                 measure = session.measure

@@ -84,7 +84,7 @@ def test_runs_in_two_json_files_are_equal(two_models, sim, pytester):
         json.loads((pytester.path / name).read_text())["xsched"] for name in ("a.json", "b.json")
     )
     assert content == again
-    assert content["format"] == 2
+    assert content["format"] == 3
     (run,) = content["runs"]
     assert run["device_kind"] == run["fingerprint"]["devices"][0]["kind"] == "sim"
     assert run["fingerprint"]["packages"]["numpy"]

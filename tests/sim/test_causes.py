@@ -194,8 +194,8 @@ def plant(monkeypatch):
     measure = session_module.measure
 
     def change(how):
-        def measure_here(devices, scenario, progress, *, watch, record):
-            return how(measure(devices, scenario, progress, watch=watch, record=record))
+        def measure_here(devices, scenario, progress, **more):
+            return how(measure(devices, scenario, progress, **more))
 
         monkeypatch.setattr(session_module, "measure", measure_here)
 

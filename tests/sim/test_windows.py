@@ -22,7 +22,7 @@ def run(monkeypatch):
     def make(*late_ms):
         windows = iter(late_ms)
 
-        def measure_here(devices, scenario, progress, *, watch, record):
+        def measure_here(devices, scenario, progress, **how):
             found = measure(devices, scenario, progress)
             late = next(windows)
             for number, sample in enumerate(found.samples[0]):
