@@ -19,6 +19,7 @@ from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
+from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.units import (
     DurationLike,
     RateLike,
@@ -44,12 +45,16 @@ class MeasuredQueue(QueueResult):
 
     _run: Run
 
+    def __repr__(self) -> str:
+        return f"<queue {self.name} of a run>"
+
     def __getattr__(self, name: str) -> Any:
         """Answer a target that does not exist, assert_p95_below, with the one that does."""
         percent = re.fullmatch(r"assert_p([0-9]{1,6})_below", name)
         advice = f'; write assert_percentile_below(0.{percent[1]}, "50ms")' if percent else ""
         raise AttributeError(f"a queue of a run has no {name!r}{advice}")
 
+    @names_the_rest
     def assert_p99_below(self, limit: DurationLike) -> None:
         """Assert that the 99th percentile of the latency is below a limit; see `percentile`.
 
@@ -64,6 +69,7 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         self._percentile_below(0.99, limit, "limit of assert_p99_below")
 
+    @names_the_rest
     def assert_percentile_below(self, q: float, limit: DurationLike) -> None:
         """Assert that a percentile of the latency is below a limit.
 
@@ -83,6 +89,7 @@ class MeasuredQueue(QueueResult):
         self._measure_for(q)
         self._judge(lambda queue, budget: targets.percentile_below(queue, q, limit_ns, budget))
 
+    @names_the_rest
     def assert_max_below(self, limit: DurationLike) -> None:
         """Assert that no measured request took as long as a limit.
 
@@ -93,6 +100,7 @@ class MeasuredQueue(QueueResult):
         self._begin(LOWER_BOUND)
         self._judge(lambda queue, _: targets.max_below(queue, limit_ns), fact=True)
 
+    @names_the_rest
     def assert_longest_wait_below(self, limit: DurationLike) -> None:
         """Assert that no request waited as long as a limit while nothing happened for it.
 
@@ -111,6 +119,7 @@ class MeasuredQueue(QueueResult):
             lambda queue, _: targets.longest_wait_below(queue, limit_ns), needs=WAIT, fact=True
         )
 
+    @names_the_rest
     def assert_tail_ratio_below(self, limit: float) -> None:
         """Assert that P99 / P50 is below a limit, a plain number above 1.
 
@@ -124,6 +133,7 @@ class MeasuredQueue(QueueResult):
             lambda queue, budget: targets.tail_ratio_below(queue, ratio, budget), needs=LATENCY
         )
 
+    @names_the_rest
     def assert_slowdown_below(
         self, limit: float, *, alone: MeasuredQueue, percentile: float = 0.99
     ) -> None:
@@ -170,6 +180,7 @@ class MeasuredQueue(QueueResult):
                 f"{self.name}: alone is of a run {there}; it takes another, of this queue only"
             )
 
+    @names_the_rest
     def assert_throughput_at_least(self, rate: RateLike, *, tolerance: str | float = 0.0) -> None:
         """Assert that requests complete at least at a rate; see `throughput`.
 
@@ -193,6 +204,7 @@ class MeasuredQueue(QueueResult):
             needs=RATE,
         )
 
+    @names_the_rest
     def assert_attainment_at_least(self, deadline: DurationLike, fraction: str | float) -> None:
         """Assert that a share of the requests completes within a deadline.
 
@@ -213,6 +225,7 @@ class MeasuredQueue(QueueResult):
             lambda queue, budget: targets.attainment_at_least(queue, deadline_ns, share, budget)
         )
 
+    @names_the_rest
     def assert_goodput_at_least(self, deadline: DurationLike, rate: RateLike) -> None:
         """Assert that requests complete within a deadline at least at a rate.
 
@@ -227,6 +240,7 @@ class MeasuredQueue(QueueResult):
         self._begin(LOWER_BOUND)
         self._judge(lambda queue, budget: targets.goodput_at_least(queue, deadline_ns, hz, budget))
 
+    @names_the_rest
     def assert_no_errors(self) -> None:
         """Assert that no command failed and every measured request completed.
 

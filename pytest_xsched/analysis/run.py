@@ -151,6 +151,8 @@ class Run:
         """
         __tracebackhide__ = True
         share = parse_fraction(at_least, what="at_least of assert_fair", allow_zero=False)
+        if not all(isinstance(name, str) for name in names):
+            raise ScenarioError(_no_names(names))
         queues = fairness.choose([self[name] for name in names], tuple(self.queues.values()))
         for queue in queues:
             if alone is not None and queue.name in alone:
@@ -373,6 +375,18 @@ class Run:
 
 def _no_session(model: Model, device: str) -> Profile:
     raise ScenarioError(f"{model.name}: the run has no session that could record on {device!r}")
+
+
+def _no_names(given: tuple[object, ...]) -> str:
+    """Describe arguments of `assert_fair` that are not all names, and what to write."""
+    wrong = next(one for one in given if not isinstance(one, str))
+    inner = wrong if len(given) == 1 and isinstance(wrong, (list, tuple, set)) else given
+    names = [getattr(one, "name", one) for one in inner]
+    if names and all(isinstance(name, str) for name in names):
+        shown = ", ".join(f'"{name}"' for name in names)
+        return f"assert_fair: it takes names of queues; write assert_fair({shown})"
+    advice = "at_least=0.8" if isinstance(wrong, float) else 'assert_fair("a", "b")'
+    return f"assert_fair: {one_line(wrong)} is not the name of a queue; write {advice}"
 
 
 def level_of_the_test() -> int:

@@ -49,6 +49,11 @@ class Quantity:
     def __str__(self) -> str:
         return show(self.value, self.unit)
 
+    @property
+    def measured_as(self) -> str:
+        """Describe it where something else is wanted that must not be measured."""
+        return f"{self.what}, {self}"
+
     def __float__(self) -> float:
         return float(self.value)
 

@@ -197,6 +197,22 @@ def refuse_swapped(time: object, other: object, form: str) -> None:
         )
 
 
+def refuse_measured(value: object, what: str, example: str) -> None:
+    """Refuse a measured number where something is wanted that is known before the run.
+
+    Args:
+        value: of the user.
+        what: purpose or origin of the value.
+        example: what to write.
+    """
+    shown = getattr(value, "measured_as", None)
+    if shown is not None:
+        raise ScenarioError(
+            f"{what}: {shown}, was measured, and this must be known before; write {example}, or "
+            "compare two measured numbers, as in assert run.high.p99 < run.low.p99"
+        )
+
+
 def _is_time(value: object) -> bool:
     try:
         _exact_ns(value, "", TIME_UNITS)
@@ -208,6 +224,7 @@ def _is_time(value: object) -> bool:
 def _exact_ns(value: object, what: str, units: tuple[str, str]) -> Fraction:
     if isinstance(value, Duration):
         return Fraction(value.ns)
+    refuse_measured(value, what, f'"50{units[0]}"')
     if type(value) is timedelta:
         return Fraction(value // timedelta(microseconds=1) * 1000)
     # pandas' Timedelta is a timedelta whose nanoseconds only its own method returns.
@@ -272,6 +289,7 @@ def parse_rate(value: RateLike, *, what: str) -> float:
     if isinstance(value, Rate):
         hz = value.hz
     else:
+        refuse_measured(value, what, '"20/s"')
         number, unit = _split(value, what, "rate", ("{0}/s", "{0}/min"), "20")
         hz = float(number * _unit_hz(unit, value, what))
     if math.isnan(hz) or hz <= 0:
@@ -314,6 +332,7 @@ def parse_fraction(value: str | float, *, what: str, allow_zero: bool = True) ->
     Raises:
         ScenarioError: for a value that is no number, outside [0, 1], or zero.
     """
+    refuse_measured(value, what, '"50%"')
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value)
         if match is None or match[3] not in ("", "%"):

@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from pytest_xsched.base.constants import DEVICES, GPUS
-from pytest_xsched.base.units import one_line
+from pytest_xsched.base.units import one_line, parse_duration, refuse_measured
 from pytest_xsched.errors import ScenarioError
 
 _Item = TypeVar("_Item")
@@ -26,14 +26,38 @@ def integer(what: str, value: object, low: int, high: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise ScenarioError(f"{what} {one_line(value)} is not an integer") from None
+        advice = _integer_advice(what, value)
+        raise ScenarioError(f"{what} {one_line(value)} is not an integer{advice}") from None
     if not low <= number <= high:
         raise ScenarioError(f"{what} {number} is outside [{low}, {high}]")
     return number
 
 
+def _integer_advice(what: str, value: object) -> str:
+    """Return how to write a value as the integer that it probably means; "" if that is not clear.
+
+    The name of what counts nanoseconds ends with "_ns"; a utilization is in percent.
+    """
+    if what.endswith("_ns"):
+        try:
+            ns = parse_duration(value, what=what, allow_zero=True)  # type: ignore[arg-type]
+        except ScenarioError:
+            return ", which counts nanoseconds; 5000 are 5 us"
+        return f", which counts nanoseconds; write {ns}"
+    percent = " ?%?" if what.endswith("utilization") else ""
+    text = value if isinstance(value, str) else ""
+    if match := re.fullmatch(f"([+-]?[0-9]{{1,18}}){percent}", text.strip()):
+        return f"; write {int(match[1])}"
+    if percent:
+        return ", which is in percent; write 50 for a half"
+    if isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    return ""
+
+
 def finite_number(what: str, value: object, *, above: float, high: float = math.inf) -> float:
     """Return a finite number in (above, high] as a float; refuse texts and booleans."""
+    refuse_measured(value, what, "a plain number")
     try:
         if isinstance(value, (bool, str)):
             raise TypeError

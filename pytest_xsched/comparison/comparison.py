@@ -19,6 +19,7 @@ from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_aga
 from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.analysis.run import Run, level_of_the_test
 from pytest_xsched.analysis.verdict import Verdict
+from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.units import one_line, parse_fraction
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.comparison.effect import Claim, Contrast
@@ -97,6 +98,7 @@ class ComparedQueue:
             [(n - s) / (n - a) for n, s, a in zip(native, scheduled, alone, strict=True)]
         )
 
+    @names_the_rest
     def assert_p99_improved(self, *, by: float = 1.0, scheduler: str | None = None) -> None:
         """Assert that the P99 under the baseline is at least `by` times that under a scheduler.
 
@@ -107,6 +109,7 @@ class ComparedQueue:
         __tracebackhide__ = True
         self.assert_percentile_improved(0.99, by=by, scheduler=scheduler)
 
+    @names_the_rest
     def assert_percentile_improved(
         self, q: float, *, by: float = 1.0, scheduler: str | None = None
     ) -> None:
@@ -142,6 +145,7 @@ class ComparedQueue:
 
         self._judge(claim)
 
+    @names_the_rest
     def assert_no_worse(
         self, *, by: str | float = "10%", q: float = 0.99, scheduler: str | None = None
     ) -> None:
@@ -155,7 +159,7 @@ class ComparedQueue:
             scheduler: which, where more than one is compared with the baseline.
         """
         __tracebackhide__ = True
-        if not isinstance(by, str) and by == 1:
+        if isinstance(by, (int, float)) and by == 1:
             raise ScenarioError(
                 'by of assert_no_worse: 1 lets the latency double; write "1%" or 0.01, or "100%"'
             )
@@ -179,6 +183,7 @@ class ComparedQueue:
 
         self._judge(claim)
 
+    @names_the_rest
     def assert_best_effort_kept(
         self, share: str | float, *, of: str | None = None, scheduler: str | None = None
     ) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias, get_args
 
+from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.units import (
     MAX_HZ,
     MAX_NS,
@@ -132,21 +133,25 @@ ARRIVAL_KINDS: dict[str, type[Arrivals]] = {
 }
 
 
+@names_the_rest
 def constant(rate: RateLike) -> Constant:
     """Send requests at equal distances, like a camera. May run in step with other work."""
     return Constant(rate_hz=parse_rate(rate, what="rate of constant"))
 
 
+@names_the_rest
 def poisson(rate: RateLike) -> Poisson:
     """Send independent requests, as from many users: the usual choice for an open loop."""
     return Poisson(rate_hz=parse_rate(rate, what="rate of poisson"))
 
 
+@names_the_rest
 def gamma(rate: RateLike, *, cv: float) -> Gamma:
     """Send requests with gaps of coefficient of variation `cv`, in [0.01, 10]; 1 is Poisson."""
     return Gamma(rate_hz=parse_rate(rate, what="rate of gamma"), cv=cv)
 
 
+@names_the_rest
 def bursts(rate: RateLike, *, on: DurationLike, off: DurationLike) -> Bursts:
     """Send requests in bursts.
 
@@ -186,6 +191,7 @@ def replay(times: Iterable[DurationLike]) -> Replay:
     )
 
 
+@names_the_rest
 def closed(concurrency: int = 1, *, think: DurationLike = "0ms") -> Closed:
     """Send the next request when the last one is done: for best-effort work, not for latencies.
 

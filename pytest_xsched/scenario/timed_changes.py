@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.units import MAX_NS, DurationLike, one_line, parse_duration
 from pytest_xsched.base.validation import check_flag, set_integer
 from pytest_xsched.errors import ScenarioError
@@ -43,6 +44,7 @@ class Change:
             raise ScenarioError(f"{what}: nothing changes; write priority=20 or suspended=True")
 
 
+@names_the_rest
 def at(
     time: DurationLike,
     queue: str,

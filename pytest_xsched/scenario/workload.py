@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.units import (
     MAX_NS,
     DurationLike,
@@ -151,6 +152,7 @@ class Workload:
         return self.program
 
 
+@names_the_rest
 def matmul(n: int, *, batch: int = 1, layers: int = 1) -> Workload:
     """Make a workload of float32 matrix products: 2*n^3*batch flops, 12*n^2*batch bytes a command.
 
@@ -167,6 +169,7 @@ def matmul(n: int, *, batch: int = 1, layers: int = 1) -> Workload:
     return _layered(command, layers, "matmul", str(command.n), *more)
 
 
+@names_the_rest
 def vector_add(n: int, *, layers: int = 1) -> Workload:
     """Make a workload of float32 vector sums: n flops, 12*n bytes a command.
 
@@ -178,6 +181,7 @@ def vector_add(n: int, *, layers: int = 1) -> Workload:
     return _layered(command, layers, "vector_add", str(command.n))
 
 
+@names_the_rest
 def spin(
     duration: DurationLike, *, fill: str | float = 1.0, waves: int = 1, layers: int = 1
 ) -> Workload:
@@ -210,6 +214,7 @@ def spin(
     return _layered(command, layers, "spin", f"'{spell_duration(duration_ns)}'", *more)
 
 
+@names_the_rest
 def empty(*, layers: int = 1) -> Workload:
     """Make a workload of commands that do nothing, ``spin("0s")``: what is left is launching.
 

@@ -13,6 +13,7 @@ import pytest
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.trace import TRACES
 from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
+from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.policies import POLICIES
 from pytest_xsched.base.units import (
     DurationLike,
@@ -130,6 +131,7 @@ class Session:
         """Whether ``auto`` took the processor, because there is no GPU."""
         return self._asked_device == "auto" and auto_device() == "cpu"
 
+    @names_the_rest
     def queue(
         self,
         name: str,
@@ -400,6 +402,7 @@ class Session:
         comparison.check_marker = check_marker
         return comparison
 
+    @names_the_rest
     def compare_runs(
         self,
         baseline: Arm,
@@ -411,6 +414,7 @@ class Session:
         """Compare runs that exist already, and show them in the report; see `compare_runs`."""
         return self.comparing.add(compare_runs(baseline, scheduled, alone=alone, force=force))
 
+    @names_the_rest
     def search(
         self,
         space: SearchStrategy[Scenario],

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import ParamSpec, TypeVar
 
 try:
     import hypothesis
@@ -25,7 +25,9 @@ except ModuleNotFoundError:
     raise
 
 from pytest_xsched.base.policies import POLICIES
-from pytest_xsched.base.units import Duration, DurationLike, Rate, parse_duration
+from pytest_xsched.base.units import Duration, DurationLike, Rate, one_line, parse_duration
+from pytest_xsched.base.validation import integer
+from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import (
     Arrivals,
     bursts,
@@ -89,6 +91,7 @@ MODELS = (
 streams that take turns."""
 
 _T = TypeVar("_T")
+_Arguments = ParamSpec("_Arguments")
 
 
 @contextlib.contextmanager
@@ -256,6 +259,61 @@ def queue_specs(
     )
 
 
+def _checked(
+    check: Callable[..., None],
+) -> Callable[[Callable[_Arguments, _T]], Callable[_Arguments, _T]]:
+    """Check arguments where a strategy is made, and not where it draws, inside of hypothesis."""
+
+    def decorate(make: Callable[_Arguments, _T]) -> Callable[_Arguments, _T]:
+        @functools.wraps(make)
+        def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _T:
+            check(*args, **kwargs)
+            return make(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def _check_scenarios(
+    *,
+    queues: object = 4,
+    least: object = 1,
+    policies: object = HPF_FIRST,
+    models: object = MODELS,
+    **_: object,
+) -> None:
+    most = integer("scenarios: queues", queues, 1, len(NAMES))
+    integer("scenarios: least", least, 1, most)
+    _check_choices("scenarios: policies", policies, str, '["hpf"]')
+    _check_choices("scenarios: models", models, SimModel, "[SimModel()]")
+
+
+def _check_contentions(
+    queue: object,
+    *,
+    others: object = 6,
+    durations: object = ("100us",),
+    thresholds: object = (1,),
+    **_: object,
+) -> None:
+    if not isinstance(queue, QueueSpec):
+        raise ScenarioError(
+            f"contentions: {one_line(queue)} is not a queue; make it with "
+            'xsched.queue("high", spin("1ms"), rate="20/s")'
+        )
+    integer("contentions: others", others, 0, len(NAMES))
+    _check_choices("contentions: durations", durations, object, '["100us", "1ms"]')
+    _check_choices("contentions: thresholds", thresholds, int, "[1, 8, 64]")
+
+
+def _check_choices(what: str, values: object, kind: type, example: str) -> None:
+    is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+    if not is_list or not all(isinstance(value, kind) for value in values):  # type: ignore[attr-defined]
+        raise ScenarioError(f"{what} {one_line(values)} is not a list of choices; write {example}")
+
+
+@_checked(_check_scenarios)
 @st.composite
 def scenarios(
     draw: DrawFn,
@@ -318,6 +376,7 @@ def scenarios(
     )
 
 
+@_checked(_check_contentions)
 @st.composite
 def contentions(
     draw: DrawFn,

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from pytest_xsched import (
+    CpuModel,
+    SimModel,
     XSched,
     at,
     command,
@@ -18,6 +20,7 @@ from pytest_xsched import (
     replay,
     sequence,
     spin,
+    us,
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.queue_spec import RESERVED_NAMES
@@ -201,7 +204,7 @@ def test_arguments_of_the_session(x, high, use, words):
             "'1.5x' is not a number; write 1.5",
         ),
         (lambda run: run.assert_fair("high", at_least=80), 'write "80%" or 0.8'),
-        (lambda run: run.assert_fair(["high"]), "the run has no queue ['high']; it has high"),
+        (lambda run: run.assert_fair(["high"]), 'write assert_fair("high")'),
         (lambda run: run[["high"]], "the run has no queue ['high']; it has high"),
         (lambda run: compare_runs(run, run, force="yes"), "force 'yes' is not True or False"),
     ],
@@ -255,3 +258,159 @@ def test_arguments_of_claims(compared, use, words):
 )
 def test_arguments_of_workloads_and_changes(use, words):
     assert words in refused(use)
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        (
+            lambda x: x.queue("h", spin("1ms"), utilization="50%"),
+            "queue 'h': utilization '50%' is not an integer; write 50",
+        ),
+        (
+            lambda x: x.queue("h", spin("1ms"), utilization=0.5),
+            "queue 'h': utilization 0.5 is not an integer, which is in percent; write 50 for a "
+            "half",
+        ),
+        (
+            lambda x: SimModel(launch_ns="5us"),
+            "sim: launch_ns '5us' is not an integer, which counts nanoseconds; write 5000",
+        ),
+        (
+            lambda x: CpuModel(spin_ns=5 * us),
+            "cpu: spin_ns Duration(ns=5000) is not an integer, which counts nanoseconds; write "
+            "5000",
+        ),
+        (
+            lambda x: SimModel(launch_ns=1.5),
+            "sim: launch_ns 1.5 is not an integer, which counts nanoseconds; 5000 are 5 us",
+        ),
+        (lambda x: SimModel(slots="2"), "sim: slots '2' is not an integer; write 2"),
+        (
+            lambda x: x.queue("h", spin("1ms"), priority=10.0),
+            "queue 'h': priority 10.0 is not an integer; write 10",
+        ),
+    ],
+)
+def test_a_number_with_a_unit_where_a_plain_one_counts(x, use, sentence):
+    assert refused(lambda: use(x)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda s, q: s.scenarios(queues=20), "scenarios: queues 20 is outside [1, 8]"),
+        (lambda s, q: s.scenarios(queues="3"), "scenarios: queues '3' is not an integer; write 3"),
+        (lambda s, q: s.scenarios(queues=2, least=5), "scenarios: least 5 is outside [1, 2]"),
+        (
+            lambda s, q: s.scenarios(policies="hpf"),
+            "scenarios: policies 'hpf' is not a list of choices; write [\"hpf\"]",
+        ),
+        (lambda s, q: s.contentions(q, others=20), "contentions: others 20 is outside [0, 8]"),
+        (
+            lambda s, q: s.contentions(q, thresholds=[]),
+            "contentions: thresholds [] is not a list of choices; write [1, 8, 64]",
+        ),
+        (
+            lambda s, q: s.contentions("high"),
+            "contentions: 'high' is not a queue; make it with xsched.queue(\"high\", "
+            'spin("1ms"), rate="20/s")',
+        ),
+    ],
+)
+def test_a_space_is_checked_where_it_is_made(high, make, sentence):
+    """It was drawn with eight queues at most, or failed inside of hypothesis."""
+    assert refused(lambda: make(strategies, high)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        (lambda run: run.assert_fair(run.high), 'write assert_fair("high")'),
+        (lambda run: run.assert_fair(run.high, "low"), 'write assert_fair("high", "low")'),
+        (lambda run: run.assert_fair(["a", "b"]), 'write assert_fair("a", "b")'),
+        (lambda run: run.assert_fair(run.high.spec), 'write assert_fair("high")'),
+        (
+            lambda run: run.assert_fair("a", "b", 0.8),
+            "assert_fair: 0.8 is not the name of a queue; write at_least=0.8",
+        ),
+    ],
+)
+def test_fairness_takes_names(run, use, sentence):
+    assert sentence in refused(lambda: use(run))
+
+
+MEASURED = "P50 of high, 1 ms, was measured, and this must be known before; write"
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        (lambda q: q.assert_p99_below(q.p50), f'limit of assert_p99_below: {MEASURED} "50ms"'),
+        (
+            lambda q: q.assert_longest_wait_below(q.p50),
+            f'limit of assert_longest_wait_below: {MEASURED} "50ms"',
+        ),
+        (
+            lambda q: q.assert_throughput_at_least(q.p50),
+            f'rate of assert_throughput_at_least: {MEASURED} "20/s"',
+        ),
+        (
+            lambda q: q.assert_attainment_at_least("1s", q.p50),
+            f'fraction of assert_attainment_at_least: {MEASURED} "50%"',
+        ),
+        # As a float it was five million, which every ratio is below.
+        (
+            lambda q: q.assert_tail_ratio_below(q.p50),
+            f"limit of assert_tail_ratio_below: {MEASURED} a plain number",
+        ),
+    ],
+)
+def test_a_measured_number_is_no_limit(run, use, sentence):
+    text = refused(lambda: use(run.high))
+    assert text.startswith(sentence)
+    assert text.endswith("as in assert run.high.p99 < run.low.p99")
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        (
+            lambda x, run, compared: x.queue("h", spin("1ms"), 10, "20/s"),
+            "queue(): 10, '20/s' have no names; write them: priority=, rate=, arrivals=, "
+            "concurrency=, ...",
+        ),
+        (
+            lambda x, run, compared: run.high.assert_p99_below("50ms", "10ms"),
+            "assert_p99_below() takes limit only; leave out '10ms'",
+        ),
+        (
+            lambda x, run, compared: run.high.assert_no_errors(1),
+            "assert_no_errors() takes no argument; leave out 1",
+        ),
+        (
+            lambda x, run, compared: run.high.assert_slowdown_below(2, run.high),
+            "assert_slowdown_below(): <queue high of a run> has no name; write one before it: "
+            "alone=, percentile=",
+        ),
+        (
+            lambda x, run, compared: compared.high.assert_p99_improved(3),
+            "assert_p99_improved(): 3 has no name; write one before it: by=, scheduler=",
+        ),
+        (
+            lambda x, run, compared: x.search(strategies.scenarios(), "a"),
+            "search(): 'a' has no name; write one before it: queue=, objective=, budget=, "
+            "examples=, ...",
+        ),
+        (
+            lambda x, run, compared: spin("1ms", 4),
+            "spin(): 4 has no name; write one before it: fill=, waves=, layers=",
+        ),
+        (
+            lambda x, run, compared: at("1s", "low", 20),
+            "at(): 20 has no name; write one before it: priority=, suspended=",
+        ),
+    ],
+)
+def test_too_many_arguments_without_a_name(x, run, compared, use, sentence):
+    assert refused(lambda: use(x, run, compared)) == sentence
