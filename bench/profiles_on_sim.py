@@ -1,0 +1,142 @@
+"""What recorded profiles predict in virtual time, and what the models do on a GPU.
+
+    python bench/profiles_on_sim.py [--gpu cuda] [--folder DIR] [--duration 20s] [--repetitions 3]
+
+Without --gpu only `sim` is run. With it the models of `models.py` are measured, too, each arm of
+each repetition in a fresh process, the arms interleaved; figures of the GPU are medians over the
+repetitions. `native` launches a captured graph whole on a GPU, whose kernels then interleave with
+those of the other graph: on `sim` every recorded command is one of a stream that takes turns.
+`builtin` cuts and groups automatically in both.
+
+Targets: the arms have the same order by P99, and each P99 on `sim` is within 25 % of the GPU's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure import alternate, finish, judge, table
+from record_profiles import HERE, PROFILES
+
+from pytest_xsched import QueueSpec, Session, SimModel, Workload, model, recorded
+from pytest_xsched.base.units import format_duration, format_rate
+from pytest_xsched.session.settings import Settings
+
+MIXES = (
+    ("resnet50", "50/s", "transformer"),
+    ("llm_decode", "20/s", "transformer"),
+    ("transformer", "20/s", "resnet50"),
+)
+"""High, its rate, and low, a closed loop."""
+ARMS = ("alone", "native", "builtin")
+SIM = SimModel(interleave=True)
+MARGIN = 0.25
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one arm; low is None where high is alone."""
+
+    p50_ns: float
+    p99_ns: float
+    low_hz: float | None
+
+
+def replayed(folder: Path | None, name: str, arm: str) -> Workload:
+    where = name if folder is None else folder / f"{name}.json"
+    return recorded(where, commands="auto" if arm == "builtin" else None)
+
+
+def of_model(name: str) -> Workload:
+    return model(f"{HERE / 'models.py'}:{PROFILES[name]}")
+
+
+def measure(
+    session: Session,
+    high: Workload,
+    low: Workload,
+    rate: str,
+    arm: str,
+    duration: str,
+    seed: int,
+) -> Figures:
+    queues: list[QueueSpec] = [session.queue("high", high, priority=10, rate=rate)]
+    if arm != "alone":
+        queues.append(session.queue("low", low, priority=1))
+    scheduler = "native" if arm == "alone" else arm
+    run = session.run(
+        *queues, duration=duration, whole=True, scheduler=scheduler, seed=seed, sim=SIM
+    )
+    run.require("high")
+    return Figures(
+        p50_ns=run.high.p50.value,
+        p99_ns=run.high.p99.value,
+        low_hz=run.low.throughput.value if arm != "alone" else None,
+    )
+
+
+def middle(found: list[Figures]) -> Figures:
+    low = [one.low_hz for one in found if one.low_hz is not None]
+    return Figures(
+        p50_ns=statistics.median(one.p50_ns for one in found),
+        p99_ns=statistics.median(one.p99_ns for one in found),
+        low_hz=statistics.median(low) if low else None,
+    )
+
+
+def cells(figures: Figures | None) -> list[str]:
+    if figures is None:
+        return []
+    low = "-" if figures.low_hz is None else format_rate(figures.low_hz)
+    return [format_duration(round(figures.p50_ns)), format_duration(round(figures.p99_ns)), low]
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--gpu", metavar="DEVICE", help="cuda or hip")
+    options.add_argument("--folder", type=Path, help="profiles instead of the package's")
+    options.add_argument("--duration", default="20s")
+    options.add_argument("--repetitions", type=int, default=3)
+    given = options.parse_args()
+    targets = []
+    for high, rate, low in MIXES:
+        sim, gpu = {}, {}
+        session = Session(Settings(device="sim"))
+        for arm in ARMS:
+            works = (replayed(given.folder, name, arm) for name in (high, low))
+            sim[arm] = measure(session, *works, rate, arm, given.duration, 0)
+        session.close()
+        if given.gpu:
+            session = Session(Settings(device=given.gpu, process="worker"))
+            found: dict[str, list[Figures]] = {arm: [] for arm in ARMS}
+            for arm in alternate(given.repetitions, ARMS):
+                works = map(of_model, (high, low))
+                seed = len(found[arm])
+                found[arm].append(measure(session, *works, rate, arm, given.duration, seed))
+            session.close()
+            gpu = {arm: middle(found[arm]) for arm in ARMS}
+        print(f"{high} at {rate} next to {low}, {given.duration} an arm\n")
+        header = ["", "sim P50", "P99", "low"]
+        header += ["GPU P50", "P99", "low", "sim / GPU, P99"] if gpu else []
+        rows = []
+        for arm in ARMS:
+            row = [arm, *cells(sim[arm]), *cells(gpu.get(arm))]
+            if gpu:
+                ratio = sim[arm].p99_ns / gpu[arm].p99_ns
+                row.append(f"{ratio:.2f}")
+                met = abs(ratio - 1) <= MARGIN
+                targets.append((f"{high}, {arm}: P99 on sim is {ratio:.2f} of the GPU's", met))
+            rows.append(row)
+        table(header, rows)
+        if gpu:
+            orders = [sorted(ARMS, key=lambda arm: of[arm].p99_ns) for of in (sim, gpu)]
+            text = f"{high}: by P99 {', '.join(orders[0])} on sim"
+            targets.append((text, orders[0] == orders[1]))
+    return judge(targets)
+
+
+if __name__ == "__main__":
+    finish(main)
