@@ -1,4 +1,4 @@
-"""The command `pytest-xsched`: doctor, conformance, compare and record, which run no tests.
+"""The command `pytest-xsched`: doctor, conformance, compare, record and report run no tests.
 
 Exit codes:
     0: everything holds.
@@ -180,10 +180,25 @@ def _parser() -> _Parser:
     record.add_argument("--gpu-driver", metavar="PATH", help="the GPU's driver library")
     record.add_argument("--gpu-compiler", metavar="PATH", help="the GPU's compiler library")
     record.set_defaults(command=_record)
+
+    report = _add_command(
+        commands,
+        "report",
+        "Make one HTML page of the files of `pytest --xsched-json=FILE`. Files of several machines "
+        "get a row a machine.",
+        json=False,
+    )
+    report.add_argument("files", metavar="FILE", nargs="+", help="a file of --xsched-json")
+    report.add_argument(
+        "-o", "--output", metavar="PAGE", required=True, help="the page, such as page.html"
+    )
+    report.set_defaults(command=_report)
     return parser
 
 
-def _add_command(commands: argparse._SubParsersAction[_Parser], name: str, text: str) -> _Parser:
+def _add_command(
+    commands: argparse._SubParsersAction[_Parser], name: str, text: str, *, json: bool = True
+) -> _Parser:
     parser = commands.add_parser(
         name,
         help=text.partition(". ")[0].rstrip("."),
@@ -192,7 +207,8 @@ def _add_command(commands: argparse._SubParsersAction[_Parser], name: str, text:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
@@ -297,4 +313,12 @@ def _record(options: argparse.Namespace) -> ExitCode:
     )
     path, profile = record(request, lambda phrase: print(f"{PROGRAM}: {phrase}", file=sys.stderr))
     print(json.dumps(profile.to_dict()) if options.json else describe(path, profile))
+    return ExitCode.OK
+
+
+def _report(options: argparse.Namespace) -> ExitCode:
+    require_extra("jinja2", "html")
+    from pytest_xsched.cli.report import make_page
+
+    print(make_page(options.files, options.output))
     return ExitCode.OK

@@ -29,6 +29,9 @@ runs shows something only if at least 19 are stored."""
 MARGIN = 0.1
 """And it must differ from their median by more than this share."""
 
+_HISTORY_MAX = 100
+"""The most stored runs in the history of a queue."""
+
 FAILED, NOT_APPLICABLE = 1, 8
 """Exit statuses: a run is shown to be worse; a run was to be compared, and that was not possible or
 did not decide whether it is worse."""
@@ -56,11 +59,16 @@ class BaselineResult:
             ``"saved"``, ``"not saved"`` or ``"failed"`` (to read or write).
         sentence: all of it in words.
         origin: node id of the test that made the run.
+        unit: of `history`: ``"ns"`` or ``"Hz"``.
+        history: time and figure of the stored runs with which the run was compared, and at last
+            its own; None: never. Empty where there is no such figure.
     """
 
     status: str
     sentence: str
     origin: str = ""
+    unit: str = ""
+    history: tuple[tuple[str, float | None], ...] = ()
 
     def to_dict(self) -> Record:
         """Return the result in JSON's types."""
@@ -125,15 +133,15 @@ def _compare_all(baseline: Baseline, runs: list[Run]) -> list[BaselineResult]:
     kept = baseline.read()
     found = [BaselineResult(status="damaged", sentence=sentence) for sentence in kept.damaged]
     for run in runs:
-        found += _compare(run, [entry["run"] for entry in kept.entries], baseline)
+        found += _compare(run, kept.entries, baseline)
     return found
 
 
-def _compare(run: Run, kept: list[Record], baseline: Baseline) -> list[BaselineResult]:
+def _compare(run: Run, entries: list[Record], baseline: Baseline) -> list[BaselineResult]:
     record = run.to_dict()
     name, origin = title(record), run.origin
-    found = [differences(other, record, scheduler=True) for other in kept]
-    alike = [other for other, fields in zip(kept, found, strict=True) if not fields]
+    found = [differences(entry["run"], record, scheduler=True) for entry in entries]
+    alike = [entry for entry, fields in zip(entries, found, strict=True) if not fields]
     elsewhere = [f for f in found if f and all(machine_part(one.field) for one in f)]
     if not alike and not elsewhere:
         sentence = f"no baseline for {name} in {baseline.path}: {_nearest(found)}"
@@ -142,13 +150,39 @@ def _compare(run: Run, kept: list[Record], baseline: Baseline) -> list[BaselineR
         fields = "; ".join(map(str, elsewhere[-1]))
         sentence = f"baseline not applicable to {name}: {fields}"
         return [BaselineResult(status="not applicable", sentence=sentence, origin=origin)]
-    judged = [_judge(record, queue, alike) for queue in record["queues"]]
+    kept = [entry["run"] for entry in alike]
+    judged = [_judge(record, queue, kept) for queue in record["queues"]]
     if all(status == "no figure" for status, _ in judged):  # or pytest would exit with 0
         judged = [("not compared", sentence) for _, sentence in judged]
-    return [
-        BaselineResult(status=status, sentence=f"{name}: {sentence}", origin=origin)
-        for status, sentence in judged
+    results = []
+    for queue, (status, sentence) in zip(record["queues"], judged, strict=True):
+        unit, history = _history(record, queue, alike)
+        results.append(
+            BaselineResult(
+                status=status,
+                sentence=f"{name}: {sentence}",
+                origin=origin,
+                unit=unit,
+                history=history,
+            )
+        )
+    return results
+
+
+def _history(
+    record: Record, queue: Record, entries: list[Record]
+) -> tuple[str, tuple[tuple[str, float | None], ...]]:
+    """Return the unit and the figures of a queue in the stored runs, and at last in this one."""
+    key, unit = ("throughput_hz", "Hz") if queue["offered_hz"] is None else ("p99_ns", "ns")
+    stored = [
+        (entry["time"], other[key])
+        for entry in entries
+        for other in entry["run"]["queues"]
+        if other["name"] == queue["name"] and not no_figure(entry["run"], other)
     ]
+    if not stored or no_figure(record, queue):
+        return "", ()
+    return unit, (*stored[-_HISTORY_MAX:], ("now", queue[key]))
 
 
 def _nearest(found: list[list[Difference]]) -> str:

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ class State:
         """Collected tests that use the fixtures, over which the error budget is divided."""
         self._overrides: dict[str, Any] = {}
         self._origin = ""
+        self._reruns: dict[str, str] = {}
+        """Commands that run tests again which measured something, by node id."""
         self.findings: list[dict[str, Any]] = []
         """About baselines, those of xdist workers too; see `baseline_check.BaselineResult`."""
         self._from_workers: list[dict[str, Any]] = []
@@ -149,9 +151,22 @@ class State:
             self._excused.add(item.nodeid)
         if report.when == "call" and report.passed:
             self.withdrawn.stood.append(item.nodeid)
+        if report.when == "teardown":
+            self._keep_rerun(item)
         if judged:
             command = self.rerun_command(item, None)
             self._judged_tests[item.nodeid] = JudgedTest(location=item.location, command=command)
+
+    def _keep_rerun(self, item: pytest.Item) -> None:
+        """Keep the command that runs a test again, if it measured something."""
+        if self.session is None:
+            return
+        arms = [c.arms[c.baseline] for c in self.session.comparing.comparisons]
+        compared = [episode.run for arm in arms for episode in arm]
+        for run in (*self.session.runs, *compared):
+            if not isinstance(run, Mapping) and run.origin == item.nodeid:
+                self._reruns[item.nodeid] = self.rerun_command(item, run.scenario.device)
+                return
 
     def judge_again(self) -> None:
         """Judge all targets on all that their runs measured, after the last test."""
@@ -211,18 +226,28 @@ class State:
 
     def write_files(self) -> bool:
         """Write the files; return False, with a complaint, if one of them cannot be written."""
-        return all((self._write_json(), self._write_step_summary()))
+        return all((self._write_records(), self._write_step_summary()))
 
-    def _write_json(self) -> bool:
-        path = self.settings.json_path if self.in_use else None
-        if path is None:
+    def _write_records(self) -> bool:
+        """Write the JSON file and the page, of one and the same document."""
+        if not self.in_use or (self.settings.json_path, self.settings.html_path) == (None, None):
             return True
-        from pytest_xsched.reporting.json_export import write_json
+        from pytest_xsched.reporting.json_export import document, read_back, write_json
 
+        content = document(self.records(), self.config.rootpath, self.findings, self._reruns)
+        option = "--xsched-json"
         try:
-            write_json(path, self.records(), self.config.rootpath, self.findings)
+            if self.settings.json_path is not None:
+                write_json(self.settings.json_path, content)
+            if self.settings.html_path is not None:
+                from pytest_xsched.page.html_page import write_page
+                from pytest_xsched.page.view import Source
+
+                option = "--xsched-html"
+                page = Source(name="", document=read_back(content))
+                write_page(self.settings.html_path, [page])
         except OSError as error:
-            self._complain(f"--xsched-json: {error}")
+            self._complain(f"{option}: {error}")
             return False
         return True
 
@@ -250,6 +275,7 @@ class State:
         packed = {
             "records": self.records(),
             "findings": self.findings,
+            "reruns": self._reruns,
             "late_failures": [failure.to_dict() for failure in self.late_failures],
             "expected_misses": self.misses.expected,
             "stood": self.withdrawn.stood,
@@ -261,6 +287,7 @@ class State:
         """Unpack what `to_controller` packed; return the failures, which need a report each."""
         unpacked = json.loads(packed)
         self._from_workers += unpacked["records"]
+        self._reruns |= unpacked["reruns"]
         self.misses.expected += unpacked["expected_misses"]
         self.withdrawn.stood += unpacked["stood"]
         self.shared_runs.add(unpacked["shared_runs"])

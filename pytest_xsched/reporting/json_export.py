@@ -9,40 +9,87 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from pytest_xsched.analysis.comparability import likeness_digest
-from pytest_xsched.base.output_file import write_whole
+from pytest_xsched.base.output_file import read_regular, write_whole
 from pytest_xsched.base.units import format_duration
+from pytest_xsched.errors import ScenarioError
 from pytest_xsched.reporting.comparison_table import is_alternating, is_comparison
 from pytest_xsched.reporting.run_table import Record, title
 from pytest_xsched.reporting.shared_parts import SharedParts, layout
 from pytest_xsched.stats.shape import BOUNDED, SHARES
 
 FORMAT = 3
-"""Of the data under "xsched"; 3 has shared parts, curves and blocks."""
+"""Of the data under "xsched"; 3 has the commands of tests, shared parts, curves and blocks."""
+READABLE = (2, FORMAT)
+"""Formats of files that this version reads."""
 
 
-def write_json(path: Path, records: list[Record], rootdir: Path, findings: list[Record]) -> None:
-    """Write all runs and comparisons to a file, whole or not at all.
+def write_json(path: Path, content: Record) -> None:
+    """Write a document to a file, whole or not at all.
 
     Args:
         path: the file, see `output_file.write_whole`.
-        records: what `Run.to_dict` and `Comparison.to_dict` gave.
-        rootdir: where the tests lie, for the commit they are of.
-        findings: about baselines, see `baseline_check.BaselineResult`.
+        content: see `document`.
 
     Raises:
         OSError: it cannot be written.
     """
-    write_whole(path, layout(document(records, rootdir, findings)) + "\n")
+    write_whole(path, layout(content) + "\n")
 
 
-def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Record:
-    """Return the content of the file."""
+def read_back(content: Record) -> Record:
+    """Return a document as a program gets it that reads the file."""
+    return json.loads(layout(content))  # type: ignore[no-any-return]
+
+
+def read_json(path: Path) -> Record:
+    """Return the content of a file of --xsched-json; only its format is checked.
+
+    Raises:
+        ScenarioError: it cannot be read, or is no such file, or of an unknown format.
+    """
+    way_out = "write it with `pytest --xsched-json=FILE`"
+    try:
+        content = json.loads(read_regular(path), parse_constant=_refuse_constant)
+        version = content["xsched"]["format"]
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}; {way_out}") from None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ScenarioError(f"{path} is not a JSON file of pytest-xsched; {way_out}") from None
+    if version not in READABLE:
+        raise ScenarioError(
+            f"{path}: its format is {version!r}, and this version of pytest-xsched reads "
+            f"{' and '.join(map(str, READABLE))}; {way_out} again"
+        )
+    return content  # type: ignore[no-any-return]
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of a run")
+
+
+def document(
+    records: list[Record],
+    rootdir: Path,
+    findings: list[Record],
+    reruns: Mapping[str, str] = MappingProxyType({}),
+) -> Record:
+    """Return the content of the file.
+
+    Args:
+        records: what `Run.to_dict` and `Comparison.to_dict` gave.
+        rootdir: where the tests lie, for the commit they are of.
+        findings: about baselines, see `baseline_check.BaselineResult`.
+        reruns: commands that run tests again, by node id.
+    """
     runs = [record for record in records if not is_comparison(record)]
     comparisons = [record for record in records if is_comparison(record)]
     made = [row(run, queue) for run in runs for queue in run["queues"]]
@@ -66,6 +113,7 @@ def document(records: list[Record], rootdir: Path, findings: list[Record]) -> Re
             "runs": runs,
             "comparisons": comparisons,
             "shared": shared.tables,
+            "tests": {nodeid: {"rerun": command} for nodeid, command in reruns.items()},
             "baselines": findings,
             "without_a_row": without,
         },

@@ -36,6 +36,7 @@ OPTIONS = (
     ("noise", "HOW", "noisy seconds: mask, note, off, or auto (default: mask on GPUs, else note)"),
     ("undecided", "HOW", "fail (default) or warn when a run is too short to decide a target"),
     ("json", "PATH", "write scenarios, evidence, figures and verdicts to a JSON file"),
+    ("html", "PATH", "write verdicts, charts and evidence as one HTML page"),
 )
 # Rarely needed: ini keys only. `-o xsched_burst=5` sets one on the command line.
 INI_ONLY = (

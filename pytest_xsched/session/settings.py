@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched.base.constants import DEVICES, NOISE, NOISE_LIMIT_NS, SCHEDULERS, WAITING
+from pytest_xsched.base.extras import require_extra
 from pytest_xsched.base.output_file import directory_fault, output_fault
 from pytest_xsched.base.paths import expand_path
 from pytest_xsched.base.units import TIME_UNITS, parse_duration
 from pytest_xsched.base.validation import device_name
-from pytest_xsched.errors import ScenarioError
+from pytest_xsched.errors import MissingExtra, ScenarioError
 from pytest_xsched.session.duration import RUN_UNITS
 from pytest_xsched.session.options import NAMES, NOISE_VARIABLE, given
 from pytest_xsched.stats.error_budget import SESSION_ALPHA
@@ -48,6 +49,7 @@ class Settings:
     require_device: str | None = None
     """A kind, which matches any index, or a kind and an index."""
     json_path: Path | None = None
+    html_path: Path | None = None
     save: str | None = None
     """Name of the baseline to which the runs are added."""
     compare: str | None = None
@@ -125,6 +127,7 @@ def _read(config: pytest.Config) -> Settings:
         gpu_driver=library_of("driver", values["gpu_driver"], folder_of),
         gpu_compiler=library_of("compiler", values["gpu_compiler"], folder_of),
         json_path=_file(values["json"], folder_of),
+        html_path=_page(values["html"], folder_of),
         save=save,
         compare=_plain_name(*values["compare"]),
         baselines=baselines,
@@ -271,6 +274,17 @@ def _file(value: Given, folder_of: FolderOf) -> Path | None:
         return None
     path = folder_of(origin) / expand_path(text, origin)
     _require_output(path, origin)
+    return path
+
+
+def _page(value: Given, folder_of: FolderOf) -> Path | None:
+    """Read the path of a page, which needs an optional package, before anything is measured."""
+    path = _file(value, folder_of)
+    if path is not None:
+        try:
+            require_extra("jinja2", "html")
+        except MissingExtra as error:
+            raise ScenarioError(f"{value[1]}: {error}") from None
     return path
 
 

@@ -33,12 +33,13 @@ def test_the_codes_are_documented():
         assert f"\n    {code.value}: " in cli.__doc__
 
 
-@pytest.mark.parametrize("command", ["doctor", "conformance", "compare"])
+@pytest.mark.parametrize("command", ["doctor", "conformance", "compare", "report"])
 def test_help_of_a_command(command):
     done = run(command, "--help", env={**os.environ, "COLUMNS": "80"})
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: pytest-xsched {command} ")
-    assert "exit codes:" in done.stdout and "--json" in done.stdout
+    assert "exit codes:" in done.stdout
+    assert ("--json" in done.stdout) == (command != "report")  # which makes a page
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
@@ -48,6 +49,7 @@ def test_help_of_a_command(command):
         ([], "the following arguments are required: COMMAND; see pytest-xsched --help"),
         (["docter"], "argument COMMAND: invalid choice: 'docter' *"),
         (["compare", "a.json"], "the following arguments are required: B; *"),
+        (["report", "a.json"], "the following arguments are required: -o/--output; *"),
         (["doctor", "--devise=cuda"], "unrecognized arguments: --devise=cuda; *"),
         (["doctor", "--device=tpu"], "--device: 'tpu' is unknown; known: auto, cpu, sim, hip, *"),
         (["doctor", "--gpu-compiler=/no"], "--gpu-compiler: /no does not exist"),

@@ -12,6 +12,7 @@ HEAVY = (
     "cffi",
     "_cffi_backend",
     "hypothesis",
+    "jinja2",
     "pytest_xsched.native.binding",
     "pytest_xsched.native._native",
     "pytest_xsched.session.session",

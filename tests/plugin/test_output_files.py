@@ -38,7 +38,7 @@ def refused(load, sim, pytester):
     return run
 
 
-@pytest.mark.parametrize("option", ["json", "corpus", "baselines"])
+@pytest.mark.parametrize("option", ["json", "html", "corpus", "baselines"])
 def test_no_directories_of_typing_errors(refused, pytester, option):
     text = refused(f"--xsched-{option}=reslts/out", "--xsched-save=main")
     assert text == (
@@ -48,7 +48,7 @@ def test_no_directories_of_typing_errors(refused, pytester, option):
     assert not (pytester.path / "reslts").exists()
 
 
-@pytest.mark.parametrize("option", ["json", "corpus", "baselines"])
+@pytest.mark.parametrize("option", ["json", "html", "corpus", "baselines"])
 @pytest.mark.parametrize("name", ["x" * 300, "y/" * 2500], ids=["name", "path"])
 def test_a_path_that_is_too_long_is_one_sentence(refused, option, name):
     text = refused(f"--xsched-{option}={name}")

@@ -27,6 +27,7 @@ PACKAGES = [
     "workers",
     "analysis",
     "reporting",
+    "page",
     "comparison",
     "stress",
     "session",
@@ -46,6 +47,7 @@ MAY_IMPORT = {
     "pytest_xsched.native._native": {"native"},
     "hypothesis": {"stress", "conformance", "plugin"},
     "pytest_benchmark": set(),
+    "jinja2": {"page"},
     "pynvml": set(),  # imported by name, on use
     "torch": set(),  # likewise, by models.torch_adapter only
 }

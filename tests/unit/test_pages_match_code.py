@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names what is gone
 OPTIONS_PAGE = (ROOT / "docs/reference/options.md").read_text(encoding="utf-8")
-COMMANDS = ("doctor", "conformance", "compare", "record")
+COMMANDS = ("doctor", "conformance", "compare", "record", "report")
 
 OPTIONS = {f"--xsched-{name}" for name, _, _ in options.OPTIONS}
 INI_KEYS = {options.ini_key(name) for name in options.NAMES}

@@ -1,0 +1,528 @@
+"""What a page shows, out of JSON files of `--xsched-json`: words, rows, charts; no HTML.
+
+Reads what `json_export.document` makes, of format 2 or 3, and nothing else, so that a page of a
+session and one of its file are the same.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_xsched.analysis.comparability import likeness_digest
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.page import charts
+from pytest_xsched.page.svg import Markup
+from pytest_xsched.reporting import comparison_table, run_table
+from pytest_xsched.reporting.json_export import READABLE
+from pytest_xsched.reporting.run_table import Record
+from pytest_xsched.reporting.shared_parts import whole
+from pytest_xsched.scenario.scenario import Scenario
+
+STATUSES = ("FAIL", "UNDECIDED", "NO VERDICT", "PASS")
+"""In the order of the page."""
+_FINDINGS = {
+    "FAIL": ("worse", "failed"),
+    "UNDECIDED": ("not applicable", "no baseline", "not compared", "damaged", "not saved"),
+    "PASS": ("better", "no difference shown", "saved"),
+}
+_LONGEST_LABEL = 120
+_LONGEST_SCENARIO = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file of `--xsched-json`.
+
+    Attributes:
+        name: as the user wrote it; empty: the session that makes the page.
+        document: its content, see `json_export.document`.
+    """
+
+    name: str
+    document: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A run or a comparison with the file that it is from, and its place on the page."""
+
+    record: Record
+    source: Source
+    anchor: str
+
+
+def view(sources: Sequence[Source]) -> Record:
+    """Return the variables of the template.
+
+    Raises:
+        ScenarioError: a file is not what pytest-xsched writes.
+    """
+    runs: list[_Made] = []
+    comparisons: list[_Made] = []
+    findings: list[Record] = []
+    for source in sources:
+        try:
+            _check_format(source)
+            data = source.document["xsched"]
+            for run in data["runs"]:
+                runs.append(_made(run, source, f"run-{len(runs) + 1}"))
+            for comparison in data["comparisons"]:
+                record = whole(comparison, data["runs"], data.get("shared", {}))
+                comparisons.append(_made(record, source, f"comparison-{len(comparisons) + 1}"))
+            findings += [_finding(finding, source) for finding in data["baselines"]]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise _unreadable(source, error) from None
+    try:
+        return _page(sources, runs, comparisons, findings)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if len(sources) == 1:
+            raise _unreadable(sources[0], error) from None
+        for source in sources:
+            view([source])  # names the file
+        raise
+
+
+def _made(record: Record, source: Source, anchor: str) -> _Made:
+    return _Made(record=record, source=source, anchor=anchor)
+
+
+def _check_format(source: Source) -> None:
+    form = source.document["xsched"]["format"]
+    if form not in READABLE:
+        raise ValueError(f"format {form!r}")
+
+
+def _unreadable(source: Source, error: Exception) -> ScenarioError:
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return ScenarioError(
+        f"{source.name or 'the records of this session'}: not what `pytest --xsched-json=FILE` "
+        f"writes ({what}); write it again"
+    )
+
+
+def _page(
+    sources: Sequence[Source],
+    runs: list[_Made],
+    comparisons: list[_Made],
+    findings: list[Record],
+) -> Record:
+    verdicts = [verdict for made in (*runs, *comparisons) for verdict in _verdicts(made)]
+    verdicts.sort(key=lambda verdict: STATUSES.index(verdict["status"]))
+    counts = Counter(verdict["status"] for verdict in verdicts)
+    return {
+        "headline": _headline(counts),
+        "counts": [(status, counts[status]) for status in STATUSES],
+        "verdicts": verdicts,
+        "session": _session(sources),
+        "machines": _machines(sources, runs, comparisons),
+        "alike": _alike(runs),
+        "overview": [_overview(made) for made in runs] if len(runs) > 1 else [],
+        "runs": [_run(made, several=len(sources) > 1) for made in runs],
+        "comparisons": [_comparison(made, several=len(sources) > 1) for made in comparisons],
+        "findings": findings,
+    }
+
+
+def _headline(counts: Counter[str]) -> str:
+    total = sum(counts.values())
+    if not total:
+        return "No target was asserted"
+    if counts["PASS"] == total:
+        return "The target is met" if total == 1 else f"All {total} targets are met"
+    parts = {
+        "FAIL": "missed",
+        "UNDECIDED": "undecided",
+        "NO VERDICT": "without a verdict",
+    }
+    bad = [f"{counts[status]} {words}" for status, words in parts.items() if counts[status]]
+    return f"{', '.join(bad)}, of {total} target{'s' * (total > 1)}"
+
+
+def _session(sources: Sequence[Source]) -> Record:
+    """Describe the session of the only file; {} of several, whose machines are in a table."""
+    if len(sources) > 1:
+        return {}
+    document = sources[0].document
+    commit = document["commit_info"]
+    dirty = " with changes" if commit["dirty"] else ""
+    versioned = commit["id"] != "unversioned"
+    return {
+        "project": commit["project"],
+        "commit": f"{commit['id'][:12]}{dirty} on {commit['branch']}" if versioned else "",
+        "time": _moment(document["datetime"]),
+        "machine": _machine(document),
+        "version": document["version"],
+    }
+
+
+def _moment(text: str) -> str:
+    """Return a time of ISO 8601 without its fraction of a second."""
+    day, _, time = text.partition("T")
+    return f"{day} {time[:8]} UTC" if text.endswith("+00:00") else text
+
+
+def _machine(document: Record) -> str:
+    info = document["machine_info"]
+    parts = [info["node"], info["cpu"]["brand_raw"], f"{info['system']} {info['release']}"]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _machines(
+    sources: Sequence[Source], runs: list[_Made], comparisons: list[_Made]
+) -> list[Record]:
+    """Describe every machine of several files in a row."""
+    if len(sources) < 2:
+        return []
+    rows: dict[tuple[str, ...], Record] = {}
+    for source in sources:
+        key = _machine_key(source)
+        row = rows.setdefault(
+            key,
+            {
+                "machine": _machine(source.document),
+                "devices": ", ".join(map(str, source.document["machine_info"]["xsched_devices"])),
+                "files": [],
+                "commits": [],
+                "runs": 0,
+                "counts": Counter(),
+            },
+        )
+        commit = source.document["commit_info"]["id"][:12]
+        row["files"].append(f"{source.name}, {_moment(source.document['datetime'])}")
+        if commit not in row["commits"]:
+            row["commits"].append(commit)
+    for made in (*runs, *comparisons):
+        row = rows[_machine_key(made.source)]
+        row["runs"] += made.anchor.startswith("run")
+        row["counts"].update(verdict["status"] for verdict in _verdicts(made))
+    for row in rows.values():
+        row["counts"] = [(status, row["counts"][status]) for status in STATUSES]
+    return list(rows.values())
+
+
+def _machine_key(source: Source) -> tuple[str, ...]:
+    devices = source.document["machine_info"]["xsched_devices"]
+    return (_machine(source.document), *map(str, devices))
+
+
+def _alike(runs: list[_Made]) -> list[Record]:
+    """Describe what was measured on several machines: a table a scenario, a row a run."""
+    groups: dict[tuple[str, ...], list[_Made]] = {}
+    for made in runs:
+        record = made.record
+        names = (queue["workload"] for queue in record["queues"])
+        key = (record["origin"], record["scheduler"], *map(str, names))
+        groups.setdefault(key, []).append(made)
+    tables = []
+    for of_scenario in groups.values():
+        if len({_machine_key(made.source) for made in of_scenario}) < 2:
+            continue
+        rows = [
+            {
+                "machine": made.source.document["machine_info"]["node"],
+                "device": run_table.device_title(made.record),
+                "anchor": made.anchor,
+                "cells": _short_rows(run_table.rows(made.record))[index],
+                "worst": _worst(verdict for verdict in _verdicts(made) if verdict["queue"] == name),
+            }
+            for index, name in enumerate(_queue_names(of_scenario[0].record), 1)
+            for made in of_scenario
+        ]
+        head = run_table.rows(of_scenario[0].record)[0]
+        tables.append({"title": of_scenario[0].record["origin"], "head": head, "rows": rows})
+    return tables
+
+
+def _queue_names(run: Record) -> list[str]:
+    return [queue["name"] for queue in run["queues"]]
+
+
+def _worst(verdicts: Iterable[Record]) -> str:
+    found = {verdict["status"] for verdict in verdicts}
+    return next((status for status in STATUSES if status in found), "")
+
+
+def _overview(made: _Made) -> Record:
+    return {
+        "anchor": made.anchor,
+        "title": run_table.title(made.record),
+        "origin": made.record["origin"],
+        "queues": [
+            {"name": cells[0], "p50": cells[4], "p99": cells[5], "rate": cells[7]}
+            for cells in run_table.rows(made.record)[1:]
+        ],
+        "worst": _worst(_verdicts(made)),
+    }
+
+
+def _verdicts(made: _Made) -> list[Record]:
+    """Return the targets of a run or a comparison, worst first."""
+    found = [
+        {
+            "status": verdict["status"] if verdict["status"] in STATUSES else "UNDECIDED",
+            "sentence": verdict["sentence"],
+            "nodeid": verdict["nodeid"],
+            "place": verdict.get("limit_origin", ""),
+            "queue": verdict["queue"],
+            "anchor": made.anchor,
+        }
+        for verdict in made.record["verdicts"]
+    ]
+    found += [
+        {
+            "status": "NO VERDICT",
+            "sentence": refused["sentence"],
+            "nodeid": refused["nodeid"],
+            "place": "",
+            "queue": "",
+            "anchor": made.anchor,
+        }
+        for refused in made.record["refused"]
+    ]
+    return sorted(found, key=lambda verdict: STATUSES.index(verdict["status"]))
+
+
+def _run(made: _Made, *, several: bool) -> Record:
+    run, data = made.record, made.source.document["xsched"]
+    test = data.get("tests", {}).get(run["origin"], {})
+    return {
+        "anchor": made.anchor,
+        "title": run_table.title(run),
+        "origin": run["origin"],
+        "file": made.source.name if several else "",
+        "verdicts": _verdicts(made),
+        "table": _short_rows(run_table.rows(run)),
+        "remarks": run_table.remarks(run),
+        "advice": run_table.advice(run["verdicts"]),
+        "queues": [_queue(run, queue, data) for queue in run["queues"] if queue["n"]],
+        "python": _python(run),
+        "rerun": test.get("rerun", ""),
+        "likeness": likeness_digest(run)[:12],
+    }
+
+
+def _short_rows(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    return [
+        [cell if len(cell) <= _LONGEST_LABEL else f"{cell[:_LONGEST_LABEL]}..." for cell in row]
+        for row in rows
+    ]
+
+
+def _python(run: Record) -> str:
+    """Return the scenario as Python; "" where this version has no such scenario."""
+    try:
+        text = Scenario.from_dict(run["scenario"]).to_python()
+    except (ScenarioError, TypeError, ValueError):
+        return ""
+    if len(text) <= _LONGEST_SCENARIO:
+        return text
+    cut = len(text) - _LONGEST_SCENARIO
+    return f"{text[:_LONGEST_SCENARIO]}\n# ... and {cut} more characters, which the JSON file has"
+
+
+def _queue(run: Record, queue: Record, data: Record) -> Record:
+    limits = _limits(run, queue["name"])
+    name = queue["name"]
+    return {
+        "name": name,
+        "distribution": charts.distribution(
+            [_distribution("", queue, data)],
+            limits,
+            data.get("shares_above", _SHARES_BEFORE),
+            data.get("bounded", ()),
+            f"{name}: percentiles of the latency",
+        ),
+        "over_time": _over_time(run, queue, limits),
+        "closed": queue["offered_hz"] is None,
+        "bounds": bool(queue.get("bounds_ns")),
+        "limits": [(charts.css_class(limit.status), limit.status, limit.rule) for limit in limits],
+    }
+
+
+_SHARES_BEFORE = (0.5, 0.05, 0.01)
+"""Of the percentiles that a file of format 2 has."""
+
+
+def _distribution(arm: str, queue: Record, data: Record) -> charts.Distribution:
+    before = [queue[key] for key in ("p50_ns", "p95_ns", "p99_ns")]
+    curve = queue["curve_ns"] if "shares_above" in data else before
+    return charts.Distribution(
+        name=arm,
+        curve_ns=curve,
+        n=queue["n"],
+        max_ns=queue["max_ns"],
+        bounds_ns=queue.get("bounds_ns", ()),
+    )
+
+
+def _limits(run: Record, name: str) -> list[charts.Limit]:
+    """Return the targets on latencies of a queue, a limit only once."""
+    found = {}
+    for verdict in run["verdicts"]:
+        metric, _, relation = verdict["rule"].partition(" ")
+        if verdict["queue"] != name or verdict["unit"] != "ns" or relation != "below":
+            continue
+        if metric == "max":
+            share = 0.0
+        elif metric.startswith("P"):
+            share = 1 - float(metric[1:]) / 100
+        else:
+            continue  # of waits
+        limit = charts.Limit(
+            rule=verdict["rule"], ns=verdict["limit"], share=share, status=verdict["status"]
+        )
+        found[verdict["rule"], verdict["limit"]] = limit
+    return list(found.values())
+
+
+def _over_time(run: Record, queue: Record, limits: list[charts.Limit]) -> Markup | None:
+    if "blocks" not in queue:
+        return None
+    noise = run["evidence"].get("noise")
+    spans = [] if noise is None else list(_noisy_spans(noise))
+    blocks = charts.Blocks(
+        windows_ns=run["windows_ns"],
+        block_ns=run["block_ns"],
+        figures=queue["blocks"],
+        noisy_ns=spans,
+        masked=bool(noise) and noise["mode"] == "mask",
+    )
+    return charts.over_time(blocks, limits, f"{queue['name']}: latency over time")
+
+
+def _noisy_spans(noise: Record) -> Iterable[tuple[int, int]]:
+    for window in noise["windows"]:
+        for number, noisy in enumerate(window["noisy"]):
+            if noisy:
+                start = window["start_ns"] + number * window["block_ns"]
+                yield start, start + window["block_ns"]
+
+
+def _comparison(made: _Made, *, several: bool) -> Record:
+    comparison, data = made.record, made.source.document["xsched"]
+    first = comparison["arms"][comparison["baseline"]][0]
+    test = data.get("tests", {}).get(first["origin"], {})
+    intervals = _intervals(comparison)
+    return {
+        "anchor": made.anchor,
+        "title": comparison_table.title(comparison),
+        "origin": first["origin"],
+        "file": made.source.name if several else "",
+        "baseline": comparison["baseline"],
+        "verdicts": _verdicts(made),
+        "intervals": charts.intervals(intervals, "ratios to the baseline") if intervals else None,
+        "queues": [_compared(comparison, queue, data) for queue in comparison["queues"]],
+        "table": _short_rows(comparison_table.rows(comparison)),
+        "remarks": comparison_table.remarks(comparison),
+        "python": _python(first),
+        "rerun": test.get("rerun", ""),
+    }
+
+
+def _intervals(comparison: Record) -> list[charts.Interval]:
+    rows = []
+    for queue in comparison["queues"]:
+        for scheduler, contrasts in queue["contrasts"].items():
+            for name, contrast in contrasts.items():
+                if name == "reason":
+                    continue
+                ratio = contrast["ratio"]
+                pair = f"{name} of {scheduler} / {comparison['baseline']}"
+                rows.append(
+                    charts.Interval(
+                        label=f"{queue['name']}: {pair}",
+                        value=ratio["value"],
+                        low=ratio["low"],
+                        high=ratio["high"],
+                        episodes=ratio["episodes"],
+                        floor=contrast["floor"],
+                        limits=_claims(comparison, queue["name"], name, scheduler),
+                    )
+                )
+    return rows
+
+
+def _claims(comparison: Record, queue: str, name: str, scheduler: str) -> list[tuple[float, str]]:
+    """Return the limits that were claimed of a ratio; of an improvement the inverse."""
+    found = []
+    pair, inverse = (
+        f"{scheduler} / {comparison['baseline']}",
+        f"{comparison['baseline']} / {scheduler}",
+    )
+    for verdict in comparison["verdicts"]:
+        rule, limit = verdict["rule"], verdict["limit"]
+        if verdict["queue"] != queue or not rule.startswith(f"{name} ") or not limit:
+            continue
+        if "improved" in rule and f" {inverse} " in verdict["sentence"]:
+            found.append((1 / limit, verdict["status"]))
+        elif "improved" not in rule and f" {pair} " in verdict["sentence"]:
+            found.append((limit, verdict["status"]))
+    return found
+
+
+def _compared(comparison: Record, queue: Record, data: Record) -> Record:
+    name, open_loop = queue["name"], queue["open_loop"]
+    arms = {
+        arm: [
+            one for run in comparison["arms"][arm] for one in run["queues"] if one["name"] == name
+        ]
+        for arm in queue["arms"]
+    }
+    shares = data.get("shares_above", _SHARES_BEFORE)
+    key, unit = ("p99_ns", "ns") if open_loop else ("throughput_hz", "Hz")
+    each = {arm: figures.get(key, []) for arm, figures in queue["arms"].items()}
+    measured = [_median(arm, runs, data) for arm, runs in arms.items() if runs]
+    what = "P99" if open_loop else "throughput"
+    return {
+        "name": name,
+        "arms": list(enumerate(arms)),
+        "distribution": charts.distribution(
+            measured, [], shares, (), f"{name}: percentiles in each arm, medians of the episodes"
+        ),
+        "what": what,
+        "episodes": charts.by_episode(each, unit, f"{name}: {what} of each episode")
+        if comparison["episodes"] > 1
+        else None,
+    }
+
+
+def _median(arm: str, queues: list[Record], data: Record) -> charts.Distribution:
+    """Return the median of each percentile over the episodes; never is longer than any."""
+    every = [_distribution(arm, queue, data) for queue in queues]
+    curves = zip(*(one.curve_ns for one in every), strict=False)
+    return charts.Distribution(
+        name=arm,
+        curve_ns=[_middle(values) for values in curves],
+        n=round(statistics.median(one.n for one in every)),
+        max_ns=_middle([one.max_ns for one in every]),
+    )
+
+
+def _middle(values: Sequence[float | None]) -> float | None:
+    middle = statistics.median_low([math.inf if value is None else value for value in values])
+    return None if math.isinf(middle) else middle
+
+
+def _finding(finding: Record, source: Source) -> Record:
+    status = str(finding["status"])
+    kind = next((kind for kind, known in _FINDINGS.items() if status in known), "UNDECIDED")
+    history: Any = finding.get("history") or []
+    return {
+        "status": status.upper(),
+        "class": charts.css_class(kind),
+        "sentence": finding["sentence"],
+        "origin": finding["origin"],
+        "file": source.name,
+        "history": charts.history(
+            [(str(when), value) for when, value in history],
+            finding["unit"],
+            "the figure of the stored runs over time",
+        )
+        if len(history) > 1
+        else None,
+    }
