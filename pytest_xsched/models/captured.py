@@ -61,6 +61,7 @@ class CapturedModel:
         name: of the device.
         model: of the user.
         place: of the user's code.
+        units: multiprocessors to which it is bound; empty: all. Kernels keep those of the capture.
 
     Attributes:
         graph: a request of it, which `cut` divides into commands.
@@ -70,9 +71,16 @@ class CapturedModel:
         DeviceError: the driver refuses a call, or the GPU hangs.
     """
 
-    def __init__(self, device: Device, name: str, model: Model, place: Place) -> None:
+    def __init__(
+        self,
+        device: Device,
+        name: str,
+        model: Model,
+        place: Place,
+        units: tuple[int, ...] = (),
+    ) -> None:
         self._model = model
-        self._capture = Capture(device)
+        self._capture = Capture(device, units)
         self._captured: Captured | None = None
         self._graph: Graph | None = None
         self._pieces: tuple[list[int], list[int]] | None = None
@@ -236,6 +244,7 @@ class _Key:
     queue: str
     device: str
     model: Model
+    units: tuple[int, ...]
 
 
 class CapturedModels:
@@ -254,18 +263,33 @@ class CapturedModels:
         self._kept: dict[_Key, tuple[Device, CapturedModel]] = {}
 
     def prepare(
-        self, devices: Mapping[str, Device], scenario: Scenario, specs: Sequence[QueueSpec]
+        self,
+        devices: Mapping[str, Device],
+        scenario: Scenario,
+        specs: Sequence[QueueSpec],
+        units: Mapping[str, tuple[int, ...]],
     ) -> dict[str, CapturedModel]:
         """Return the captured models of some queues, by name, cut as the scheduler wants.
 
         Models that these queues do not want are released first.
+
+        Args:
+            devices: open devices, by name.
+            scenario: of the run.
+            specs: of the queues.
+            units: multiprocessors of each queue, by name; empty: all.
 
         Raises:
             ScenarioError: a model is wrong, or cannot be captured or cut, or cannot be checked.
             DeviceError: the driver refuses a call, or a GPU hangs.
         """
         wanted = {
-            spec.name: _Key(spec.name, spec.device or scenario.device, _uncut(spec.workload.model))
+            spec.name: _Key(
+                spec.name,
+                spec.device or scenario.device,
+                _uncut(spec.workload.model),
+                units[spec.name],
+            )
             for spec in specs
             if spec.workload.model is not None and spec.workload.own_program is None
         }
@@ -295,7 +319,7 @@ class CapturedModels:
             self._doing(f"it built and captured {model.name} of queue {spec.name!r}")
         if key not in self._kept:
             place = self._place or Place.here()
-            self._kept[key] = device, CapturedModel(device, key.device, model, place)
+            self._kept[key] = device, CapturedModel(device, key.device, model, place, key.units)
         captured = self._kept[key][1]
         if scenario.check and model.tolerance is not None and not captured.is_compared:
             raise ScenarioError(

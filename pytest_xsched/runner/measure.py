@@ -168,14 +168,14 @@ def _measure(
     specs = scenario.queues if part is None else [scenario.queues[i] for i in part.queues]
     effect = _effect(default, scenario, len(specs))
     with contextlib.nullcontext() if part is None else part.turn():
-        captured = models.prepare(devices, scenario, specs)
+        units = _units(devices, scenario, names)
+        captured = models.prepare(devices, scenario, specs, units)
         graphs = {name: model.graph for name, model in captured.items()}
         alone_ns = calibrate(devices, scenario, specs, graphs)
         for model in captured.values():
             model.poison()
     native = NativeRun(default, scenario.policy)
     try:
-        units = _units(devices, scenario, names)
         queues = [
             _add(
                 native,

@@ -249,7 +249,7 @@ def test_models_release_what_they_have(fake_gpu, fake_cuda, place):
     left = []
     for _ in range(3):
         scenario = session_scenario(session, spec)
-        captured = models.prepare({fake_gpu: device}, scenario, [spec])["q"]
+        captured = models.prepare({fake_gpu: device}, scenario, [spec], {"q": ()})["q"]
         made = captured._captured._request.__globals__["MADE"]  # by the framework, which keeps it
         models.close()
         left.append(alive() - len(made))

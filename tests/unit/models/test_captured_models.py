@@ -20,8 +20,8 @@ def made(monkeypatch):
         is_compared = False
         outputs = "not compared: they change"
 
-        def __init__(self, device, name, model, place):
-            self.label = f"{model.factory} on {name}"
+        def __init__(self, device, name, model, place, units):
+            self.label = f"{model.factory} on {name}{' '.join(map(str, units))}"
             done.append(f"build {self.label}")
 
         def cut(self, model, *, whole):
@@ -48,8 +48,9 @@ def queue(name, factory="a:net", **more):
 DEVICES = {name: types.SimpleNamespace(name=name) for name in ("cuda", "cuda:1")}
 
 
-def prepare(models, *specs, **more):
-    return models.prepare(DEVICES, scenario(*specs, **more), specs)
+def prepare(models, *specs, units=(), **more):
+    shares = {spec.name: units for spec in specs}
+    return models.prepare(DEVICES, scenario(*specs, **more), specs, shares)
 
 
 def test_each_queue_has_its_own_and_the_next_run_the_same(made):
@@ -81,6 +82,17 @@ def test_another_cut_or_scheduler_builds_nothing(made):
     prepare(models, queue("a"), scheduler="native", policy="none")
     prepare(models, queue("a"), scheduler="priority", policy="none")
     assert made == ["cut 3", "cut auto whole", "cut auto whole"]
+
+
+def test_another_share_of_the_multiprocessors_is_captured_anew(made):
+    """Kernels keep the multiprocessors of the stream on which they were captured."""
+    models = CapturedModels()
+    prepare(models, queue("a"), units=(0, 1))
+    prepare(models, queue("a"), units=(0, 1))
+    prepare(models, queue("a"))
+    assert [line for line in made if "cut" not in line] == [
+        *("build a:net on cuda0 1", "close a:net on cuda0 1", "build a:net on cuda"),
+    ]
 
 
 def test_it_is_told_what_is_built(made):
