@@ -1,0 +1,149 @@
+"""Models of PyTorch next to each other on a GPU, under every scheduler that this machine has.
+
+    python bench/gpu_models.py [--pair inference|products|decode] [--repetitions 3] [--duration 5s]
+
+`inference`: ResNet-50 at 50/s next to a transformer stack. `products`: ResNet-50 next to matrix
+products of 8192 x 8192. `decode`: a decode step of a language model at 100/s next to a training
+step of ResNet-50. Every arm of every repetition is a fresh process; the arms are interleaved, forth
+and back. Percentiles and rates are medians over the repetitions, n is their sum. `time slices` has
+a process for each queue. The models are those of `models.py`, one captured graph a request; the
+arms `native`, `priority` and `time slices` launch it whole, `native segments` launches the commands
+of `builtin` without XQueues. XSched is measured if XSCHED_HOME names an installation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from pathlib import Path
+
+from measure import alternate, finish, judge, table
+
+from pytest_xsched import QueueSpec, Run, Session, model
+from pytest_xsched.base.units import format_duration, format_rate
+from pytest_xsched.session.settings import Settings
+
+MODELS = Path(__file__).with_name("models.py")
+PAIRS = {
+    "inference": ("resnet50", "50/s", "transformer"),
+    "products": ("resnet50", "50/s", "products"),
+    "decode": ("decode_step", "100/s", "training_step"),
+}
+TARGETS = {"inference": (1.5, 0.97), "products": (2.2, 0.97), "decode": (1.2, 0.90)}
+"""By pair: P99 of high as a multiple of that alone, rate of low as a share of that under native."""
+ARMS = ("high alone", "low alone", "native", "priority", "time slices", "builtin")
+ARMS += ("xsched",) if os.environ.get("XSCHED_HOME") else ()
+CUT = ("native segments", "low alone, cut", "high alone, cut")
+"""Arms in which all models are cut, for what cutting costs."""
+
+
+def workload(name: str, cut: str | int):
+    tolerance = None if name == "training_step" else 0.0
+    return model(f"{MODELS}:{name}", commands=cut, tolerance=tolerance)
+
+
+def queues_of(session: Session, pair: str, arm: str, commands: str) -> list[QueueSpec]:
+    high, rate, low = PAIRS[pair]
+    whole = arm not in CUT and arm not in ("builtin", "xsched")
+    cut = 1 if whole else commands
+    queues = {
+        "high": session.queue("high", workload(high, cut), priority=10, rate=rate),
+        "low": session.queue("low", workload(low, cut), priority=1),
+    }
+    if "alone" in arm:
+        return [queues[arm.split()[0]]]
+    return list(queues.values())
+
+
+def measure(session: Session, pair: str, arm: str, given: argparse.Namespace, seed: int) -> Run:
+    queues = queues_of(session, pair, arm, given.commands)
+    scheduler = arm if arm in ("priority", "builtin", "xsched") else "native"
+    if arm.endswith("alone, cut"):
+        scheduler = "builtin"
+    return session.run(
+        *queues,
+        duration=given.duration,
+        whole=True,
+        scheduler=scheduler,
+        processes="separate" if arm == "time slices" else "together",
+        seed=seed,
+    )
+
+
+def median(runs: list[Run], queue: str, q: float | None) -> float:
+    results = [getattr(run, queue) for run in runs]
+    figures = [r.throughput if q is None else r.percentile(q) for r in results]
+    return statistics.median(figure.value for figure in figures)
+
+
+def cells(runs: list[Run], alone: dict[str, list[Run]], native: list[Run]) -> list[str]:
+    first = runs[0].queues
+    row = ["-"] * 7
+    if "high" in first:
+        times = [median(runs, "high", q) for q in (0.5, 0.99)]
+        multiple = times[1] / median(alone["high"], "high", 0.99)
+        row[:4] = [
+            str(sum(run.high.n for run in runs)),
+            *(format_duration(round(time)) for time in times),
+            f"{multiple:.2f}",
+        ]
+    if "low" in first:
+        rate = median(runs, "low", None)
+        row[4:] = [
+            format_rate(rate),
+            f"{rate / median(alone['low'], 'low', None):.1%}",
+            f"{rate / median(native, 'low', None):.1%}",
+        ]
+    return row
+
+
+def report(pair: str, runs: dict[str, list[Run]], given: argparse.Namespace) -> list:
+    alone = {name: runs[f"{name} alone"] for name in ("high", "low")}
+    header = ["", "n", "P50", "P99", "x alone", "low", "of alone", "of native"]
+    print(f"\n{pair} on {runs['native'][0].device_name}, {given.repetitions} x {given.duration}\n")
+    table(header, [[arm, *cells(runs[arm], alone, runs["native"])] for arm in runs])
+    multiple = median(runs["builtin"], "high", 0.99) / median(alone["high"], "high", 0.99)
+    kept = median(runs["builtin"], "low", None) / median(runs["native"], "low", None)
+    most, least = TARGETS[pair]
+    cut = median(runs["low alone, cut"], "low", None) / median(alone["low"], "low", None)
+    price = median(runs["high alone, cut"], "high", 0.5) / median(alone["high"], "high", 0.5)
+    floor = 0.99 if pair == "inference" else 0.97
+    return [
+        (f"{pair}: P99 is {multiple:.2f} x alone, at most {most}", multiple <= most),
+        (f"{pair}: low keeps {kept:.1%} of native, at least {least:.0%}", kept >= least),
+        (f"{pair}: low alone and cut keeps {cut:.1%}, at least {floor:.0%}", cut >= floor),
+        (f"{pair}: P50 alone and cut is {price:.3f} of whole, at most 1.05", price <= 1.05),
+    ]
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--pair", choices=[*PAIRS, "all"], default="all")
+    options.add_argument("--device", default="cuda")
+    options.add_argument("--duration", default="5s")
+    options.add_argument("--commands", default="auto")
+    options.add_argument("--repetitions", type=int, default=3)
+    given = options.parse_args()
+    targets = []
+    for pair in PAIRS if given.pair == "all" else [given.pair]:
+        arms = (*ARMS, *CUT)
+        session = Session(Settings(device=given.device, process="worker"))
+        runs: dict[str, list[Run]] = {arm: [] for arm in arms}
+        for arm in alternate(given.repetitions, arms):
+            run = measure(session, pair, arm, given, seed=len(runs[arm]))
+            runs[arm].append(run)
+            print(
+                pair,
+                arm,
+                *(f"{q.name} {q.p50} {q.p99} {q.throughput}" for q in run.queues.values()),
+                run.evidence.faults or "",
+                flush=True,
+            )
+        session.close()
+        targets += report(pair, runs, given)
+    return judge(targets)
+
+
+if __name__ == "__main__":
+    finish(main)
