@@ -17,20 +17,15 @@ import numpy as np
 
 from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.models.factory import Factory, Place, find_factory
-from pytest_xsched.models.grouping import (
-    TARGET_NS,
-    finest,
-    is_steady,
-    joined_by_count,
-    joined_by_time,
-)
+from pytest_xsched.models.grouping import finest, is_steady
 from pytest_xsched.models.stream_adapter import WAY_OUT, StreamRequest
 from pytest_xsched.models.torch_adapter import WAYS_OUT, TorchRequest
 from pytest_xsched.monitoring.environment import ModelFacts
 from pytest_xsched.native.binding import Device
 from pytest_xsched.native.graph import Capture, Graph
 from pytest_xsched.native.run import Counts
-from pytest_xsched.scenario.models import AUTO, Model
+from pytest_xsched.scenario.grouping import AUTO, grouped
+from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 
@@ -199,9 +194,7 @@ class CapturedModel:
             self._ends = []
             self._pieces = self._timed()
         pieces, times_ns = self._pieces
-        if isinstance(model.commands, int):
-            return joined_by_count(pieces, times_ns, model.commands)
-        return joined_by_time(pieces, times_ns, model.target_ns or TARGET_NS)
+        return grouped(pieces, times_ns, model.commands)
 
     def _timed(self) -> tuple[list[int], list[int]]:
         """Return the ends of the finest pieces and the time of each, in whole requests."""

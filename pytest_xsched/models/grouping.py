@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_xsched.scenario.grouping import nearest
+
 PIECES_MAX = 256
 """Most pieces that are measured: each is a graph of its own meanwhile."""
-TARGET_NS = 100_000
-"""Time of a command that `commands="auto"` aims at."""
 _STEADY = 1.1
 _STEADY_COUNT = 3
 
@@ -34,58 +34,7 @@ def finest(cuts: Sequence[int] | NDArray[np.int64], most: int = PIECES_MAX) -> l
     if len(ends) <= most:
         return ends
     wanted = [ends[-1] * (k + 1) / most for k in range(most)]
-    return _nearest(ends, [float(end) for end in ends], wanted)
-
-
-def joined_by_time(
-    ends: Sequence[int], times_ns: Sequence[int], target_ns: int = TARGET_NS
-) -> list[int]:
-    """Return the ends of commands that take about `target_ns`: neighbours are joined.
-
-    The next piece is joined if that brings the command nearer to the target.
-
-    Args:
-        ends: of the pieces, ascending.
-        times_ns: of each, in order.
-        target_ns: above 0.
-
-    >>> joined_by_time([1, 2, 3, 4], [60, 30, 500, 20], 100)
-    [2, 3, 4]
-    """
-    joined: list[int] = []
-    sum_ns = 0
-    for i, end in enumerate(ends):
-        sum_ns += times_ns[i]
-        is_last = i + 1 == len(ends)
-        if is_last or abs(sum_ns + times_ns[i + 1] - target_ns) > abs(sum_ns - target_ns):
-            joined.append(end)
-            sum_ns = 0
-    return joined
-
-
-def joined_by_count(ends: Sequence[int], times_ns: Sequence[int], count: int) -> list[int]:
-    """Return the ends of about `count` commands of about equal time.
-
-    Args:
-        ends: of the pieces, ascending.
-        times_ns: of each, in order.
-        count: at least 1; there are no more commands than pieces.
-
-    >>> joined_by_count([1, 2, 3, 4], [10, 10, 10, 30], 2)
-    [3, 4]
-    """
-    if count >= len(ends):
-        return list(ends)
-    passed = np.cumsum(np.maximum(np.asarray(times_ns, np.float64), 1.0))
-    wanted = [float(passed[-1]) * (k + 1) / count for k in range(count)]
-    return _nearest(list(ends), passed.tolist(), wanted)
-
-
-def _nearest(ends: list[int], places: list[float], wanted: list[float]) -> list[int]:
-    """Return the ends whose places are nearest to the wanted ones, each once, and the last."""
-    at = np.asarray(places)
-    chosen = {int(np.argmin(np.abs(at - place))) for place in wanted}
-    return [ends[i] for i in sorted(chosen | {len(ends) - 1})]
+    return nearest(ends, [float(end) for end in ends], wanted)
 
 
 def is_steady(times_ns: Sequence[int]) -> bool:

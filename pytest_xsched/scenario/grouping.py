@@ -1,124 +1,111 @@
-"""Which neighbouring pieces of a request become one command: pure functions of their times.
+"""Which neighbouring pieces of a request become one command, out of their times: pure functions.
 
-A model is cut into small pieces, whose times are measured. A command that is too long makes other
-queues wait; one that is too short costs more to launch than it takes. `model()` and `recorded()`
-group by the same rule.
+A command that is longer than it must be makes other queues wait, and a shorter one costs a launch,
+some 5 us. `model()` and `recorded()` group by the same rule.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
-from pytest_xsched.base.units import DurationLike, parse_duration, spell_duration
+import numpy as np
+
+from pytest_xsched.base.units import parse_duration, spell_duration
 from pytest_xsched.base.validation import integer
 from pytest_xsched.errors import ScenarioError
 
 AUTO = "auto"
-AUTO_NS = 100_000
-"""Target of ``"auto"``: some 2 % of it is the cost of a launch."""
+COMMANDS_MAX = 4096  # of a request: the limit of the native runner
+TARGET_NS = 100_000
+"""Time of a command that `commands="auto"` aims at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grouping:
-    """How the pieces of a request become commands: of about a time, or about a number of them.
-
-    Exactly one of the two is not 0.
-
-    Args:
-        target_ns: the longest time of a command of several pieces.
-        count: number of commands.
-    """
-
-    target_ns: int = 0
-    count: int = 0
-
-    def ends(self, times_ns: Iterable[float], cuts: Sequence[int] | None = None) -> list[int]:
-        """Return where each command ends, ascending; the last end is that of the request.
-
-        Args:
-            times_ns: of the pieces, in order.
-            cuts: where each piece ends, ascending; default 1, 2, 3, ...
-        """
-        times = list(times_ns)
-        count = len(times)
-        last = by_time(times, self.target_ns) if self.target_ns else by_count(times, self.count)
-        where = range(1, count + 1) if cuts is None else cuts
-        return [int(where[i - 1]) for i in last]
-
-
-def parse_grouping(value: int | DurationLike, *, what: str, most: int) -> Grouping:
-    """Return the grouping that a user wrote: ``"auto"``, a number of commands, or a time.
-
-    Args:
-        value: ``"auto"`` (AUTO_NS), 8, or the time of a command, ``"50us"`` or ``50 * us``.
-        what: origin of the value; an error message begins with it.
-        most: the most commands.
+def checked_commands(what: str, given: Any) -> int | str:
+    """Return `commands` as a user wrote it: ``"auto"``, a number, or a time spelled as a text.
 
     Raises:
         ScenarioError: it is none of them.
 
-    >>> parse_grouping("50us", what="commands", most=4096)
-    Grouping(target_ns=50000, count=0)
+    >>> checked_commands("model(resnet)", "0.05ms")
+    '50us'
     """
-    if isinstance(value, str) and value == AUTO:
-        return Grouping(target_ns=AUTO_NS)
-    if hasattr(value, "__index__"):
-        return Grouping(count=integer(what, value, 1, most))
+    if isinstance(given, str):
+        if given == AUTO:
+            return AUTO
+        if given.strip().isdecimal():
+            raise ScenarioError(f"{what}: commands {given!r} is a text; write {int(given)}")
+    elif not hasattr(given, "total_seconds") and not hasattr(given, "ns"):
+        return integer(f"{what}: commands", given, 1, COMMANDS_MAX)
     try:
-        return Grouping(target_ns=parse_duration(value, what=what, units=("us", "ms")))
+        return spell_duration(parse_duration(given, what=f"{what}: commands"))
     except ScenarioError as error:
         raise ScenarioError(
-            f'{error}; commands are "auto", a number as 8, or the time of one as "50us"'
+            f'{error}; commands is a number of them, the time of one, as in "100us", or "auto"'
         ) from None
 
 
-def spell_grouping(grouping: Grouping) -> int | str:
-    """Return what `parse_grouping` reads as the same grouping."""
-    return grouping.count or spell_duration(grouping.target_ns)
+def grouped(ends: Sequence[int], times_ns: Sequence[int], commands: int | str) -> list[int]:
+    """Return the ends of commands: about that number of them, or of about that time.
 
-
-def by_time(times_ns: Sequence[float], target_ns: float) -> list[int]:
-    """Group pieces into commands of at most a time; a piece that is longer is one by itself.
-
-    Returns:
-        For each command the number of pieces up to its end.
-
-    >>> by_time([40, 40, 40, 500, 10, 10], 100)
-    [2, 3, 4, 6]
+    Args:
+        ends: of the pieces, ascending.
+        times_ns: of each, in order.
+        commands: see `checked_commands`.
     """
-    ends: list[int] = []
-    sum_ns = 0.0
-    for i, time_ns in enumerate(times_ns):
-        if i and sum_ns + time_ns > target_ns:
-            ends.append(i)
-            sum_ns = 0.0
-        sum_ns += time_ns
-    return [*ends, len(times_ns)]
+    if isinstance(commands, int):
+        return joined_by_count(ends, times_ns, commands)
+    if commands == AUTO:
+        return joined_by_time(ends, times_ns)
+    return joined_by_time(ends, times_ns, parse_duration(commands, what="commands"))
 
 
-def by_count(times_ns: Sequence[float], count: int) -> list[int]:
-    """Group pieces into a number of commands whose times are as equal as the pieces allow.
+def joined_by_time(
+    ends: Sequence[int], times_ns: Sequence[int], target_ns: int = TARGET_NS
+) -> list[int]:
+    """Return the ends of commands that take about `target_ns`: neighbours are joined.
 
-    A command has at least one piece, so there are fewer commands if there are fewer pieces.
+    The next piece is joined if that brings the command nearer to the target.
 
-    Returns:
-        For each command the number of pieces up to its end.
+    Args:
+        ends: of the pieces, ascending.
+        times_ns: of each, in order.
+        target_ns: above 0.
 
-    >>> by_count([10, 10, 10, 70, 10, 10], 2), by_count([5, 5], 8)
-    ([3, 6], [1, 2])
+    >>> joined_by_time([1, 2, 3, 4], [60, 30, 500, 20], 100)
+    [2, 3, 4]
     """
-    pieces = len(times_ns)
-    count = min(count, pieces)
-    sums = [0.0, *itertools.accumulate(times_ns)]
-    ends: list[int] = []
-    at = 0
-    for k in range(1, count):
-        ideal = sums[-1] * k / count
-        last = pieces - (count - k)  # leaves a piece for each command after this one
-        at += 1
-        while at < last and abs(sums[at + 1] - ideal) <= abs(sums[at] - ideal):
-            at += 1
-        ends.append(at)
-    return [*ends, pieces]
+    joined: list[int] = []
+    sum_ns = 0
+    for i, end in enumerate(ends):
+        sum_ns += times_ns[i]
+        is_last = i + 1 == len(ends)
+        if is_last or abs(sum_ns + times_ns[i + 1] - target_ns) > abs(sum_ns - target_ns):
+            joined.append(end)
+            sum_ns = 0
+    return joined
+
+
+def joined_by_count(ends: Sequence[int], times_ns: Sequence[int], count: int) -> list[int]:
+    """Return the ends of about `count` commands of about equal time.
+
+    Args:
+        ends: of the pieces, ascending.
+        times_ns: of each, in order.
+        count: at least 1; there are no more commands than pieces.
+
+    >>> joined_by_count([1, 2, 3, 4], [10, 10, 10, 30], 2)
+    [3, 4]
+    """
+    if count >= len(ends):
+        return list(ends)
+    passed = np.cumsum(np.maximum(np.asarray(times_ns, np.float64), 1.0))
+    wanted = [float(passed[-1]) * (k + 1) / count for k in range(count)]
+    return nearest(list(ends), passed.tolist(), wanted)
+
+
+def nearest(ends: list[int], places: list[float], wanted: list[float]) -> list[int]:
+    """Return the ends whose places are nearest to the wanted ones, each once, and the last."""
+    at = np.asarray(places)
+    chosen = {int(np.argmin(np.abs(at - place))) for place in wanted}
+    return [ends[i] for i in sorted(chosen | {len(ends) - 1})]

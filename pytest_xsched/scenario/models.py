@@ -18,17 +18,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.base.paths import expand_path
-from pytest_xsched.base.units import one_line, parse_duration, spell_duration
-from pytest_xsched.base.validation import checked_fields, integer, one_of
+from pytest_xsched.base.units import one_line
+from pytest_xsched.base.validation import checked_fields, one_of
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.grouping import AUTO, checked_commands
 from pytest_xsched.scenario.programs import Program
 
 MODES = ("graph", "eager")
 """How its requests run: as commands cut from a captured graph, or in a process of its own."""
 FRAMEWORKS = ("torch", "stream")
 """Who captures a request: PyTorch, or we, on a stream that the request gets."""
-AUTO = "auto"
-COMMANDS_MAX = 4096  # of a request: the limit of the native runner
 _LABEL_MAX = 60
 _NAME = re.compile(r"(?!\d)\w+(\.(?!\d)\w+)*")
 
@@ -68,7 +67,7 @@ class Model:
         object.__setattr__(self, "kwargs", pairs)
         for text in (*self.args, *(text for _, text in pairs)):
             _read_json(what, text)
-        object.__setattr__(self, "commands", _checked_commands(what, self.commands))
+        object.__setattr__(self, "commands", checked_commands(what, self.commands))
         object.__setattr__(self, "tolerance", _checked_tolerance(what, self.tolerance))
         if self.framework == "stream" and self.mode != "graph":
             raise ScenarioError(
@@ -113,13 +112,6 @@ class Model:
             tuple(json.loads(text) for text in self.args),
             {name: json.loads(text) for name, text in self.kwargs},
         )
-
-    @property
-    def target_ns(self) -> int | None:
-        """The time that a command is to take, where `commands` states one."""
-        if isinstance(self.commands, int) or self.commands == AUTO:
-            return None
-        return parse_duration(self.commands, what=f"{self.name}: commands")
 
     def to_json(self) -> str:
         """Return the model as JSON text; `from_json` reads it."""
@@ -248,22 +240,6 @@ def _check_spelling(what: str, factory: object) -> None:
         )
     if "\0" in text:
         raise ScenarioError(f"{what}: {text!r} holds a NUL, which no path can")
-
-
-def _checked_commands(what: str, given: Any) -> int | str:
-    if isinstance(given, str):
-        if given == AUTO:
-            return AUTO
-        if given.strip().isdecimal():
-            raise ScenarioError(f"{what}: commands {given!r} is a text; write {int(given)}")
-    elif not hasattr(given, "total_seconds") and not hasattr(given, "ns"):
-        return integer(f"{what}: commands", given, 1, COMMANDS_MAX)
-    try:
-        return spell_duration(parse_duration(given, what=f"{what}: commands"))
-    except ScenarioError as error:
-        raise ScenarioError(
-            f'{error}; commands is a number of them, the time of one, as in "100us", or "auto"'
-        ) from None
 
 
 def _checked_tolerance(what: str, given: Any) -> float | None:

@@ -27,7 +27,7 @@ from pytest_xsched.base.validation import (
     set_tuple,
 )
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario.grouping import parse_grouping, spell_grouping
+from pytest_xsched.scenario.grouping import checked_commands, grouped
 from pytest_xsched.scenario.workload import COMMANDS_MAX, Command, Workload
 
 FORMAT = "pytest-xsched profile"
@@ -181,21 +181,22 @@ def recorded(
             ``Path(__file__).with_name("resnet50.json")``. Or what `profile()` of a measured queue
             returned.
         commands: None: each command as it was recorded. Else neighbours are grouped as `model`
-            groups them: ``"auto"``, a number of commands of about equal times, or the longest time
-            of a command of several, ``"50us"``.
+            groups them: ``"auto"``, a number of commands of about equal times, or the time of a
+            command, ``"50us"``.
 
     Raises:
         ScenarioError: there is no such file or name, or the file holds no profile.
     """
-    name, read = (
-        (profile.model, profile) if isinstance(profile, Profile) else _read_profile(profile)
-    )
+    if isinstance(profile, Profile):
+        name, read = profile.model.partition(": ")[0], profile
+    else:
+        name, read = _read_profile(profile)
     durations_ns = read.durations_ns
     more = ""
     if commands is not None:
-        grouping = parse_grouping(commands, what="recorded: commands", most=COMMANDS_MAX)
-        more = f", commands={commands if commands == 'auto' else spell_grouping(grouping)!r}"
-        ends = grouping.ends(durations_ns)
+        commands = checked_commands("recorded", commands)
+        more = f", commands={commands!r}"
+        ends = grouped(range(1, len(durations_ns) + 1), durations_ns, commands)
         durations_ns = [sum(durations_ns[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
     if len(durations_ns) > COMMANDS_MAX:
         raise ScenarioError(

@@ -25,8 +25,8 @@ from pytest_xsched.base.validation import (
     set_tuple,
 )
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.grouping import COMMANDS_MAX as COMMANDS_MAX
 from pytest_xsched.scenario.kernels import Argument, Kernel, read_kernel
-from pytest_xsched.scenario.models import COMMANDS_MAX as COMMANDS_MAX
 from pytest_xsched.scenario.models import (
     Model,
     eager_program,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_xsched.models.grouping import finest, is_steady, joined_by_count, joined_by_time
+from pytest_xsched.models.grouping import finest, is_steady
+from pytest_xsched.scenario.grouping import joined_by_count, joined_by_time
 
 
 @pytest.mark.parametrize(

@@ -91,10 +91,10 @@ OPTIONS = {"commands": "50us", "tolerance": 0.001}
 
 
 def test_commands_are_a_number_or_a_time():
-    assert model(net).model.commands == "auto" and model(net).model.target_ns is None
-    assert model(net, commands=8).model.target_ns is None
+    assert model(net).model.commands == "auto"
+    assert model(net, commands=8).model.commands == 8
     assert model(net, commands="0.1ms").model.commands == "100us"
-    assert model(net, commands="50us").model.target_ns == 50_000
+    assert model(net, commands="0.05ms").model.commands == "50us"
 
 
 @pytest.mark.parametrize(
