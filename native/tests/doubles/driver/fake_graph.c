@@ -6,6 +6,7 @@
  * uses it at that time on another stream, both would run into each other on a GPU, and the
  * later one hangs. xs_fake_hangs() returns how many launches hang. xs_fake_node() captures a
  * node of any type. FAKE_CUDA_LOG gets "graph" and the number of nodes for each launch. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +51,7 @@ struct fake_node {
 
 struct fake_capture {
     uint64_t number;
+    pthread_t thread; /* that began it */
     struct fake_graph *graph;
     struct fake_stream *origin, *streams[STREAMS_MAX];
     size_t stream_count;
@@ -58,7 +60,6 @@ struct fake_capture {
 
 static struct fake_capture *active[STREAMS_MAX];
 static uint64_t captures;
-static _Thread_local struct fake_capture *here;
 static _Atomic int hangs;
 
 int xs_fake_hangs(void)
@@ -126,7 +127,7 @@ static struct fake_node *copy_of(const struct fake_graph *clone, const struct fa
     return NULL;
 }
 
-static struct fake_graph *clone(const struct fake_graph *graph)
+static struct fake_graph *copy_graph(const struct fake_graph *graph)
 {
     struct fake_graph *made = fake_make(sizeof *made);
     for (size_t i = 0; i < graph->count; i++) {
@@ -134,7 +135,7 @@ static struct fake_graph *clone(const struct fake_graph *graph)
         *node = *graph->nodes[i];
         node->graph = made;
         node->original = graph->nodes[i];
-        node->child = node->child != NULL ? clone(node->child) : NULL;
+        node->child = node->child != NULL ? copy_graph(node->child) : NULL;
         point_to_values(node);
     }
     for (size_t i = 0; i < graph->edge_count; i++) {
@@ -150,7 +151,13 @@ static struct fake_graph *clone(const struct fake_graph *graph)
 
 struct fake_capture *fake_capture_here(void)
 {
-    return here;
+    struct fake_capture *found = NULL;
+    fake_lock();
+    for (size_t i = 0; i < STREAMS_MAX; i++)
+        if (active[i] != NULL && pthread_equal(active[i]->thread, pthread_self()))
+            found = active[i];
+    fake_unlock();
+    return found;
 }
 
 int fake_capture_spoil(struct fake_capture *capture)
@@ -274,13 +281,14 @@ int cuStreamBeginCapture_v2(struct fake_stream *stream, int mode)
         abort();
     capture->graph = fake_make(sizeof *capture->graph);
     capture->origin = stream;
+    capture->thread = pthread_self();
     fake_lock();
     capture->number = ++captures;
     while (i < STREAMS_MAX && active[i] != NULL)
         i++;
     if (i == STREAMS_MAX)
         abort();
-    active[i] = here = capture;
+    active[i] = capture;
     join(capture, stream);
     fake_unlock();
     return SUCCESS;
@@ -309,7 +317,7 @@ int cuStreamEndCapture(struct fake_stream *stream, struct fake_graph **graph)
     *graph = NULL;
     if (capture == NULL)
         return fault != 0 ? fault : ILLEGAL_STATE;
-    if (capture->origin != stream || capture != here)
+    if (capture->origin != stream || !pthread_equal(capture->thread, pthread_self()))
         return CAPTURE_UNMATCHED;
     int result = capture->is_spoiled  ? CAPTURE_INVALIDATED
                  : is_joined(capture) ? SUCCESS
@@ -320,7 +328,6 @@ int cuStreamEndCapture(struct fake_stream *stream, struct fake_graph **graph)
     for (size_t i = 0; i < STREAMS_MAX; i++)
         if (active[i] == capture)
             active[i] = NULL;
-    here = NULL;
     fake_unlock();
     if (result == SUCCESS && fault == 0)
         *graph = capture->graph;
@@ -417,7 +424,7 @@ int cuGraphClone(struct fake_graph **out, const struct fake_graph *graph)
         if (graph->nodes[i]->type == ALLOCATION || graph->nodes[i]->type == FREE ||
             graph->nodes[i]->type == CONDITIONAL)
             return NOT_SUPPORTED;
-    *out = clone(graph);
+    *out = copy_graph(graph);
     return SUCCESS;
 }
 
@@ -484,7 +491,7 @@ int cuGraphInstantiateWithFlags(struct fake_graph **exec, const struct fake_grap
     WITH_CONTEXT;
     if (flags != 0)
         return INVALID_VALUE;
-    *exec = clone(graph);
+    *exec = copy_graph(graph);
     sort(*exec);
     return SUCCESS;
 }
@@ -556,7 +563,7 @@ int cuGraphLaunch(struct fake_graph *exec, struct fake_stream *stream)
 {
     WITH_CONTEXT;
     if (stream->capture != NULL) { /* it becomes a node of the graph that is captured */
-        capture_node(stream, CHILD)->child = clone(exec);
+        capture_node(stream, CHILD)->child = copy_graph(exec);
         return SUCCESS;
     }
     fake_note("graph %zu", exec->count);

@@ -280,8 +280,8 @@ struct hip_kernel_node {
     unsigned shared;
 };
 
-/* A CUkernel passes as a function of the program. */
-static _Thread_local handle static_function;
+/* A CUkernel passes as a function of the program. This is the last one that was read. */
+static _Atomic(handle) static_function;
 
 int hipGraphKernelNodeGetParams(handle node, struct hip_kernel_node *out)
 {
