@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_xsched.analysis import fairness, targets
+from pytest_xsched.analysis.around import around
 from pytest_xsched.analysis.evidence import LATENCY, RATE, WAIT, Evidence
 from pytest_xsched.analysis.explanation import Explanation, explain
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
@@ -352,7 +353,13 @@ class Run:
             "refused": list(self.refused),
             "asserted": self.asserted,
             "trace": self.trace.to_dict(),
-            "why": [explanation.to_dict() for explanation in self.why()],
+            "why": [
+                {
+                    **one.to_dict(),
+                    "around": around(self, one.queue, one.requests[0]) if one.requests else None,
+                }
+                for one in self.why()
+            ],
         }
 
     def why(self) -> list[Explanation]:

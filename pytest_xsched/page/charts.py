@@ -17,6 +17,7 @@ from pytest_xsched.base.units import format_duration
 from pytest_xsched.page.svg import (
     Axis,
     Markup,
+    area,
     element,
     latency_axis,
     line,
@@ -116,7 +117,7 @@ def distribution(
         ]
         for share, said in sorted(points.items(), reverse=True)
     ]
-    return _chart(parts, title, readings)
+    return chart(parts, title, readings)
 
 
 def _named(arm: Distribution, arms: Sequence[Distribution], ns: float | None) -> str:
@@ -171,13 +172,13 @@ def over_time(blocks: Blocks, limits: Sequence[Limit], title: str) -> Markup:
         left, right = x.at(start / 1e9), x.at(end / 1e9)
         if len(blocks.windows_ns) > 1:
             said = f"window {index + 1}: {_seconds(start)} to {_seconds(end)}"
-            parts.append(_area("window", said, left, right, _TOP, bottom))
+            parts.append(area("window", said, left, right, _TOP, bottom))
         parts.append(line(left, bottom + 4, left, bottom - 4, class_="edge"))
     noisy = "masked" if blocks.masked else "noisy"
     for start, end in blocks.noisy_ns:
         left, right = x.at(start / 1e9), x.at(end / 1e9)
         said = f"{noisy}: {_seconds(start)} to {_seconds(end)}"
-        parts.append(_area("noisy", said, left, right, _TOP, bottom))
+        parts.append(area("noisy", said, left, right, _TOP, bottom))
     parts += _latency_ticks(y)
     for value in x.ticks():
         parts += _column(x.at(value), f"{round(value, 6):g} s")
@@ -206,7 +207,7 @@ def over_time(blocks: Blocks, limits: Sequence[Limit], title: str) -> Markup:
                 f"{_seconds(at)}{mark}: n = {n}" + (f", {told}" if n else ""),
             ]
         )
-    return _chart(parts, title, readings)
+    return chart(parts, title, readings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +262,7 @@ def intervals(rows: Sequence[Interval], title: str) -> Markup:
         if row.floor:
             left, right = x.at(1 / row.floor), x.at(row.floor)
             said = f"noise: equal arms differ by up to {row.floor:.4g}"
-            parts.append(_area("floor", said, left, right, y - 9, y + 9))
+            parts.append(area("floor", said, left, right, y - 9, y + 9))
         parts.append(text(16, y - 22, row.label, class_="label"))
         parts.append(text(WIDTH - 16, y - 22, row.said, class_="label said", text_anchor="end"))
         parts += [
@@ -280,7 +281,7 @@ def intervals(rows: Sequence[Interval], title: str) -> Markup:
             at = x.at(limit)
             parts.append(line(at, y - 11, at, y + 11, class_=f"limit {css_class(status)}"))
             parts.append(_triangle(at, y - 11, f"limit {css_class(status)}"))
-    return _chart(parts, title, [], height=height)
+    return chart(parts, title, [], height=height)
 
 
 def by_episode(arms: dict[str, Sequence[float | None]], unit: str, title: str) -> Markup:
@@ -306,7 +307,7 @@ def by_episode(arms: dict[str, Sequence[float | None]], unit: str, title: str) -
     for index, values in enumerate(arms.values()):
         points = [(x.at(episode), value) for episode, value in enumerate(values, 1)]
         parts += _series(points, y, index, marks=True)
-    return _chart(parts, title, readings)
+    return chart(parts, title, readings)
 
 
 def history(values: Sequence[tuple[str, float | None]], unit: str, title: str) -> Markup:
@@ -319,7 +320,7 @@ def history(values: Sequence[tuple[str, float | None]], unit: str, title: str) -
     if before:
         low, high = y.at(min(before)), y.at(max(before))
         said = "lowest to highest of the stored runs"
-        parts.append(_area("floor", said, _LEFT, WIDTH - _RIGHT, high, max(low, high + 1.5)))
+        parts.append(area("floor", said, _LEFT, WIDTH - _RIGHT, high, max(low, high + 1.5)))
     points = [(x.at(at), value) for at, (_, value) in enumerate(values, 1)]
     parts += _series(points[:-1], y, 1, marks=True)
     last_x, last = points[-1]
@@ -332,15 +333,16 @@ def history(values: Sequence[tuple[str, float | None]], unit: str, title: str) -
         [round(x.at(at), 1), f"{when}: {_figure(value, unit)}"]
         for at, (when, value) in enumerate(values, 1)
     ]
-    return _chart(parts, title, readings)
+    return chart(parts, title, readings)
 
 
 # ---- parts of charts
 
 
-def _chart(
+def chart(
     parts: Sequence[str], title: str, readings: Sequence[Sequence[object]], height: int = HEIGHT
 ) -> Markup:
+    """Return a drawing with its title, and with the texts of its points for the script."""
     more: dict[str, object] = {}
     if readings:
         more = {"data_points": json.dumps(readings, separators=(",", ":")), "tabindex": "0"}
@@ -374,19 +376,6 @@ def _latency_ticks(y: Axis, unit: str = "ns") -> list[str]:
         parts.append(line(_LEFT, at, WIDTH - _RIGHT, at, class_="grid"))
         parts.append(text(_LEFT - 7, at + 4, label, class_="tick", text_anchor="end"))
     return parts
-
-
-def _area(kind: str, said: str, left: float, right: float, top: float, bottom: float) -> str:
-    """Draw a rectangle that is wide enough to be seen, and what it means."""
-    return element(
-        "rect",
-        element("title", html.escape(plain(said))),
-        class_=kind,
-        x=float(left),
-        y=float(top),
-        width=max(1.5, right - left),
-        height=float(bottom - top),
-    )
 
 
 def _column(at: float, label: str) -> list[str]:

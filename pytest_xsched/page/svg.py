@@ -72,6 +72,21 @@ def path(pieces: Iterable[Sequence[tuple[float, float]]], **attributes: object) 
     return element("path", d="".join(parts), **attributes) if parts else ""
 
 
+def area(
+    kind: str, said: str, left: float, right: float, top: float, bottom: float, least: float = 1.5
+) -> str:
+    """Return a rectangle that is at least so wide, and what it means."""
+    return element(
+        "rect",
+        element("title", html.escape(plain(said))),
+        class_=kind,
+        x=float(left),
+        y=float(top),
+        width=max(least, right - left),
+        height=float(bottom - top),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
     """Maps values to coordinates, linearly or by their logarithm.

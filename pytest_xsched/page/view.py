@@ -13,9 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_xsched.analysis.attribution import PARTS
 from pytest_xsched.analysis.comparability import likeness_digest
+from pytest_xsched.analysis.explanation import part_name
+from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.page import charts
+from pytest_xsched.page import charts, why
 from pytest_xsched.page.svg import Markup
 from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.json_export import READABLE
@@ -76,12 +79,12 @@ def view(sources: Sequence[Source]) -> Record:
                 comparisons.append(_made(record, source, f"comparison-{len(comparisons) + 1}"))
             findings += [_finding(finding, source) for finding in data["baselines"]]
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise _unreadable(source, error) from None
+            raise _unreadable(source, error) from error
     try:
         return _page(sources, runs, comparisons, findings)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         if len(sources) == 1:
-            raise _unreadable(sources[0], error) from None
+            raise _unreadable(sources[0], error) from error
         for source in sources:
             view([source])  # names the file
         raise
@@ -296,6 +299,7 @@ def _run(made: _Made, *, several: bool) -> Record:
         "origin": run["origin"],
         "file": made.source.name if several else "",
         "verdicts": _verdicts(made),
+        "why": [_why(explanation) for explanation in run.get("why", ())],
         "table": _short_rows(run_table.rows(run)),
         "remarks": run_table.remarks(run),
         "advice": run_table.advice(run["verdicts"]),
@@ -304,6 +308,60 @@ def _run(made: _Made, *, several: bool) -> Record:
         "rerun": test.get("rerun", ""),
         "likeness": likeness_digest(run)[:12],
     }
+
+
+def _why(one: Record) -> Record:
+    """Draw why requests of a queue were late: the parts of the latencies, and the worst request."""
+    rows, count = [], one["explained"]
+    if count > 1:
+        average = [(part, queue, ns / count) for part, queue, ns in _parts(one["parts"])]
+        rows.append(
+            why.Bar(label=f"average of {count}", ns=one["latency_ns"] / count, parts=average)
+        )
+    for request in one["requests"]:
+        label = f"request {request['index']}, at {format_duration(request['scheduled_ns'])}"
+        label += "" if request["completed"] else ", unfinished"
+        parts = _parts(request["parts"])
+        rows.append(why.Bar(label=label, ns=request["latency_ns"], parts=parts))
+    seen = sorted({(part, queue) for row in rows for part, queue, _ in row.parts}, key=_place)
+    return {
+        "queue": one["queue"],
+        "sentence": one["sentence"],
+        "more": one["lines"][1:],
+        "bars": why.bars(rows, f"{one['queue']}: where the time went") if rows else None,
+        "parts": [(why.css_class(part), part_name(part, queue)) for part, queue in seen],
+        "timeline": _timeline(one, one["requests"][0]) if one.get("around") else None,
+    }
+
+
+def _place(part: Sequence[Any]) -> tuple[int, str]:
+    return PARTS.index(part[0]), part[1]
+
+
+def _parts(records: Sequence[Record]) -> list[tuple[str, str, float]]:
+    return sorted(((one["part"], one["queue"], one["ns"]) for one in records), key=_place)
+
+
+def _timeline(one: Record, worst: Record) -> Markup:
+    around = one["around"]
+    return why.timeline(
+        why.Moment(
+            start_ns=around["start_ns"],
+            end_ns=around["end_ns"],
+            queue=one["queue"],
+            index=worst["index"],
+            arrived_ns=worst["scheduled_ns"],
+            ended_ns=worst["scheduled_ns"] + worst["latency_ns"],
+            limit_ns=one["limit_ns"],
+            lanes=[
+                why.Lane(
+                    name=queue["name"], commands=queue["commands"], suspended=queue["suspended"]
+                )
+                for queue in around["queues"]
+            ],
+        ),
+        f"all queues around request {worst['index']} of {one['queue']}",
+    )
 
 
 def _short_rows(rows: Iterable[Sequence[str]]) -> list[list[str]]:

@@ -232,24 +232,21 @@ class State:
         """Write the JSON file and the page, of one and the same document."""
         if not self.in_use or (self.settings.json_path, self.settings.html_path) == (None, None):
             return True
-        from pytest_xsched.reporting.json_export import document, read_back, write_json
+        from pytest_xsched.reporting.json_export import document, write_json
 
         content = document(self.records(), self.config.rootpath, self.findings, self._reruns)
-        option = "--xsched-json"
-        try:
-            if self.settings.json_path is not None:
-                write_json(self.settings.json_path, content)
-            if self.settings.html_path is not None:
-                from pytest_xsched.page.html_page import write_page
-                from pytest_xsched.page.view import Source
-
-                option = "--xsched-html"
-                page = Source(name="", document=read_back(content))
-                write_page(self.settings.html_path, [page])
-        except OSError as error:
-            self._complain(f"{option}: {error}")
-            return False
-        return True
+        written = True
+        for option, path, write in (
+            ("--xsched-json", self.settings.json_path, write_json),
+            ("--xsched-html", self.settings.html_path, _write_html),
+        ):
+            try:
+                if path is not None:
+                    write(path, content)
+            except OSError as error:
+                self._complain(f"{option}: {error}")
+                written = False
+        return written
 
     def _write_step_summary(self) -> bool:
         """Add the runs to the page of a job on GitHub, where this is one."""
@@ -325,6 +322,15 @@ class State:
         return ProgressLine(
             terminal, label, columns=columns, uncaptured=capture.global_and_fixture_disabled
         )
+
+
+def _write_html(path: Path, content: dict[str, Any]) -> None:
+    """Write the page that `pytest-xsched report` would make of the JSON file."""
+    from pytest_xsched.page.html_page import write_page
+    from pytest_xsched.page.view import Source
+    from pytest_xsched.reporting.json_export import read_back
+
+    write_page(path, [Source(name="", document=read_back(content))])
 
 
 _KEY = pytest.StashKey[State]()

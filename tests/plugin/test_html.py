@@ -197,8 +197,8 @@ def test_a_browser_runs_our_script_and_no_other(pytester, sim, dom):
     pytester.makepyfile(NASTY_TESTS)
     assert sim("--xsched-html=out.html").ret == 1
     found = dom(pytester.path / "out.html")
-    # Each of two charts of each of two runs has the button that our script adds.
-    assert found.count('<button type="button" class="larger"') == 4
+    # Each of four charts of each of two runs has the button that our script adds.
+    assert found.count('<button type="button" class="larger"') == 8
     assert "<title>2 missed, of 2 targets - pytest-xsched</title>" in found
     assert "<img" not in found and found.count("<script>") == 1
     assert "&lt;img src=x onerror=alert(1)&gt;" in found

@@ -14,6 +14,7 @@ from pytest_xsched.page.html_page import page
 from pytest_xsched.page.svg import plain
 from pytest_xsched.page.view import Source
 
+WAITING = {"part": "in flight", "queue": "low", "ns": 6 * 10**6}
 PACKAGE = Path(__file__).parents[3] / "pytest_xsched" / "page"
 
 
@@ -45,6 +46,46 @@ def run(made_queue, made_run):
                 "decision": None,
             }
         )
+    record["why"] = [
+        {
+            "queue": "high",
+            "limit_ns": 10**6,
+            "late": 300,
+            "explained": 2,
+            "latency_ns": 9 * 10**6,
+            "cause": "in flight",
+            "sentence": "60 % of the excess is waiting for low",
+            "lines": ["60 % of the excess is waiting for low", "the 2 slowest took 4.5 ms"],
+            "parts": [{"part": "running", "queue": "", "ns": 3 * 10**6}, WAITING],
+            "requests": [
+                {
+                    "index": 6,
+                    "scheduled_ns": 3 * 10**8,
+                    "latency_ns": 7 * 10**6,
+                    "completed": True,
+                    "parts": [WAITING, {"part": "running", "queue": "", "ns": 10**6}],
+                }
+            ],
+            "around": {
+                "start_ns": 299 * 10**6,
+                "end_ns": 308 * 10**6,
+                "queues": [
+                    {
+                        "name": "high",
+                        "commands": [[6, 301 * 10**6, 306 * 10**6, 307 * 10**6]],
+                        "left_out": 0,
+                        "suspended": [],
+                    },
+                    {
+                        "name": "low",
+                        "commands": [[3, 299 * 10**6, 299 * 10**6, 306 * 10**6]],
+                        "left_out": 0,
+                        "suspended": [[300 * 10**6, 307 * 10**6]],
+                    },
+                ],
+            },
+        }
+    ]
     record["refused"] = [{"sentence": "low is saturated", "nodeid": "test_qos.py::test_low"}]
     return record
 
@@ -111,20 +152,49 @@ def test_a_run_has_its_charts_evidence_scenario_and_command(run, source, read):
     tests = {"test_qos.py::test_it": {"rerun": "pytest test_qos.py::test_it --xsched-seed=0"}}
     root = read(page([source(run, tests=tests)]))
     (section,) = root.find("section", id="run-1")
-    assert [one.text for one in section.find("h3")] == ["high", "low"]
+    assert [one.text for one in section.find("h3")] == ["Why high was late", "high", "low"]
     labels = [one.attributes["aria-label"] for one in section.find("svg", class_="chart")]
     assert labels == [
+        "high: where the time went",
+        "all queues around request 6 of high",
         "high: percentiles of the latency",
         "high: latency over time",
         "low: percentiles of the latency",
         "low: latency over time",
     ]
     names = {one.text for one in section.find("text", class_="name")}
-    assert names == {"P99 below 9 ms", "P50 below 1 ms", "max below 8 ms"}
+    assert names == {"P99 below 9 ms", "P50 below 1 ms", "max below 8 ms", "limit"}
     assert "pytest test_qos.py::test_it --xsched-seed=0" in next(section.find("pre")).text
     assert "QueueSpec(" in next(next(section.find("details")).find("code")).text
     heads = [one.text for one in section.find("th", scope="col")]
     assert heads[:5] == ["queue", "prio", "workload", "n", "P50"]
+
+
+def test_why_has_the_cause_first_the_parts_to_scale_and_all_queues_around_the_worst(
+    run, source, read
+):
+    root = read(page([source(run)]))
+    (section,) = root.find("div", class_="why")
+    assert next(section.find("p", class_="cause")).text == "60 % of the excess is waiting for low"
+    bars, timeline = section.find("svg", class_="chart")
+    parts = [one for one in bars.find("rect") if "part" in one.attributes["class"]]
+    said = [next(one.find("title")).text for one in parts]
+    assert said == [
+        "3 ms waiting for work in flight of low",
+        "1.5 ms running",
+        "6 ms waiting for work in flight of low",
+        "1 ms running",
+    ]
+    widths = [float(one.attributes["width"]) for one in parts]
+    assert widths[2] / widths[3] == pytest.approx(6, rel=0.01)
+    assert widths[0] / widths[2] == pytest.approx(0.5, rel=0.01)
+    (own,) = timeline.find("rect", class_="own")
+    assert next(own.find("title")).text == "high, request 6: 1 ms, launched 5 ms before it began"
+    (other,) = timeline.find("rect", class_="r1")
+    assert next(other.find("title")).text == "low, request 3: 7 ms"
+    (suspended,) = timeline.find("rect", class_="suspended")
+    assert next(suspended.find("title")).text == "low is suspended for 7 ms"
+    assert {"arrives", "ends", "limit"} <= {one.text for one in timeline.find("text")}
 
 
 def test_a_comparison_has_intervals_noise_and_each_arm(comparison, source, read):
@@ -151,6 +221,9 @@ def test_nothing_of_a_name_or_an_output_becomes_markup(nasty, run, comparison, s
     run["origin"] = run["refused"][0]["nodeid"] = f"test_{nasty}.py::test[{nasty}]"
     run["queues"][0]["workload"] = run["scenario"]["queues"][0]["workload"]["label"] = nasty
     run["verdicts"][0]["sentence"] = run["verdicts"][0]["limit_origin"] = nasty
+    why = run["why"][0]
+    why["sentence"] = why["lines"][0] = why["queue"] = why["parts"][1]["queue"] = nasty
+    why["around"]["queues"][0]["name"] = nasty
     run["evidence"]["faults"] = [f"the program wrote: {nasty}"]
     run["remark"] = run["fingerprint"]["devices"][0]["name"] = nasty
     comparison["forced"] = [nasty]
@@ -211,7 +284,8 @@ def test_the_page_may_run_its_own_script_and_nothing_else(run, source, read):
 def test_charts_can_be_reached_by_keyboard_and_have_words(run, source, read):
     root = read(page([source(run)]))
     for chart in root.find("svg", class_="chart"):
-        assert chart.attributes["tabindex"] == "0" and chart.attributes["role"] == "img"
+        assert chart.attributes["role"] == "img"
+        assert ("tabindex" in chart.attributes) == ("data-points" in chart.attributes)
         assert next(chart.find("title")).text == chart.attributes["aria-label"]
     assert next(root.find("a", class_="skip")).attributes["href"] == "#verdicts"
 
@@ -222,7 +296,7 @@ def test_a_file_of_format_2_has_the_percentiles_that_it_has(run, document, read)
     for key in ("shares_above", "bounded", "shared", "tests"):
         del data[key]
     for one in data["runs"]:
-        del one["windows_ns"], one["block_ns"]
+        del one["windows_ns"], one["block_ns"], one["why"]
         for queue in one["queues"]:
             del queue["curve_ns"], queue["bounds_ns"], queue["blocks"]
     data["format"] = 2
