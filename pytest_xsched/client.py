@@ -17,6 +17,10 @@ PYTEST_XSCHED_START is the number of a descriptor that it reads: the line "START
 names a file with the arrivals, one a line, in ns after START. Where it is not set, each request
 follows the previous one until END, after a pause of PYTEST_XSCHED_THINK_NS. A time that cannot be
 true, such as one after the moment when the line was read, makes the run invalid.
+
+A run may have several windows; then PYTEST_XSCHED_AGAIN is set. The program may write "ready PID"
+again after "done", without a warm-up, and read the next line "START END", for which the file has
+new arrivals; or the end of file. A program that does not do this is started anew for each window.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ REPORT = "PYTEST_XSCHED_REPORT"
 START = "PYTEST_XSCHED_START"
 ARRIVALS = "PYTEST_XSCHED_ARRIVALS"
 THINK_NS = "PYTEST_XSCHED_THINK_NS"
+AGAIN = "PYTEST_XSCHED_AGAIN"
 
 _SPIN_NS = 200_000  # a sleep may end this late
 
@@ -52,6 +57,9 @@ def requests(*, warmup: int | None = None) -> Iterator[int]:
     measured requests begin again at 0. The warm-up ends when requests no longer become faster: the
     median of five is at least 0.9 times that of the five before. It ends after 100 requests in any
     case, or 10 s after its first request, which may compile. Without pytest-xsched there is none.
+
+    A run may be measured in several windows. Then the numbers begin at 0 in each of them, and there
+    is no further warm-up.
 
     Args:
         warmup: how many requests warm the program up; 0: none, the program does that itself before
@@ -76,10 +84,24 @@ def _requests(warmup: int | None) -> Iterator[int]:
     report, start = int(os.environ.pop(REPORT)), int(os.environ.pop(START))
     os.set_inheritable(report, False)
     os.set_inheritable(start, False)
+    is_started_again = os.environ.pop(AGAIN, "") == "1"
     schedule = _arrivals()
     yield from _warm_up(warmup, _warm_up_numbers(schedule))
     _write(report, f"ready {os.getpid()}")
-    begin_ns, end_ns = _read_start(start)
+    times_ns = _read_start(start)
+    if times_ns is None:
+        raise SystemExit("pytest-xsched has cancelled the run of this program")
+    while times_ns is not None:
+        yield from _window(report, schedule, *times_ns)
+        if is_started_again:
+            _write(report, f"ready {os.getpid()}")
+        times_ns = _read_start(start)  # pytest-xsched inspects this process until then
+        if times_ns is not None:
+            schedule = _arrivals()  # of the next window
+
+
+def _window(report: int, schedule: list[int] | None, begin_ns: int, end_ns: int) -> Iterator[int]:
+    _sleep_until(begin_ns)
     due = _back_to_back(end_ns) if schedule is None else (begin_ns + at for at in schedule)
     for number, due_ns in enumerate(due):
         _sleep_until(due_ns)
@@ -87,8 +109,6 @@ def _requests(warmup: int | None) -> Iterator[int]:
         yield number
         _write(report, f"end {time.monotonic_ns()}")
     _write(report, "done")
-    while os.read(start, 64):  # pytest-xsched inspects this process until then
-        pass
 
 
 def _warm_up_numbers(schedule: list[int] | None) -> Iterator[int]:
@@ -122,15 +142,15 @@ def _arrivals() -> list[int] | None:
         return [int(line) for line in file]
 
 
-def _read_start(start: int) -> tuple[int, int]:
+def _read_start(start: int) -> tuple[int, int] | None:
+    """Return begin and end of the next window; None: there is none."""
     line = b""
     while not line.endswith(b"\n"):
         piece = os.read(start, 64)
         if not piece:
-            raise SystemExit("pytest-xsched has cancelled the run of this program")
+            return None
         line += piece
     begin_ns, end_ns = line.split()
-    _sleep_until(int(begin_ns))
     return int(begin_ns), int(end_ns)
 
 

@@ -229,8 +229,7 @@ def run_in_windows(
             later, span_ns, _noisy_ns(_watch(scenario, later, span_ns, 0, rules))
         )
         run.evidence = evidence(activity).keeping(before).keeping(alone, f"in window {index + 1}: ")
-        if later.remark not in run.remark:
-            run.remark = f"{run.remark}; {later.remark}" if run.remark else later.remark
+        add_remark(run, later.remark)
         return True
 
     return Run(
@@ -243,6 +242,12 @@ def run_in_windows(
         trace=kept,
         alone_ns=alone_ns,
     )
+
+
+def add_remark(run: Run, remark: str) -> None:
+    """Add a sentence about the way a run was measured, unless it is there already."""
+    if remark not in run.remark:
+        run.remark = f"{run.remark}; {remark}" if run.remark else remark
 
 
 def _holds(scenario: Scenario) -> dict[str, list[tuple[int, int]]]:

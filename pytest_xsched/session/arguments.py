@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_xsched.base.constants import SCHEDULERS
 from pytest_xsched.base.policies import POLICIES, XSCHED_POLICIES
-from pytest_xsched.base.units import DurationLike, one_line, parse_duration
+from pytest_xsched.base.units import DurationLike, format_duration, one_line, parse_duration
 from pytest_xsched.base.validation import one_of
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.queue_spec import QueueSpec
@@ -116,3 +116,14 @@ def ns_or(value: DurationLike | None, what: str, default_ns: int) -> int:
 def ns_or_none(value: DurationLike | None, what: str) -> int | None:
     """Read a time in ns; None: not set."""
     return None if value is None else parse_duration(value, what=what)
+
+
+def marker_text(overrides: Mapping[str, object]) -> str:
+    """Return the marker of a test as it is written."""
+    values = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
+    return f"@pytest.mark.xsched({values})" if overrides else "no marker xsched"
+
+
+def setting_text(name: str, value: object) -> str:
+    """Return the value of a setting that a marker can set, a duration in units."""
+    return format_duration(value) if name == "duration" else repr(value)  # type: ignore[arg-type]

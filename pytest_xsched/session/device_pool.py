@@ -29,6 +29,7 @@ from pytest_xsched.system.gpu_lock import GpuLocks, lock_cpu, lock_gpus
 from pytest_xsched.workers.dispatch import open_live_process
 from pytest_xsched.workers.live_proxy import LiveProcess
 from pytest_xsched.workers.recording import record_in_worker, require_recordable
+from pytest_xsched.workers.run_processes import RunProcesses
 
 
 class DevicePool:
@@ -40,12 +41,21 @@ class DevicePool:
         self._locks: dict[str, GpuLocks] = {}
         """Of the GPUs that this process has open, by PCI id."""
         self._lives: list[tuple[str, LiveProcess]] = []
+        self.processes: RunProcesses | None = None
+        """Of the run that was measured last; see `only`."""
         self._pid = os.getpid()
         self.models = CapturedModels()
         """Of the user, on GPUs that this process has open."""
 
+    def only(self, processes: RunProcesses | None) -> None:
+        """End the processes of the last run, which hold locks, unless they are these."""
+        if self.processes is not None and self.processes is not processes:
+            self.processes.close()
+        self.processes = processes
+
     def close(self) -> None:
-        """Close the devices."""
+        """Close the devices, and end the processes of the last run."""
+        self.only(None)
         for _, place in self._lives:
             place.close()
         self._lives.clear()
@@ -77,6 +87,7 @@ class DevicePool:
         self, name: str, policy: str, xsched: XSched | None, patience_ns: int
     ) -> LiveProcess:
         """Open a device in a worker process; several may share a GPU: nothing is measured."""
+        self.only(None)
         self._lives = [(of, place) for of, place in self._lives if not place.is_over]
         try:
             place = open_live_process(
@@ -112,6 +123,7 @@ class DevicePool:
     def record_profile(self, model: Model, name: str) -> Profile:
         """Record the profile of a model on a device; skip the test where that is missing."""
         require_recordable(model, name)
+        self.only(None)
         if self._settings.process == "inside":  # this process has the GPU, so no other gets it
             device = self.get(name, CpuModel(), SimModel())
             return record_model(device, name, model, Place.here())

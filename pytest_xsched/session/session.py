@@ -18,7 +18,6 @@ from pytest_xsched.base.policies import POLICIES
 from pytest_xsched.base.units import (
     DurationLike,
     RateLike,
-    format_duration,
     one_line,
     parse_duration,
 )
@@ -42,8 +41,9 @@ from pytest_xsched.scenario.scenario import (
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
-from pytest_xsched.session.adaptive import run_in_windows
+from pytest_xsched.session.adaptive import add_remark, run_in_windows
 from pytest_xsched.session.arguments import (
+    marker_text,
     ns_or,
     ns_or_none,
     refuse_hang,
@@ -52,6 +52,7 @@ from pytest_xsched.session.arguments import (
     require_policy,
     require_queues,
     require_scheduler,
+    setting_text,
 )
 from pytest_xsched.session.auto_device import NO_GPU, auto_device, require_gpu
 from pytest_xsched.session.comparing import Comparing
@@ -60,6 +61,7 @@ from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.workers.dispatch import measure_in_processes, why_own_process
+from pytest_xsched.workers.run_processes import RunProcesses
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -525,16 +527,16 @@ class Session:
                 return
             now = chosen()
             other = [
-                f"{name} {_shown(name, there)}, not {_shown(name, here)}"
+                f"{name} {setting_text(name, there)}, not {setting_text(name, here)}"
                 for name, there, here in zip(settings._fields, settings, now, strict=True)
                 if there != here
             ]
             if other:
                 raise ScenarioError(
-                    f"{self.origin} has {_marker(self.overrides)}, but its run was measured for "
-                    f"{origin} with {_marker(overrides)}: {' and '.join(other)}. Tests that share "
-                    "a run need one marker: put it on the module or the class, or measure another "
-                    "run for this test"
+                    f"{self.origin} has {marker_text(self.overrides)}, but its run was measured "
+                    f"for {origin} with {marker_text(overrides)}: {' and '.join(other)}. Tests "
+                    "that share a run need one marker: put it on the module or the class, or "
+                    "measure another run for this test"
                 )
 
         return check
@@ -567,9 +569,12 @@ class Session:
         names = ", ".join(queue.name for queue in scenario.queues)
         label = f"{names}: {scenario.scheduler} on {scenario.device}"
 
+        processes = RunProcesses(scenario.duration_ns)
+
         def measure_one(window: Scenario) -> Measurement:
             progress = self._progress(label) if self._progress else None
             try:
+                self.devices.only(processes)
                 return self._measure(window, progress, record=trace != "off")
             finally:
                 if progress is not None:
@@ -584,6 +589,7 @@ class Session:
             at_least_ns=at_least_ns,
             trace=trace,
         )
+        processes.tell = functools.partial(add_remark, run)
         run.origin, run.fixture = self.origin, self.fixture
         run.least_ns = lambda: min(self.least_ns, scenario.duration_ns)
         run.budget, run.undecided = self.budget, self.settings.undecided
@@ -609,6 +615,7 @@ class Session:
                     home=self.settings.xsched_home,
                     watch=self.settings.noise != "off",
                     record=record,
+                    processes=self.devices.processes,
                 )
             except DeviceUnavailable as error:
                 self.devices.unavailable(scenario.device, error)
@@ -638,12 +645,3 @@ class _Chosen(NamedTuple):
     duration: int
     device: str
     seed: int
-
-
-def _marker(overrides: Mapping[str, Any]) -> str:
-    values = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
-    return f"@pytest.mark.xsched({values})" if overrides else "no marker xsched"
-
-
-def _shown(name: str, value: object) -> str:
-    return format_duration(value) if name == "duration" else repr(value)  # type: ignore[arg-type]

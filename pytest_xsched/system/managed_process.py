@@ -102,6 +102,11 @@ class ManagedProcess:
         return int(status)
 
     @property
+    def has_exit_status(self) -> bool:
+        """Check whether `stop` has taken the exit status."""
+        return self._started.returncode is not None
+
+    @property
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError("the process was not started")

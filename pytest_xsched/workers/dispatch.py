@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 
@@ -14,7 +13,8 @@ from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.workers.isolated import SET_UP_S, measure_in_worker
 from pytest_xsched.workers.live_proxy import LiveProcess
-from pytest_xsched.workers.multi_process import measure_separately
+from pytest_xsched.workers.multi_process import SeparateProcesses
+from pytest_xsched.workers.run_processes import RunProcesses
 from pytest_xsched.workers.worker_process import Environment
 from pytest_xsched.workers.xserver import xserver
 from pytest_xsched.xsched.environment import faults
@@ -108,11 +108,12 @@ def measure_in_processes(
     watch: bool = True,
     record: bool = True,
     set_up_s: float = SET_UP_S,
+    processes: RunProcesses | None = None,
 ) -> Measurement:
-    """Measure a scenario in the processes that it needs.
+    """Measure a scenario, or a window of one, in the processes that it needs.
 
     Args:
-        scenario: the run.
+        scenario: the run, or the window.
         progress: see `measure.measure`.
         waiting: see `isolated.measure_in_worker`.
         libraries: of the GPU.
@@ -121,21 +122,23 @@ def measure_in_processes(
         watch: see `measure.measure`.
         record: see `measure.measure`.
         set_up_s: see `isolated.measure_in_worker`; longer where a model is built.
+        processes: what the run keeps between its windows; None: there is one window.
 
     Raises:
         SchedulerInactive: XSched is not installed, or XSched ignores a variable in the environment
             of pytest that is meant for it.
     """
-    files = environment = server = found = None
+    processes = processes or RunProcesses(scenario.duration_ns)
+    files = environment = found = None
     if any(queue.workload.model is not None for queue in scenario.queues):
         set_up_s = max(set_up_s, MODEL_SET_UP_S)
-    with contextlib.ExitStack() as around:
+    with processes.window(scenario.duration_ns) as around:
         if scenario.xsched is not None:
             found = _home(home)
             files = files_for(scenario.device_kind, found)
             environment = _ENVIRONMENT
-            if scenario.xsched.scheduler == "global":
-                server = around.enter_context(
+            if scenario.xsched.scheduler == "global" and processes.server is None:
+                processes.server = around.enter_context(
                     xserver(
                         found.program("xserver"),
                         scenario.xsched.policy.upper(),
@@ -156,17 +159,19 @@ def measure_in_processes(
                 record=record,
                 set_up_s=set_up_s,
             )
-        return measure_separately(
-            scenario,
-            progress,
-            waiting=waiting,
-            libraries=libraries,
-            lock_timeout_s=lock_timeout_s,
-            environment=environment,
-            xsched=files,
-            home=found,
-            server=server,
-            watch=watch,
-            record=record,
-            set_up_s=set_up_s,
+        if processes.separate is None:
+            processes.separate = SeparateProcesses(
+                libraries=libraries,
+                lock_timeout_s=lock_timeout_s,
+                environment=environment,
+                xsched=files,
+                home=found,
+                server=processes.server,
+                watch=watch,
+                record=record,
+                set_up_s=set_up_s,
+            )
+            around.callback(processes.separate.close)
+        return processes.separate.measure(
+            scenario, progress, waiting=waiting, is_last=processes.is_last
         )

@@ -90,6 +90,7 @@ def make_job(
     lock_timeout_s: float,
     *,
     lock: bool = True,
+    only_lock: bool = False,
     part: Sequence[int] | None = None,
     xsched: Files | None = None,
     watch: bool = True,
@@ -102,6 +103,7 @@ def make_job(
         libraries: of the GPU.
         lock_timeout_s: longest wait for the GPU.
         lock: whether the worker locks the GPU.
+        only_lock: whether it does nothing else, until it is stopped.
         part: indices of its queues, where other processes have the rest.
         xsched: the files of XSched that it loads, where XSched is the scheduler.
         watch: see `measure.measure`.
@@ -112,6 +114,7 @@ def make_job(
         "libraries": libraries.to_dict(),
         "lock_timeout_s": lock_timeout_s,
         "lock": lock,
+        "only_lock": only_lock,
         "part": None if part is None else list(part),
         "xsched": None if xsched is None else asdict(xsched),
         "watch": watch,

@@ -1,4 +1,4 @@
-"""Measure one run in several processes at once: one lock, a barrier, one clock, one result.
+"""Measure a run in several processes at once: one lock, a barrier, one clock, one result a window.
 
 The first process is always a worker. It locks the GPUs before the others are started, and it is the
 last to end. Each process sets up its queues and waits. When all are ready, they receive one moment
@@ -24,6 +24,7 @@ from pytest_xsched.monitoring.noise import unite_readings
 from pytest_xsched.native.command_record import CommandRecord, no_record
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
+from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
@@ -43,124 +44,316 @@ Member: TypeAlias = WorkerProcess | ProgramProcess
 LEAD_NS = 500_000_000
 """Time between the message and the start, so that every process has read it by then."""
 
+_AGAIN_S = 1.0
+"""Time for a program that has done its requests to report that it is ready for others."""
 
-def measure_separately(
-    scenario: Scenario,
-    progress: Progress | None = None,
-    *,
-    waiting: Callable[[str], None] | None = None,
-    libraries: Libraries | None = None,
-    lock_timeout_s: float = 600.0,
-    environment: Environment | None = None,
-    xsched: Files | None = None,
-    home: Home | None = None,
-    server: Server | None = None,
-    watch: bool = True,
-    record: bool = True,
-    set_up_s: float = SET_UP_S,
-    grace_s: float = GRACE_S,
-    module: str = "pytest_xsched.workers.worker",
-) -> Measurement:
-    """Measure a scenario whose queues, or some of them, have processes of their own.
+
+class SeparateProcesses:
+    """Processes that measure a run, all of them at once in each of its windows.
 
     Each program has a process. The other queues have one each if the scenario says so, else one
-    together.
+    together. Workers measure one window. A program lives on over the windows of the run, if it can;
+    then a worker without queues holds the locks.
 
-    Args and errors are those of `isolated.measure_in_worker`. An error of one process stops the
-    others and names the queue. `home` has the shim that is preloaded under programs. `server` is
-    XSched's server, which is polled during the run for work of the programs.
+    Args are those of `isolated.measure_in_worker`, and
+
+    Args:
+        home: has the shim that is preloaded under programs.
+        server: XSched's server, which is polled during a window for work of the programs.
     """
-    if libraries is None:
-        libraries = find_libraries(scenario.device_kind)
-    allowed_s = set_up_s + run_s(scenario)
-    settings = _settings(scenario, home, libraries)
 
-    def start_worker(queues: Sequence[int]) -> WorkerProcess:
-        first = not members
-        return WorkerProcess(
-            make_directory(),
-            make_job(
-                scenario,
-                libraries,
-                lock_timeout_s,
-                lock=first,
-                part=queues,
-                xsched=xsched,
-                watch=watch,
-                record=record,
-            ),
-            messages=WorkerMessages(
-                allowed_s, grace_s, progress if first else None, waiting if first else None
-            ),
-            environment=environment,
-            module=module,
-            owner=_names(scenario, queues),
-        )
+    def __init__(
+        self,
+        *,
+        libraries: Libraries | None = None,
+        lock_timeout_s: float = 600.0,
+        environment: Environment | None = None,
+        xsched: Files | None = None,
+        home: Home | None = None,
+        server: Server | None = None,
+        watch: bool = True,
+        record: bool = True,
+        set_up_s: float = SET_UP_S,
+        grace_s: float = GRACE_S,
+        module: str = "pytest_xsched.workers.worker",
+    ) -> None:
+        self.libraries = libraries
+        self.lock_timeout_s = lock_timeout_s
+        self.environment = environment
+        self.xsched = xsched
+        self.home = home
+        self.server = server
+        self.watch = watch
+        self.record = record
+        self.set_up_s = set_up_s
+        self.grace_s = grace_s
+        self.module = module
+        self._directory: TemporaryDirectory | None = None
+        self._directories_made = 0
+        self.holder: WorkerProcess | None = None
+        """Holds the locks while programs live on."""
+        self.waiting_programs: dict[int, ProgramProcess] = {}
+        """Programs that wait for another window, by index of their queue."""
 
-    def start_program(index: int) -> ProgramProcess:
-        setting = settings.get(index)
-        if setting is not None:  # the first worker is ready, so it has mapped the driver
-            kind, first = scenario.device_kind, members[0]
-            assert isinstance(first, WorkerProcess)
-            setting = with_driver(setting, kind, processes_of_session(first.pid))
-        return ProgramProcess(
-            make_directory(), scenario, index, setting=setting, allowed_s=allowed_s
-        )
+    @property
+    def are_waiting(self) -> bool:
+        """Check whether processes of earlier windows live on."""
+        return self.holder is not None
 
-    def make_directory() -> Path:
-        directory = Path(name) / str(len(members))
+    def measure(
+        self,
+        scenario: Scenario,
+        progress: Progress | None = None,
+        *,
+        waiting: Callable[[str], None] | None = None,
+        is_last: bool = True,
+    ) -> Measurement:
+        """Measure a window. After the last one, and after an error, no process is left.
+
+        Args:
+            scenario: of the window.
+            progress: see `measure.measure`.
+            waiting: see `isolated.measure_in_worker`.
+            is_last: whether it is the last window of the run.
+
+        Raises:
+            XSchedError: see `isolated.measure_in_worker`. An error of one process stops the others
+                and names the queue.
+        """
+        libraries = self.libraries
+        if libraries is None:
+            libraries = find_libraries(scenario.device_kind)
+        window = _Window(self, scenario, libraries, progress, waiting, is_last=is_last)
+        try:
+            measurement = window.measure()
+        except BaseException:
+            self.close()
+            raise
+        if not is_last and self.waiting_programs:
+            return measurement
+        remark = self.close()
+        together = "; ".join(part for part in (measurement.remark, remark) if part)
+        return dataclasses.replace(measurement, remark=together)
+
+    def close(self) -> str:
+        """End all processes; return a remark on programs that did not end well, or ''."""
+        programs = list(self.waiting_programs.values())
+        self.waiting_programs = {}
+        remarks = []
+        try:
+            try:
+                for program in programs:
+                    program.request_stop()
+                for program in programs:
+                    _await_end(program, self.grace_s)
+            finally:
+                for program in programs:
+                    program.end()
+                    remarks.append(program.remark())
+        finally:  # after the programs, which are on the GPU
+            if self.holder is not None:
+                self.holder.end()
+                self.holder = None
+            if self._directory is not None:
+                self._directory.cleanup()
+                self._directory = None
+        return "; ".join(remark for remark in remarks if remark)
+
+    def make_directory(self) -> Path:
+        if self._directory is None:
+            self._directory = TemporaryDirectory()
+        directory = Path(self._directory.name) / str(self._directories_made)
+        self._directories_made += 1
         directory.mkdir()
         return directory
 
-    members: list[Member] = []
-    poller: ServerPoller | None = None
-    groups = divide(scenario)
-    with TemporaryDirectory() as name:
+
+class _Window:
+    """The processes of one window, while it is measured."""
+
+    def __init__(
+        self,
+        run: SeparateProcesses,
+        scenario: Scenario,
+        libraries: Libraries,
+        progress: Progress | None,
+        waiting: Callable[[str], None] | None,
+        *,
+        is_last: bool,
+    ) -> None:
+        self._run = run
+        self._scenario = scenario
+        self._libraries = libraries
+        self._progress = progress
+        self._waiting = waiting
+        self._is_last = is_last
+        self._allowed_s = run.set_up_s + run_s(scenario)
+        self._settings = _settings(scenario, run.home, libraries)
+        self._members: list[Member] = []
+        self._remarks: list[str] = []
+
+    def measure(self) -> Measurement:
+        """Start what does not run yet, measure, end what does not go on."""
+        run, members = self._run, self._members
+        poller: ServerPoller | None = None
+        groups = divide(self._scenario)
+        staying: list[ProgramProcess] = []
         try:
-            members.append(start_worker(groups[0]))
-            failed = _wait_for_all(members, LOCKED)
-            if failed is None:
-                for group in groups[1:]:
-                    is_program = scenario.queues[group[0]].workload.own_program is not None
-                    # One after the other under XSched, because a trial of the order of two queues
-                    # would include the queues of the other processes. And no program warms up
-                    # while a worker measures what its commands take alone.
-                    if scenario.xsched is not None or is_program:
-                        workers = [one for one in members if isinstance(one, WorkerProcess)]
-                        awaited = workers if scenario.xsched is None else members
-                        failed = failed or _wait_for_all(awaited, READY)
-                    if failed is None:
-                        members.append(
-                            start_program(group[0]) if is_program else start_worker(group)
-                        )
-                failed = failed or _wait_for_all(members, READY)
+            failed = self._lock() or self._start(groups)
             if failed is None:
                 start_clock_ns = time.monotonic_ns() + LEAD_NS
                 for member in members:
                     member.begin(start_clock_ns)
-                if server is not None and settings:
-                    poller = ServerPoller(server.busy_processes)
+                if run.server is not None and self._settings:
+                    poller = ServerPoller(run.server.busy_processes)
                 failed = _wait_for_all(members, LEFT)
             if failed is None:
-                for member in members[1:]:
-                    member.request_stop()
-                for member in (*members[1:], members[0]):
-                    _await_end(member, grace_s)
+                staying = self._end_others()
         finally:  # also on Ctrl-C and time-outs
             try:
-                for member in members:
+                ending = [member for member in members if member not in staying]
+                for member in ending:
                     member.request_stop()
-                for member in members:
+                for member in ending:
                     member.end()
             finally:
                 if poller is not None:
                     poller.stop()
+        run.waiting_programs |= {program.index: program for program in staying}
         # The process that failed is the cause of errors of the others.
         in_order = [*([failed] if failed else []), *(p for p in members if p is not failed)]
-        server_output = None if server is None else server.output()
+        server_output = None if run.server is None else run.server.output()
         results = {member: _result(member, server_output, poller) for member in in_order}
+        self._require_locked()
         whole = unite([(group, results[p]) for group, p in zip(groups, members, strict=True)])
-        return _with_programs(whole, results)
+        remarks = [remark for remark in (*self._remarks, whole.remark) if remark]
+        return _with_programs(dataclasses.replace(whole, remark="; ".join(remarks)), results)
+
+    def _lock(self) -> Member | None:
+        """Start the process that holds the locks for several windows, if programs may live on."""
+        run = self._run
+        if run.holder is not None and not run.holder.is_running():
+            self._remarks.append(run.close())  # without the locks no program may be on the GPU
+        may_go_on = any(_may_go_on(spec) for spec in self._scenario.programs)
+        if run.holder is not None or self._is_last or not may_go_on:
+            return None
+        run.holder = WorkerProcess(
+            run.make_directory(),
+            make_job(self._scenario, self._libraries, run.lock_timeout_s, only_lock=True),
+            messages=WorkerMessages(self._allowed_s, run.grace_s, None, self._waiting),
+            environment=run.environment,
+            module=run.module,
+        )
+        if _wait_for_all([run.holder], LOCKED) is not None:
+            run.holder.end()
+            run.holder.measurement()  # raises the cause
+        return None
+
+    def _require_locked(self) -> None:
+        holder = self._run.holder
+        if holder is not None and not holder.is_running():
+            holder.end()
+            raise holder.crash(" while it held the locks of the run")
+
+    def _start(self, groups: Sequence[Sequence[int]]) -> Member | None:
+        """Start workers and programs, and wait until all are ready; return one that failed."""
+        members = self._members
+        members.append(self._start_worker(groups[0]))
+        failed = None
+        if self._run.holder is None:
+            failed = _wait_for_all(members, LOCKED)
+        for group in groups[1:]:
+            is_program = self._scenario.queues[group[0]].workload.own_program is not None
+            # One after the other under XSched, because a trial of the order of two queues would
+            # include the queues of the other processes. And no program warms up while a worker
+            # measures what its commands take alone.
+            if self._scenario.xsched is not None or is_program:
+                workers = [one for one in members if isinstance(one, WorkerProcess)]
+                awaited = workers if self._scenario.xsched is None else members
+                failed = failed or _wait_for_all(awaited, READY)
+            if failed is None:
+                members.append(
+                    self._renew_program(group[0]) or self._start_program(group[0])
+                    if is_program
+                    else self._start_worker(group)
+                )
+        return failed or _wait_for_all(members, READY)
+
+    def _start_worker(self, queues: Sequence[int]) -> WorkerProcess:
+        run, first = self._run, not self._members
+        return WorkerProcess(
+            run.make_directory(),
+            make_job(
+                self._scenario,
+                self._libraries,
+                run.lock_timeout_s,
+                lock=first and run.holder is None,
+                part=queues,
+                xsched=run.xsched,
+                watch=run.watch,
+                record=run.record,
+            ),
+            messages=WorkerMessages(
+                self._allowed_s,
+                run.grace_s,
+                self._progress if first else None,
+                self._waiting if first else None,
+            ),
+            environment=run.environment,
+            module=run.module,
+            owner=_names(self._scenario, queues),
+        )
+
+    def _start_program(self, index: int) -> ProgramProcess:
+        setting = self._settings.get(index)
+        if setting is not None:  # the first worker is ready, so it has mapped the driver
+            kind, first = self._scenario.device_kind, self._members[0]
+            assert isinstance(first, WorkerProcess)
+            setting = with_driver(setting, kind, processes_of_session(first.pid))
+        return ProgramProcess(
+            self._run.make_directory(),
+            self._scenario,
+            index,
+            setting=setting,
+            allowed_s=self._allowed_s,
+            may_go_on=not self._is_last,
+        )
+
+    def _renew_program(self, index: int) -> ProgramProcess | None:
+        """Return the program of an earlier window, if it can go on; else end it."""
+        program = self._run.waiting_programs.get(index)
+        if program is None:
+            return None
+        if program.renew(self._scenario, allowed_s=self._allowed_s):
+            return self._run.waiting_programs.pop(index)
+        program.end()
+        self._remarks.append(program.remark())
+        del self._run.waiting_programs[index]
+        return None
+
+    def _end_others(self) -> list[ProgramProcess]:
+        """End all processes but the programs that wait for another window; return these."""
+        programs = [one for one in self._members if isinstance(one, ProgramProcess)]
+        staying = [] if self._is_last else [one for one in programs if one.can_go_on()]
+        first, *others = (member for member in self._members if member not in staying)
+        for member in others:
+            member.request_stop()
+        for member in (*others, first):
+            _await_end(member, self._run.grace_s)
+        late_s = time.monotonic() + _AGAIN_S
+        while any(not one.goes_on() for one in staying) and time.monotonic() < late_s:
+            for program in staying:
+                program.listen(POLL_S / len(staying))
+        for program in staying:
+            if not program.goes_on():
+                _await_end(program, self._run.grace_s)
+        return [one for one in staying if one.goes_on()]
+
+
+def _may_go_on(spec: QueueSpec) -> bool:
+    """Check whether a queue is a program that may report that it is ready for another window."""
+    program = spec.workload.own_program
+    return program is not None and program.reports
 
 
 def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Preload]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.terminal_text import printable
-from pytest_xsched.client import ARRIVALS, REPORT, START, THINK_NS
+from pytest_xsched.client import AGAIN, ARRIVALS, REPORT, START, THINK_NS
 from pytest_xsched.errors import InvalidRun, ScenarioError, WorkerCrashed
 from pytest_xsched.models.eager_program import error_of as model_error
 from pytest_xsched.models.eager_program import variables as model_variables
@@ -54,14 +54,15 @@ _OUTPUT_LIMIT = 64 * 1024 * 1024
 
 
 class ProgramProcess(ManagedProcess):
-    """One program, from its start to its end.
+    """One program, from its start to its end, over one window of a run or several.
 
     Args:
         directory: for its output and its arrivals.
-        scenario: of the run.
+        scenario: of the window.
         index: of its queue.
         setting: how XSched is preloaded under it; None: it is not.
         allowed_s: time until it has to be ready.
+        may_go_on: whether there may be further windows.
     """
 
     line_bytes = 4096
@@ -74,9 +75,14 @@ class ProgramProcess(ManagedProcess):
         *,
         setting: Preload | None,
         allowed_s: float,
+        may_go_on: bool = False,
     ) -> None:
         self.scenario = scenario
         self.spec = scenario.queues[index]
+        self.index = index
+        self._directory = directory
+        self._may_go_on = may_go_on
+        self._made_xqueue = False
         program = self.spec.workload.own_program
         assert program is not None
         self._program = program
@@ -87,14 +93,12 @@ class ProgramProcess(ManagedProcess):
         self._mark = f"{os.getpid()}-{index}-{secrets.token_hex(8)}"
         self._processes: dict[int, ProcessRecord] = {}
         self._arrivals_ns = _arrivals(scenario, index)
-        self._reports = ProgramReports(
-            None if self._arrivals_ns is None else self._arrivals_ns.tolist()
-        )
+        self._reports = self._new_reports(is_ready=False)
         self.reached: set[str] = set()
         self.allowed_s = allowed_s
         super().__init__(allowed_s)
         try:
-            variables = self._variables(directory)
+            variables = self._variables()
             inherited = dict(os.environ) if setting is None else _without(setting)
             with open(self._output_path, "ab") as output:
                 # It leads a session of its own, and so all its processes can be found and ended.
@@ -108,7 +112,11 @@ class ProgramProcess(ManagedProcess):
             self.stop(0)
             raise
 
-    def _variables(self, directory: Path) -> dict[str, str]:
+    def _new_reports(self, *, is_ready: bool) -> ProgramReports:
+        arrivals_ns = None if self._arrivals_ns is None else self._arrivals_ns.tolist()
+        return ProgramReports(arrivals_ns, may_go_on=self._may_go_on, is_ready=is_ready)
+
+    def _variables(self) -> dict[str, str]:
         variables = dict(self._program.env) if self._setting is None else self._setting.variables
         variables = {**variables, MARK: self._mark}
         if self.spec.workload.model is not None:
@@ -116,13 +124,18 @@ class ProgramProcess(ManagedProcess):
         if not self._program.reports:
             return variables
         protocol = {REPORT: str(self.messages_fd), START: str(self.input_fd)}
+        if self._may_go_on:
+            protocol[AGAIN] = "1"
         if self._arrivals_ns is not None:
-            path = directory / "arrivals.txt"
-            np.savetxt(path, self._arrivals_ns, fmt="%d")
-            protocol[ARRIVALS] = str(path)
+            protocol[ARRIVALS] = self._write_arrivals(self._arrivals_ns)
         elif isinstance(self.spec.arrivals, Closed):
             protocol[THINK_NS] = str(self.spec.arrivals.think_ns)
         return {**variables, **protocol}
+
+    def _write_arrivals(self, arrivals_ns: NDArray[np.int64]) -> str:
+        path = self._directory / "arrivals.txt"
+        np.savetxt(path, arrivals_ns, fmt="%d")
+        return str(path)
 
     # ---- what `multi_process` calls
 
@@ -149,6 +162,35 @@ class ProgramProcess(ManagedProcess):
         end_ns = start_clock_ns + self.scenario.warmup_ns + self.scenario.duration_ns
         self.write_line(f"{start_clock_ns} {end_ns}")
 
+    def goes_on(self) -> bool:
+        """Check whether it has done its requests and waits for another window."""
+        return self.is_running() and self._is_done() and self._reports.is_ready_again
+
+    def can_go_on(self) -> bool:
+        """Check whether it waits for another window, or may report within a moment that it does."""
+        return self._may_go_on and self._is_done() and self.is_running()
+
+    def renew(self, scenario: Scenario, *, allowed_s: float) -> bool:
+        """Prepare it for another window; return False if it does not wait for one.
+
+        Raises:
+            InvalidRun: it reported what cannot be true since its last window.
+        """
+        self.drain()
+        self._require_true()
+        if not self.goes_on():
+            return False
+        self.scenario = scenario
+        self._arrivals_ns = _arrivals(scenario, self.index)
+        if self._arrivals_ns is not None:
+            self._write_arrivals(self._arrivals_ns)
+        self._reports = self._new_reports(is_ready=True)
+        self._start_ns = None
+        self.reached = {READY}
+        self.allowed_s = allowed_s
+        self.allow(allowed_s)
+        return True
+
     def request_stop(self) -> None:
         """Close its input, so that it may end; send SIGTERM to a program that has not done all."""
         if self._stop_requested:
@@ -167,7 +209,7 @@ class ProgramProcess(ManagedProcess):
         kill_marked(f"{MARK}={self._mark}")
 
     def result(self, created: str | None, poller: ServerPoller | None = None) -> ProgramResult:
-        """Return its result, after it has ended.
+        """Return its result, after it has ended, or while it waits for another window.
 
         Args:
             created: the output of the server, in which XSched reports new XQueues; None: no server.
@@ -184,7 +226,8 @@ class ProgramProcess(ManagedProcess):
         if LEFT in self.reached or "cannot be preloaded" in output:
             self._require_active(output, created)
         self._require_whole(output)
-        if self.exit_status == 0:  # else its last line may be cut off
+        # While it runs, or after it failed, its last line may be cut off.
+        if self.has_exit_status and self.exit_status == 0:
             self._reports.read_unfinished(self.unfinished, is_over=True)
             self._require_true()
         samples = self._samples()
@@ -193,7 +236,7 @@ class ProgramProcess(ManagedProcess):
                 self.spec.priority, samples, window_ns=self._window_ns, over_ns=self._over_ns
             ),
             samples=samples,
-            remark=self._remark(output),
+            remark=self.remark(),
             output=output,
             libraries=self._libraries(),
             coverage=None if poller is None or self._setting is None else self._coverage(poller),
@@ -210,9 +253,12 @@ class ProgramProcess(ManagedProcess):
         if self._setting is None or xsched is None:
             return
         reports = {"global": created, "local": output, "app": None}[xsched.scheduler]
+        if self._made_xqueue:  # in an earlier window; the output may have become too long since
+            reports = None
         seen = list(self._processes.values())
         kind = self.scenario.device_kind
         require_active(self._setting, kind, self.spec.name, output, seen, reports)
+        self._made_xqueue = True
 
     def _require_true(self) -> None:
         if self._reports.fault:
@@ -251,14 +297,17 @@ class ProgramProcess(ManagedProcess):
             requests = np.column_stack((begun, ended))
         return poller.coverage_of(self.pid, (start, end), requests)
 
-    def _remark(self, output: str) -> str:
+    def remark(self) -> str:
+        """Describe how it ended after its last request; '' if it did so well, or still runs."""
+        if not self.has_exit_status or not self._is_done():
+            return ""
         status = self.exit_status
-        if not self._is_done() or (status == 0 and self.is_in_time):
+        if status == 0 and self.is_in_time:
             return ""
         how = describe_exit(status) if self.is_in_time else "did not end and was killed"
         return (
             f"the program of queue {self.spec.name!r} {how}, after its last request"
-            f"{last_words(output)}"
+            f"{last_words(self._output())}"
         )
 
     def receive(self, messages: Sequence[str]) -> None:

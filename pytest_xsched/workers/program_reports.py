@@ -23,21 +23,32 @@ class ProgramReports:
 
     Args:
         arrivals_ns: of its requests, since the start, ascending; None: a closed loop.
+        may_go_on: whether it may report that it is ready for a further window.
+        is_ready: whether it has reported that it is ready, before an earlier window.
 
     Attributes:
         begun_ns: times of CLOCK_MONOTONIC when requests began.
         ended_ns: times when they ended; the last one may go on.
         is_ready: whether it has reported that.
+        is_ready_again: whether it has reported that after it was done.
         is_done: whether it has reported that, or has ended its last request.
         fault: what was wrong with which line; empty: nothing.
     """
 
-    def __init__(self, arrivals_ns: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        arrivals_ns: Sequence[int] | None,
+        *,
+        may_go_on: bool = False,
+        is_ready: bool = False,
+    ) -> None:
         self._arrivals_ns = arrivals_ns
+        self._may_go_on = may_go_on
         self._start_ns: int | None = None
         self.begun_ns: list[int] = []
         self.ended_ns: list[int] = []
-        self.is_ready = False
+        self.is_ready = is_ready
+        self.is_ready_again = False
         self._said_done = False
         self.fault = ""
 
@@ -82,9 +93,9 @@ class ProgramReports:
             self.fault = f"the line {quoted(start_of_line)} had no end {why}"
 
     def _ready(self) -> str:
-        if self.is_ready:
+        if self.is_ready_again or (self.is_ready and not (self._may_go_on and self._said_done)):
             return "comes a second time"
-        self.is_ready = True
+        self.is_ready, self.is_ready_again = True, self.is_ready
         return ""
 
     def _done(self) -> str:

@@ -74,6 +74,9 @@ def _do(job: dict[str, Any]) -> int:
         if job["lock"]:
             timeout_s, progress_fd = job["lock_timeout_s"], job["progress_fd"]
             lock(scenario.devices, libraries, timeout_s, progress_fd, for_run=True)
+        if job["only_lock"]:
+            sys.stdin.read()  # until the run is over
+            return 0
         _measure(scenario, libraries, job)
     except XSchedError as error:
         write(ERROR, error_to_dict(error))

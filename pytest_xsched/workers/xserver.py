@@ -44,9 +44,16 @@ class Server:
         port: on which it answers HTTP requests.
     """
 
-    def __init__(self, port: int, output: IO[bytes]) -> None:
+    def __init__(
+        self, port: int, output: IO[bytes], require_alive: Callable[[Server], None]
+    ) -> None:
         self.port = port
         self._output = output
+        self._require_alive = require_alive
+
+    def require_alive(self) -> None:
+        """Raise SchedulerInactive if it has ended."""
+        self._require_alive(self)
 
     def output(self) -> str:
         """Return its output so far."""
@@ -93,12 +100,14 @@ def xserver(
                 "have only one; stop that process"
             )
         with tempfile.TemporaryFile() as output:
-            server = Server(_free_port(), output)
+            process = ManagedProcess(START_S)
+            server = Server(
+                _free_port(), output, lambda server: _require_alive(process, policy, server)
+            )
             variables = {
                 name: value for name, value in os.environ.items() if not is_xsched_variable(name)
             }
             variables["XLOG_LEVEL"] = "INFO"
-            process = ManagedProcess(START_S)
             try:
                 process.start(
                     exec_with_parent.command_line([program, policy, str(server.port)]),

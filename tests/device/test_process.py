@@ -251,7 +251,8 @@ def test_no_worker_outlives_its_parent(tmp_path):
         session = Session(Settings(device="cpu", process="worker"))
         queue = session.queue("q", spin("1ms"), rate="100/s")
         measure = session._measure
-        session._measure = lambda scenario, _: measure(scenario, lambda *_: print("on", flush=True))
+        tell = lambda *_: print("on", flush=True)
+        session._measure = lambda scenario, _, **more: measure(scenario, tell, **more)
         session.run(queue, duration="1h")
         """
     )

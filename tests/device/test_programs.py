@@ -22,7 +22,7 @@ from pytest_xsched import InvalidRun, Session, WorkerCrashed, command, spin
 from pytest_xsched.scenario.arrival_process import Closed, constant
 from pytest_xsched.scenario.scenario import QueueSpec
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.workers.multi_process import measure_separately
+from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.program_process import ProgramProcess
 
 LOOP = """
@@ -91,7 +91,7 @@ def measure(scenario):
         queue = QueueSpec(name="q", workload=workload, arrivals=arrivals or constant("50/s"))
         changes = {"scheduler": "native", "policy": "none", "drain_ns": drain_ns}
         made = scenario("cpu", queues=(queue,), duration_ns=duration_ns, **changes)
-        return measure_separately(made, **more)
+        return SeparateProcesses(**more).measure(made)
 
     return run
 
@@ -216,7 +216,7 @@ def test_no_program_warms_up_while_a_worker_times_its_commands_alone(scenario, p
         QueueSpec(name="low", workload=spin("1ms"), arrivals=constant("50/s")),
     )
     made = scenario("cpu", queues=queues, duration_ns=10**8, scheduler="native", policy="none")
-    measurement = measure_separately(made, module=worker(body))
+    measurement = SeparateProcesses(module=worker(body)).measure(made)
     at_ns = dict(line.split() for line in measurement.output.splitlines())
     assert int(at_ns["alone"]) < int(at_ns["began"])
 

@@ -24,7 +24,7 @@ from pytest_xsched import (
 from pytest_xsched.scenario.arrival_process import Closed, constant
 from pytest_xsched.scenario.scenario import QueueSpec
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.workers.multi_process import measure_separately
+from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.xsched.installation import Home
 
 GPU = "0000:1b:00.0"
@@ -116,7 +116,7 @@ if low:
     time.sleep(1)
 ready_ns = time.monotonic_ns()
 """)
-    measurement = measure_separately(two(), module=module)
+    measurement = SeparateProcesses(module=module).measure(two())
     said = [tuple(map(int, line.split())) for line in measurement.output.splitlines()]
     (high, start_ns, high_ready_ns), (low, other_start_ns, low_ready_ns) = said
     assert high != low
@@ -126,7 +126,7 @@ ready_ns = time.monotonic_ns()
 
 def test_progress_is_that_of_the_run(two):
     seen = []
-    measure_separately(two(), lambda *times: seen.append(times))
+    SeparateProcesses().measure(two(), lambda *times: seen.append(times))
     assert seen == sorted(seen) and {total for _, total in seen} == {500_000_000}
 
 
@@ -156,7 +156,7 @@ def test_one_that_falls_ends_all(two, with_body, hurried, body, error, message):
     scenario = two(drain_ns=0)
     set_up_s = 8.0 if "for ever" in body else 60.0
     with pytest.raises(error) as caught, hurried("measured", limit_s=5.0):
-        measure_separately(scenario, module=with_body(body), set_up_s=set_up_s)
+        SeparateProcesses(module=with_body(body), set_up_s=set_up_s).measure(scenario)
     assert str(caught.value) == f"the worker process of queue 'low' {message}"
     assert children() == []
 
@@ -169,14 +169,14 @@ if low:
     measure.NativeRun.wait = fail
 """)
     with pytest.raises(DeviceError, match=r"^queue 'low': the driver said no$") as caught:
-        measure_separately(two(), module=module)
+        SeparateProcesses(module=module).measure(two())
     assert (caught.value.call, caught.value.code) == ("cuLaunch", 700)
     assert children() == []
 
 
 def test_a_fault_behind_the_data_of_one_is_a_remark(two, with_body):
     module = with_body("if low: measure.NativeRun.close = lambda self: os.abort()")
-    measurement = measure_separately(two(), module=module)
+    measurement = SeparateProcesses(module=module).measure(two())
     assert len(measurement.samples[0]) == 25
     assert measurement.remark == (
         "the worker process of queue 'low' was ended by SIGABRT, after it had left its data"
@@ -196,7 +196,7 @@ def close(self):
 if low:
     measure.NativeRun.close = close
 """)
-    measurement = measure_separately(two(), module=module)
+    measurement = SeparateProcesses(module=module).measure(two())
     assert re.search(f"GPU {GPU} was not free within 0 s: process ", measurement.output)
     lock_file = tmp_path / f"pytest-xsched-gpu-{GPU.replace(':', '-')}.lock"
     assert lock_file.exists()
@@ -207,7 +207,7 @@ def test_an_interrupt_ends_all(two):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure_separately(two(), interrupt)
+        SeparateProcesses().measure(two(), interrupt)
     assert children() == []
 
 

@@ -7,8 +7,10 @@ the real shim, on PoCL.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 
 from pytest_xsched import InvalidRun, SchedulerInactive, XSched, command, matmul
 from pytest_xsched.reporting import run_table
+from pytest_xsched.workers import program_process
 from pytest_xsched.xsched.installation import Home
 from pytest_xsched.xsched.preload import Preload, ProcessRecord, with_driver
 
@@ -270,7 +273,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if found and (pid := int(path.parent.name)) not in known:
                 known.add(pid)
                 print(f"XQueue (0x1f) from process {{pid}} created", flush=True)
-        ready = os.environ["READY"] == "yes"
+        word, _, over = os.environ["READY"].partition(" ")
+        ready = word == "yes" or (word == "until" and not os.path.exists(over))
         xqueues = [{{"pid": pid, "ready": ready}} for pid in known]
         self.send_response(200)
         self.end_headers()
@@ -300,14 +304,64 @@ def with_server(xsched_double, fake_cuda, shim, driver, tmp_path, monkeypatch, s
     monkeypatch.setenv("PROGRAM", str(program))
     session = session_on("cuda", xsched_home=Home(path=str(home), origin="--xsched-home"))
 
-    def run(*, ready, reports=True, rate=None):
+    def run(*, ready, reports=True, rate=None, duration="500ms"):
         monkeypatch.setenv("READY", ready)
         made = command([sys.executable, program, driver], preload=shim, reports=reports)
         queue = session.queue("low", made, priority=7, rate=rate)
         scheduler = XSched(scheduler="global", policy="awf")
-        return session.run(queue, duration="500ms", warmup="0s", scheduler=scheduler)
+        return session.run(queue, duration=duration, warmup="0s", scheduler=scheduler)
 
     return run
+
+
+@pytest.fixture
+def in_windows(monkeypatch):
+    """Lets a run of 1 s have two windows."""
+    for name in ("FIRST_NS", "NEXT_NS"):
+        monkeypatch.setattr(f"pytest_xsched.session.adaptive.{name}", 500_000_000)
+    monkeypatch.setattr("pytest_xsched.workers.run_processes.IDLE_S", 600.0)
+
+
+def test_each_window_has_evidence_of_its_own_and_the_program_one_start(
+    with_server, in_windows, monkeypatch
+):
+    asked = []
+    require = program_process.require_active
+
+    def require_active(setting, kind, name, output, seen, created):
+        asked.append((sorted(one.pid for one in seen), created is None))
+        require(setting, kind, name, output, seen, created)
+
+    monkeypatch.setattr(program_process, "require_active", require_active)
+    run = with_server(ready="yes", duration="1s")
+    first = run.evidence.activity.coverage["low"]
+    assert first.polls_with_work == first.polls > 0
+    assert run.measure_on() and run.evidence.faults == ()
+    both = run.evidence.activity.coverage["low"]
+    # The second window was polled, too, and its polls count once.
+    assert both.polls_with_work == both.polls > first.polls
+    # One program, which had made its XQueue in the first window.
+    assert asked[0][0] == asked[1][0] and [known for _, known in asked] == [False, True]
+    assert not run.measure_on()
+
+
+def test_a_later_window_without_work_in_xsched_is_named(with_server, in_windows, tmp_path):
+    run = with_server(ready=f"until {tmp_path / 'over'}", duration="1s")
+    assert run.evidence.faults == ()
+    (tmp_path / "over").touch()
+    with pytest.raises(InvalidRun, match="in window 2: scheduler inactive: queue 'low'"):
+        run.measure_on()
+
+
+def test_a_server_that_ends_between_windows_is_an_error(with_server, in_windows, tmp_path):
+    run = with_server(ready="yes", duration="1s")
+    server = str(tmp_path / "installed/bin/xserver").encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if server in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+    with pytest.raises(SchedulerInactive, match="xserver AWF was ended by SIGKILL"):
+        run.measure_on()
 
 
 @pytest.mark.parametrize("reports", [True, False])

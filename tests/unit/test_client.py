@@ -45,6 +45,7 @@ class Harness:
         monkeypatch.setenv(client.START, str(start))
         monkeypatch.delenv(client.THINK_NS, raising=False)
         monkeypatch.delenv(client.ARRIVALS, raising=False)
+        monkeypatch.delenv(client.AGAIN, raising=False)
         self._setenv = monkeypatch.setenv
         self._ours = [report, start, self._read]
 
@@ -179,3 +180,66 @@ def test_a_request_that_fails_in_the_warm_up_is_not_hidden(harness, clock):
     with pytest.raises(ZeroDivisionError):
         drive()
     assert harness.lines() == []
+
+
+def ran(clock, harness, *windows, end=True, **more):
+    """Run a program over windows, each with arrivals of its own; return what it wrote in each."""
+    first, *others = windows
+    harness.arrivals(*first[1:])
+    harness.start(first[0], first[0] + S)
+    lines, numbers = [], []
+    for number in client.requests(**more):
+        numbers.append(number)
+        if number == len(first) - 2:  # the last one of this window
+            lines.append(harness.lines())
+            if others:
+                first = others.pop(0)
+                harness.arrivals(*first[1:])
+                harness.start(first[0], first[0] + S)
+            elif end:
+                harness.cancel()
+    return [*lines, harness.lines()], numbers
+
+
+def test_a_run_of_several_windows_starts_the_program_once(harness, clock, monkeypatch):
+    monkeypatch.setenv(client.AGAIN, "1")
+    windows = (5 * S, 10 * MS, 20 * MS), (9 * S, MS), (12 * S, 0, MS, 2 * MS)
+    (first, second, third, last), numbers = ran(clock, harness, *windows, warmup=0)
+    assert numbers == [0, 1, 0, 0, 1, 2]
+    ready = f"ready {os.getpid()}"
+    assert first[0] == ready and first[1] == f"begin {5 * S + 10 * MS}"
+    # After "done" it is ready again, without a warm-up, and its requests are those of the window.
+    assert second[1:4] == ["done", ready, f"begin {9 * S + MS}"]
+    assert third[1:4] == ["done", ready, f"begin {12 * S}"]
+    assert last[1:] == ["done", ready]  # the end of file, and the program goes on behind its loop
+
+
+def test_its_warm_up_comes_once(harness, clock, monkeypatch):
+    monkeypatch.setenv(client.AGAIN, "1")
+    windows = (5 * S, 10 * MS, 20 * MS), (9 * S, MS, 2 * MS)
+    numbers = []
+    harness.arrivals(*windows[0][1:])
+    harness.start(5 * S, 6 * S)
+    for number in client.requests(warmup=4):
+        numbers.append(number)
+        if len(numbers) == 6:
+            harness.arrivals(*windows[1][1:])
+            harness.start(9 * S, 10 * S)
+        if len(numbers) == 8:
+            harness.cancel()
+    assert numbers == [*(0, 1, 0, 1), *(0, 1), *(0, 1)]
+
+
+def test_where_there_is_one_window_the_protocol_is_as_it_was(harness, clock):
+    lines, numbers = ran(clock, harness, (5 * S, 10 * MS, 20 * MS), warmup=0)
+    assert numbers == [0, 1]
+    assert [line.split()[0] for part in lines for line in part] == [
+        *("ready", "begin", "end", "begin", "end", "done")
+    ]
+
+
+def test_children_learn_nothing_of_the_protocol(harness, clock, monkeypatch):
+    monkeypatch.setenv(client.AGAIN, "1")
+    harness.start(S, 2 * S)
+    assert next(client.requests(warmup=1)) == 0
+    assert not {client.REPORT, client.START, client.AGAIN} & set(os.environ)

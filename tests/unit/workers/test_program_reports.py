@@ -76,6 +76,36 @@ def test_a_time_that_cannot_be_true_is_named_with_its_line(lines, fault):
     assert "\x1b" not in reports.fault and len(reports.fault) < 220
 
 
+def test_a_program_that_may_go_on_reports_that_it_is_ready_again():
+    reports = ProgramReports([0], may_go_on=True)
+    reports.read("ready 7", 0)
+    reports.start(START)
+    for line in (f"begin {START}", f"end {START}", "done"):
+        reports.read(line, START)
+        assert not reports.is_ready_again
+    reports.read("ready 7", START)
+    assert reports.is_ready_again and not reports.fault
+    reports.read("ready 7", START)
+    assert "'ready 7' comes a second time" in reports.fault
+
+
+def test_ready_again_is_a_fault_before_the_end_and_where_there_is_one_window():
+    for may_go_on, lines in ((True, ["ready 7"]), (False, ["done", "ready 7"])):
+        reports = ProgramReports(None, may_go_on=may_go_on, is_ready=True)
+        reports.start(START)
+        for line in lines:
+            reports.read(line, START)
+        assert "'ready 7' comes a second time" in reports.fault
+
+
+def test_in_a_further_window_a_program_is_ready_and_its_times_are_those_of_that_window():
+    reports = ProgramReports([0], may_go_on=True, is_ready=True)
+    assert reports.is_ready and not reports.is_ready_again
+    reports.start(START)
+    reports.read(f"begin {START - 1}", START)
+    assert "1 ns before the start of the run" in reports.fault
+
+
 def test_a_time_before_the_start_message_does_not_count():
     reports = ProgramReports(None)
     reports.read("begin 5", 10)
