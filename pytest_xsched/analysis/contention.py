@@ -95,7 +95,7 @@ class Contenders:
             met: what `met` returned.
         """
         never_pause = {
-            queue.name
+            queue.name: queue
             for queue in self._queues
             if isinstance(queue.spec.arrivals, Closed) and queue.spec.arrivals.think_ns == 0
             if not self._holds.get(queue.name)
@@ -104,7 +104,8 @@ class Contenders:
         for one in met:
             if one.other in never_pause and one.work < 0.5:
                 found.setdefault(one.queue, []).append(
-                    f"{one.other} had work during only {100 * one.work:.0f} % of {one.queue}'s "
+                    _did_nothing(never_pause[one.other])
+                    or f"{one.other} had work during only {100 * one.work:.0f} % of {one.queue}'s "
                     "requests although it never pauses: the queues did not run at the same time"
                 )
         return found
@@ -173,8 +174,8 @@ class Contenders:
             return f"the work of {rival.name} is empty()"
         if _share(one, self._work[rival.name]) > 0:
             return ""
-        if rival.workload.own_program is not None and not rival.counts.requests_completed:
-            return f"the program of {rival.name} completed no request"
+        if said := _did_nothing(rival):
+            return said
         held = "was held by changes= or " if self._holds.get(rival.name) else ""
         return f"{rival.name} {held}had no work during any request of {one.name}"
 
@@ -205,6 +206,13 @@ def _united(works: Iterable[Work]) -> Work:
 def _is_empty(queue: QueueResult) -> bool:
     commands = queue.workload.commands
     return bool(commands) and all(c.kind == "spin" and c.duration_ns == 0 for c in commands)
+
+
+def _did_nothing(queue: QueueResult) -> str:
+    """Describe that a program did nothing that can be seen; "" if it did, or is no program."""
+    if queue.workload.own_program is None or queue.counts.requests_completed:
+        return ""
+    return f"the program of {queue.name} completed no request"
 
 
 def _is_silent(queue: QueueResult) -> bool:

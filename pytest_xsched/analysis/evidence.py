@@ -116,9 +116,9 @@ class Evidence:
         """
 
         def both(own: tuple[str, ...], other: Iterable[str]) -> tuple[str, ...]:
-            known = {_kind(fault) for fault in own}
+            known = {kind_of(fault) for fault in own}
             kept = [fault for fault in other if fault not in earlier.open]
-            return (*own, *(f"{where}{one}" for one in kept if _kind(one) not in known))
+            return (*own, *(f"{where}{one}" for one in kept if kind_of(one) not in known))
 
         def by_queue(own: _ByQueue, other: _ByQueue) -> _ByQueue:
             return {name: both(faults, other.get(name, ())) for name, faults in own.items()}
@@ -146,6 +146,7 @@ class Evidence:
             "results_not_checked": list(self.unchecked),
             "contention": [one.to_dict() for one in self.contention],
             "uncontended": {name: list(found) for name, found in self.uncontended.items()},
+            "remarks": {name: list(said) for name, said in self.remarks.items() if said},
             "plausible": [one.to_dict() for one in self.plausible],
             "xsched": None if self.activity is None else self.activity.to_dict(),
             "noise": None if self.noise is None else self.noise.to_dict(),
@@ -237,7 +238,7 @@ def gather(
     )
 
 
-def _kind(fault: str) -> str:
+def kind_of(fault: str) -> str:
     """Return a fault without its window, its numbers and their units."""
     plain = re.sub(r"^in window \d+: ", "", fault)
     return re.sub(r"\d[\d.]*( ?(ns|us|ms|s|min|h|/s|%)(?!\w))?", "#", plain)

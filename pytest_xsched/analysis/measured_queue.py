@@ -25,6 +25,7 @@ from pytest_xsched.base.units import (
     RateLike,
     format_duration,
     format_rate,
+    one_line,
     parse_duration,
     parse_fraction,
     parse_rate,
@@ -38,6 +39,9 @@ from pytest_xsched.stats.sequential_test import FAIL, PASS
 
 if TYPE_CHECKING:
     from pytest_xsched.analysis.run import Run
+
+_SAME_ALONE = ("arrivals", "threshold", "batch_size", "sm_share", "cu_mask")
+"""Fields of a queue that make it faster or slower without any other queue."""
 
 
 class MeasuredQueue(QueueResult):
@@ -145,7 +149,8 @@ class MeasuredQueue(QueueResult):
             percentile: in (0, 1).
 
         Raises:
-            ScenarioError: `alone` has other work, another kind of device, or was not alone.
+            ScenarioError: `alone` has other work, another load or another kind of device, or it was
+                held or not alone.
         """
         __tracebackhide__ = True
         factor = finite_number("limit of assert_slowdown_below", limit, above=0)
@@ -163,7 +168,7 @@ class MeasuredQueue(QueueResult):
         self._judge(rule, other=alone._run)
 
     def require_alone(self, alone: object) -> None:
-        """Raise ScenarioError unless `alone` is the same work in a run without other queues."""
+        """Raise ScenarioError unless `alone` is the same queue in a run without other queues."""
         __tracebackhide__ = True
         if not isinstance(alone, MeasuredQueue):
             raise ScenarioError(f"alone={alone!r} is not a queue of a run; write alone=run.high")
@@ -178,6 +183,21 @@ class MeasuredQueue(QueueResult):
             there = f"with {others} in it" if others else "that is to be judged"
             raise ScenarioError(
                 f"{self.name}: alone is of a run {there}; it takes another, of this queue only"
+            )
+        for name in _SAME_ALONE:
+            own, other = (getattr(queue.spec, name) for queue in (self, alone))
+            if own != other:
+                raise ScenarioError(
+                    f"{self.name}: alone has {name} {one_line(other)}, not {one_line(own)}; "
+                    "measure the queue alone under the same load, with the same settings"
+                )
+        here, alone_there = self._run.scenario, alone._run.scenario
+        if (here.cpu, here.sim) != (alone_there.cpu, alone_there.sim):
+            raise ScenarioError(f"{self.name}: alone has another device model (cpu= or sim=)")
+        if any(change.suspended for change in alone_there.changes):
+            raise ScenarioError(
+                f"{self.name}: changes= held {alone.name} in the run of alone, so it is no measure "
+                "of what the queue does alone"
             )
 
     @names_the_rest

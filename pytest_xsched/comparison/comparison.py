@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_xsched.analysis.comparability import Difference
+from pytest_xsched.analysis.evidence import kind_of
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.analysis.run import Run, level_of_the_test
@@ -233,6 +234,18 @@ class ComparedQueue:
             floor = noise_floor(ratio_estimate(again, native))
         return Contrast(ratio=ratio_estimate(scheduled, reference), floor=floor)
 
+    def _remarks(self) -> str:
+        """Return what little contention there was in the arms, once for all of a kind."""
+        c = self._comparison
+        runs = [episode for arm in (c.baseline, *c.schedulers) for episode in c.episodes(arm)]
+        found: dict[str, list[str]] = {}
+        for episode in runs:
+            for remark in episode.remarks(self.name):
+                found.setdefault(kind_of(remark), []).append(remark)
+        return "".join(
+            f"; {said[0]} (in {len(said)} of {len(runs)} runs)" for said in found.values()
+        )
+
     @property
     def alone(self) -> str:
         """Name of the arm in which the queue is alone, whether or not there is one."""
@@ -254,7 +267,7 @@ class ComparedQueue:
         def rule() -> Verdict:
             __tracebackhide__ = True
             n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))
-            return claim().verdict(self.name, n, c.forced)
+            return claim().verdict(self.name, n, c.forced).with_remark(self._remarks())
 
         verdict = rule()
         c.verdicts.append(verdict)

@@ -101,12 +101,25 @@ class Episode:
         return value
 
     def throughput_hz(self, queue: str) -> float:
-        """Return the requests completed per second; InvalidRun where there were none."""
-        self._refuse(self._faults())
+        """Return the requests completed per second.
+
+        Raises:
+            InvalidRun: it shows nothing of a scheduler, or no request completed.
+        """
+        evidence = self.record["evidence"]
+        # Absent in old records.
+        self._refuse([*self._faults(), *evidence.get("uncontended", {}).get(queue, [])])
+        if any(c["queue"] == queue and c["suspended"] for c in self.record["scenario"]["changes"]):
+            self._refuse([f"changes= held {queue}, so its throughput is not the scheduler's"])
         value = float(self.numbers(queue)["throughput_hz"])
         if value == 0:
             self._refuse([f"{queue} completed nothing"])
         return value
+
+    def remarks(self, queue: str) -> list[str]:
+        """Return what a verdict on a queue has to say of its contenders in this run."""
+        remarks = self.record["evidence"].get("remarks", {})  # absent in old records
+        return list(remarks.get(queue, []))
 
     def _faults(self) -> list[str]:
         """Describe what spoils every figure of the run, and of what its scheduler is not."""

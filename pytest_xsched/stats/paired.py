@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_xsched.errors import InvalidRun
+
 LEVEL = 0.95
 """Level of the intervals: a bound on one side is wrong in 2.5 % of comparisons."""
 
@@ -37,6 +39,17 @@ class Estimate:
     episodes: tuple[float, ...]
 
     def __float__(self) -> float:
+        """Return the value, which says nothing without its bounds.
+
+        Raises:
+            InvalidRun: there are none, because the episodes are too few.
+        """
+        if not math.isfinite(self.high):
+            count = len(self.episodes)
+            raise InvalidRun(
+                f"no verdict: {count} episode{'s' * (count != 1)} give{'s' * (count == 1)} no "
+                f"bounds, which takes at least {episodes_needed()}; .value is the number without"
+            )
         return self.value
 
     def inverse(self) -> Estimate:

@@ -274,3 +274,105 @@ def test_a_queue_that_is_starved_later_on_fails_and_the_cause_is_named(load, sim
             f"  NO VERDICT low: P99 needs 299 requests, *; the duration is 15 s{cause}",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("queue", "settings", "words"),
+    [
+        (
+            'rate="40/s"',
+            "",
+            "alone has arrivals Constant(rate_hz=40.0), not Constant(rate_hz=20.0)",
+        ),
+        (
+            "",
+            "",
+            "alone has arrivals Closed(concurrency=1, think_ns=0), not Constant(rate_hz=20.0)",
+        ),
+        ('rate="20/s", threshold=1, batch_size=1', "", "alone has threshold 1, not 'auto'"),
+        ('rate="20/s"', "sim=SimModel(launch_ns=0)", "alone has another device model"),
+        (
+            'rate="20/s"',
+            'changes=[at("1s", "high", suspended=True), at("2s", "high", suspended=False)]',
+            "changes= held high in the run of alone",
+        ),
+    ],
+)
+def test_alone_is_the_same_load_and_was_not_held(load, sim, queue, settings, words):
+    """A reference that is slower by itself passes slowdown and fairness."""
+    load(f"""
+        @pytest.fixture
+        def alone(xsched):
+            queue = xsched.queue("high", spin("1ms"), {queue})
+            return xsched.run(queue, duration="15s", {settings}).high
+
+        def test_slowdown(run, alone):
+            run.high.assert_slowdown_below(2, alone=alone)
+
+        def test_fairness(xsched, load, alone):
+            other = xsched.queue("other", spin("1ms"), priority=10, rate="20/s")
+            own = xsched.run(other, duration="15s").other
+            run = xsched.run(load[0], other, duration="15s")
+            run.assert_fair(alone={{"high": alone, "other": own}})
+        """)
+    result = sim()
+    result.assert_outcomes(failed=2)
+    words = words.replace("[", "[[]")
+    result.stdout.fnmatch_lines([f"E *ScenarioError: high: {words}*"] * 2)
+
+
+def test_a_queue_that_is_held_in_both_arms_keeps_nothing(load, sim):
+    load("""
+        def test_it(xsched, load):
+            changes = [at("1s", "low", suspended=True)]
+            comparison = xsched.compare(*load, duration="2s", episodes=6, changes=changes)
+            comparison.low.assert_best_effort_kept("90%")
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"errors": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "E *InvalidRun: no verdict: native, episode 1: changes= held low, so its throughput is "
+            "not the scheduler's"
+        ]
+    )
+
+
+def test_without_contention_there_is_no_ratio(load, sim):
+    load("""
+        @pytest.fixture(scope="module")
+        def comparison(xsched):
+            high = xsched.queue("high", spin("1ms"), priority=10, think="1h")
+            low = xsched.queue("low", spin("5ms"), priority=1)
+            return xsched.compare(high, low, duration="2s", episodes=6)
+
+        def test_it(comparison):
+            comparison.low.assert_best_effort_kept("90%")
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"errors": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "E *InvalidRun: no verdict: native, episode 1: high had no work during any request of "
+            "low, so low had nothing to contend with",
+            "  ! low: no * native, episode 1: high had no work during any request of low, *",
+        ]
+    )
+
+
+def test_a_claim_about_two_schedulers_says_that_there_was_little_contention(load, sim):
+    load("""
+        def test_it(xsched):
+            high = xsched.queue("high", spin("1ms"), priority=10, rate="20/s")
+            low = xsched.queue("low", spin("60ms"), priority=1, rate="1/s")
+            comparison = xsched.compare(high, low, duration="15s", episodes=6)
+            comparison.high.assert_no_worse(by="50%")
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"passed": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "  PASS high: P99 of builtin / native *; low had work during only * % of high's "
+            "requests (in 12 of 12 runs)  [[]*"
+        ]
+    )

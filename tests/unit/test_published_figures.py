@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched import IncomparableError, compare_runs
+from pytest_xsched import IncomparableError, InvalidRun, compare_runs
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "published_figures.py"
 
@@ -30,10 +30,12 @@ def test_what_is_printed(example, capsys):
 def test_contention_removed(example):
     arms = example["INTENSIVE"]
     comparison = compare_runs(arms["native"], arms["xsched"], alone={"high": arms["high alone"]})
-    assert float(comparison.high.contention_removed(0.5)) == pytest.approx(0.399, abs=0.0005)
-    assert float(comparison.high.contention_removed(0.99)) == pytest.approx(0.219, abs=0.0005)
+    assert comparison.high.contention_removed(0.5).value == pytest.approx(0.399, abs=0.0005)
+    assert comparison.high.contention_removed(0.99).value == pytest.approx(0.219, abs=0.0005)
     assert comparison.low.throughput().ratio.value == pytest.approx(0.918, abs=0.0005)
     assert not comparison.high.latency(0.99).shown  # one episode shows nothing
+    with pytest.raises(InvalidRun, match="no verdict: 1 episode gives no bounds, which takes at "):
+        float(comparison.high.contention_removed(0.99))
 
 
 def test_the_headline_is_refused(example):

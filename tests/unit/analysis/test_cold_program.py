@@ -45,11 +45,12 @@ def made_program(made_queue):
         period_ms = more.setdefault("period_ms", 20)
         samples = program_samples(taken_ms, **more)
         spec = made_queue([1], period_ms=period_ms).spec
+        window_ns = (0, len(samples) * period_ms * MS)
         return MeasuredQueue(
             spec=dataclasses.replace(spec, workload=command(["serve"])),
-            counts=counts_of(10, samples),
+            counts=counts_of(10, samples, window_ns=window_ns, over_ns=window_ns[1]),
             samples=samples,
-            window_ns=(0, len(samples) * period_ms * MS),
+            window_ns=window_ns,
         )
 
     return make

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from pytest_xsched import command
 from pytest_xsched.analysis.contention import Contenders
+from pytest_xsched.analysis.evidence import RATE, WAIT, gather
+from pytest_xsched.scenario.arrival_process import Closed
+
+MS = 1_000_000
 
 
 def shares(one, other):
@@ -53,3 +60,44 @@ def test_a_loop_that_never_pauses_must_have_been_there(made_queue, made_run):
 
 def test_alone_there_is_nothing_to_meet(made_queue):
     assert Contenders((made_queue([1]),)).met() == ()
+
+
+def test_a_program_that_never_completes_a_request_is_no_contention(made_queue):
+    """It may hang in the first one: then it has "work" for ever, and does nothing."""
+    high = made_queue([1] * 300)
+    hangs = made_queue([None], name="hangs", window_ms=(0, 15_000), requests_completed=0)
+    hangs.spec = dataclasses.replace(hangs.spec, workload=command(["hang"]))
+    contenders = Contenders((high, hangs))
+    assert [met.work for met in contenders.met() if met.queue == "high"] == [0]
+    said = "the program of hangs completed no request, so high had nothing to contend with"
+    assert contenders.nothing() == {"high": [said]}
+    evidence = gather((high, hangs), (), checked=False)
+    assert evidence.against("high") == evidence.against("high", WAIT) == (said,)
+    assert evidence.against("high", RATE) == ()
+    assert evidence.remarks_on("high", RATE).endswith(f"; {said}")
+    hangs.spec = dataclasses.replace(hangs.spec, arrivals=Closed())
+    assert away(high, hangs)["high"] == ["the program of hangs completed no request"]
+    # One that hangs later on was there until then.
+    later = made_queue([50] * 20 + [None], name="later", window_ms=(0, 15_000))
+    later.spec = dataclasses.replace(later.spec, workload=command(["hang"]))
+    assert Contenders((high, later)).little([None, None])["high"] == [
+        "later had work during only 6.7 % of high's requests"
+    ]
+
+
+def test_holds_cut_work_into_pieces(made_queue):
+    # a: at 0, 100, ... 900 ms for 50 ms each. b works from 0 to 1 s, and is held twice.
+    a = made_queue([50] * 10, name="a", period_ms=100)
+    b = made_queue([1000], name="b")
+    holds = {"b": [(200 * MS, 400 * MS), (600 * MS, 2**62)]}
+    met = {c.queue: c for c in Contenders((a, b), holds).met()}
+    assert (met["a"].work, met["a"].in_flight) == (0.4, 0.4)  # at 0, 100, 400 and 500 ms
+
+
+def test_a_device_that_is_named_is_the_one_of_the_run(made_queue):
+    a, b = made_queue([50] * 4, name="a"), made_queue([50] * 4, name="b")
+    b.spec = dataclasses.replace(b.spec, device="cuda")
+    assert Contenders((a, b), device="cuda").met()
+    assert not Contenders((a, b), device="cuda:1").met()
+    little = Contenders((a, b), device="cuda:1").little([None, None])
+    assert little["a"] == ["a ran alone on its device"]

@@ -33,6 +33,7 @@ def test_nothing(made_queue):
         "noise": None,
         "plausible": [],
         "uncontended": {},
+        "remarks": {},
     }
 
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from pytest_xsched import InvalidRun
 from pytest_xsched.stats.paired import (
     beyond,
     bounds,
@@ -93,5 +94,7 @@ def test_a_difference_is_sure_and_beyond_the_noise():
 
 def test_mean():
     mean = mean_estimate([0.4, 0.5, 0.6])
-    assert float(mean) == pytest.approx(0.5)
+    assert mean.value == pytest.approx(0.5)
+    with pytest.raises(InvalidRun, match="no verdict: 3 episodes give no bounds, which takes at "):
+        float(mean)
     assert mean.low == -math.inf
