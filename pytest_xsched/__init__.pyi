@@ -1,5 +1,6 @@
 """The public names of pytest-xsched, each with the module that defines it: said here, once."""
 
+from pytest_xsched.analysis.explanation import Explanation as Explanation
 from pytest_xsched.analysis.measured_queue import MeasuredQueue as MeasuredQueue
 from pytest_xsched.analysis.run import Run as Run
 from pytest_xsched.analysis.verdict import Verdict as Verdict

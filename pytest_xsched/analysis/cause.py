@@ -133,7 +133,7 @@ class _Words:
         for request in self.requests:
             for piece in self._mine(request):
                 index = piece.command[1] if piece.command else 0
-                label = command_label(spec.workload.commands[index])
+                label = command_label(spec.workload, index)
                 labels[label] += piece.ns
                 whole[label] = max(whole.get(label, 0), piece.whole_ns)
                 all_ns += piece.ns
@@ -168,7 +168,10 @@ class _Words:
         alone_ns = exact_alone_ns(self.run, self.other)
         if self.run.device_kind == "sim" or alone_ns is None:
             return seen_ns
-        return round(alone_ns / len(self.run.queues[self.other].workload.commands))
+        per_request = max(
+            window.records[self.other].per_request for window in self.run.trace.windows
+        )
+        return round(alone_ns / max(1, per_request))
 
     def _not_held_back(self, spec: QueueSpec) -> tuple[str, str]:
         scenario, mine = self.run.scenario, self.queue.spec.priority
@@ -284,7 +287,7 @@ class _Words:
         return "harness", words
 
     def _unknown(self) -> tuple[str, str]:
-        if not self.queue.workload.commands:
+        if self.queue.workload.own_program is not None:
             return "unknown", f"in the program of {self.me}, whose commands are not on record"
         if self.run.trace.mode == "off":
             return "unknown", 'not on record: the run was measured with trace="off"'

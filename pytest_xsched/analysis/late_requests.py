@@ -114,7 +114,7 @@ def explain_request(run: Run, queue: QueueResult, index: int) -> LateRequest:
         ends = np.array(queue.windows_ns)[:, 1]
         at = min(int(np.searchsorted(ends, scheduled, side="right")), len(ends) - 1)
         end = max(int(ends[at]), scheduled)
-    commands = len(queue.workload.commands)
+    commands = 0 if window is None else _per_request(queue, window)
     number = 0 if window is None else index - window.first[queue.name]
     request = Request(
         number=number,
@@ -157,7 +157,7 @@ def _attribution(run: Run, queue: QueueResult, window: TracedWindow) -> Attribut
     own = window.records[queue.name]
     first = window.first[queue.name]
     alone_ns = exact_alone_ns(run, queue.name)
-    commands = len(queue.workload.commands)
+    commands = _per_request(queue, window)
     return Attribution(
         own,
         queue.samples["submitted_ns"][first:],
@@ -167,9 +167,14 @@ def _attribution(run: Run, queue: QueueResult, window: TracedWindow) -> Attribut
             if name != queue.name and run.queues[name].spec.device == queue.spec.device
         },
         slots=run.scenario.sim.slots if run.device_kind == "sim" else 0,
-        alone_ns=None if alone_ns is None else alone_ns / commands,
+        alone_ns=None if alone_ns is None else alone_ns / max(1, commands),
         holds=run.scenario.scheduler == "xsched",
     )
+
+
+def _per_request(queue: QueueResult, window: TracedWindow) -> int:
+    """Return how many commands a request has; a model's are known from the record only."""
+    return len(queue.workload.commands) or window.records[queue.name].per_request
 
 
 def exact_alone_ns(run: Run, queue: str) -> int | None:

@@ -375,6 +375,11 @@ class Run:
             found[key] = self._why[key]
         return list(found.values())
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a target was missed or undecided, or there was no verdict on it."""
+        return bool(self.refused) or any(verdict.status != PASS for verdict in self.verdicts)
+
     def to_json(self) -> str:
         """Return `to_dict` as one line; in virtual time equal runs give equal bytes."""
         return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)

@@ -83,8 +83,8 @@ class Trace:
         by_queue = dict(zip(samples, records, strict=True))
         launched = {name: len(one.commands) + one.lost for name, one in by_queue.items()}
         if self.mode == "worst" and not whole:
-            spans = _worth_keeping(list(samples.values()), window_ns)
-            by_queue = {name: _within(one, spans) for name, one in by_queue.items()}
+            spans = worth_keeping(list(samples.values()), window_ns)
+            by_queue = {name: within(one, spans) for name, one in by_queue.items()}
         self.windows.append(
             TracedWindow(
                 start_ns=window_ns[0] + offset_ns,
@@ -115,10 +115,18 @@ class Trace:
         }
 
 
-def _worth_keeping(
+def worth_keeping(
     samples: Sequence[NDArray[np.void]], window_ns: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """Return the spans of time to keep: int64[n, 2], ns, ascending and disjoint."""
+    """Return the spans of time to keep of a window.
+
+    Args:
+        samples: of each queue in that window.
+        window_ns: start and end of the measured window.
+
+    Returns:
+        int64[n, 2], ns, ascending and disjoint.
+    """
     spans = [(window_ns[0], window_ns[0] + S)]
     for of_queue in samples:
         ends = np.where(of_queue["flags"] & CENSORED, FOREVER, of_queue["completed_ns"])
@@ -134,7 +142,7 @@ def _worth_keeping(
     return np.array(united, np.int64)
 
 
-def _within(record: CommandRecord, spans: NDArray[np.int64]) -> CommandRecord:
+def within(record: CommandRecord, spans: NDArray[np.int64]) -> CommandRecord:
     """Keep the commands that were in flight in one of the spans."""
     commands = record.commands
     over = np.where(commands["completed_ns"] < 0, FOREVER, commands["completed_ns"])

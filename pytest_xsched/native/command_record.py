@@ -32,6 +32,11 @@ class CommandRecord:
     lost: int = 0
     suspensions_lost: int = 0
 
+    @property
+    def per_request(self) -> int:
+        """Commands of a request, as far as they are on record."""
+        return int(self.commands["index"].max()) + 1 if len(self.commands) else 0
+
     def to_arrays(self) -> list[NDArray[Any]]:
         """Return the record as arrays, for a file; `from_arrays` reads them back."""
         lost = np.array([self.lost, self.suspensions_lost], np.int64)

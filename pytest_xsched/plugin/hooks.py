@@ -176,6 +176,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for finding in state.findings:
         for line in wrapped(f"{finding['status'].upper()} {finding['sentence']}", state.columns):
             terminalreporter.line(line)
+    if state.trace_written:
+        plural = "s" if state.trace_written != 1 else ""
+        terminalreporter.line(
+            f"timeline of {state.trace_written} run{plural}: {state.settings.trace_path} (open it "
+            "in https://ui.perfetto.dev)"
+        )
     if state.complaint:
         terminalreporter.line(state.complaint, red=True)
 

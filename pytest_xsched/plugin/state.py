@@ -54,6 +54,10 @@ class State:
         self.findings: list[dict[str, Any]] = []
         """About baselines, those of xdist workers too; see `baseline_check.BaselineResult`."""
         self._from_workers: list[dict[str, Any]] = []
+        self._timelines: list[dict[str, Any]] = []
+        """Of xdist workers."""
+        self.trace_written = 0
+        """Runs in the trace file."""
         self._judged_tests: dict[str, JudgedTest] = {}
         self._excused: set[str] = set()
         """Node ids of tests that failed, or were to fail: a verdict that falls adds nothing."""
@@ -226,7 +230,7 @@ class State:
 
     def write_files(self) -> bool:
         """Write the files; return False, with a complaint, if one of them cannot be written."""
-        return all((self._write_records(), self._write_step_summary()))
+        return all((self._write_records(), self._write_trace(), self._write_step_summary()))
 
     def _write_records(self) -> bool:
         """Write the JSON file and the page, of one and the same document."""
@@ -247,6 +251,35 @@ class State:
                 self._complain(f"{option}: {error}")
                 written = False
         return written
+
+    def timelines(self) -> list[dict[str, Any]]:
+        """Return the timelines of the runs for --xsched-trace, those of xdist workers too."""
+        if self.settings.trace_path is None or self.session is None:
+            return self._timelines
+        from pytest_xsched.analysis.timeline import timeline
+
+        some = self.settings.trace_failures_only
+        return [
+            timeline(run) for run in self.session.runs if not some or run.has_failed
+        ] + self._timelines
+
+    def _write_trace(self) -> bool:
+        path = self.settings.trace_path if self.in_use else None
+        if path is None:
+            return True
+        from pytest_xsched.base.output_file import write_whole
+        from pytest_xsched.reporting.trace_file import trace_file
+
+        timelines = self.timelines()
+        if not timelines and self.settings.trace_failures_only:
+            return True
+        try:
+            write_whole(path, trace_file(path.name, timelines))
+        except OSError as error:
+            self._complain(f"--xsched-trace: {error}")
+            return False
+        self.trace_written = len(timelines)
+        return True
 
     def _write_step_summary(self) -> bool:
         """Add the runs to the page of a job on GitHub, where this is one."""
@@ -271,6 +304,7 @@ class State:
         """Pack the runs for the xdist controller: text, because nothing else is sure to travel."""
         packed = {
             "records": self.records(),
+            "timelines": self.timelines(),
             "findings": self.findings,
             "reruns": self._reruns,
             "late_failures": [failure.to_dict() for failure in self.late_failures],
@@ -284,6 +318,8 @@ class State:
         """Unpack what `to_controller` packed; return the failures, which need a report each."""
         unpacked = json.loads(packed)
         self._from_workers += unpacked["records"]
+        self._timelines += unpacked["timelines"]
+        self._timelines.sort(key=lambda timeline: str(timeline["origin"]))
         self._reruns |= unpacked["reruns"]
         self.misses.expected += unpacked["expected_misses"]
         self.withdrawn.stood += unpacked["stood"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pytest_xsched.base.named_arguments import names_the_rest
+from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.base.units import (
     MAX_NS,
     DurationLike,
@@ -105,8 +106,16 @@ class Command:
         return 12 * self.items
 
 
-def command_label(command: Command) -> str:
-    """Name a command in reports: ``matmul(1024, batch=8)``."""
+def command_label(workload: Workload, index: int) -> str:
+    """Name a command of a request in reports: ``matmul(1024, batch=8)``.
+
+    Args:
+        workload: of the request; the commands of a model are segments of its graph.
+        index: of the command in the request.
+    """
+    if index >= len(workload.commands):
+        return f"{printable(workload.label)}, segment {index + 1}"
+    command = workload.commands[index]
     if command.kernel is not None:
         return f"kernel({one_line(command.kernel.name)})"
     if command.kind == "spin":

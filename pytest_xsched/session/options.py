@@ -35,6 +35,12 @@ OPTIONS = (
     ("alpha", "P", "probability of any wrong FAIL in the session (default: 0.01)"),
     ("noise", "HOW", "noisy seconds: mask, note, off, or auto (default: mask on GPUs, else note)"),
     ("undecided", "HOW", "fail (default) or warn when a run is too short to decide a target"),
+    (
+        "trace",
+        "PATH",
+        "write a timeline of the runs for ui.perfetto.dev; on-failure: of those that missed a "
+        "target, to xsched-trace.json",
+    ),
     ("json", "PATH", "write scenarios, evidence, figures and verdicts to a JSON file"),
     ("html", "PATH", "write verdicts, charts and evidence as one HTML page"),
 )

@@ -22,6 +22,7 @@ from pytest_xsched.base.paths import expand_path
 from pytest_xsched.base.units import TIME_UNITS, parse_duration
 from pytest_xsched.base.validation import device_name
 from pytest_xsched.errors import MissingExtra, ScenarioError
+from pytest_xsched.reporting.trace_file import PERFETTO_SUFFIXES
 from pytest_xsched.session.duration import RUN_UNITS
 from pytest_xsched.session.options import NAMES, NOISE_VARIABLE, given
 from pytest_xsched.stats.error_budget import SESSION_ALPHA
@@ -29,6 +30,8 @@ from pytest_xsched.system.driver_files import VARIABLES, LibraryFile
 from pytest_xsched.xsched.installation import VARIABLE as HOME_VARIABLE
 from pytest_xsched.xsched.installation import Home
 
+ON_FAILURE, TRACE_ON_FAILURE = "on-failure", "xsched-trace.json"
+"""The value of --xsched-trace that asks for runs that failed, and the file that then gets them."""
 LOCK_TIMEOUT_NS = 600 * 10**9
 Given = tuple[str | None, str]
 """A value as text (None: not set) and its origin, for error messages."""
@@ -50,6 +53,10 @@ class Settings:
     """A kind, which matches any index, or a kind and an index."""
     json_path: Path | None = None
     html_path: Path | None = None
+    trace_path: Path | None = None
+    """File of the timelines; its name says the format, see `trace_file`."""
+    trace_failures_only: bool = False
+    """Whether only runs that missed a target, or gave no verdict, have a timeline."""
     save: str | None = None
     """Name of the baseline to which the runs are added."""
     compare: str | None = None
@@ -128,6 +135,8 @@ def _read(config: pytest.Config) -> Settings:
         gpu_compiler=library_of("compiler", values["gpu_compiler"], folder_of),
         json_path=_file(values["json"], folder_of),
         html_path=_page(values["html"], folder_of),
+        trace_path=_trace(values["trace"], folder_of),
+        trace_failures_only=values["trace"][0] == ON_FAILURE,
         save=save,
         compare=_plain_name(*values["compare"]),
         baselines=baselines,
@@ -286,6 +295,19 @@ def _page(value: Given, folder_of: FolderOf) -> Path | None:
         except MissingExtra as error:
             raise ScenarioError(f"{value[1]}: {error}") from None
     return path
+
+
+def _trace(value: Given, folder_of: FolderOf) -> Path | None:
+    """Read the path of the trace; the package that its format needs must be installed."""
+    text, origin = value
+    if text == ON_FAILURE:
+        return _file((TRACE_ON_FAILURE, origin), folder_of)
+    if text is not None and text.endswith(PERFETTO_SUFFIXES):
+        try:
+            require_extra("perfetto", "trace")
+        except MissingExtra as error:
+            raise ScenarioError(f"{origin}: {text!r} is a file of Perfetto. {error}") from None
+    return _file(value, folder_of)
 
 
 def _require_output(path: Path, origin: str) -> None:

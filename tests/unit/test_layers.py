@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "hypothesis": {"stress", "conformance", "plugin"},
     "pytest_benchmark": set(),
     "jinja2": {"page"},
+    "perfetto": set(),  # imported by name, on use
     "pynvml": set(),  # imported by name, on use
     "torch": set(),  # likewise, by models.torch_adapter only
 }
