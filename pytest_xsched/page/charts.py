@@ -263,8 +263,8 @@ def intervals(rows: Sequence[Interval], title: str) -> Markup:
             left, right = x.at(1 / row.floor), x.at(row.floor)
             said = f"noise: equal arms differ by up to {row.floor:.4g}"
             parts.append(area("floor", said, left, right, y - 9, y + 9))
-        parts.append(text(16, y - 22, row.label, class_="label"))
-        parts.append(text(WIDTH - 16, y - 22, row.said, class_="label said", text_anchor="end"))
+        parts.append(text(16, y - 26, row.label, class_="label"))
+        parts.append(text(WIDTH - 16, y - 26, row.said, class_="label said", text_anchor="end"))
         parts += [
             element("circle", class_="episode", cx=x.at(value), cy=y, r=2.5)
             for value in row.episodes

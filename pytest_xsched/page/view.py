@@ -33,6 +33,10 @@ _FINDINGS = {
     "UNDECIDED": ("not applicable", "no baseline", "not compared", "damaged", "not saved"),
     "PASS": ("better", "no difference shown", "saved"),
 }
+_FIGURES = slice(3, 8)
+"""Of the cells of a row of the report: n, P50, P99, max and rate."""
+_MOST_PASSES = 12
+"""That are listed at once."""
 _LONGEST_LABEL = 120
 _LONGEST_SCENARIO = 20_000
 
@@ -117,10 +121,14 @@ def _page(
     verdicts = [verdict for made in (*runs, *comparisons) for verdict in _verdicts(made)]
     verdicts.sort(key=lambda verdict: STATUSES.index(verdict["status"]))
     counts = Counter(verdict["status"] for verdict in verdicts)
+    folded = max(0, counts["PASS"] - _MOST_PASSES)
+    if len(sources) == 1:
+        verdicts = [{**verdict, "file": ""} for verdict in verdicts]
     return {
         "headline": _headline(counts),
         "counts": [(status, counts[status]) for status in STATUSES],
-        "verdicts": verdicts,
+        "verdicts": verdicts[: len(verdicts) - folded],
+        "more": verdicts[len(verdicts) - folded :],
         "session": _session(sources),
         "machines": _machines(sources, runs, comparisons),
         "alike": _alike(runs),
@@ -230,13 +238,17 @@ def _alike(runs: list[_Made]) -> list[Record]:
                 "machine": made.source.document["machine_info"]["node"],
                 "device": run_table.device_title(made.record),
                 "anchor": made.anchor,
-                "cells": _short_rows(run_table.rows(made.record))[index],
-                "worst": _worst(verdict for verdict in _verdicts(made) if verdict["queue"] == name),
+                "queue": name,
+                "first": number == 0,
+                "cells": run_table.rows(made.record)[index][_FIGURES],
+                "worst": _worst(
+                    verdict for verdict in _verdicts(made) if verdict["queue"] in ("", name)
+                ),
             }
             for index, name in enumerate(_queue_names(of_scenario[0].record), 1)
-            for made in of_scenario
+            for number, made in enumerate(of_scenario)
         ]
-        head = run_table.rows(of_scenario[0].record)[0]
+        head = run_table.rows(of_scenario[0].record)[0][_FIGURES]
         tables.append({"title": of_scenario[0].record["origin"], "head": head, "rows": rows})
     return tables
 
@@ -273,6 +285,7 @@ def _verdicts(made: _Made) -> list[Record]:
             "place": verdict.get("limit_origin", ""),
             "queue": verdict["queue"],
             "anchor": made.anchor,
+            "file": made.source.name,
         }
         for verdict in made.record["verdicts"]
     ]
@@ -284,6 +297,7 @@ def _verdicts(made: _Made) -> list[Record]:
             "place": "",
             "queue": "",
             "anchor": made.anchor,
+            "file": made.source.name,
         }
         for refused in made.record["refused"]
     ]
@@ -412,7 +426,7 @@ def _distribution(arm: str, queue: Record, data: Record) -> charts.Distribution:
     return charts.Distribution(
         name=arm,
         curve_ns=curve,
-        n=queue["n"],
+        n=queue["n"] + queue["omitted"],
         max_ns=queue["max_ns"],
         bounds_ns=queue.get("bounds_ns", ()),
     )

@@ -272,6 +272,16 @@ def test_several_machines_have_a_row_each_and_what_all_measured_a_table(run, sou
     assert len(list(root.find("section", class_="run"))) == 3
 
 
+def test_many_targets_that_pass_are_folded_and_the_others_are_not(run, source, read):
+    run["verdicts"] = [run["verdicts"][1]] + [run["verdicts"][0]] * 30
+    root = read(page([source(run)]))
+    (section,) = root.find("section", id="verdicts")
+    (details,) = section.find("details")
+    assert next(details.find("summary")).text == "18 more that PASS"
+    assert len(list(details.find("li"))) == 18 and len(list(section.find("li"))) == 32
+    assert next(section.find("li")).attributes["class"] == "fail"
+
+
 def test_the_page_may_run_its_own_script_and_nothing_else(run, source, read):
     root = read(page([source(run)]))
     (policy,) = root.find("meta", http_equiv="Content-Security-Policy")
