@@ -16,6 +16,7 @@
     X(xs_fake_alive, (void))                                                                       \
     X(xs_fake_hangs, (void))                                                                       \
     X(xs_fake_node, (void *stream, int type))                                                      \
+    X(xs_fake_reverse, (void *graph))                                                              \
     X(cuModuleLoadData, (void **module, const void *image))                                        \
     X(cuModuleUnload, (void *module))                                                              \
     X(cuModuleGetFunction, (void **function, void *module, const char *name))                      \

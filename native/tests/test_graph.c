@@ -37,6 +37,27 @@ static void a_chain_runs_in_order_however_it_is_cut(void)
     xs_capture_close(capture);
 }
 
+/* A driver may list the nodes in any order. */
+static void the_order_is_that_of_the_edges(void)
+{
+    struct xs_capture *capture = begin();
+    struct xs_graph *graph;
+    void *handle;
+    int64_t ns[5];
+    for (int64_t i = 1; i <= 4; i++)
+        launch_step(xs_capture_stream(capture), i == 2 ? "step_early" : "step", i);
+    CHECK_EQ(xs_capture_end(capture, &handle, NULL), XS_OK);
+    CHECK_EQ(xs_fake_reverse(handle), 0);
+    CHECK_EQ(xs_graph_open(dev, handle, &graph, NULL), XS_OK);
+    for (uint32_t i = 0; i < 4; i++)
+        CHECK(strcmp(xs_graph_kernel(graph, i), i == 1 ? "step_early" : "step") == 0);
+    CHECK_EQ(cut_everywhere(graph), 4);
+    CHECK_EQ(time_request(graph, ns, NULL), XS_OK);
+    check_list(4);
+    xs_graph_close(graph);
+    xs_capture_close(capture);
+}
+
 /* Each node is destroyed once for each time that the segments are halved. */
 static void a_long_chain_is_halved_and_not_copied_for_every_segment(void)
 {
@@ -296,6 +317,7 @@ int main(void)
     for (int i = 0; i < 2; i++) {
         open_all(i == 0 ? "cuda" : "hip");
         a_chain_runs_in_order_however_it_is_cut();
+        the_order_is_that_of_the_edges();
         a_long_chain_is_halved_and_not_copied_for_every_segment();
         forks_are_respected();
         early_kernels_and_kernels_of_libraries();

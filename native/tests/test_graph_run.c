@@ -1,5 +1,8 @@
 /* test_graph_run.c - segments of captured graphs on the fake driver, for cuda and hip: as commands
  * of a run, in the two traps that hang a GPU, and with a driver whose calls fail. */
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "captured.h"
 
 /* ---- traps ------------------------------------------------------------------------------- */
@@ -133,6 +136,69 @@ static void a_segment_that_is_not_there_is_refused(void)
     xs_run_close(run);
     cut(graph, three, SEGMENTS);
     xs_graph_close(graph);
+    xs_capture_close(capture);
+}
+
+/* Both would write to the same memory. */
+static void a_graph_is_for_one_queue(void)
+{
+    struct xs_capture *capture = capture_chain(6);
+    struct xs_graph *graph = read_graph(capture);
+    struct xs_error err = {0};
+    struct load first, second;
+    struct xs_run *run;
+    cut(graph, three, SEGMENTS);
+    CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_OK);
+    CHECK_EQ(add(run, &first, graph, &err), XS_OK);
+    CHECK_EQ(add(run, &second, graph, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "another queue uses the captured graph") != NULL);
+    xs_run_close(run);
+    CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_OK);
+    CHECK_EQ(add(run, &second, graph, &err), XS_OK); /* the first one is gone */
+    xs_run_close(run);
+    xs_graph_close(graph);
+    xs_capture_close(capture);
+}
+
+/* What a forked child does with a graph of its parent. */
+static void in_a_fork(struct xs_graph *graph, struct xs_capture *capture)
+{
+    struct xs_error err = {0};
+    struct xs_graph *another;
+    int64_t ns[SEGMENTS];
+    void *handle;
+    alarm(30); /* a hang fails, too */
+    CHECK_EQ(xs_graph_open(dev, graph, &another, &err), XS_EFORKED);
+    CHECK(strstr(err.message, "fork") != NULL);
+    CHECK_EQ(xs_graph_cut(graph, three, SEGMENTS, &err), XS_EFORKED);
+    CHECK_EQ(xs_graph_launch(graph, &err), XS_EFORKED);
+    CHECK_EQ(xs_graph_wait(graph, 0, SECOND, ns, &err), XS_EFORKED);
+    CHECK_EQ(xs_capture_begin(capture, &err), XS_EFORKED);
+    CHECK_EQ(xs_capture_end(capture, &handle, &err), XS_EINVAL);
+    xs_graph_close(graph);
+    xs_capture_close(capture);
+    _exit(0);
+}
+
+static void a_fork_leaves_the_graphs_of_its_parent_alone(void)
+{
+    struct xs_capture *capture = capture_chain(6), *unused;
+    struct xs_graph *graph = read_graph(capture);
+    int64_t ns[SEGMENTS];
+    int status;
+    CHECK_EQ(xs_capture_open(dev, NULL, 0, &unused, NULL), XS_OK);
+    cut(graph, three, SEGMENTS);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0)
+        in_a_fork(graph, unused);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+    CHECK_EQ(time_request(graph, ns, NULL), XS_OK);
+    check_list(6);
+    xs_graph_close(graph);
+    xs_capture_close(unused);
     xs_capture_close(capture);
 }
 
@@ -370,6 +436,8 @@ int main(void)
         open_all(i == 0 ? "cuda" : "hip");
         a_segment_alone_would_hang_and_timing_never_does();
         a_segment_that_is_not_there_is_refused();
+        a_graph_is_for_one_queue();
+        a_fork_leaves_the_graphs_of_its_parent_alone();
         segments_run_in_order_and_outlive_the_graph();
         graphs_that_share_a_workspace_would_hang_and_ours_have_their_own();
         whole_graphs_that_share_a_workspace_would_hang_too();

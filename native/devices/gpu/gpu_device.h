@@ -139,7 +139,7 @@ int xs__gpu_user_launch(struct xs_stream *stream, struct xs_kernel *k, struct xs
 /* ---- gpu_graph.c: XS_SEGMENT ------------------------------------------------------------ */
 
 extern const struct xs_graph_ops xs__gpu_graphs;
-/* Fill k->graph and k->exec. XS_EINVAL for a graph of another device. */
+/* Fill k->graph and k->exec. XS_EINVAL for a graph of another device or of another queue. */
 int xs__gpu_segment_create(struct xs_kernel *k, struct xs_error *err);
 void xs__gpu_segment_destroy(struct xs_kernel *k); /* accepts a kernel that is only partly made */
 

@@ -14,6 +14,7 @@
  * context in which they were captured. Cutting keeps it, so a graph that is to run on some of
  * the multiprocessors only must be captured on a stream of theirs; whether the stream of the
  * launch limits it, too, was not measured. Launches of one segment do not overlap. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -241,7 +242,10 @@ static int gpu_graph_wait(struct xs_graph *graph, int64_t until_ns, int64_t limi
 static void gpu_graph_release(struct xs_graph *graph)
 {
     struct xs_gpu_graph *g = graph_from(graph);
-    if (--graph->uses > 0)
+    uint32_t left = --graph->uses;
+    if (left == 1)
+        g->queue = NULL;
+    if (left > 0)
         return;
     free_segments(g);
     for (uint32_t i = 0; i < graph->info.kernels; i++)
@@ -283,6 +287,14 @@ int xs__gpu_segment_create(struct xs_kernel *k, struct xs_error *err)
     if (graph->device != &k->gpu->base)
         return xs__fail(err, XS_EINVAL, "gpu.kernel_create", 0,
                         "the captured graph was read for another device than that of the queue");
+    /* Drivers do not lock executable graphs, and requests of two queues would overwrite each
+     * other's memory. */
+    struct xs_stream *none = NULL;
+    if (!atomic_compare_exchange_strong(&graph_from(graph)->queue, &none, k->stream) &&
+        none != k->stream)
+        return xs__fail(err, XS_EINVAL, "gpu.kernel_create", 0,
+                        "another queue uses the captured graph; each queue needs one of its own, "
+                        "captured on a stream of its own");
     graph->uses++;
     k->graph = graph;
     k->exec = graph_from(graph)->segments[k->command.n];

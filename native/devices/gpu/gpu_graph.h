@@ -11,6 +11,7 @@ struct xs_gpu_graph {
     void *handle;
     void **nodes;    /* the driver's, in order */
     void **segments; /* the driver's executable graphs, base.info.segments of them */
+    _Atomic(struct xs_stream *) queue; /* of the run that uses the segments; NULL: none does */
     /* For timing; made by the first launch after a cut. */
     void **events; /* one before each segment and one after the last */
     struct xs_stream *stream;

@@ -107,6 +107,8 @@ int fake_capture_memset(struct fake_stream *stream, uint64_t to, int value, size
 int fake_capture_spoil(struct fake_capture *capture);
 /* The capture that this thread has begun; NULL: none. */
 struct fake_capture *fake_capture_here(void);
+/* Memory is freed: a counter there is no longer one. */
+void fake_forget_counter(uint64_t address);
 void fake_capture_event(struct fake_event *event, struct fake_stream *stream);
 
 /* Return the result that XS_FAKE_FAULT wants for this call; 0: the normal one. */

@@ -340,6 +340,7 @@ int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)
 
 int cuMemFree_v2(uint64_t pointer)
 {
+    fake_forget_counter(pointer);
     return fake_drop((void *)(uintptr_t)pointer);
 }
 

@@ -5,7 +5,8 @@
  * kernels. A kernel that `counts` uses a counter until the end of its launch: if another launch
  * uses it at that time on another stream, both would run into each other on a GPU, and the
  * later one hangs. xs_fake_hangs() returns how many launches hang. xs_fake_node() captures a
- * node of any type. FAKE_CUDA_LOG gets "graph" and the number of nodes for each launch. */
+ * node of any type; xs_fake_reverse() lists the nodes of a graph the other way round. FAKE_CUDA_LOG
+ * gets "graph" and the number of nodes for each launch. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -337,6 +338,17 @@ int cuStreamEndCapture(struct fake_stream *stream, struct fake_graph **graph)
     return fault != 0 ? fault : result;
 }
 
+/* A driver may list the nodes in any order. */
+int xs_fake_reverse(struct fake_graph *graph)
+{
+    for (size_t i = 0; 2 * i + 1 < graph->count; i++) {
+        struct fake_node *node = graph->nodes[i];
+        graph->nodes[i] = graph->nodes[graph->count - 1 - i];
+        graph->nodes[graph->count - 1 - i] = node;
+    }
+    return SUCCESS;
+}
+
 /* ---- what a graph consists of -------------------------------------------------------- */
 
 int cuGraphGetNodes(const struct fake_graph *graph, struct fake_node **nodes, size_t *count)
@@ -508,6 +520,15 @@ static struct {
     const struct fake_stream *stream;
     int64_t until_ns;
 } counters[COUNTERS_MAX];
+
+void fake_forget_counter(uint64_t address)
+{
+    fake_lock();
+    for (size_t i = 0; i < COUNTERS_MAX; i++)
+        if (counters[i].address == address)
+            counters[i].until_ns = 0;
+    fake_unlock();
+}
 
 /* Return whether another launch on another stream uses the counter; else it is ours. */
 static bool is_taken(uint64_t address, const struct fake_stream *stream, int64_t until_ns)
