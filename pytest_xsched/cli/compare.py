@@ -16,7 +16,7 @@ from typing import Any
 from pytest_xsched.analysis.comparability import likeness, machine_part
 from pytest_xsched.base.output_file import read_regular
 from pytest_xsched.comparison.comparison import Comparison
-from pytest_xsched.comparison.effect import Contrast
+from pytest_xsched.comparison.effect import Effect
 from pytest_xsched.comparison.episode import Episode, falls_behind
 from pytest_xsched.comparison.existing_runs import compare_runs
 from pytest_xsched.errors import IncomparableError, InvalidRun, ScenarioError
@@ -211,7 +211,7 @@ def _judge(comparison: Comparison, name: str) -> Judgement:
         nowhere = len(missing) == len(a) + len(b)
         return Judgement(status="no figure" if nowhere else "not compared", sentence=missing[0])
     try:
-        effect: Contrast = queue.throughput() if closed else queue.latency(0.99)
+        effect: Effect = queue.throughput() if closed else queue.latency(0.99)
     except InvalidRun as error:  # arms under unlike noise
         return Judgement(status="not compared", sentence=_reason(error))
     ratio = effect.ratio

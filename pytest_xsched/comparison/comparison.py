@@ -2,7 +2,7 @@
 
 A comparison is arms, each measured once an episode: the baseline scheduler, the others, the
 baseline again (how far equal arms differ is the noise) and, where asked for, each queue alone.
-Every claim is about the ratios within the episodes; see `pairs` for how sure it is.
+Every target is about the ratios within the episodes; see `paired` for how sure it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.units import one_line, parse_fraction
 from pytest_xsched.base.validation import finite_number
-from pytest_xsched.comparison.effect import Claim, Contrast
+from pytest_xsched.comparison.effect import Effect, RatioTarget
 from pytest_xsched.comparison.episode import Episode, Measured
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
 from pytest_xsched.stats.paired import Estimate, mean_estimate, noise_floor, ratio_estimate
@@ -39,13 +39,13 @@ _FIGURES = ("n", "p50_ns", "p99_ns", "max_ns", "throughput_hz")
 
 
 class ComparedQueue:
-    """A queue in all arms of a comparison, and the claims that can be made of it."""
+    """A queue in all arms of a comparison, and the targets that it may have."""
 
     def __init__(self, name: str, comparison: Comparison) -> None:
         self.name = name
         self._comparison = comparison
 
-    def latency(self, q: float, scheduler: str | None = None) -> Contrast:
+    def latency(self, q: float, scheduler: str | None = None) -> Effect:
         """Compare a percentile of the latency with that under the baseline.
 
         Args:
@@ -58,16 +58,16 @@ class ComparedQueue:
         if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 < q < 1:
             raise ScenarioError(f"percentile {q!r} is outside (0, 1); P99 is 0.99")
         self._comparison.require_like_noise(self._comparison.baseline, scheduler)
-        return self._contrast(scheduler, lambda episode: episode.percentile_ns(self.name, q))
+        return self._effect(scheduler, lambda episode: episode.percentile_ns(self.name, q))
 
-    def throughput(self, scheduler: str | None = None, *, of: str | None = None) -> Contrast:
+    def throughput(self, scheduler: str | None = None, *, of: str | None = None) -> Effect:
         """Compare the throughput with that under the baseline, or of another arm.
 
         Args:
             scheduler: which, where more than one is compared with the baseline.
             of: ``"alone"``: the queue alone.
         """
-        return self._contrast(scheduler, lambda episode: episode.throughput_hz(self.name), of)
+        return self._effect(scheduler, lambda episode: episode.throughput_hz(self.name), of)
 
     def contention_removed(self, q: float = 0.99, scheduler: str | None = None) -> Estimate:
         """Compute what share of the latency that contention adds a scheduler takes away.
@@ -129,22 +129,22 @@ class ComparedQueue:
             )
         c, name = self._comparison, percentile_name(q)
 
-        def claim() -> Claim:
+        def target() -> RatioTarget:
             __tracebackhide__ = True
-            contrast = self.latency(q, scheduler)
-            gain = contrast.ratio.inverse()
-            return Claim(
+            effect = self.latency(q, scheduler)
+            gain = effect.ratio.inverse()
+            return RatioTarget(
                 rule=f"{name} improved by",
                 what=f"{name} of {c.baseline} / {c.scheduler(scheduler)}",
                 ratio=gain,
-                floor=contrast.floor,
+                floor=effect.floor,
                 relation="at least",
                 limit=factor,
-                good=gain.low >= factor * (1 - _ROUNDING) and contrast.shown,
+                good=gain.low >= factor * (1 - _ROUNDING) and effect.shown,
                 bad=gain.high < factor * (1 - _ROUNDING),
             )
 
-        self._judge(claim)
+        self._judge(target)
 
     @names_the_rest
     def assert_no_worse(
@@ -167,22 +167,22 @@ class ComparedQueue:
         limit = 1 + parse_fraction(by, what="by of assert_no_worse")
         c, name = self._comparison, percentile_name(q)
 
-        def claim() -> Claim:
+        def target() -> RatioTarget:
             __tracebackhide__ = True
-            contrast = self.latency(q, scheduler)
-            ratio = contrast.ratio
-            return Claim(
+            effect = self.latency(q, scheduler)
+            ratio = effect.ratio
+            return RatioTarget(
                 rule=f"{name} no worse than",
                 what=f"{name} of {c.scheduler(scheduler)} / {c.baseline}",
                 ratio=ratio,
-                floor=contrast.floor,
+                floor=effect.floor,
                 relation="at most",
                 limit=limit,
                 good=ratio.high <= limit * (1 + _ROUNDING),
-                bad=ratio.low > limit * (1 + _ROUNDING) and contrast.shown,
+                bad=ratio.low > limit * (1 + _ROUNDING) and effect.shown,
             )
 
-        self._judge(claim)
+        self._judge(target)
 
     @names_the_rest
     def assert_best_effort_kept(
@@ -199,29 +199,29 @@ class ComparedQueue:
         limit = parse_fraction(share, what="share of assert_best_effort_kept", allow_zero=False)
         c = self._comparison
 
-        def claim() -> Claim:
+        def target() -> RatioTarget:
             __tracebackhide__ = True
-            contrast = self.throughput(scheduler, of=of)
-            ratio = contrast.ratio
-            return Claim(
+            effect = self.throughput(scheduler, of=of)
+            ratio = effect.ratio
+            return RatioTarget(
                 rule="throughput kept",
                 what=f"throughput under {c.scheduler(scheduler)} / {of or c.baseline}",
                 ratio=ratio,
-                floor=contrast.floor,
+                floor=effect.floor,
                 relation="at least",
                 limit=limit,
                 good=ratio.low >= limit * (1 - _ROUNDING),
                 bad=ratio.high < limit * (1 - _ROUNDING),
             )
 
-        self._judge(claim)
+        self._judge(target)
 
-    def _contrast(
+    def _effect(
         self,
         scheduler: str | None,
         figure: Callable[[Episode], float],
         of: str | None = None,
-    ) -> Contrast:
+    ) -> Effect:
         c = self._comparison
         if of not in (None, "alone"):
             raise ScenarioError(f"of {of!r} is unknown; 'alone' or None, which is the baseline")
@@ -232,7 +232,7 @@ class ComparedQueue:
             again = [figure(episode) for episode in c.episodes(c.again)]
             native = [figure(episode) for episode in c.episodes(c.baseline)]
             floor = noise_floor(ratio_estimate(again, native))
-        return Contrast(ratio=ratio_estimate(scheduled, reference), floor=floor)
+        return Effect(ratio=ratio_estimate(scheduled, reference), floor=floor)
 
     def _remarks(self) -> str:
         """Return what little contention there was in the arms, once for all of a kind."""
@@ -258,7 +258,7 @@ class ComparedQueue:
             )
         return self.alone
 
-    def _judge(self, claim: Callable[[], Claim]) -> None:
+    def _judge(self, target: Callable[[], RatioTarget]) -> None:
         __tracebackhide__ = True
         c = self._comparison
         c.check_marker()
@@ -267,7 +267,7 @@ class ComparedQueue:
         def rule() -> Verdict:
             __tracebackhide__ = True
             n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))
-            return claim().verdict(self.name, n, c.forced).with_remark(self._remarks())
+            return target().verdict(self.name, n, c.forced).with_remark(self._remarks())
 
         verdict = rule()
         c.verdicts.append(verdict)
@@ -289,8 +289,8 @@ class Comparison:
         schedulers: names of those others.
         arms: all runs, by the name of their arm, in the order of the episodes.
         forced: how the arms differ apart from the scheduler, where that was allowed by force.
-        verdicts: of the claims asserted so far.
-        refused: claims that got no verdict, as of a run.
+        verdicts: of the targets asserted so far.
+        refused: targets that got no verdict, as of a run.
     """
 
     def __init__(
@@ -319,7 +319,7 @@ class Comparison:
         """One for each of `verdicts`, in the same order."""
         self.refused: list[dict[str, str]] = []
         self.undecided = "fail"
-        """What becomes of an undecided claim: ``"fail"`` or ``"warn"``."""
+        """What becomes of an undecided target: ``"fail"`` or ``"warn"``."""
         self.check_marker: Callable[[], None] = lambda: None
         """See `Run.check_marker`."""
 
@@ -345,7 +345,7 @@ class Comparison:
         return max(lengths, default=0)
 
     def judge_again(self) -> list[Withdrawn]:
-        """Judge the claims again if a run measured on since; return the verdicts that fell."""
+        """Judge the targets again if a run measured on since; return the verdicts that fell."""
         return judge_again(self.verdicts, self.judgements, self.refused, self.undecided)
 
     def scheduler(self, name: str | None) -> str:

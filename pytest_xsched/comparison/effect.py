@@ -1,4 +1,4 @@
-"""A figure under two schedulers, and what may be claimed of it: ratio, noise, verdict in words."""
+"""A figure under two schedulers: the effect, and the verdict on a target of it, in words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contrast:
+class Effect:
     """A figure of a queue under a scheduler, against the same under the baseline.
 
     Attributes:
@@ -32,24 +32,24 @@ class Contrast:
         return beyond(self.ratio, self.floor)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the contrast in JSON's types."""
+        """Return the effect in JSON's types."""
         floor = self.floor if math.isfinite(self.floor) else None
         return {"ratio": self.ratio.to_dict(), "floor": floor, "difference_shown": self.shown}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A claim about a ratio, judged.
+class RatioTarget:
+    """A target of a ratio, judged.
 
     Attributes:
         rule: short, as `Verdict.rule`.
         what: whose ratio it is.
         ratio: as measured.
-        floor: see `Contrast`.
+        floor: see `Effect`.
         relation: ``"at least"`` or ``"at most"``.
         limit: of the ratio.
-        good: whether the claim is shown.
-        bad: whether its opposite is.
+        good: whether it is shown to be met.
+        bad: whether it is shown to be missed.
     """
 
     rule: str
@@ -62,7 +62,7 @@ class Claim:
     bad: bool
 
     def verdict(self, queue: str, n: int, forced: Sequence[Difference]) -> Verdict:
-        """Put the claim into words.
+        """Return the verdict, in words.
 
         Args:
             queue: its name.

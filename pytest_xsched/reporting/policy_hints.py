@@ -30,6 +30,22 @@ def policy_hints(scenario: dict[str, Any]) -> list[str]:
     return lines
 
 
+def level_hints(scenario: dict[str, Any]) -> list[str]:
+    """Return a sentence that a level of preemption is a wish, where it is not the lowest.
+
+    XSched does not report which level its queues have: a level that the device lacks is made level
+    1 there. That XSched takes a level shows nothing.
+    """
+    xsched = scenario["xsched"]
+    if xsched is None or xsched["level"] == 1:
+        return []
+    level = xsched["level"]
+    return [
+        f"level {level} was requested of XSched, and this run does not show that it does more than "
+        f"level 1; compare(..., schedulers=[XSched(level=1), XSched(level={level})]) does"
+    ]
+
+
 def order_remarks(
     scenario: dict[str, Any], priority_effect: str | None
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from pytest_xsched.base.units import format_duration, format_rate
-from pytest_xsched.reporting.policy_hints import policy_hints
+from pytest_xsched.reporting.policy_hints import level_hints, policy_hints
 from pytest_xsched.reporting.table_layout import fitted, percent
 
 Record = dict[str, Any]
@@ -82,7 +82,8 @@ def remarks(run: Record) -> list[str]:
     uncontended = evidence.get("uncontended", {})  # absent in old records
     for faults in (evidence["faults"], *evidence["queue_faults"].values()):
         lines += [f"! {fault}" for fault in faults]
-    lines += [f"! {sentence}" for sentence in policy_hints(run["scenario"])]
+    hints = [*policy_hints(run["scenario"]), *level_hints(run["scenario"])]
+    lines += [f"! {sentence}" for sentence in hints]
     if evidence["priority_effect"] == "no":
         lines.append("! stream priorities have no effect on this device")
     # Absent in old records.

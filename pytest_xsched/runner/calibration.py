@@ -99,6 +99,19 @@ def modelled_ns(sim: SimModel, commands: Sequence[Command]) -> int:
     return sum(max(0, sim.cost_ns(command) - 1) for command in commands)
 
 
+def command_ns(work: Sequence[Command] | Graph, alone_ns: int | None = None) -> int:
+    """Return the time that a command takes alone at most, as far as it is known; 0: it is not.
+
+    Args:
+        work: commands of a request.
+        alone_ns: time of a request alone, where that was measured.
+    """
+    if isinstance(work, Graph):
+        return (alone_ns or 0) // max(1, work.segments)
+    longest_ns = max((command.duration_ns for command in work), default=0)
+    return max(longest_ns, (alone_ns or 0) // max(1, len(work)))
+
+
 def measured_ns(
     device: Device, name: str, work: Sequence[Command] | Graph, window_ns: int
 ) -> int | None:
@@ -112,7 +125,12 @@ def measured_ns(
     run = Run(device.without_xsched(), "none")
     try:
         settings = QueueSettings(
-            name=name, priority=0, stream_priority=0, threshold=0, batch_size=0
+            name=name,
+            priority=0,
+            stream_priority=0,
+            threshold=0,
+            batch_size=0,
+            command_ns=command_ns(work),
         )
         queue = run.add_closed(settings, work, concurrency=1, think_ns=0, most=MOST)
         begin_ns = time.process_time_ns()

@@ -26,10 +26,9 @@ from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.monitoring.sampler import Sampler
 from pytest_xsched.native.binding import SLICE_NS, Device
 from pytest_xsched.native.command_record import CommandRecord
-from pytest_xsched.native.graph import Graph
 from pytest_xsched.native.run import Counts, Hints, Queue, QueueSettings
 from pytest_xsched.native.run import Run as NativeRun
-from pytest_xsched.runner.calibration import Work, calibrate
+from pytest_xsched.runner.calibration import Work, calibrate, command_ns
 from pytest_xsched.runner.priority_probe import priority_effect
 from pytest_xsched.runner.reference import wrong_results
 from pytest_xsched.runner.sm_partition import partition
@@ -319,14 +318,6 @@ def _settings(
     )
 
 
-def _command_ns(work: Work, alone_ns: int | None) -> int:
-    """Return the time that a command of a queue takes alone at most, as far as it is known."""
-    if isinstance(work, Graph):
-        return (alone_ns or 0) // max(1, work.segments)
-    longest_ns = max((command.duration_ns for command in work), default=0)
-    return max(longest_ns, (alone_ns or 0) // max(1, len(work)))
-
-
 def _seed(scenario: Scenario, spec: QueueSpec) -> int:
     return (scenario.seed + zlib.crc32(spec.name.encode())) % 2**32
 
@@ -342,8 +333,7 @@ def _add(
     record: bool,
 ) -> Queue:
     settings = _settings(scenario, spec, device, units)
-    command_ns = _command_ns(work, alone_ns)
-    settings = dataclasses.replace(settings, command_ns=command_ns, record=record)
+    settings = dataclasses.replace(settings, command_ns=command_ns(work, alone_ns), record=record)
     if isinstance(spec.arrivals, Closed):
         closed_loops = sum(isinstance(queue.arrivals, Closed) for queue in scenario.queues)
         return native.add_closed(

@@ -107,16 +107,19 @@ def turns(episodes: int, arms: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _named(schedulers: Sequence[str | XSched], arms: Sequence[str]) -> dict[str, str | XSched]:
-    """Check schedulers and arms, and return the schedulers by name; XSched's by policy."""
+    """Check schedulers and arms, and return the schedulers by name, XSched's by policy, level."""
     if not isinstance(schedulers, (list, tuple)) or len(schedulers) < 2:
         raise ScenarioError(
             f'compare(): schedulers {one_line(schedulers)} are not two; write ["native", "builtin"]'
         )
     named: dict[str, str | XSched] = {}
     for scheduler in schedulers:
-        name = f"xsched {scheduler.policy}" if isinstance(scheduler, XSched) else scheduler
-        if not isinstance(scheduler, XSched):
+        if isinstance(scheduler, XSched):
+            level = f" level {scheduler.level}" if scheduler.level != 1 else ""
+            name = f"xsched {scheduler.policy}{level}"
+        else:
             require_scheduler(scheduler, "compare(): scheduler")
+            name = scheduler
         if name in named:
             raise ScenarioError(
                 f"compare(): schedulers {list(schedulers)} name one twice; the first is measured "

@@ -3,6 +3,8 @@
 The driver is a fake without a GPU, which is told which of its calls goes wrong, and how.
 """
 
+import re
+
 import pytest
 
 from pytest_xsched import DeviceError, DeviceUnavailable, WorkerCrashed, matmul, spin
@@ -18,12 +20,13 @@ FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c")
 def measured(fake_gpu, session_on, monkeypatch):
     """Measures a short scenario in a worker whose driver has a fault: ``"CALL:NTH:WHAT"``."""
 
-    def measure(fault=None, **more):
+    def measure(fault=None, work=None, **more):
         if fault:
             monkeypatch.setenv("XS_FAKE_FAULT", fault)
         made = session_on(fake_gpu)
         # One queue, so one thread: once the driver is broken, each call of each says so.
-        queue = made.queue("q", matmul(16, layers=2), rate="100/s", priority=2)
+        work = work or matmul(16, layers=2)
+        queue = made.queue("q", work, rate="100/s", priority=2)
         scenario = Scenario(
             queues=(queue,),
             duration_ns=300_000_000,
@@ -130,6 +133,24 @@ def test_commands_that_never_complete_are_one_error(measured, fake_gpu):
     with pytest.raises(DeviceError, match=sentence) as caught:
         measured("cuEventQuery:20:600")  # no mark is ever passed
     assert caught.value.call == "queue.drain"
+
+
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
+def test_a_hang_says_how_long_the_work_takes_alone_where_that_is_known(measured, fake_gpu):
+    """A slow device has eight times that, in addition to the ten seconds."""
+    with pytest.raises(DeviceError) as caught:
+        measured("cuEventQuery:20:600", spin("150ms", layers=2))
+    found = re.search(
+        r"(\d+) commands did not complete within (\d+) s after the end of the run: either the "
+        r"device does not answer, or it is very slow: alone, all that was launched on it takes "
+        r"(\S+) s$",
+        str(caught.value),
+    )
+    assert found, caught.value
+    left, waited_s, alone_s = int(found[1]), int(found[2]), float(found[3])
+    assert left > 0
+    assert alone_s == pytest.approx(0.15 * left)
+    assert 10 + 8 * alone_s - 1 <= waited_s
 
 
 def test_a_call_that_does_not_come_back_ends_with_the_deadline(measured):

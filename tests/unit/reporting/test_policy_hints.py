@@ -8,6 +8,8 @@ import pytest
 
 from pytest_xsched import Session, XSched, at, spin
 from pytest_xsched.reporting.policy_hints import policy_hints
+from pytest_xsched.reporting.run_table import remarks
+from pytest_xsched.session import comparing
 from pytest_xsched.session.settings import Settings
 
 
@@ -59,3 +61,23 @@ def test_those_of_xsched(policy, count):
     record = session.run(*queues, duration="1s").scenario.to_dict()
     record |= {"scheduler": "xsched", "xsched": dataclasses.asdict(XSched(policy=policy))}
     assert len(policy_hints(record)) == count
+
+
+def test_a_level_that_was_only_asked_for_is_said_to_show_nothing():
+    session = Session(Settings(device="sim"))
+    queues = [session.queue(name, spin("1ms"), priority=i) for i, name in enumerate("ab")]
+    record = session.run(*queues, duration="1s").to_dict()
+    for level in (1, 2, 3):
+        xsched = dataclasses.asdict(XSched(level=level))
+        record["scenario"] |= {"scheduler": "xsched", "xsched": xsched}
+        said = [line for line in remarks(record) if "level" in line]
+        assert said == [
+            f"! level {level} was requested of XSched, and this run does not show that it does "
+            f"more than level 1; compare(..., schedulers=[XSched(level=1), XSched(level={level})]) "
+            "does"
+        ] * (level > 1)
+
+
+def test_levels_of_one_policy_can_be_compared():
+    named = comparing._named([XSched(level=1), XSched(level=2), XSched(policy="cfs")], [])
+    assert list(named) == ["xsched hpf", "xsched hpf level 2", "xsched cfs"]
