@@ -179,7 +179,7 @@ static inline int time_request(struct xs_graph *graph, int64_t *ns, struct xs_er
     int rc = xs_graph_launch(graph, err);
     if (rc == XS_OK)
         do
-            rc = xs_graph_wait(graph, 50 * MS, 5 * SECOND, ns, err);
+            rc = xs_graph_wait(graph, 50 * MS, 60 * SECOND, ns, err);
         while (rc == XS_EAGAIN);
     return rc;
 }
