@@ -72,7 +72,8 @@ def test_tokens_come_in_time_next_to_a_training(xsched):
     train = model(training, *((64, 224) if on_gpu else (4, 32)), tolerance=None)
     high = xsched.queue("high", step, priority=10, rate="100/s" if on_gpu else "2/s")
     low = xsched.queue("low", train, priority=1)
-    run = xsched.run(high, low, duration="30s")
-    run.low.assert_throughput_at_least("1/s")
-    if on_gpu:
+    run = xsched.run(high, low, duration="10s")
+    run.high.assert_no_errors()
+    if on_gpu:  # times of the processor say nothing about it
         run.high.assert_p99_below("5ms")
+        run.low.assert_throughput_at_least("1/s")

@@ -47,7 +47,8 @@ def test_resnet_is_fast_next_to_a_transformer(xsched):
     other = model(transformer, *((12, 2048, 16, 512) if on_gpu else (1, 64, 1, 16)))
     high = xsched.queue("high", net, priority=10, rate="50/s" if on_gpu else "2/s")
     low = xsched.queue("low", other, priority=1)
-    run = xsched.run(high, low, duration="30s", check=on_gpu)
-    run.low.assert_throughput_at_least("1/s")
-    if on_gpu:
+    run = xsched.run(high, low, duration="10s", check=on_gpu)
+    run.high.assert_no_errors()
+    if on_gpu:  # times of the processor say nothing about it
         run.high.assert_p99_below("5ms")
+        run.low.assert_throughput_at_least("1/s")

@@ -1,4 +1,4 @@
-"""What the program of an eager model gets from the process that starts it, and writes when it fails."""
+"""What the program of an eager model gets at its start, and what it writes when it fails."""
 
 import json
 import os
