@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from pytest_xsched.errors import DeviceError, ScenarioError, XSchedError
+from pytest_xsched.native import graph as graph_module
 from pytest_xsched.native.binding import Device
 from pytest_xsched.native.graph import Capture, Graph
 from pytest_xsched.native.run import QueueSettings, Run
@@ -358,3 +361,36 @@ def test_a_driver_without_graphs_says_what_has_them(built, fake_cuda, monkeypatc
         "the runtime of ROCm 6 or later has it"
     )
     device.close()
+
+
+def hang(kind, path):
+    """Run a graph that never ends, and print the errors; for a process of its own."""
+    graph_module.HANG_NS = 2_000_000
+    gpu = Gpu(kind, path)
+    counter = gpu.memory(4, ctypes.c_int)
+    counter[0] = 1  # and nothing clears it
+    address = ctypes.c_uint64(ctypes.addressof(counter))
+    graph = gpu.capture(lambda stream: gpu.launch(stream, b"turn", address))
+    graph.cut([1])
+    for _ in range(2):
+        try:
+            graph.run_ns(1)
+        except DeviceError as error:
+            print(error)
+    graph.close()
+    gpu.device.close()
+
+
+def test_a_graph_that_hangs_is_an_error_and_the_process_ends(fake_gpu, fake_cuda):
+    child = [sys.executable, __file__, fake_gpu, fake_cuda]
+    ended = subprocess.run(child, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout.splitlines() == [
+        "graph.wait: the GPU hangs: the captured graph, cut into 1, did not complete within "
+        "0.002 s after its launch",
+        "graph.launch: the device hangs since an earlier call",
+    ], ended.stderr
+    assert ended.returncode == 0
+
+
+if __name__ == "__main__":
+    hang(*sys.argv[1:])

@@ -227,8 +227,8 @@ static int gpu_graph_wait(struct xs_graph *graph, int64_t until_ns, int64_t limi
         if (now - g->launched_at > limit_ns) {
             graph->device->lost = true;
             return xs__fail(err, XS_EDEVICE, "graph.wait", 0,
-                            "the GPU hangs: the %u segments of the captured graph did not complete "
-                            "within %.0f s after their launch",
+                            "the GPU hangs: the captured graph, cut into %u, did not complete "
+                            "within %.3g s after its launch",
                             graph->info.segments, (double)limit_ns / 1e9);
         }
         if (now >= until_ns)
