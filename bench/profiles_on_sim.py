@@ -14,6 +14,7 @@ Targets: the arms have the same order by P99, and each P99 on `sim` is within 25
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from record_profiles import HERE, PROFILES
 
 from pytest_xsched import QueueSpec, Session, SimModel, Workload, model, recorded
 from pytest_xsched.base.units import format_duration, format_rate
+from pytest_xsched.errors import InvalidRun
 from pytest_xsched.session.settings import Settings
 
 MIXES = (
@@ -70,12 +72,13 @@ def measure(
     run = session.run(
         *queues, duration=duration, whole=True, scheduler=scheduler, seed=seed, sim=SIM
     )
-    run.require("high")
-    return Figures(
-        p50_ns=run.high.p50.value,
-        p99_ns=run.high.p99.value,
-        low_hz=run.low.throughput.value if arm != "alone" else None,
-    )
+    low_hz = run.low.throughput.value if arm != "alone" else None
+    try:
+        run.require("high")
+        return Figures(p50_ns=run.high.p50.value, p99_ns=run.high.p99.value, low_hz=low_hz)
+    except InvalidRun as error:  # saturated, most likely
+        print(f"{arm} on {run.device_name}: {error}")
+        return Figures(p50_ns=math.inf, p99_ns=math.inf, low_hz=low_hz)
 
 
 def middle(found: list[Figures]) -> Figures:
@@ -91,7 +94,8 @@ def cells(figures: Figures | None) -> list[str]:
     if figures is None:
         return []
     low = "-" if figures.low_hz is None else format_rate(figures.low_hz)
-    return [format_duration(round(figures.p50_ns)), format_duration(round(figures.p99_ns)), low]
+    times = (figures.p50_ns, figures.p99_ns)
+    return [*("-" if math.isinf(ns) else format_duration(round(ns)) for ns in times), low]
 
 
 def main() -> int:

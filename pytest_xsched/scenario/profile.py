@@ -222,24 +222,29 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
 
 
 def in_one_launch(durations_ns: Sequence[int], whole_ns: int) -> list[int]:
-    """Return the times of pieces that together take a given time, each less by the same amount.
+    """Return the times of pieces that together take a given time.
 
-    A piece that would be below 0 is 0, and the others bear the rest.
+    If they take longer, by their launches, each is less by the same amount; a piece that would be
+    below 0 is 0, and the others bear the rest. If they take less, the clock was higher when they
+    were timed, and each is longer in proportion.
 
     Returns:
         Whole numbers whose sum is `whole_ns`.
 
-    >>> in_one_launch([10, 20, 30], 45), in_one_launch([1, 20, 30], 41)
-    ([5, 15, 25], [0, 16, 25])
+    >>> in_one_launch([10, 20, 30], 45), in_one_launch([1, 20, 30], 41), in_one_launch([10, 20], 33)
+    ([5, 15, 25], [0, 16, 25], [11, 22])
     """
     left = sorted(durations_ns)
     excess = sum(left) - whole_ns
-    smallest = 0
-    while smallest < len(left) - 1 and left[smallest] * (len(left) - smallest) < excess:
-        excess -= left[smallest]
-        smallest += 1
-    less = excess / (len(left) - smallest)
-    sums = itertools.accumulate(max(0.0, duration_ns - less) for duration_ns in durations_ns)
+    if excess <= 0:
+        less, factor = 0.0, whole_ns / max(1, sum(left))
+    else:
+        smallest = 0
+        while smallest < len(left) - 1 and left[smallest] * (len(left) - smallest) < excess:
+            excess -= left[smallest]
+            smallest += 1
+        less, factor = excess / (len(left) - smallest), 1.0
+    sums = itertools.accumulate(max(0.0, ns - less) * factor for ns in durations_ns)
     ends = [round(sum_ns) for sum_ns in sums]
     ends[-1] = whole_ns
     return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
