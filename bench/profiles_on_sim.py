@@ -34,7 +34,7 @@ MIXES = (
 )
 """High, its rate, and low, a closed loop."""
 ARMS = ("alone", "native", "builtin")
-SIM = SimModel(interleave=True)
+SIM = SimModel.gpu()
 MARGIN = 0.25
 
 

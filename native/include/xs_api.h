@@ -137,6 +137,7 @@ struct xs_sim_model {
     int32_t honour_priority; /* 0: the device executes commands in the order of their launches */
     int32_t interleave;      /* 1: streams take turns; 0: commands execute as they were launched */
     int64_t launch_ns;       /* delay from a launch to the device, serial for each stream */
+    int64_t tail_ns;         /* end of a command in which its slot is free already, >= 0 */
     double flops_per_s;      /* of a full device, > 0 */
     double bytes_per_s;      /* of a full device, > 0 */
     double full_items;       /* work items that fill the device, >= 1 */

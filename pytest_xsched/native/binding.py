@@ -311,6 +311,7 @@ class Device:
             "honour_priority": sim.priority,
             "interleave": sim.interleave,
             "launch_ns": sim.launch_ns,
+            "tail_ns": sim.tail_ns,
             "flops_per_s": sim.flops_per_s,
             "bytes_per_s": sim.bytes_per_s,
             "full_items": sim.full_items,

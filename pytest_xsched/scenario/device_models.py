@@ -57,6 +57,9 @@ class SimModel:
         priority: whether streams of higher priority come first.
         interleave: whether streams of equal priority take turns.
         launch_ns: time from a launch to the device, serial per stream.
+        tail_ns: how long before its end a command leaves its slot to commands of other streams, as
+            the last blocks of a kernel leave multiprocessors of a GPU to other kernels. Then as
+            many commands as there are streams can be at their ends at once.
         flops_per_s: rate of a full device, above 0.
         bytes_per_s: bandwidth of a full device, above 0.
         full_items: output elements that fill the device, at least 1; fewer leave part of it idle.
@@ -70,6 +73,7 @@ class SimModel:
     priority: bool = True
     interleave: bool = False
     launch_ns: int = 5_000
+    tail_ns: int = 0
     flops_per_s: float = 1.44e12
     bytes_per_s: float = 4.0e12
     full_items: int = 2**20
@@ -79,9 +83,24 @@ class SimModel:
         check_flag("sim: priority", self.priority)
         check_flag("sim: interleave", self.interleave)
         set_integer(self, "launch_ns", "sim", 0, MAX_NS)
+        set_integer(self, "tail_ns", "sim", 0, MAX_NS)
         set_number(self, "flops_per_s", "sim", 0, math.inf)
         set_number(self, "bytes_per_s", "sim", 0, math.inf)
         set_integer(self, "full_items", "sim", 1, 2**53)
+
+    @classmethod
+    def gpu(cls) -> SimModel:
+        """Return a model for requests of many kernels, as `recorded` makes them.
+
+        Streams take turns, a captured graph is launched at once, and the last 10 us of a kernel
+        leave room for others. With that `sim` shows what an H200 did with two models; see
+        bench/RESULTS.md.
+        """
+        return cls(interleave=True, launch_ns=0, tail_ns=10_000)
+
+    def parallel(self, streams: int) -> int:
+        """Return how many commands of some streams can execute at once."""
+        return max(self.slots, streams) if self.tail_ns else self.slots
 
     def cost_ns(self, command: Command) -> int:
         """Compute how long a command keeps its slot, in ns, rounded to the nearest."""

@@ -155,7 +155,9 @@ def run_in_windows(
     others = _others(scenario, measurement)
     alone_ns = list(measurement.alone_ns)
     effects = [measurement.priority_effect]
-    slots = scenario.sim.slots if scenario.device_kind == "sim" else None
+    slots = None
+    if scenario.device_kind == "sim":
+        slots = scenario.sim.parallel(len(scenario.queues))
     plain = scenario.to_dict()
 
     def evidence(activity: Activity | None) -> Evidence:

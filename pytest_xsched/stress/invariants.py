@@ -144,7 +144,7 @@ def _works_while_there_is_work(run: Run) -> Iterator[str]:
     """Compare busy time with work: known for one slot, free launches and fixed thresholds."""
     model = run.scenario.sim
     queues = list(run.queues.values())
-    if run.device_kind != "sim" or model.slots != 1 or model.launch_ns:
+    if run.device_kind != "sim" or model.slots != 1 or model.launch_ns or model.tail_ns:
         return
     if run.scenario.scheduler != "builtin" or any(not q.spec.depth[0] for q in queues):
         return
@@ -298,7 +298,7 @@ TICK_NS = 1_000_000
 def _time_by_weight(run: Run) -> Iterator[str]:
     """Compare closed loops that never pause: they have work from the start to the window's end."""
     model, end_ns = run.scenario.sim, run.scenario.warmup_ns + run.scenario.duration_ns
-    if run.device_kind != "sim" or model.slots != 1 or model.launch_ns:
+    if run.device_kind != "sim" or model.slots != 1 or model.launch_ns or model.tail_ns:
         return
     if model.interleave:
         return  # the runner charges time as if commands ran in the order of their launches

@@ -17,6 +17,7 @@ SHOWN = {
     "test_shares": (1, ('"partition"', '"fair"'), 0),
     "test_bursty_load": (3, NATIVE, 0),
     "test_model_traces": (2, NATIVE, 1),
+    "test_recorded_profiles": (2, NATIVE, 1),
     "test_live_queues": (1, ("priority=10", "priority=0"), 0),
     "test_priority_change": (1, ("priority=0", "priority=2"), 0),
     "test_any_mix": (1, ("check_invariants(run)", "assert not list(run)"), 0),

@@ -36,7 +36,8 @@ class Device:
     def __init__(self, model):
         self.model = model
         self.streams = []
-        self.slots = {}  # stream -> when its command ends
+        self.ends = {}  # stream -> when its command ends
+        self.slots = {}  # stream -> when its command leaves its slot
         self.launched = 0
 
     def launch(self, stream, cost, now):
@@ -46,11 +47,12 @@ class Device:
 
     def advance(self, now):
         """End, then begin; whether anything did."""
-        ended = [stream for stream, end in self.slots.items() if end <= now]
+        ended = [stream for stream, end in self.ends.items() if end <= now]
         for stream in ended:
             stream.done += 1
             stream.ended = now
-            del self.slots[stream]
+            del self.ends[stream]
+        self.slots = {stream: end for stream, end in self.slots.items() if end > now}
         begun = 0
         while len(self.slots) < self.model.slots:
             heads = [(s.waiting(now), s) for s in self.streams if s.waiting(now)]
@@ -64,7 +66,8 @@ class Device:
 
             (_, cost, _), stream = min(heads, key=rank)
             stream.started += 1
-            self.slots[stream] = now + cost
+            self.ends[stream] = now + cost
+            self.slots[stream] = now + max(0, cost - self.model.tail_ns)
             begun += 1
         return bool(ended or begun)
 

@@ -111,6 +111,22 @@ def test_streams_that_interleave_take_turns(sim):
     assert found == {"long": [14_000_000], "short": [9_000_000]}
 
 
+def test_others_start_in_the_tail_of_a_command(sim):
+    queues = [
+        sim.queue("long", spin("4ms", layers=2), arrivals=replay(["0ms"])),
+        sim.queue("short", spin("1ms", layers=3), arrivals=replay(["1ms"])),
+    ]
+    # long 0 to 4 leaves its slot at 2; short 2 to 3, and it leaves the slot at once, but is one
+    # after the other: 3 to 4, and 4 to 5, as long's second command, 4 to 8, starts first and keeps
+    # the slot until 6: 6 to 7.
+    model = SimModel(priority=False, launch_ns=0, interleave=True, tail_ns=2_000_000)
+    found = latencies_ns(sim, model, *queues)
+    assert found == {"long": [8_000_000], "short": [6_000_000]}
+    # A command alone takes its time.
+    alone = sim.queue("q", spin("4ms", layers=2), arrivals=replay(["0ms"]))
+    assert latencies_ns(sim, model, alone)["q"] == [8_000_000]
+
+
 def test_priority_comes_before_turns(sim):
     queues = [
         sim.queue("low", spin("4ms", layers=3), priority=1, arrivals=replay(["0ms"])),

@@ -19,7 +19,13 @@ RANDOM = settings(
     report_multiple_bugs=False,
 )
 MODELS = [
-    SimModel(launch_ns=launch_ns, priority=priority, slots=slots, interleave=interleave)
+    SimModel(
+        launch_ns=launch_ns,
+        priority=priority,
+        slots=slots,
+        interleave=interleave,
+        tail_ns=100_000 if interleave else 0,
+    )
     for interleave in (False, True)
     for slots in (1, 2)
     for priority in (False, True)

@@ -6,7 +6,9 @@
  * the one with the highest stream priority (if the device honours priority), among equals the
  * one that arrived first, then the one launched first. If streams interleave, the one that could
  * start first takes the place of the one that arrived first: a command can start when it has
- * arrived and the command before it in its stream is complete. A command costs
+ * arrived and the command before it in its stream is complete. In the last tail_ns of a command
+ * its slot is free for commands of other streams, as the last blocks of a kernel leave
+ * multiprocessors to others. A command costs
  *
  *     max(flops / flops_per_s, bytes / bytes_per_s) / min(1, items / full_items)
  *
@@ -42,13 +44,14 @@ struct xs_stream {
     struct launch ring[XS_THRESHOLD_MAX]; /* launch n at n % XS_THRESHOLD_MAX */
     uint64_t launched, started, completed;
     xs_ns last_arrival;
+    xs_ns ends;     /* of the command that executes; XS_NEVER: none does */
     xs_ns last_end; /* of a completed command */
     uint64_t marks[XS_THRESHOLD_MAX];
 };
 
 struct slot {
     struct xs_stream *stream; /* NULL: free */
-    xs_ns ends;
+    xs_ns free_at;
 };
 
 struct sim {
@@ -68,14 +71,14 @@ static int sim_open(const struct xs_device_options *options, struct xs_device **
         return xs__fail(err, XS_ENODEV, "sim.open", 0,
                         "there is only one sim device, sim:0, so there is no sim:%d",
                         options->index);
-    if (m->slots < 1 || m->slots > SLOTS_MAX || m->launch_ns < 0 || !(m->flops_per_s > 0) ||
-        !(m->bytes_per_s > 0) || !(m->full_items >= 1))
+    if (m->slots < 1 || m->slots > SLOTS_MAX || m->launch_ns < 0 || m->tail_ns < 0 ||
+        !(m->flops_per_s > 0) || !(m->bytes_per_s > 0) || !(m->full_items >= 1))
         return xs__fail(err, XS_EINVAL, "sim.open", 0,
-                        "the sim device cannot have %u slots, launch %lld ns, %g flop/s, %g "
-                        "byte/s, full at %g items; needed are 1 to 64 slots, launch of at least 0 "
-                        "ns, speeds above 0 and at least 1 item",
-                        m->slots, (long long)m->launch_ns, m->flops_per_s, m->bytes_per_s,
-                        m->full_items);
+                        "the sim device cannot have %u slots, launch %lld ns, tail %lld ns, %g "
+                        "flop/s, %g byte/s, full at %g items; needed are 1 to 64 slots, launch and "
+                        "tail of at least 0 ns, speeds above 0 and at least 1 item",
+                        m->slots, (long long)m->launch_ns, (long long)m->tail_ns, m->flops_per_s,
+                        m->bytes_per_s, m->full_items);
     struct sim *sim = calloc(1, sizeof *sim);
     if (sim == NULL)
         return xs__fail(err, XS_ENOMEM, "sim.open", 0, "no memory for the sim device");
@@ -122,6 +125,7 @@ static int sim_stream_create(struct xs_device *dev, int32_t priority, struct xs_
     }
     stream->sim = sim;
     stream->priority = priority;
+    stream->ends = XS_NEVER;
     stream->next = sim->streams;
     sim->streams = stream;
     return XS_OK;
@@ -241,7 +245,8 @@ static bool goes_first(const struct sim *sim, const struct xs_stream *a, const s
     return la->order < lb->order;
 }
 
-/* Return the next end of a command or, with a free slot, also the next arrival of a head. */
+/* Return the next end of a command, the next time at which a slot becomes free or, with a free
+ * slot, also the next arrival of a head. */
 static xs_ns sim_next_due(const struct xs_device *dev)
 {
     const struct sim *sim = (const struct sim *)dev;
@@ -250,12 +255,15 @@ static xs_ns sim_next_due(const struct xs_device *dev)
     for (uint32_t i = 0; i < sim->model.slots; i++) {
         if (sim->slots[i].stream == NULL)
             free_slot = true;
-        else if (sim->slots[i].ends < due)
-            due = sim->slots[i].ends;
+        else if (sim->slots[i].free_at < due)
+            due = sim->slots[i].free_at;
     }
-    for (const struct xs_stream *s = sim->streams; free_slot && s != NULL; s = s->next)
-        if (head(s) != NULL && head(s)->arrives < due)
+    for (const struct xs_stream *s = sim->streams; s != NULL; s = s->next) {
+        if (s->ends < due)
+            due = s->ends;
+        if (free_slot && head(s) != NULL && head(s)->arrives < due)
             due = head(s)->arrives;
+    }
     return due;
 }
 
@@ -273,7 +281,9 @@ static void start_commands(struct sim *sim)
             return;
         struct launch *first = &best->ring[best->started % XS_THRESHOLD_MAX];
         first->began = sim->now;
-        sim->slots[i] = (struct slot){.stream = best, .ends = xs__later(sim->now, first->cost)};
+        xs_ns alone = first->cost > sim->model.tail_ns ? first->cost - sim->model.tail_ns : 0;
+        sim->slots[i] = (struct slot){.stream = best, .free_at = xs__later(sim->now, alone)};
+        best->ends = xs__later(sim->now, first->cost);
         best->started++;
     }
 }
@@ -287,10 +297,13 @@ static void sim_advance(struct xs_device *dev, xs_ns now)
         if (due > sim->now)
             sim->now = due;
         for (uint32_t i = 0; i < sim->model.slots; i++)
-            if (sim->slots[i].stream != NULL && sim->slots[i].ends <= sim->now) {
-                sim->slots[i].stream->completed++;
-                sim->slots[i].stream->last_end = sim->now;
+            if (sim->slots[i].stream != NULL && sim->slots[i].free_at <= sim->now)
                 sim->slots[i].stream = NULL;
+        for (struct xs_stream *s = sim->streams; s != NULL; s = s->next)
+            if (s->ends <= sim->now) {
+                s->completed++;
+                s->ends = XS_NEVER;
+                s->last_end = sim->now;
             }
         start_commands(sim);
     }

@@ -5,7 +5,7 @@ from hypothesis import Phase, find, given, settings
 
 from pytest_xsched import Workload, recorded
 from pytest_xsched.scenario import profile as profiles
-from pytest_xsched.scenario.profile import Profile, RecordedCommand, shipped_profiles
+from pytest_xsched.scenario.profile import Profile, RecordedCommand
 from pytest_xsched.stress import strategies
 
 COMMANDS = tuple(RecordedCommand(name="", kernels=1, duration_ns=ns) for ns in range(1, 41))
@@ -32,12 +32,6 @@ def test_each_profile_is_drawn_in_few_and_in_all_commands(name, commands):
 def test_the_simplest_is_a_request_of_one_command():
     found = find(strategies.recorded_workloads(), lambda workload: True)
     assert found == recorded("one", commands=1)
-
-
-def test_without_profiles_there_is_nothing_to_draw(tmp_path, monkeypatch):
-    monkeypatch.setattr(profiles, "_FOLDER", tmp_path)
-    assert shipped_profiles() == ()
-    assert strategies.recorded_workloads().is_empty
 
 
 @QUICK
