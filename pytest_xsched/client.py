@@ -18,7 +18,7 @@ names a file with the arrivals, one a line, in ns after START. Where it is not s
 follows the previous one until END, after a pause of PYTEST_XSCHED_THINK_NS. A time that cannot be
 true, such as one after the moment when the line was read, makes the run invalid.
 
-A run may have several windows; then PYTEST_XSCHED_AGAIN is set. The program may write "ready PID"
+A run may have several windows; then PYTEST_XSCHED_AGAIN is 1. The program may write "ready PID"
 again after "done", without a warm-up, and read the next line "START END", for which the file has
 new arrivals; or the end of file. A program that does not do this is started anew for each window.
 """

@@ -24,7 +24,6 @@ from pytest_xsched.monitoring.noise import unite_readings
 from pytest_xsched.native.command_record import CommandRecord, no_record
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
-from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
@@ -94,6 +93,8 @@ class SeparateProcesses:
         """Holds the locks while programs live on."""
         self.waiting_programs: dict[int, ProgramProcess] = {}
         """Programs that wait for another window, by index of their queue."""
+        self.for_one_window: set[int] = set()
+        """Indices of queues whose program did not report that it could go on."""
 
     @property
     def are_waiting(self) -> bool:
@@ -234,8 +235,8 @@ class _Window:
         run = self._run
         if run.holder is not None and not run.holder.is_running():
             self._remarks.append(run.close())  # without the locks no program may be on the GPU
-        may_go_on = any(_may_go_on(spec) for spec in self._scenario.programs)
-        if run.holder is not None or self._is_last or not may_go_on:
+        some_go_on = any(map(self._may_go_on, range(len(self._scenario.queues))))
+        if run.holder is not None or not some_go_on:
             return None
         run.holder = WorkerProcess(
             run.make_directory(),
@@ -254,6 +255,13 @@ class _Window:
         if holder is not None and not holder.is_running():
             holder.end()
             raise holder.crash(" while it held the locks of the run")
+
+    def _may_go_on(self, index: int) -> bool:
+        """Check whether a queue is a program that may live on after this window."""
+        program = self._scenario.queues[index].workload.own_program
+        if self._is_last or program is None or not program.reports:
+            return False
+        return index not in self._run.for_one_window
 
     def _start(self, groups: Sequence[Sequence[int]]) -> Member | None:
         """Start workers and programs, and wait until all are ready; return one that failed."""
@@ -316,7 +324,7 @@ class _Window:
             index,
             setting=setting,
             allowed_s=self._allowed_s,
-            may_go_on=not self._is_last,
+            may_go_on=self._may_go_on(index),
         )
 
     def _renew_program(self, index: int) -> ProgramProcess | None:
@@ -346,14 +354,9 @@ class _Window:
                 program.listen(POLL_S / len(staying))
         for program in staying:
             if not program.goes_on():
+                self._run.for_one_window.add(program.index)
                 _await_end(program, self._run.grace_s)
         return [one for one in staying if one.goes_on()]
-
-
-def _may_go_on(spec: QueueSpec) -> bool:
-    """Check whether a queue is a program that may report that it is ready for another window."""
-    program = spec.workload.own_program
-    return program is not None and program.reports
 
 
 def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Preload]:

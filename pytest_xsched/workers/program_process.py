@@ -124,8 +124,7 @@ class ProgramProcess(ManagedProcess):
         if not self._program.reports:
             return variables
         protocol = {REPORT: str(self.messages_fd), START: str(self.input_fd)}
-        if self._may_go_on:
-            protocol[AGAIN] = "1"
+        protocol[AGAIN] = "1" if self._may_go_on else "0"
         if self._arrivals_ns is not None:
             protocol[ARRIVALS] = self._write_arrivals(self._arrivals_ns)
         elif isinstance(self.spec.arrivals, Closed):

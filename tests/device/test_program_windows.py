@@ -42,7 +42,7 @@ for number in requests(warmup=2):
 
 EARLIER = """
 import os, sys, time
-print("start", os.getpid(), flush=True)
+print("start", os.getpid(), os.environ["PYTEST_XSCHED_AGAIN"], flush=True)
 report = int(os.environ["PYTEST_XSCHED_REPORT"])
 start = int(os.environ["PYTEST_XSCHED_START"])
 os.write(report, b"ready 1\\n")
@@ -202,9 +202,12 @@ def test_a_program_that_does_not_know_of_windows_is_started_anew(windows, progra
 
 def test_without_a_program_that_lives_on_nothing_is_kept(windows, program, processes):
     run = processes()
-    one, _, three = windows(program(EARLIER))
-    run.measure(one, is_last=False)
+    one, two, three = windows(program(EARLIER))
+    assert run.measure(one, is_last=False).output.split()[2] == "1"
     assert not run.are_waiting and children() == [] and not is_locked()
+    # In a further window it is not asked again, and no process waits for its answer.
+    second = run.measure(two, is_last=False)
+    assert second.output.split()[2] == "0" and not run.are_waiting and children() == []
     assert run.measure(three).counts[0].requests_completed == 15
 
 
