@@ -30,8 +30,9 @@ STATUSES = ("FAIL", "UNDECIDED", "NO VERDICT", "PASS")
 """In the order of the page."""
 _FINDINGS = {
     "FAIL": ("worse", "failed"),
+    "NO VERDICT": ("no difference shown",),
     "UNDECIDED": ("not applicable", "no baseline", "not compared", "damaged", "not saved"),
-    "PASS": ("better", "no difference shown", "saved"),
+    "PASS": ("better", "saved"),
 }
 _FIGURES = slice(3, 8)
 """Of the cells of a row of the report: n, P50, P99, max and rate."""
@@ -167,6 +168,7 @@ def _session(sources: Sequence[Source]) -> Record:
         "commit": f"{commit['id'][:12]}{dirty} on {commit['branch']}" if versioned else "",
         "time": _moment(document["datetime"]),
         "machine": _machine(document),
+        "devices": ", ".join(map(str, document["machine_info"]["xsched_devices"])),
         "version": document["version"],
     }
 
@@ -314,6 +316,7 @@ def _run(made: _Made, *, several: bool) -> Record:
         "file": made.source.name if several else "",
         "verdicts": _verdicts(made),
         "why": [_why(explanation) for explanation in run.get("why", ())],
+        "exact": run["device_kind"] == "sim",
         "table": _short_rows(run_table.rows(run)),
         "remarks": run_table.remarks(run),
         "advice": run_table.advice(run["verdicts"]),

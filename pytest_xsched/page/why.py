@@ -11,7 +11,6 @@ from pytest_xsched.page.charts import WIDTH, chart
 from pytest_xsched.page.svg import Axis, Markup, area, line, text
 
 _LEFT = 16
-_GREY = ("harness", "launch", "seen", "unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Bar:
 
 def css_class(part: str) -> str:
     """Return the class of the style sheet for a part."""
-    return f"part {'grey' if part in _GREY else part.replace(' ', '-')}"
+    return f"part {part.replace(' ', '-')}"
 
 
 def bars(rows: Sequence[Bar], title: str) -> Markup:
