@@ -13,7 +13,7 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import find_libraries
 from pytest_xsched.workers.isolated import measure_in_worker
 
-FAKE = ("fake_cuda.c", "fake_errors.c", "fake_identity.c", "fake_kernels.c")
+FAKE = ("fake_cuda.c", "fake_errors.c", "fake_graph.c", "fake_identity.c", "fake_kernels.c")
 
 
 @pytest.fixture
