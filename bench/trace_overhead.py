@@ -18,6 +18,8 @@ from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.paired import ratio_estimate, show_bounds
 
 LOADS = ("small", "usual")
+FIGURES = (("P50 of high", "us", 1), ("throughput of low", "/s", -1))
+"""Name and unit, and 1 where more is worse."""
 MOST = 0.01
 """The most that the record may cost, of P50 and of throughput."""
 
@@ -54,7 +56,9 @@ def main() -> int:
             found[trace].append(figures(run))
             kept = max(kept, *(one["kept"] for one in run.trace.to_dict()["queues"].values()), 0)
             session.runs.clear()
-        for i, (name, unit, sign) in enumerate((("P50 of high", "us", 1), ("throughput of low", "/s", -1))):
+        for i, (name, unit, sign) in enumerate(
+            (("P50 of high", "us", 1), ("throughput of low", "/s", -1))
+        ):
             without, with_it = ([one[i] for one in found[trace]] for trace in ("off", "all"))
             ratio = ratio_estimate(with_it, without)
             print(

@@ -39,6 +39,72 @@ static void everything_is_accounted_for(struct xs_device *dev, const char *polic
     scenario_close(&s);
 }
 
+/* The record holds the last commands, with the times that the samples have. */
+static void commands_are_on_record(struct xs_device *dev, int is_virtual)
+{
+    enum {
+        REQUESTS = 300,
+        EACH = 5,
+        CAP = XS_THRESHOLD_MAX + 1
+    };
+    static struct xs_sample samples[REQUESTS];
+    static int64_t arrivals[REQUESTS];
+    static struct xs_command_record commands[CAP];
+    struct xs_suspension suspensions[1];
+    struct xs_command work[EACH];
+    struct xs_change changes[2] = {{.at_ns = MS, .kind = XS_CHANGE_HELD, .value = 1},
+                                   {.at_ns = 2 * MS, .kind = XS_CHANGE_HELD, .value = 0}};
+    struct xs_error err = {0};
+    struct xs_run *run;
+    struct xs_queue *q;
+    struct xs_queue_counts c;
+    for (int i = 0; i < EACH; i++)
+        work[i] = spin(1000);
+    for (int i = 0; i < REQUESTS; i++)
+        arrivals[i] = i * MS / 10;
+    struct xs_queue_spec spec = {
+        .name = "recorded",
+        .threshold = 8,
+        .batch_size = 3,
+        .command_count = EACH,
+        .commands = work,
+        .changes = changes,
+        .change_count = 2,
+        .record = {.commands = commands,
+                   .command_cap = CAP,
+                   .suspensions = suspensions,
+                   .suspension_cap = 1},
+        .load = {.kind = XS_LOAD_OPEN,
+                 .arrivals_ns = arrivals,
+                 .arrival_count = REQUESTS,
+                 .samples = samples,
+                 .sample_cap = REQUESTS},
+    };
+    struct xs_timing timing = {.duration_ns = 30 * MS, .drain_ns = INT64_C(20000) * MS};
+    CHECK_EQ(xs_run_open(dev, "none", &run, &err), XS_OK);
+    CHECK_EQ(xs_queue_add(run, &spec, &q, &err), XS_OK);
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+    CHECK_EQ(wait_run(run, &err), XS_OK);
+    CHECK_EQ(xs_queue_counts(q, &c, &err), XS_OK);
+    CHECK_EQ(c.launched, REQUESTS * EACH);
+    CHECK_EQ(c.suspensions, 2);
+    CHECK_EQ(suspensions[0].suspended, 0); /* the second one took its place */
+    CHECK(suspensions[0].at_ns >= 2 * MS);
+    for (uint64_t n = c.launched - CAP; n < c.launched; n++) {
+        const struct xs_command_record *x = &commands[n % CAP];
+        const struct xs_sample *of = &samples[n / EACH];
+        CHECK_EQ(x->request, (int64_t)(n / EACH));
+        CHECK_EQ(x->index, (int64_t)(n % EACH));
+        CHECK(x->launched_ns <= x->completed_ns && x->completed_ns <= of->completed_ns);
+        CHECK(x->index != 0 || x->launched_ns == of->launched_ns);
+        CHECK(x->index != EACH - 1 || x->completed_ns == of->completed_ns);
+        CHECK_EQ(x->began_ns >= 0, is_virtual); /* no other device tells */
+        CHECK(!is_virtual || (x->launched_ns <= x->began_ns && x->ended_ns == x->began_ns + 1000 &&
+                              x->ended_ns <= x->completed_ns));
+    }
+    xs_run_close(run);
+}
+
 /* More arrives than the device can do: requests are censored at the end of the drain, and
  * still every launched command is seen to complete. */
 static void overload_is_accounted_for(struct xs_device *dev)
@@ -258,6 +324,10 @@ static void bad_values_are_named(struct xs_device *dev)
     expect_refused(run, &bad, "before the previous one");
     bad.load.sample_cap = 1;
     expect_refused(run, &bad, "1 samples");
+    bad = good, bad.record.command_cap = XS_THRESHOLD_MAX;
+    expect_refused(run, &bad, "a record of 1024 commands");
+    bad.record.command_cap = 2000, bad.load.kind = XS_LOAD_MANUAL, bad.command_count = 0;
+    expect_refused(run, &bad, "a queue without a load has none");
     struct xs_timing timing = {.warmup_ns = -1};
     CHECK_EQ(xs_run_start(run, &timing, &err), XS_EINVAL);
     timing.warmup_ns = 0;
@@ -330,6 +400,7 @@ int main(void)
         CHECK_EQ(xs_device_describe(dev, &info, NULL), XS_OK);
         everything_is_accounted_for(dev, "none", info.virtual_time);
         everything_is_accounted_for(dev, "hpf", info.virtual_time);
+        commands_are_on_record(dev, info.virtual_time);
         overload_is_accounted_for(dev);
         stopping_ends_it(dev);
         closing_ends_it_too(dev);

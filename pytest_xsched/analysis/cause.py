@@ -129,12 +129,14 @@ class _Words:
         spec = self.run.queues[self.other].spec
         labels: Counter[str] = Counter()
         whole: dict[str, int] = {}
+        indices: dict[str, int] = {}
         late_ns = all_ns = 0
         for request in self.requests:
             for piece in self._mine(request):
                 index = piece.command[1] if piece.command else 0
                 label = command_label(spec.workload, index)
                 labels[label] += piece.ns
+                indices[label] = index
                 whole[label] = max(whole.get(label, 0), piece.whole_ns)
                 all_ns += piece.ns
                 if piece.launched_ns >= max(request.submitted_ns, request.scheduled_ns):
@@ -145,7 +147,7 @@ class _Words:
         )[len(self.requests) // 2]
         what = "one command" if count <= 1 else f"{count} commands"
         verb = "waiting for" if self.part == IN_FLIGHT else "waiting for, or slowed by,"
-        time = format_duration(self._command_alone_ns(whole[label]))
+        time = format_duration(self._command_alone_ns(indices[label], whole[label]))
         each = "" if count <= 1 else " each"
         words = f"{verb} {what} of {self.other}, `{label}`, {time}{each} alone"
         were = "was" if count <= 1 else "were"
@@ -163,11 +165,18 @@ class _Words:
             if piece.part == self.part and piece.queue == self.other
         ]
 
-    def _command_alone_ns(self, seen_ns: int) -> int:
-        """Return what a command of the other queue takes alone; on `sim`, what was seen."""
+    def _command_alone_ns(self, index: int, seen_ns: int) -> int:
+        """Return what a command of the other queue takes alone.
+
+        On `sim` that is what was seen, and a spin takes its duration. Of the others the average is
+        known.
+        """
+        workload = self.run.queues[self.other].workload
         alone_ns = exact_alone_ns(self.run, self.other)
         if self.run.device_kind == "sim" or alone_ns is None:
             return seen_ns
+        if index < len(workload.commands) and workload.commands[index].kind == "spin":
+            return workload.commands[index].duration_ns
         per_request = max(
             window.records[self.other].per_request for window in self.run.trace.windows
         )
@@ -181,6 +190,9 @@ class _Words:
             return "policy off", "policy none holds no queue back"
         if scenario.policy == "hpf" and spec.priority == mine:
             return "equal priorities", f"both have priority {mine}, so hpf lets both launch"
+        if scenario.policy == "hpf" and spec.priority > mine:
+            more = f"{spec.priority} against {mine}"
+            return "priority", f"{self.other} has the higher priority, {more}"
         return "not held back", f"policy {scenario.policy} let {self.other} launch"
 
     def _depth(self, spec: QueueSpec) -> str:

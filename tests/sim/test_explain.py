@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from pytest_xsched import Duration, ScenarioError, Session, SimModel, at, replay, spin
 from pytest_xsched.analysis.explanation import explain
+from pytest_xsched.analysis.late_requests import explain_request
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.strategies import scenarios
 
@@ -147,6 +148,24 @@ def test_an_unfinished_request_is_explained_until_the_end_of_its_window(sim, bar
     assert not run.low.explain().requests[0].completed
 
 
+def test_a_queue_of_low_priority_waits_because_of_its_priority(sim, bare):
+    """High comes while low's first command runs; its two commands then go before low's second."""
+    run = sim.run(
+        sim.queue("high", spin("5ms", layers=2), priority=2, arrivals=replay(["1ms"])),
+        sim.queue("low", spin("4ms", layers=2), priority=1, arrivals=replay(["0s"]), threshold=2),
+        duration="40ms",
+        warmup="0s",
+        sim=dataclasses.replace(bare, priority=True),
+    )
+    assert parts_of(run, "low") == {("running", ""): 8 * MS, ("in flight", "high"): 10 * MS}
+    found = run.low.explain()
+    assert (found.cause, found.sentence) == (
+        "priority",
+        "all of the excess is waiting for 2 commands of high, `spin('5ms')`, 5 ms each alone, "
+        "which were launched while low waited: high has the higher priority, 2 against 1",
+    )
+
+
 def test_a_limit_chooses_the_requests(sim, bare):
     run = sim.run(
         sim.queue("high", spin("2ms"), arrivals=replay(["0s", "1ms", "1ms"]), threshold=2),
@@ -170,6 +189,23 @@ def test_a_slow_request_whose_work_is_long_is_called_that(sim, bare):
         "all of the time is the work itself, 30 ms alone",
         "the 20 requests above 20 ms took 30 ms on average: 30 ms running",
     )
+
+
+def test_requests_of_a_later_window_have_the_commands_of_that_window(sim, bare):
+    sim.settings = dataclasses.replace(sim.settings, fixed_duration=False)
+    high = sim.queue("high", spin("1ms"), priority=2, rate="20/s", threshold=2)
+    low = sim.queue("low", spin("4ms"), priority=1, rate="20/s", threshold=2)
+    run = sim.run(low, high, duration="60s", warmup="1s", policy="none", sim=bare)
+    run.measure_on()
+    first = run.trace.windows[1].first["high"]
+    later = [explain_request(run, run.high, i) for i in range(first, len(run.high.samples))]
+    assert len(later) > 100
+    assert {part for one in later for part in one.parts()} == {
+        ("in flight", "low"),
+        ("running", ""),
+    }
+    # Both arrive at the same moments, and low is first in the order of queues.
+    assert all(one.parts()["in flight", "low"] == 4 * MS for one in later)
 
 
 def test_without_a_trace_the_explanation_says_so(sim, bare):
