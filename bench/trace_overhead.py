@@ -1,4 +1,4 @@
-"""What the record of commands costs: runs with it and without it, by turns.
+"""What the record of commands costs: runs with it and without it, interleaved.
 
     python bench/trace_overhead.py [--device cuda] [--pairs 10] [--duration 3s]
 
