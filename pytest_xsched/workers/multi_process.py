@@ -161,6 +161,7 @@ class SeparateProcesses:
         return "; ".join(remark for remark in remarks if remark)
 
     def make_directory(self) -> Path:
+        """Make an empty directory for a process; all of a run are next to each other."""
         if self._directory is None:
             self._directory = TemporaryDirectory()
         directory = Path(self._directory.name) / str(self._directories_made)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,39 @@ ENDLESS_LIVE = """
     """
 
 
-@pytest.mark.parametrize("text", [ENDLESS, ENDLESS_LIVE], ids=["run", "live"])
+BETWEEN_WINDOWS = """
+    import pathlib
+    import sys
+    import time
+    import pytest
+    from pytest_xsched import command
+    from pytest_xsched.session import adaptive
+    from pytest_xsched.workers import run_processes
+
+    PROGRAM = "; ".join([
+        "import os, pathlib",
+        "from pytest_xsched.client import requests",
+        "pathlib.Path('pid').write_text(str(os.getpid()))",
+        "list(requests())",
+    ])
+
+    def test_long(xsched, monkeypatch):
+        monkeypatch.setattr(adaptive, "FIRST_NS", 300_000_000)
+        monkeypatch.setattr(adaptive, "NEXT_NS", 300_000_000)
+        monkeypatch.setattr(run_processes, "IDLE_S", 600)
+        queue = xsched.queue("q", command([sys.executable, "-c", PROGRAM]), think="10ms")
+        xsched.run(queue, duration="900ms", scheduler="native")
+        pathlib.Path("started").touch()
+        time.sleep(600)
+
+    def test_next(xsched):
+        pathlib.Path("went on").touch()
+    """
+
+
+@pytest.mark.parametrize(
+    "text", [ENDLESS, ENDLESS_LIVE, BETWEEN_WINDOWS], ids=["run", "live", "between windows"]
+)
 def test_ctrl_c(pytester, alone, text):
     pytester.makepyfile(text)
     process = pytester.popen(
@@ -64,6 +97,9 @@ def test_ctrl_c(pytester, alone, text):
     assert "KeyboardInterrupt" in output
     assert "no tests ran" in output
     assert not (pytester.path / "went on").exists()
+    if text == BETWEEN_WINDOWS:
+        program = (pytester.path / "pid").read_text()
+        assert not (Path("/proc") / program).exists()
 
 
 @pytest.mark.parametrize(
