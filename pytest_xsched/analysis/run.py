@@ -61,6 +61,7 @@ class Run:
         evidence: Evidence,
         remark: str = "",
         measure_on: Callable[[Run], bool] | None = None,
+        at_least_ns: int = 0,
         trace: Trace | None = None,
         alone_ns: Sequence[int | None] = (),
     ) -> None:
@@ -95,6 +96,7 @@ class Run:
         self.alone_ns = alone_ns
         """Time of a request of each queue alone, ns; None: not known; empty: of none."""
         self._measure_on = measure_on
+        self._at_least_ns = at_least_ns
         self._why: dict[tuple[str, int | None, int], Explanation] = {}
         self._judgements: list[Judgement] = []
         """One for each of `verdicts`, in the same order."""
@@ -243,6 +245,9 @@ class Run:
             part, whole = map(format_duration, (self.measured_ns, self.scenario.duration_ns))
             word = "held" if verdict.status == PASS else "missed"
             sentence += f"; {word} in the {part} of {whole} that were measured"
+        if self._at_least_ns > self.scenario.duration_ns:
+            least = format_duration(self._at_least_ns)
+            sentence += f"; --xsched-duration measured less than at_least={least}"
         if worse:
             sentence += "; later blocks were worse than earlier ones"
         return dataclasses.replace(verdict, sentence=sentence)

@@ -137,6 +137,11 @@ def _odds(log: float) -> str:
 
 
 def _needed(decision: Decision | None) -> str:
+    if decision is not None and decision.incident and decision.needed is None:
+        return (
+            "the misses came in one incident, which alone fails nothing; measure longer to see "
+            "whether it comes back"
+        )
     if decision is None or decision.needed is None:
         return "the misses are too close to the limit for any number of requests to decide it"
     return f"about {decision.needed} more requests would decide it"

@@ -31,7 +31,7 @@ MAX_HZ = 1e9
 """The highest rate accepted: one request per nanosecond."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Duration:
     """A length of time, in whole nanoseconds; negative only as a result of a subtraction.
 
@@ -39,6 +39,8 @@ class Duration:
     Duration(ns=50000000)
     >>> str(1.2 * s), (50 * ms) / (200 * us)
     ('1.2 s', 250.0)
+    >>> 50 * ms < "1s"
+    True
     """
 
     # numpy scalars then leave `np.int64(3) * ms` to __rmul__ instead of making an array of it.
@@ -86,6 +88,30 @@ class Duration:
 
     def __sub__(self, other: Duration) -> Duration:
         return Duration(self.ns - other.ns) if isinstance(other, Duration) else NotImplemented
+
+    def __lt__(self, other: DurationLike) -> bool:
+        limit_ns = self._limit_ns(other)
+        return NotImplemented if limit_ns is None else self.ns < limit_ns
+
+    def __le__(self, other: DurationLike) -> bool:
+        limit_ns = self._limit_ns(other)
+        return NotImplemented if limit_ns is None else self.ns <= limit_ns
+
+    def __gt__(self, other: DurationLike) -> bool:
+        limit_ns = self._limit_ns(other)
+        return NotImplemented if limit_ns is None else self.ns > limit_ns
+
+    def __ge__(self, other: DurationLike) -> bool:
+        limit_ns = self._limit_ns(other)
+        return NotImplemented if limit_ns is None else self.ns >= limit_ns
+
+    def _limit_ns(self, other: object) -> int | None:
+        """Return the ns of a time as a user writes it; None: it is for `other` to compare."""
+        if isinstance(other, Duration):
+            return other.ns
+        if isinstance(other, (str, timedelta)):
+            return parse_duration(other, what=f"limit for {self}", allow_zero=True)
+        return None
 
     def __str__(self) -> str:
         return format_duration(self.ns)

@@ -116,7 +116,7 @@ def run_in_windows(
         measure: measures a window.
         fixed: whether to measure all of the duration at once.
         rules: what becomes of noise; None: the default.
-        at_least_ns: shortest time to measure, at most the duration.
+        at_least_ns: shortest time to measure; all of the duration, if that is shorter.
         trace: what to keep of the commands; see `Trace`.
     """
     rules = rules or Rules()
@@ -241,6 +241,7 @@ def run_in_windows(
         evidence=evidence(measurement.activity),
         remark=measurement.remark,
         measure_on=measure_on,
+        at_least_ns=at_least_ns,
         trace=kept,
         alone_ns=alone_ns,
     )

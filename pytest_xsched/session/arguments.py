@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.base.constants import SCHEDULERS
 from pytest_xsched.base.policies import POLICIES, XSCHED_POLICIES
@@ -10,9 +12,14 @@ from pytest_xsched.base.units import DurationLike, format_duration, one_line, pa
 from pytest_xsched.base.validation import one_of
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.scenario import Scenario, default_warmup_ns
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.session.duration import chosen_duration_ns
+
+if TYPE_CHECKING:
+    from pytest_xsched.session.settings import Settings
 
 
 def require_queues(what: str, queues: Sequence[object]) -> None:
@@ -127,3 +134,43 @@ def marker_text(overrides: Mapping[str, object]) -> str:
 def setting_text(name: str, value: object) -> str:
     """Return the value of a setting that a marker can set, a duration in units."""
     return format_duration(value) if name == "duration" else repr(value)  # type: ignore[arg-type]
+
+
+def scenario_of(
+    settings: Settings,
+    overrides: Mapping[str, Any],
+    duration: DurationLike | None,
+    warmup: DurationLike | None,
+    describe: Callable[..., Scenario],
+) -> Scenario:
+    """Return the scenario of a run; where only --xsched-duration makes it impossible, say so.
+
+    Args:
+        settings: of the command line and the ini file.
+        overrides: of the marker.
+        duration: of the test.
+        warmup: of the test; None: the default for the duration.
+        describe: returns the scenario with a `duration_ns` and a `warmup_ns`.
+
+    Raises:
+        ScenarioError: `describe` does not accept the duration.
+    """
+
+    def of(settings: Settings) -> Scenario:
+        duration_ns = chosen_duration_ns(settings, overrides, duration)
+        warmup_ns = ns_or(warmup, "warmup", default_warmup_ns(duration_ns))
+        return describe(duration_ns=duration_ns, warmup_ns=warmup_ns)
+
+    try:
+        return of(settings)
+    except ScenarioError as error:
+        if settings.duration is None:
+            raise
+        try:
+            of(dataclasses.replace(settings, duration=None))
+        except ScenarioError:
+            raise error from None
+        raise ScenarioError(
+            f"{error}; that is the duration of --xsched-duration={settings.duration}, which "
+            "shortens every run"
+        ) from None

@@ -44,7 +44,9 @@ def _run_ns(value: DurationLike, what: str) -> int:
 
 
 def chosen_least_ns(settings: Settings, at_least: DurationLike | None, duration_ns: int) -> int:
-    """Return the shortest time to measure, in ns, at most the duration; 0 where none is named.
+    """Return the shortest time to measure, in ns; 0 where none is named.
+
+    Only --xsched-duration may be shorter. The verdicts then say so; see `Run`.
 
     Args:
         settings: of the command line and the ini file.
@@ -52,8 +54,7 @@ def chosen_least_ns(settings: Settings, at_least: DurationLike | None, duration_
         duration_ns: of the run.
 
     Raises:
-        ScenarioError: it is no time, or longer than the duration; but --xsched-duration may
-            shorten any run.
+        ScenarioError: it is no time, or longer than the duration of the test.
     """
     if at_least is None:
         return 0
@@ -63,4 +64,4 @@ def chosen_least_ns(settings: Settings, at_least: DurationLike | None, duration_
             f"at_least {format_duration(least_ns)} is longer than the duration "
             f"{format_duration(duration_ns)}, which is the most that is measured"
         )
-    return min(least_ns, duration_ns)
+    return least_ns

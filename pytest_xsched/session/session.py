@@ -33,11 +33,7 @@ from pytest_xsched.runner.stream_limits import hardware_queues, stream_warnings
 from pytest_xsched.scenario.arrival_process import Arrivals, one_load
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
-from pytest_xsched.scenario.scenario import (
-    Scenario,
-    default_drain_ns,
-    default_warmup_ns,
-)
+from pytest_xsched.scenario.scenario import Scenario, default_drain_ns
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
@@ -52,6 +48,7 @@ from pytest_xsched.session.arguments import (
     require_policy,
     require_queues,
     require_scheduler,
+    scenario_of,
     setting_text,
 )
 from pytest_xsched.session.auto_device import NO_GPU, auto_device, require_gpu
@@ -269,10 +266,9 @@ class Session:
         at_least_ns = chosen_least_ns(self.settings, at_least, duration_ns)
         if self._fell_back:
             require_gpu(queues, uses_xsched=xsched is not None)
-        scenario = Scenario(
+        describe = functools.partial(
+            Scenario,
             queues=queues,
-            duration_ns=duration_ns,
-            warmup_ns=ns_or(warmup, "warmup", default_warmup_ns(duration_ns)),
             drain_ns=ns_or(drain, "drain", default_drain_ns()),
             seed=seed,
             device=device,
@@ -287,6 +283,7 @@ class Session:
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )
+        scenario = scenario_of(self.settings, self.overrides, duration, warmup, describe)
         run = self._run(
             scenario,
             fixed=whole or self.settings.fixed_duration,

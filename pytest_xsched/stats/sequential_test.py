@@ -80,6 +80,7 @@ class Decision:
         beta: of a wrong PASS.
         needed: how many more requests would decide, at the rates seen; None: too close to tell.
         noisy: how many of the misses came in noisy seconds, if others did not; see `noise`.
+        incident: whether there are too many misses, but undecided because they came at one time.
     """
 
     status: str
@@ -94,6 +95,7 @@ class Decision:
     beta: float
     needed: int | None
     noisy: int = 0
+    incident: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision in JSON's types."""
@@ -139,8 +141,11 @@ def decide(
         elif log_pass >= math.log(1 / beta):
             status = PASS
     needed: int | None = 0
+    too_many = log_fail >= math.log(1 / alpha)
+    incident = status == UNDECIDED and n >= BLOCKS_MIN * block and too_many
     if status == UNDECIDED:
-        needed = _needed(n, block, (better, beta), (worse.total(), alpha))
+        sides = [(better, beta)] if incident else [(better, beta), (worse.total(), alpha)]
+        needed = _needed(n, block, *sides)
     return Decision(
         status=status,
         n=n,
@@ -153,6 +158,7 @@ def decide(
         alpha=alpha,
         beta=beta,
         needed=needed,
+        incident=incident,
     )
 
 

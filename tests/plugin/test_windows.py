@@ -170,9 +170,37 @@ def test_the_command_line_shortens_a_run_with_at_least(load, sim):
         def test_it(xsched, load):
             run = xsched.run(*load, duration="60s", at_least="30s")
             assert run.measured_ns == 20 * 10**9
+            run.high.assert_p99_below("50ms")
         """)
 
-    assert sim("--xsched-duration=20s").ret == 0
+    result = sim("--xsched-duration=20s")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["  PASS high: P99 *; --xsched-duration measured less than at_least=30 s  [[]*"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ('changes=[at("40s", "low", priority=20)]', "the change of queue 'low' at 40s is after *"),
+        ('arrivals=replay(["40s"])', "replay time 40s is not before the end of *, 16s"),
+        ('arrivals=poisson("1/min")', "*for 16s is not one request"),
+    ],
+)
+def test_what_does_not_fit_a_shorter_duration_names_the_option(load, sim, what, sentence):
+    of_queue, of_run = (what, "") if what.startswith("arrivals") else ("", what)
+    load(f"""
+        def test_it(xsched):
+            low = xsched.queue("low", spin("1ms"), {of_queue})
+            xsched.run(low, duration="60s", {of_run})
+        """)
+
+    option = "; that is the duration of --xsched-duration=16s, which shortens every run"
+    result = sim("--xsched-duration=16s")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([f"E *ScenarioError: *{sentence}{option}"])
+    assert sim().ret == sim("--xsched-duration=50s").ret == 0
 
 
 def test_fixed_duration(two_models, sim, pytester):

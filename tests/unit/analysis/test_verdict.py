@@ -266,6 +266,17 @@ def test_a_rate_that_varies_is_not_told_from_a_limit_near_it(made_queue):
     assert targets.throughput_at_least(queue, 5.0, 0).status == "PASS"
 
 
+def test_many_misses_at_one_instant_are_named_as_one_incident(made_queue):
+    """The sentence said that about a block of more requests would decide it."""
+    latencies = [1] * 1000 + [100] * 1099 + [1] * 901
+    verdict = targets.percentile_below(made_queue(latencies, period_ms=10), 0.99, 50 * MS)
+    assert verdict.status == "UNDECIDED"
+    assert verdict.sentence.endswith(
+        "1099 misses, 30 allowed); the misses came in one incident, which alone fails "
+        "nothing; measure longer to see whether it comes back"
+    )
+
+
 def test_a_stall_of_a_closed_loop_passes_no_percentile(made_queue):
     """A loop that sends nothing for 10 s of 60 passed: one request of thousands was slow."""
     stall = [30] * 800 + [10_000] + [30] * 800

@@ -194,6 +194,14 @@ def test_duration_arithmetic():
     assert (2**62 + 1) * ns == Duration(2**62 + 1)  # ints stay exact
 
 
+def test_a_duration_is_compared_with_a_time_as_users_write_it():
+    """`ticket.latency < "2ms"` was a TypeError, next to `run.high.p99 < "50ms"`."""
+    assert 2 * ms < "3ms" and 2 * ms <= "2ms" and 2 * ms > "1ms" and 2 * ms >= timedelta(0)
+    assert not 2 * ms < "2ms" and not 2 * ms > "2ms"
+    with pytest.raises(ScenarioError, match="limit for 2 ms: '3'"):
+        assert 2 * ms < "3"
+
+
 def test_duration_refuses_other_types():
     with pytest.raises(TypeError):
         s + 1
