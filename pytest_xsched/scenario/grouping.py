@@ -6,10 +6,10 @@ some 5 us. `model()` and `recorded()` group by the same rule.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from pytest_xsched.base.units import parse_duration, spell_duration
 from pytest_xsched.base.validation import integer
@@ -99,13 +99,16 @@ def joined_by_count(ends: Sequence[int], times_ns: Sequence[int], count: int) ->
     """
     if count >= len(ends):
         return list(ends)
-    passed = np.cumsum(np.maximum(np.asarray(times_ns, np.float64), 1.0))
-    wanted = [float(passed[-1]) * (k + 1) / count for k in range(count)]
-    return nearest(list(ends), passed.tolist(), wanted)
+    passed = list(itertools.accumulate(max(float(ns), 1.0) for ns in times_ns))
+    wanted = [passed[-1] * (k + 1) / count for k in range(count)]
+    return nearest(list(ends), passed, wanted)
 
 
 def nearest(ends: list[int], places: list[float], wanted: list[float]) -> list[int]:
     """Return the ends whose places are nearest to the wanted ones, each once, and the last."""
-    at = np.asarray(places)
-    chosen = {int(np.argmin(np.abs(at - place))) for place in wanted}
+    chosen = set()
+    for place in wanted:
+        after = min(bisect.bisect_left(places, place), len(places) - 1)
+        before = max(after - 1, 0)
+        chosen.add(before if place - places[before] <= places[after] - place else after)
     return [ends[i] for i in sorted(chosen | {len(ends) - 1})]
