@@ -96,6 +96,13 @@ class _Times:
         self.told = len(rows) > 0 and bool((rows["began_ns"] >= 0).any())
         self.began = _or_never(rows["began_ns"]) if self.told else self.launched
         self.ended = _or_never(rows["ended_ns" if self.told else "completed_ns"])
+        # Commands that did not begin the moment the one before them ended.
+        self._apart = np.flatnonzero(self.began[1:] != self.ended[:-1]) + 1
+
+    def end_of_run(self, row: int, most: int) -> int:
+        """Return the first command, at most `most`, that did not follow at once on those before."""
+        at = int(np.searchsorted(self._apart, row, side="right"))
+        return min(most, int(self._apart[at])) if at < len(self._apart) else most
 
     def active(self, start_ns: int, end_ns: int) -> range:
         """Return which commands were on the device at any time between two moments."""
@@ -138,6 +145,16 @@ class Attribution:
         self._alone_ns = alone_ns
         self._unlaunched = HELD if holds else LAUNCH
 
+    def steps(self, request: Request) -> int:
+        """Return how many commands `pieces` goes through, at most."""
+        own = self._own
+        first = int(np.searchsorted(own.rows["request"], request.number, side="left"))
+        waiting = int(np.searchsorted(own.ended, request.submitted_ns, side="right"))
+        steps = max(0, first - waiting) + request.commands
+        if own.told:
+            steps -= max(0, own.end_of_run(waiting, first) - waiting - 1) if waiting < first else 0
+        return steps
+
     def pieces(self, request: Request) -> list[Piece]:
         """Return where the time of a request went; the pieces add up to its latency."""
         found = list(self._pieces(request))
@@ -160,7 +177,10 @@ class Attribution:
         while row < last and now < end:
             ended = int(own.ended[row])
             same = row + 1
-            if not own.told:  # one mark may cover several commands
+            if own.told and row < first and now >= own.began[row]:
+                same = own.end_of_run(row, first)  # there may be thousands of them
+                ended = int(own.ended[same - 1])
+            elif not own.told:  # one mark may cover several commands
                 while same < last and own.ended[same] == ended and (same < first) == (row < first):
                     same += 1
             launched = min(int(own.launched[row]), end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from pytest_xsched.analysis.attribution import (
     UNKNOWN,
     Piece,
 )
-from pytest_xsched.analysis.late_requests import LateRequest, exact_alone_ns, explain_request
+from pytest_xsched.analysis.late_requests import LateRequest, exact_alone_ns
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
@@ -45,7 +45,11 @@ _MOSTLY = 0.9
 
 
 def find_cause(
-    run: Run, queue: QueueResult, requests: Sequence[LateRequest], limit_ns: int | None
+    run: Run,
+    queue: QueueResult,
+    requests: Sequence[LateRequest],
+    limit_ns: int | None,
+    explain: Callable[[int], LateRequest],
 ) -> tuple[str, str]:
     """Return the cause of late requests: one of `CAUSES`, and a sentence.
 
@@ -54,6 +58,7 @@ def find_cause(
         queue: of the requests.
         requests: that were late.
         limit_ns: see `Explanation`.
+        explain: explains another request, by the place of its sample.
     """
     if not requests:
         above = "" if limit_ns is None else f" took longer than {format_duration(limit_ns)}"
@@ -70,7 +75,7 @@ def find_cause(
         time = format_duration(each_ns)
         return "work", f"{_percent(ran, total)} of the time is the work itself, {time} alone"
     (part, other), most = max(parts.items(), key=lambda one: one[1])
-    cause, words = _Words(run, queue, requests, part, other).find()
+    cause, words = _Words(run, queue, requests, part, other, explain).find()
     if part in (HELD, HELD_BY_TEST) and queue.censored:
         cause = "starvation"
         words += f"; {queue.censored} of {queue.n} requests never completed"
@@ -88,13 +93,20 @@ class _Words:
     """Puts the largest part into words."""
 
     def __init__(
-        self, run: Run, queue: QueueResult, requests: Sequence[LateRequest], part: str, other: str
+        self,
+        run: Run,
+        queue: QueueResult,
+        requests: Sequence[LateRequest],
+        part: str,
+        other: str,
+        explain: Callable[[int], LateRequest],
     ) -> None:
         self.run = run
         self.queue = queue
         self.requests = requests
         self.part = part
         self.other = other
+        self.explain = explain
         self.me = queue.name
 
     def find(self) -> tuple[str, str]:
@@ -232,7 +244,7 @@ class _Words:
         arrived = self.queue.arrived
         load = len(arrived) * (alone_ns or 0) / (self.queue.seconds * 1e9)
         if load >= _MOSTLY:
-            return "backlog", f"{words}: they take {load:.0%} of the measured time alone"
+            return "backlog", f"{words}: they take {100 * load:.0f} % of the measured time alone"
         samples = self.queue.samples["scheduled_ns"]
         before = worst.index - first
         ns = int(samples[worst.index] - samples[first])
@@ -253,7 +265,7 @@ class _Words:
 
     def _delay_of(self, first: int, worst: LateRequest) -> str:
         """Describe what delayed the first request of a pile, if that explains the pile."""
-        parts = explain_request(self.run, self.queue, first).parts()
+        parts = self.explain(first).parts()
         own = sum(ns for (part, _), ns in worst.parts().items() if part == OWN)
         others = {
             key: ns for key, ns in parts.items() if key[0] not in (OWN, RUNNING, HARNESS, LAUNCH)

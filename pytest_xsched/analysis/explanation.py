@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.analysis.attribution import PARTS
 from pytest_xsched.analysis.cause import find_cause
-from pytest_xsched.analysis.late_requests import LateRequest, late_requests
+from pytest_xsched.analysis.late_requests import LateRequest, LateRequests
 from pytest_xsched.base.units import format_duration
 
 if TYPE_CHECKING:
@@ -147,8 +147,9 @@ def explain(run: Run, queue: QueueResult, limit_ns: int | None = None) -> Explan
         queue: whose requests.
         limit_ns: None: the worst 1 % are explained, at least one.
     """
-    late, requests = late_requests(run, queue, limit_ns)
-    cause, sentence = find_cause(run, queue, requests, limit_ns)
+    explained = LateRequests(run, queue)
+    late, requests = explained.worst(limit_ns)
+    cause, sentence = find_cause(run, queue, requests, limit_ns, explained.explain)
     return Explanation(
         queue=queue.name,
         limit_ns=limit_ns,

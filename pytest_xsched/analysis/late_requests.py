@@ -25,10 +25,11 @@ from pytest_xsched.native.binding import CENSORED, DRAIN, WARMUP
 if TYPE_CHECKING:
     from pytest_xsched.analysis.queue_result import QueueResult
     from pytest_xsched.analysis.run import Run
-    from pytest_xsched.analysis.trace import TracedWindow
 
 MOST = 100
 """The most requests that are explained: the worst of them."""
+STEPS = 50_000
+"""The most commands to go through, which are many where requests wait for thousands of others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,105 +77,119 @@ class LateRequest:
         }
 
 
-def late_requests(
-    run: Run, queue: QueueResult, limit_ns: int | None = None
-) -> tuple[int, tuple[LateRequest, ...]]:
-    """Return how many requests took longer than a limit, and the worst of them with their parts.
+class LateRequests:
+    """Explains requests of one queue.
 
     Args:
         run: of the queue.
         queue: whose requests.
-        limit_ns: None: the worst 1 %, at least one.
     """
-    chosen, latency = _measured(queue), queue.latency_ns
-    order = np.argsort(-latency, kind="stable")
-    if limit_ns is None:
-        late = min(len(order), max(1, math.ceil(0.01 * len(order))))
-    else:
-        late = int(np.count_nonzero(latency > limit_ns))
-    return late, tuple(
-        explain_request(run, queue, int(i)) for i in chosen[order[: min(late, MOST)]]
-    )
 
+    def __init__(self, run: Run, queue: QueueResult) -> None:
+        self._run = run
+        self._queue = queue
+        self._alone_ns = exact_alone_ns(run, queue.name)
+        self._attributions: dict[int, tuple[Attribution, int]] = {}
 
-def explain_request(run: Run, queue: QueueResult, index: int) -> LateRequest:
-    """Return where the time of a request went.
+    def worst(self, limit_ns: int | None) -> tuple[int, tuple[LateRequest, ...]]:
+        """Return how many requests took longer than a limit, and the worst of them, explained.
 
-    Args:
-        run: of the queue.
-        queue: whose request.
-        index: of its sample.
-    """
-    sample = queue.samples[index]
-    scheduled, submitted = int(sample["scheduled_ns"]), int(sample["submitted_ns"])
-    completed = not int(sample["flags"]) & CENSORED
-    window = _window_of(run, queue.name, index)
-    end = int(sample["completed_ns"])
-    if not completed:
-        ends = np.array(queue.windows_ns)[:, 1]
-        at = min(int(np.searchsorted(ends, scheduled, side="right")), len(ends) - 1)
-        end = max(int(ends[at]), scheduled)
-    commands = 0 if window is None else _per_request(queue, window)
-    number = 0 if window is None else index - window.first[queue.name]
-    request = Request(
-        number=number,
-        commands=commands,
-        scheduled_ns=scheduled,
-        submitted_ns=submitted,
-        end_ns=end,
-        completed=completed,
-    )
-    if window is None or commands == 0:
-        pieces = _without_commands(request)
-    else:
-        pieces = _attribution(run, queue, window).pieces(request)
-    return LateRequest(
-        index=index,
-        scheduled_ns=scheduled,
-        submitted_ns=submitted,
-        latency_ns=end - scheduled,
-        completed=completed,
-        pieces=tuple(_stretched(pieces, exact_alone_ns(run, queue.name))),
-    )
+        Args:
+            limit_ns: None: the worst 1 %, at least one.
+        """
+        chosen, latency = self._measured(), self._queue.latency_ns
+        order = np.argsort(-latency, kind="stable")
+        if limit_ns is None:
+            late = min(len(order), max(1, math.ceil(0.01 * len(order))))
+        else:
+            late = int(np.count_nonzero(latency > limit_ns))
+        found: list[LateRequest] = []
+        steps = 0
+        for index in chosen[order[: min(late, MOST)]].tolist():
+            steps += self._steps(index)
+            if found and steps > STEPS:
+                break
+            found.append(self.explain(index))
+        return late, tuple(found)
 
+    def explain(self, index: int) -> LateRequest:
+        """Return where the time of a request went, by the place of its sample."""
+        request = self._request(index)
+        at = self._window_of(index)
+        attribution, commands = (None, 0) if at is None else self._attribution(at)
+        if attribution is None or commands == 0:
+            pieces = _without_commands(request)
+        else:
+            pieces = attribution.pieces(request)
+        return LateRequest(
+            index=index,
+            scheduled_ns=request.scheduled_ns,
+            submitted_ns=request.submitted_ns,
+            latency_ns=request.end_ns - request.scheduled_ns,
+            completed=request.completed,
+            pieces=tuple(_stretched(pieces, self._alone_ns)),
+        )
 
-def _measured(queue: QueueResult) -> NDArray[np.intp]:
-    """Return the places among all samples of the requests that count for latencies."""
-    samples = queue.samples
-    chosen = np.flatnonzero((samples["flags"] & (WARMUP | DRAIN)) == 0)
-    if not queue.masks or not queue.noisy_ns:
-        return chosen
-    kept: NDArray[np.intp] = chosen[~inside(samples["scheduled_ns"][chosen], queue.noisy_ns)]
-    return kept
+    def _steps(self, index: int) -> int:
+        at = self._window_of(index)
+        return 1 if at is None else self._attribution(at)[0].steps(self._request(index))
 
+    def _request(self, index: int) -> Request:
+        queue, at = self._queue, self._window_of(index)
+        sample = queue.samples[index]
+        scheduled, end = int(sample["scheduled_ns"]), int(sample["completed_ns"])
+        completed = not int(sample["flags"]) & CENSORED
+        if not completed:
+            ends = np.array(queue.windows_ns)[:, 1]
+            window = min(int(np.searchsorted(ends, scheduled, side="right")), len(ends) - 1)
+            end = max(int(ends[window]), scheduled)
+        first = 0 if at is None else self._run.trace.windows[at].first[queue.name]
+        return Request(
+            number=index - first,
+            commands=0 if at is None else self._attribution(at)[1],
+            scheduled_ns=scheduled,
+            submitted_ns=int(sample["submitted_ns"]),
+            end_ns=end,
+            completed=completed,
+        )
 
-def _window_of(run: Run, queue: str, index: int) -> TracedWindow | None:
-    windows = [window for window in run.trace.windows if window.first[queue] <= index]
-    return windows[-1] if windows else None
+    def _measured(self) -> NDArray[np.intp]:
+        """Return the places among all samples of the requests that count for latencies."""
+        queue = self._queue
+        samples = queue.samples
+        chosen = np.flatnonzero((samples["flags"] & (WARMUP | DRAIN)) == 0)
+        if not queue.masks or not queue.noisy_ns:
+            return chosen
+        kept: NDArray[np.intp] = chosen[~inside(samples["scheduled_ns"][chosen], queue.noisy_ns)]
+        return kept
 
+    def _window_of(self, index: int) -> int | None:
+        name, windows = self._queue.name, self._run.trace.windows
+        before = [i for i, window in enumerate(windows) if window.first[name] <= index]
+        return before[-1] if before else None
 
-def _attribution(run: Run, queue: QueueResult, window: TracedWindow) -> Attribution:
-    own = window.records[queue.name]
-    first = window.first[queue.name]
-    alone_ns = exact_alone_ns(run, queue.name)
-    commands = _per_request(queue, window)
-    return Attribution(
-        own,
-        queue.samples["submitted_ns"][first:],
-        {
-            name: record
-            for name, record in window.records.items()
-            if name != queue.name and run.queues[name].spec.device == queue.spec.device
-        },
-        slots=run.scenario.sim.slots if run.device_kind == "sim" else 0,
-        alone_ns=None if alone_ns is None else alone_ns / max(1, commands),
-        holds=run.scenario.scheduler == "xsched",
-    )
-
-
-def _per_request(queue: QueueResult, window: TracedWindow) -> int:
-    """Return how many commands a request has; a model's are known from the record only."""
-    return len(queue.workload.commands) or window.records[queue.name].per_request
+    def _attribution(self, at: int) -> tuple[Attribution, int]:
+        """Return what explains the requests of a window, and how many commands each has."""
+        if at in self._attributions:
+            return self._attributions[at]
+        run, queue = self._run, self._queue
+        window = run.trace.windows[at]
+        # The commands of a model are known from the record only.
+        commands = len(queue.workload.commands) or window.records[queue.name].per_request
+        made = Attribution(
+            window.records[queue.name],
+            queue.samples["submitted_ns"][window.first[queue.name] :],
+            {
+                name: record
+                for name, record in window.records.items()
+                if name != queue.name and run.queues[name].spec.device == queue.spec.device
+            },
+            slots=run.scenario.sim.slots if run.device_kind == "sim" else 0,
+            alone_ns=None if self._alone_ns is None else self._alone_ns / max(1, commands),
+            holds=run.scenario.scheduler == "xsched",
+        )
+        self._attributions[at] = made, commands
+        return made, commands
 
 
 def exact_alone_ns(run: Run, queue: str) -> int | None:

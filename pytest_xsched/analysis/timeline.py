@@ -14,6 +14,7 @@ from pytest_xsched.scenario.workload import command_label
 if TYPE_CHECKING:
     from pytest_xsched.analysis.queue_result import QueueResult
     from pytest_xsched.analysis.run import Run
+    from pytest_xsched.monitoring.noise import Noise
 
 MOST_COMMANDS = 100_000
 """If a window has more commands on record, those in its first second and around the worst requests
@@ -39,9 +40,22 @@ def timeline(run: Run) -> dict[str, Any]:
         "windows": [list(span) for span in next(iter(run.queues.values())).windows_ns],
         "noisy": [list(span) for span in next(iter(run.queues.values())).noisy_ns],
         "noise": "" if noise is None else noise.cause,
+        "clock": "" if noise is None or noise.gpu is None else str(noise.gpu),
+        "held_down": [] if noise is None else _held_down(noise),
         "left_out": launched - drawn,
         "queues": [_queue(run, queue, kept) for queue in run.queues.values()],
     }
+
+
+def _held_down(noise: Noise) -> list[list[int]]:
+    """Return the blocks of time in which something held down the clock of a GPU."""
+    return [
+        [start, min(start + window.readings.block_ns, window.end_ns)]
+        for window in noise.windows
+        for i, held in enumerate(window.readings.slowdown)
+        if held
+        for start in [window.start_ns + i * window.readings.block_ns]
+    ]
 
 
 def _kept(run: Run, window: TracedWindow) -> dict[str, CommandRecord]:

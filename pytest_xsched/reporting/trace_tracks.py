@@ -78,6 +78,12 @@ def tracks(timeline: Timeline, first_arrow: int = 1) -> list[Track]:
         cause = {"cause": printable(timeline["noise"])} if timeline["noise"] else {}
         noisy = [Slice("noisy", start, end, dict(cause)) for start, end in timeline["noisy"]]
         found.append(Track("noise", noisy))
+    if timeline["held_down"]:
+        said = {"clock": printable(timeline["clock"])}
+        slow = [
+            Slice("clock held down", start, end, dict(said)) for start, end in timeline["held_down"]
+        ]
+        found.append(Track("GPU clock", slow))
     if decisions := _decisions(timeline):
         found.append(Track("policy", instants=decisions))
     for queue in timeline["queues"]:

@@ -8,7 +8,9 @@ import dataclasses
 import pytest
 
 from pytest_xsched import SimModel, at, closed, replay, sequence, spin
+from pytest_xsched.analysis.timeline import timeline
 from pytest_xsched.monitoring.noise import GpuReadings, Readings
+from pytest_xsched.reporting.trace_tracks import tracks
 from pytest_xsched.session import session as session_module
 
 MS = 10**6
@@ -200,6 +202,18 @@ def plant(monkeypatch):
         monkeypatch.setattr(session_module, "measure", measure_here)
 
     return change
+
+
+def test_noise_and_the_clock_are_in_the_timeline(sim, plant):
+    """The clock is held down from the tenth second on; noise is in the blocks of it and after."""
+    found = {track.name: track for track in tracks(timeline(clock(sim, plant)))}
+    assert [(one.start_ns, one.end_ns) for one in found["GPU clock"].slices] == [
+        (i * 1000 * MS, (i + 1) * 1000 * MS) for i in range(10, 20)
+    ]
+    assert found["GPU clock"].slices[0].facts == {"clock": "1320 to 1980 MHz, heat"}
+    (noisy,) = found["noise"].slices
+    assert (noisy.start_ns, noisy.end_ns) == (10_000 * MS, 20_000 * MS)
+    assert noisy.facts == {"cause": "GPU held down by heat"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from pytest_xsched import Duration, ScenarioError, Session, SimModel, at, replay, spin
 from pytest_xsched.analysis.explanation import explain
-from pytest_xsched.analysis.late_requests import explain_request
+from pytest_xsched.analysis.late_requests import LateRequests
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.strategies import scenarios
 
@@ -198,7 +198,8 @@ def test_requests_of_a_later_window_have_the_commands_of_that_window(sim, bare):
     run = sim.run(low, high, duration="60s", warmup="1s", policy="none", sim=bare)
     run.measure_on()
     first = run.trace.windows[1].first["high"]
-    later = [explain_request(run, run.high, i) for i in range(first, len(run.high.samples))]
+    explained = LateRequests(run, run.high)
+    later = [explained.explain(i) for i in range(first, len(run.high.samples))]
     assert len(later) > 100
     assert {part for one in later for part in one.parts()} == {
         ("in flight", "low"),
