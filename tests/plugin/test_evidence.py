@@ -210,12 +210,17 @@ def test_expected_failures_of_the_three_kinds(load, sim):
 
 OVERLOAD = """
     @pytest.fixture(scope="session")
-    def alone(xsched):
-        return xsched.run(xsched.queue("high", spin("80ms"), rate="5/s"), duration="70s")
+    def high(xsched):
+        return xsched.queue("high", spin("40ms"), rate="20/s")
 
     @pytest.fixture(scope="session")
-    def slow(xsched):
-        return xsched.run(xsched.queue("high", spin("80ms"), rate="20/s"), duration="30s")
+    def alone(xsched, high):
+        return xsched.run(high, duration="30s")
+
+    @pytest.fixture(scope="session")
+    def slow(xsched, high):
+        other = xsched.queue("other", spin("40ms"), priority=10, rate="12.5/s")
+        return xsched.run(high, other, duration="30s")
 
     """
 OVERLOADED = {
@@ -237,7 +242,10 @@ OVERLOADED = {
 
 @pytest.mark.parametrize("target", OVERLOADED)
 def test_saturation_is_fail_where_the_limit_is_missed_beyond_doubt(load, sim, target):
-    """A model needs 80 ms at 20/s: its latency only grows, so the measured one is a lower bound."""
+    """Its latency only grows, so the measured one is a lower bound.
+
+    A model needs 40 ms at 20/s, and another one takes half of the device.
+    """
     load(OVERLOAD + f"\n    def test_it(slow, alone):\n        slow.high.{target}\n")
 
     result = sim()
