@@ -36,6 +36,8 @@ ARMS = ("high alone", "low alone", "native", "priority", "time slices", "builtin
 ARMS += ("xsched",) if os.environ.get("XSCHED_HOME") else ()
 CUT = ("native segments", "low alone, cut", "high alone, cut")
 """Arms in which all models are cut, for what cutting costs."""
+CUT_AT = "100us"
+"""Time of a command there; it is that of ``"auto"``."""
 
 
 def workload(name: str, cut: str | int):
@@ -45,8 +47,7 @@ def workload(name: str, cut: str | int):
 
 def queues_of(session: Session, pair: str, arm: str, commands: str) -> list[QueueSpec]:
     high, rate, low = PAIRS[pair]
-    whole = arm not in CUT and arm not in ("builtin", "xsched")
-    cut = 1 if whole else commands
+    cut = CUT_AT if arm in CUT and commands == "auto" else commands
     queues = {
         "high": session.queue("high", workload(high, cut), priority=10, rate=rate),
         "low": session.queue("low", workload(low, cut), priority=1),

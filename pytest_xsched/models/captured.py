@@ -230,6 +230,16 @@ def _way_out(model: Model) -> str:
     return WAYS_OUT if model.framework == "torch" else WAY_OUT
 
 
+def _is_whole(scenario: Scenario, spec: QueueSpec) -> bool:
+    """Check whether ``"auto"`` means one command: nothing overtakes the queue between commands."""
+    if scenario.scheduler in ("native", "priority"):
+        return True
+    if scenario.scheduler != "builtin" or scenario.policy != "hpf" or scenario.changes:
+        return False
+    there = scenario.queues_on(spec.device or scenario.device)
+    return spec.priority == max(queue.priority for queue in there)
+
+
 @dataclass(frozen=True, slots=True)
 class _Key:
     """What a captured model is kept for."""
@@ -319,7 +329,7 @@ class CapturedModels:
                 f"{model.name}: check=True, but its results are {captured.outputs}; state a "
                 "tolerance, or tolerance=None where a request changes the model, as training does"
             )
-        captured.cut(model, whole=scenario.scheduler in ("native", "priority"))
+        captured.cut(model, whole=_is_whole(scenario, spec))
         return captured
 
     def close(self) -> None:

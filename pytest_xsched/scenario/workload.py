@@ -324,8 +324,9 @@ def model(
         args: its arguments, which JSON can hold.
         mode: ``"graph"`` or ``"eager"``. They are different programs, and so never compared.
         commands: how the graph is cut: a number of commands, the time of one, ``"50us"``, or
-            ``"auto"``: some 100 us each, and under "native" and "priority" the whole graph. 1 is
-            the whole graph.
+            ``"auto"``: some 100 us each, and the whole graph where nothing overtakes the queue
+            between commands: under "native" and "priority", and for the highest priority of "hpf".
+            1 is the whole graph.
         tolerance: how far the results of the cut graph may be from those of the eager request,
             absolute and relative. 0: equal to the last bit. None: they are not compared, because a
             request changes the model, as training does.

@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from pytest_xsched import ScenarioError, Session, WorkerCrashed, graph, model, spin
+from pytest_xsched import ScenarioError, Session, WorkerCrashed, at, graph, model, spin
 from pytest_xsched.models.captured import CapturedModels
 from pytest_xsched.native.binding import Device
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
@@ -197,6 +197,24 @@ def test_how_a_graph_is_cut(gpu, commands, scheduler, segments):
         assert 8 <= facts.commands <= 11
     else:
         assert facts.commands == segments
+
+
+@pytest.mark.parametrize(
+    ("more", "whole"),
+    [
+        ({}, ["high"]),  # hpf: nothing overtakes it
+        ({"policy": "fair"}, []),
+        ({"changes": [at("200ms", "low", priority=20)]}, []),
+        ({"scheduler": "native"}, ["high", "low"]),
+    ],
+)
+def test_by_itself_a_graph_is_cut_where_others_may_overtake(gpu, more, whole):
+    queues = [
+        gpu.queue("high", chain(64), priority=10, rate="50/s"),
+        gpu.queue("low", chain(64), priority=1, rate="50/s"),
+    ]
+    facts = measure(gpu, *queues, **{"scheduler": "builtin", **more}).fingerprint.models
+    assert [one.queue for one in facts if one.commands == 1] == whole
 
 
 def test_kernels_of_a_model_are_in_the_fingerprint(gpu):
