@@ -7,6 +7,7 @@ nearest point, which is in the attribute `data-points`.
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -149,12 +150,13 @@ class Blocks:
     masked: bool
 
     def centres_ns(self) -> list[tuple[int, int]]:
-        """Return for each block its window and the middle of it."""
-        return [
+        """Return for each block that has figures its window and the middle of it."""
+        every = (
             (number, (at + min(at + self.block_ns, end)) // 2)
             for number, (start, end) in enumerate(self.windows_ns)
             for at in range(start, end, self.block_ns)
-        ]
+        )
+        return list(itertools.islice(every, len(self.figures["n"])))
 
 
 _OVER_TIME = (("max", "max_ns", 2), ("P99", "p99_ns", 0), ("P50", "p50_ns", 1))
@@ -195,7 +197,7 @@ def over_time(blocks: Blocks, limits: Sequence[Limit], title: str) -> Markup:
     for limit in limits:
         parts += _limit(limit, None, y)
     readings: list[list[object]] = []
-    for index, (_, at) in enumerate(centres[: len(blocks.figures["n"])]):
+    for index, (_, at) in enumerate(centres):
         n = blocks.figures["n"][index]
         told = ", ".join(
             f"{name} {_time(blocks.figures[key][index])}" for name, key, _ in reversed(_OVER_TIME)

@@ -28,6 +28,8 @@ from pytest_xsched.scenario.scenario import Scenario
 
 STATUSES = ("FAIL", "UNDECIDED", "NO VERDICT", "PASS")
 """In the order of the page."""
+_WRONG = (*(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError),)
+"""What a value of a wrong type or size raises somewhere."""
 _FINDINGS = {
     "FAIL": ("worse", "failed"),
     "NO VERDICT": ("no difference shown",),
@@ -83,11 +85,11 @@ def view(sources: Sequence[Source]) -> Record:
                 record = whole(comparison, data["runs"], data.get("shared", {}))
                 comparisons.append(_made(record, source, f"comparison-{len(comparisons) + 1}"))
             findings += [_finding(finding, source) for finding in data["baselines"]]
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
+        except _WRONG as error:
             raise _unreadable(source, error) from error
     try:
         return _page(sources, runs, comparisons, findings)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except _WRONG as error:
         if len(sources) == 1:
             raise _unreadable(sources[0], error) from error
         for source in sources:

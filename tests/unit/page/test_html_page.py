@@ -1,9 +1,11 @@
 """The page: verdicts first, everything escaped, nothing from elsewhere, equal for equal input."""
 
 import base64
+import contextlib
 import copy
 import hashlib
 import json
+import random
 import re
 from pathlib import Path
 
@@ -374,3 +376,44 @@ def test_words_can_be_read_in_light_dark_and_print():
             assert contrast(colours[word], colours["paper"]) >= 4.5, word
         for series in ("s0", "s1", "s2", "s3", "s4", "s5"):
             assert contrast(colours[series], colours["paper"]) >= 3, series
+
+
+WRONG = [
+    None,
+    True,
+    -1,
+    0,
+    10**400,
+    1e308,
+    float("inf"),
+    "",
+    "x",
+    "<b>",
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": 1},
+]
+
+
+def places(value, path=()):
+    """Every place of a document, as the keys that lead there."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, one in inner:
+        yield (*path, key)
+        if isinstance(one, (dict, list)):
+            yield from places(one, (*path, key))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_wrong_value_anywhere_is_a_page_or_a_sentence(run, comparison, document, read, seed):
+    draw = random.Random(seed)
+    made = json.loads(json.dumps(document(run, comparison)))
+    *way, last = draw.choice(list(places(made)))
+    here = made
+    for key in way:
+        here = here[key]
+    here[last] = draw.choice(WRONG)
+    with contextlib.suppress(ScenarioError):
+        read(page([Source(name="bad.json", document=made)]))
