@@ -83,7 +83,14 @@ class Explanation:
             f"{time} {part_name(*key)}" for time, key in zip(times, self.parts, strict=True)
         )
         average = " on average" if count > 1 else ""
-        return self.sentence, f"{self._which()} took {total}{average}: {parts}"
+        unfinished = sum(not request.completed for request in self.requests)
+        if unfinished == count:
+            time = f"waited {total}{average} until the end of the window, unfinished"
+        elif unfinished:
+            time = f"took {total}{average}, {unfinished} of them unfinished"
+        else:
+            time = f"took {total}{average}"
+        return self.sentence, f"{self._which()} {time}: {parts}"
 
     def _which(self) -> str:
         """Name the requests that are explained."""

@@ -146,6 +146,12 @@ def test_an_unfinished_request_is_explained_until_the_end_of_its_window(sim, bar
     # High's command in flight at 5 ms does not count: low's is not launched meanwhile.
     assert parts_of(run, "low") == {("held", "high"): 15 * MS}
     assert not run.low.explain().requests[0].completed
+    assert run.low.explain().lines == (
+        "all of the excess is low (priority 1) being suspended by policy hpf while high (priority "
+        "2) ran; 1 of 1 requests never completed",
+        "the slowest request waited 15 ms until the end of the window, unfinished: 15 ms held by "
+        "the policy while high ran",
+    )
 
 
 def test_a_queue_of_low_priority_waits_because_of_its_priority(sim, bare):
