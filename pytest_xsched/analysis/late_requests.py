@@ -109,7 +109,10 @@ class LateRequests:
             steps += self._steps(index)
             if found and steps > STEPS:
                 break
-            found.append(self.explain(index))
+            explained = self.explain(index)
+            if found and _on_record(found[0]) and not _on_record(explained):
+                break  # of those that are kept, these are the worst
+            found.append(explained)
         return late, tuple(found)
 
     def explain(self, index: int) -> LateRequest:
@@ -190,6 +193,11 @@ class LateRequests:
         )
         self._attributions[at] = made, commands
         return made, commands
+
+
+def _on_record(request: LateRequest) -> bool:
+    """Check whether the commands that a request waited for are known."""
+    return all(piece.part != UNKNOWN for piece in request.pieces)
 
 
 def exact_alone_ns(run: Run, queue: str) -> int | None:
