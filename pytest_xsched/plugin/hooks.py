@@ -177,10 +177,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for line in wrapped(f"{finding['status'].upper()} {finding['sentence']}", state.columns):
             terminalreporter.line(line)
     if state.trace_written:
+        from pytest_xsched.base.terminal_text import printable
+
         plural = "s" if state.trace_written != 1 else ""
+        where = printable(str(state.settings.trace_path))
         terminalreporter.line(
-            f"timeline of {state.trace_written} run{plural}: {state.settings.trace_path} (open it "
-            "in https://ui.perfetto.dev)"
+            f"timeline of {state.trace_written} run{plural}: {where} (open it in "
+            "https://ui.perfetto.dev)"
         )
     if state.complaint:
         terminalreporter.line(state.complaint, red=True)

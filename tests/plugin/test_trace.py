@@ -247,6 +247,17 @@ def test_escape_sequences_are_shown_and_not_obeyed():
     assert "\\x1b]0;owned\\x07\\nnext" in shown
 
 
+def test_a_nasty_file_name_is_shown_and_not_obeyed(pytester, sim):
+    pytester.makepyfile(test_it=RUN)
+    name = "a\x1b]0;owned\x07.json"
+    result = sim(f"--xsched-trace={name}")
+    assert result.ret == 0
+    assert (pytester.path / name).exists()
+    (line,) = (line for line in result.outlines if line.startswith("timeline of 1 run: "))
+    assert "a\\x1b]0;owned\\x07.json" in line
+    assert "\x1b" not in line
+
+
 def test_a_missing_extra_is_one_sentence_before_anything_is_measured(pytester, sim):
     pytester.makeconftest(
         """
