@@ -281,6 +281,7 @@ def _overview(made: _Made) -> Record:
 
 def _verdicts(made: _Made) -> list[Record]:
     """Return the targets of a run or a comparison, worst first."""
+    why = {(one["queue"], one["limit_ns"]): one["sentence"] for one in made.record.get("why", ())}
     found = [
         {
             "status": verdict["status"] if verdict["status"] in STATUSES else "UNDECIDED",
@@ -288,6 +289,7 @@ def _verdicts(made: _Made) -> list[Record]:
             "nodeid": verdict["nodeid"],
             "place": verdict.get("limit_origin", ""),
             "queue": verdict["queue"],
+            "why": "" if verdict["status"] == "PASS" else why.get(_explained(verdict), ""),
             "anchor": made.anchor,
             "file": made.source.name,
         }
@@ -300,12 +302,19 @@ def _verdicts(made: _Made) -> list[Record]:
             "nodeid": refused["nodeid"],
             "place": "",
             "queue": "",
+            "why": "",
             "anchor": made.anchor,
             "file": made.source.name,
         }
         for refused in made.record["refused"]
     ]
     return sorted(found, key=lambda verdict: STATUSES.index(verdict["status"]))
+
+
+def _explained(verdict: Record) -> tuple[str, int | None]:
+    """Return the queue and the limit by which the explanation of a verdict is known."""
+    limit_ns = round(verdict["limit"]) if verdict["unit"] == "ns" else None
+    return verdict["queue"], limit_ns
 
 
 def _run(made: _Made, *, several: bool) -> Record:

@@ -144,6 +144,8 @@ def test_verdicts_come_first_worst_first_and_differ_in_word_shape_and_class(run,
     items = list(section.find("li"))
     words = ["FAIL", "UNDECIDED", "NO VERDICT", "PASS"]
     assert [next(item.find("span", class_="badge")).text for item in items] == words
+    because = [[one.text for one in item.find("p", class_="because")] for item in items]
+    assert because == [["60 % of the excess is waiting for low"], [], [], []]  # of P50 below 1 ms
     shapes = [next(item.find("use")).attributes["href"] for item in items]
     assert len(set(shapes)) == 4 and len({item.attributes["class"] for item in items}) == 4
     (heading,) = root.find("h1")
