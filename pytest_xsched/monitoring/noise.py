@@ -257,7 +257,9 @@ class Noise:
     def remark(self) -> str:
         """Describe that much of the time was noisy although nothing is masked; "" if it was not."""
         share = self.noisy_ns / self.measured_ns
-        return "" if self.masks or share < MUCH else f"{share:.0%} of the measured time was noisy"
+        if self.masks or share < MUCH:
+            return ""
+        return f"{100 * share:.0f} % of the measured time was noisy"
 
     @property
     def faults(self) -> tuple[str, ...]:

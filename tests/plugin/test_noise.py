@@ -97,6 +97,21 @@ def test_noise_is_noted_where_the_device_shares_the_processors(machine, noted):
     assert run["queues"][0]["n"] == 100 and run["queues"][0]["masked"] == 0
 
 
+def test_verdicts_say_that_most_of_the_time_was_noisy_where_noise_is_only_noted(machine, noted):
+    """Noise makes nothing faster, so there is a verdict; a line below it is not enough."""
+    machine(NOISY.replace("0, 0, 0, 7_000_000", "9_000_000, 0, 9_000_000, 0"), on_host=True)
+
+    result, _ = noted()
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "  PASS high: throughput 100/s *; 60 % of the measured time was noisy  [[]*",
+            "  PASS high: errors *; 60 % of the measured time was noisy  [[]*",
+        ]
+    )
+
+
 def test_masked_seconds_leave_the_latencies_only(machine, noted):
     machine(NOISY.replace("7_500_000", "5_000_000"))
 
