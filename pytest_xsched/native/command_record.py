@@ -13,6 +13,9 @@ from pytest_xsched.native.binding import COMMAND_RECORD, SUSPENSION, ffi, lib
 
 RECORDED_MOST = 2**20
 """The most commands of a queue, and the most suspensions, that are on record: the last ones."""
+TOUCHED = 2**18
+"""Entries whose memory is there before a run in real time begins: some 10 s of short commands."""
+_PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +67,18 @@ class RecordRings:
 
     Args:
         most: commands that the queue launches at most; None: not known.
+        touch: whether the system is to provide the memory of the first entries now. It otherwise
+            does when an entry is first written, which takes longer than a launch in real time.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None, *, touch: bool) -> None:
         least = int(lib.XS_THRESHOLD_MAX) + 1
         length = RECORDED_MOST if most is None else min(max(most, least), RECORDED_MOST)
-        # The system allocates a page when it is first written.
         self._commands = np.empty(length, COMMAND_RECORD)
         self._suspensions = np.empty(RECORDED_MOST, SUSPENSION)
+        if touch:
+            for ring in (self._commands, self._suspensions):
+                ring[:TOUCHED].view(np.uint8)[::_PAGE] = 0
         commands, suspensions = (
             ffi.from_buffer(f"struct {name}[]", ring, require_writable=True)
             for name, ring in (
@@ -99,5 +106,7 @@ class RecordRings:
 def _unrolled(ring: NDArray[np.void], count: int) -> tuple[NDArray[np.void], int]:
     """Copy what a ring holds of `count` entries, in order, and return how many it lost."""
     lost = max(0, count - len(ring))
-    entries: NDArray[np.void] = ring[np.arange(lost, count) % len(ring)]
-    return entries, lost
+    if lost == 0:
+        return ring[:count].copy(), 0
+    first = count % len(ring)
+    return np.concatenate([ring[first:], ring[:first]]), lost

@@ -319,7 +319,7 @@ class Run:
         record = None
         if settings.record:
             most = None if "arrivals_ns" not in load else load["arrival_count"] * len(array)
-            record = RecordRings(most)
+            record = RecordRings(most, touch=not self._device.describe().virtual_time)
             spec.record = record.spec
         out = ffi.new("struct xs_queue **")
         call(lib.xs_queue_add, self._pointer, spec, out)
