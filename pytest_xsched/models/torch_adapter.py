@@ -25,6 +25,9 @@ WAYS_OUT = (
 _WARM_UPS_MAX = 100
 _WARM_UP_S = 60.0
 """Longest time of a warm-up, which ends when the times are steady."""
+_half_captured: list[str] = []
+"""The model whose capture could not even be ended in this process. PyTorch then takes later work,
+random numbers for one, for part of that capture."""
 
 
 def eager_request(factory: Factory, device: str) -> Request:
@@ -80,6 +83,12 @@ class TorchRequest:
         model = self._model = factory.model
         torch = self._torch = _torch(model)
         self._where = _device(torch, model, device)
+        if _half_captured:
+            raise ScenarioError(
+                f"{model.name}: PyTorch builds no further model in this process, in which "
+                f"{_half_captured[0]} could not be captured; test that one by itself, or leave "
+                "--xsched-process=inside out"
+            )
         if not hasattr(torch.cuda.CUDAGraph, "raw_cuda_graph"):
             raise ScenarioError(
                 f"{model.name}: PyTorch {torch.__version__} does not keep the graph that it "
@@ -232,6 +241,8 @@ class TorchRequest:
                     raise
         except BaseException as error:
             torch.cuda.set_stream(before)  # after a failure PyTorch leaves its own as it is
+            if error is not failure:  # the end of the capture failed, too
+                _half_captured.append(self._model.name)
             if isinstance(error, (KeyboardInterrupt, ScenarioError)):
                 raise
             said = reason(failure or error, self._model)

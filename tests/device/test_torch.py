@@ -246,13 +246,11 @@ def test_random_results_are_not_compared(worker):
         measure(worker, queue, check=True)
 
 
-def test_a_session_goes_on_after_a_model_that_cannot_be_captured():
-    session = Session(Settings(device=KIND, process="inside"))
+def test_a_session_goes_on_after_a_model_that_cannot_be_captured(worker):
     with pytest.raises(ScenarioError, match="cannot be captured"):
-        measure(session, session.queue("q", model(syncs), rate="100/s"))
-    run = measure(session, session.queue("q", model(conv), rate="100/s"), check=True)
+        measure(worker, worker.queue("q", model(syncs), rate="100/s"))
+    run = measure(worker, worker.queue("q", model(conv), rate="100/s"), check=True)
     assert run.evidence.checked
-    session.close()
 
 
 def test_memory_stays_flat_over_many_models():

@@ -61,6 +61,7 @@ def gpu(monkeypatch):
     }.items():
         monkeypatch.setattr(torch.cuda, name, value, raising=False)
     monkeypatch.setattr(torch_adapter, "_device", lambda torch, model, device: torch.device("cpu"))
+    monkeypatch.setattr(torch_adapter, "_half_captured", [])
     return types.SimpleNamespace(captures=captures, streams=streams)
 
 
@@ -210,6 +211,22 @@ def test_the_first_reason_of_a_failed_capture_is_told(gpu):
         'command(["python", "serve.py"]) a program'
     )
     assert gpu.streams == [11, "before"]  # PyTorch's current stream is not ours any more
+    with pytest.raises(ScenarioError, match=r"no further model in this process, in which model\("):
+        TorchRequest(factory(linear), "cuda", 12)
+
+
+def test_a_capture_that_only_the_model_failed_spoils_nothing(gpu):
+    def raises():
+        def request():
+            if len(gpu.captures):
+                raise KeyError("token")
+            return torch.ones(1)
+
+        return request
+
+    with pytest.raises(ScenarioError, match="cannot be captured: KeyError: 'token'"):
+        TorchRequest(factory(raises), "cuda", 11)
+    assert TorchRequest(factory(linear), "cuda", 12).is_compared
 
 
 def test_an_old_pytorch_is_told(gpu, monkeypatch):
