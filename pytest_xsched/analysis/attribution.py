@@ -185,7 +185,7 @@ class Attribution:
                     same += 1
             launched = min(int(own.launched[row]), end)
             if now < launched:
-                yield from self._waits_for_launch(now, launched)
+                yield from self._waits_for_launch(now, launched, self._idle(row))
                 now = launched
             until = min(ended, end)
             if until > now:
@@ -198,18 +198,35 @@ class Attribution:
                 now = until
             row = same
         if now < end and last - first < request.commands:
-            yield from self._waits_for_launch(now, end)
+            yield from self._waits_for_launch(now, end, self._unlaunched)
         else:
             yield from _piece(SEEN, now, end)
 
-    def _waits_for_launch(self, start: int, end: int) -> Iterator[Piece]:
+    def _idle(self, row: int) -> str:
+        """Name the time in which nothing of the queue was in flight before a launch.
+
+        If the command could have been launched while the one before it was in flight, it had no
+        room then.
+        """
+        if row == 0 or self._unlaunched != LAUNCH:
+            return self._unlaunched
+        ended = int(self._own.ended[row - 1])
+        could = ended > self._possible_since(row) and not list(self._suspended(ended - 1, ended))
+        return ROOM if could else LAUNCH
+
+    def _possible_since(self, row: int) -> int:
+        """Return since when a command could have been launched but for the threshold."""
+        could = int(self._submitted[self._own.rows["request"][row]])
+        return could if row == 0 else max(could, int(self._own.launched[row - 1]))
+
+    def _waits_for_launch(self, start: int, end: int, idle: str) -> Iterator[Piece]:
         """Divide a time in which the command was not launched by whether its queue might launch."""
         for since, until, held in self._suspended(start, end):
-            yield from _piece(self._unlaunched, start, since)
+            yield from _piece(idle, start, since)
             part = HELD_BY_TEST if held else HELD
             yield from _piece(part, since, until, queue=self._runs(since, until))
             start = until
-        yield from _piece(self._unlaunched, start, end)
+        yield from _piece(idle, start, end)
 
     def _suspended(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
         """Yield since when, until when and whether by the test the queue was suspended."""
@@ -250,12 +267,9 @@ class Attribution:
 
     def _lacked_room(self, row: int) -> bool:
         """Whether a command could have been launched earlier but for the threshold."""
-        own = self._own
-        launched = int(own.launched[row])
-        could = int(self._submitted[own.rows["request"][row]])
-        if row > 0:
-            could = max(could, int(own.launched[row - 1]))
-        return launched > could and not list(self._suspended(launched - 1, launched))
+        launched = int(self._own.launched[row])
+        late = launched > self._possible_since(row)
+        return late and not list(self._suspended(launched - 1, launched))
 
     def _segments(self, start: int, end: int) -> Iterator[tuple[int, int, list[tuple[str, int]]]]:
         """Divide a time where a command of another queue comes to the device or leaves it."""

@@ -79,6 +79,24 @@ def test_commands_under_one_mark_count_together():
     assert parts(own, request=one(0, 0, 200, commands=2), alone_ns=100) == {("running", ""): 200}
 
 
+def test_a_command_that_is_launched_only_after_the_one_before_it_lacked_room():
+    own = record((0, 0, 5, 100), (0, 1, 110, 210))
+    assert parts(own, request=one(0, 0, 210, commands=2), alone_ns=100) == {
+        ("launch", ""): 5,
+        ("running", ""): 195,
+        ("room", ""): 10,
+    }
+
+
+def test_after_a_suspension_a_command_did_not_lack_room():
+    own = record((0, 0, 5, 100), (0, 1, 130, 230), suspensions=[(50, 1), (120, 0)])
+    assert parts(own, request=one(0, 0, 230, commands=2), alone_ns=100) == {
+        ("launch", ""): 15,
+        ("running", ""): 195,
+        ("held", ""): 20,
+    }
+
+
 def test_a_suspended_queue_is_held_until_it_launches():
     own = record((0, 0, 60, 160), suspensions=[(10, 1), (50, 0)])
     low = record((0, 0, 5, 40))
