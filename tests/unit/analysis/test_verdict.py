@@ -338,6 +338,26 @@ def test_a_rate_that_is_clear_of_its_limit_needs_no_uncorrelated_blocks():
     assert judged == ["PASS", "UNDECIDED", "UNDECIDED", "FAIL"]
 
 
+def test_a_rate_hundreds_of_times_its_limit_passes_however_uneven_it_is(made_queue):
+    """A loop of 900/s on a busy machine was UNDECIDED against 1/s: its seconds were too uneven."""
+    # 100/s for 8 s, then 2000/s for 7 s.
+    done_ms = np.concatenate([np.linspace(1, 8000, 800), np.linspace(8001, 15_000, 14_200)])
+    queue = made_queue(list(done_ms - np.arange(15_000)), closed=True, period_ms=1, name="low")
+    assert targets.throughput_at_least(queue, 30.0, 0).status == "PASS"
+    assert targets.throughput_at_least(queue, 50.0, 0).status == "UNDECIDED"
+
+
+@pytest.mark.parametrize("check", [1, 5])
+def test_far_above_is_rarely_wrong_for_the_worst_rates(check):
+    """The rate is 0 but for one run of some, which has all that its mean promises."""
+    budget = targets.ErrorBudget(check=check)
+    runs = round(1 / budget.of_check(budget.beta))
+    worst = [np.full(20, 100.0 * runs if run == 0 else 0.0) for run in range(runs)]
+    mean = float(np.mean(worst))
+    assert sum(targets.far_above(rates, mean, budget) for rates in worst) <= 1
+    assert not any(targets.far_above(rates[:9], mean / 1e9, budget) for rates in worst)
+
+
 def test_what_never_completed_fails_every_limit(made_queue):
     queue = made_queue([None if i % 15 == 7 else 1 for i in range(300)])
     verdict = targets.percentile_below(queue, 0.99, 10**18)
