@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.analysis import targets
+from pytest_xsched.analysis.assertion import Unjudged, asserts
 from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE, WAIT
 from pytest_xsched.analysis.explanation import Explanation, explain
 from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
-from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.units import (
     DurationLike,
     RateLike,
@@ -58,7 +58,7 @@ class MeasuredQueue(QueueResult):
         advice = f'; write assert_percentile_below(0.{percent[1]}, "50ms")' if percent else ""
         raise AttributeError(f"a queue of a run has no {name!r}{advice}")
 
-    @names_the_rest
+    @asserts
     def assert_p99_below(self, limit: DurationLike) -> None:
         """Assert that the 99th percentile of the latency is below a limit; see `percentile`.
 
@@ -73,7 +73,7 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         self._percentile_below(0.99, limit, "limit of assert_p99_below")
 
-    @names_the_rest
+    @asserts
     def assert_percentile_below(self, q: float, limit: DurationLike) -> None:
         """Assert that a percentile of the latency is below a limit.
 
@@ -93,7 +93,7 @@ class MeasuredQueue(QueueResult):
         self._measure_for(q)
         self._judge(lambda queue, budget: targets.percentile_below(queue, q, limit_ns, budget))
 
-    @names_the_rest
+    @asserts
     def assert_max_below(self, limit: DurationLike) -> None:
         """Assert that no measured request took as long as a limit.
 
@@ -104,7 +104,7 @@ class MeasuredQueue(QueueResult):
         self._begin(LOWER_BOUND)
         self._judge(lambda queue, _: targets.max_below(queue, limit_ns), fact=True)
 
-    @names_the_rest
+    @asserts
     def assert_longest_wait_below(self, limit: DurationLike) -> None:
         """Assert that no request waited as long as a limit while nothing happened for it.
 
@@ -123,7 +123,7 @@ class MeasuredQueue(QueueResult):
             lambda queue, _: targets.longest_wait_below(queue, limit_ns), needs=WAIT, fact=True
         )
 
-    @names_the_rest
+    @asserts
     def assert_tail_ratio_below(self, limit: float) -> None:
         """Assert that P99 / P50 is below a limit, a plain number above 1.
 
@@ -137,7 +137,7 @@ class MeasuredQueue(QueueResult):
             lambda queue, budget: targets.tail_ratio_below(queue, ratio, budget), needs=LATENCY
         )
 
-    @names_the_rest
+    @asserts
     def assert_slowdown_below(
         self, limit: float, *, alone: MeasuredQueue, percentile: float = 0.99
     ) -> None:
@@ -200,7 +200,7 @@ class MeasuredQueue(QueueResult):
                 "of what the queue does alone"
             )
 
-    @names_the_rest
+    @asserts
     def assert_throughput_at_least(self, rate: RateLike, *, tolerance: str | float = 0.0) -> None:
         """Assert that requests complete at least at a rate; see `throughput`.
 
@@ -224,7 +224,7 @@ class MeasuredQueue(QueueResult):
             needs=RATE,
         )
 
-    @names_the_rest
+    @asserts
     def assert_attainment_at_least(self, deadline: DurationLike, fraction: str | float) -> None:
         """Assert that a share of the requests completes within a deadline.
 
@@ -245,7 +245,7 @@ class MeasuredQueue(QueueResult):
             lambda queue, budget: targets.attainment_at_least(queue, deadline_ns, share, budget)
         )
 
-    @names_the_rest
+    @asserts
     def assert_goodput_at_least(self, deadline: DurationLike, rate: RateLike) -> None:
         """Assert that requests complete within a deadline at least at a rate.
 
@@ -260,7 +260,7 @@ class MeasuredQueue(QueueResult):
         self._begin(LOWER_BOUND)
         self._judge(lambda queue, budget: targets.goodput_at_least(queue, deadline_ns, hz, budget))
 
-    @names_the_rest
+    @asserts
     def assert_no_errors(self) -> None:
         """Assert that no command failed and every measured request completed.
 
@@ -309,6 +309,10 @@ class MeasuredQueue(QueueResult):
         facts = {"scheduler": scenario.scheduler, "device": scenario.device, "seed": scenario.seed}
         keys = ("workload", "n", "p50_ns", "p95_ns", "p99_ns", "max_ns", "throughput_hz")
         publish(self, benchmark, {"queue": self.name, **facts, **{k: numbers[k] for k in keys}})
+
+    @property
+    def _unjudged(self) -> list[Unjudged]:
+        return self._run._unjudged
 
     def _begin(self, needs: str) -> None:
         """Check the evidence before a target is judged; first measure until a contender was met.

@@ -6,14 +6,18 @@ import dataclasses
 import functools
 import itertools
 import json
-import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_xsched.analysis import fairness, targets
 from pytest_xsched.analysis.around import around
+from pytest_xsched.analysis.assertion import (
+    Unjudged,
+    asserts,
+    level_of_the_test,
+    place_in_the_test,
+)
 from pytest_xsched.analysis.evidence import LATENCY, RATE, WAIT, Evidence
 from pytest_xsched.analysis.explanation import Explanation, explain
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
@@ -73,6 +77,11 @@ class Run:
         self.remark = remark
         self.origin = ""
         self.verdicts: list[Verdict] = []
+        self._unjudged: list[Unjudged] = []
+        self.asserted_in_phase = False
+        """Whether something was asserted since the last report on a test."""
+        self.plain_misses: list[str] = []
+        """Plain comparisons that failed: those of tests that asserted something of this run."""
         self.refused: list[dict[str, str]] = []
         """Targets without a verdict: ``"sentence"`` says why, ``"nodeid"`` names the test."""
         self.asserted = False
@@ -123,7 +132,7 @@ class Run:
         """
         __tracebackhide__ = True
         self.check_marker()
-        self.asserted = True
+        self.asserted = self.asserted_in_phase = True
         faults = self.evidence.against(queue, needs)
         if faults:
             raise InvalidRun(
@@ -132,6 +141,7 @@ class Run:
                 starved=set(faults) <= set(self.evidence.starvation),
             )
 
+    @asserts
     def assert_fair(
         self,
         *names: str,
@@ -225,6 +235,12 @@ class Run:
             warnings.warn(f"UNDECIDED: {text}", XSchedWarning, stacklevel=level_of_the_test())
             return
         raise QosAssertionError(text, verdict=verdict)
+
+    def take_unjudged(self) -> list[Unjudged]:
+        """Return the targets that got no verdict since the last call."""
+        found = list(self._unjudged)
+        self._unjudged.clear()
+        return found
 
     def judge_again(self) -> list[Withdrawn]:
         """Judge every target again whose run measured on since; return the verdicts that fell."""
@@ -404,19 +420,3 @@ def _no_names(given: tuple[object, ...]) -> str:
         return f"assert_fair: it takes names of queues; write assert_fair({shown})"
     advice = "at_least=0.8" if isinstance(wrong, float) else 'assert_fair("a", "b")'
     return f"assert_fair: {one_line(wrong)} is not the name of a queue; write {advice}"
-
-
-def level_of_the_test() -> int:
-    """Return how many frames above the caller the first frame outside of this package is."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("pytest_xsched."):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def place_in_the_test() -> str:
-    """Return file and line of the first frame outside of this package, as "test_qos.py:12"."""
-    frame = sys._getframe(level_of_the_test() - 1)
-    file = frame.f_code.co_filename
-    below = os.path.relpath(file)
-    return f"{os.path.basename(file) if below.startswith(os.pardir) else below}:{frame.f_lineno}"

@@ -113,6 +113,7 @@ def _store_all(baseline: Baseline, runs: list[Run], rootdir: Path) -> list[Basel
             for verdict in run.verdicts
             if verdict.status == FAIL
         ]
+        reasons += [f"it missed a target: {text}" for text in run.plain_misses]
         if reasons:
             sentence = f"{name} is not stored: {'; '.join(reasons)}"
             found.append(BaselineResult(status="not saved", sentence=sentence, origin=run.origin))

@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pytest_xsched.analysis.assertion import Unjudged, asserts, level_of_the_test
 from pytest_xsched.analysis.comparability import Difference
 from pytest_xsched.analysis.evidence import kind_of
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.queue_result import percentile_name
-from pytest_xsched.analysis.run import Run, level_of_the_test
+from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
-from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.units import one_line, parse_fraction
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.comparison.effect import Effect, RatioTarget
@@ -99,7 +99,7 @@ class ComparedQueue:
             [(n - s) / (n - a) for n, s, a in zip(native, scheduled, alone, strict=True)]
         )
 
-    @names_the_rest
+    @asserts
     def assert_p99_improved(self, *, by: float = 1.0, scheduler: str | None = None) -> None:
         """Assert that the P99 under the baseline is at least `by` times that under a scheduler.
 
@@ -110,7 +110,7 @@ class ComparedQueue:
         __tracebackhide__ = True
         self.assert_percentile_improved(0.99, by=by, scheduler=scheduler)
 
-    @names_the_rest
+    @asserts
     def assert_percentile_improved(
         self, q: float, *, by: float = 1.0, scheduler: str | None = None
     ) -> None:
@@ -146,7 +146,7 @@ class ComparedQueue:
 
         self._judge(target)
 
-    @names_the_rest
+    @asserts
     def assert_no_worse(
         self, *, by: str | float = "10%", q: float = 0.99, scheduler: str | None = None
     ) -> None:
@@ -184,7 +184,7 @@ class ComparedQueue:
 
         self._judge(target)
 
-    @names_the_rest
+    @asserts
     def assert_best_effort_kept(
         self, share: str | float, *, of: str | None = None, scheduler: str | None = None
     ) -> None:
@@ -233,6 +233,10 @@ class ComparedQueue:
             native = [figure(episode) for episode in c.episodes(c.baseline)]
             floor = noise_floor(ratio_estimate(again, native))
         return Effect(ratio=ratio_estimate(scheduled, reference), floor=floor)
+
+    @property
+    def _unjudged(self) -> list[Unjudged]:
+        return self._comparison._unjudged
 
     def _remarks(self) -> str:
         """Return what little contention there was in the arms, once for all of a kind."""
@@ -318,6 +322,7 @@ class Comparison:
         self.judgements: list[Judgement] = []
         """One for each of `verdicts`, in the same order."""
         self.refused: list[dict[str, str]] = []
+        self._unjudged: list[Unjudged] = []
         self.undecided = "fail"
         """What becomes of an undecided target: ``"fail"`` or ``"warn"``."""
         self.check_marker: Callable[[], None] = lambda: None
@@ -326,6 +331,12 @@ class Comparison:
     def episodes(self, arm: str) -> tuple[Episode, ...]:
         """Return the runs of an arm, with their evidence."""
         return self.arms[arm]
+
+    def take_unjudged(self) -> list[Unjudged]:
+        """Return the targets that got no verdict since the last call."""
+        found = list(self._unjudged)
+        self._unjudged.clear()
+        return found
 
     def measure_least(self) -> None:
         """Measure on until all runs are as long as the test that is running requires."""

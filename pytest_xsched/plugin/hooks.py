@@ -112,7 +112,9 @@ def pytest_runtest_makereport(
     outcome.set_properties(item, call, fresh)
     outcome.hide_own_frames(call)
     report = yield
+    state.keep_plain_misses()
     outcome.judge_misses(item, report, call, fresh, state.misses)
+    outcome.judge_refusals(report, call, fresh, state.take_unjudged(), state.misses)
     outcome.add_run_tables(
         report,
         call,
@@ -149,7 +151,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     state = state_of(config)
     records = state.records()
     skips = [] if terminalreporter.hasopt("s") else _skips(terminalreporter.stats)
-    if not records and not state.complaint and not skips:
+    if not (records or state.complaint or skips or state.findings):
         return
     from pytest_xsched.reporting.table_layout import wrapped
     from pytest_xsched.reporting.terminal_summary import missing_devices, summary, without_target
@@ -209,10 +211,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     _report_late_failures(config, state.late_failures)
     state.withdrawn.keep()
+    if not (nothing_ran or config.option.collectonly):
+        state.require_a_compared_run()
     state.record_findings()
     if exitstatus == pytest.ExitCode.OK:
-        late = state.late_failures
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED if late else state.exit_status()
+        failed = state.late_failures or state.has_miss()
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED if failed else state.exit_status()
     if not nothing_ran and not config.option.collectonly and not state.write_files():
         session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
 

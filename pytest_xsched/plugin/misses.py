@@ -60,10 +60,12 @@ class Misses:
         """Misses that tests expected: ``"sentence"``, ``"nodeid"`` and ``"how"``."""
         self.compared: list[str] = []
         """Comparisons of measured numbers that failed since the last report."""
+        self.failed_a_report = False
         self._nodeid = ""
         self._reported = ""
         self._raised: list[tuple[object, ...]] = []
         self._compared_in_raises: list[str] = []
+        self._refusals: list[str] = []
 
     def begin(self, nodeid: str) -> None:
         """Begin an attempt of a test: what was reported before it is of an earlier attempt."""
@@ -75,6 +77,7 @@ class Misses:
     def report(self, sentence: str) -> None:
         """Keep that a report of the current attempt failed because of a miss."""
         self._reported = self._reported or sentence
+        self.failed_a_report = True
 
     @property
     def reported(self) -> str:
@@ -89,6 +92,8 @@ class Misses:
                 self._raised.append(_identity(verdict))
             elif isinstance(one, AssertionError) and self.compared:
                 self._compared_in_raises.append(self.compared.pop())
+            elif hasattr(one, "starved"):  # an InvalidRun, whose import would cost every session
+                self._refusals.append(str(one).partition("\n")[0])
 
     def of_phase(self, verdicts: list[tuple[Verdict, str]]) -> list[Miss]:
         """Return the misses since the last report, those that `pytest.raises` received marked.
@@ -109,6 +114,17 @@ class Misses:
         found += [Miss(text) for text in self.compared]
         found += [Miss(text, expected="pytest.raises") for text in self._compared_in_raises]
         self._forget_phase()
+        return found
+
+    @property
+    def all_compared(self) -> list[str]:
+        """Comparisons that failed since the last report, also those in `pytest.raises`."""
+        return [*self.compared, *self._compared_in_raises]
+
+    def take_refusals(self) -> list[str]:
+        """Return why targets got no verdict that `pytest.raises` received since the last call."""
+        found = list(self._refusals)
+        self._refusals.clear()
         return found
 
     def _forget_phase(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_xsched.analysis.assertion import Unjudged
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.quantity import Quantity
@@ -151,6 +152,45 @@ def judge_misses(
         _fail(report, f"missed a target in a subtest: {misses.reported}")
 
 
+def judge_refusals(
+    report: pytest.TestReport,
+    call: pytest.CallInfo[None],
+    fresh: list[tuple[Run | Comparison, Verdict]],
+    unjudged: list[tuple[Run | Comparison, Unjudged]],
+    misses: Misses,
+) -> None:
+    """Fail a phase that passes although a target got no verdict and something caught the error.
+
+    A test may repeat a run without evidence: the same assertion then gets its verdict later.
+
+    Args:
+        report: of a phase of the test.
+        call: the same phase.
+        fresh: the verdicts that were given in it.
+        unjudged: the targets that got no verdict in it.
+        misses: knows what `pytest.raises` received.
+    """
+    in_raises = misses.take_refusals()
+    error = call.excinfo.value if call.excinfo else None
+    shown = isinstance(error, InvalidRun) and _first_line(error)
+    for judged, one in unjudged:
+        if shown == one.sentence or any(_answers(verdict, one) for _, verdict in fresh):
+            continue
+        sentence = one.sentence.removeprefix("no verdict: ")
+        judged.refused.append({"sentence": sentence, "nodeid": report.nodeid})
+        if report.passed and one.sentence not in in_raises:
+            where = _WHERE[str(report.when)]
+            _fail(report, f"{where} went on without a verdict: {sentence}\n{_ADVICE_REFUSED}")
+            report.__dict__["xsched_invalid"] = True
+
+
+def _answers(verdict: Verdict, unjudged: Unjudged) -> bool:
+    """Check whether a verdict is on a target that got none at first."""
+    if verdict.limit_origin:
+        return verdict.limit_origin == unjudged.origin
+    return verdict.queue == unjudged.queue  # of a comparison, which keeps no place
+
+
 _WHERE = {
     "setup": "the set-up of a fixture",
     "call": "the test",
@@ -163,6 +203,11 @@ _ADVICE = (
 _ADVICE_SKIP = (
     "a skip does not undo a miss; a test that expects one says so: "
     "with pytest.raises(QosAssertionError): ..., or pytest.xfail()"
+)
+_ADVICE_REFUSED = (
+    "something caught the error, try/except or contextlib.suppress for example; a test that "
+    "expects it says so: with pytest.raises(InvalidRun): ..., or repeats the run until the same "
+    "assertion gets a verdict"
 )
 _ADVICE_UNDECIDED = (
     "an UNDECIDED target is no miss, so pytest.raises(QosAssertionError) shows nothing here; "

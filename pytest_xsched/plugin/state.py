@@ -22,6 +22,7 @@ from pytest_xsched.plugin.shared_runs import SharedRuns, WithdrawnPasses, shared
 from pytest_xsched.session.options import is_in_use, read_marker
 
 if TYPE_CHECKING:
+    from pytest_xsched.analysis.assertion import Unjudged
     from pytest_xsched.analysis.run import Run
     from pytest_xsched.analysis.verdict import Verdict
     from pytest_xsched.comparison.comparison import Comparison
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from pytest_xsched.session.settings import Settings
 
 
+_NOT_ABOUT_COMPARING = ("saved", "not saved", "damaged")
+"""Statuses of findings that say nothing of a comparison with a baseline."""
+
+
 class State:
     """Settings, the session once it is open, and what xdist workers reported."""
 
@@ -40,6 +45,8 @@ class State:
         self.in_use = is_in_use(config)
         """Whether the user set anything or loaded the plugin by name."""
         self.session: Session | None = None
+        self.opened = False
+        """Whether a test asked for the session, here or in an xdist worker."""
         self.complaint = ""
         """About the session, for the end of the terminal summary."""
         self.misses = Misses()
@@ -47,7 +54,7 @@ class State:
         """Ends the watch over `pytest.raises`."""
         self.tests = 0
         """Collected tests that use the fixtures, over which the error budget is divided."""
-        self._overrides: dict[str, Any] = {}
+        self._overrides: Callable[[], dict[str, Any]] = dict
         self._origin = ""
         self._reruns: dict[str, str] = {}
         """Commands that run tests again which measured something, by node id."""
@@ -77,8 +84,8 @@ class State:
         """Import the measuring half and make the object of the fixture `xsched`."""
         from pytest_xsched.session.session import Session
 
-        self.session = Session(self.settings, self._progress)
-        self.session.overrides, self.session.origin = self._overrides, self._origin
+        self.session, self.opened = Session(self.settings, self._progress), True
+        self.session.read_overrides, self.session.origin = self._overrides, self._origin
         self.session.least_ns = self.withdrawn.least_ns(self._origin)
         self.session.budget.tests = self.tests
         self.end_watch = watch_raises(self.misses.received_by_raises)
@@ -86,10 +93,12 @@ class State:
 
     def begin(self, item: pytest.Item) -> None:
         """Let the marker of a test hold for everything that runs from now on."""
-        self._overrides, self._origin = read_marker(item), item.nodeid
+        read_marker(item)  # a wrong marker fails the set-up
+        # A fixture or the test itself may add a marker later, so each run reads it again.
+        self._overrides, self._origin = functools.partial(read_marker, item), item.nodeid
         self.misses.begin(item.nodeid)
         if self.session is not None:
-            self.session.overrides, self.session.origin = self._overrides, self._origin
+            self.session.read_overrides, self.session.origin = self._overrides, self._origin
             self.session.least_ns = self.withdrawn.least_ns(self._origin)
             self.session.trial = None
             self.session.budget.begin_test()
@@ -135,6 +144,35 @@ class State:
                     judged.verdicts[index] = dataclasses.replace(verdict, nodeid=nodeid)
                     fresh.append((judged, judged.verdicts[index]))
         return fresh
+
+    def keep_plain_misses(self) -> None:
+        """Keep the plain comparisons that failed in a phase with the runs that it was about.
+
+        A comparison knows its figure and not its run.
+        """
+        for run in [] if self.session is None else self.session.runs:
+            if run.asserted_in_phase:
+                run.plain_misses += self.misses.all_compared
+            run.asserted_in_phase = False
+
+    def has_miss(self) -> bool:
+        """Check whether a target was missed, for a session that `pytest.exit` ends with success.
+
+        A miss in the phase that it ended has no report, so no test has that verdict yet.
+        """
+        return bool(self.misses.failed_a_report or self.misses.compared) or any(
+            not verdict.nodeid
+            and (
+                verdict.status == "FAIL"
+                or (verdict.status != "PASS" and judged.undecided == "fail")
+            )
+            for judged in self._judged()
+            for verdict in judged.verdicts
+        )
+
+    def take_unjudged(self) -> list[tuple[Run | Comparison, Unjudged]]:
+        """Return the targets that got no verdict since the last call."""
+        return [(judged, one) for judged in self._judged() for one in judged.take_unjudged()]
 
     def _judged(self) -> list[Run | Comparison]:
         if self.session is None:
@@ -188,6 +226,19 @@ class State:
         from pytest_xsched.plugin.rerun_command import rerun_command
 
         return rerun_command(item, device=device or self.settings.device, seed=self.settings.seed)
+
+    def require_a_compared_run(self) -> None:
+        """Add a finding if there was no run to compare with --xsched-compare's baseline."""
+        about_runs = [one for one in self.findings if one["status"] not in _NOT_ABOUT_COMPARING]
+        if not self.opened or self.settings.compare is None or about_runs:
+            return
+        from pytest_xsched.comparison.baseline_check import BaselineResult
+
+        sentence = (
+            f"nothing was compared with the baseline {self.settings.compare!r}: no test measured "
+            "with xsched.run(); the runs of compare() are compared with each other only"
+        )
+        self.findings.append(BaselineResult(status="not compared", sentence=sentence).to_dict())
 
     def update_baselines(self) -> None:
         """Compare the runs with --xsched-compare's baseline and add them to --xsched-save's."""
@@ -308,6 +359,7 @@ class State:
             "findings": self.findings,
             "reruns": self._reruns,
             "late_failures": [failure.to_dict() for failure in self.late_failures],
+            "opened": self.opened,
             "expected_misses": self.misses.expected,
             "stood": self.withdrawn.stood,
             "shared_runs": [] if self.session is None else shared_runs(self.session.runs),
@@ -322,6 +374,7 @@ class State:
         self._timelines.sort(key=lambda timeline: str(timeline["origin"]))
         self._reruns |= unpacked["reruns"]
         self.misses.expected += unpacked["expected_misses"]
+        self.opened = self.opened or unpacked["opened"]
         self.withdrawn.stood += unpacked["stood"]
         self.shared_runs.add(unpacked["shared_runs"])
         # Of a damaged file each worker says the same.

@@ -33,7 +33,7 @@ RESERVED_NAMES = frozenset(
     {"queues", "scenario", "evidence", "remark", "origin", "verdicts", "require"}
     | {"assert_fair", "budget", "burst", "check_marker", "judge", "judge_again", "measure_on"}
     | {"asserted", "measured_ns", "refused", "undecided", "windows", "fixture", "is_too_short"}
-    | {"least_ns"}
+    | {"least_ns", "take_unjudged", "asserted_in_phase", "plain_misses"}
     | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
     | {"trace", "alone_ns", "why", "has_failed", "record_profile"}
 )

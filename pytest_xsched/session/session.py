@@ -74,8 +74,8 @@ class Session:
     ) -> None:
         self.settings = settings
         self.devices = DevicePool(settings)
-        self.overrides: dict[str, Any] = {}
-        """Of the marker of the test that is running."""
+        self.read_overrides: Callable[[], dict[str, Any]] = dict
+        """Reads the marker of the test that is running."""
         self.origin = ""
         """Node id of that test."""
         self.least_ns = 0
@@ -90,6 +90,11 @@ class Session:
         self._progress = progress
 
     # ---- what tests use
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings of the marker of the test that is running."""
+        return self.read_overrides()
 
     @property
     def seed(self) -> int:

@@ -296,3 +296,45 @@ def test_it_cannot_be_written(load, sim, pytester):
     result = sim("--xsched-save=main")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["FAILED baselines: *File exists: *"])
+
+
+@pytest.mark.parametrize(
+    "body", ["pytest.skip('no model here')", "xsched.compare(*load, duration='1s')"]
+)
+def test_a_session_without_a_run_to_compare_is_not_green(load, sim, properties, body):
+    load(f"def test_it(xsched, load): {body}")
+    result = sim("--xsched-compare=main", XML)
+    assert result.ret == 8
+    result.stdout.fnmatch_lines(["NOT COMPARED nothing was compared with the baseline 'main': *"])
+    ((name, _),) = properties()
+    assert name == "xsched.baseline.not_compared"
+
+
+def test_tests_that_measure_nothing_need_no_baseline(load, sim):
+    load("def test_it(): pass")
+    assert sim("--xsched-compare=main").ret == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+        assert run.high.p99 < "1us"
+        """,
+        """
+        with pytest.raises(AssertionError):
+            assert run.high.p99 < "1us"
+        """,
+    ],
+    ids=["failed", "expected"],
+)
+def test_a_run_that_missed_a_plain_comparison_is_no_baseline(load, sim, lines, body):
+    load(f"""
+    def test_it(run):{body}
+    def test_other(xsched, load):
+        xsched.run(*load, duration="16s").high.assert_p99_below("1h")
+    """)
+    sim("--xsched-save=main").stdout.fnmatch_lines(
+        ["NOT SAVED builtin (hpf) on sim, 15 s, * it missed a target: assert * < '1us'"]
+    )
+    assert [entry["run"]["scenario"]["duration_ns"] for entry in lines()] == [16 * 10**9]

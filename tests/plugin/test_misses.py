@@ -299,3 +299,104 @@ def test_a_miss_in_a_subtest_is_called_that(load, sim, kind):
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines([f"missed a target in a subtest: {SENTENCE}"])
     result.stdout.no_fnmatch_line("*earlier attempt*")
+
+
+NO_VERDICT = "high: P99 needs 299 requests*"
+SHORT = """
+    @pytest.fixture
+    def short(xsched, load):
+        return xsched.run(*load, duration="2s")
+    """
+
+
+def test_a_target_without_verdict_that_something_caught_is_not_green(load, sim):
+    """`except Exception: pass` around a target that could not be judged."""
+    load(f"""{SHORT}
+    def test_it(short):
+        try:
+            short.high.assert_p99_below("1h")
+        except Exception:
+            pass
+    """)
+    result = sim()
+    assert result.ret == 1
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [f"the test went on without a verdict: {NO_VERDICT}", f"*NO VERDICT {NO_VERDICT}test_it*"]
+    )
+
+
+def test_a_target_without_verdict_that_a_comparison_gives_is_not_forgotten(load, sim):
+    load("""
+    def test_it(xsched, load):
+        comparison = xsched.compare(*load, duration="1s")
+        try:
+            comparison.high.assert_p99_improved(by=2)
+        except Exception:
+            pass
+    """)
+    result = sim()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["the test went on without a verdict: *"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+        with pytest.raises(InvalidRun):
+            short.high.assert_p99_below("1h")""",
+        """
+        for duration in ("2s", "30s"):
+            try:
+                xsched.run(*load, duration=duration).high.assert_p99_below("1h")
+                break
+            except InvalidRun:
+                continue""",
+        """
+        try:
+            print(short.high.p99)
+        except InvalidRun:
+            pass""",
+    ],
+    ids=["expected", "repeated", "only read"],
+)
+def test_a_target_without_verdict_may_be_expected_or_repeated(load, sim, body):
+    load(f"""{SHORT}
+    def test_it(xsched, load, short):{body}
+    """)
+    assert sim().ret == 0
+
+
+def test_a_miss_is_not_undone_by_an_exit_with_success(load, sim):
+    """`pytest.exit(returncode=0)` leaves the test without a report."""
+    load(f"""
+    def test_it(run):
+        try:
+            {MISS}
+        finally:
+            pytest.exit("enough", returncode=0)
+    """)
+    assert sim().ret == 1
+
+
+def test_a_miss_that_was_reported_is_not_undone_by_an_exit_with_success(load, sim):
+    load(f"""
+    def test_it(run):
+        {MISS}
+
+    def test_end():
+        pytest.exit("enough", returncode=0)
+    """)
+    assert sim().ret == 1
+
+
+def test_an_exit_with_success_after_targets_that_were_met_stays_one(load, sim):
+    load("""
+    def test_it(run):
+        run.high.assert_p99_below("1h")
+
+    def test_end():
+        pytest.exit("enough", returncode=0)
+    """)
+    assert sim().ret == 0

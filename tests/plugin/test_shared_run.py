@@ -108,3 +108,23 @@ def test_the_marker_of_the_last_test_does_not_count_when_all_is_judged_again(loa
         """)
 
     assert sim().parseoutcomes() == {"passed": 3}
+
+
+def test_a_marker_that_a_fixture_or_the_test_adds_holds(load, sim):
+    """Such a run was measured under the default, and the marker was ignored without a word."""
+    load("""
+        @pytest.fixture
+        def native(request):
+            request.node.add_marker(pytest.mark.xsched(scheduler="native"))
+
+        def test_fixture(native, xsched, load):
+            assert xsched.run(*load, duration="1s").scheduler == "native"
+
+        def test_itself(request, xsched, load):
+            request.node.add_marker(pytest.mark.xsched(scheduler="native"))
+            assert xsched.run(*load, duration="1s").scheduler == "native"
+
+        def test_none(xsched, load):
+            assert xsched.run(*load, duration="1s").scheduler == "builtin"
+        """)
+    assert sim().parseoutcomes() == {"passed": 3}
