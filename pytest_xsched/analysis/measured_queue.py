@@ -53,10 +53,19 @@ class MeasuredQueue(QueueResult):
         return f"<queue {self.name} of a run>"
 
     def __getattr__(self, name: str) -> Any:
-        """Answer a target that does not exist, assert_p95_below, with the one that does."""
-        percent = re.fullmatch(r"assert_p([0-9]{1,6})_below", name)
-        advice = f'; write assert_percentile_below(0.{percent[1]}, "50ms")' if percent else ""
+        """Answer a percentile without a name of its own, assert_p90_below, with how to write it."""
+        percentile = re.fullmatch(r"(assert_)?p([0-9]{1,6})(?(1)_below)", name)
+        advice = f"; write {_written(percentile[2], percentile[1])}" if percentile else ""
         raise AttributeError(f"a queue of a run has no {name!r}{advice}")
+
+    @asserts
+    def assert_p95_below(self, limit: DurationLike) -> None:
+        """Assert that the 95th percentile of the latency is below a limit; see `assert_p99_below`.
+
+        It needs 59 requests.
+        """
+        __tracebackhide__ = True
+        self._percentile_below(0.95, limit, "limit of assert_p95_below")
 
     @asserts
     def assert_p99_below(self, limit: DurationLike) -> None:
@@ -72,6 +81,15 @@ class MeasuredQueue(QueueResult):
         """
         __tracebackhide__ = True
         self._percentile_below(0.99, limit, "limit of assert_p99_below")
+
+    @asserts
+    def assert_p999_below(self, limit: DurationLike) -> None:
+        """Assert that P99.9 of the latency is below a limit; see `assert_p99_below`.
+
+        It needs 2995 requests.
+        """
+        __tracebackhide__ = True
+        self._percentile_below(0.999, limit, "limit of assert_p999_below")
 
     @asserts
     def assert_percentile_below(self, q: float, limit: DurationLike) -> None:
@@ -414,3 +432,11 @@ class MeasuredQueue(QueueResult):
             return verdict.with_remark(remarks)
 
         self._run.judge(rule_of_valid, fact=fact, other=other)
+
+
+def _written(digits: str, asserted: str | None) -> str:
+    """Return how a percentile is written whose name has these digits: "90", or "5" for P5."""
+    if digits == "100":
+        return 'assert_max_below("50ms")' if asserted else "max"
+    q = f"0.{digits:0>2}"
+    return f'assert_percentile_below({q}, "50ms")' if asserted else f"percentile({q})"

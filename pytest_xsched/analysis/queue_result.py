@@ -312,6 +312,11 @@ class QueueResult:
         return self.percentile(0.99)
 
     @property
+    def p999(self) -> Quantity:
+        """P99.9 of the latency: one request of 1000 takes longer."""
+        return self.percentile(0.999)
+
+    @property
     def max(self) -> Quantity:
         """Longest latency; "never" if a request did not complete."""
         return self._latency(int(self._some_latency().max()), "max", lambda: self._require())

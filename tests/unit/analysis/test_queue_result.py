@@ -53,6 +53,7 @@ def test_named_percentiles(made_queue):
         297 * MS,
         300 * MS,
     ]
+    assert queue.p999.value == 300 * MS and queue.p999.what == "P99.9 of high"
     assert queue.p99.what == "P99 of high" and queue.p99.detail == "n = 300, max 300 ms"
     assert queue.max.what == "max of high" and queue.max.detail == "n = 300"
     assert [percentile_name(q) for q in (0.5, 0.99, 0.999, 0.9999, 0.29)] == [

@@ -214,3 +214,27 @@ def test_an_attainment_needs_as_many_requests_as_the_percentile_that_it_is(made_
         run.high.assert_attainment_at_least("50ms", "99%")
     run.high.assert_attainment_at_least("50ms", "95%")
     run.high.assert_attainment_at_least("50ms", "100%")  # a fact about these 298
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "needed", "shown"),
+    [
+        ("assert_p95_below", "P95", 59, "2.85 s"),
+        ("assert_p99_below", "P99", 299, "2.97 s"),
+        ("assert_p999_below", "P99.9", 2995, "3 s"),
+    ],
+)
+def test_each_named_percentile_has_a_target_that_says_its_name_and_what_it_needs(
+    made_queue, made_run, method, name, needed, shown
+):
+    high = made_run(made_queue([1] * (needed - 1), period_ms=1)).high
+    with pytest.raises(InvalidRun, match=f"a {name} needs at least {needed} requests"):
+        getattr(high, method)("50ms")
+    with pytest.raises(ScenarioError, match=f"^limit of {method}: 50 has no unit"):
+        getattr(high, method)(50)
+
+    measured = made_run(made_queue([i * 77 % 3000 + 1 for i in range(3000)], period_ms=1000))
+    with pytest.raises(QosAssertionError, match=f"^high: {name} {shown} is not below 1 ms"):
+        getattr(measured.high, method)("1ms")
+    getattr(measured.high, method)("1h")
+    assert [verdict.rule for verdict in measured.verdicts] == [f"{name} below"] * 2

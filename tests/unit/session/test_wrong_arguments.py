@@ -219,8 +219,17 @@ def test_no_advice_that_would_be_a_gate_which_is_green_for_ever(run, limit):
 
 
 def test_a_target_that_does_not_exist_is_answered_with_the_one_that_does(run):
-    with pytest.raises(AttributeError, match=r"write assert_percentile_below\(0\.95, \"50ms\"\)$"):
-        _ = run.high.assert_p95_below
+    for name, written in {
+        "assert_p90_below": 'assert_percentile_below(0.90, "50ms")',
+        "assert_p9999_below": 'assert_percentile_below(0.9999, "50ms")',
+        "assert_p5_below": 'assert_percentile_below(0.05, "50ms")',
+        "assert_p100_below": 'assert_max_below("50ms")',
+        "p90": "percentile(0.90)",
+        "p100": "max",
+    }.items():
+        with pytest.raises(AttributeError) as error:
+            getattr(run.high, name)
+        assert str(error.value) == f"a queue of a run has no {name!r}; write {written}"
     with pytest.raises(AttributeError, match=r"; write run\.high\.assert_p99_below$"):
         _ = run.assert_p99_below
 
