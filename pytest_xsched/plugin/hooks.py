@@ -113,6 +113,7 @@ def pytest_runtest_makereport(
     outcome.hide_own_frames(call)
     report = yield
     state.keep_plain_misses()
+    outcome.say_the_sentence(report, call)
     outcome.judge_misses(item, report, call, fresh, state.misses)
     outcome.judge_refusals(report, call, fresh, state.take_unjudged(), state.misses)
     outcome.add_run_tables(
@@ -157,38 +158,40 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from pytest_xsched.reporting.terminal_summary import missing_devices, summary, without_target
     from pytest_xsched.session.auto_device import fallback_remark
 
+    columns = state.columns
+
+    def tell(sentence: str, **colour: bool) -> None:
+        for line in wrapped(sentence, columns):
+            terminalreporter.line(line, **colour)
+
     terminalreporter.section("xsched")
-    for line in summary(records, state.columns):
+    for line in summary(records, columns):
         terminalreporter.line(line)
     for line in state.shared_runs.lines():
-        terminalreporter.line(f"! {line}", yellow=True)
+        tell(f"! {line}", yellow=True)
     if state.settings.compare is None:  # else each is compared with the baseline
         for sentence in without_target(records):
-            for line in wrapped(sentence, state.columns):
-                terminalreporter.line(line, yellow=True)
+            tell(sentence, yellow=True)
     for miss in state.misses.expected:
-        terminalreporter.line(
-            f"EXPECTED MISS ({miss['how']}) {miss['sentence']}  [{miss['nodeid']}]"
-        )
+        tell(f"EXPECTED MISS ({miss['how']}) {miss['sentence']}  [{miss['nodeid']}]")
     for line in missing_devices(skips):
-        terminalreporter.line(line, yellow=True)
+        tell(line, yellow=True)
     if any(record.get("device_kind") == "cpu" for record in records):
         for line in filter(None, [fallback_remark(state.settings)]):
-            terminalreporter.line(f"! {line}", yellow=True)
+            tell(f"! {line}", yellow=True)
     for finding in state.findings:
-        for line in wrapped(f"{finding['status'].upper()} {finding['sentence']}", state.columns):
-            terminalreporter.line(line)
+        tell(f"{finding['status'].upper()} {finding['sentence']}")
     if state.trace_written:
         from pytest_xsched.base.terminal_text import printable
 
         plural = "s" if state.trace_written != 1 else ""
         where = printable(str(state.settings.trace_path))
-        terminalreporter.line(
+        tell(
             f"timeline of {state.trace_written} run{plural}: {where} (open it in "
             "https://ui.perfetto.dev)"
         )
-    if state.complaint:
-        terminalreporter.line(state.complaint, red=True)
+    for line in state.complaint.splitlines():
+        tell(line, red=True)
 
 
 def _skips(stats: dict[str, list[Any]]) -> list[str]:
@@ -249,7 +252,9 @@ def _report_late_failures(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput["xsched_seed"] = state_of(node.config).settings.seed
+    state = state_of(node.config)
+    node.workerinput["xsched_seed"] = state.settings.seed
+    node.workerinput["xsched_columns"] = state.columns
 
 
 @pytest.hookimpl(optionalhook=True)

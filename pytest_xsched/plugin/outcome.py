@@ -12,7 +12,7 @@ from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.quantity import Quantity
 from pytest_xsched.comparison.comparison import Comparison
-from pytest_xsched.errors import InvalidRun, XSchedError
+from pytest_xsched.errors import InvalidRun, QosAssertionError, XSchedError
 from pytest_xsched.plugin.misses import Miss, Misses
 from pytest_xsched.reporting.run_table import properties, property_name
 from pytest_xsched.reporting.terminal_summary import summary
@@ -41,6 +41,23 @@ def _is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     return isinstance(excinfo.value, XSchedError)
 
 
+def say_the_sentence(report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+    """Begin what pytest shows of an error in one line with its sentence, and not with its class.
+
+    That is the short summary, where few characters fit, ``--tb=line``, and `message` in JUnit.
+    """
+    error = call.excinfo.value if call.excinfo else None
+    crash = getattr(report.longrepr, "reprcrash", None)  # None with --tb=native and the like
+    if crash is None or not isinstance(error, (QosAssertionError, InvalidRun)):
+        return
+    verdict = getattr(error, "verdict", None)
+    if isinstance(error, InvalidRun):
+        sentence = f"NO VERDICT {_without_label(str(error))}"
+    else:
+        sentence = f"{FAIL if verdict is None else verdict.status} {error}"
+    crash.message = sentence
+
+
 def set_properties(
     item: pytest.Item, call: pytest.CallInfo[None], fresh: list[tuple[Run | Comparison, Verdict]]
 ) -> None:
@@ -57,7 +74,11 @@ def set_properties(
 
 
 def _sentence(error: InvalidRun) -> str:
-    return _first_line(error).removeprefix("no verdict: ")
+    return _without_label(_first_line(error))
+
+
+def _without_label(text: str) -> str:
+    return text.removeprefix("no verdict: ")
 
 
 def _first_line(error: BaseException) -> str:

@@ -389,12 +389,16 @@ class State:
 
     @property
     def columns(self) -> int | None:
-        """Width of the terminal; None where the output goes elsewhere, or another process has it.
+        """Width of the terminal, that of the controller in an xdist worker.
 
-        The output of a pipe, such as the log of a CI job, keeps a sentence in one line.
+        None where the output goes elsewhere: that of a pipe, such as the log of a CI job, keeps a
+        sentence in one line.
         """
+        if is_worker(self.config):
+            found: int | None = self.config.workerinput.get("xsched_columns")  # type: ignore[attr-defined]
+            return found
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or not terminal.isatty or is_worker(self.config):
+        if terminal is None or not terminal.isatty:
             return None
         return shutil.get_terminal_size().columns
 

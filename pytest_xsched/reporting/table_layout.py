@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -39,6 +40,8 @@ def fitted(
 ) -> list[str]:
     """Return a table as `aligned` does; where it is too wide, as tables one after the other.
 
+    A cell that is too wide for a table of its own goes on in the next line, between two words.
+
     Args:
         table: rows of cells; the first row holds the heads.
         left: see `aligned`.
@@ -48,6 +51,7 @@ def fitted(
     lines = aligned(table, left=left)
     if columns is None or max(map(len, lines)) <= columns:
         return lines
+    table = _folded(table, keys, columns)
     widths = [max(map(len, column)) + GAP for column in zip(*table, strict=True)]
     parts: list[list[int]] = [[]]
     for column in range(keys, len(widths)):
@@ -60,6 +64,35 @@ def fitted(
         for part in parts
         for line in aligned([[*row[:keys], *(row[i] for i in part)] for row in table], left=left)
     ]
+
+
+def _folded(table: Sequence[Sequence[str]], keys: int, columns: int) -> list[list[str]]:
+    """Return a table whose cells go on in rows of their own where no line has room for them.
+
+    The keys get half of the width, and more where a word is longer and the other columns have
+    shorter ones.
+    """
+    room = columns - max(_longest_word(row[keys:]) for row in table)
+    word = max(_longest_word(row[:keys]) for row in table)
+    key_width = max(1, columns // (2 * keys) - GAP, min(word, room // keys - GAP))
+    used = sum(min(key_width, max(len(row[i]) for row in table)) + GAP for i in range(keys))
+    rows = []
+    for row in table:
+        cells = [
+            textwrap.wrap(
+                cell,
+                key_width if i < keys else max(1, columns - used),
+                break_on_hyphens=False,
+            )
+            or [""]
+            for i, cell in enumerate(row)
+        ]
+        rows += [list(line) for line in itertools.zip_longest(*cells, fillvalue="")]
+    return rows
+
+
+def _longest_word(cells: Sequence[str]) -> int:
+    return max((len(word) for cell in cells for word in cell.split()), default=0)
 
 
 def wrapped(line: str, columns: int | None) -> list[str]:

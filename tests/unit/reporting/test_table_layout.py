@@ -39,3 +39,35 @@ def test_a_summary_fits_the_terminal(made_run, made_queue, columns):
     lines = summary([run.to_dict()], columns)
     assert max(map(len, lines)) <= columns
     assert " ".join(summary([run.to_dict()])).split()[-1] == " ".join(lines).split()[-1]
+
+
+LONG = [
+    ("queue", "prio", "workload", "P50", "P99", "max", "rate", "commands", "suspended"),
+    (
+        "the-queue-of-the-model-that-answers-requests-of-users (gpu:1)",
+        "10",
+        "matmul(1024, batch=8) + spin(500 us, layers=40) + copy(64 MiB, to='device') + "
+        "matmul(2048, batch=16) + spin(1 ms)",
+        *("6.72 ms", "12.6 ms", "13.1 ms", "20/s of 20/s", "12000", "300"),
+    ),
+    ("low", "1", "spin(5 ms)", "5 ms", "5 ms", "6 ms", "20/s", "6000", "0"),
+]
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_no_column_and_no_word_is_broken_however_long_the_names_are(columns):
+    lines = fitted(LONG, left=("queue", "workload"), keys=1, columns=columns)
+    assert max(map(len, lines)) <= columns
+    words = " ".join(lines).split()
+    for row in LONG:
+        for cell in row:
+            assert all(words.count(word) >= 1 for word in cell.split()), cell
+
+
+def test_a_cell_that_no_line_has_room_for_goes_on_below_itself():
+    table = [("queue", "workload"), ("high", "spin(1 ms) + spin(2 ms) + spin(3 ms)")]
+    assert fitted(table, left=("queue", "workload"), keys=1, columns=30) == [
+        "queue  workload",
+        "high   spin(1 ms) + spin(2 ms)",
+        "       + spin(3 ms)",
+    ]
