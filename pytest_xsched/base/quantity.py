@@ -7,6 +7,7 @@ comparison is a verdict: it needs the same evidence as the assert_* helpers.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,8 +20,9 @@ from pytest_xsched.base.units import (
     format_rate,
     parse_duration,
     parse_rate,
+    unit_of,
 )
-from pytest_xsched.errors import ScenarioError
+from pytest_xsched.errors import InvalidRun, ScenarioError
 
 Limit: TypeAlias = "str | Duration | Rate | timedelta | Quantity"
 
@@ -28,6 +30,12 @@ Limit: TypeAlias = "str | Duration | Rate | timedelta | Quantity"
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantity:
     """A latency in ns or a rate in Hz, comparable with `"50ms"`, `50 * ms` or `"20/s"`.
+
+    ``p99 - p50``, ``p99 + p50``, ``p99 - "1ms"`` and ``2 * p99`` are quantities that may be judged
+    if all their parts may. ``p99 / p50`` and ``p99 / ms`` are numbers. As text a quantity has three
+    digits (a rate: four) and its unit, ``5.12 ms``; a format says how many digits the number of
+    that text has: ``f"{p99:.2f}"`` is ``5.12 ms``, and ``f"{p99:>12}"`` is the text in 12 columns.
+    For figures of one unit throughout, write ``f"{p99 / ms:.2f}"``.
 
     Attributes:
         value: ns (int) or Hz (float); inf for a latency that no request reached.
@@ -48,6 +56,22 @@ class Quantity:
 
     def __str__(self) -> str:
         return show(self.value, self.unit)
+
+    def __format__(self, form: str) -> str:
+        try:
+            if not _OF_NUMBER.search(form):
+                return format(str(self), form)
+            if self.value == math.inf:
+                return "never"
+            if self.unit == "Hz":
+                return f"{format(float(self.value), form)}/s"
+            unit, size = unit_of(self.value)
+            return f"{format(self.value / size, form)} {unit}"
+        except ValueError:
+            raise ScenarioError(
+                f'{self.what}: a latency or a rate has no format {form!r}; write ".2f" for the '
+                'digits of its number, or ">12" for columns'
+            ) from None
 
     @property
     def measured_as(self) -> str:
@@ -82,9 +106,29 @@ class Quantity:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __truediv__(self, other: Quantity) -> float:
-        """Return the ratio of two quantities of one unit, such as P99 / P50."""
-        if not isinstance(other, Quantity):
+    def __add__(self, other: Limit) -> Quantity:
+        return _combined(self, "+", self._operand(other))
+
+    def __radd__(self, other: Limit) -> Quantity:
+        return _combined(self._operand(other), "+", self)
+
+    def __sub__(self, other: Limit) -> Quantity:
+        return _combined(self, "-", self._operand(other))
+
+    def __rsub__(self, other: Limit) -> Quantity:
+        return _combined(self._operand(other), "-", self)
+
+    def _operand(self, other: Limit) -> Quantity:
+        """Return what is added or subtracted as a quantity of the same unit."""
+        if isinstance(other, Quantity):
+            self._check_unit(other)
+            return other
+        value = self._parsed(other, f"sum or difference with {self.what}")
+        return Quantity(value, self.unit, show_given(value, self.unit))
+
+    def __truediv__(self, other: Quantity | Duration | Rate) -> float:
+        """Return the ratio of two quantities of one unit, P99 / P50, or how many units it has."""
+        if not isinstance(other, (Quantity, Duration, Rate)):
             return NotImplemented
         return self.value / self.other(other) if self.other(other) else float("inf")
 
@@ -92,7 +136,11 @@ class Quantity:
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             return NotImplemented
         return Quantity(
-            self.value * factor, self.unit, f"{factor} * {self.what}", self.detail, self.require
+            self.value * factor,
+            self.unit,
+            f"{factor} * {_bracketed(self.what)}",
+            self.detail,
+            self.require,
         )
 
     __rmul__ = __mul__
@@ -103,14 +151,50 @@ class Quantity:
         self.require()
         if isinstance(limit, Quantity):
             limit.require()
-            if limit.unit != self.unit:
-                raise ScenarioError(f"{self.what} and {limit.what} have different units")
+            self._check_unit(limit)
             return limit.value
-        what = f"limit for {self.what}"
+        return self._parsed(limit, f"limit for {self.what}")
+
+    def _check_unit(self, other: Quantity) -> None:
+        if other.unit != self.unit:
+            raise ScenarioError(f"{self.what} and {other.what} have different units")
+
+    def _parsed(self, limit: object, what: str) -> float:
         if self.unit == "ns":
             return parse_duration(limit, what=what, allow_zero=True)  # type: ignore[arg-type]
         return parse_rate(limit, what=what)  # type: ignore[arg-type]
 
+
+def _combined(left: Quantity, sign: str, right: Quantity) -> Quantity:
+    """Return the sum or the difference of two quantities of one unit.
+
+    Raises:
+        InvalidRun: a latency that no request reached is subtracted, which has no result.
+    """
+    __tracebackhide__ = True
+    what = f"{left.what} {sign} {_bracketed(right.what) if sign == '-' else right.what}"
+    if sign == "-" and right.value == math.inf:
+        raise InvalidRun(f"{what} has no value, because {right.what} is never")
+
+    def require() -> None:
+        __tracebackhide__ = True
+        left.require()
+        right.require()
+
+    value = left.value + right.value if sign == "+" else left.value - right.value
+    details = dict.fromkeys(detail for detail in (left.detail, right.detail) if detail)
+    return Quantity(
+        value, left.unit, what, "; ".join([f"{left} {sign} {right}", *details]), require
+    )
+
+
+def _bracketed(what: str) -> str:
+    """Return the description of an operand, in brackets if it is a sum or a difference."""
+    return f"({what})" if re.search(" [-+] ", what) else what
+
+
+_OF_NUMBER = re.compile(r"\.[0-9]+[a-zA-Z%]?$|[a-rt-zA-Z%]$")
+"""A format with a precision or a type; others, such as ">12", are of texts."""
 
 _DIGITS = {"ns": 3, "Hz": 4, "": 4}
 """Significant digits in reports, by unit; a ratio has none."""

@@ -384,10 +384,16 @@ def format_duration(ns: int, digits: int = 3) -> str:
     >>> format_duration(740_000), format_duration(1_200_000_000), format_duration(999_950)
     ('740 us', '1.2 s', '1 ms')
     """
+    unit, size = unit_of(ns)
+    return f"{format_number(ns / size, digits)} {unit}"
+
+
+def unit_of(ns: float) -> tuple[str, int]:
+    """Return the unit in which a time is shown, and its length in ns."""
     for unit, size in (("ns", 1), ("us", 10**3), ("ms", 10**6)):
         if ns and abs(ns) < 999.5 * size:
-            return f"{format_number(ns / size, digits)} {unit}"
-    return f"{format_number(ns / 10**9, digits)} s"
+            return unit, size
+    return "s", 10**9
 
 
 def spell_duration(ns: int) -> str:

@@ -302,6 +302,8 @@ def test_quantities_divide_and_multiply(load, sim):
             assert high.p99 == high.p99 and high.p99 != "1h"
             assert float(high.throughput) == 20.0 and str(high.throughput) == "20/s"
             assert high.p99 > 1 * us and high.p99 < 1 * s
+            assert high.p99 - high.p50 + high.p50 == high.p99 >= high.p99 - 1 * us
+            assert f"{high.p99:.1f}" == f"{high.p99 / ms:.1f} ms"
         """)
 
     assert sim().ret == 0

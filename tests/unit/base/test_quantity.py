@@ -65,6 +65,11 @@ def test_ratio_and_multiples():
         (lambda: p99 < rate, "P99 of high and throughput of high have different units"),
         (lambda: p99 == rate, "P99 of high and throughput of high have different units"),
         (lambda: p99 / rate, "P99 of high and throughput of high have different units"),
+        (lambda: p99 - rate, "P99 of high and throughput of high have different units"),
+        (lambda: p99 + 5, 'sum or difference with P99 of high: 5 has no unit; write "5ms" or'),
+        (lambda: 5 - p99, 'sum or difference with P99 of high: 5 has no unit; write "5ms" or'),
+        (lambda: p99 - None, "sum or difference with P99 of high: None is not a time"),
+        (lambda: rate - "5ms", "sum or difference with throughput of high: '5ms' is a time"),
     ],
 )
 def test_no_sense(use, sentence):
@@ -90,11 +95,78 @@ def test_comparing_needs_the_evidence_of_both_sides():
         lambda: p99 / unproven,
         lambda: unproven / p99,
         lambda: 2 * unproven < "1s",
+        lambda: p99 - unproven < "1s",
+        lambda: unproven + p99 < "1s",
+        lambda: "1s" - unproven < "1s",
+        lambda: unproven / ms,
     )
     for use in uses:
         with pytest.raises(InvalidRun, match="nothing ran"):
             use()
-    assert str(unproven) == "1 ns"  # looking is free
+    assert str(unproven) == f"{unproven:.0f}" == "1 ns"  # looking is free
+    assert str(p50 + unproven) == "2 ms"
+
+
+def test_quantities_of_one_unit_are_added_and_subtracted_also_with_times():
+    assert (p99 - p50).value == 3_000_000 and (p99 + p50).value == 7_000_000
+    assert p99 - p50 == "3ms" and p50 - p99 < "0s" and str(p50 - p99) == "-3 ms"
+    assert p99 - "1ms" == "4ms" and p99 + 1 * ms == "6ms" and timedelta(milliseconds=9) - p99 < p99
+    assert 6 * ms - p99 == "1ms" and "1ms" + p99 == 1 * ms + p99 == "6ms"
+    assert rate - "5/s" == "15/s" and rate + 1 * per_s == "21/s"
+    assert p99 < p50 + "4ms" and never - p99 == never and p99 + never > "1h"
+
+
+def test_a_sum_says_of_what_it_is():
+    gap = p99 - p50
+    assert (gap.what, gap.detail) == ("P99 of high - P50 of high", "5 ms - 2 ms; n = 300")
+    assert (2 * gap).what == "2 * (P99 of high - P50 of high)"
+    assert (p99 - (p50 + "1ms")).what == "P99 of high - (P50 of high + 1 ms)"
+    assert (p99 + p99).detail == "5 ms + 5 ms; n = 300"
+
+
+def test_a_latency_that_nothing_reached_is_not_subtracted():
+    sentence = "^P99 of high - max of high has no value, because max of high is never$"
+    for minuend in (p99, never):
+        with pytest.raises(InvalidRun, match=sentence.replace("P99", minuend.what.split()[0])):
+            minuend - never
+
+
+def test_a_quantity_over_a_unit_is_a_number():
+    assert p99 / ms == 5.0 and rate / per_s == 20.0 and p99 / (2 * us) == 2500
+    for wrong in (lambda: p99 / per_s, lambda: rate / ms):
+        with pytest.raises(ScenarioError, match=r"^limit for .* is not a (time|rate)"):
+            wrong()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "form", "text"),
+    [
+        (p99, "", "5 ms"),
+        (p99, ".2f", "5.00 ms"),
+        (p99, "8.2f", "    5.00 ms"),
+        (p99, ".4g", "5 ms"),
+        (p99, ".1", "5e+00 ms"),
+        (p99, ">12", "        5 ms"),
+        (p99, ".>8s", "....5 ms"),
+        (p99 - p50, ".1f", "3.0 ms"),
+        (p50 - p99, ".1f", "-3.0 ms"),
+        (p99 - p99, ".1f", "0.0 s"),
+        (Quantity(999_950, "ns", "x"), ".3f", "1.000 ms"),  # its text is "1 ms"
+        (Quantity(1_234_567_891, "ns", "x"), ".6f", "1.234568 s"),
+        (rate, ".2f", "20.00/s"),
+        (Quantity(12345.6, "Hz", "x"), ",.1f", "12,345.6/s"),
+        (never, ".2f", "never"),
+        (never, ">8", "   never"),
+    ],
+)
+def test_a_format_is_of_the_number_in_the_unit_of_the_text(quantity, form, text):
+    assert format(quantity, form) == text
+
+
+@pytest.mark.parametrize("form", ["d", "x", ".2q", "%Y", ".2s", "+8"])
+def test_a_format_that_a_quantity_does_not_have(form):
+    with pytest.raises(ScenarioError, match=r'^P99 of high: a latency .* write ".2f" for the'):
+        format(p99, form)
 
 
 @pytest.mark.parametrize(
