@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_xsched.analysis.comparability import likeness, machine_part
+from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.base.output_file import read_regular
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.effect import Effect
-from pytest_xsched.comparison.episode import Episode, falls_behind
+from pytest_xsched.comparison.episode import GATES, Episode, falls_behind
 from pytest_xsched.comparison.existing_runs import compare_runs
 from pytest_xsched.errors import IncomparableError, InvalidRun, ScenarioError
 from pytest_xsched.reporting import comparison_table
@@ -197,21 +198,29 @@ def _compare(first: list[Record], second: list[Record], result: Result) -> None:
 
 
 def _judge(comparison: Comparison, name: str) -> Judgement:
-    """Judge the P99 of an open loop, the throughput of a closed one."""
+    """Judge the P99 of an open loop, or a lower percentile; of a closed one the throughput."""
+    judged = [_judge_by(comparison, name, GATES[0])]
+    for q in GATES[1:]:
+        if judged[-1].status == "no figure":
+            judged.append(_judge_by(comparison, name, q))
+    return judged[0] if judged[-1].status == "no figure" else judged[-1]
+
+
+def _judge_by(comparison: Comparison, name: str, q: float) -> Judgement:
     queue = comparison[name]
     a, b = (comparison.episodes(arm) for arm in (comparison.baseline, *comparison.schedulers))
     closed = a[0].numbers(name)["offered_hz"] is None
-    what = "throughput" if closed else "P99"
+    what = "throughput" if closed else percentile_name(q)
     broken = _count_broken(a, name), _count_broken(b, name)
     if any(broken) and not all(broken):
         return _judge_broken(name, broken, len(a))
-    reasons = [[_no_figure(episode, name, closed=closed) for episode in arm] for arm in (a, b)]
+    reasons = [[_no_figure(one, name, q, closed=closed) for one in arm] for arm in (a, b)]
     missing = [reason for reason in (*reasons[0], *reasons[1]) if reason]
     if missing:
         nowhere = len(missing) == len(a) + len(b)
         return Judgement(status="no figure" if nowhere else "not compared", sentence=missing[0])
     try:
-        effect: Effect = queue.throughput() if closed else queue.latency(0.99)
+        effect: Effect = queue.throughput() if closed else queue.latency(q)
     except InvalidRun as error:  # arms under unlike noise
         return Judgement(status="not compared", sentence=_reason(error))
     ratio = effect.ratio
@@ -245,10 +254,10 @@ def _judge_broken(name: str, broken: tuple[int, int], pairs: int) -> Judgement:
     return Judgement(status="worse" if broken[1] else "better", sentence=sentence)
 
 
-def _no_figure(episode: Episode, name: str, *, closed: bool) -> str:
+def _no_figure(episode: Episode, name: str, q: float, *, closed: bool) -> str:
     """Describe why a run has no figure of a queue; "" if it has one."""
     try:
-        _ = episode.throughput_hz(name) if closed else episode.percentile_ns(name, 0.99)
+        _ = episode.throughput_hz(name) if closed else episode.percentile_ns(name, q)
     except InvalidRun as error:
         return _reason(error)
     return ""

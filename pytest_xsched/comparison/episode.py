@@ -15,6 +15,8 @@ from pytest_xsched.stats.estimators import requests_needed
 Measured: TypeAlias = "Run | Mapping[str, Any]"
 """A run, or one out of a file in JSON's types."""
 
+GATES = (0.99, 0.95, 0.5)
+"""Percentiles by which a run is compared with another: the first for which both have requests."""
 _STORED = {0.5: "p50_ns", 0.95: "p95_ns", 0.99: "p99_ns"}
 
 

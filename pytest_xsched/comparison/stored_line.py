@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.analysis.comparability import Record, likeness
-from pytest_xsched.analysis.queue_result import QueueResult
+from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.native.binding import SAMPLE
 from pytest_xsched.native.run import Counts
@@ -148,13 +148,19 @@ def check_samples(entry: Record, packed: bytes) -> None:
         raise FaultyLine(f"has samples that cannot be used ({type(error).__name__})") from None
 
 
-def no_figure(run: Record, queue: Record) -> str:
-    """Describe why a queue of a run has no P99, or no throughput; '' where it has one."""
+def no_figure(run: Record, queue: Record, q: float = 0.99) -> str:
+    """Describe why a queue of a run has no P99, or no throughput; '' where it has one.
+
+    Args:
+        run: its record.
+        queue: one of it.
+        q: another percentile than P99.
+    """
     evidence = run["evidence"]
     faults = [*evidence["faults"], *evidence["queue_faults"][queue["name"]]]
-    needed = requests_needed(0.99)
+    needed = requests_needed(q)
     if queue["offered_hz"] is not None and queue["n"] < needed:
-        faults.append(f"a P99 needs {needed} requests, not {queue['n']}")
+        faults.append(f"a {percentile_name(q)} needs {needed} requests, not {queue['n']}")
     return "; ".join(faults)
 
 

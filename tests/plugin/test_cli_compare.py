@@ -144,7 +144,7 @@ def test_a_run_without_a_figure_on_one_side_is_not_green(measured, compare, tmp_
 
 
 def few_requests(run):
-    run["queues"][0]["n"] = 20
+    run["queues"][0]["n"] = 4
 
 
 def test_a_queue_without_a_figure_on_both_sides_does_not_spoil_the_others(
@@ -154,6 +154,22 @@ def test_a_queue_without_a_figure_on_both_sides_does_not_spoil_the_others(
     code, lines = compare(a, a)
     assert code == ExitCode.OK
     assert any(line.startswith("  NO FIGURE ") for line in lines)
+
+
+def test_too_few_requests_for_a_p99_are_compared_by_a_lower_percentile(measured, compare, tmp_path):
+    """Runs of 150 requests, those of the README, showed no figure and exit code 0."""
+
+    def short(run):
+        run["queues"][0]["n"] = 150
+
+    def worse(run):
+        run["queues"][0]["p95_ns"] *= 3
+
+    a = changed(measured("a.json"), tmp_path / "short.json", short)
+    code, lines = compare(a, changed(a, tmp_path / "b.json", worse))
+    assert code == ExitCode.FINDING
+    assert any(line.startswith("  WORSE high: P95 of B is 3 times that of A") for line in lines)
+    assert compare(a, a)[0] == ExitCode.OK
 
 
 def test_looking_worse_without_showing_it_is_not_green(measured, compare, tmp_path):

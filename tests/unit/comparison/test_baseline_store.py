@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from pytest_xsched.comparison.baseline_check import compare_and_store, exit_status
+from pytest_xsched.comparison.baseline_check import RUNS_NEEDED, compare_and_store, exit_status
 from pytest_xsched.comparison.baseline_store import Baseline
 from pytest_xsched.comparison.stored_line import sealed
 
@@ -447,15 +447,36 @@ def test_a_figure_that_only_one_side_has_is_not_green(baseline, run):
 
 
 def test_a_figure_that_neither_side_has(baseline, run, made_run, made_queue):
-    kept(baseline, [run(n=200), made_run(made_queue([5] * 200))])
-    ((status, sentence), (low, _)) = findings(baseline, run(n=200))
+    kept(baseline, [run(n=4), made_run(made_queue([5] * 4))])
+    ((status, sentence), (low, _)) = findings(baseline, run(n=4))
     assert (status, low) == ("no figure", "no difference shown")
     assert sentence.endswith(
-        "high is not compared: a P99 needs 299 requests, not 200; no stored run has its P99 either"
+        "high is not compared: a P99 needs 299 requests, not 4; no stored run has its P99 either"
     )
     # Nothing of this run was compared.
-    ((status, _),) = findings(baseline, made_run(made_queue([5] * 200)))
+    ((status, _),) = findings(baseline, made_run(made_queue([5] * 4)))
     assert status == "not compared"
+
+
+def test_one_bad_stored_run_of_many_does_not_hide_what_is_worse(baseline, run):
+    """The gate was open up to the slowest run that was ever stored."""
+    kept(baseline, [run(500), *(run() for _ in range(37))])
+    assert findings(baseline, run(15))[0][0] == "no difference shown"
+    kept(baseline, [run()])  # the 39th: two of 40 runs are 5 %, as one of 20 is
+    assert findings(baseline, run(15))[0][0] == "worse"
+    assert findings(baseline, run())[0][0] == "no difference shown"
+    kept(baseline, [run(500)])
+    assert findings(baseline, run(15))[0][0] == "no difference shown"
+
+
+@pytest.mark.parametrize(("n", "metric"), [(150, "P95"), (40, "P50")])
+def test_too_few_requests_for_a_p99_are_compared_by_a_lower_percentile(baseline, run, n, metric):
+    """A gate of runs of 150 requests, those of the README, saw nothing of its queue."""
+    kept(baseline, [run(n=n) for _ in range(RUNS_NEEDED)])
+    ((status, sentence), _) = findings(baseline, run(15, n=n))
+    assert status == "worse"
+    assert f": high: {metric} 15 ms against 5 ms, the median of 19 stored runs" in sentence
+    assert findings(baseline, run(n=n))[0][0] == "no difference shown"
 
 
 def test_another_machine_and_another_scenario(
