@@ -55,3 +55,11 @@ def weights(queues: Sequence[QueueResult], alone: Mapping[str, QueueResult] | No
             raise InvalidRun(f"{queue.name} alone completed nothing")
         rates.append(float(rate.value))
     return rates
+
+
+def remark(queues: Sequence[QueueResult]) -> str:
+    """Return that the loads decided the rates, where every queue completes what is offered."""
+    if any(queue.closed_loop or queue.saturated for queue in queues):
+        return ""
+    names = " and ".join(queue.name for queue in queues)
+    return f"; {names} complete what is offered, so their loads decide their rates"

@@ -177,7 +177,8 @@ class Run:
             for queue in queues:
                 self.require(queue.name, WAIT)
             verdict = targets.fair(queues, fairness.weights(queues, alone), share, budget)
-            return verdict.with_remark(self.evidence.remarks_on(verdict.queue, WAIT))
+            remarks = self.evidence.remarks_on(verdict.queue, WAIT)
+            return verdict.with_remark(fairness.remark(queues) + remarks)
 
         self.judge(rule, reads=[queue._run for queue in (alone or {}).values()])
 

@@ -28,8 +28,8 @@ RUNS_NEEDED = 19
 """Of 20 runs that differ by chance only, one is the worst: 5 %. A run that is worse than all stored
 runs shows something only if at least 19 are stored."""
 RUNS_NEEDED_BUT_ONE = 39
-"""With so many stored runs it may be better than one of them, or one bad run that was stored would
-hide all that is worse later: of 40 runs two are the worst, 5 % as well."""
+"""With 39 stored runs it may be better than one of them, or one bad run that was stored would hide
+all that is worse later: of 40 runs two are the worst, 5 % as well."""
 MARGIN = 0.1
 """And it must differ from their median by more than this share."""
 

@@ -74,6 +74,24 @@ def test_rates_and_errors_without_contention_say_so(load, sim, target):
     )
 
 
+def test_fairness_of_queues_that_complete_what_is_offered_says_so(load, sim):
+    """Equal rates of such queues are those of their loads, whatever the scheduler does."""
+    load("""
+        def test_open(xsched):
+            a, b = (xsched.queue(name, spin("20ms"), rate="20/s") for name in "ab")
+            xsched.run(a, b, duration="20s").assert_fair()
+
+        def test_closed(xsched):
+            a, b = (xsched.queue(name, spin("20ms")) for name in "ab")
+            xsched.run(a, b, duration="20s").assert_fair()
+        """)
+    result = sim()
+    assert result.parseoutcomes() == {"passed": 2}
+    said = "; a and b complete what is offered, so their loads decide their rates*"
+    result.stdout.fnmatch_lines([f"  PASS a: fairness *{said}test_open]"])
+    result.stdout.no_fnmatch_line(f"*{said}test_closed]")
+
+
 def test_fairness_among_queues_that_never_met_has_no_verdict(load, sim):
     load("""
         def test_it(xsched):
