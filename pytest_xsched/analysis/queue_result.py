@@ -41,15 +41,7 @@ _Queue = TypeVar("_Queue", bound="QueueResult")
 
 
 class QueueResult:
-    """The requests of one queue in one run.
-
-    Attributes:
-        spec: the queue as the scenario describes it.
-        counts: of commands and requests, and how often the queue was suspended.
-        samples: structured array of all requests in order of arrival, warm-up included; fields
-            scheduled_ns, submitted_ns, launched_ns, completed_ns (int64, ns since the start of
-            the run, -1: never) and flags.
-    """
+    """The requests of one queue in one run."""
 
     def __init__(
         self,
@@ -62,8 +54,14 @@ class QueueResult:
         masks: bool = False,
     ) -> None:
         self.spec = spec
+        """The queue as the scenario describes it."""
         self.counts = counts
+        """Counts of commands and requests, and how often the queue was suspended."""
         self.samples = samples
+        """All requests in order of arrival, warm-up included, as a structured array; its fields are
+        scheduled_ns, submitted_ns, launched_ns, completed_ns (int64, ns since the start of the run,
+        -1 for never) and flags, a sum of 1 (it arrived in the warm-up), 2 (after the measured
+        window) and 4 (it never completed)."""
         self.noisy_ns = noisy_ns
         """Start and end of each noisy second, ns since the start of the run; see `noise`."""
         self.masks = masks
@@ -71,7 +69,8 @@ class QueueResult:
         self.windows_ns = [window_ns]
         """Start and end of each measured window, ns since the start of the run."""
         self.latency_ns = self._span("scheduled_ns")
-        """Completed minus scheduled: int64[n], ns, in order of arrival; CENSORED_NS if never."""
+        """Completed minus scheduled of each request that counts, in order of arrival, as int64[n],
+        ns; 2**63 - 1 for a request that never completed, which is above every limit."""
         self.saturated = self._is_saturated(samples, window_ns)
         """Whether an open loop offered more than was done; see `estimators.saturated`."""
         self.cold_start = None if self.saturated else cold_start(self.latency_ns)
@@ -132,11 +131,16 @@ class QueueResult:
     @property
     def measured(self) -> NDArray[np.void]:
         """Samples of the requests that count for latencies: all, or those of quiet seconds."""
-        arrived = self.arrived
-        if not self.masks or not self.noisy_ns:
-            return arrived
-        samples: NDArray[np.void] = arrived[~inside(arrived["scheduled_ns"], self.noisy_ns)]
+        samples: NDArray[np.void] = self.samples[self._counts_for_latencies]
         return samples
+
+    @property
+    def _counts_for_latencies(self) -> NDArray[np.bool_]:
+        """Which of `samples` count for latencies."""
+        arrived = (self.samples["flags"] & (WARMUP | DRAIN)) == 0
+        if self.masks and self.noisy_ns:
+            arrived &= ~inside(self.samples["scheduled_ns"], self.noisy_ns)
+        return np.asarray(arrived, np.bool_)
 
     @property
     def noisy(self) -> NDArray[np.bool_]:
@@ -295,6 +299,35 @@ class QueueResult:
         if self.censored:
             detail += f", {self.censored} unfinished"
         return Quantity(value, "ns", f"{metric} of {self.name}", detail, require)
+
+    def cdf(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the distribution of the latency as `percentile` reads it; no evidence is checked.
+
+        Returns:
+            latency_ns and share, two arrays of equal length. The first, int64 in ns, has the
+            latencies of the requests that completed, ascending. The second, float64, has the share
+            of all requests that count which took at most that long. If requests never completed
+            (`censored`), the last share is below 1 by theirs.
+
+        Raises:
+            InvalidRun: no request was measured.
+        """
+        self._some_latency()
+        ordered = np.sort(self.client_latency_ns)
+        share = np.arange(1, len(ordered) + 1) / len(ordered)
+        completed = int(np.searchsorted(ordered, CENSORED_NS))
+        return ordered[:completed], share[:completed]
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return the columns of `Run.to_frame` for this queue, without its name."""
+        s = self.samples
+        completed = (s["completed_ns"] >= 0) & ((s["flags"] & CENSORED) == 0)
+        latency = np.where(completed, s["completed_ns"] - s["scheduled_ns"], CENSORED_NS)
+        return {
+            **{field: s[field].copy() for field in s.dtype.names or ()},
+            "latency_ns": latency.astype(np.int64),
+            "measured": self._counts_for_latencies,
+        }
 
     @property
     def p50(self) -> Quantity:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import itertools
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from pytest_xsched.analysis import fairness, targets
 from pytest_xsched.analysis.around import around
@@ -25,6 +28,7 @@ from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.trace import Trace
 from pytest_xsched.analysis.verdict import Verdict
+from pytest_xsched.base.extras import require_extra
 from pytest_xsched.base.units import format_duration, one_line, parse_fraction
 from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
 from pytest_xsched.monitoring.environment import Fingerprint
@@ -383,6 +387,25 @@ class Run:
                 for one in self.why()
             ],
         }
+
+    def to_frame(self) -> Any:
+        """Return all requests as a DataFrame of pandas, one row each; no evidence is checked.
+
+        Its columns are ``queue``, the fields of `MeasuredQueue.samples` (warm-up included),
+        ``latency_ns`` (int64; 2**63 - 1 for a request that never completed) and ``measured``
+        (whether the request counts for latencies). The rows are in the order of the queues, then
+        of arrival.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        __tracebackhide__ = True
+        require_extra("pandas", "pandas")
+        parts = {name: queue.columns() for name, queue in self.queues.items()}
+        first = next(iter(parts.values()))
+        names = [name for name, part in parts.items() for _ in range(len(part["measured"]))]
+        columns = {key: np.concatenate([part[key] for part in parts.values()]) for key in first}
+        return importlib.import_module("pandas").DataFrame({"queue": names, **columns})
 
     def why(self) -> list[Explanation]:
         """Explain each latency target that was not met: one explanation a queue and limit."""

@@ -222,3 +222,29 @@ def test_of_a_saturated_queue_only_the_rate_shows_a_trend(made_queue):
     queue = made_queue([50 * i for i in range(1, 301)], period_ms=10)
     assert queue.saturated
     assert not queue.gets_worse(10**8)
+
+
+def test_the_distribution_is_the_one_that_percentiles_are_read_from(made_queue):
+    queue = made_queue([i * 77 % 300 + 1 for i in range(300)])
+    latency_ns, share = queue.cdf()
+    assert latency_ns.tolist() == [i * MS for i in range(1, 301)]
+    assert (latency_ns.dtype, share.dtype) == (np.int64, np.float64)
+    assert (share[0], share[149], share[-1]) == (1 / 300, 0.5, 1.0)
+    for q in (0.5, 0.95, 0.99, 0.999):
+        assert latency_ns[np.searchsorted(share, q)] == queue.percentile(q).value
+
+
+def test_the_distribution_has_unfinished_requests_as_the_share_that_is_missing(made_queue):
+    latency_ns, share = made_queue([3, None, 1, 2]).cdf()
+    assert (latency_ns.tolist(), share.tolist()) == ([1 * MS, 2 * MS, 3 * MS], [0.25, 0.5, 0.75])
+    latency_ns, share = made_queue([None, None]).cdf()
+    assert (len(latency_ns), len(share)) == (0, 0)
+    with pytest.raises(InvalidRun, match="high has no request in the measured window"):
+        made_queue([1], window_ms=(1000, 2000)).cdf()
+
+
+def test_the_distribution_of_a_closed_loop_has_what_its_clients_did_not_send(made_queue):
+    queue = made_queue([1] * 9 + [5], closed=True)
+    latency_ns, share = queue.cdf()
+    assert len(latency_ns) == queue.n + queue.omitted == 14
+    assert latency_ns.tolist() == sorted(queue.client_latency_ns) and share[-1] == 1
