@@ -261,7 +261,7 @@ def test_a_rate_that_varies_is_not_told_from_a_limit_near_it(made_queue):
     verdict = targets.throughput_at_least(queue, 19.0, 0)
     assert verdict.status == "UNDECIDED"
     assert verdict.sentence.endswith(
-        "; 30 blocks of 1 s are too few to decide it; a duration of about 2058 s would be enough"
+        "; 30 blocks of 1 s are too few to decide it; a duration of about 2177 s would be enough"
     )
     assert targets.throughput_at_least(queue, 5.0, 0).status == "PASS"
 
@@ -343,8 +343,8 @@ def test_a_rate_hundreds_of_times_its_limit_passes_however_uneven_it_is(made_que
     # 100/s for 8 s, then 2000/s for 7 s.
     done_ms = np.concatenate([np.linspace(1, 8000, 800), np.linspace(8001, 15_000, 14_200)])
     queue = made_queue(list(done_ms - np.arange(15_000)), closed=True, period_ms=1, name="low")
-    assert targets.throughput_at_least(queue, 30.0, 0).status == "PASS"
-    assert targets.throughput_at_least(queue, 50.0, 0).status == "UNDECIDED"
+    assert targets.throughput_at_least(queue, 3.0, 0).status == "PASS"
+    assert targets.throughput_at_least(queue, 5.0, 0).status == "UNDECIDED"
 
 
 @pytest.mark.parametrize("check", [1, 5])
