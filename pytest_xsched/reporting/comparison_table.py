@@ -29,11 +29,19 @@ def title(comparison: Record) -> str:
     """Return one line that names what was compared."""
     count = comparison["episodes"]
     run = comparison["arms"][comparison["baseline"]][0]
+    names = [_with_policy(comparison, scheduler) for scheduler in comparison["schedulers"]]
     return (
-        f"{' and '.join(comparison['schedulers'])} compared with {comparison['baseline']}, "
+        f"{' and '.join(names)} compared with {_with_policy(comparison, comparison['baseline'])}, "
         f"{count} episode{'s' * (count > 1)} of "
         f"{format_duration(run['scenario']['duration_ns'])} each on {device_title(run)}"
     )
+
+
+def _with_policy(comparison: Record, scheduler: str) -> str:
+    """Return the name of an arm, with the policy of XQueues where it is not the default."""
+    scenario = comparison["arms"][scheduler][0]["scenario"]
+    is_other = scenario["scheduler"] == "builtin" and scenario["policy"] != "hpf"
+    return f"{scheduler} ({scenario['policy']})" if is_other else scheduler
 
 
 def rows(comparison: Record) -> list[tuple[str, ...]]:

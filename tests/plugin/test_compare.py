@@ -208,3 +208,15 @@ def test_wrong_calls(load, sim, call, message):
     assert result.ret == 1
     assert message in str(result.stdout)
     assert "ScenarioError" in str(result.stdout)
+
+
+def test_the_title_names_a_policy_that_is_not_the_default(load, sim):
+    load("""
+        @pytest.mark.parametrize("policy", ["hpf", "none"])
+        def test_it(xsched, load, policy):
+            xsched.compare(*load, episodes=1, duration="1s", policy=policy)
+        """)
+    result = sim()
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["builtin compared with native, *"])
+    result.stdout.fnmatch_lines(["builtin (none) compared with native, *"])
