@@ -8,18 +8,23 @@ it raises QosAssertionError with the sentence of the verdict.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.analysis import targets
 from pytest_xsched.analysis.assertion import Unjudged, asserts
 from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE, WAIT
 from pytest_xsched.analysis.explanation import Explanation, explain
+from pytest_xsched.analysis.hdr_log import hdr_log
 from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
+from pytest_xsched.base.output_file import write_whole
+from pytest_xsched.base.paths import expand_path
 from pytest_xsched.base.units import (
     DurationLike,
     RateLike,
@@ -331,6 +336,26 @@ class MeasuredQueue(QueueResult):
     @property
     def _unjudged(self) -> list[Unjudged]:
         return self._run._unjudged
+
+    def save_hdr(self, path: str | os.PathLike[str]) -> None:
+        """Write the latencies as an HdrHistogram log, which other tools merge, compare and draw.
+
+        It holds what `percentile` reads, in ns with three digits; its tag is the queue. The
+        histograms of several runs or machines can be added.
+
+        Args:
+            path: the file; its directory must exist.
+
+        Raises:
+            InvalidRun: the evidence speaks against the latencies, or a request never completed.
+            MissingExtra: the package hdrhistogram is not installed.
+            OSError: the file cannot be written.
+        """
+        __tracebackhide__ = True
+        target = Path(expand_path(os.fspath(path), "save_hdr"))
+        self._run.require(self.name)
+        self.require_complete("save_hdr()")
+        write_whole(target, hdr_log(self.name, self.client_latency_ns, self.windows_ns))
 
     def _begin(self, needs: str) -> None:
         """Check the evidence before a target is judged; first measure until a contender was met.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_xsched.errors import InvalidRun, ScenarioError
+from pytest_xsched.errors import ScenarioError
 
 if TYPE_CHECKING:
     from pytest_xsched.analysis.queue_result import QueueResult
@@ -77,12 +77,6 @@ def publish(queue: QueueResult, benchmark: Any, extra_info: dict[str, Any]) -> N
         raise ScenarioError(
             f"publish(): {benchmark!r} is not the fixture `benchmark` of pytest-benchmark"
         )
-    if queue.n == 0 or queue.censored:
-        raise InvalidRun(
-            f"publish(): {queue.censored} of {queue.n} requests of {queue.name} never completed, "
-            "and without them the others would look better than it was"
-            if queue.n
-            else f"publish(): {queue.no_request}"
-        )
+    queue.require_complete("publish()")
     benchmark.extra_info.update(extra_info)
     TIMER.replay(benchmark, [ns / 1e9 for ns in queue.latency_ns.tolist()])

@@ -266,6 +266,17 @@ class QueueResult:
                 starved=bool(self.stalled),
             )
 
+    def require_complete(self, use: str) -> None:
+        """Raise InvalidRun unless there are requests and all completed, for a use of latencies."""
+        __tracebackhide__ = True
+        if self.n == 0:
+            raise InvalidRun(f"{use}: {self.no_request}")
+        if self.censored:
+            raise InvalidRun(
+                f"{use}: {self.censored} of {self.n} requests of {self.name} never completed, "
+                "and without them the others would look better than it was"
+            )
+
     @property
     def because_stalled(self) -> str:
         """Add `stalled` to a sentence that says that there were few requests."""
