@@ -76,6 +76,12 @@ from pytest_xsched.errors import (
     SchedulerInactive as SchedulerInactive,
 )
 from pytest_xsched.errors import (
+    TargetMissed as TargetMissed,
+)
+from pytest_xsched.errors import (
+    TargetUndecided as TargetUndecided,
+)
+from pytest_xsched.errors import (
     WorkerCrashed as WorkerCrashed,
 )
 from pytest_xsched.errors import (

@@ -22,6 +22,8 @@ __all__ = [
     "QueueTimeout",
     "ScenarioError",
     "SchedulerInactive",
+    "TargetMissed",
+    "TargetUndecided",
     "WorkerCrashed",
     "WorkerHung",
     "XSchedError",
@@ -141,7 +143,7 @@ class XSchedWarning(UserWarning):
 
 
 class QosAssertionError(XSchedError, AssertionError):
-    """A target was missed.
+    """A target was not met: `TargetMissed` or `TargetUndecided`.
 
     Args:
         message: the target, the measured value, and its confidence.
@@ -151,3 +153,11 @@ class QosAssertionError(XSchedError, AssertionError):
     def __init__(self, message: str = "", *, verdict: Any = None) -> None:
         super().__init__(message)
         self.verdict = verdict
+
+
+class TargetMissed(QosAssertionError):
+    """FAIL: what was measured contradicts a target."""
+
+
+class TargetUndecided(QosAssertionError):
+    """UNDECIDED: too little was measured to tell whether a target is met; it is no miss."""

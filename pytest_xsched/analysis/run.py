@@ -30,7 +30,13 @@ from pytest_xsched.analysis.trace import Trace
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.extras import require_extra
 from pytest_xsched.base.units import format_duration, one_line, parse_fraction
-from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
+from pytest_xsched.errors import (
+    InvalidRun,
+    ScenarioError,
+    TargetMissed,
+    TargetUndecided,
+    XSchedWarning,
+)
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.profile import Profile
@@ -239,7 +245,8 @@ class Run:
         if verdict.status == UNDECIDED and self.undecided == "warn":
             warnings.warn(f"UNDECIDED: {text}", XSchedWarning, stacklevel=level_of_the_test())
             return
-        raise QosAssertionError(text, verdict=verdict)
+        missed = verdict.status == FAIL
+        raise (TargetMissed if missed else TargetUndecided)(text, verdict=verdict)
 
     def take_unjudged(self) -> list[Unjudged]:
         """Return the targets that got no verdict since the last call."""
@@ -372,6 +379,7 @@ class Run:
             "evidence": self.evidence.to_dict(),
             "remark": self.remark,
             "origin": self.origin,
+            "fixture": self.fixture and dict(zip(("name", "scope"), self.fixture, strict=True)),
             "queues": [
                 {**queue.to_dict(), **queue.drawing(drawn_ns)} for queue in self.queues.values()
             ],

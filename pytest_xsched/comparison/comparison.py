@@ -25,9 +25,15 @@ from pytest_xsched.base.units import one_line, parse_fraction
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.comparison.effect import Effect, RatioTarget
 from pytest_xsched.comparison.episode import Episode, Measured
-from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
+from pytest_xsched.errors import (
+    InvalidRun,
+    ScenarioError,
+    TargetMissed,
+    TargetUndecided,
+    XSchedWarning,
+)
 from pytest_xsched.stats.paired import Estimate, mean_estimate, noise_floor, ratio_estimate
-from pytest_xsched.stats.sequential_test import PASS, UNDECIDED
+from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
 _ROUNDING = 1e-9
 """Of counts over a time and of logarithms: a ratio of exactly 2 is at least 2."""
@@ -282,7 +288,8 @@ class ComparedQueue:
             text = f"UNDECIDED: {verdict.sentence}"
             warnings.warn(text, XSchedWarning, stacklevel=level_of_the_test())
             return
-        raise QosAssertionError(verdict.sentence, verdict=verdict)
+        missed = verdict.status == FAIL
+        raise (TargetMissed if missed else TargetUndecided)(verdict.sentence, verdict=verdict)
 
 
 class Comparison:

@@ -16,7 +16,7 @@ from pytest_xsched.analysis.final_verdict import Withdrawn
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.reporting.run_table import properties
-from pytest_xsched.reporting.terminal_summary import summary
+from pytest_xsched.reporting.terminal_summary import once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,11 @@ class LateFailure:
 
 
 def judge_again(
-    judged: Iterable[Run | Comparison], tests: dict[str, JudgedTest], excused: set[str]
+    judged: Iterable[Run | Comparison],
+    tests: dict[str, JudgedTest],
+    excused: set[str],
+    shown: dict[str, str],
+    columns: int | None = None,
 ) -> list[LateFailure]:
     """Judge all targets again whose runs measured on since; return a failure for each that fell.
 
@@ -68,6 +72,8 @@ def judge_again(
         judged: runs and comparisons of the session.
         tests: with verdicts, by node id.
         excused: node ids of tests that failed anyway, or were to fail.
+        shown: what reports show already, see `terminal_summary.parts`; theirs is added.
+        columns: of the terminal.
     """
     found = []
     for run in judged:
@@ -75,12 +81,13 @@ def judge_again(
         for nodeid in dict.fromkeys(one.nodeid for one in fell):
             if nodeid in tests:
                 mine = [one for one in fell if one.nodeid == nodeid]
-                found.append(_failure(run, nodeid, mine, tests[nodeid]))
+                text = once(run.to_dict(), nodeid, shown, columns)
+                found.append(_failure(run, nodeid, mine, tests[nodeid], text))
     return found
 
 
 def _failure(
-    run: Run | Comparison, nodeid: str, fell: list[Withdrawn], test: JudgedTest
+    run: Run | Comparison, nodeid: str, fell: list[Withdrawn], test: JudgedTest, report: str
 ) -> LateFailure:
     verdicts = [one.verdict.to_dict() for one in fell if one.verdict is not None]
     pairs: list[tuple[str, str | int | float]] = [
@@ -94,10 +101,7 @@ def _failure(
         text="\n".join(f"the verdict did not stand: {one.sentence}" for one in fell),
         invalid=not verdicts,
         sections=(
-            (
-                "xsched run" if isinstance(run, Run) else "xsched comparison",
-                "\n".join(summary([run.to_dict()])),
-            ),
+            ("xsched run" if isinstance(run, Run) else "xsched comparison", report),
             # On another machine there is no cache that says how long to measure.
             ("to run it again", f"{test.command} -o xsched_fixed_duration=yes"),
         ),

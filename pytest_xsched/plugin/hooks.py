@@ -122,6 +122,8 @@ def pytest_runtest_makereport(
         fresh,
         lambda device: state.rerun_command(item, device),
         columns=state.columns,
+        shown=state.shown,
+        one_line=item.config.option.tbstyle == "line",
     )
     state.keep_outcome(item, report, judged=bool(fresh))
     return report
@@ -154,27 +156,35 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     skips = [] if terminalreporter.hasopt("s") else _skips(terminalreporter.stats)
     if not (records or state.complaint or skips or state.findings):
         return
+    from pytest_xsched.reporting import terminal_summary as text
     from pytest_xsched.reporting.table_layout import wrapped
-    from pytest_xsched.reporting.terminal_summary import missing_devices, summary, without_target
     from pytest_xsched.session.auto_device import fallback_remark
 
     columns = state.columns
 
+    begun: list[bool] = []
+
     def tell(sentence: str, **colour: bool) -> None:
+        if not begun:
+            begun.append(True)
+            terminalreporter.section("xsched")
         for line in wrapped(sentence, columns):
             terminalreporter.line(line, **colour)
 
-    terminalreporter.section("xsched")
-    for line in summary(records, columns):
-        terminalreporter.line(line)
+    shown = text.shown_by(_printed_sections(terminalreporter, config), records, columns)
+    quiet = config.option.verbose < 0
+    runs = list(filter(text.is_worth_a_look, records)) if quiet else records
+    overviews = text.overviews(records, columns)
+    for line, colour in [*overviews, *text.coloured(runs, columns, shown)]:
+        tell(line, **({colour: True} if colour else {}))
     for line in state.shared_runs.lines():
         tell(f"! {line}", yellow=True)
     if state.settings.compare is None:  # else each is compared with the baseline
-        for sentence in without_target(records):
+        for sentence in text.without_target(records):
             tell(sentence, yellow=True)
     for miss in state.misses.expected:
         tell(f"EXPECTED MISS ({miss['how']}) {miss['sentence']}  [{miss['nodeid']}]")
-    for line in missing_devices(skips):
+    for line in text.missing_devices(skips):
         tell(line, yellow=True)
     if any(record.get("device_kind") == "cpu" for record in records):
         for line in filter(None, [fallback_remark(state.settings)]):
@@ -192,6 +202,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         )
     for line in state.complaint.splitlines():
         tell(line, red=True)
+
+
+def _printed_sections(terminalreporter: Any, config: pytest.Config) -> list[tuple[str, str]]:
+    """Return node id and text of each section on a run that pytest has printed with a failure."""
+    if config.option.tbstyle in ("no", "line") or config.option.showcapture != "all":
+        return []
+    failures = [r for kind in ("failed", "error") for r in terminalreporter.stats.get(kind, ())]
+    return [
+        (report.nodeid, content)
+        for report in failures
+        for title, content in report.sections
+        if title in ("xsched run", "xsched comparison")
+    ]
 
 
 def _skips(stats: dict[str, list[Any]]) -> list[str]:

@@ -15,7 +15,7 @@ from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.errors import InvalidRun, QosAssertionError, XSchedError
 from pytest_xsched.plugin.misses import Miss, Misses
 from pytest_xsched.reporting.run_table import properties, property_name
-from pytest_xsched.reporting.terminal_summary import summary
+from pytest_xsched.reporting.terminal_summary import once
 from pytest_xsched.stats.sequential_test import FAIL, PASS
 
 _PACKAGE = Path(__file__).parents[1]
@@ -92,8 +92,12 @@ def add_run_tables(
     rerun_command: Callable[[str | None], str],
     *,
     columns: int | None = None,
+    shown: dict[str, str],
+    one_line: bool = False,
 ) -> None:
     """Add the table of every run that failed; mark a run without evidence as an error.
+
+    A table that the report of another test has is not added again.
 
     Args:
         report: of a phase of the test.
@@ -101,6 +105,8 @@ def add_run_tables(
         fresh: the verdicts that were given in it.
         rerun_command: returns the command that runs the test again on a device, if known.
         columns: of the terminal; see `terminal_summary.summary`.
+        shown: what reports show already, see `terminal_summary.parts`; this report's is added.
+        one_line: whether the user wants a line for each failure, ``--tb=line``: nothing is added.
     """
     runs = [run for run, verdict in fresh if verdict.status != "PASS"]
     error = call.excinfo.value if call.excinfo else None
@@ -109,11 +115,12 @@ def add_run_tables(
         if error.run is not None:
             runs.append(error.run)
             error.run.refused.append({"sentence": _sentence(error), "nodeid": report.nodeid})
-    if not report.failed:
+    if one_line or not report.failed:
         return
     for run in {id(run): run for run in runs}.values():
         title = "xsched comparison" if isinstance(run, Comparison) else "xsched run"
-        report.sections.append((title, "\n".join(summary([run.to_dict()], columns))))
+        text = once(run.to_dict(), report.nodeid, shown, columns)
+        report.sections.append((title, text))
     if runs:
         devices = [run.scenario.device for run in runs if isinstance(run, Run)]
         report.sections.append(("to run it again", rerun_command(next(iter(devices), None))))

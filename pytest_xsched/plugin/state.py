@@ -70,6 +70,8 @@ class State:
         """Node ids of tests that failed, or were to fail: a verdict that falls adds nothing."""
         self.late_failures: list[LateFailure] = []
         """Of tests whose verdicts fell after them."""
+        self.shown: dict[str, str] = {}
+        """What the reports of tests show of runs, and which test; `terminal_summary.parts`."""
         self.withdrawn = WithdrawnPasses(config)
         self.shared_runs = SharedRuns()
 
@@ -218,7 +220,9 @@ class State:
 
         for judged in self._judged():
             judged.check_marker = lambda: None  # no test is running, so no marker holds
-        self.late_failures += judge_again(self._judged(), self._judged_tests, self._excused)
+        self.late_failures += judge_again(
+            self._judged(), self._judged_tests, self._excused, self.shown, self.columns
+        )
         self.withdrawn.add(self.late_failures)
 
     def rerun_command(self, item: pytest.Item, device: str | None) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 GAP = 2
 """Spaces between two columns."""
+_QUANTITY = re.compile(r"(?<=\d) (?=(?:ns|us|ms|s|min|%)(?:\W|$))")
+_KEPT = "\ue000"
+"""Stands for a space at which no line is broken."""
 
 
 def aligned(
@@ -100,14 +104,15 @@ def wrapped(line: str, columns: int | None) -> list[str]:
     if columns is None or len(line) <= columns:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        line.lstrip(),
+    lines = textwrap.wrap(
+        _QUANTITY.sub(_KEPT, line.lstrip()),
         max(40, columns),
         initial_indent=indent,
         subsequent_indent=f"{indent}    ",
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [one.replace(_KEPT, " ") for one in lines]
 
 
 def hanging(head: str, sentences: Iterable[str], *, indent: int, columns: int | None) -> list[str]:

@@ -28,7 +28,7 @@ except ModuleNotFoundError:
 
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.units import DurationLike, format_duration, one_line, parse_duration
-from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError, XSchedWarning
+from pytest_xsched.errors import InvalidRun, ScenarioError, TargetMissed, XSchedWarning
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import nearest_rank, requests_needed
 
@@ -95,7 +95,7 @@ class Worst:
         bound, shown = self._limit(limit)
         for value, scenario in ((self.value, self.scenario), (self.peak_value, self.peak)):
             if value >= bound:
-                raise QosAssertionError(
+                raise TargetMissed(
                     f"{self._figure(value)} in the worst of {self.measured} mixes, not below "
                     f"{shown}:\n{scenario.to_python()}"
                 )

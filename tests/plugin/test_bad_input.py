@@ -400,4 +400,4 @@ def test_json_that_cannot_be_written_does_not_hide_what_failed(load, sim, pytest
     assert result.ret != 0
     if "test_it.py F" in str(result.stdout):  # not refused before the first test
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["E *QosAssertionError: high: P99 *"])
+        result.stdout.fnmatch_lines(["E *TargetMissed: high: P99 *"])

@@ -48,9 +48,9 @@ def test_report_junit_and_json(comparison, sim, pytester):
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E *QosAssertionError: high: P99 of native / builtin * is not at least 100 (*, 6 *",
+            "E *TargetMissed: high: P99 of native / builtin * is not at least 100 (*, 6 *",
             "*- xsched comparison -*",
-            "*= xsched =*",
+            "fixture test_it.py::comparison (session), made for test_it.py::test_improved",
             "builtin compared with native, 6 episodes of 15 s each on sim",
             "  queue  arm * P99 of each episode",
             "  high   high alone  *",
@@ -60,6 +60,8 @@ def test_report_junit_and_json(comparison, sim, pytester):
             "  high: P50 of builtin / native 0.* to *; contention removed: * % (*",
             "  high: P99 of builtin / native 0.* to *; contention removed: * % (*",
             "  low: throughput of builtin / native *",
+            "*= xsched =*",
+            "  the table is in the report of test_it.py::test_missed",
             "  PASS high: P99 of native / builtin * is at least 2 (* [[]test_it.py::test_improved]",
             "  PASS low: throughput under builtin / native * [[]test_it.py::test_improved]",
             "  FAIL high: P99 of native / builtin * [[]test_it.py::test_missed]",

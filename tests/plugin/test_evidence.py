@@ -129,7 +129,7 @@ def test_saturated_queue(load, sim, pytester):
             f"E *InvalidRun: no verdict: {saturated}",
             "*- xsched run -*",
             f"  ! {saturated}",
-            "E *QosAssertionError: high: throughput * is not at least 60/s (n = 1500, "
+            "E *TargetMissed: high: throughput * is not at least 60/s (n = 1500, "
             "max *, saturated: 100/s offered); high ran alone, builtin on sim, seed 0, limit of "
             "test_it.py:*",
         ]

@@ -97,7 +97,7 @@ def test_where_it_is_disabled_nothing_happens(load, published, switch):
     result.assert_outcomes(failed=1)
     assert result.ret == 1
     assert rows == []
-    result.stdout.fnmatch_lines(["E *QosAssertionError: high: P99 *"])
+    result.stdout.fnmatch_lines(["E *TargetMissed: high: P99 *"])
 
 
 def test_what_means_nothing_is_not_published(load, published):

@@ -20,6 +20,7 @@ def test_two_models_meet_their_targets(two_models, sim):
     result.stdout.fnmatch_lines(
         [
             "*= xsched =*",
+            "fixture test_qos.py::scheduled (module), made for test_qos.py::test_latency",
             "builtin (hpf) on sim, 15 s of 60 s, seed 0",
             "  queue  prio  workload *n * P50 * P99 * max * rate  commands  suspended",
             "  high     10  matmul(512)             300 *20/s of 20/s *",
@@ -49,7 +50,7 @@ def test_missed_targets_fail_with_figures_and_table(two_models, sim):
     result.stdout.fnmatch_lines(
         [
             "*__ test_latency __*",
-            "E *QosAssertionError: high: P99 * ms is not below 10 ms (n = 300, max * ms, "
+            "E *TargetMissed: high: P99 * ms is not below 10 ms (n = 300, max * ms, "
             "68 misses in 1 burst, 3 allowed, odds * to 1 against chance); missed in the 15 s "
             "of 60 s that were measured, builtin on sim, seed 0, limit of test_qos.py:15",
             "*- xsched run -*",
@@ -59,9 +60,9 @@ def test_missed_targets_fail_with_figures_and_table(two_models, sim):
             "  low       1  matmul(1024, batch=8) *",
             "  FAIL high: P99 *",
             "*__ test_is_steady __*",
-            "E *QosAssertionError: high: P99/P50 * is not below 1.01 (n = 300, *",
+            "E *TargetMissed: high: P99/P50 * is not below 1.01 (n = 300, *",
             "*__ test_not_starved __*",
-            "E *QosAssertionError: low: throughput * is not at least 90/s (*",
+            "E *TargetMissed: low: throughput * is not at least 90/s (*",
             "*- xsched run -*",
             "  FAIL low: throughput *",
             "*short test summary info*",

@@ -49,7 +49,7 @@ def test_a_close_target_takes_all_of_it_and_says_how_much_more(load, sim, pytest
     assert (verdict["status"], verdict["n"]) == ("UNDECIDED", 1200)
     result.stdout.fnmatch_lines(
         [
-            "E *QosAssertionError: high: P99 * may or may not be below 3 ms (n = 1200, *",
+            "E *TargetUndecided: high: P99 * may or may not be below 3 ms (n = 1200, *",
             "builtin (hpf) on sim, 60 s, seed 0",
             "  UNDECIDED high: P99 *",
         ]

@@ -35,7 +35,7 @@ def test_runs_of_both_workers_are_reported(load, two_workers, pytester):
     assert result.ret == 1
     result.stdout.fnmatch_lines(
         [
-            "E *QosAssertionError: high: P99 * ms is not below 1 us *",
+            "E *TargetMissed: high: P99 * ms is not below 1 us *",
             "*- xsched run -*",
             "*= xsched =*",
             "builtin (hpf) on sim, 15 s, seed 0",

@@ -31,6 +31,13 @@ def test_a_sentence_is_wrapped_between_words():
     assert wrapped(line, None) == [line]
 
 
+def test_a_figure_stays_with_its_unit():
+    line = "  FAIL high: P99 13.9 ms, max 14 ms, during 100 % of the time; 15 s of 30 s"
+    for columns in range(40, len(line)):
+        for one in wrapped(line, columns):
+            assert one.strip().split()[0] not in ("ms", "ms,", "%", "s"), (columns, one)
+
+
 @pytest.mark.parametrize("columns", [80, 100, 120])
 def test_a_summary_fits_the_terminal(made_run, made_queue, columns):
     low = made_queue([5] * 3000, name="low", period_ms=5, closed=True)
