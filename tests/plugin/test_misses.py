@@ -400,3 +400,24 @@ def test_an_exit_with_success_after_targets_that_were_met_stays_one(load, sim):
         pytest.exit("enough", returncode=0)
     """)
     assert sim().ret == 0
+
+
+@pytest.mark.parametrize(("scope", "code"), [("module", 1), ("function", 0)])
+def test_a_miss_of_a_shared_fixture_is_not_excused_by_the_xfail_of_the_last_test(
+    load, sim, scope, code
+):
+    load(f"""
+    @pytest.fixture(scope="{scope}")
+    def gate(xsched, load):
+        run = xsched.run(*load, duration="15s")
+        yield
+        run.high.assert_p99_below("1us")
+
+    {"def test_it(gate): pass" if scope == "module" else ""}
+
+    @pytest.mark.xfail
+    def test_last(gate):
+        assert False
+    """)
+    result = sim("--junitxml=junit.xml")
+    assert result.ret == code
