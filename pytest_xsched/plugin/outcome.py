@@ -156,11 +156,13 @@ def judge_misses(
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, InvalidRun) and error.starved:
         found.append(Miss(_first_line(error)))
-    if report.when == "teardown" and any(
+    is_excused = report.when == "teardown" and hasattr(report, "wasxfail")
+    if is_excused and any(
         verdict.status != PASS and getattr(judged, "fixture", None) for judged, verdict in fresh
     ):
         # A fixture of all tests: the xfail of the last of them is not about its targets.
-        report.__dict__.pop("wasxfail", None)
+        del report.wasxfail
+        report.outcome = "failed"  # with the error that it had
     how = "xfail" if hasattr(report, "wasxfail") else ""
     if report.failed:
         for miss in found:
