@@ -123,7 +123,7 @@ def pytest_runtest_makereport(
         lambda device: state.rerun_command(item, device),
         columns=state.columns,
         shown=state.shown,
-        one_line=item.config.option.tbstyle == "line",
+        one_line=item.config.getoption("tbstyle", None) == "line",
     )
     state.keep_outcome(item, report, judged=bool(fresh))
     return report

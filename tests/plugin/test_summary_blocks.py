@@ -147,3 +147,26 @@ def test_a_test_that_wants_a_miss_can_say_that_undecided_is_none(load, sim):
                 run.high.assert_p99_below("1us")
         """)
     assert sim().parseoutcomes() == {"passed": 1}
+
+
+def test_a_failure_without_pytests_terminal_is_a_failure(load, sim):
+    load(SHARED)
+    assert sim("-pno:terminal").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_run_that_measured_on_has_one_table_for_each_length(load, sim):
+    load("""
+        @pytest.fixture(scope="session")
+        def long(xsched, load):
+            return xsched.run(*load, duration="200s")
+
+        def test_missed(long):
+            long.high.assert_p99_below("1us")
+
+        def test_missed_after_more(long):
+            long.high.assert_percentile_below(0.999, "1us")
+        """)
+    result = sim()
+    tables = [line for line in result.outlines if line.startswith("  queue  prio")]
+    titles = {line for line in result.outlines if line.startswith("builtin (hpf) on sim")}
+    assert len(tables) == len(titles)  # one for each length that was measured
