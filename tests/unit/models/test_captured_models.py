@@ -71,7 +71,7 @@ def test_what_the_next_run_does_not_want_is_released_before_others_are_built(mad
     assert made[:2] == ["close a:net on cuda", "build a:net on cuda:1"]
     made.clear()
     prepare(models, queue("b", "b:net"))
-    assert made == ["close a:net on cuda:1", "cut auto"]
+    assert made == ["close a:net on cuda:1", "cut auto whole"]
 
 
 def test_another_cut_or_scheduler_builds_nothing(made):
@@ -81,7 +81,8 @@ def test_another_cut_or_scheduler_builds_nothing(made):
     prepare(models, queue("a", commands=3))
     prepare(models, queue("a"), scheduler="native", policy="none")
     prepare(models, queue("a"), scheduler="priority", policy="none")
-    assert made == ["cut 3", "cut auto whole", "cut auto whole"]
+    prepare(models, queue("a"), policy="fair")
+    assert made == ["cut 3 whole", "cut auto whole", "cut auto whole", "cut auto"]
 
 
 def test_another_share_of_the_multiprocessors_is_captured_anew(made):
