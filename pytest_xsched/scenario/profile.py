@@ -275,8 +275,8 @@ def _read_file(path: Path) -> Profile:
         data = json.loads(read_regular(path).decode())
     except FileNotFoundError:
         where = "" if path.is_absolute() else f" in {os.getcwd()}"
-        beside = f"Path(__file__).with_name({path.name!r}) is one next to the test"
-        raise ScenarioError(f"{what}: there is no such file{where}; {beside}") from None
+        next_to_it = f"Path(__file__).with_name({path.name!r}) is one next to the test"
+        raise ScenarioError(f"{what}: there is no such file{where}; {next_to_it}") from None
     except OSError as error:
         raise ScenarioError(f"{what} cannot be read: {error.strerror}; {_WAY_OUT}") from None
     except UnicodeDecodeError as error:
