@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "howto" / "new_policy.md"
 NAME = "fifo"
-# What knows policies. `tox -e howto` runs all of tests/unit, which takes longer.
+# What knows policies. `NEW_POLICY_TESTS=all tox -e howto` runs all of tests/unit.
 PART = (
     *("unit/base/test_policies.py", "unit/stress", "unit/reporting/test_policy_hints.py"),
     *("unit/scenario/test_scenario.py", "sim/test_policies.py", "sim/test_properties.py"),
