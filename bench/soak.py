@@ -143,6 +143,9 @@ def _round(session: Session, seed: int, counts: dict[str, int]) -> list[str]:
         )
         counts["sequences of steps"] += 1
     except AssertionError as error:
+        # hypothesis asserts that it has begun, also where an interrupt kept it from that.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
         return [line for line in str(error).splitlines() if line] or ["an invariant does not hold"]
     return []
 
