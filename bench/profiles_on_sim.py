@@ -6,7 +6,8 @@ Without --gpu only `sim` is run. With it the models of `models.py` are measured,
 each repetition in a fresh process, the arms interleaved; figures of the GPU are medians over the
 repetitions. `native` launches a captured graph whole on a GPU, whose kernels then interleave with
 those of the other graph: on `sim` every recorded command is one of a stream that takes turns.
-`builtin` cuts and groups automatically in both.
+`builtin` groups the commands of `low` automatically in both; `high` is launched whole on a GPU.
+Before that it prints what other models of `sim` make of the first mix under `native`.
 
 Targets: the arms have the same order by P99, and each P99 on `sim` is within 25 % of the GPU's.
 """
@@ -35,6 +36,11 @@ MIXES = (
 """High, its rate, and low, a closed loop."""
 ARMS = ("alone", "native", "builtin")
 SIM = SimModel.gpu()
+SIMS = {
+    "by order of launch": SimModel(launch_ns=0),
+    "in turns": SimModel(launch_ns=0, interleave=True),
+    "in turns, with tails": SIM,
+}
 MARGIN = 0.25
 
 
@@ -64,13 +70,14 @@ def measure(
     arm: str,
     duration: str,
     seed: int,
+    sim: SimModel = SIM,
 ) -> Figures:
     queues: list[QueueSpec] = [session.queue("high", high, priority=10, rate=rate)]
     if arm != "alone":
         queues.append(session.queue("low", low, priority=1))
     scheduler = "native" if arm == "alone" else arm
     run = session.run(
-        *queues, duration=duration, whole=True, scheduler=scheduler, seed=seed, sim=SIM
+        *queues, duration=duration, whole=True, scheduler=scheduler, seed=seed, sim=sim
     )
     low_hz = run.low.throughput.value if arm != "alone" else None
     try:
@@ -98,6 +105,20 @@ def cells(figures: Figures | None) -> list[str]:
     return [*("-" if math.isinf(ns) else format_duration(round(ns)) for ns in times), low]
 
 
+def compare_sims(given: argparse.Namespace) -> None:
+    """Print the first mix under `native` on each of SIMS; a saturated queue has no figures."""
+    high, rate, low = MIXES[0]
+    session = Session(Settings(device="sim"))
+    rows = []
+    for name, sim in SIMS.items():
+        works = [replayed(given.folder, one, "native") for one in (high, low)]
+        figures = measure(session, *works, rate, "native", given.duration, 0, sim)
+        rows.append([name, *cells(figures)])
+    session.close()
+    print(f"{high} at {rate} next to {low}, native on models of sim\n")
+    table(["", "P50", "P99", "low"], rows)
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--gpu", metavar="DEVICE", help="cuda or hip")
@@ -105,6 +126,7 @@ def main() -> int:
     options.add_argument("--duration", default="20s")
     options.add_argument("--repetitions", type=int, default=3)
     given = options.parse_args()
+    compare_sims(given)
     targets = []
     for high, rate, low in MIXES:
         sim, gpu = {}, {}
