@@ -109,12 +109,12 @@ class CapturedModel:
             return
         self._ends = []
         self.graph.cut(ends)
-        self._ends = ends
         if fault := self._after_one_request():
             raise ScenarioError(
                 f"{model.name}: cut into {len(ends)} commands, {fault}; state a tolerance, or "
                 'write mode="eager"'
             )
+        self._ends = ends  # of a cut that was checked
 
     def poison(self) -> None:
         """Overwrite the results of the last request before a run."""

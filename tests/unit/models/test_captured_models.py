@@ -7,7 +7,7 @@ import pytest
 
 from pytest_xsched import QueueSpec, Scenario, ScenarioError, model
 from pytest_xsched.models import captured
-from pytest_xsched.models.captured import CapturedModels
+from pytest_xsched.models.captured import CapturedModel, CapturedModels
 from pytest_xsched.scenario.arrival_process import Closed
 
 
@@ -119,3 +119,23 @@ def test_a_model_that_runs_eagerly_is_not_captured(made):
     eager = dataclasses.replace(spec.workload.model, mode="eager")
     spec = dataclasses.replace(spec, workload=dataclasses.replace(spec.workload, model=eager))
     assert prepare(CapturedModels(), spec, scheduler="native", policy="none") == {}
+
+
+def test_a_cut_that_computes_something_else_is_an_error_in_the_next_run_too(monkeypatch):
+    """The model is kept for the next run, which must not take the cut for one that was checked."""
+    cuts = []
+    graph = types.SimpleNamespace(nodes=4, cut=cuts.append, run_ns=lambda repeats: None)
+    request = types.SimpleNamespace(pointer=1, poison=lambda: None, compare=lambda: "1 differs")
+    monkeypatch.setattr(captured, "Capture", lambda device, units: None)
+    monkeypatch.setattr(captured, "Graph", lambda device, pointer: graph)
+    monkeypatch.setattr(captured, "find_factory", lambda model, place: None)
+    monkeypatch.setattr(captured, "_capture", lambda factory, device, capture: request)
+    net = queue("a", commands=1).workload.model
+    kept = CapturedModel(None, "cuda", net, None)
+    for _ in range(2):
+        with pytest.raises(ScenarioError, match=r"model\(net\): cut into 1 commands, 1 differs"):
+            kept.cut(net, whole=False)
+    request.compare = lambda: ""
+    for _ in range(2):
+        kept.cut(net, whole=False)
+    assert cuts == [[4]] * 3  # what was checked is not cut again
