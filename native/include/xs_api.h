@@ -254,8 +254,9 @@ uint32_t xs_graph_kernels_before(const struct xs_graph *graph, uint32_t position
 uint32_t xs_graph_cut_at(const struct xs_graph *graph, uint32_t index);
 /* Cut the graph into `count` segments, in [1, XS_COMMANDS_MAX]. ends[i] is the position after
  * segment i; they ascend, and the last is `nodes`. The segments replace earlier ones, which no
- * run may use any more. One queue at a time may use them. After an error the graph has no segments.
- */
+ * run may use any more. One queue at a time may use them. XS_EINVAL: `ends` are wrong, or a run
+ * uses the earlier ones, and they stay. If the driver refuses a call or memory is short, the graph
+ * has no segments. */
 int xs_graph_cut(struct xs_graph *graph, const uint32_t *ends, uint32_t count,
                  struct xs_error *err);
 /* Launch all segments in order, on a stream of the graph's own. */

@@ -102,6 +102,8 @@ def modelled_ns(sim: SimModel, commands: Sequence[Command]) -> int:
 def command_ns(work: Sequence[Command] | Graph, alone_ns: int | None = None) -> int:
     """Return the time that a command takes alone at most, as far as it is known; 0: it is not.
 
+    Of a graph it is the mean time of its segments.
+
     Args:
         work: commands of a request.
         alone_ns: time of a request alone, where that was measured.

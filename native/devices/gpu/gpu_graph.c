@@ -289,9 +289,9 @@ int xs__gpu_segment_create(struct xs_kernel *k, struct xs_error *err)
                         "the captured graph was read for another device than that of the queue");
     /* Drivers do not lock executable graphs, and requests of two queues would overwrite each
      * other's memory. */
-    struct xs_stream *none = NULL;
-    if (!atomic_compare_exchange_strong(&graph_from(graph)->queue, &none, k->stream) &&
-        none != k->stream)
+    struct xs_stream *user = NULL; /* so far */
+    if (!atomic_compare_exchange_strong(&graph_from(graph)->queue, &user, k->stream) &&
+        user != k->stream)
         return xs__fail(err, XS_EINVAL, "gpu.kernel_create", 0,
                         "another queue uses the captured graph; each queue needs one of its own, "
                         "captured on a stream of its own");

@@ -124,8 +124,8 @@ struct hip_kernel_node {
     void *more[8];
 };
 
-/* HIP's function is that of a module or one of the program: only the second call accepts both,
- * and it finds only those of the program. */
+/* HIP's function is that of a module or one of the program. hip_static_name() accepts both and
+ * finds only those of the program, so it goes first: the other call accepts only the former. */
 static const char *hip_name(const struct xs_gpu_driver *driver, void *node)
 {
     struct hip_kernel_node k = {{0}, NULL, NULL, {0}, NULL, 0, {NULL}};
