@@ -81,7 +81,7 @@ class Contenders:
             )
             for one in self._queues
             if one.spec.priority == top and one.n
-            for other in self._rivals(one)
+            for other in self.rivals(one)
             if not _is_silent(other)
         )
 
@@ -117,7 +117,7 @@ class Contenders:
         """
         found = {}
         for one in self._queues:
-            rivals = self._rivals(one)
+            rivals = self.rivals(one)
             reasons = [self._absence(one, rival) for rival in rivals] if one.n else []
             if reasons and all(reasons):
                 why = " and ".join(reasons)
@@ -137,7 +137,7 @@ class Contenders:
         return {one.name: list(self._little(one, taken)) for one in self._queues}
 
     def _little(self, one: QueueResult, taken: Mapping[str, float | None]) -> Iterator[str]:
-        rivals = self._rivals(one)
+        rivals = self.rivals(one)
         lower = [rival for rival in rivals if rival.spec.priority <= one.spec.priority]
         yield from (queue.stalled for queue in (one, *lower) if queue.stalled)
         if not rivals:
@@ -158,7 +158,8 @@ class Contenders:
             limit = 100 * NEXT_TO_NOTHING
             yield f"the work of {who} took less than {limit:.2g} % of the measured time"
 
-    def _rivals(self, one: QueueResult) -> list[QueueResult]:
+    def rivals(self, one: QueueResult) -> list[QueueResult]:
+        """Return the other queues on the device of a queue."""
         devices, name = self._devices, one.name
         return [
             queue

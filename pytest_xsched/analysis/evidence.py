@@ -194,7 +194,10 @@ def gather(
     if slots is not None and (fault := overwork(queues, alone_ns, slots)):
         faults.append(fault)
     growing = {queue.name: (*_starved(queue, queues), *_saturated(queue)) for queue in queues}
-    idle = {queue.name: _next_to_starved(queue, queues) for queue in queues}
+    contenders = Contenders(queues, holds, device)
+    idle = {
+        queue.name: _next_to_starved(queue, contenders.rivals(queue), queues) for queue in queues
+    }
     starvation = [
         sentence
         for queue in queues
@@ -202,7 +205,6 @@ def gather(
         if any(other.counts.completed for other in queues if other is not queue)
     ] + [sentence for queue in queues for sentence in idle[queue.name]]
     silent = [fault for queue in queues for fault in _no_request(queue)]
-    contenders = Contenders(queues, holds, device)
     met = contenders.met()
     apart = contenders.away(met)
     nothing = {name: said for name, said in contenders.nothing().items() if name not in apart}
@@ -280,15 +282,16 @@ def _starved(queue: QueueResult, queues: Sequence[QueueResult]) -> list[str]:
     return _never_launched(queue) if others else []
 
 
-def _next_to_starved(queue: QueueResult, queues: Sequence[QueueResult]) -> list[str]:
+def _next_to_starved(
+    queue: QueueResult, rivals: Sequence[QueueResult], queues: Sequence[QueueResult]
+) -> list[str]:
     """Describe that a contender of at most the same priority got nothing.
 
     One of higher priority is another matter: its work waited all the time, and did not help it.
     """
     return [
         f"{sentence}, so {queue.name} had nothing to contend with"
-        for other in queues
-        if other is not queue and other.spec.device == queue.spec.device
+        for other in rivals
         if other.spec.priority <= queue.spec.priority
         for sentence in _starved(other, queues)
         if queue.counts.completed

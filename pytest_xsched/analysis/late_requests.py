@@ -177,16 +177,13 @@ class LateRequests:
             return self._attributions[at]
         run, queue = self._run, self._queue
         window = run.trace.windows[at]
+        here = run.scenario.queues_on(queue.spec.device or run.scenario.device)
         # The commands of a model are known from the record only.
         commands = len(queue.workload.commands) or window.records[queue.name].per_request
         made = Attribution(
             window.records[queue.name],
             queue.samples["submitted_ns"][window.first[queue.name] :],
-            {
-                name: record
-                for name, record in window.records.items()
-                if name != queue.name and run.queues[name].spec.device == queue.spec.device
-            },
+            {one.name: window.records[one.name] for one in here if one.name != queue.name},
             slots=run.scenario.sim.slots if run.device_kind == "sim" else 0,
             alone_ns=None if self._alone_ns is None else self._alone_ns / max(1, commands),
             holds=run.scenario.scheduler == "xsched",

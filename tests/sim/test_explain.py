@@ -39,6 +39,17 @@ def test_a_request_behind_a_command_in_flight(sim, bare):
     assert parts_of(run, "low") == {("running", ""): 8 * MS, ("in flight", "high"): MS}
 
 
+def test_a_queue_that_names_the_device_of_the_run_is_waited_for_as_well(sim, bare):
+    run = sim.run(
+        sim.queue("high", spin("1ms"), priority=2, arrivals=replay(["1ms"])),
+        sim.queue("low", spin("4ms"), priority=1, arrivals=replay(["0s"]), device="sim"),
+        duration="20ms",
+        warmup="0s",
+        sim=bare,
+    )
+    assert parts_of(run, "high") == {("in flight", "low"): 3 * MS, ("running", ""): MS}
+
+
 def test_a_suspended_queue_is_held_by_the_policy_for_as_long_as_nothing_of_it_is_in_flight(
     sim, bare
 ):

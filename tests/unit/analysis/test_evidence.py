@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -184,3 +185,19 @@ def test_a_queue_that_got_nothing_while_others_ran_is_starved(made_queue, made_r
     with pytest.raises(InvalidRun, match="so low had nothing to contend with") as error:
         run.low.assert_p99_below("50ms")
     assert error.value.starved
+
+
+@pytest.mark.parametrize("named", ["sim", None])
+def test_a_starved_contender_counts_also_where_it_names_the_device_of_the_run(made_queue, named):
+    starved = made_queue([None] * 300, name="low", launched=0, completed=0, submitted=300)
+    starved.spec = dataclasses.replace(starved.spec, device=named)
+    found = gather((made_queue([1] * 300), starved), (), checked=False, device="sim")
+    said = "no command of low was launched, so high had nothing to contend with"
+    assert said in found.queue_faults["high"]
+
+
+def test_a_starved_queue_of_another_device_takes_nothing_from_a_verdict(made_queue):
+    starved = made_queue([None] * 300, name="low", launched=0, completed=0, submitted=300)
+    starved.spec = dataclasses.replace(starved.spec, device="cuda:1")
+    found = gather((made_queue([1] * 300), starved), (), checked=False, device="cuda")
+    assert found.queue_faults["high"] == ()
