@@ -75,7 +75,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def level_of_the_test() -> int:
-    """Return how many frames above the caller the first frame outside of this package is."""
+    """Return the `stacklevel` of the first frame outside of this package; the caller's is 1."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("pytest_xsched."):
         frame, level = frame.f_back, level + 1

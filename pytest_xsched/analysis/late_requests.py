@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_xsched.analysis.attribution import (
     HARNESS,
@@ -19,8 +18,7 @@ from pytest_xsched.analysis.attribution import (
     Piece,
     Request,
 )
-from pytest_xsched.monitoring.noise import inside
-from pytest_xsched.native.binding import CENSORED, DRAIN, WARMUP
+from pytest_xsched.native.binding import CENSORED
 
 if TYPE_CHECKING:
     from pytest_xsched.analysis.queue_result import QueueResult
@@ -97,7 +95,8 @@ class LateRequests:
         Args:
             limit_ns: None: the worst 1 %, at least one.
         """
-        chosen, latency = self._measured(), self._queue.latency_ns
+        queue = self._queue
+        chosen, latency = np.flatnonzero(queue.counts_for_latencies), queue.latency_ns
         order = np.argsort(-latency, kind="stable")
         if limit_ns is None:
             late = min(len(order), max(1, math.ceil(0.01 * len(order))))
@@ -155,16 +154,6 @@ class LateRequests:
             end_ns=end,
             completed=completed,
         )
-
-    def _measured(self) -> NDArray[np.intp]:
-        """Return the places among all samples of the requests that count for latencies."""
-        queue = self._queue
-        samples = queue.samples
-        chosen = np.flatnonzero((samples["flags"] & (WARMUP | DRAIN)) == 0)
-        if not queue.masks or not queue.noisy_ns:
-            return chosen
-        kept: NDArray[np.intp] = chosen[~inside(samples["scheduled_ns"][chosen], queue.noisy_ns)]
-        return kept
 
     def _window_of(self, index: int) -> int | None:
         name, windows = self._queue.name, self._run.trace.windows

@@ -131,11 +131,11 @@ class QueueResult:
     @property
     def measured(self) -> NDArray[np.void]:
         """Samples of the requests that count for latencies: all, or those of quiet seconds."""
-        samples: NDArray[np.void] = self.samples[self._counts_for_latencies]
+        samples: NDArray[np.void] = self.samples[self.counts_for_latencies]
         return samples
 
     @property
-    def _counts_for_latencies(self) -> NDArray[np.bool_]:
+    def counts_for_latencies(self) -> NDArray[np.bool_]:
         """Which of `samples` count for latencies."""
         arrived = (self.samples["flags"] & (WARMUP | DRAIN)) == 0
         if self.masks and self.noisy_ns:
@@ -337,7 +337,7 @@ class QueueResult:
         return {
             **{field: s[field].copy() for field in s.dtype.names or ()},
             "latency_ns": latency.astype(np.int64),
-            "measured": self._counts_for_latencies,
+            "measured": self.counts_for_latencies,
         }
 
     @property

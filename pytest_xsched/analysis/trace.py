@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.native.binding import CENSORED
-from pytest_xsched.native.command_record import CommandRecord, no_record
+from pytest_xsched.native.command_record import CommandRecord
 
 TRACES = ("worst", "all", "off")
 """What a run keeps of its commands."""
@@ -94,10 +94,6 @@ class Trace:
                 launched=launched,
             )
         )
-
-    def record(self, queue: str, window: TracedWindow) -> CommandRecord:
-        """Return the record of a queue in a window."""
-        return window.records.get(queue) or no_record()
 
     def to_dict(self) -> dict[str, Any]:
         """Return in JSON's types what is kept, and how much of it was dropped."""
