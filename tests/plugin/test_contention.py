@@ -226,7 +226,7 @@ def test_a_run_of_one_queue_says_alone(load, sim):
     result.stdout.fnmatch_lines(["  PASS high: P99 * misses, 3 allowed); high ran alone  [[]*"])
 
 
-def test_runs_of_which_nothing_was_asserted_are_listed_in_one_line(load, sim, pytester):
+def test_runs_without_an_asserted_target_are_listed_in_one_line(load, sim, pytester):
     load("""
         def test_nothing(run): ...
 

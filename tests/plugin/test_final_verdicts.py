@@ -24,19 +24,36 @@ SLOWER_LATER = """
     def pytest_unconfigure():
         adaptive.window = as_it_is
     """
-P99 = 'def test_p99(run60): run60.high.assert_p99_below("12ms")\n'
-P999 = 'def test_p999(run60): run60.high.assert_percentile_below(0.999, "10s")\n'
+P99 = 'def test_p99(run200): run200.high.assert_p99_below("12ms")\n'
+P999 = 'def test_p999(run200): run200.high.assert_percentile_below(0.999, "10s")\n'
+# The claim about both arms is made before one of them measures on.
+TWO_ARMS = """
+@pytest.fixture(scope="module")
+def arms(xsched):
+    high = xsched.queue("high", spin("1ms"), rate="20/s")
+    return [
+        [xsched.run(high, duration="60s", scheduler=one, seed=seed) for seed in range(7)]
+        for one in ("native", "builtin")
+    ]
+
+def test_no_worse(xsched, arms):
+    xsched.compare_runs(*arms).high.assert_no_worse(q=0.5)
+
+def test_all(arms):
+    for run in arms[1]:
+        run.high.assert_max_below("10s")
+"""
 ORDERS = pytest.mark.parametrize("tests", [P99 + P999, P999 + P99], ids=["early", "late"])
 
 
 @pytest.fixture
 def slower(pytester, load):
-    def write(tests, name="test_it", duration="200s"):
+    def write(tests, name="test_it"):
         pytester.makeconftest(SLOWER_LATER)
-        start = f"""
+        start = """
 @pytest.fixture(scope="module")
-def run60(xsched):
-    return xsched.run(xsched.queue("high", spin("1ms"), rate="20/s"), duration="{duration}")
+def run200(xsched):
+    return xsched.run(xsched.queue("high", spin("1ms"), rate="20/s"), duration="200s")
 
 """
         load(start + tests, name=name)
@@ -119,9 +136,9 @@ def test_under_xdist(slower, fresh, pytester, tests):
 def test_one_test_with_two_targets(slower, sim):
     """The second assertion of a test measures on, so the first is judged again after it."""
     slower("""
-def test_both(run60):
-    run60.high.assert_p99_below("12ms")
-    run60.high.assert_percentile_below(0.999, "10s")
+def test_both(run200):
+    run200.high.assert_p99_below("12ms")
+    run200.high.assert_percentile_below(0.999, "10s")
 """)
     result = sim()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -150,10 +167,7 @@ def test_a_target_that_was_missed_stays_missed(load, sim, pytester):
 @pytest.mark.parametrize(("undecided", "status"), [("fail", 1), ("warn", 0)])
 def test_a_pass_that_becomes_undecided(slower, sim, undecided, status):
     """Where the rest of the run leaves it open, the option decides as it does at the assertion."""
-    slower(
-        'def test_p50(run60): run60.high.assert_percentile_below(0.5, "12ms")\n' + P999,
-        duration="200s",
-    )
+    slower('def test_p50(run200): run200.high.assert_percentile_below(0.5, "12ms")\n' + P999)
     result = sim(f"--xsched-undecided={undecided}")
     assert result.ret == status
     result.assert_outcomes(failed=status, passed=2 - status)
@@ -163,8 +177,8 @@ def test_a_pass_that_becomes_undecided(slower, sim, undecided, status):
 def test_a_test_that_failed_anyway_fails_once(slower, sim):
     slower(
         """
-def test_p99(run60):
-    run60.high.assert_p99_below("12ms")
+def test_p99(run200):
+    run200.high.assert_p99_below("12ms")
     assert False
 
 """
@@ -233,22 +247,7 @@ def test_a_verdict_on_a_run_that_a_later_window_spoils(slower, sim, pytester):
 
 def test_a_comparison_of_runs_that_measure_on(slower, sim, pytester):
     """Claims about existing runs are judged again, too: the runs got slower after them."""
-    slower("""
-@pytest.fixture(scope="module")
-def arms(xsched):
-    high = xsched.queue("high", spin("1ms"), rate="20/s")
-    return [
-        [xsched.run(high, duration="60s", scheduler=one, seed=seed) for seed in range(7)]
-        for one in ("native", "builtin")
-    ]
-
-def test_no_worse(xsched, arms):
-    xsched.compare_runs(*arms).high.assert_no_worse(q=0.5)
-
-def test_all(arms):
-    for run in arms[1]:
-        run.high.assert_max_below("10s")
-""")
+    slower(TWO_ARMS)
 
     result = sim("--xsched-json=out.json")
 
@@ -307,24 +306,12 @@ def test_a_withdrawn_pass_of_an_xdist_worker_does_not_pass_alone_with_lf(slower,
 
 
 def test_a_withdrawn_claim_about_runs_does_not_pass_alone_with_lf(slower, again):
-    slower("""
-@pytest.fixture(scope="module")
-def arms(xsched):
-    high = xsched.queue("high", spin("1ms"), rate="20/s")
-    return [
-        [xsched.run(high, duration="60s", scheduler=one, seed=seed) for seed in range(7)]
-        for one in ("native", "builtin")
-    ]
-
-def test_no_worse(xsched, arms):
-    xsched.compare_runs(*arms).high.assert_no_worse(q=0.5)
-
-def test_all(arms):
-    for run in arms[1]:
+    slower(
+        TWO_ARMS
+        + """    for run in arms[0][:1]:
         run.high.assert_max_below("10s")
-    for run in arms[0][:1]:
-        run.high.assert_max_below("10s")
-""")
+"""
+    )
     again().assert_outcomes(failed=1, passed=1)
     # All arms are now as long as the longest was, and native got slower, too.
     result = again("--lf")
@@ -355,7 +342,7 @@ def test_a_run_that_two_workers_measured_is_named(slower, again, pytester, scope
     }
     result.stdout.fnmatch_lines(
         [
-            "! 2 processes measured the run of the fixture test_it.py::run60, for 15 s and 163 s: "
+            "! 2 processes measured the run of the fixture test_it.py::run200, for 15 s and 163 s: "
             f"a verdict holds for the run of its own process only; {way_out[scope]}*"
         ]
     )

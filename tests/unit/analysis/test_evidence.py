@@ -20,7 +20,7 @@ def test_nothing(made_queue):
     assert found.faults == ()
     assert found.queue_faults == {"high": (), "low": ()}
     plain = found.to_dict()
-    # Of one priority, so each is asked what it met of the other.
+    # Both have the highest priority, so what each met of the other is there.
     met = [(c["queue"], c["other"], c["work"], c["in_flight"]) for c in plain.pop("contention")]
     assert met == [("high", "low", 1, 1), ("low", "high", 1, 1)]
     assert plain == {

@@ -125,10 +125,10 @@ def test_a_missed_target_stays_missed(high, made_queue):
     assert verdict.status == "FAIL"
     assert verdict.sentence.endswith("it would be PASS, which excuses nothing")
 
-    def spoiled(budget):
+    def spoiled():
         raise InvalidRun("no verdict: all is wrong")
 
-    run._judgements[0] = dataclasses.replace(run._judgements[0], rule=lambda: spoiled(None))
+    run._judgements[0] = dataclasses.replace(run._judgements[0], rule=spoiled)
     measure_on(high, made_queue([300] * 300))
     assert run.judge_again() == []
     assert run.verdicts == [verdict]

@@ -255,7 +255,7 @@ def test_rates_of_a_closed_loop_are_means_of_blocks(made_queue, make, status, se
 
 
 def test_a_rate_that_varies_is_not_told_from_a_limit_near_it(made_queue):
-    # 20/s, in seconds of 5 and 35 by turns.
+    # 20/s, in seconds of 5 and 35, one after the other.
     latencies = [1 if i // 20 % 2 else 750 - (i % 20) * 50 + 800 for i in range(600)]
     queue = made_queue(latencies, closed=True)
     verdict = targets.throughput_at_least(queue, 19.0, 0)
