@@ -161,7 +161,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from pytest_xsched.session.auto_device import fallback_remark
 
     columns = state.columns
-
     begun: list[bool] = []
 
     def tell(sentence: str, **colour: bool) -> None:
@@ -245,12 +244,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED if failed else state.exit_status()
     if not nothing_ran and not config.option.collectonly and not state.write_files():
         session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    end_watch = state_of(config).end_watch
-    if end_watch is not None:
-        end_watch()
 
 
 def _report_late_failures(

@@ -50,8 +50,6 @@ class State:
         self.complaint = ""
         """About the session, for the end of the terminal summary."""
         self.misses = Misses()
-        self.end_watch: Callable[[], None] | None = None
-        """Ends the watch over `pytest.raises`."""
         self.tests = 0
         """Collected tests that use the fixtures, over which the error budget is divided."""
         self._overrides: Callable[[], dict[str, Any]] = dict
@@ -90,7 +88,7 @@ class State:
         self.session.read_overrides, self.session.origin = self._overrides, self._origin
         self.session.least_ns = self.withdrawn.least_ns(self._origin)
         self.session.budget.tests = self.tests
-        self.end_watch = watch_raises(self.misses.received_by_raises)
+        self.config.add_cleanup(watch_raises(self.misses.received_by_raises))
         return self.session
 
     def begin(self, item: pytest.Item) -> None:

@@ -23,6 +23,18 @@ def usage_error(result):
     return lines[0].removeprefix("ERROR: ")
 
 
+def test_the_usage_error_of_a_conftest_is_shown_alone(load, sim, pytester):
+    """It ends pytest before the plugin has any state."""
+    load("def test_it(run): pass")
+    pytester.makeconftest("""
+        import pytest
+
+        def pytest_configure(config):
+            raise pytest.UsageError("set MODEL first")
+        """)
+    assert usage_error(sim()) == "set MODEL first"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "fault"),
     [
