@@ -107,8 +107,7 @@ def _parser() -> _Parser:
 
     doctor = _add_command(commands, "doctor", "Find out why XSched seems to have no effect here.")
     _add_place(doctor)
-    doctor.add_argument("--gpu-driver", metavar="PATH", help="the GPU's driver library")
-    doctor.add_argument("--gpu-compiler", metavar="PATH", help="the GPU's compiler library")
+    _add_libraries(doctor)
     doctor.set_defaults(command=_doctor)
 
     conformance = _add_command(
@@ -119,8 +118,7 @@ def _parser() -> _Parser:
     )
     conformance.add_argument("policies", metavar="POLICY", nargs="*", help="default: all")
     _add_place(conformance)
-    conformance.add_argument("--gpu-driver", metavar="PATH", help="the GPU's driver library")
-    conformance.add_argument("--gpu-compiler", metavar="PATH", help="the GPU's compiler library")
+    _add_libraries(conformance)
     conformance.add_argument(
         "--budget",
         metavar="TIME",
@@ -177,8 +175,7 @@ def _parser() -> _Parser:
     )
     record.add_argument("--requests", metavar="N", help="how many requests are timed (default: 30)")
     record.add_argument("--device", metavar="NAME", help="hip or cuda, with an index: cuda:1")
-    record.add_argument("--gpu-driver", metavar="PATH", help="the GPU's driver library")
-    record.add_argument("--gpu-compiler", metavar="PATH", help="the GPU's compiler library")
+    _add_libraries(record)
     record.set_defaults(command=_record)
 
     report = _add_command(
@@ -217,6 +214,11 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
         "--device", metavar="NAME", help="hip, cuda or opencl, with an index: cuda:1"
     )
     parser.add_argument("--home", metavar="DIR", help="where XSched is installed")
+
+
+def _add_libraries(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gpu-driver", metavar="PATH", help="the GPU's driver library")
+    parser.add_argument("--gpu-compiler", metavar="PATH", help="the GPU's compiler library")
 
 
 def _version() -> str:
