@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.base.constants import GPUS
-from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.client import AGAIN, ARRIVALS, REPORT, START, THINK_NS
 from pytest_xsched.errors import InvalidRun, ScenarioError, WorkerCrashed
 from pytest_xsched.models.eager_program import error_of as model_error
@@ -32,7 +31,7 @@ from pytest_xsched.system.process_tree import kill_marked
 from pytest_xsched.workers.program_reports import ProgramReports
 from pytest_xsched.workers.program_samples import ProgramResult, counts_of, make_samples
 from pytest_xsched.workers.worker import LEFT, READY
-from pytest_xsched.workers.worker_process import OUTPUT_BYTES, last_words
+from pytest_xsched.workers.worker_process import OUTPUT_BYTES, end_of_output, last_words
 from pytest_xsched.xsched.preload import (
     Preload,
     ProcessRecord,
@@ -357,9 +356,7 @@ class ProgramProcess(ManagedProcess):
             self.reached.add(LEFT)
 
     def _output(self) -> str:
-        with open(self._output_path, "rb") as file:
-            file.seek(max(0, os.path.getsize(file.name) - OUTPUT_BYTES))
-            return printable(file.read(OUTPUT_BYTES).decode(errors="replace"))
+        return end_of_output(self._output_path)
 
     def _bound_output(self) -> None:
         if os.path.getsize(self._output_path) > _OUTPUT_LIMIT:

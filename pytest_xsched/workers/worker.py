@@ -137,10 +137,8 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
     def keep(measurement: Measurement) -> None:
         _save(measurement)
         send(progress_fd, LEFT)
-        if (
-            part is not None
-        ):  # other processes may still measure, and tearing down would disturb them
-            sys.stdin.read()
+        if part is not None:
+            sys.stdin.read()  # others may still measure, and tearing down would disturb them
 
     part = None if indices is None else Part(queues=tuple(indices), turn=_exclusive, ready=ready)
     send(progress_fd, f"{DOING}it opened the device")

@@ -280,9 +280,7 @@ class WorkerProcess(ManagedProcess):
         )
 
     def _output(self) -> str:
-        with open(self._directory / OUTPUT, "rb") as file:
-            file.seek(max(0, os.path.getsize(file.name) - OUTPUT_BYTES))
-            return printable(file.read(OUTPUT_BYTES).decode(errors="replace"))
+        return end_of_output(self._directory / OUTPUT)
 
 
 def _environment(changes: Environment) -> dict[str, str]:
@@ -306,6 +304,13 @@ def error_from_dict(plain: dict[str, Any]) -> XSchedError:
     if issubclass(kind, DeviceError):
         return kind(message, call=plain["call"], code=plain["code"])
     return kind(message)
+
+
+def end_of_output(path: Path) -> str:
+    """Read the last OUTPUT_BYTES of the output of a process."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - OUTPUT_BYTES))
+        return printable(file.read(OUTPUT_BYTES).decode(errors="replace"))
 
 
 def last_words(output: str) -> str:
