@@ -18,7 +18,7 @@ from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.quantity import show
 from pytest_xsched.comparison.baseline_store import Baseline
-from pytest_xsched.comparison.episode import GATES, falls_behind
+from pytest_xsched.comparison.episode import GATES, STORED, falls_behind
 from pytest_xsched.comparison.stored_line import no_figure
 from pytest_xsched.reporting.json_export import commit_info
 from pytest_xsched.reporting.run_table import title
@@ -212,7 +212,7 @@ def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]
 def _judge_by(record: Record, queue: Record, kept: list[Record], q: float) -> tuple[str, str]:
     name = queue["name"]
     closed = queue["offered_hz"] is None
-    metric, key, unit = percentile_name(q), f"p{round(100 * q)}_ns", "ns"
+    metric, key, unit = percentile_name(q), STORED[q], "ns"
     if closed:
         metric, key, unit = "throughput", "throughput_hz", "Hz"
     reason = no_figure(record, queue, q)

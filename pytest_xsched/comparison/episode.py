@@ -17,7 +17,8 @@ Measured: TypeAlias = "Run | Mapping[str, Any]"
 
 GATES = (0.99, 0.95, 0.5)
 """Percentiles by which a run is compared with another: the first for which both have requests."""
-_STORED = {0.5: "p50_ns", 0.95: "p95_ns", 0.99: "p99_ns"}
+STORED = {0.5: "p50_ns", 0.95: "p95_ns", 0.99: "p99_ns"}
+"""The percentiles that a run in JSON's types has, by their keys."""
 
 
 def falls_behind(run: Record, queue: Record) -> bool:
@@ -91,8 +92,8 @@ class Episode:
             self._refuse([f"a {percentile_name(q)} needs {needed} requests, not {numbers['n']}"])
         if isinstance(self.run, Run):
             value = self.run[queue].percentile(q).value
-        elif q in _STORED:
-            stored = numbers[_STORED[q]]
+        elif q in STORED:
+            stored = numbers[STORED[q]]
             value = math.inf if stored is None else stored
         else:
             raise ScenarioError(
