@@ -259,16 +259,25 @@ def test_a_program_that_is_killed_between_windows_is_started_anew(windows, progr
     assert children() == []
 
 
-def test_what_a_program_lies_between_windows_makes_the_run_invalid(windows, program, processes):
+def test_what_a_program_lies_between_windows_makes_the_run_invalid(
+    windows, program, processes, tmp_path
+):
     run = processes()
-    liar = (
-        "import os, threading, time\nreport = int(os.environ['PYTEST_XSCHED_REPORT'])\n"
-        "def lie():\n    time.sleep(2)\n    os.write(report, b'begin 5\\n')\n"
-        "threading.Thread(target=lie, daemon=True).start()\n" + LOOP
-    )
-    one, two, _ = windows(program(liar))
+    ask, said = tmp_path / "ask", tmp_path / "said"
+    liar = f"""
+        import os, pathlib, threading, time
+        report = int(os.environ["PYTEST_XSCHED_REPORT"])
+        def lie():
+            while not os.path.exists({str(ask)!r}):
+                time.sleep(0.01)
+            os.write(report, b"begin 5\\n")
+            pathlib.Path({str(said)!r}).touch()
+        threading.Thread(target=lie, daemon=True).start()
+        """
+    one, two, _ = windows(program(textwrap.dedent(liar) + LOOP))
     (pid,) = starts(run.measure(one, is_last=False))
-    time.sleep(2)
+    ask.touch()
+    until(said.exists)
     with pytest.raises(InvalidRun, match="'begin 5' comes after 'done'"):
         run.measure(two)
     assert not is_running(pid) and children() == []
