@@ -84,7 +84,7 @@ def _requests(warmup: int | None) -> Iterator[int]:
     report, start = int(os.environ.pop(REPORT)), int(os.environ.pop(START))
     os.set_inheritable(report, False)
     os.set_inheritable(start, False)
-    is_started_again = os.environ.pop(AGAIN, "") == "1"
+    may_go_on = os.environ.pop(AGAIN, "") == "1"
     schedule = _arrivals()
     yield from _warm_up(warmup, _warm_up_numbers(schedule))
     _write(report, f"ready {os.getpid()}")
@@ -93,7 +93,7 @@ def _requests(warmup: int | None) -> Iterator[int]:
         raise SystemExit("pytest-xsched has cancelled the run of this program")
     while times_ns is not None:
         yield from _window(report, schedule, *times_ns)
-        if is_started_again:
+        if may_go_on:
             _write(report, f"ready {os.getpid()}")
         times_ns = _read_start(start)  # pytest-xsched inspects this process until then
         if times_ns is not None:

@@ -26,7 +26,7 @@ from pytest_xsched.workers.recording import record_in_worker, require_recordable
 class RecordRequest:
     """What to record, as the user wrote it.
 
-    Args:
+    Attributes:
         factory: the function that builds the model, ``"path/file.py:name"``.
         framework: who captures it, one of `models.FRAMEWORKS`.
         arguments: its keyword arguments as the text of a JSON object; None: none.

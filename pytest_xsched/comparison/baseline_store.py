@@ -61,7 +61,7 @@ class Baseline:
 
         Args:
             run: whose evidence is complete.
-            commit: of the tests, see `rows.commit_info`.
+            commit: of the tests, see `json_export.commit_info`.
 
         Returns:
             The id by which line and samples are known.

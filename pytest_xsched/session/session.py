@@ -105,7 +105,7 @@ class Session:
 
     @property
     def device_kind(self) -> str:
-        """Kind of device that runs use: one of `names.DEVICES`."""
+        """Kind of device that runs use: one of `constants.DEVICES`."""
         return split_device(self.device)[0]
 
     @property
@@ -367,7 +367,6 @@ class Session:
             SchedulerInactive: XSched is not installed, or was not in effect.
             WorkerCrashed: the process of a run ended without a result, or did not end.
         """
-
         require_queues("compare", queues)
         changes = require_changes("compare", changes)
 
