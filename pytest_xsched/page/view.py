@@ -7,6 +7,7 @@ session and one of its file are the same.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,7 @@ from pytest_xsched.scenario.scenario import Scenario
 
 STATUSES = ("FAIL", "UNDECIDED", "NO VERDICT", "PASS")
 """In the order of the page."""
-_WRONG = (*(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError),)
+_WRONG = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 """What a value of a wrong type or size raises somewhere."""
 _FINDINGS = {
     "FAIL": ("worse", "failed"),
@@ -536,17 +537,21 @@ def _intervals(comparison: Record) -> list[charts.Interval]:
 def _claims(comparison: Record, queue: str, name: str, scheduler: str) -> list[tuple[float, str]]:
     """Return the limits that were claimed of a ratio; of an improvement the inverse."""
     found = []
+    # A figure follows the names of the arms: one name may begin with the other.
     pair, inverse = (
-        f"{scheduler} / {comparison['baseline']}",
-        f"{comparison['baseline']} / {scheduler}",
+        re.compile(rf" {re.escape(first)} / {re.escape(second)} \d")
+        for first, second in (
+            (scheduler, comparison["baseline"]),
+            (comparison["baseline"], scheduler),
+        )
     )
     for verdict in comparison["verdicts"]:
         rule, limit = verdict["rule"], verdict["limit"]
         if verdict["queue"] != queue or not rule.startswith(f"{name} ") or not limit:
             continue
-        if "improved" in rule and f" {inverse} " in verdict["sentence"]:
+        if "improved" in rule and inverse.search(verdict["sentence"]):
             found.append((1 / limit, verdict["status"]))
-        elif "improved" not in rule and f" {pair} " in verdict["sentence"]:
+        elif "improved" not in rule and pair.search(verdict["sentence"]):
             found.append((limit, verdict["status"]))
     return found
 

@@ -221,6 +221,23 @@ def test_a_comparison_has_intervals_noise_and_each_arm(comparison, source, read)
     assert keys == ["native", "builtin", "native again"]
 
 
+def test_a_claim_on_one_level_is_not_drawn_for_another_level(comparison, source, read):
+    """The name of an arm may begin with the name of another one."""
+    comparison["schedulers"] = ["xsched hpf", "xsched hpf level 2"]
+    arms = ("native", *comparison["schedulers"], "native again")
+    comparison["arms"] = {arm: comparison["arms"]["builtin"] for arm in arms}
+    for queue in comparison["queues"]:
+        queue["arms"] = {arm: queue["arms"]["builtin"] for arm in arms}
+        contrast = queue["contrasts"]["builtin"]["P99"]
+        queue["contrasts"] = {name: {"P99": contrast} for name in comparison["schedulers"]}
+    (claim,) = comparison["verdicts"]
+    claim["sentence"] = "high: P99 of native / xsched hpf level 2 2 is at least 1.5 (...)"
+    root = read(page([source(comparison)]))
+    (section,) = root.find("section", id="comparison-1")
+    intervals = next(section.find("svg", class_="chart"))
+    assert len(list(intervals.find("polygon", class_="limit"))) == 1
+
+
 def test_nothing_of_a_name_or_an_output_becomes_markup(nasty, run, comparison, source, read):
     run["origin"] = run["refused"][0]["nodeid"] = f"test_{nasty}.py::test[{nasty}]"
     run["queues"][0]["workload"] = run["scenario"]["queues"][0]["workload"]["label"] = nasty
