@@ -1,4 +1,4 @@
-"""The page of a job on GitHub: every run and every target, behind what others wrote."""
+"""The page of a job on GitHub: every run and every target, after what others wrote."""
 
 from __future__ import annotations
 

@@ -7,8 +7,6 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 BODY = """
-    import contextlib
-
     def test_missed(run):
         run.high.assert_p99_below("1us")
 

@@ -74,10 +74,9 @@ def test_it(xsched):
 
 MIX = """
 import pathlib, json
-import pytest
 from pytest_xsched import matmul, poisson, spin
 
-def test_mix(xsched, request):
+def test_mix(xsched):
     run = xsched.run(
         xsched.queue("high", matmul(512), priority=10, arrivals=poisson("100/s")),
         xsched.queue("low", spin("2ms", layers=5), priority=1),

@@ -51,7 +51,7 @@ def test_twice_a_second_after_it(clock):
     line(60 * 10**9, 60 * 10**9)
     start = "\rxsched: high, low: builtin on cpu, "
     assert terminal.written == [
-        "NEWLINE",  # behind the name of the test or the dots, once
+        "NEWLINE",  # after the name of the test or the dots, once
         f"{start}1 s of 60 s",
         f"{start}2 s of 60 s",
         f"{start}60 s of 60 s",
