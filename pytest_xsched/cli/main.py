@@ -140,7 +140,7 @@ def _parser() -> _Parser:
         "compare",
         "Compare the runs of two files of `pytest --xsched-json=FILE`. Runs of the same scenario "
         "are compared, in the order in which they were made. B is worse if a P99 is more than "
-        "10 %% higher, or the throughput of a closed loop more than 10 %% lower, and at least 6 "
+        "10 % higher, or the throughput of a closed loop more than 10 % lower, and at least 6 "
         "pairs of runs show it; or if a queue is saturated or completes nothing in B only. What "
         "is not compared or not decided ends with exit code 8.",
     )

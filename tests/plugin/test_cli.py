@@ -41,6 +41,7 @@ def test_help_of_a_command(command):
     assert "exit codes:" in done.stdout
     assert ("--json" in done.stdout) == (command != "report")  # which makes a page
     assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "%%" not in done.stdout
 
 
 @pytest.mark.parametrize(
