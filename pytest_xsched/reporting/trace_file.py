@@ -42,20 +42,21 @@ def trace_file(name: str, timelines: Sequence[Timeline]) -> bytes:
     return _chrome(runs)
 
 
-def _runs(timelines: Sequence[Timeline]) -> Iterator[tuple[str, int, list[Track]]]:
-    """Yield title, count of commands that are left out, and tracks of each run."""
+def _runs(timelines: Sequence[Timeline]) -> Iterator[tuple[str, list[Track]]]:
+    """Yield title and tracks of each run; the title says how many commands are left out."""
     arrow = 1
     for timeline in timelines:
         made = tracks(timeline, arrow)
         arrow += sum(len(queue["requests"]) for queue in timeline["queues"])
-        yield run_title(timeline), timeline["left_out"], made
-
-
-def _chrome(runs: Sequence[tuple[str, int, list[Track]]]) -> bytes:
-    events: list[dict[str, Any]] = []
-    for pid, (title, left_out, made) in enumerate(runs, 1):
+        left_out = timeline["left_out"]
         note = f" ({left_out} commands are left out)" if left_out else ""
-        events.append(_named("process_name", pid, 0, title + note))
+        yield run_title(timeline) + note, made
+
+
+def _chrome(runs: Sequence[tuple[str, list[Track]]]) -> bytes:
+    events: list[dict[str, Any]] = []
+    for pid, (title, made) in enumerate(runs, 1):
+        events.append(_named("process_name", pid, 0, title))
         for tid, track in enumerate(made, 1):
             if track.values is None:
                 events.append(_named("thread_name", pid, tid, track.name))
@@ -102,7 +103,7 @@ def _chrome_slice(one: Slice, pid: int, tid: int) -> Iterator[dict[str, Any]]:
         yield {**arrow, "ph": "f", "bp": "e", "id": one.ends, "ts": moment_ns / 1000}
 
 
-def _perfetto(runs: Sequence[tuple[str, int, list[Track]]]) -> bytes:
+def _perfetto(runs: Sequence[tuple[str, list[Track]]]) -> bytes:
     pb2: Any = importlib.import_module("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
     trace, event = pb2.Trace(), pb2.TrackEvent
     uuid = 0
@@ -128,9 +129,8 @@ def _perfetto(runs: Sequence[tuple[str, int, list[Track]]]) -> bytes:
         packet.track_event.track_uuid = track
         return packet.track_event
 
-    for title, left_out, made in runs:
-        note = f" ({left_out} commands are left out)" if left_out else ""
-        run = describe(title + note, 0).uuid
+    for title, made in runs:
+        run = describe(title, 0).uuid
         for track in made:
             described = describe(track.name, run)
             if track.values is not None:

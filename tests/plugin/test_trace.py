@@ -246,6 +246,21 @@ def test_escape_sequences_are_shown_and_not_obeyed():
     assert "\\x1b]0;owned\\x07\\nnext" in shown
 
 
+def test_the_title_of_a_run_says_how_many_commands_are_left_out():
+    from pytest_xsched.reporting.trace_file import trace_file
+
+    timeline = {
+        **{"origin": "test_it.py::test_it", "scheduler": "native", "policy": "none"},
+        **{"device": "cpu", "seed": 0, "windows": [[0, 10**9]], "noisy": [], "held_down": []},
+        **{"queues": [], "left_out": 7},
+    }
+    said = b"test_it.py::test_it: native on cpu, seed 0 (7 commands are left out)"
+    assert said in trace_file("t.json", [timeline])
+    assert b"left out" not in trace_file("t.json", [{**timeline, "left_out": 0}])
+    pytest.importorskip("perfetto")
+    assert said in trace_file("t.pftrace", [timeline])
+
+
 def test_a_nasty_file_name_is_shown_and_not_obeyed(pytester, sim):
     pytester.makepyfile(test_it=RUN)
     name = "a\x1b]0;owned\x07.json"
