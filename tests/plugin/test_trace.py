@@ -291,7 +291,7 @@ def test_a_missing_extra_is_one_sentence_before_anything_is_measured(pytester, s
     assert sim("--xsched-trace=t.json").ret == 0
 
 
-def test_without_the_option_nothing_of_perfetto_is_imported(pytester, sim):
+def test_without_the_option_nothing_of_perfetto_is_imported(pytester, fresh):
     pytester.makepyfile(
         test_it=RUN
         + """
@@ -299,7 +299,7 @@ def test_without_the_option_nothing_of_perfetto_is_imported(pytester, sim):
     assert not [name for name in sys.modules if name.partition(".")[0] == "perfetto"]
 """
     )
-    assert sim().ret == 0
+    assert fresh("--xsched-device=sim").ret == 0
     check = "import pytest_xsched.reporting.trace_file, sys; assert 'perfetto' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
 
