@@ -49,7 +49,7 @@ class Track:
 
 
 def run_title(timeline: Timeline) -> str:
-    """Name a run in a trace; what a test id has of control characters is escaped."""
+    """Name a run in a trace; control characters of its test id are escaped."""
     policy = f" ({timeline['policy']})" if timeline["scheduler"] == "builtin" else ""
     how = f"{timeline['scheduler']}{policy} on {timeline['device']}, seed {timeline['seed']}"
     origin = printable(timeline["origin"]).replace("\n", "\\n").replace("\t", "\\t")
