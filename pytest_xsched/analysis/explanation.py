@@ -123,6 +123,8 @@ class Explanation:
         return "\n".join(self.lines)
 
 
+OF_LATENCY = ("P99/P50 below", "slowdown below", "attainment at least")
+"""Rules about latencies whose limit is no time."""
 _NAMES = {
     "harness": "not yet sent by the harness",
     "own": "running its own earlier requests",

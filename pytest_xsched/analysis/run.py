@@ -22,7 +22,7 @@ from pytest_xsched.analysis.assertion import (
     place_in_the_test,
 )
 from pytest_xsched.analysis.evidence import LATENCY, RATE, WAIT, Evidence
-from pytest_xsched.analysis.explanation import Explanation, explain
+from pytest_xsched.analysis.explanation import OF_LATENCY, Explanation, explain
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -44,8 +44,6 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
-_OF_LATENCY = ("P99/P50 below", "slowdown below", "attainment at least")
-"""Rules about latencies whose limit is no time."""
 _TREND_BLOCKS = 300
 """The most blocks that are checked for a trend."""
 _DRAWN_BLOCKS = 300
@@ -419,7 +417,7 @@ class Run:
         """Explain each latency target that was not met: one explanation a queue and limit."""
         found = {}
         for verdict in self.verdicts:
-            if verdict.status == PASS or not (verdict.unit == "ns" or verdict.rule in _OF_LATENCY):
+            if verdict.status == PASS or not (verdict.unit == "ns" or verdict.rule in OF_LATENCY):
                 continue
             limit_ns = round(verdict.limit) if verdict.unit == "ns" else None
             key = verdict.queue, limit_ns, self.windows

@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_xsched.analysis.attribution import PARTS
 from pytest_xsched.analysis.comparability import likeness_digest
-from pytest_xsched.analysis.explanation import part_name
+from pytest_xsched.analysis.explanation import OF_LATENCY, part_name
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.page import charts, why
@@ -290,7 +290,7 @@ def _verdicts(made: _Made) -> list[Record]:
             "nodeid": verdict["nodeid"],
             "place": verdict.get("limit_origin", ""),
             "queue": verdict["queue"],
-            "why": "" if verdict["status"] == "PASS" else why.get(_explained(verdict), ""),
+            "why": why.get(_explained(verdict), "") if _is_explained(verdict) else "",
             "anchor": made.anchor,
             "file": made.source.name,
         }
@@ -310,6 +310,12 @@ def _verdicts(made: _Made) -> list[Record]:
         for refused in made.record["refused"]
     ]
     return sorted(found, key=lambda verdict: STATUSES.index(verdict["status"]))
+
+
+def _is_explained(verdict: Record) -> bool:
+    """Check whether a verdict has an explanation: a target on latencies that was not met."""
+    is_about_latency = verdict["unit"] == "ns" or verdict["rule"] in OF_LATENCY
+    return verdict["status"] != "PASS" and is_about_latency
 
 
 def _explained(verdict: Record) -> tuple[str, int | None]:

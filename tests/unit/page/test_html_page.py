@@ -152,6 +152,20 @@ def test_verdicts_come_first_worst_first_and_differ_in_word_shape_and_class(run,
     assert heading.text == "1 missed, 1 undecided, 1 without a verdict, of 4 targets"
 
 
+def test_a_missed_rate_is_not_explained_by_latencies(run, source, read):
+    """Targets whose limit is no time share their explanation, if they are about latencies."""
+    run["why"][0]["limit_ns"] = None
+    run["refused"] = []
+    missed = {**run["verdicts"][1], "unit": ""}
+    run["verdicts"] = [
+        {**missed, "rule": "slowdown below"},
+        {**missed, "rule": "throughput at least", "unit": "Hz"},
+    ]
+    (section,) = read(page([source(run)])).find("section", id="verdicts")
+    because = [[one.text for one in li.find("p", class_="because")] for li in section.find("li")]
+    assert because == [["60 % of the excess is waiting for low"], []]
+
+
 def test_a_run_has_its_charts_evidence_scenario_and_command(run, source, read):
     tests = {"test_qos.py::test_it": {"rerun": "pytest test_qos.py::test_it --xsched-seed=0"}}
     root = read(page([source(run, tests=tests)]))
