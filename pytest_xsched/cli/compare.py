@@ -30,6 +30,10 @@ MARGIN = 0.1
 is not known."""
 
 _KEYS = {"scenario", "queues", "fingerprint", "evidence", "scheduler", "measured_ns"}
+_SCENARIO_KEYS = {"duration_ns", "seed", "scheduler", "policy", "xsched", "processes", "changes"}
+_QUEUE_KEYS = {"name", "n", "p50_ns", "p95_ns", "p99_ns", "throughput_hz", "offered_hz"}
+_DEVICE_KEYS = {"kind", "index", "driver_version", "kernel_driver_version"}
+"""What is read of a run, of its scenario, and of each of its queues and devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +153,14 @@ def _is_run(run: Any) -> bool:
         return False
     try:
         likeness(run, scheduler=True)
+        return (
+            run["scenario"].keys() >= _SCENARIO_KEYS
+            and run["evidence"].keys() >= {"faults", "queue_faults"}
+            and all(queue.keys() >= _QUEUE_KEYS for queue in run["queues"])
+            and all(device.keys() >= _DEVICE_KEYS for device in run["fingerprint"]["devices"])
+        )
     except (KeyError, TypeError, AttributeError):
         return False
-    return True
 
 
 def _pairs(a: list[Record], b: list[Record]) -> list[tuple[list[Record], list[Record]]]:

@@ -254,6 +254,32 @@ def test_json(measured, compare, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("scenario", "processes"),
+        ("evidence", "faults"),
+        ("evidence", "queue_faults"),
+        ("device", "kind"),
+        ("queue", "throughput_hz"),
+        ("queue", "p50_ns"),
+    ],
+)
+def test_a_run_that_lacks_a_part_is_one_sentence_and_no_finding(
+    measured, compare, tmp_path, part, key
+):
+    """An error that nothing catches ends Python with 1, which here means that B is worse."""
+
+    def without(run):
+        parts = {"queue": run["queues"][0], "device": run["fingerprint"]["devices"][0], **run}
+        del parts[part][key]
+
+    b = changed(measured("a.json", count=1), tmp_path / "b.json", without)
+    code, (line,) = compare(b, b)
+    assert code == ExitCode.USAGE
+    assert line.startswith(f"pytest-xsched: {b} has runs of another format; ")
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         (None, "No such file or directory; "),
