@@ -25,12 +25,10 @@ class Unjudged:
     """A target that got no verdict when it was asserted.
 
     Attributes:
-        queue: its name; "" for a target about several.
         sentence: why there is no verdict.
         origin: file and line of the assertion.
     """
 
-    queue: str
     sentence: str
     origin: str
 
@@ -56,15 +54,15 @@ def asserts(
         try:
             named(self, *args, **kwargs)
         except InvalidRun as error:
-            keep(self._unjudged, getattr(self, "name", ""), error)
+            keep(self._unjudged, error)
             raise
 
     return call
 
 
-def keep(unjudged: list[Unjudged], queue: str, error: InvalidRun) -> None:
+def keep(unjudged: list[Unjudged], error: InvalidRun) -> None:
     """Keep that a target got no verdict, once, however many of our functions the error leaves."""
-    found = Unjudged(queue=queue, sentence=sentence_of(error), origin=place_in_the_test())
+    found = Unjudged(sentence=sentence_of(error), origin=place_in_the_test())
     if found not in unjudged:
         unjudged.append(found)
 

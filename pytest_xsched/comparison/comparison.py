@@ -7,6 +7,7 @@ Every target is about the ratios within the episodes; see `paired` for how sure 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import statistics
@@ -14,7 +15,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytest_xsched.analysis.assertion import Unjudged, asserts, level_of_the_test
+from pytest_xsched.analysis.assertion import (
+    Unjudged,
+    asserts,
+    level_of_the_test,
+    place_in_the_test,
+)
 from pytest_xsched.analysis.comparability import Difference
 from pytest_xsched.analysis.evidence import kind_of
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
@@ -279,7 +285,7 @@ class ComparedQueue:
             n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))
             return target().verdict(self.name, n, c.forced).with_remark(self._remarks())
 
-        verdict = rule()
+        verdict = dataclasses.replace(rule(), limit_origin=place_in_the_test())
         c.verdicts.append(verdict)
         c.judgements.append(Judgement(rule=rule, windows=c.windows, judged=c.windows()))
         if verdict.status == PASS:

@@ -209,7 +209,7 @@ def judge_refusals(
     error = call.excinfo.value if call.excinfo else None
     shown = isinstance(error, InvalidRun) and _first_line(error)
     for judged, one in unjudged:
-        if shown == one.sentence or any(_answers(verdict, one) for _, verdict in fresh):
+        if shown == one.sentence or any(v.limit_origin == one.origin for _, v in fresh):
             continue
         sentence = one.sentence.removeprefix("no verdict: ")
         judged.refused.append({"sentence": sentence, "nodeid": report.nodeid})
@@ -217,13 +217,6 @@ def judge_refusals(
             where = _WHERE[str(report.when)]
             _fail(report, f"{where} went on without a verdict: {sentence}\n{_ADVICE_REFUSED}")
             report.__dict__["xsched_invalid"] = True
-
-
-def _answers(verdict: Verdict, unjudged: Unjudged) -> bool:
-    """Check whether a verdict is on a target that got none at first."""
-    if verdict.limit_origin:
-        return verdict.limit_origin == unjudged.origin
-    return verdict.queue == unjudged.queue  # of a comparison, which keeps no place
 
 
 _WHERE = {

@@ -341,6 +341,27 @@ def test_a_target_without_verdict_that_a_comparison_gives_is_not_forgotten(load,
 
 
 @pytest.mark.parametrize(
+    "target", ['short.high.assert_p99_below("1h")', "comparison.high.assert_no_worse(q=0.99)"]
+)
+def test_the_verdict_of_a_comparison_on_another_target_excuses_no_caught_one(load, sim, target):
+    load(f"""{SHORT}
+    def test_it(xsched, load, short):
+        comparison = xsched.compare(*load, duration="2s", episodes=6)
+        try:
+            {target}
+        except Exception:
+            pass
+        comparison.high.assert_no_worse(by="100%", q=0.5)
+    """)
+    result = sim()
+    assert result.ret == 1
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines_random(
+        ["the test went on without a verdict: *", "  PASS high: P50 *", "*  NO VERDICT *test_it*"]
+    )
+
+
+@pytest.mark.parametrize(
     "body",
     [
         """
@@ -354,12 +375,19 @@ def test_a_target_without_verdict_that_a_comparison_gives_is_not_forgotten(load,
             except InvalidRun:
                 continue""",
         """
+        for duration in ("2s", "30s"):
+            try:
+                xsched.compare(*load, duration=duration, episodes=6).high.assert_no_worse(by="90%")
+                break
+            except InvalidRun:
+                continue""",
+        """
         try:
             print(short.high.p99)
         except InvalidRun:
             pass""",
     ],
-    ids=["expected", "repeated", "only read"],
+    ids=["expected", "repeated", "comparison repeated", "only read"],
 )
 def test_a_target_without_verdict_may_be_expected_or_repeated(load, sim, body):
     load(f"""{SHORT}
