@@ -32,7 +32,7 @@ def variables(device: str) -> dict[str, str]:
     needed = {PLACE_VARIABLE: json.dumps({"device": device, "place": asdict(Place.here())})}
     if device == "cpu" and _OPENMP not in os.environ:
         # Threads of OpenMP spin while they wait for each other. Two models on the same processors
-        # then wait for threads that do not run: a ResNet-18 took 3.7 s instead of 45 ms.
+        # then wait for threads that do not run.
         needed[_OPENMP] = "PASSIVE"
     return needed
 

@@ -25,10 +25,9 @@ from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.json_export import READABLE
 from pytest_xsched.reporting.run_table import Record
 from pytest_xsched.reporting.shared_parts import whole
+from pytest_xsched.reporting.terminal_summary import STATUSES
 from pytest_xsched.scenario.scenario import Scenario
 
-STATUSES = ("FAIL", "UNDECIDED", "NO VERDICT", "PASS")
-"""In the order of the page."""
 _WRONG = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 """What a value of a wrong type or size raises somewhere."""
 _FINDINGS = {

@@ -20,6 +20,8 @@ Shown = Mapping[str, str]
 """Parts of reports that are printed already, see `parts`, and the test whose report has them."""
 
 NO_VERDICT = "NO VERDICT"
+STATUSES = ("FAIL", "UNDECIDED", NO_VERDICT, "PASS")
+"""The worst first, in overviews and on the page."""
 _COLOURS = {"PASS": "green", "FAIL": "red", "UNDECIDED": "yellow", NO_VERDICT: "purple"}
 _LEAST_OF_OVERVIEW = 3
 _FIGURES = ("n", "P50", "P99", "max", "rate")
@@ -159,11 +161,10 @@ def overviews(records: list[Record], columns: int | None = None) -> list[tuple[s
 
 def _worst(run: Record, queue: str) -> str:
     """Return the worst verdict on a queue; "-" if there is none."""
-    if run["refused"]:
-        return NO_VERDICT
     found = {verdict["status"] for verdict in run["verdicts"] if verdict["queue"] in ("", queue)}
-    ranked = ("FAIL", "UNDECIDED", "PASS")
-    return next((status for status in ranked if status in found), "-")
+    if run["refused"]:
+        found.add(NO_VERDICT)
+    return next((status for status in STATUSES if status in found), "-")
 
 
 def is_worth_a_look(record: Record) -> bool:

@@ -250,8 +250,8 @@ def _checked_tolerance(what: str, given: Any) -> float | None:
             f"{what}: tolerance {one_line(given)} is not a number; write 0 (equal to the last "
             "bit), 1e-3, or None (not compared)"
         )
-    if not (math.isfinite(given) and given >= 0):
-        raise ScenarioError(f"{what}: tolerance {given!r} is outside [0, inf)")
+    if not 0 <= given <= sys.float_info.max:
+        raise ScenarioError(f"{what}: tolerance {one_line(given)} is outside [0, inf)")
     return float(given)
 
 

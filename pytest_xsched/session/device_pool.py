@@ -59,13 +59,15 @@ class DevicePool:
         for _, place in self._lives:
             place.close()
         self._lives.clear()
-        self.models.close()
-        for device in self._devices.values():
-            device.close()
-        self._devices.clear()
-        for locks in self._locks.values():
-            locks.release()
-        self._locks.clear()
+        try:
+            self.models.close()  # the framework of a model may refuse after an error of the GPU
+        finally:
+            for device in self._devices.values():
+                device.close()
+            self._devices.clear()
+            for locks in self._locks.values():
+                locks.release()
+            self._locks.clear()
 
     def libraries(self, kind: str) -> Libraries:
         """Return the driver files that the user named for a kind of device."""

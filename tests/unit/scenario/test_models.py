@@ -122,6 +122,8 @@ def test_commands_are_a_number_or_a_time():
         (lambda: model(net, commands="8"), "commands '8' is a text; write 8"),
         (lambda: model(net, commands="fine"), "commands is a number of them, the time of one"),
         (lambda: model(net, tolerance=-1), "tolerance -1 is outside [0, inf)"),
+        (lambda: model(net, tolerance=10**400), "is outside [0, inf)"),
+        (lambda: model(net, tolerance=float("nan")), "tolerance nan is outside [0, inf)"),
         (lambda: model(net, tolerance="1%"), "tolerance '1%' is not a number; write 0 (equal to"),
         (lambda: model(with_mode, mode="eager"), "with_mode has a parameter of this name, too"),
         (lambda: sequence([model(net)]), "is not a workload like matmul(512)"),
