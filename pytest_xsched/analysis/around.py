@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.native.command_record import CommandRecord
+from pytest_xsched.native.command_record import CommandRecord, device_tells
 
 if TYPE_CHECKING:
     from pytest_xsched.analysis.late_requests import LateRequest
@@ -19,6 +19,7 @@ _SEEN = 400
 """A gap between commands of a request is drawn if it is longer than the whole divided by this."""
 _SLICES_MOST = 120
 """Of one queue."""
+_NEVER = np.iinfo(np.int64).max
 
 
 def around(run: Run, queue: str, late: LateRequest) -> dict[str, Any] | None:
@@ -32,7 +33,8 @@ def around(run: Run, queue: str, late: LateRequest) -> dict[str, Any] | None:
     Returns:
         None: the commands are not on record. Times are ns since the start of the run. A command is
         its request (an index of the samples of its queue), and when it was launched, began and
-        ended; where the device does not tell, it began when it was launched.
+        ended. Where the device does not tell, it began when it was launched and the command before
+        it was over. A command that only waits begins and ends at the end.
     """
     windows = [window for window in run.trace.windows if window.first[queue] <= late.index]
     if not windows:
@@ -41,18 +43,21 @@ def around(run: Run, queue: str, late: LateRequest) -> dict[str, Any] | None:
     start = late.scheduled_ns - margin
     end = late.scheduled_ns + late.latency_ns + margin
     window = windows[-1]
+    told = device_tells(window.records.values())
     return {
         "start_ns": start,
         "end_ns": end,
         "queues": [
-            {"name": name, **_of_queue(record, window.first[name], start, end)}
+            {"name": name, **_of_queue(record, window.first[name], start, end, told)}
             for name, record in window.records.items()
         ],
     }
 
 
-def _of_queue(record: CommandRecord, first: int, start: int, end: int) -> dict[str, Any]:
-    slices = _united(_slices(record.commands, first, start, end), (end - start) // _SEEN)
+def _of_queue(
+    record: CommandRecord, first: int, start: int, end: int, told: bool
+) -> dict[str, Any]:
+    slices = _united(_slices(record.commands, first, start, end, told), (end - start) // _SEEN)
     longest = sorted(slices, key=lambda one: one[2] - one[3])[:_SLICES_MOST]
     return {
         "commands": sorted(longest, key=lambda one: one[1:]),
@@ -61,11 +66,18 @@ def _of_queue(record: CommandRecord, first: int, start: int, end: int) -> dict[s
     }
 
 
-def _slices(commands: NDArray[np.void], first: int, start: int, end: int) -> list[list[int]]:
+def _slices(
+    commands: NDArray[np.void], first: int, start: int, end: int, told: bool
+) -> list[list[int]]:
     launched = commands["launched_ns"]
-    began = np.where(commands["began_ns"] < 0, launched, commands["began_ns"])
-    ended = np.where(commands["ended_ns"] < 0, commands["completed_ns"], commands["ended_ns"])
-    ended = np.where(ended < 0, end, ended)
+    ended = commands["ended_ns" if told else "completed_ns"]
+    if told:
+        began = np.where(commands["began_ns"] < 0, np.maximum(launched, end), commands["began_ns"])
+    else:
+        over = np.where(ended < 0, _NEVER, ended)
+        before = np.searchsorted(over, over, side="left") - 1  # one mark may cover several
+        began = np.where(before < 0, launched, np.maximum(launched, over[before]))
+    ended = np.where(ended < 0, np.maximum(began, end), ended)
     there = (launched < end) & (ended > start)
     columns = (commands["request"] + first, launched, began, ended)
     return [list(row) for row in zip(*(column[there].tolist() for column in columns), strict=True)]

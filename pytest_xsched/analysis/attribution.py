@@ -20,7 +20,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.native.command_record import CommandRecord
+from pytest_xsched.native.command_record import CommandRecord, device_tells
 
 HARNESS = "harness"
 OWN = "own"
@@ -89,11 +89,11 @@ class Request:
 class _Times:
     """When the commands of a queue were launched, began and ended; NEVER: not within the record."""
 
-    def __init__(self, record: CommandRecord) -> None:
+    def __init__(self, record: CommandRecord, told: bool) -> None:
         rows = record.commands
         self.rows = rows
         self.launched = _or_never(rows["launched_ns"])
-        self.told = len(rows) > 0 and bool((rows["began_ns"] >= 0).any())
+        self.told = told
         self.began = _or_never(rows["began_ns"]) if self.told else self.launched
         self.ended = _or_never(rows["ended_ns" if self.told else "completed_ns"])
         # Commands that did not begin the moment the one before them ended.
@@ -137,10 +137,11 @@ class Attribution:
         alone_ns: float | None,
         holds: bool = False,
     ) -> None:
-        self._own = _Times(record)
+        told = device_tells((record, *others.values()))
+        self._own = _Times(record, told)
         self._submitted = submitted_ns
         self._suspensions = record.suspensions
-        self._others = {name: _Times(one) for name, one in others.items()}
+        self._others = {name: _Times(one, told) for name, one in others.items()}
         self._slots = max(1, slots)
         self._alone_ns = alone_ns
         self._unlaunched = HELD if holds else LAUNCH

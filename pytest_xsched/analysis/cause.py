@@ -70,15 +70,18 @@ def find_cause(
     ran = parts.pop((RUNNING, ""), 0)
     excess = total - ran
     each_ns = round(ran / len(requests))
+    time = format_duration(each_ns)
     enough_ns = round(_MOSTLY * total / len(requests)) if limit_ns is None else limit_ns
-    if excess == 0 or each_ns >= enough_ns:
-        time = format_duration(each_ns)
+    largest = max(parts.values(), default=0)
+    if excess == 0 or (each_ns >= enough_ns and ran >= largest):
         return "work", f"{_percent(ran, total)} of the time is the work itself, {time} alone"
     (part, other), most = max(parts.items(), key=lambda one: one[1])
     cause, words = _Words(run, queue, requests, part, other, explain).find()
     if part in (HELD, HELD_BY_TEST) and queue.censored:
         cause = "starvation"
         words += f"; {queue.censored} of {queue.n} requests never completed"
+    if limit_ns is not None and each_ns >= limit_ns:
+        words += f"; the work itself takes {time} alone, so no request can be below the limit"
     return cause, f"{_percent(most, excess)} of the excess is {words}"
 
 

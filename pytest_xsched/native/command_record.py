@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,11 @@ class CommandRecord:
             lost=int(lost),
             suspensions_lost=int(suspensions_lost),
         )
+
+
+def device_tells(records: Iterable[CommandRecord]) -> bool:
+    """Check whether the device of some queues told when it began a command."""
+    return any(bool((record.commands["began_ns"] >= 0).any()) for record in records)
 
 
 def no_record() -> CommandRecord:

@@ -208,6 +208,25 @@ def test_a_slow_request_whose_work_is_long_is_called_that(sim, bare):
     )
 
 
+def test_under_a_limit_below_the_work_itself_the_cause_is_what_takes_most_of_the_time(sim, bare):
+    """High takes 1 ms alone, and each request waits for 9 ms of low: the limit hides no cause."""
+    run = sim.run(
+        sim.queue("low", spin("10ms"), arrivals=replay(["0s", "100ms"]), threshold=1),
+        sim.queue("high", spin("1ms"), arrivals=replay(["1ms", "101ms"]), threshold=1),
+        duration="1s",
+        warmup="0s",
+        policy="none",
+        sim=bare,
+    )
+    found = run.high.explain("1us")
+    assert found.parts == {("in flight", "low"): 18 * MS, ("running", ""): 2 * MS}
+    assert found.cause == "long command"
+    assert found.sentence == (
+        "all of the excess is waiting for one command of low, `spin('10ms')`, 10 ms alone; the "
+        "work itself takes 1 ms alone, so no request can be below the limit"
+    )
+
+
 def test_requests_of_a_later_window_have_the_commands_of_that_window(sim, bare):
     sim.settings = dataclasses.replace(sim.settings, fixed_duration=False)
     high = sim.queue("high", spin("1ms"), priority=2, rate="20/s", threshold=2)

@@ -1,5 +1,7 @@
 """Parts of a latency in real time, from made-up records: only launches and completions are seen."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -121,6 +123,15 @@ def test_an_earlier_request_counts_as_own():
         ("own", ""): 50,
         ("running", ""): 100,
     }
+
+
+def test_in_virtual_time_a_queue_of_which_nothing_began_waited_for_the_other():
+    """The device tells of low when it began, so high, of which it tells nothing, only waited."""
+    own, low = record((0, 0, 10, -1)), record((0, 0, 0, 500))
+    low.commands["began_ns"], low.commands["ended_ns"] = 0, 500
+    unfinished = dataclasses.replace(one(0, 0, 400), completed=False)
+    found = parts(own, {"low": low}, request=unfinished, alone_ns=100)
+    assert found == {("launch", ""): 10, ("in flight", "low"): 390}
 
 
 def test_if_nothing_is_known_of_the_time_alone_the_time_in_flight_is_not_divided():

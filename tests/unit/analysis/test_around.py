@@ -48,6 +48,33 @@ def test_where_the_device_does_not_tell_a_command_runs_from_launch_to_completion
     assert found["queues"][0]["commands"] == [[7, 1100, 1100, 1800]]
 
 
+def test_where_the_device_does_not_tell_a_command_waits_for_the_one_before_it_in_its_queue():
+    """A mark covers the second and the third, so it is not known when the third began."""
+    low = record(
+        [
+            (6, 0, 1000, -1, -1, 1300),
+            (7, 0, 1000, -1, -1, 1600),
+            (8, 0, 1000, -1, -1, 1600),
+            (9, 0, 1000, -1, -1, -1),
+        ]
+    )
+    found = around(made(record([]), low), "high", LATE)["queues"][1]
+    assert found["commands"] == [
+        [6, 1000, 1000, 1300],
+        [7, 1000, 1300, 1600],
+        [8, 1000, 1300, 1600],
+        [9, 1000, 1600, 1900],
+    ]
+
+
+def test_a_command_that_was_launched_and_never_began_is_not_drawn_as_running():
+    """The device tells of low when it began a command; of high it never began one."""
+    high, low = record([(7, 0, 1100, -1, -1, -1)]), record([(1, 0, 900, 900, 1900, 1900)])
+    assert around(made(high, low), "high", LATE)["queues"][0]["commands"] == [
+        [7, 1100, 1900, 1900],
+    ]
+
+
 def test_a_command_that_never_completed_reaches_the_end():
     found = around(made(record([(7, 0, 1100, 1200, -1, -1)]), record([])), "high", LATE)
     assert found["queues"][0]["commands"] == [[7, 1100, 1200, 1900]]
