@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -167,6 +167,7 @@ _QUANTITY = re.compile(
     r"\s*([+-]?)((?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?)"
     r"\s*((?![0-9.])\S*)\s*"
 )
+_DIGITS = re.compile("[0-9.]*", re.ASCII)
 TIME_UNITS = ("ms", "s")
 """The units in which people think of a limit; a run is thought of in others."""
 
@@ -207,6 +208,76 @@ def parse_duration(
             f"{what}: {_show(value)} is not a whole number of nanoseconds; round it first"
         )
     return whole
+
+
+def parse_durations(values: Sequence[Any] | NDArray[Any], *, what: str) -> list[int]:
+    """Return the nanoseconds of many times, 0 included; see `parse_duration`.
+
+    Args:
+        values: texts, numbers times a unit, an array of timedelta64.
+        what: purpose of the times; an error message begins with "time 3 of" it.
+    """
+    fast = _times_of_array(values) if _is_array(values) else _times_of_list(list(values))
+    if fast is not None and (not fast or (min(fast) >= 0 and max(fast) <= MAX_NS)):
+        return fast
+    return [  # also where a value is refused: one by one, for the sentence
+        parse_duration(value, what=f"time {index} of {what}", allow_zero=True)
+        for index, value in enumerate(values)
+    ]
+
+
+def _times_of_array(values: Any) -> list[int] | None:
+    """Return the times of an array of timedelta64; None: they have to be read one by one."""
+    import numpy as np
+
+    from pytest_xsched.base.time_arrays import whole_ns
+
+    if values.dtype.kind != "m" or values.ndim != 1:
+        return None
+    unit, count = np.datetime_data(values.dtype)
+    unit_ns = _NUMPY_NS.get(unit, Fraction(1, 2)) * count
+    if unit_ns.denominator != 1 or np.isnat(values).any():
+        return None
+    whole = whole_ns(values.astype(np.int64), int(unit_ns), MAX_NS)
+    return None if whole is None else whole.tolist()
+
+
+def _times_of_list(values: Sequence[Any]) -> list[int] | None:
+    """Return the times of a list that is all texts of one unit, or all of one type."""
+    kinds = set(map(type, values))
+    if kinds == {Duration}:
+        return [value.ns for value in values]
+    if kinds == {timedelta}:
+        micro = timedelta(microseconds=1)
+        return [value // micro * 1000 for value in values]
+    if kinds != {str}:
+        return None
+    first = _QUANTITY.fullmatch(str(values[0]))
+    if first is None or first[3] not in _UNIT_NS:
+        return None
+    return _times_of_texts(values, first[3])
+
+
+def _times_of_texts(texts: Sequence[str], unit: str) -> list[int] | None:
+    """Return the times of texts such as "12.5ms" that all have one unit."""
+    import numpy as np
+
+    from pytest_xsched.base.time_arrays import nearest_ns
+
+    numbers = [text[: -len(unit)] for text in texts if text.endswith(unit)]
+    # Plain digits only, and not too many of them: all else is read one by one.
+    if len(numbers) != len(texts) or not _DIGITS.fullmatch("".join(numbers)):
+        return None
+    try:
+        floats = np.array(list(map(float, numbers)))
+    except ValueError:
+        return None
+    if max(map(len, numbers)) > 30 or (floats * float(_UNIT_NS[unit]) > MAX_NS).any():
+        return None
+    unit_ns = _UNIT_NS[unit]
+    whole = nearest_ns(floats, unit_ns, lambda index: round(Fraction(numbers[index]) * unit_ns))
+    below = (whole == 0) & (floats != 0)  # "below 1 ns", which is refused
+    return None if below.any() else whole.tolist()
 
 
 def refuse_swapped(time: object, other: object, form: str) -> None:
@@ -478,10 +549,23 @@ def _array_of_times(numbers: NDArray[Any], unit_ns: int) -> NDArray[np.timedelta
         raise ScenarioError(
             f"{_show(numbers)} * {Duration(unit_ns)}: an array of {numbers.dtype} has no numbers"
         )
-    whole = [_whole(number, "an array * a time", lambda n: n * unit_ns) for number in numbers.flat]
-    if any(abs(time_ns) > MAX_NS for time_ns in whole):
+    from pytest_xsched.base.time_arrays import nearest_ns, whole_ns
+
+    flat = numbers.ravel()
+    result: NDArray[np.int64] | None = None
+    if flat.dtype.kind in "iu":
+        result = whole_ns(flat, unit_ns, MAX_NS)
+    elif np.isfinite(flat).all() and (np.abs(flat) * float(unit_ns) <= MAX_NS).all():
+        result = nearest_ns(
+            flat.astype(np.float64),
+            unit_ns,
+            lambda index: _whole(flat[index], "an array * a time", lambda n: n * unit_ns),
+        )
+    if result is None:
+        for number in flat:
+            _whole(number, "an array * a time", lambda n: n * unit_ns)
         raise ScenarioError(f"{_show(numbers)} * {Duration(unit_ns)} is longer than ten years")
-    return np.array(whole, dtype="timedelta64[ns]").reshape(numbers.shape)
+    return result.astype("timedelta64[ns]").reshape(numbers.shape)
 
 
 def _whole(value: float | Decimal, source: str, times: Callable[[Fraction], Fraction]) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import dataclasses
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +21,7 @@ from pytest_xsched.base.units import (
     format_rate,
     one_line,
     parse_duration,
+    parse_durations,
     parse_rate,
     spell_duration,
 )
@@ -93,12 +97,16 @@ class Replay:
     def __post_init__(self) -> None:
         if not isinstance(self.times_ns, (tuple, list)):
             raise ScenarioError(f"replay: times_ns {self.times_ns!r} is not a tuple of times")
-        times = tuple(integer("replay: time", time, 0, MAX_NS) for time in self.times_ns)
+        times = tuple(self.times_ns)
+        if set(map(type, times)) != {int} or min(times) < 0 or max(times) > MAX_NS:
+            times = tuple(integer("replay: time", time, 0, MAX_NS) for time in times)
         object.__setattr__(self, "times_ns", times)
         if not times:
             raise ScenarioError(f"replay: {self.times_ns!r} holds no time")
-        for before, after in itertools.pairwise(times):
-            if after < before:
+        if not all(map(operator.le, times, times[1:])):
+            for before, after in itertools.pairwise(times):
+                if after >= before:
+                    continue
                 raise ScenarioError(
                     f"replay: {spell_duration(after)} follows {spell_duration(before)}; "
                     "the times must ascend"
@@ -183,12 +191,11 @@ def replay(times: Iterable[DurationLike]) -> Replay:
         raise ScenarioError(
             f"replay: {one_line(times)} has no unit; write replay(times * s) or replay(times * ms)"
         )
-    return Replay(
-        times_ns=tuple(
-            parse_duration(time, what=f"time {index} of replay", allow_zero=True)
-            for index, time in enumerate(times)
-        )
-    )
+    if kind == "m":  # also a column of pandas
+        import numpy as np
+
+        return Replay(times_ns=tuple(parse_durations(np.asarray(times), what="replay")))
+    return Replay(times_ns=tuple(parse_durations(list(times), what="replay")))
 
 
 @names_the_rest
@@ -211,6 +218,20 @@ def request_count(rate_hz: float, span_ns: int) -> int:
     """
     rate = Fraction(rate_hz).limit_denominator(10**9)
     return math.floor(rate * span_ns / 10**9 + Fraction(1, 2))
+
+
+def clipped(arrivals: Arrivals, duration_ns: int) -> Arrivals:
+    """Return a replay without its times from the end of the measured window on.
+
+    Any other load is returned as it is, and so is a replay with all its times before the end, or
+    none of them.
+    """
+    if not isinstance(arrivals, Replay):
+        return arrivals
+    count = bisect.bisect_left(arrivals.times_ns, duration_ns)
+    if count in (0, len(arrivals.times_ns)):
+        return arrivals
+    return Replay(times_ns=arrivals.times_ns[:count])
 
 
 def check_replay(arrivals: Replay, *, duration_ns: int, name: str) -> None:
@@ -277,6 +298,16 @@ def one_load(
     if not is_closed:
         return Closed()
     return closed(1 if concurrency is None else concurrency, think="0s" if think is None else think)
+
+
+def plain_arrivals(arrivals: Arrivals) -> dict[str, Any]:
+    """Return arrivals in JSON's types; `read_arrivals` reads them back."""
+    data: dict[str, Any] = {
+        item.name: getattr(arrivals, item.name) for item in dataclasses.fields(arrivals)
+    }
+    if isinstance(arrivals, Replay):
+        data["times_ns"] = list(arrivals.times_ns)
+    return {**data, "kind": type(arrivals).__name__.lower()}
 
 
 def read_arrivals(data: Any) -> Arrivals:

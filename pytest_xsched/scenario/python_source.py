@@ -59,8 +59,30 @@ def python_text(value: Any, indent: int = 0) -> str:
     >>> python_text(spin("500us", layers=3))
     'spin("500us", layers=3)'
     """
+    return _layout(_tree(value), indent)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Brackets:
+    """Text in brackets, which is laid out on one line or on several.
+
+    Attributes:
+        begin: with the opening bracket.
+        parts: text before each part, such as the name of a keyword, and the part.
+        end: the closing bracket.
+        flat: all of it on one line; None: that is too long for any line.
+    """
+
+    begin: str
+    parts: list[tuple[str, str | _Brackets]]
+    end: str
+    flat: str | None
+
+
+def _tree(value: Any) -> str | _Brackets:
+    """Return the text of a value, each part once, before it is laid out."""
     if isinstance(value, tuple):
-        return _bracketed("(", [("", part) for part in value], ")", indent)
+        return _brackets("(", [("", part) for part in value], ")")
     if isinstance(value, str):
         plain = repr(value)
         return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain else plain
@@ -73,20 +95,34 @@ def python_text(value: Any, indent: int = 0) -> str:
     call = value if isinstance(value, _Call) else _SPELLERS.get(type(value), _by_fields)(value)
     parts = [("", part) for part in call.arguments]
     parts += [(f"{key}=", part) for key, part in call.keywords.items()]
-    return _bracketed(f"{call.name}(", parts, ")", indent)
+    return _brackets(f"{call.name}(", parts, ")")
 
 
-def _bracketed(begin: str, parts: list[tuple[str, Any]], end: str, indent: int) -> str:
-    """Write it on one line if it fits, else with a line for each part."""
-    flat = [prefix + python_text(part) for prefix, part in parts]
+def _brackets(begin: str, values: list[tuple[str, Any]], end: str) -> _Brackets:
+    parts = [(prefix, _tree(value)) for prefix, value in values]
     comma = "," if begin == "(" and len(parts) == 1 else ""
-    line = f"{begin}{', '.join(flat)}{comma}{end}"
+    texts = []
+    for prefix, part in parts if len(parts) <= WIDTH else []:
+        text = part if isinstance(part, str) else part.flat
+        if text is None or "\n" in text:
+            break
+        texts.append(prefix + text)
+    if len(texts) < len(parts):
+        return _Brackets(begin, parts, end, None)
+    line = f"{begin}{', '.join(texts)}{comma}{end}"
+    return _Brackets(begin, parts, end, line if len(line) < WIDTH or not parts else None)
+
+
+def _layout(text: str | _Brackets, indent: int) -> str:
+    """Write it on one line if it fits, else with a line for each part."""
+    if isinstance(text, str):
+        return text
     room = WIDTH - indent - 24  # the longest name of a keyword may stand before it
-    if not parts or ("\n" not in line and len(line) < room):
-        return line
+    if text.flat is not None and (not text.parts or len(text.flat) < room):
+        return text.flat
     inner = indent + 4
-    lines = [f"{' ' * inner}{prefix}{python_text(part, inner)},\n" for prefix, part in parts]
-    return f"{begin}\n{''.join(lines)}{' ' * indent}{end}"
+    lines = [f"{' ' * inner}{prefix}{_layout(part, inner)},\n" for prefix, part in text.parts]
+    return f"{text.begin}\n{''.join(lines)}{' ' * indent}{text.end}"
 
 
 def _by_fields(value: Any) -> _Call:

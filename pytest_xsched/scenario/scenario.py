@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pytest_xsched.base.constants import (
@@ -30,7 +30,7 @@ from pytest_xsched.base.validation import (
     set_tuple,
 )
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario.arrival_process import SAMPLES_MAX, known_count
+from pytest_xsched.scenario.arrival_process import SAMPLES_MAX, known_count, plain_arrivals
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.queue_spec import QueueSpec, read_queue
@@ -292,9 +292,10 @@ class Scenario:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scenario in JSON's types; `from_dict` reads it back."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        for plain, queue in zip(data["queues"], self.queues, strict=True):
-            plain["arrivals"]["kind"] = type(queue.arrivals).__name__.lower()
+        data = _plain(self)
+        data["queues"] = [
+            {**_plain(queue), "arrivals": plain_arrivals(queue.arrivals)} for queue in self.queues
+        ]
         return data
 
     def to_python(self) -> str:
@@ -332,6 +333,19 @@ class Scenario:
         """
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(owner: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass in JSON's types; queues and arrivals are None.
+
+    A replay has hundreds of thousands of times, which `asdict` would copy one by one.
+    """
+    values = {
+        item.name: None if item.name in ("queues", "arrivals") else getattr(owner, item.name)
+        for item in fields(owner)
+    }
+    data: dict[str, Any] = json.loads(json.dumps(values, default=asdict))
+    return data
 
 
 def default_warmup_ns(duration_ns: int) -> int:

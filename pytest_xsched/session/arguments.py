@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_xsched.base.constants import SCHEDULERS
 from pytest_xsched.base.policies import POLICIES, XSCHED_POLICIES
 from pytest_xsched.base.units import DurationLike, format_duration, one_line, parse_duration
 from pytest_xsched.base.validation import one_of
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.arrival_process import clipped
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario, default_warmup_ns
 from pytest_xsched.scenario.timed_changes import Change
@@ -20,6 +21,16 @@ from pytest_xsched.session.duration import chosen_duration_ns
 
 if TYPE_CHECKING:
     from pytest_xsched.session.settings import Settings
+
+
+class Chosen(NamedTuple):
+    """Settings of a run that a marker can set."""
+
+    scheduler: str
+    policy: str
+    duration: int
+    device: str
+    seed: int
 
 
 def require_queues(what: str, queues: Sequence[object]) -> None:
@@ -136,30 +147,62 @@ def setting_text(name: str, value: object) -> str:
     return format_duration(value) if name == "duration" else repr(value)  # type: ignore[arg-type]
 
 
+def clip_replays(
+    queues: tuple[QueueSpec, ...], duration_ns: int, option: str
+) -> tuple[tuple[QueueSpec, ...], str]:
+    """Leave out what replays have after the end of a run, and say so.
+
+    Args:
+        queues: of a run.
+        duration_ns: of the run.
+        option: value of --xsched-duration, which shortened it.
+    """
+    kept, said = [], []
+    for queue in queues:
+        arrivals = clipped(queue.arrivals, duration_ns)
+        if arrivals is queue.arrivals:
+            kept.append(queue)
+            continue
+        kept.append(dataclasses.replace(queue, arrivals=arrivals))
+        whole, left = (len(one.times_ns) for one in (queue.arrivals, arrivals))  # type: ignore[union-attr]  # of replays
+        said.append(f"{whole - left} of the {whole} requests of {queue.name}")
+    if not said:
+        return queues, ""
+    return tuple(kept), f"--xsched-duration={option} cut {' and '.join(said)} off the replay"
+
+
 def scenario_of(
     settings: Settings,
     overrides: Mapping[str, Any],
+    queues: Sequence[QueueSpec],
     duration: DurationLike | None,
     warmup: DurationLike | None,
     describe: Callable[..., Scenario],
-) -> Scenario:
+) -> tuple[Scenario, str]:
     """Return the scenario of a run; where only --xsched-duration makes it impossible, say so.
 
     Args:
         settings: of the command line and the ini file.
         overrides: of the marker.
+        queues: of the test.
         duration: of the test.
         warmup: of the test; None: the default for the duration.
-        describe: returns the scenario with a `duration_ns` and a `warmup_ns`.
+        describe: returns the scenario with `queues`, a `duration_ns` and a `warmup_ns`.
+
+    Returns:
+        The scenario, and a sentence about loads that do not fit its duration, or "".
 
     Raises:
         ScenarioError: `describe` does not accept the duration.
     """
 
-    def of(settings: Settings) -> Scenario:
+    def of(settings: Settings) -> tuple[Scenario, str]:
         duration_ns = chosen_duration_ns(settings, overrides, duration)
         warmup_ns = ns_or(warmup, "warmup", default_warmup_ns(duration_ns))
-        return describe(duration_ns=duration_ns, warmup_ns=warmup_ns)
+        fitting, remark = tuple(queues), ""
+        if settings.duration is not None:
+            fitting, remark = clip_replays(fitting, duration_ns, settings.duration)
+        return describe(queues=fitting, duration_ns=duration_ns, warmup_ns=warmup_ns), remark
 
     try:
         return of(settings)

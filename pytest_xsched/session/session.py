@@ -6,7 +6,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,6 +39,7 @@ from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import add_remark, run_in_windows
 from pytest_xsched.session.arguments import (
+    Chosen,
     marker_text,
     ns_or,
     ns_or_none,
@@ -273,7 +274,6 @@ class Session:
             require_gpu(queues, uses_xsched=xsched is not None)
         describe = functools.partial(
             Scenario,
-            queues=queues,
             drain_ns=ns_or(drain, "drain", default_drain_ns()),
             seed=seed,
             device=device,
@@ -288,13 +288,16 @@ class Session:
             cpu=CpuModel() if cpu is None else cpu,
             sim=SimModel() if sim is None else sim,
         )
-        scenario = scenario_of(self.settings, self.overrides, duration, warmup, describe)
+        scenario, remark = scenario_of(
+            self.settings, self.overrides, queues, duration, warmup, describe
+        )
         run = self._run(
             scenario,
             fixed=whole or self.settings.fixed_duration,
             at_least_ns=at_least_ns,
             trace=trace,
         )
+        add_remark(run, remark)
         run.check_marker = check_marker
         self.runs.append(run)
         return run
@@ -496,7 +499,7 @@ class Session:
         policy: str | None,
         duration: DurationLike | None,
         seed: int | None,
-    ) -> _Chosen:
+    ) -> Chosen:
         """Return the settings of a run: those of the call, then of the marker, then of options."""
         name, _ = self._scheduler(scheduler)
         if policy is None:
@@ -504,7 +507,7 @@ class Session:
         if policy is None:
             policy = "hpf" if name == "builtin" else "none"
         require_policy(policy)
-        return _Chosen(
+        return Chosen(
             scheduler=name,
             policy=policy,
             duration=chosen_duration_ns(self.settings, self.overrides, duration),
@@ -512,7 +515,7 @@ class Session:
             seed=self.seed if seed is None else seed,
         )
 
-    def _marker_check(self, chosen: Callable[[], _Chosen]) -> Callable[[], None]:
+    def _marker_check(self, chosen: Callable[[], Chosen]) -> Callable[[], None]:
         """Return a check that the test which is running has the settings of the one that measured.
 
         Tests may share a run. It is measured once, with the marker of the test that came first.
@@ -636,13 +639,3 @@ class Session:
     def _in_worker(self, kind: str) -> bool:
         process = self.settings.process
         return process == "worker" or (process == "auto" and kind in GPUS)
-
-
-class _Chosen(NamedTuple):
-    """Settings of a run that a marker can set."""
-
-    scheduler: str
-    policy: str
-    duration: int
-    device: str
-    seed: int

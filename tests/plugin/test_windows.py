@@ -203,6 +203,24 @@ def test_what_does_not_fit_a_shorter_duration_names_the_option(load, sim, what, 
     assert sim().ret == sim("--xsched-duration=50s").ret == 0
 
 
+def test_a_shorter_duration_of_the_command_line_clips_a_replay_and_says_so(load, sim):
+    load("""
+        def test_it(xsched):
+            at = [f"{i}s" for i in range(60)]
+            high = xsched.queue("high", spin("1ms"), arrivals=replay(at))
+            run = xsched.run(high, duration="60s")
+            assert run.high.n * 10**9 == run.measured_ns
+            run.high.assert_max_below("2ms")
+        """)
+
+    result = sim("--xsched-duration=16s")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["*! --xsched-duration=16s cut 44 of the 60 requests of high off the replay"]
+    )
+    assert "cut" not in sim().stdout.str()
+
+
 def test_fixed_duration(two_models, sim, pytester):
     two_models()
     _, run = windows(pytester, sim, "-oxsched_fixed_duration=yes")

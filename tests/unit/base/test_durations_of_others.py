@@ -8,10 +8,21 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_xsched import closed, matmul, replay, spin
 from pytest_xsched.base.quantity import Quantity
-from pytest_xsched.base.units import Duration, ms, one_line, parse_duration, parse_rate, per_s, s
+from pytest_xsched.base.units import (
+    Duration,
+    ms,
+    one_line,
+    parse_duration,
+    parse_durations,
+    parse_rate,
+    per_s,
+    s,
+)
 from pytest_xsched.errors import ScenarioError
 
 
@@ -168,3 +179,38 @@ def test_any_value_is_shown_in_one_short_line():
     assert len(one_line(np.arange(10**5).reshape(100, -1))) <= 80
     assert "\n" not in one_line(np.arange(100).reshape(10, -1))
     assert len(one_line(matmul(64, layers=4000))) <= 80
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"{i / 7:.9f}s" for i in range(200)],
+        ["0.0000000015s", "2.5000000005s", "1.0000000025s"],  # halves
+        ["1209600.0000000015s", "99999999.123456789s"],  # a float would cut digits
+        ["0us", "12.us", ".5us"],
+        [timedelta(microseconds=7), timedelta(days=3)],
+        [5 * ms, 2 * s],
+        np.array([0, 7, 3], "m8[3s]"),
+        np.array([5, 6], "m8[25ns]"),
+        np.array([2000, 5000], "m8[ps]"),
+        ["1e3ms", "2ms"],
+        ["5ms", 2 * s, timedelta(seconds=1)],
+    ],
+)
+def test_many_times_at_once_are_what_each_is_alone(values):
+    one_by_one = [parse_duration(one, what="time", allow_zero=True) for one in values]
+    assert parse_durations(values, what="replay") == one_by_one
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "ms", "1_0ms", "-1ms", "nanms", "0.1ns", "9e99ms", "1.2.3ms"]
+)
+def test_one_wrong_time_of_many_is_named_by_its_index(wrong):
+    with pytest.raises(ScenarioError, match=r"^time 2 of replay: "):
+        parse_durations(["1ms", "2ms", wrong, "4ms"], what="replay")
+
+
+@given(st.lists(st.floats(0, 3e8, allow_nan=False), min_size=1))
+def test_an_array_times_a_unit_rounds_each_number_like_that_number_times_the_unit(numbers):
+    expected = [(number * s).ns for number in numbers]
+    assert (np.array(numbers) * s).astype(np.int64).tolist() == expected

@@ -23,7 +23,7 @@ from pytest_xsched import (
     trace,
     vector_add,
 )
-from pytest_xsched.scenario.arrival_process import Constant
+from pytest_xsched.scenario.arrival_process import Constant, Replay
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.stress.strategies import scenarios
 
@@ -76,3 +76,16 @@ def test_scenarios_come_back(scenario):
     text = scenario.to_python()
     assert eval(text, PUBLIC) == scenario
     assert Scenario.from_dict(scenario.to_dict()) == scenario
+
+
+def test_a_part_is_spelled_once_however_deep_it_is(monkeypatch):
+    """It was spelled twice a level: a replay of 300,000 times took a quarter of a minute."""
+    from pytest_xsched.scenario import python_source
+
+    spelled = []
+    spell = python_source.spell_duration
+    monkeypatch.setattr(python_source, "spell_duration", lambda ns: spelled.append(ns) or spell(ns))
+    times = tuple(range(0, 4_000_000, 1000))
+    nested = ((((Replay(times_ns=times),),),),)
+    text = python_text(nested)
+    assert text.count("us") + text.count("ms") + text.count('"0s"') == len(times) == len(spelled)
