@@ -45,6 +45,8 @@ __all__ = [
     "CENSORED",
     "COMMAND_RECORD",
     "DRAIN",
+    "FAILED",
+    "HELD",
     "SAMPLE",
     "SLICE_NS",
     "SUSPENSION",
@@ -81,6 +83,9 @@ _ARGUMENTS = {
 WARMUP: int = lib.XS_SAMPLE_WARMUP
 DRAIN: int = lib.XS_SAMPLE_DRAIN
 CENSORED: int = lib.XS_SAMPLE_CENSORED
+FAILED, HELD = 8, 16
+"""Further flags of samples, of programs only. The program reported that the request failed. It was
+due, but as many as the program allows were in flight."""
 
 
 def _dtype_of(struct: str) -> np.dtype[np.void]:

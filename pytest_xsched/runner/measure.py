@@ -26,6 +26,7 @@ from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.monitoring.sampler import Sampler
 from pytest_xsched.native.binding import SLICE_NS, Device
 from pytest_xsched.native.command_record import CommandRecord
+from pytest_xsched.native.milestones import Milestones
 from pytest_xsched.native.run import Counts, Hints, Queue, QueueSettings
 from pytest_xsched.native.run import Run as NativeRun
 from pytest_xsched.runner.calibration import Work, calibrate, command_ns
@@ -58,6 +59,9 @@ class Measurement:
         readings: what other than the device may have delayed requests; None: not measured.
         faults: one sentence for each fault that spoils the whole measurement.
         records: of the commands of each queue; empty: the run kept none.
+        milestones: of the requests of each queue; empty: no queue has any.
+        failures: of each queue, why requests of the measured window failed, and how often, as its
+            program reported; empty: no program of the run reported failures.
         output: the end of the output of the worker process, with that of drivers and libraries; ""
             if there was no worker process.
     """
@@ -73,6 +77,8 @@ class Measurement:
     readings: Readings | None = None
     faults: tuple[str, ...] = ()
     records: tuple[CommandRecord, ...] = ()
+    milestones: tuple[Milestones, ...] = ()
+    failures: tuple[Mapping[str, int], ...] = ()
     output: str = ""
 
 

@@ -9,11 +9,12 @@ have finished.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.monitoring.environment import DeviceFacts, Fingerprint, MappedLibrary
 from pytest_xsched.monitoring.noise import unite_readings
 from pytest_xsched.native.command_record import CommandRecord, no_record
+from pytest_xsched.native.milestones import Milestones, no_milestones
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
@@ -385,17 +387,36 @@ def divide(scenario: Scenario) -> list[tuple[int, ...]]:
     return [others, *((i,) for i in programs)]
 
 
+class _QueuePart(NamedTuple):
+    counts: Counts
+    samples: NDArray[np.void]
+    alone_ns: int | None
+    record: CommandRecord
+    milestones: Milestones
+    failures: Mapping[str, int]
+
+
 def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) -> Measurement:
     """Return one measurement of the results of all processes, each for the queues of its group."""
     measured = [part for _, part in parts if isinstance(part, Measurement)]
-    by_queue: dict[int, tuple[Counts, NDArray[np.void], int | None, CommandRecord]] = {}
+    by_queue: dict[int, _QueuePart] = {}
     for indices, part in parts:
         if isinstance(part, ProgramResult):
-            by_queue[indices[0]] = part.counts, part.samples, None, no_record()
+            by_queue[indices[0]] = _QueuePart(
+                part.counts, part.samples, None, no_record(), part.milestones, part.failures
+            )
         else:
-            records = part.records or (no_record(),) * len(part.counts)
-            theirs = zip(part.counts, part.samples, part.alone_ns, records, strict=True)
-            by_queue |= dict(zip(indices, theirs, strict=True))
+            count = len(part.counts)
+            theirs = zip(
+                part.counts,
+                part.samples,
+                part.alone_ns,
+                part.records or (no_record(),) * count,
+                part.milestones or (no_milestones(),) * count,
+                part.failures or ({},) * count,
+                strict=True,
+            )
+            by_queue |= dict(zip(indices, itertools.starmap(_QueuePart, theirs), strict=True))
     in_order = [by_queue[index] for index in sorted(by_queue)]
     return dataclasses.replace(
         measured[0],
@@ -408,10 +429,12 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) ->
                 for library in part.libraries
             },
         ),
-        counts=tuple(counts for counts, _, _, _ in in_order),
-        samples=tuple(samples for _, samples, _, _ in in_order),
-        alone_ns=tuple(alone_ns for _, _, alone_ns, _ in in_order),
-        records=tuple(record for _, _, _, record in in_order),
+        counts=tuple(one.counts for one in in_order),
+        samples=tuple(one.samples for one in in_order),
+        alone_ns=tuple(one.alone_ns for one in in_order),
+        records=tuple(one.record for one in in_order),
+        milestones=tuple(one.milestones for one in in_order),
+        failures=tuple(one.failures for one in in_order),
         wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
         activity=merge_activities([part.activity for part in measured if part.activity]),
         readings=unite_readings([part.readings for part in measured if part.readings]),

@@ -6,30 +6,40 @@ that a program writes. Of a program that writes none, only its processes can be 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 import signal
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.base.constants import GPUS
-from pytest_xsched.client import AGAIN, ARRIVALS, REPORT, START, THINK_NS
+from pytest_xsched.client import AGAIN, ARRIVALS, PROTOCOL, REPORT, SIZES, START, THINK_NS
 from pytest_xsched.errors import InvalidRun, ScenarioError, WorkerCrashed
 from pytest_xsched.models.eager_program import error_of as model_error
 from pytest_xsched.models.eager_program import variables as model_variables
 from pytest_xsched.monitoring.environment import MappedLibrary, driver_libraries
+from pytest_xsched.native.binding import DRAIN, FAILED, WARMUP
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.arrival_times import arrival_times
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.system.process_tree import kill_marked
-from pytest_xsched.workers.program_reports import ProgramReports
-from pytest_xsched.workers.program_samples import ProgramResult, counts_of, make_samples
+from pytest_xsched.workers.program_reports import VERSIONS, ProgramReports
+from pytest_xsched.workers.program_samples import (
+    ProgramResult,
+    counts_of,
+    longest_stall,
+    make_numbered_samples,
+    make_samples,
+    milestones_until,
+)
 from pytest_xsched.workers.worker import LEFT, READY
 from pytest_xsched.workers.worker_process import OUTPUT_BYTES, end_of_output, last_words
 from pytest_xsched.xsched.preload import (
@@ -92,7 +102,7 @@ class ProgramProcess(ManagedProcess):
         self._mark = f"{os.getpid()}-{index}-{secrets.token_hex(8)}"
         self._processes: dict[int, ProcessRecord] = {}
         self._arrivals_ns = _arrivals(scenario, index)
-        self._reports = self._new_reports(is_ready=False)
+        self._reports = self._new_reports()
         self.reached: set[str] = set()
         self.allowed_s = allowed_s
         super().__init__(allowed_s)
@@ -111,9 +121,9 @@ class ProgramProcess(ManagedProcess):
             self.stop(0)
             raise
 
-    def _new_reports(self, *, is_ready: bool) -> ProgramReports:
+    def _new_reports(self, version: int | None = None) -> ProgramReports:
         arrivals_ns = None if self._arrivals_ns is None else self._arrivals_ns.tolist()
-        return ProgramReports(arrivals_ns, may_go_on=self._may_go_on, is_ready=is_ready)
+        return ProgramReports(arrivals_ns, may_go_on=self._may_go_on, version=version)
 
     def _variables(self) -> dict[str, str]:
         variables = dict(self._program.env) if self._setting is None else self._setting.variables
@@ -123,17 +133,30 @@ class ProgramProcess(ManagedProcess):
         if not self._program.reports:
             return variables
         protocol = {REPORT: str(self.messages_fd), START: str(self.input_fd)}
-        protocol[AGAIN] = "1" if self._may_go_on else "0"
+        protocol |= {AGAIN: "1" if self._may_go_on else "0", PROTOCOL: str(VERSIONS[-1])}
         if self._arrivals_ns is not None:
-            protocol[ARRIVALS] = self._write_arrivals(self._arrivals_ns)
+            protocol |= self._write_arrivals(self._arrivals_ns)
         elif isinstance(self.spec.arrivals, Closed):
             protocol[THINK_NS] = str(self.spec.arrivals.think_ns)
         return {**variables, **protocol}
 
-    def _write_arrivals(self, arrivals_ns: NDArray[np.int64]) -> str:
+    def _write_arrivals(self, arrivals_ns: NDArray[np.int64]) -> dict[str, str]:
+        """Write the files of a window; return the variables with their names."""
         path = self._directory / "arrivals.txt"
         np.savetxt(path, arrivals_ns, fmt="%d")
-        return str(path)
+        variables = {ARRIVALS: str(path)}
+        sizes = _sizes(self.scenario, self.index)
+        if sizes:
+            variables[SIZES] = str(self._directory / "sizes.csv")
+            np.savetxt(
+                variables[SIZES],
+                np.column_stack(list(sizes.values())),
+                fmt="%d",
+                delimiter=",",
+                header=",".join(sizes),
+                comments="",
+            )
+        return variables
 
     # ---- what `multi_process` calls
 
@@ -182,7 +205,7 @@ class ProgramProcess(ManagedProcess):
         self._arrivals_ns = _arrivals(scenario, self.index)
         if self._arrivals_ns is not None:
             self._write_arrivals(self._arrivals_ns)
-        self._reports = self._new_reports(is_ready=True)
+        self._reports = self._new_reports(self._reports.version)
         self._start_ns = None
         self.reached = {READY}
         self.allowed_s = allowed_s
@@ -228,12 +251,8 @@ class ProgramProcess(ManagedProcess):
         if self.has_exit_status and self.exit_status == 0:
             self._reports.read_unfinished(self.unfinished, is_over=True)
             self._require_true()
-        samples = self._samples()
-        return ProgramResult(
-            counts=counts_of(
-                self.spec.priority, samples, window_ns=self._window_ns, over_ns=self._over_ns
-            ),
-            samples=samples,
+        return dataclasses.replace(
+            self._requests(),
             remark=self.remark(),
             output=output,
             libraries=self._libraries(),
@@ -289,10 +308,7 @@ class ProgramProcess(ManagedProcess):
         start, end = (self._start_ns + at for at in self._window_ns)
         requests = None
         if self._program.reports:
-            begun = np.asarray(self._reports.begun_ns, np.int64)
-            ended = np.full_like(begun, end)  # of a request that goes on
-            ended[: len(self._reports.ended_ns)] = self._reports.ended_ns
-            requests = np.column_stack((begun, ended))
+            requests = self._reports.spans(end)
         return poller.coverage_of(self.pid, (start, end), requests)
 
     def remark(self) -> str:
@@ -367,13 +383,28 @@ class ProgramProcess(ManagedProcess):
                 file.seek(0)
                 file.write(end)
 
-    def _samples(self) -> NDArray[np.void]:
+    def _requests(self) -> ProgramResult:
+        """Return what it reported of its requests, and nothing else."""
         assert self._start_ns is not None
-        begun = np.asarray(self._reports.begun_ns, np.int64) - self._start_ns
-        ended = np.asarray(self._reports.ended_ns, np.int64) - self._start_ns
+        span = _Span(window_ns=self._window_ns, over_ns=self._over_ns)
+        priority, numbered = self.spec.priority, self._reports.numbered
+        if numbered is None:
+            begun = np.asarray(self._reports.begun_ns, np.int64) - self._start_ns
+            ended = np.asarray(self._reports.ended_ns, np.int64) - self._start_ns
+            scheduled = begun if self._arrivals_ns is None else self._arrivals_ns
+            samples = make_samples(scheduled, begun, ended, **span)
+            return ProgramResult(counts=counts_of(priority, samples, **span), samples=samples)
+        times = numbered.times()
+        begun = times.begun_ns - self._start_ns
         scheduled = begun if self._arrivals_ns is None else self._arrivals_ns
-        return make_samples(
-            scheduled, begun, ended, window_ns=self._window_ns, over_ns=self._over_ns
+        samples = make_numbered_samples(scheduled, times, self._start_ns, **span)
+        milestones = milestones_until(self._over_ns, numbered.milestones())
+        stall_ns = longest_stall(samples, times, milestones, self._start_ns, **span)
+        return ProgramResult(
+            counts=counts_of(priority, samples, **span, longest_stall_ns=stall_ns),
+            samples=samples,
+            milestones=milestones,
+            failures=numbered.reasons(samples["flags"] & (WARMUP | DRAIN | FAILED) == FAILED),
         )
 
     @property
@@ -383,6 +414,16 @@ class ProgramProcess(ManagedProcess):
     @property
     def _over_ns(self) -> int:
         return self._window_ns[1] + self.scenario.drain_ns
+
+
+class _Span(TypedDict):
+    window_ns: tuple[int, int]
+    over_ns: int
+
+
+def _sizes(scenario: Scenario, index: int) -> Mapping[str, NDArray[np.int64]]:
+    """Return the sizes of the requests of a window, by the names of their columns; or nothing."""
+    return {}
 
 
 def _arrivals(scenario: Scenario, index: int) -> NDArray[np.int64] | None:

@@ -35,7 +35,7 @@ from pytest_xsched.system.gpu_lock import lock_cpu, lock_gpus
 from pytest_xsched.xsched.activation import Activity, attach_xsched, check_report, measure_order
 
 JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
-RECORDS = "records.npz"
+RECORDS, MILESTONES = "records.npz", "milestones.npz"
 OUTPUT = "output.txt"
 """The output of the process and of its libraries."""
 WAITING = "waiting "
@@ -212,9 +212,11 @@ def error_to_dict(error: XSchedError) -> dict[str, Any]:
 def _save(measurement: Measurement) -> None:
     np.savez(SAMPLES, *measurement.samples)
     np.savez(RECORDS, *(array for one in measurement.records for array in one.to_arrays()))
+    np.savez(MILESTONES, *(array for one in measurement.milestones for array in one.to_arrays()))
     write(
         RESULT,
         {
+            "milestones": [list(one.names) for one in measurement.milestones],
             "fingerprint": measurement.fingerprint.to_dict(),
             "counts": [dataclasses.asdict(counts) for counts in measurement.counts],
             "wrong_results": list(measurement.wrong_results),

@@ -19,6 +19,7 @@ from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.native.command_record import CommandRecord
+from pytest_xsched.native.milestones import Milestones
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
@@ -29,6 +30,7 @@ from pytest_xsched.workers.worker import (
     JOB,
     LEFT,
     LOCKED,
+    MILESTONES,
     OUTPUT,
     READY,
     RECORDS,
@@ -240,6 +242,8 @@ class WorkerProcess(ManagedProcess):
         data = json.loads((self._directory / RESULT).read_text(encoding="utf-8"))
         with np.load(self._directory / RECORDS, allow_pickle=False) as file:
             arrays = [file[name] for name in file.files]
+        with np.load(self._directory / MILESTONES, allow_pickle=False) as file:
+            moments = [file[name] for name in file.files]
         with np.load(self._directory / SAMPLES, allow_pickle=False) as samples:
             return Measurement(
                 fingerprint=Fingerprint.from_dict(data["fingerprint"]),
@@ -253,6 +257,10 @@ class WorkerProcess(ManagedProcess):
                 records=tuple(
                     CommandRecord.from_arrays(arrays[at : at + 3])
                     for at in range(0, len(arrays), 3)
+                ),
+                milestones=tuple(
+                    Milestones.from_arrays(names, moments[3 * i : 3 * i + 3])
+                    for i, names in enumerate(data["milestones"])
                 ),
                 remark=remark,
                 output=output,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
+import re
+import threading
 
 import pytest
 
@@ -46,6 +49,7 @@ class Harness:
         monkeypatch.delenv(client.THINK_NS, raising=False)
         monkeypatch.delenv(client.ARRIVALS, raising=False)
         monkeypatch.delenv(client.AGAIN, raising=False)
+        monkeypatch.delenv(client.PROTOCOL, raising=False)
         self._setenv = monkeypatch.setenv
         self._ours = [report, start, self._read]
 
@@ -240,6 +244,156 @@ def test_where_there_is_one_window_the_protocol_is_as_it_was(harness, clock):
 
 def test_children_learn_nothing_of_the_protocol(harness, clock, monkeypatch):
     monkeypatch.setenv(client.AGAIN, "1")
+    monkeypatch.setenv(client.PROTOCOL, "2")
     harness.start(S, 2 * S)
     assert next(client.requests(warmup=1)) == 0
-    assert not {client.REPORT, client.START, client.AGAIN} & set(os.environ)
+    names = {client.REPORT, client.START, client.AGAIN, client.PROTOCOL}
+    assert not names & set(os.environ)
+
+
+# ---- version 2
+
+
+@pytest.fixture
+def numbered(harness, monkeypatch):
+    monkeypatch.setenv(client.PROTOCOL, "2")
+    return harness
+
+
+def test_requests_have_numbers_milestones_and_failures(numbered, clock):
+    numbered.arrivals(10 * MS, 20 * MS)
+    numbered.start(5 * S, 6 * S)
+    numbered.cancel()
+    for number in client.requests(warmup=1):
+        clock.now_ns += MS
+        client.milestone("copied")
+        if number:
+            client.fail("no\nmemory")
+        clock.now_ns += MS
+    first, second = 5 * S + 10 * MS, 5 * S + 20 * MS
+    assert numbered.lines() == [
+        f"ready {os.getpid()} 2",
+        f"begin 0 {first}",
+        f"at 0 copied {first + MS}",
+        f"end 0 {first + 2 * MS}",
+        f"begin 1 {second}",
+        f"at 1 copied {second + MS}",
+        f"fail 1 {second + 2 * MS} no memory",
+        "done",
+    ]
+
+
+def test_a_request_that_waits_for_the_one_before_is_held(numbered, clock):
+    numbered.arrivals(10 * MS, 20 * MS, 50 * MS)
+    numbered.start(5 * S, 6 * S)
+    numbered.cancel()
+    for _ in client.requests(warmup=0):
+        clock.now_ns += 15 * MS
+    words = [line.rsplit(" ", 1)[0] for line in numbered.lines() if "ready" not in line]
+    assert words == ["begin 0", "end 0", "held", "begin 1", "end 1", "begin 2", "end 2", "done"]
+
+
+def test_milestones_and_failures_in_the_warm_up_and_alone_are_nothing(numbered, clock):
+    numbered.cancel()
+
+    def drive():
+        for _ in client.requests(warmup=2):
+            client.milestone("token")
+            client.fail("cold")
+
+    with pytest.raises(SystemExit, match="cancelled"):
+        drive()
+    assert numbered.lines() == [f"ready {os.getpid()} 2"]
+    client.milestone("token")
+
+
+@pytest.mark.parametrize("name", ["Token", "", "first token", "1st", "a" * 41, "tökén", 5, "a\n"])
+def test_a_name_that_cannot_be_reported_is_refused(name):
+    with pytest.raises(ValueError, match=r"^milestone\(\): .* is no name; write up to 40 letters"):
+        client.milestone(name)
+
+
+def test_version_1_has_no_milestones_and_no_way_to_fail(harness, clock):
+    harness.arrivals(10 * MS)
+    harness.start(5 * S, 6 * S)
+    harness.cancel()
+
+    def drive():
+        for _ in client.requests(warmup=0):
+            client.milestone("copied")
+            client.fail("no memory")
+
+    with pytest.raises(SystemExit, match="a request failed: no memory; pytest-xsched is too old"):
+        drive()
+    assert [line.split()[0] for line in harness.lines()] == ["ready", "begin"]
+
+
+def concurrent(numbered, monkeypatch, work, arrivals_ms, **more):
+    """Run coroutines on the real clock; return the lines without their times."""
+    monkeypatch.setattr(client, "_SPIN_NS", 0)
+    numbered.arrivals(*(at * MS for at in arrivals_ms))
+    now_ns = client.time.monotonic_ns()
+    numbered.start(now_ns, now_ns + S)
+    numbered.cancel()
+    asyncio.run(client.run_requests(work, warmup=0, **more))
+    ready, *lines = numbered.lines()
+    assert ready == f"ready {os.getpid()} 2"
+    return [re.sub(r" \d{6,}", "", line) for line in lines]
+
+
+def test_coroutines_are_in_flight_together_and_their_errors_are_failures(numbered, monkeypatch):
+    begun = []
+
+    async def work(number):
+        begun.append(number)
+        while len(begun) < 2:
+            await asyncio.sleep(0)
+        client.milestone("token")
+        await asyncio.to_thread(client.milestone, "token")
+        if number:
+            raise ConnectionError("reset")
+
+    lines = concurrent(numbered, monkeypatch, work, [0, 1])
+    assert lines[:2] == ["begin 0", "begin 1"] and lines[-1] == "done"
+    assert sorted(lines[2:-1]) == [
+        *["at 0 token"] * 2,
+        *["at 1 token"] * 2,
+        "end 0",
+        "fail 1 ConnectionError: reset",
+    ]
+
+
+def test_a_limit_holds_requests_that_are_due(numbered, monkeypatch):
+    async def work(number):
+        await asyncio.sleep(0.02)
+
+    lines = concurrent(numbered, monkeypatch, work, [0, 1, 2], limit=1)
+    assert lines == [
+        *("begin 0", "held 1", "end 0", "begin 1", "held 2", "end 1", "begin 2", "end 2", "done")
+    ]
+
+
+def test_a_milestone_outside_of_all_requests_is_an_error(numbered, monkeypatch):
+    errors = []
+
+    def outside():
+        try:
+            client.milestone("token")
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    async def work(number):
+        thread = threading.Thread(target=outside)
+        thread.start()
+        thread.join()
+
+    concurrent(numbered, monkeypatch, work, [0])
+    assert errors and "asyncio.to_thread() gives it" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "error"), [({"limit": 0}, "limit 0"), ({"limit": 2.0}, "limit"), ({"warmup": -1}, "")]
+)
+def test_wrong_arguments_of_run_requests(more, error):
+    with pytest.raises(ValueError, match=rf"^run_requests\(\): {error}"):
+        asyncio.run(client.run_requests(None, **more))

@@ -91,7 +91,7 @@ def test_a_program_that_may_go_on_reports_that_it_is_ready_again():
 
 def test_ready_again_is_a_fault_before_the_end_and_where_there_is_one_window():
     for may_go_on, lines in ((True, ["ready 7"]), (False, ["done", "ready 7"])):
-        reports = ProgramReports(None, may_go_on=may_go_on, is_ready=True)
+        reports = ProgramReports(None, may_go_on=may_go_on, version=1)
         reports.start(START)
         for line in lines:
             reports.read(line, START)
@@ -99,7 +99,7 @@ def test_ready_again_is_a_fault_before_the_end_and_where_there_is_one_window():
 
 
 def test_in_a_further_window_a_program_is_ready_and_its_times_are_those_of_that_window():
-    reports = ProgramReports([0], may_go_on=True, is_ready=True)
+    reports = ProgramReports([0], may_go_on=True, version=1)
     assert reports.is_ready and not reports.is_ready_again
     reports.start(START)
     reports.read(f"begin {START - 1}", START)
