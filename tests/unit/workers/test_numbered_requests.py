@@ -54,7 +54,7 @@ def test_a_failed_request_has_no_end_and_its_reason_is_counted():
     reports = reported(
         "begin 0 @0",
         "begin 1 @10",
-        "fail 1 @12 HTTP 429:  too many",
+        "fail 1 @12 HTTP 429:  full",
         "fail 0 @13 HTTP 429: full",
     )
     assert not reports.fault and reports.is_done
