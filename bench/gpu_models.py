@@ -1,10 +1,11 @@
 """Models of PyTorch next to each other on a GPU, under every scheduler that this machine has.
 
-    python bench/gpu_models.py [--pair inference|products|decode] [--repetitions 3] [--duration 5s]
+    python bench/gpu_models.py [--pair inference|products|decode|equal] [--repetitions 3]
+                               [--duration 5s]
 
 `inference`: ResNet-50 at 50/s next to a transformer stack. `products`: ResNet-50 next to matrix
 products of 8192 x 8192. `decode`: a decode step of a language model at 100/s next to a training
-step of ResNet-50. Every arm of every repetition is a fresh process; the arms are interleaved, forth
+step of ResNet-50. `equal`: two such training steps of equal priority. Every arm of every repetition is a fresh process; the arms are interleaved, forth
 and back. Percentiles and rates are medians over the repetitions, n is their sum. `time slices` has
 a process for each queue. The models are those of `models.py`, one captured graph a request. Unless
 --commands says how to cut it, it is launched whole by `native`, `priority`, `time slices` and the
@@ -39,6 +40,16 @@ CUT = ("native segments", "low alone, cut", "high alone, cut")
 """Arms in which all models are cut, for what cutting costs."""
 CUT_AT = "100us"
 """Time of a command there; it is that of ``"auto"``."""
+EQUAL = {
+    "native": {"scheduler": "native"},
+    "priority": {"scheduler": "priority"},
+    "builtin": {"scheduler": "builtin"},
+    "builtin, fair": {"scheduler": "builtin", "policy": "fair"},
+}
+APART = 0.05
+"""How far the shares of iterations of equal queues may be apart, as a part of their mean."""
+CAPTURE_S = 3
+"""Longest time in which a model is captured and cut."""
 
 
 def workload(name: str, cut: str | int):
@@ -119,16 +130,66 @@ def report(pair: str, runs: dict[str, list[Run]], given: argparse.Namespace) -> 
     ]
 
 
+def preparation(runs: list[Run]) -> list[tuple[str, bool]]:
+    """Print how long models took to build, to capture and to cut: the longest of the runs."""
+    found: dict[str, list] = {}
+    for run in runs:
+        for facts in run.fingerprint.models:
+            label = run.queues[facts.queue].spec.workload.model.name
+            found.setdefault(label, []).append(facts)
+    rows, targets = [], []
+    for label, of in found.items():
+        times = [max(getattr(f, name) for f in of) for name in ("build_ns", "capture_ns", "cut_ns")]
+        longest = max(f.capture_ns + f.cut_ns for f in of)
+        kernels, commands = max(f.kernels for f in of), max(f.commands for f in of)
+        rows.append([label, kernels, commands, *map(format_duration, (*times, longest))])
+        text = f"{label}: captured and cut in {format_duration(longest)}, less than {CAPTURE_S} s"
+        targets.append((text, longest < CAPTURE_S * 10**9))
+    header = ["", "kernels", "commands", "build", "capture", "cut", "capture and cut"]
+    table(header, rows)
+    return targets
+
+
+def equal(given: argparse.Namespace) -> list[tuple[str, bool]]:
+    """Measure two training steps of one priority under EQUAL; print their shares of iterations."""
+    session = Session(Settings(device=given.device, process="worker"))
+    runs: dict[str, list[Run]] = {arm: [] for arm in EQUAL}
+    for arm in alternate(given.repetitions, list(EQUAL)):
+        queues = (session.queue(name, workload("training_step", given.commands)) for name in "ab")
+        seed = len(runs[arm])
+        run = session.run(*queues, duration=given.duration, whole=True, seed=seed, **EQUAL[arm])
+        runs[arm].append(run)
+        faults = run.evidence.faults or ""
+        print("equal", arm, run.a.throughput, run.b.throughput, faults, flush=True)
+    session.close()
+    print(f"\nequal on {runs['native'][0].device_name}, {given.repetitions} x {given.duration}\n")
+    rows, targets = [], []
+    for arm, of in runs.items():
+        rates = [median(of, name, None) for name in "ab"]
+        # Of each run, and not of the medians: which of the two is ahead may change.
+        apart = max(
+            2 * abs(run.a.throughput.value - run.b.throughput.value)
+            / (run.a.throughput.value + run.b.throughput.value)
+            for run in of
+        )  # fmt: skip
+        rows.append([arm, *map(format_rate, rates), f"{apart:.1%}"])
+        if arm.startswith("builtin"):
+            text = f"equal, {arm}: iterations are at most {apart:.1%} apart, at most {APART:.0%}"
+            targets.append((text, apart <= APART))
+    table(["", "a", "b", "most apart"], rows)
+    return targets + preparation([run for of in runs.values() for run in of])
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--pair", choices=[*PAIRS, "all"], default="all")
+    options.add_argument("--pair", choices=[*PAIRS, "equal", "all"], default="all")
     options.add_argument("--device", default="cuda")
     options.add_argument("--duration", default="5s")
     options.add_argument("--commands", default="auto")
     options.add_argument("--repetitions", type=int, default=3)
     given = options.parse_args()
     targets = []
-    for pair in PAIRS if given.pair == "all" else [given.pair]:
+    for pair in PAIRS if given.pair == "all" else {given.pair} & PAIRS.keys():
         arms = (*ARMS, *CUT)
         session = Session(Settings(device=given.device, process="worker"))
         runs: dict[str, list[Run]] = {arm: [] for arm in arms}
@@ -144,6 +205,9 @@ def main() -> int:
             )
         session.close()
         targets += report(pair, runs, given)
+        targets += preparation([run for of in runs.values() for run in of])
+    if given.pair in ("equal", "all"):
+        targets += equal(given)
     return judge(targets)
 
 

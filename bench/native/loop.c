@@ -3,6 +3,9 @@
  *
  *     loop paced N RATE COUNT    matmul(N) at RATE per second, COUNT times
  *     loop burst LAYERS COUNT    requests of LAYERS empty kernels, one after the other
+ *     loop graph FILE KERNELS RATE COUNT
+ *                                a captured graph of KERNELS kernels of FILE (steps.cu), likewise
+ *     loop compile FILE CUBIN    FILE as machine code, from which graph_of_steps.py captures
  *
  * Prints one latency in ns a line: from the scheduled start to the moment at
  * which the event after the last kernel was seen. gpu_runner.py builds it:
@@ -30,8 +33,10 @@ struct loop {
     CUstream stream;
     CUevent event;
     CUdeviceptr a, b, out, checksum;
+    CUgraphExec graph;
     uint32_t processors, launches;
     uint64_t items;
+    char architecture[64]; /* option of the compiler */
 };
 
 static int64_t now_ns(void)
@@ -52,16 +57,35 @@ static void wait_until(int64_t at)
         ;
 }
 
-static void load(struct loop *l)
+static char *compile(const struct loop *l, const char *source, size_t *bytes)
+{
+    nvrtcProgram program;
+    const char *options[] = {l->architecture};
+    TRY(nvrtcCreateProgram(&program, source, "loop.cu", 0, NULL, NULL));
+    TRY(nvrtcCompileProgram(program, 1, options));
+    TRY(nvrtcGetCUBINSize(program, bytes));
+    char *image = malloc(*bytes);
+    TRY(nvrtcGetCUBIN(program, image));
+    return image;
+}
+
+static char *compile_file(const struct loop *l, const char *path, size_t *bytes)
+{
+    static char source[1 << 16];
+    FILE *file = fopen(path, "r");
+    if (file == NULL || fread(source, 1, sizeof source - 1, file) == 0) {
+        perror(path);
+        exit(1);
+    }
+    fclose(file);
+    return compile(l, source, bytes);
+}
+
+static void open_device(struct loop *l)
 {
     CUdevice device;
     CUcontext context;
-    CUmodule module;
-    nvrtcProgram program;
-    size_t bytes;
     int major, minor, processors;
-    char option[64];
-    const char *options[] = {option};
     TRY(cuInit(0));
     TRY(cuDeviceGet(&device, 0));
     TRY(cuDevicePrimaryCtxRetain(&context, device));
@@ -70,19 +94,41 @@ static void load(struct loop *l)
     TRY(cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device));
     TRY(cuDeviceGetAttribute(&processors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device));
     l->processors = (uint32_t)processors;
-    snprintf(option, sizeof option, "--gpu-architecture=sm_%d%d", major, minor);
-    TRY(nvrtcCreateProgram(&program, xs__gpu_source, "loop.cu", 0, NULL, NULL));
-    TRY(nvrtcCompileProgram(program, 1, options));
-    TRY(nvrtcGetCUBINSize(program, &bytes));
-    char *image = malloc(bytes);
-    TRY(nvrtcGetCUBIN(program, image));
-    TRY(cuModuleLoadData(&module, image));
+    snprintf(l->architecture, sizeof l->architecture, "--gpu-architecture=sm_%d%d", major, minor);
+    TRY(cuStreamCreateWithPriority(&l->stream, CU_STREAM_NON_BLOCKING, 0));
+    TRY(cuEventCreate(&l->event, CU_EVENT_DISABLE_TIMING));
+}
+
+static void load_kernels(struct loop *l)
+{
+    CUmodule module;
+    size_t bytes;
+    TRY(cuModuleLoadData(&module, compile(l, xs__gpu_source, &bytes)));
     for (int i = 0; i < XS_GPU_FUNCTIONS; i++)
         TRY(cuModuleGetFunction(&l->functions[i], module, xs__gpu_names[i]));
-    TRY(cuStreamCreate(&l->stream, CU_STREAM_NON_BLOCKING));
-    TRY(cuEventCreate(&l->event, CU_EVENT_DISABLE_TIMING));
     TRY(cuMemAlloc(&l->checksum, 8));
-    TRY(cuMemsetD8(l->checksum, 0, 8));
+    TRY(cuMemsetD8Async(l->checksum, 0, 8, l->stream));
+}
+
+/* As graph_of_steps.py: a memset, then the kernels, each after the one before. */
+static void capture(struct loop *l, const char *path, int kernels)
+{
+    CUmodule module;
+    CUfunction step;
+    CUgraph graph;
+    size_t bytes, list_bytes = 8 * ((size_t)kernels + 2);
+    CUdeviceptr list;
+    TRY(cuModuleLoadData(&module, compile_file(l, path, &bytes)));
+    TRY(cuModuleGetFunction(&step, module, "step"));
+    TRY(cuMemAlloc(&list, list_bytes));
+    TRY(cuStreamBeginCapture(l->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    TRY(cuMemsetD8Async(list, 0, list_bytes, l->stream));
+    for (long long value = 1; value <= kernels; value++) {
+        void *parameters[] = {&list, &value};
+        TRY(cuLaunchKernel(step, 1, 1, 1, 32, 1, 1, 0, l->stream, parameters, NULL));
+    }
+    TRY(cuStreamEndCapture(l->stream, &graph));
+    TRY(cuGraphInstantiateWithFlags(&l->graph, graph, 0));
 }
 
 static void fill(struct loop *l, CUdeviceptr to, uint32_t which)
@@ -121,35 +167,57 @@ static void launch(struct loop *l, const struct xs_command *c)
 static void request(struct loop *l, const struct xs_command *c, int layers)
 {
     CUresult result;
-    for (int i = 0; i < layers; i++)
-        launch(l, c);
+    if (l->graph != NULL)
+        TRY(cuGraphLaunch(l->graph, l->stream));
+    else
+        for (int i = 0; i < layers; i++)
+            launch(l, c);
     TRY(cuEventRecord(l->event, l->stream));
     while ((result = cuEventQuery(l->event)) == CUDA_ERROR_NOT_READY)
         ;
     TRY(result);
 }
 
+static int write_cubin(const struct loop *l, const char *from, const char *to)
+{
+    size_t bytes;
+    char *image = compile_file(l, from, &bytes);
+    FILE *file = fopen(to, "wb");
+    if (file == NULL || fwrite(image, 1, bytes, file) != bytes || fclose(file) != 0) {
+        perror(to);
+        return 1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct loop l = {0};
-    if (argc != 5 && argc != 4)
+    if (argc < 4 || argc > 6)
         return 2;
-    int is_paced = strcmp(argv[1], "paced") == 0, layers = is_paced ? 1 : atoi(argv[2]);
-    int count = atoi(argv[argc - 1]), warm = count / 10;
-    struct xs_command command = {.kind = is_paced ? XS_MATMUL : XS_SPIN, .batch = 1};
-    load(&l);
-    if (is_paced) {
-        command.n = (uint32_t)atoi(argv[2]);
-        allocate(&l, command.n);
+    int is_burst = strcmp(argv[1], "burst") == 0, is_graph = strcmp(argv[1], "graph") == 0;
+    int count = atoi(argv[argc - 1]), warm = count / 10, layers = is_burst ? atoi(argv[2]) : 1;
+    struct xs_command command = {.kind = is_burst ? XS_SPIN : XS_MATMUL, .batch = 1};
+    open_device(&l);
+    if (strcmp(argv[1], "compile") == 0)
+        return write_cubin(&l, argv[2], argv[3]);
+    if (is_graph) {
+        capture(&l, argv[2], atoi(argv[3]));
+    } else {
+        load_kernels(&l);
+        if (!is_burst) {
+            command.n = (uint32_t)atoi(argv[2]);
+            allocate(&l, command.n);
+        }
     }
     int64_t *latencies = calloc((size_t)count, sizeof *latencies);
-    int64_t period = is_paced ? 1000000000 / atoi(argv[3]) : 0, start = now_ns() + 10000000;
+    int64_t period = is_burst ? 0 : 1000000000 / atoi(argv[argc - 2]), start = now_ns() + 10000000;
     for (int i = -warm; i < count; i++) {
         int64_t at = start + (i + warm) * period;
-        if (is_paced)
-            wait_until(at);
-        else
+        if (is_burst)
             at = now_ns();
+        else
+            wait_until(at);
         request(&l, &command, layers);
         if (i >= 0)
             latencies[i] = now_ns() - at;

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,6 +41,7 @@ class Captured(Protocol):
     pointer: int
     framework: str
     outputs: str
+    capture_ns: int
 
     @property
     def is_compared(self) -> bool: ...
@@ -80,9 +82,14 @@ class CapturedModel:
         self._graph: Graph | None = None
         self._pieces: tuple[list[int], list[int]] | None = None
         self._ends: list[int] = []
+        self._build_ns = self._capture_ns = self._cut_ns = 0
         try:
+            begin_ns = time.perf_counter_ns()
             self._captured = _capture(find_factory(model, place), name, self._capture)
+            built_ns = time.perf_counter_ns()
             self._graph = self._read(device, self._captured.pointer)
+            self._build_ns = built_ns - begin_ns - self._captured.capture_ns
+            self._capture_ns = time.perf_counter_ns() - built_ns + self._captured.capture_ns
         except BaseException:
             self.close()
             raise
@@ -104,6 +111,7 @@ class CapturedModel:
             ScenarioError: results of the cut graph differ from those of the eager request.
             DeviceError: the driver refuses a call, or the GPU hangs.
         """
+        begin_ns = time.perf_counter_ns()
         ends = self._ends_for(model, whole=whole)
         if ends == self._ends:
             return
@@ -115,6 +123,7 @@ class CapturedModel:
                 'write mode="eager"'
             )
         self._ends = ends  # of a cut that was checked
+        self._cut_ns += time.perf_counter_ns() - begin_ns
 
     def poison(self) -> None:
         """Overwrite the results of the last request before a run."""
@@ -163,6 +172,9 @@ class CapturedModel:
             kernels_digest=hashlib.sha256(text.encode()).hexdigest()[:16],
             commands=self.graph.segments,
             outputs=self.outputs,
+            build_ns=self._build_ns,
+            capture_ns=self._capture_ns,
+            cut_ns=self._cut_ns,
         )
 
     def close(self) -> None:

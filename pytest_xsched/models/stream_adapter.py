@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 from pytest_xsched.errors import ScenarioError, XSchedError
 from pytest_xsched.models.factory import Factory, reason, told
@@ -35,10 +36,12 @@ class StreamRequest:
         for _ in range(_WARM_UPS):
             with told(model, "a request failed"):
                 self._request(capture.stream)
+        begin_ns = time.perf_counter_ns()
         capture.begin()
         try:
             self._request(capture.stream)
             self.pointer = capture.end()
+            self.capture_ns = time.perf_counter_ns() - begin_ns
         except KeyboardInterrupt:
             raise
         except BaseException as error:

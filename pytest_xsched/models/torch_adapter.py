@@ -74,6 +74,7 @@ class TorchRequest:
         pointer: of the graph, as the driver has it.
         framework: name and version.
         outputs: what is known of the results, as a phrase; see `compare`.
+        capture_ns: time that the capture took.
 
     Raises:
         ScenarioError: the function or a request fails, or a request cannot be captured.
@@ -103,7 +104,9 @@ class TorchRequest:
         with torch.cuda.stream(self._stream):
             self._warm_up()
             self._run_twice()
+        begin_ns = time.perf_counter_ns()
         self._graph, result = self._capture()
+        self.capture_ns = time.perf_counter_ns() - begin_ns
         self._leaves = list(_leaves(torch, result))
         shapes = [leaf.shape for leaf in self._leaves]
         if self.is_compared and shapes != [kept.shape for kept in self._reference]:
@@ -227,6 +230,7 @@ class TorchRequest:
         graph = torch.cuda.CUDAGraph(keep_graph=True)
         before = torch.cuda.current_stream(self._where)
         assert self._request is not None
+        _drop_workspaces(torch)
         try:
             with torch.cuda.graph(
                 graph,
@@ -243,12 +247,16 @@ class TorchRequest:
             torch.cuda.set_stream(before)  # after a failure PyTorch leaves its own as it is
             if error is not failure:  # the end of the capture failed, too
                 _half_captured.append(self._model.name)
+            if isinstance(failure, KeyboardInterrupt):
+                raise failure from None
             if isinstance(error, (KeyboardInterrupt, ScenarioError)):
                 raise
             said = reason(failure or error, self._model)
             raise ScenarioError(
                 f"{self._model.name}: a request cannot be captured: {said}; {WAYS_OUT}"
             ) from error
+        finally:
+            _drop_workspaces(torch)
         return graph, result
 
     def _same(self, leaf: Any, kept: Any) -> bool:
@@ -270,6 +278,17 @@ class TorchRequest:
             apart = (a - b).abs() if a.is_complex() else (a.double() - b.double()).abs()
             count, most = int(differ.sum()), float(apart.max())
         return f"{count} of {a.numel()} elements of result {number} differ, by up to {most:.3g},"
+
+
+def _drop_workspaces(torch: Any) -> None:
+    """Let PyTorch forget the workspaces of cuBLAS, one for each stream that there was.
+
+    Before a capture: those of the graph are then made in its own pool, and live as long as it.
+    After it: what is launched on this stream later gets another one. PyTorch does the same for
+    graphs of compiled modules. Workspaces of streams that are gone would never be freed.
+    """
+    if (drop := getattr(torch._C, "_cuda_clearCublasWorkspaces", None)) is not None:
+        drop()
 
 
 def _torch(model: Model) -> Any:

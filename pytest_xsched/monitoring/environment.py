@@ -103,6 +103,9 @@ class ModelFacts:
         kernels_digest: of the names in their order.
         commands: into which the graph was cut.
         outputs: how the results compare with those of an eager request, as a phrase.
+        build_ns: time in which the user's code built and warmed it up.
+        capture_ns: time in which a request was captured and its graph read.
+        cut_ns: time in which the graph was cut, with the requests that timed its pieces.
     """
 
     queue: str
@@ -113,6 +116,9 @@ class ModelFacts:
     kernels_digest: str
     commands: int
     outputs: str
+    build_ns: int = 0
+    capture_ns: int = 0
+    cut_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -222,6 +222,7 @@ def test_kernels_of_a_model_are_in_the_fingerprint(gpu):
     (facts,) = run.fingerprint.models
     assert (facts.queue, facts.nodes, facts.kernels) == ("q", 11, 9)
     assert dict(facts.kernel_names) == {"step": 8, "turn": 1}
+    assert min(facts.build_ns, facts.capture_ns, facts.cut_ns) > 0
     data = json.loads(run.to_json())["fingerprint"]["models"]
     assert data[0]["kernel_names"] == [["step", 8], ["turn", 1]]
     other = measure(gpu, gpu.queue("q", chain(9), rate="50/s")).fingerprint.models[0]

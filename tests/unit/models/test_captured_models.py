@@ -125,7 +125,9 @@ def test_a_cut_that_computes_something_else_is_an_error_in_the_next_run_too(monk
     """The model is kept for the next run, which must not take the cut for one that was checked."""
     cuts = []
     graph = types.SimpleNamespace(nodes=4, cut=cuts.append, run_ns=lambda repeats: None)
-    request = types.SimpleNamespace(pointer=1, poison=lambda: None, compare=lambda: "1 differs")
+    request = types.SimpleNamespace(
+        pointer=1, poison=lambda: None, compare=lambda: "1 differs", capture_ns=1
+    )
     monkeypatch.setattr(captured, "Capture", lambda device, units: None)
     monkeypatch.setattr(captured, "Graph", lambda device, pointer: graph)
     monkeypatch.setattr(captured, "find_factory", lambda model, place: None)

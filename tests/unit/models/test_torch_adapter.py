@@ -121,6 +121,29 @@ def test_results_are_equal_to_the_last_bit_only_after_a_request(gpu):
     assert one.compare().startswith("1 of 6 elements of result 0 differ, by up to ")
 
 
+def test_a_graph_has_workspaces_of_its_own_and_none_stays_after_its_capture(gpu, monkeypatch):
+    """A workspace of cuBLAS that PyTorch keeps for a stream is never freed."""
+    order = []
+    drop = lambda: order.append("drop")  # noqa: E731
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", drop, raising=False)
+    TorchRequest(factory(lambda: lambda: order.append("request") or torch.ones(1)), "cuda", 11)
+    assert order[-3:] == ["drop", "request", "drop"] and order.count("drop") == 2
+
+
+def test_ctrl_c_during_a_capture_stays_one(gpu):
+    calls = []
+
+    def request():
+        calls.append(1)
+        if gpu.captures:
+            raise KeyboardInterrupt
+        return torch.ones(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        TorchRequest(factory(lambda: request), "cuda", 11)
+    assert len(calls) > 2
+
+
 def test_within_a_tolerance(gpu):
     one = TorchRequest(factory(linear, tolerance=1e-3), "cuda", 11)
     assert one.outputs == "equal to the eager request within 0.001"
