@@ -5,12 +5,12 @@
 
 `inference`: ResNet-50 at 50/s next to a transformer stack. `products`: ResNet-50 next to matrix
 products of 8192 x 8192. `decode`: a decode step of a language model at 100/s next to a training
-step of ResNet-50. `equal`: two such training steps of equal priority. Every arm of every repetition is a fresh process; the arms are interleaved, forth
-and back. Percentiles and rates are medians over the repetitions, n is their sum. `time slices` has
-a process for each queue. The models are those of `models.py`, one captured graph a request. Unless
---commands says how to cut it, it is launched whole by `native`, `priority`, `time slices` and the
-`high` of `builtin`. `native segments` launches commands of 100 us without XQueues. XSched is
-measured if XSCHED_HOME names an installation.
+step of ResNet-50. `equal`: two such training steps of equal priority. Every arm of every repetition
+is a fresh process; the arms are interleaved, forth and back. Percentiles and rates are medians over
+the repetitions, n is their sum. `time slices` has a process for each queue. The models are those of
+`models.py`, one captured graph a request. Unless --commands says how to cut it, it is launched
+whole by `native`, `priority`, `time slices` and the `high` of `builtin`. `native segments` launches
+commands of 100 us without XQueues. XSched is measured if XSCHED_HOME names an installation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The graph of `gpu_runner.py`, for `graph(...)`: a memset and some kernels, as `loop.c` has them."""
+"""The graph of `gpu_runner.py`, for `graph(...)`: a memset and kernels, as `loop.c` has them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def steps(cubin: str, kernels: int) -> Callable[[int], None]:
-    """Return a request that launches so many kernels of a compiled steps.cu onto a stream."""
+    """Return a request that launches a number of kernels of a compiled steps.cu onto a stream."""
     driver = ctypes.CDLL(os.environ.get("PYTEST_XSCHED_GPU_DRIVER", "libcuda.so.1"))
     list_bytes = ctypes.c_size_t(8 * (kernels + 2))
     module, step, numbers = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint64()

@@ -1,12 +1,12 @@
-"""Interrupt `soak_models.py` as Ctrl-C does, at several moments, and look at what is left.
+"""Interrupt `soak_models.py` as Ctrl-C does, at several moments, and check what is left.
 
     python bench/interrupt_models.py [--device cuda] [--delays 1,4,8,13] [-- COMMAND ...]
 
-Each time the soak is started in a process group of its own, which gets SIGINT so many seconds after
+Each time the soak is started in a process group of its own, which gets SIGINT some seconds after
 the soak began: while it imports, builds, captures, cuts or measures, in pytest's process and in a
 worker process. Targets: it ends within 20 s with status 130 and says that it was interrupted, its
-standard error is empty, no process of it is left, and used memory of the GPU is what it was. COMMAND
-replaces `python bench/soak_models.py`; it must begin with a line of output.
+standard error is empty, no process of it is left, and used memory of the GPU is what it was.
+COMMAND replaces `python bench/soak_models.py`; it must begin with a line of output.
 """
 
 from __future__ import annotations
