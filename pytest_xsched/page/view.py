@@ -172,6 +172,7 @@ def _session(sources: Sequence[Source]) -> Record:
         "machine": _machine(document),
         "devices": ", ".join(map(str, document["machine_info"]["xsched_devices"])),
         "version": document["version"],
+        "environment": list(document["xsched"].get("environment", {}).items()),
     }
 
 

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["xqueues", "xsched"]  # fixtures are found as attributes of a plugin
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from pytest_xsched.plugin import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
@@ -35,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     keep(config, state)
     if must_be_checked(config):
         _ = state.settings  # a wrong value ends pytest here
+    state.attach_to_other_reports()
     config.addinivalue_line(
         "markers",
         f"xsched({', '.join(f'{key}=...' for key in MARKER_KEYS)}): settings of the runs that a "
@@ -126,6 +133,7 @@ def pytest_runtest_makereport(
         one_line=item.config.getoption("tbstyle", None) == "line",
     )
     state.keep_outcome(item, report, judged=bool(fresh))
+    state.tell_verdicts(item, report, fresh)
     return report
 
 
@@ -239,6 +247,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if not (nothing_ran or config.option.collectonly):
         state.require_a_compared_run()
     state.record_findings()
+    if not (nothing_ran or config.option.collectonly):
+        state.call_session_hooks()
     if exitstatus == pytest.ExitCode.OK:
         failed = state.late_failures or state.has_miss()
         session.exitstatus = pytest.ExitCode.TESTS_FAILED if failed else state.exit_status()

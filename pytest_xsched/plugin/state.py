@@ -72,6 +72,11 @@ class State:
         """What the reports of tests show of runs, and which test; `terminal_summary.parts`."""
         self.withdrawn = WithdrawnPasses(config)
         self.shared_runs = SharedRuns()
+        self.environment: dict[str, str] = {}
+        """What the implementations of `pytest_xsched_environment` returned."""
+        self._told_refused: dict[int, int] = {}
+        """How many targets without a verdict other plugins know, by the id of run or comparison."""
+        self._hook_raised = False
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -173,6 +178,46 @@ class State:
     def take_unjudged(self) -> list[tuple[Run | Comparison, Unjudged]]:
         """Return the targets that got no verdict since the last call."""
         return [(judged, one) for judged in self._judged() for one in judged.take_unjudged()]
+
+    def attach_to_other_reports(self) -> None:
+        """Let pytest-html and allure show runs, where a report of theirs is written."""
+        options = self.config.option
+        pages = getattr(options, "htmlpath", None), getattr(options, "allure_report_dir", None)
+        if any(pages):
+            from pytest_xsched.plugin.attachments import register
+
+            register(self.config, self)
+
+    def tell_verdicts(
+        self,
+        item: pytest.Item,
+        report: pytest.TestReport,
+        fresh: list[tuple[Run | Comparison, Verdict]],
+    ) -> None:
+        """Call the hook of other plugins for each verdict that a phase of a test got."""
+        refused = []
+        for judged in self._judged():
+            told = self._told_refused.get(id(judged), 0)
+            refused += [(judged, no) for no in judged.refused[told:]]
+            self._told_refused[id(judged)] = len(judged.refused)
+        if fresh or refused:
+            from pytest_xsched.plugin.hook_calls import call_verdicts
+
+            call_verdicts(item, report, fresh, refused, self._hook_failed)
+
+    def call_session_hooks(self) -> None:
+        """Call the hooks of other plugins for the environment and for each run."""
+        records = self.records()
+        if not records:
+            return
+        from pytest_xsched.plugin.hook_calls import call_environment, call_runs
+
+        self.environment = call_environment(self.config, self._hook_failed)
+        call_runs(self.config, records, self._hook_failed)
+
+    def _hook_failed(self, sentence: str) -> None:
+        self._complain(sentence)
+        self._hook_raised = True
 
     def _judged(self) -> list[Run | Comparison]:
         if self.session is None:
@@ -282,8 +327,12 @@ class State:
         return exit_status(self.findings)
 
     def write_files(self) -> bool:
-        """Write the files; return False, with a complaint, if one of them cannot be written."""
-        return all((self._write_records(), self._write_trace(), self._write_step_summary()))
+        """Write the files; return False, with a complaint, if one of them cannot be written.
+
+        Or if a hook of another plugin raised.
+        """
+        written = (self._write_records(), self._write_trace(), self._write_step_summary())
+        return all(written) and not self._hook_raised
 
     def _write_records(self) -> bool:
         """Write the JSON file and the page, of one and the same document."""
@@ -291,7 +340,9 @@ class State:
             return True
         from pytest_xsched.reporting.json_export import document, write_json
 
-        content = document(self.records(), self.config.rootpath, self.findings, self._reruns)
+        content = document(
+            self.records(), self.config.rootpath, self.findings, self._reruns, self.environment
+        )
         written = True
         for option, path, write in (
             ("--xsched-json", self.settings.json_path, write_json),
@@ -362,6 +413,8 @@ class State:
             "reruns": self._reruns,
             "late_failures": [failure.to_dict() for failure in self.late_failures],
             "opened": self.opened,
+            "complaint": self.complaint,
+            "hook_raised": self._hook_raised,
             "expected_misses": self.misses.expected,
             "stood": self.withdrawn.stood,
             "shared_runs": [] if self.session is None else shared_runs(self.session.runs),
@@ -377,6 +430,9 @@ class State:
         self._reruns |= unpacked["reruns"]
         self.misses.expected += unpacked["expected_misses"]
         self.opened = self.opened or unpacked["opened"]
+        self._hook_raised = self._hook_raised or unpacked["hook_raised"]
+        for sentence in unpacked["complaint"].splitlines():
+            self._complain(sentence)
         self.withdrawn.stood += unpacked["stood"]
         self.shared_runs.add(unpacked["shared_runs"])
         # Of a damaged file each worker says the same.

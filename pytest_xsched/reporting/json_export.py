@@ -81,6 +81,7 @@ def document(
     rootdir: Path,
     findings: list[Record],
     reruns: Mapping[str, str] = MappingProxyType({}),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Record:
     """Return the content of the file.
 
@@ -89,6 +90,7 @@ def document(
         rootdir: where the tests lie, for the commit they are of.
         findings: about baselines, see `baseline_check.BaselineResult`.
         reruns: commands that run tests again, by node id.
+        environment: what implementations of `pytest_xsched_environment` returned.
     """
     runs = [record for record in records if not is_comparison(record)]
     comparisons = [record for record in records if is_comparison(record)]
@@ -114,6 +116,7 @@ def document(
             "comparisons": comparisons,
             "shared": shared.tables,
             "tests": {nodeid: {"rerun": command} for nodeid, command in reruns.items()},
+            "environment": dict(environment),
             "baselines": findings,
             "without_a_row": without,
         },
