@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.hookspec
-def pytest_xsched_environment(config: pytest.Config) -> dict[str, str] | None:  # type: ignore[empty-body]
+def pytest_xsched_environment(config: pytest.Config) -> dict[str, str] | None:
     """Return facts on where the session measures, such as the image of the container.
 
     Called once, after the last test, if a test measured something; under pytest-xdist on the

@@ -6,44 +6,109 @@ Plain dicts only, because under xdist that is all there is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_xsched.base import output_file
 from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.comparison_table import is_comparison
 from pytest_xsched.reporting.run_table import Record
+from pytest_xsched.reporting.terminal_summary import NO_VERDICT, STATUSES
 
-_MARKS = {"PASS": ":white_check_mark:", "FAIL": ":x:"}
+MOST_BYTES = 1_000_000
+"""Of the file: GitHub shows nothing of one that is larger than 1 MiB."""
+_MARKS = {"PASS": ":white_check_mark:", "FAIL": ":x:", NO_VERDICT: ":x:"}
+_NO_ROOM = (
+    "\n**{count} of {of} runs and comparisons are not shown, or not whole:** a page of GitHub has "
+    "at most 1 MiB. The files of `--xsched-json` and `--xsched-html` have all of them.\n"
+)
 
 
-def append(path: Path, records: list[Record]) -> None:
-    """Append to what other steps have written.
+def append(path: Path, records: Sequence[Record]) -> None:
+    """Append to what other steps have written, as much as GitHub shows.
 
     Raises:
         OSError: it cannot be written.
     """
-    output_file.append(path, "\n".join(page(records)) + "\n")
+    there = path.stat().st_size if path.exists() else 0
+    text = fitting(records, MOST_BYTES - there)
+    if text:
+        output_file.append(path, text)
 
 
-def page(records: list[Record]) -> list[str]:
-    """Return the lines: the table of each run and comparison, the remarks on it, the targets."""
-    lines = ["## pytest-xsched", ""]
-    for run in records:
-        text = comparison_table if is_comparison(run) else run_table
-        head, *body = text.rows(run)
-        lines += [f"### {_escape(text.title(run))}", "", _row(head), _row(("---",) * len(head))]
-        lines += [*(_row(row) for row in body), ""]
-        lines += [f"- {_escape(remark)}" for remark in text.remarks(run)]
-        for verdict in run["verdicts"]:
-            mark = _MARKS.get(verdict["status"], ":grey_question:")
-            where = f" <sub>{_escape(verdict['nodeid'])}</sub>" if verdict["nodeid"] else ""
-            lines.append(f"- {mark} {verdict['status']} {_escape(verdict['sentence'])}{where}")
-        for no in run["refused"]:
-            where = f" <sub>{_escape(no['nodeid'])}</sub>"
-            lines.append(f"- :x: NO VERDICT {_escape(no['sentence'])}{where}")
-        lines.append("")
-    return lines
+def fitting(records: Sequence[Record], most: int) -> str:
+    """Return the page within a number of bytes, what was missed first; "" if nothing fits.
+
+    Args:
+        records: of the session.
+        most: bytes of the page in UTF-8.
+    """
+    text = "\n".join(page(records)) + "\n"
+    if _size(text) <= most:
+        return text
+    left = most - _size(_NO_ROOM.format(count=len(records), of=len(records)))
+    lines, whole = list(_HEAD), 0
+    blocks = _blocks(records)
+    left -= sum(_size(line) + 1 for line in lines)
+    if left < 0:
+        return ""
+    for block in blocks:
+        taken = 0
+        for line in block:
+            left -= _size(line) + 1
+            if left < 0:
+                break
+            lines.append(line)
+            taken += 1
+        if taken < len(block):
+            break
+        whole += 1
+    note = _NO_ROOM.format(count=len(records) - whole, of=len(records))
+    return "\n".join(lines) + "\n" + note
+
+
+def page(records: Sequence[Record]) -> list[str]:
+    """Return the lines of the page, whatever its size."""
+    return [*_HEAD, *(line for block in _blocks(records) for line in block)]
+
+
+_HEAD = ("## pytest-xsched", "")
+
+
+def _blocks(records: Sequence[Record]) -> list[list[str]]:
+    return [_block(record) for record in sorted(records, key=_rank)]
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", errors="backslashreplace"))
+
+
+def _rank(record: Record) -> int:
+    """Return the place of a run: those with missed targets come first, then those that waver."""
+    found = {verdict["status"] for verdict in record["verdicts"]}
+    if record["refused"]:
+        found.add(NO_VERDICT)
+    return next((at for at, status in enumerate(STATUSES) if status in found), len(STATUSES))
+
+
+def _block(run: Record) -> list[str]:
+    """Return the lines of a run or a comparison: its targets, its table, the remarks on it."""
+    text = comparison_table if is_comparison(run) else run_table
+    head, *body = text.rows(run)
+    verdicts = [
+        *((one["status"], one["sentence"], one["nodeid"]) for one in run["verdicts"]),
+        *((NO_VERDICT, one["sentence"], one["nodeid"]) for one in run["refused"]),
+    ]
+    lines = [f"### {_escape(text.title(run))}", ""]
+    for status, sentence, nodeid in sorted(verdicts, key=lambda one: STATUSES.index(one[0])):
+        mark = _MARKS.get(status, ":grey_question:")
+        where = f" <sub>{_escape(nodeid)}</sub>" if nodeid else ""
+        lines.append(f"- {mark} {status} {_escape(sentence)}{where}")
+    for why in run.get("why", ()):
+        lines.append(f"- why {_escape(why['queue'])} was late: {_escape(why['lines'][0])}")
+    lines += ["", _row(head), _row(("---",) * len(head)), *(_row(row) for row in body), ""]
+    lines += [f"- {_escape(remark)}" for remark in text.remarks(run)]
+    return [*lines, ""]
 
 
 def _row(cells: Iterable[str]) -> str:

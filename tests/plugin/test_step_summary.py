@@ -32,19 +32,39 @@ def test_runs_and_verdicts(load, sim, page):
     lines = page.read_text(encoding="utf-8").splitlines()
     assert lines[:4] == ["# Of another step", "## pytest-xsched", "", lines[3]]
     assert lines[3] == "### builtin (hpf) on sim, 15 s, seed 0"
-    head, rule, high, low = lines[5:9]
+    missed, met, why = lines[5:8]  # what was missed comes first
+    assert missed.startswith("- :x: FAIL high: P99 ")
+    assert missed.endswith(r"<sub>test\_it.py::test\_missed\[&lt;b>\|\_a\_\]</sub>")
+    assert met.startswith("- :white_check_mark: PASS high: P99 ")
+    assert met.endswith(r"<sub>test\_it.py::test\_met</sub>")
+    assert why.startswith(
+        "- why high was late: all of the excess is waiting for one command of low"
+    )
+    assert lines[8] == ""
+    head, rule, high, low = lines[9:13]
     assert head.startswith("| queue | prio | workload | n | P50 |")
     assert rule.count("---") == head.count("|") - 1 == high.count("|") - 1 == low.count("|") - 1
     assert high.startswith("| high | 10 | spin('1ms') | 300 | ")
-    assert lines[10] == (
+    assert lines[14] == (
         "- low had work during 100 % of high's requests, and commands in flight during 100 % "
         "(at most 1 command, 5 ms of work)"
     )
-    met, missed = lines[11:13]
-    assert met.startswith("- :white_check_mark: PASS high: P99 ")
-    assert met.endswith(r"<sub>test\_it.py::test\_met</sub>")
-    assert missed.startswith("- :x: FAIL high: P99 ")
-    assert missed.endswith(r"<sub>test\_it.py::test\_missed\[&lt;b>\|\_a\_\]</sub>")
+
+
+def test_runs_with_missed_targets_come_first(load, sim, page):
+    load("""
+        @pytest.mark.parametrize("limit", ["1h", "1us", "2h"])
+        def test_it(xsched, limit):
+            high = xsched.queue("high", spin("1ms"), rate="20/s")
+            xsched.run(high, duration="15s").high.assert_p99_below(limit)
+        """)
+    sim()
+    lines = page.read_text(encoding="utf-8").splitlines()
+    verdicts = [line for line in lines if "high: P99" in line]
+    assert [line.split()[2] for line in verdicts] == ["FAIL", "PASS", "PASS"]
+    assert [line.rpartition("[")[2] for line in verdicts] == [
+        rf"{limit}\]</sub>" for limit in ("1us", "1h", "2h")
+    ]
 
 
 def test_what_speaks_against_a_run(load, sim, page):
