@@ -139,6 +139,7 @@ from pytest_xsched.scenario.kernels import (
     int64 as int64,
 )
 from pytest_xsched.scenario.model_traces import trace as trace
+from pytest_xsched.scenario.mps_settings import MPS as MPS
 from pytest_xsched.scenario.profile import (
     Profile as Profile,
 )

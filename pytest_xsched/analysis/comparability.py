@@ -19,15 +19,17 @@ Record = dict[str, Any]
 
 _PACKAGE = "pytest-xsched"
 _OF_THE_DRAW = ("seed",)
-_OF_THE_SCHEDULER = ("scheduler", "policy", "xsched", "stream_priority")
+_OF_THE_SCHEDULER = ("scheduler", "policy", "xsched", "mps", "stream_priority")
 _QUEUE_OF_THE_SCHEDULER = ("threshold", "batch_size", "utilization", "deadline_ns", "laxity_ns")
 # Clocks differ from moment to moment. A compiler is mapped only if something was compiled, and the
 # facts of the device have its version.
 _MOMENTARY = ("core_clock_mhz", "memory_clock_mhz")
 _DRIVERS = re.compile(r"lib(cuda|amdhip64|hsa-runtime64|OpenCL|pocl)\.so")
 _SCHEDULERS = re.compile(r"lib(xsched|preempt|shim|hal)")
-_VARIABLES_OF_THE_SCHEDULER = re.compile(r"XSCHED_|LD_PRELOAD$")
-# The uuid identifies the device, and the libraries have fields of their own.
+_VARIABLES_OF_THE_SCHEDULER = re.compile(r"XSCHED_|CUDA_MPS_|LD_PRELOAD$")
+# The uuid identifies the device, and the libraries have fields of their own. A daemon of a run is
+# in another directory each time.
+_OWN_DAEMON = re.compile(r"/pytest-xsched-\d+-\w{8}$")
 _VARIABLES_OF_NOTHING = re.compile(r".*_VISIBLE_DEVICES$|LD_LIBRARY_PATH$")
 
 
@@ -101,11 +103,22 @@ def likeness_digest(run: Record, *, scheduler: bool = False) -> str:
 def differences(first: Record, second: Record, *, scheduler: bool = False) -> list[Difference]:
     """List the fields of `likeness` in which two runs differ, in the order of their names."""
     a, b = (likeness(run, scheduler=scheduler) for run in (first, second))
+    chosen = _kernels_of_shares(first) | _kernels_of_shares(second)
     return [
         Difference(field=field, first=a.get(field), second=b.get(field))
         for field in sorted(a.keys() | b.keys())
-        if a.get(field) != b.get(field)
+        if a.get(field) != b.get(field) and field not in chosen
     ]
+
+
+def _kernels_of_shares(run: Record) -> set[str]:
+    """Return the fields that differ because MPS shows a process fewer multiprocessors.
+
+    Libraries choose other kernels for them, which is an effect of the scheduler.
+    """
+    mps = run["scenario"].get("mps")
+    shares = mps["active_thread_percentage"] if mps is not None else ()
+    return {f"queues.{name}.kernels" for name, _ in shares}
 
 
 def _machine(fingerprint: Record, *, scheduler: bool) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def _machine(fingerprint: Record, *, scheduler: bool) -> dict[str, Any]:
             fields[f"libraries.{name}"] = {k: v for k, v in library.items() if k != "path"}
     for name, value in fingerprint["environment"].items():
         of_the_scheduler = bool(_VARIABLES_OF_THE_SCHEDULER.match(name))
-        if value is None or _VARIABLES_OF_NOTHING.match(name):
+        if value is None or _VARIABLES_OF_NOTHING.match(name) or _OWN_DAEMON.search(value):
             continue
         if scheduler or not of_the_scheduler:
             fields[f"environment.{name}"] = value

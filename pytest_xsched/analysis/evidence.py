@@ -17,6 +17,7 @@ from pytest_xsched.analysis.cold_program import cold_program
 from pytest_xsched.analysis.contention import Contenders, Contention, Holds
 from pytest_xsched.analysis.plausibility import Plausible, overwork, plausible
 from pytest_xsched.analysis.queue_result import QueueResult
+from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise
 from pytest_xsched.xsched.activation import Activity
 
@@ -37,6 +38,7 @@ class Evidence:
         checked: whether all results were compared with numpy.
         unchecked: one sentence for each kind of result that could not be compared.
         activity: what shows that XSched was in effect; None under other schedulers.
+        mps: which processes were clients of MPS; None under other schedulers.
         contention: what the queues of the highest priority met of the other queues.
         noise: how quiet the machine was; None if noise was not measured, or time is virtual.
         plausible: what requests took, compared with what they take alone, where that is known.
@@ -58,6 +60,7 @@ class Evidence:
     priority_effect: str | None = None
     unchecked: tuple[str, ...] = ()
     activity: Activity | None = None
+    mps: MpsClients | None = None
     contention: tuple[Contention, ...] = ()
     noise: Noise | None = None
     plausible: tuple[Plausible, ...] = ()
@@ -149,6 +152,7 @@ class Evidence:
             "remarks": {name: list(said) for name, said in self.remarks.items() if said},
             "plausible": [one.to_dict() for one in self.plausible],
             "xsched": None if self.activity is None else self.activity.to_dict(),
+            **({} if self.mps is None else {"mps": self.mps.to_dict()}),
             "noise": None if self.noise is None else self.noise.to_dict(),
         }
 
@@ -161,6 +165,7 @@ def gather(
     priority_effect: str | None = None,
     unchecked: tuple[str, ...] = (),
     activity: Activity | None = None,
+    mps: MpsClients | None = None,
     noise: Noise | None = None,
     alone_ns: Sequence[int | None] = (),
     slots: int | None = None,
@@ -178,6 +183,7 @@ def gather(
         priority_effect: see `Evidence`.
         unchecked: sentences about results that could not be compared.
         activity: see `Evidence`.
+        mps: see `Evidence`.
         noise: see `Evidence`.
         alone_ns: what a request of each queue takes alone, None where that is not known; empty if
             it is known for no queue.
@@ -224,6 +230,7 @@ def gather(
         checked=checked and not unchecked,
         unchecked=unchecked,
         activity=activity,
+        mps=mps,
         contention=met,
         noise=noise,
         plausible=speed,

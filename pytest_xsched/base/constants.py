@@ -26,7 +26,9 @@ def split_device(name: str) -> tuple[str, int]:
     return kind, int(index or 0)
 
 
-SCHEDULERS = ("native", "priority", "builtin", "xsched")
+SCHEDULERS = ("native", "priority", "builtin", "xsched", "time-slicing", "mps")
+APART = ("time-slicing", "mps")
+"""Schedulers that share a GPU between processes, so that each queue has one of its own."""
 PROCESSES = ("together", "separate")
 """Whether the queues of a run share a process, or have one each."""
 NOISE = ("auto", "mask", "note", "off")

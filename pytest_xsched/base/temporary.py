@@ -69,6 +69,9 @@ _REGISTRY = _Registry()
 class TemporaryDirectory:
     """A directory in the system's directory for such things, until `cleanup`.
 
+    Args:
+        parent: another directory for it; None: the system's.
+
     Attributes:
         name: its path.
 
@@ -76,8 +79,8 @@ class TemporaryDirectory:
         OSError: it cannot be made.
     """
 
-    def __init__(self) -> None:
-        parent = tempfile.gettempdir()
+    def __init__(self, parent: str | None = None) -> None:
+        parent = tempfile.gettempdir() if parent is None else parent
         remove_left_behind(Path(parent))
         self.name = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent)
         _REGISTRY.add(self.name)

@@ -32,7 +32,15 @@ def _policy(scenario: Record) -> str:
     xsched = scenario["xsched"]
     if xsched is not None:
         return f" ({xsched['policy']}, {xsched['scheduler']}, level {xsched['level']})"
+    if (mps := scenario.get("mps")) is not None:
+        return _mps_settings(mps)
     return f" ({scenario['policy']})" if scenario["scheduler"] == "builtin" else ""
+
+
+def _mps_settings(mps: Record) -> str:
+    parts = [f"{name} {share:g}%" for name, share in mps["active_thread_percentage"]]
+    parts += [f"{name} below normal" for name, priority in mps["priority"] if priority]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def device_title(run: Record) -> str:
@@ -95,6 +103,8 @@ def remarks(run: Record) -> list[str]:
         lines.append(f"all results equal those of numpy{_OR_EAGER if models else ''}")
     if evidence["xsched"] is not None and not evidence["faults"]:
         lines += _activity(evidence["xsched"])
+    if (mps := evidence.get("mps")) is not None and not evidence["faults"]:
+        lines.append(_clients(mps))
     lines += [f"! {sentence}" for sentence in evidence["results_not_checked"]]
     lines += map(_captured, run["fingerprint"].get("models", ()))
     lines += [
@@ -150,6 +160,13 @@ def _activity(shown: Record) -> list[str]:
         f"XSched: {shown['said']!r}, {order}{counted}",
         *(_cover(name, cover) for name, cover in covers.items()),
     ]
+
+
+def _clients(mps: Record) -> str:
+    """Describe how MPS was seen to be in effect."""
+    queues = (f"{name} ({', '.join(map(str, ids))})" for name, ids in mps["queues"].items())
+    servers = ", ".join(map(str, mps["servers"]))
+    return f"MPS: all processes were clients of server {servers}: {', '.join(queues)}"
 
 
 def _cover(name: str, cover: Record | None) -> str:

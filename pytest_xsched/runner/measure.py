@@ -22,6 +22,7 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.captured import CapturedModel, CapturedModels
 from pytest_xsched.monitoring.environment import Fingerprint, take_fingerprint
 from pytest_xsched.monitoring.gpu_monitor import monitor_of
+from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Readings
 from pytest_xsched.monitoring.sampler import Sampler
 from pytest_xsched.native.binding import SLICE_NS, Device
@@ -56,6 +57,7 @@ class Measurement:
         alone_ns: time of a request of each queue alone; None: not known.
         remark: one sentence about the measurement, or "".
         activity: the evidence that XSched was in effect; None under other schedulers.
+        mps: which processes were clients of MPS; None under other schedulers.
         readings: what other than the device may have delayed requests; None: not measured.
         faults: one sentence for each fault that spoils the whole measurement.
         records: of the commands of each queue; empty: the run kept none.
@@ -74,6 +76,7 @@ class Measurement:
     alone_ns: tuple[int | None, ...]
     remark: str = ""
     activity: Activity | None = None
+    mps: MpsClients | None = None
     readings: Readings | None = None
     faults: tuple[str, ...] = ()
     records: tuple[CommandRecord, ...] = ()

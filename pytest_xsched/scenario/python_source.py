@@ -17,6 +17,7 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import Bursts, Closed, Constant, Gamma, Poisson, Replay
 from pytest_xsched.scenario.kernels import Argument
 from pytest_xsched.scenario.models import Model
+from pytest_xsched.scenario.mps_settings import MPS
 from pytest_xsched.scenario.profile import recorded, shipped_profiles
 from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.timed_changes import Change
@@ -185,6 +186,14 @@ def _model(model: Model) -> _Call:
     return _Call(name, (model.factory, *args), {**kwargs, **model.options})
 
 
+def _mps(value: MPS) -> _Call:
+    call = _by_fields(value)
+    for name in ("active_thread_percentage", "priority"):
+        if name in call.keywords:
+            call.keywords[name] = dict(call.keywords[name])
+    return call
+
+
 def _label(call: _Call) -> str:
     """Return the label that the constructor would make; that of a kernel is short."""
     if call.name != "kernel":
@@ -260,4 +269,5 @@ _SPELLERS: dict[type, Callable[[Any], _Call]] = {
     Bursts: _bursts,
     Replay: _replay,
     Closed: _closed,
+    MPS: _mps,
 }

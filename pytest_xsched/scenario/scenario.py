@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pytest_xsched.base.constants import (
+    APART,
     GPUS,
     PROCESSES,
     SCHEDULERS,
@@ -24,6 +25,7 @@ from pytest_xsched.base.validation import (
     check_flag,
     checked_fields,
     checked_list,
+    checked_object,
     device_name,
     one_of,
     set_integer,
@@ -32,6 +34,7 @@ from pytest_xsched.base.validation import (
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX, known_count, plain_arrivals
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
+from pytest_xsched.scenario.mps_settings import MPS, read_mps
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.queue_spec import QueueSpec, read_queue
 from pytest_xsched.scenario.timed_changes import Change
@@ -39,6 +42,7 @@ from pytest_xsched.scenario.xsched_settings import XSched, read_xsched
 
 QUEUES_MAX = 256  # the limit of the native runner
 CHANGES_MAX = 10_000  # of a run
+_PERCENTAGE = '; write MPS(active_thread_percentage={"low": 50})'
 _REPLAY = '; recorded("model.json") replays there what the requests of a model took on a GPU'
 
 
@@ -56,6 +60,7 @@ class Scenario:
         scheduler: one of `constants.SCHEDULERS`, the mechanism under test.
         policy: one of `policies.POLICIES`; other than "none" only with scheduler "builtin".
         xsched: the settings of scheduler "xsched"; None with the others.
+        mps: the settings of scheduler "mps"; None with the others.
         changes: of queues during the run, by their times.
         stream_priority: under scheduler "builtin", whether the streams underneath get the queues'
             priorities too; must be True otherwise.
@@ -76,6 +81,7 @@ class Scenario:
     scheduler: str
     policy: str
     xsched: XSched | None = None
+    mps: MPS | None = None
     changes: tuple[Change, ...] = ()
     stream_priority: bool = True
     check: bool = False
@@ -103,6 +109,7 @@ class Scenario:
                 f"stream_priority False needs scheduler 'builtin', not {self.scheduler!r}"
             )
         self._check_xsched()
+        self._check_apart()
         check_flag("scenario: check", self.check)
         one_of("waiting", self.waiting, WAITING)
         one_of("processes", self.processes, PROCESSES)
@@ -113,7 +120,7 @@ class Scenario:
                 )
         self._place_models()
         self._check_queues()
-        if self.processes == "separate":
+        if self.has_separate_processes:
             self._check_separate()
         if self.programs:
             self._check_programs()
@@ -150,6 +157,20 @@ class Scenario:
         if self.xsched and self.device_kind not in GPUS:
             raise ScenarioError(
                 f"scheduler 'xsched' schedules {', '.join(GPUS)} devices, not {self.device!r}"
+            )
+
+    def _check_apart(self) -> None:
+        if (self.scheduler == "mps") != isinstance(self.mps, MPS):
+            raise ScenarioError(
+                f"scenario: mps {self.mps!r} does not go with scheduler {self.scheduler!r}"
+            )
+        if self.mps is not None:
+            self.mps.require_queues([queue.name for queue in self.queues])
+        kinds = ("cuda",) if self.scheduler == "mps" else GPUS
+        if self.scheduler in APART and self.device_kind not in kinds:
+            raise ScenarioError(
+                f"scheduler {self.scheduler!r} shares {', '.join(kinds)} devices between "
+                f"processes; the device is {self.device!r}"
             )
 
     def _check_changes(self, names: set[str]) -> None:
@@ -200,6 +221,8 @@ class Scenario:
 
     def _check_separate(self) -> None:
         what = 'processes="separate"'
+        if self.scheduler in APART:
+            what = f"scheduler {self.scheduler!r} has a process for each queue"
         if self.scheduler == "builtin":
             raise ScenarioError(
                 f"{what}: the policy of scheduler 'builtin' sees the queues of its own process "
@@ -213,11 +236,12 @@ class Scenario:
                 raise ScenarioError(
                     f"{what}: queue {queue.name!r} has a share of the multiprocessors, which are "
                     "divided among the queues of one process only"
+                    + (_PERCENTAGE if self.mps is not None else "")
                 )
 
     def _check_programs(self) -> None:
         what = f"queue {self.programs[0].name!r} {self._why_program(self.programs[0])}"
-        if self.scheduler not in ("native", "xsched"):
+        if self.scheduler not in ("native", "xsched", *APART):
             others = "" if self.device_kind == "cpu" else ", 'xsched' schedules its streams"
             raise ScenarioError(
                 f"{what}: scheduler {self.scheduler!r} cannot schedule it; 'native' "
@@ -251,6 +275,11 @@ class Scenario:
     def programs(self) -> tuple[QueueSpec, ...]:
         """The queues whose requests a program does, one of the user or that of an eager model."""
         return tuple(queue for queue in self.queues if queue.workload.own_program is not None)
+
+    @property
+    def has_separate_processes(self) -> bool:
+        """Whether each queue has a process of its own, by `processes` or by the scheduler."""
+        return self.processes == "separate" or self.scheduler in APART
 
     @property
     def device_kind(self) -> str:
@@ -296,6 +325,8 @@ class Scenario:
         data["queues"] = [
             {**_plain(queue), "arrivals": plain_arrivals(queue.arrivals)} for queue in self.queues
         ]
+        if self.mps is None:  # as in records of versions without it
+            del data["mps"]
         return data
 
     def to_python(self) -> str:
@@ -313,11 +344,12 @@ class Scenario:
         Raises:
             ScenarioError: for missing or unknown fields and for values refused by the classes.
         """
-        values = checked_fields(cls, data, "scenario")
+        values = checked_fields(cls, {"mps": None, **checked_object(data, "scenario")}, "scenario")
         values["queues"] = tuple(
             read_queue(queue) for queue in checked_list(values, "queues", "scenario")
         )
         values["xsched"] = read_xsched(values["xsched"])
+        values["mps"] = read_mps(values["mps"])
         values["changes"] = tuple(
             Change(**checked_fields(Change, change, "change"))
             for change in checked_list(values, "changes", "scenario")

@@ -16,6 +16,7 @@ from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.trace import Trace
+from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.reporting.policy_hints import order_remarks
 from pytest_xsched.runner.measure import Measurement
@@ -160,7 +161,7 @@ def run_in_windows(
         slots = scenario.sim.parallel(len(scenario.queues))
     plain = scenario.to_dict()
 
-    def evidence(activity: Activity | None) -> Evidence:
+    def evidence(activity: Activity | None, mps: MpsClients | None) -> Evidence:
         past = [] if activity is None else activity.bypassing
         order, ranks = order_remarks(plain, _worst_effect(effects))
         return gather(
@@ -170,6 +171,7 @@ def run_in_windows(
             priority_effect=_worst_effect(effects),
             unchecked=tuple(_unchecked(scenario, measurement)),
             activity=activity,
+            mps=mps,
             noise=Noise(masks=masking, windows=tuple(watched)) if watched else None,
             alone_ns=alone_ns,
             slots=slots,
@@ -227,10 +229,12 @@ def run_in_windows(
         activity = before.activity
         if later.activity is not None:
             activity = later.activity.added_to(activity)
+        mps = before.mps if later.mps is None else later.mps.added_to(before.mps)
         alone = window_evidence(
             later, span_ns, _noisy_ns(_watch(scenario, later, span_ns, 0, rules))
         )
-        run.evidence = evidence(activity).keeping(before).keeping(alone, f"in window {index + 1}: ")
+        so_far = evidence(activity, mps).keeping(before)
+        run.evidence = so_far.keeping(alone, f"in window {index + 1}: ")
         add_remark(run, later.remark)
         return True
 
@@ -238,7 +242,7 @@ def run_in_windows(
         scenario=scenario,
         fingerprint=measurement.fingerprint,
         queues=queues,
-        evidence=evidence(measurement.activity),
+        evidence=evidence(measurement.activity, measurement.mps),
         remark=measurement.remark,
         measure_on=measure_on,
         at_least_ns=at_least_ns,

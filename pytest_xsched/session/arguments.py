@@ -12,6 +12,7 @@ from pytest_xsched.base.units import DurationLike, format_duration, one_line, pa
 from pytest_xsched.base.validation import one_of
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import clipped
+from pytest_xsched.scenario.mps_settings import MPS
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario, default_warmup_ns
 from pytest_xsched.scenario.timed_changes import Change
@@ -79,11 +80,15 @@ def require_changes(what: str, changes: object) -> tuple[Change, ...]:
 
 def require_scheduler(given: object, what: str = "scheduler") -> None:
     """Check the name of a scheduler."""
-    if isinstance(given, XSched) or given in SCHEDULERS:
+    if isinstance(given, (XSched, MPS)) or given in SCHEDULERS:
         return
     advice = ""
     if given is XSched:
         advice = "; write XSched()"
+    elif given is MPS:
+        advice = "; write MPS()"
+    elif isinstance(given, str) and given.lower() in ("mps", "time slices", "time_slicing"):
+        advice = '; write "mps"' if given.lower() == "mps" else '; write "time-slicing"'
     elif given in POLICIES:
         advice = f'; {given!r} is a policy of "builtin": write policy={given!r}'
     elif given in XSCHED_POLICIES:

@@ -11,16 +11,17 @@ from pytest_xsched.base.validation import integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import unlike
 from pytest_xsched.errors import IncomparableError, ScenarioError
+from pytest_xsched.scenario.mps_settings import MPS
 from pytest_xsched.scenario.queue_spec import QueueSpec
-from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.arguments import require_scheduler
+from pytest_xsched.session.mechanism import SchedulerLike, arm_name
 
 _SEED_STEP = 104_729  # between episodes: a prime, so that no two of a session's seeds meet soon
 
 _ATTRIBUTES = ("again", "arms", "baseline", "forced", "judgements", "schedulers")
 """Of a comparison, in addition to its methods and to those of a run."""
 
-RunArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], str | XSched, int], Run]"
+RunArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], SchedulerLike, int], Run]"
 """Measures queues under a scheduler with a seed."""
 
 
@@ -40,7 +41,7 @@ class Comparing:
     def compare(
         self,
         queues: tuple[QueueSpec, ...],
-        schedulers: Sequence[str | XSched],
+        schedulers: Sequence[SchedulerLike],
         *,
         arms: Sequence[str],
         episodes: int,
@@ -64,6 +65,9 @@ class Comparing:
                     "comparison"
                 )
         named = _named(schedulers, arms)
+        for scheduler in schedulers:
+            if isinstance(scheduler, MPS):
+                scheduler.require_queues([queue.name for queue in queues])
         integer("compare(): episodes", episodes, 1, 1000)
         baseline, *others = named
         again = f"{baseline} again"
@@ -106,20 +110,16 @@ def turns(episodes: int, arms: Sequence[str]) -> Iterator[tuple[int, str]]:
             yield episode, arm
 
 
-def _named(schedulers: Sequence[str | XSched], arms: Sequence[str]) -> dict[str, str | XSched]:
+def _named(schedulers: Sequence[SchedulerLike], arms: Sequence[str]) -> dict[str, SchedulerLike]:
     """Check schedulers and arms, and return the schedulers by name, XSched's by policy, level."""
     if not isinstance(schedulers, (list, tuple)) or len(schedulers) < 2:
         raise ScenarioError(
             f'compare(): schedulers {one_line(schedulers)} are not two; write ["native", "builtin"]'
         )
-    named: dict[str, str | XSched] = {}
+    named: dict[str, SchedulerLike] = {}
     for scheduler in schedulers:
-        if isinstance(scheduler, XSched):
-            level = f" level {scheduler.level}" if scheduler.level != 1 else ""
-            name = f"xsched {scheduler.policy}{level}"
-        else:
-            require_scheduler(scheduler, "compare(): scheduler")
-            name = scheduler
+        require_scheduler(scheduler, "compare(): scheduler")
+        name = arm_name(scheduler)
         if name in named:
             raise ScenarioError(
                 f"compare(): schedulers {list(schedulers)} name one twice; the first is measured "

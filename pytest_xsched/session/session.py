@@ -48,7 +48,6 @@ from pytest_xsched.session.arguments import (
     require_mask,
     require_policy,
     require_queues,
-    require_scheduler,
     scenario_of,
     setting_text,
 )
@@ -56,6 +55,13 @@ from pytest_xsched.session.auto_device import NO_GPU, auto_device, require_gpu
 from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
+from pytest_xsched.session.mechanism import (
+    Chosen,
+    Mechanism,
+    SchedulerLike,
+    for_queues,
+    mechanism_of,
+)
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.workers.dispatch import measure_in_processes, why_own_process
@@ -207,7 +213,7 @@ class Session:
         at_least: DurationLike | None = None,
         warmup: DurationLike | None = None,
         drain: DurationLike | None = None,
-        scheduler: str | XSched | None = None,
+        scheduler: SchedulerLike | None = None,
         policy: str | None = None,
         changes: Iterable[Change] = (),
         stream_priority: bool = True,
@@ -229,8 +235,9 @@ class Session:
             warmup: before it, under the same load; a tenth of the duration, at most 1 s.
             drain: longest wait after it for unfinished requests; 5 s.
             scheduler: ``"native"`` (plain streams), ``"priority"`` (the device's stream
-                priorities), ``"builtin"`` (XQueues under a policy), or the installed XSched:
-                ``"xsched"``, ``XSched(policy="kedf")``.
+                priorities), ``"builtin"`` (XQueues under a policy), the installed XSched:
+                ``"xsched"``, ``XSched(policy="kedf")``; or with a process for each queue:
+                ``"time-slicing"`` (of the driver), ``"mps"``, ``MPS(...)`` (of NVIDIA).
             policy: of ``"builtin"``: ``"hpf"`` (highest priority first), ``"edf"`` (earliest
                 deadline), ``"partition"`` (of the device's time), ``"fair"`` or ``"none"``.
             changes: of queues during the run: ``[at("2s", "low", priority=20)]``.
@@ -265,7 +272,7 @@ class Session:
         changes = require_changes("run", changes)
         chosen = functools.partial(self._chosen, scheduler, policy, duration, seed)
         check_marker = self._marker_check(chosen)
-        _, xsched = self._scheduler(scheduler)
+        _, xsched, mps = self._scheduler(scheduler)
         scheduler, policy, duration_ns, device, seed = chosen()
         if xsched is not None:
             refuse_hang(xsched, queues)
@@ -280,6 +287,7 @@ class Session:
             scheduler=scheduler,
             policy=policy,
             xsched=xsched,
+            mps=mps,
             changes=tuple(changes),
             stream_priority=stream_priority,
             check=check,
@@ -321,7 +329,7 @@ class Session:
     def compare(
         self,
         *queues: QueueSpec,
-        schedulers: Sequence[str | XSched] = ("native", "builtin"),
+        schedulers: Sequence[SchedulerLike] = ("native", "builtin"),
         arms: Sequence[str] = (),
         episodes: int = 7,
         duration: DurationLike | None = None,
@@ -373,7 +381,7 @@ class Session:
         require_queues("compare", queues)
         changes = require_changes("compare", changes)
 
-        def run(of_arm: tuple[QueueSpec, ...], chosen: str | XSched, seed: int) -> Run:
+        def run(of_arm: tuple[QueueSpec, ...], chosen: SchedulerLike, seed: int) -> Run:
             builtin = chosen == "builtin"
             there = {queue.name for queue in of_arm}
             return self.run(
@@ -382,7 +390,7 @@ class Session:
                 whole=True,  # all arms equally long, or rare events differ
                 warmup=warmup,
                 drain=drain,
-                scheduler=chosen,
+                scheduler=for_queues(chosen, there),
                 policy=policy if builtin else "none",
                 changes=[change for change in changes if change.queue in there],
                 stream_priority=stream_priority or not builtin,
@@ -481,7 +489,7 @@ class Session:
             scheduler: the installed XSched, ``"xsched"`` or ``XSched(policy="cfs")``; else our own.
             patience: how long a call may take there, beyond its own wait: then `WorkerHung`.
         """
-        _, xsched = self._scheduler(scheduler)
+        _, xsched, _ = self._scheduler(scheduler)
         patience_ns = parse_duration(patience, what="patience")
         policy = self._of_marker("policy", POLICIES) or "hpf"
         if xsched and self.settings.process == "inside":
@@ -495,13 +503,13 @@ class Session:
 
     def _chosen(
         self,
-        scheduler: str | XSched | None,
+        scheduler: SchedulerLike | None,
         policy: str | None,
         duration: DurationLike | None,
         seed: int | None,
     ) -> Chosen:
         """Return the settings of a run: those of the call, then of the marker, then of options."""
-        name, _ = self._scheduler(scheduler)
+        name = self._scheduler(scheduler).name
         if policy is None:
             policy = self._of_marker("policy", POLICIES)
         if policy is None:
@@ -545,13 +553,10 @@ class Session:
 
         return check
 
-    def _scheduler(self, given: str | XSched | None) -> tuple[str, XSched | None]:
-        if isinstance(given, XSched):
-            return "xsched", given
-        if given is not None:
-            require_scheduler(given)
-        name = given or self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
-        return name, XSched() if name == "xsched" else None
+    def _scheduler(self, given: SchedulerLike | None) -> Mechanism:
+        if given is None:
+            given = self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
+        return mechanism_of(given)
 
     def _of_marker(self, key: str, known: tuple[str, ...]) -> str | None:
         if key not in self.overrides:

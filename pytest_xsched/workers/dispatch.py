@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from pytest_xsched.base.constants import GPUS, split_device
+from pytest_xsched.base.constants import APART, GPUS, split_device
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
@@ -13,6 +13,7 @@ from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.workers.isolated import SET_UP_S, measure_in_worker
 from pytest_xsched.workers.live_proxy import LiveProcess
+from pytest_xsched.workers.mps import mps_daemon
 from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.run_processes import RunProcesses
 from pytest_xsched.workers.worker_process import Environment
@@ -30,6 +31,8 @@ def why_own_process(scenario: Scenario) -> str:
     """Return why a scenario cannot be measured in pytest's own process; empty if it can."""
     if scenario.xsched is not None:
         return "scheduler 'xsched' may end its process, so it runs in a worker process"
+    if scenario.scheduler in APART:
+        return f"scheduler {scenario.scheduler!r} runs each queue in a process of its own"
     if scenario.processes == "separate":
         return 'processes="separate" runs each queue in a process of its own'
     if scenario.programs:
@@ -146,7 +149,9 @@ def measure_in_processes(
                         waiting=waiting,
                     )
                 )
-        if scenario.processes == "together" and not scenario.programs:
+        if scenario.mps is not None and processes.daemon is None:
+            processes.daemon = around.enter_context(mps_daemon(scenario.mps))
+        if not scenario.has_separate_processes and not scenario.programs:
             return measure_in_worker(
                 scenario,
                 progress,
@@ -167,6 +172,7 @@ def measure_in_processes(
                 xsched=files,
                 home=found,
                 server=processes.server,
+                daemon=processes.daemon,
                 watch=watch,
                 record=record,
                 set_up_s=set_up_s,

@@ -19,8 +19,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_xsched.base.constants import APART
 from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.monitoring.environment import DeviceFacts, Fingerprint, MappedLibrary
+from pytest_xsched.monitoring.mps_clients import MpsClients, bypass_fault
 from pytest_xsched.monitoring.noise import unite_readings
 from pytest_xsched.native.command_record import CommandRecord, no_record
 from pytest_xsched.native.milestones import Milestones, no_milestones
@@ -29,6 +31,7 @@ from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
+from pytest_xsched.workers.mps import FAMILY, NO_DAEMON, PIPE, MpsDaemon
 from pytest_xsched.workers.program_process import ProgramProcess
 from pytest_xsched.workers.program_samples import ProgramResult
 from pytest_xsched.workers.worker import LEFT, LOCKED, READY
@@ -61,6 +64,7 @@ class SeparateProcesses:
     Args:
         home: has the shim that is preloaded under programs.
         server: XSched's server, which is polled during a window for work of the programs.
+        daemon: the control daemon of MPS, whose clients the processes are; None: there is none.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class SeparateProcesses:
         xsched: Files | None = None,
         home: Home | None = None,
         server: Server | None = None,
+        daemon: MpsDaemon | None = None,
         watch: bool = True,
         record: bool = True,
         set_up_s: float = SET_UP_S,
@@ -84,6 +89,7 @@ class SeparateProcesses:
         self.xsched = xsched
         self.home = home
         self.server = server
+        self.daemon = daemon
         self.watch = watch
         self.record = record
         self.set_up_s = set_up_s
@@ -194,6 +200,8 @@ class _Window:
         self._allowed_s = run.set_up_s + run_s(scenario)
         self._settings = _settings(scenario, run.home, libraries)
         self._members: list[Member] = []
+        self._clients: dict[int, frozenset[int]] = {}
+        """Of MPS, by server, as they were seen so far."""
         self._remarks: list[str] = []
 
     def measure(self) -> Measurement:
@@ -205,6 +213,7 @@ class _Window:
         try:
             failed = self._lock() or self._start(groups)
             if failed is None:
+                self._see_clients()
                 start_clock_ns = time.monotonic_ns() + LEAD_NS
                 for member in members:
                     member.begin(start_clock_ns)
@@ -212,6 +221,7 @@ class _Window:
                     poller = ServerPoller(run.server.busy_processes)
                 failed = _wait_for_all(members, LEFT)
             if failed is None:
+                self._see_clients()
                 staying = self._end_others()
         finally:  # also on Ctrl-C and time-outs
             try:
@@ -231,7 +241,53 @@ class _Window:
         self._require_locked()
         whole = unite([(group, results[p]) for group, p in zip(groups, members, strict=True)])
         remarks = [remark for remark in (*self._remarks, whole.remark) if remark]
-        return _with_programs(dataclasses.replace(whole, remark="; ".join(remarks)), results)
+        whole = dataclasses.replace(whole, remark="; ".join(remarks))
+        return self._with_clients(_with_programs(whole, results), groups)
+
+    def _see_clients(self) -> None:
+        """Note which processes are clients of MPS at this moment."""
+        if self._run.daemon is None:
+            return
+        for server, clients in self._run.daemon.clients().items():
+            self._clients[server] = self._clients.get(server, frozenset()) | clients
+
+    def _with_clients(self, whole: Measurement, groups: Sequence[Sequence[int]]) -> Measurement:
+        """Add which processes of each queue were clients of MPS, and a fault for those without."""
+        if self._run.daemon is None:
+            return whole
+        clients = frozenset().union(*self._clients.values())
+        faults, queues = [], {}
+        for group, member in zip(groups, self._members, strict=True):
+            processes = member.processes
+            owner = _names(self._scenario, group) or "the worker process of the run"
+            faults.append(bypass_fault(owner, processes, self._clients))
+            for index in group:
+                queues[self._scenario.queues[index].name] = tuple(sorted(processes & clients))
+        return dataclasses.replace(
+            whole,
+            mps=MpsClients(servers=tuple(sorted(self._clients)), queues=queues),
+            faults=(*whole.faults, *filter(None, faults)),
+        )
+
+    def _environment(self, queues: Sequence[int] | None) -> Environment | None:
+        """Return how the environment of a worker with some queues differs; None: of the holder."""
+        sharing = self._sharing(queues)
+        if sharing is None:
+            return self._run.environment
+        base = self._run.environment or Environment()
+        return Environment(scrubbed=(*base.scrubbed, FAMILY), values={**base.values, **sharing})
+
+    def _sharing(self, queues: Sequence[int] | None) -> dict[str, str] | None:
+        """Return the variables by which a process with some queues is a client of MPS, or is none.
+
+        None: it inherits them. The holder of the locks, which has no queues, is no client.
+        """
+        scenario = self._scenario
+        if scenario.scheduler not in APART or scenario.device_kind != "cuda":
+            return None
+        if self._run.daemon is None or queues is None:
+            return {PIPE: NO_DAEMON}
+        return self._run.daemon.variables(scenario.queues[queues[0]].name if queues else None)
 
     def _lock(self) -> Member | None:
         """Start the process that holds the locks for several windows, if programs may live on."""
@@ -245,7 +301,7 @@ class _Window:
             run.make_directory(),
             make_job(self._scenario, self._libraries, run.lock_timeout_s, only_lock=True),
             messages=WorkerMessages(self._allowed_s, run.grace_s, None, self._waiting),
-            environment=run.environment,
+            environment=self._environment(None),
             module=run.module,
         )
         if _wait_for_all([run.holder], LOCKED) is not None:
@@ -310,7 +366,7 @@ class _Window:
                 self._progress if first else None,
                 self._waiting if first else None,
             ),
-            environment=run.environment,
+            environment=self._environment(queues),
             module=run.module,
             owner=_names(self._scenario, queues),
         )
@@ -326,6 +382,7 @@ class _Window:
             self._scenario,
             index,
             setting=setting,
+            sharing=self._sharing([index]),
             allowed_s=self._allowed_s,
             may_go_on=self._may_go_on(index),
         )
@@ -382,7 +439,7 @@ def divide(scenario: Scenario) -> list[tuple[int, ...]]:
     indices = range(len(scenario.queues))
     programs = [i for i in indices if scenario.queues[i].workload.own_program is not None]
     others = tuple(i for i in indices if i not in programs)
-    if scenario.processes == "separate" and others:
+    if scenario.has_separate_processes and others:
         return [*((i,) for i in others), *((i,) for i in programs)]
     return [others, *((i,) for i in programs)]
 

@@ -31,6 +31,7 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.system.process_tree import kill_marked
+from pytest_xsched.workers.mps import without_mps
 from pytest_xsched.workers.program_reports import VERSIONS, ProgramReports
 from pytest_xsched.workers.program_samples import (
     ProgramResult,
@@ -70,6 +71,8 @@ class ProgramProcess(ManagedProcess):
         scenario: of the window.
         index: of its queue.
         setting: how XSched is preloaded under it; None: it is not.
+        sharing: variables by which it is a client of MPS, or is none, in place of those that it
+            would inherit; None: it inherits them.
         allowed_s: time until it has to be ready.
         may_go_on: whether there may be further windows.
     """
@@ -83,6 +86,7 @@ class ProgramProcess(ManagedProcess):
         index: int,
         *,
         setting: Preload | None,
+        sharing: dict[str, str] | None = None,
         allowed_s: float,
         may_go_on: bool = False,
     ) -> None:
@@ -96,6 +100,7 @@ class ProgramProcess(ManagedProcess):
         assert program is not None
         self._program = program
         self._setting = setting
+        self._sharing = sharing
         self._output_path = directory / "output.txt"
         self._stop_requested = False
         self._start_ns: int | None = None
@@ -109,6 +114,8 @@ class ProgramProcess(ManagedProcess):
         try:
             variables = self._variables()
             inherited = dict(os.environ) if setting is None else _without(setting)
+            if sharing is not None:
+                inherited = without_mps(inherited)
             with open(self._output_path, "ab") as output:
                 # It leads a session of its own, and so all its processes can be found and ended.
                 self.start(
@@ -127,7 +134,7 @@ class ProgramProcess(ManagedProcess):
 
     def _variables(self) -> dict[str, str]:
         variables = dict(self._program.env) if self._setting is None else self._setting.variables
-        variables = {**variables, MARK: self._mark}
+        variables = {**(self._sharing or {}), **variables, MARK: self._mark}
         if self.spec.workload.model is not None:
             variables |= model_variables(self.scenario.device)
         if not self._program.reports:
@@ -211,6 +218,11 @@ class ProgramProcess(ManagedProcess):
         self.allowed_s = allowed_s
         self.allow(allowed_s)
         return True
+
+    @property
+    def processes(self) -> frozenset[int]:
+        """Return the ids of its processes that were seen, those that have ended, too."""
+        return frozenset(self._processes)
 
     def request_stop(self) -> None:
         """Close its input, so that it may end; send SIGTERM to a program that has not done all."""

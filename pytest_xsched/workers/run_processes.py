@@ -1,4 +1,4 @@
-"""What a run keeps between its windows: programs, the locks of its devices, XSched's server.
+"""What a run keeps between its windows: programs, locks of its devices, XSched's server, MPS.
 
 They end with the last window and with any error; when another run begins; and when no further
 window has begun within `IDLE_S`, because the locks keep others off the devices meanwhile.
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from pytest_xsched.errors import XSchedError
+from pytest_xsched.workers.mps import MpsDaemon
 from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.xserver import Server
 
@@ -32,6 +33,7 @@ class RunProcesses:
     Attributes:
         separate: processes of earlier windows that live on; None: there are none.
         server: XSched's server, which lives on with them; None: there is none.
+        daemon: the control daemon of MPS, likewise.
         is_last: whether the window that is measured is the last one.
         tell: called with a remark on programs that did not end well after their last window.
     """
@@ -39,6 +41,7 @@ class RunProcesses:
     def __init__(self, duration_ns: int) -> None:
         self.separate: SeparateProcesses | None = None
         self.server: Server | None = None
+        self.daemon: MpsDaemon | None = None
         self.is_last = False
         self.tell: Callable[[str], None] = lambda remark: None
         self._left_ns = duration_ns
@@ -67,14 +70,15 @@ class RunProcesses:
                 with self._around.pop_all() as around:
                     yield around
                     if self.separate is not None and self.separate.are_waiting:
-                        if self.server is not None:
-                            self.server.require_alive()
+                        for one in (self.server, self.daemon):
+                            if one is not None:
+                                one.require_alive()
                         self._around = around.pop_all()
                         self._wait()
                         return
             finally:
                 if self._idle is None:
-                    self.separate = self.server = None
+                    self.separate = self.server = self.daemon = None
 
     def close(self) -> None:
         """End the processes that live on, unless this process is a fork of the one that has them.
@@ -88,7 +92,8 @@ class RunProcesses:
             self._end()
 
     def _end(self) -> None:
-        separate, self.separate, self.server = self.separate, None, None
+        separate = self.separate
+        self.separate = self.server = self.daemon = None
         try:
             remark = "" if separate is None else separate.close()
         finally:
@@ -103,7 +108,7 @@ class RunProcesses:
             return
         _OF_PARENT.append((self._around, self.separate))
         self._around, self._lock = contextlib.ExitStack(), threading.Lock()
-        self.separate = self.server = self._idle = None
+        self.separate = self.server = self.daemon = self._idle = None
         self._pid = os.getpid()
 
     def _wait(self) -> None:

@@ -201,6 +201,11 @@ class WorkerProcess(ManagedProcess):
         return False
 
     @property
+    def processes(self) -> frozenset[int]:
+        """Return its process id, as the set that a program has; see `ProgramProcess`."""
+        return frozenset((self.pid,))
+
+    @property
     def reached(self) -> set[str]:
         """Return the steps that it has reported; see `WorkerMessages`."""
         return self.messages.reached

@@ -16,6 +16,7 @@ from pytest_xsched.scenario.arrival_process import constant
 from pytest_xsched.scenario.scenario import QueueSpec, Scenario
 from pytest_xsched.scenario.workload import spin
 from pytest_xsched.session.settings import Settings
+from pytest_xsched.workers import mps
 from pytest_xsched.workers.worker_process import WorkerMessages
 
 NATIVE = Path(__file__).resolve().parents[2] / "native"
@@ -125,6 +126,61 @@ def xsched_gpu(fake_cuda, xsched_double, monkeypatch):
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
     monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
     monkeypatch.setenv("XSCHED_HOME", str(xsched_double))
+
+
+MPS_CONTROL = """\
+#!/bin/sh
+# nvidia-cuda-mps-control without a GPU. Clients are files that fake_cuda.c writes.
+# FAKE_MPS=refuses: it does not start; deaf: it does not quit.
+pipe=${CUDA_MPS_PIPE_DIRECTORY:-/nowhere}
+case $1 in
+-d)
+    [ "$FAKE_MPS" = refuses ] && { echo "An instance of this daemon is already running"; exit 1; }
+    mkdir "$pipe/clients" || exit 1
+    setsid "$0" -f "$pipe" > /dev/null 2>&1 &
+    until [ -s "$pipe/server.pid" ]; do sleep 0.01; done
+    exit 0 ;;
+-f)
+    sleep 1000 &
+    [ "$FAKE_MPS" = deaf ] && trap "" TERM || trap "kill $!; exit" TERM
+    echo $$ > "$pipe/control.pid"
+    echo $! > "$pipe/server.pid"
+    wait
+    sleep 1000 ;;
+esac
+control=$(cat "$pipe/control.pid" 2> /dev/null) && kill -0 "$control" 2> /dev/null || {
+    echo "Cannot find MPS control daemon process"
+    exit 1
+}
+while read -r request argument; do
+    case $request in
+    get_server_list) cat "$pipe/server.pid" ;;
+    get_client_list)
+        for client in "$pipe/clients"/*; do
+            kill -0 "${client##*/}" 2> /dev/null && echo "${client##*/}"
+        done ;;
+    quit) kill "$control" ;;
+    esac
+done
+exit 0
+"""
+
+
+@pytest.fixture
+def mps_control(tmp_path, monkeypatch):
+    """Put a stand-in for nvidia-cuda-mps-control on PATH; return its path.
+
+    It has another name in this process, so that no daemon of another process is somebody else's.
+    """
+    folder = tmp_path / "nvidia"
+    folder.mkdir()
+    name = f"{mps.CONTROL}-{os.getpid()}"
+    (folder / name).write_text(MPS_CONTROL)
+    (folder / name).chmod(0o755)
+    (folder / mps.CONTROL).symlink_to(name)
+    monkeypatch.setattr(mps, "CONTROL", name)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return str(folder / name)
 
 
 @pytest.fixture

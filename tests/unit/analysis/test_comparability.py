@@ -123,6 +123,16 @@ def test_a_model_that_ran_other_kernels_is_another_program(record, change, field
     assert differences(record, record) == []
 
 
+def test_a_library_may_choose_other_kernels_for_the_multiprocessors_that_mps_leaves(record):
+    record["fingerprint"]["models"] = [MODEL]
+    other = changed(record, ["fingerprint", "models"], [{**MODEL, "kernels": 1}])
+    (difference,) = differences(record, other)
+    name = difference.field.split(".")[1]
+    mps = {"active_thread_percentage": [[name, 50.0]], "priority": [], "daemon": "own"}
+    other["scenario"] |= {"scheduler": "mps", "mps": mps}
+    assert differences(record, other) == []
+
+
 def test_how_a_graph_was_cut_is_the_schedulers_matter(record):
     record["fingerprint"]["models"] = [MODEL]
     assert (

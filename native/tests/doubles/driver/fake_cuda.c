@@ -6,7 +6,8 @@
  * work gets an error. Objects that still exist when the context is destroyed end the process.
  * FAKE_CUDA_LOG names a file that gets a line for each compilation, load, spin and launch of
  * a user's kernel or of a graph (fake_graph.c). FAKE_CUDA_VERSION is the version of the driver,
- * instead of 13000.
+ * instead of 13000. With CUDA_MPS_PIPE_DIRECTORY a process is a client of the MPS daemon there,
+ * which is a script of the tests.
  *
  * It also simulates a bad driver: XS_FAKE_FAULT="cuEventQuery:50:700" makes that call return
  * 700 from the 50th time on. Instead of the number: exit, segfault, hang, and for
@@ -124,10 +125,28 @@ void fake_note(const char *format, ...)
 
 /* ---- device and context -------------------------------------------------------- */
 
+/* Register as a client of the MPS daemon of the tests, as a driver does that finds one: a file
+ * with the settings, under the id of the process. */
+static void become_client(void)
+{
+    const char *pipe = getenv("CUDA_MPS_PIPE_DIRECTORY"), *share, *priority;
+    char path[512];
+    if (pipe == NULL || snprintf(path, sizeof path, "%s/clients/%d", pipe, (int)getpid()) >= 512)
+        return;
+    FILE *file = fopen(path, "w"); /* NULL: no daemon is there */
+    if (file == NULL)
+        return;
+    share = getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
+    priority = getenv("CUDA_MPS_CLIENT_PRIORITY");
+    fprintf(file, "%s %s\n", share != NULL ? share : "100", priority != NULL ? priority : "0");
+    fclose(file);
+}
+
 int cuInit(unsigned flags)
 {
     ENTER;
     initialized = flags == 0;
+    become_client();
     return initialized ? SUCCESS : INVALID_VALUE;
 }
 
