@@ -20,16 +20,6 @@ class Mechanism(NamedTuple):
     mps: MPS | None
 
 
-class Chosen(NamedTuple):
-    """Settings of a run that a marker can set."""
-
-    scheduler: str
-    policy: str
-    duration: int
-    device: str
-    seed: int
-
-
 def mechanism_of(given: SchedulerLike) -> Mechanism:
     """Return the mechanism of a name or of an object with settings."""
     require_scheduler(given)

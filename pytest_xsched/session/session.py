@@ -56,7 +56,6 @@ from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
 from pytest_xsched.session.mechanism import (
-    Chosen,
     Mechanism,
     SchedulerLike,
     for_queues,
