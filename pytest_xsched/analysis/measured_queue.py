@@ -23,6 +23,7 @@ from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.verdict import Verdict
+from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.output_file import write_whole
 from pytest_xsched.base.paths import expand_path
 from pytest_xsched.base.units import (
@@ -39,10 +40,13 @@ from pytest_xsched.base.units import (
 from pytest_xsched.base.validation import finite_number
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.scenario.profile import Profile
+from pytest_xsched.scenario.python_source import python_text
+from pytest_xsched.scenario.stages import Stages
 from pytest_xsched.stats.estimators import requests_needed
 from pytest_xsched.stats.sequential_test import FAIL, PASS
 
 if TYPE_CHECKING:
+    from pytest_xsched.analysis.queue_part import Slices
     from pytest_xsched.analysis.run import Run
 
 _SAME_ALONE = ("arrivals", "threshold", "batch_size", "sm_share", "cu_mask")
@@ -55,7 +59,99 @@ class MeasuredQueue(QueueResult):
     _run: Run
 
     def __repr__(self) -> str:
-        return f"<queue {self.name} of a run>"
+        return f"<queue {self.label} of a run>"
+
+    @property
+    def stages(self) -> Stages:
+        """The stages of its load.
+
+        Raises:
+            ScenarioError: it has another load.
+        """
+        arrivals = self.spec.arrivals
+        if isinstance(arrivals, Stages):
+            return arrivals
+        raise ScenarioError(
+            f"{self.name} has no stages but the load {python_text(arrivals)[:80]}; write "
+            'arrivals=stages([("10s", "20/s"), ("30s", "100/s")])'
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers in JSON's types, for a load in stages also those of each stage."""
+        data = super().to_dict()
+        if isinstance(self.spec.arrivals, Stages) and not self.part:
+            data["stages"] = self._run.parts.stages_to_list(self)
+        return data
+
+    def stage(self, which: int | str) -> MeasuredQueue:
+        """Return the requests that arrived in one stage of the load, as a queue with all targets.
+
+        Args:
+            which: its index from 0, or its name: ``run.high.stage("burst")``.
+
+        Raises:
+            ScenarioError: the load has no such stage.
+            InvalidRun: the run ended before it.
+        """
+        made: MeasuredQueue = self._run.parts.stage_of(self, which)
+        return made
+
+    @names_the_rest
+    def every(self, length: DurationLike, *, step: DurationLike | None = None) -> Slices:
+        """Return targets that must hold in every slice of the time, ``every("10s")``.
+
+        All slices together are one target, which fails with the error rate of one. They fill the
+        whole duration, so a PASS takes all of it.
+
+        Args:
+            length: of a slice; what remains at the end of a window belongs to its last slice.
+            step: from the begin of one slice to that of the next; the length. A shorter one makes
+                slices that overlap.
+        """
+        made: Slices = self._run.parts.slices_of(self, length, step)
+        return made
+
+    @asserts
+    def assert_recovers_within(
+        self,
+        time: DurationLike,
+        *,
+        below: DurationLike,
+        after: int | str | None = None,
+        percentile: float = 0.95,
+    ) -> None:
+        """Assert that the latency is back below a limit soon after a stage.
+
+        It is back at the first request that begins 20 in a row (for a P99: 100) with this
+        percentile below the limit. A fact about this run: it says little about future bursts.
+
+        Args:
+            time: the longest time from the end of the stage until that request arrives.
+            below: the limit of the latency.
+            after: the stage, by index or name; the one with the highest rate that is not the last.
+            percentile: in (0, 1).
+
+        Raises:
+            QosAssertionError: it takes longer.
+            InvalidRun: the evidence speaks against the run, or too few requests follow the stage.
+            ScenarioError: the load has no such stage.
+        """
+        __tracebackhide__ = True
+        within_ns = parse_duration(time, what="time of assert_recovers_within")
+        below_ns = parse_duration(below, what="below of assert_recovers_within")
+        part = self._run.parts.after_stage(self, after)
+        part._begin(LOWER_BOUND)
+        part.percentile(percentile)  # checks it
+        count, may = self._run.parts.run_length(percentile)
+        if part.n < count:
+            raise InvalidRun(
+                f"{part.label}: {count} requests in a row show a recovery, and there are {part.n}",
+                run=self._run,
+            )
+        part._judge(
+            lambda queue, _: targets.recovery_below(queue, within_ns, below_ns, count, may),
+            fact=True,
+        )
 
     def __getattr__(self, name: str) -> Any:
         """Answer a percentile without a name of its own, assert_p90_below, with how to write it."""
@@ -327,7 +423,7 @@ class MeasuredQueue(QueueResult):
             ScenarioError: it is not pytest-benchmark's fixture, or it has another clock.
         """
         __tracebackhide__ = True
-        self._run.require(self.name)
+        self._require_evidence()
         scenario, numbers = self._run.scenario, self.to_dict()
         facts = {"scheduler": scenario.scheduler, "device": scenario.device, "seed": scenario.seed}
         keys = ("workload", "n", "p50_ns", "p95_ns", "p99_ns", "max_ns", "throughput_hz")
@@ -353,7 +449,7 @@ class MeasuredQueue(QueueResult):
         """
         __tracebackhide__ = True
         target = Path(expand_path(os.fspath(path), "save_hdr"))
-        self._run.require(self.name)
+        self._require_evidence()
         self.require_complete("save_hdr()")
         write_whole(target, hdr_log(self.name, self.client_latency_ns, self.windows_ns))
 
@@ -369,7 +465,21 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         while self.name in self._run.evidence.uncontended and self._run.measure_on():
             pass
+        self._require_evidence(needs)
+
+    def _require_evidence(self, needs: str = LATENCY) -> None:
+        """Raise InvalidRun if the evidence speaks against the queue; see `Run.require`."""
+        __tracebackhide__ = True
         self._run.require(self.name, needs)
+
+    def _growing(self) -> tuple[str, ...]:
+        """Return the faults under which a latency is a lower bound; see `Evidence`."""
+        found: tuple[str, ...] = self._run.evidence.growing.get(self.name, ())
+        return found
+
+    def _budget(self, budget: ErrorBudget) -> ErrorBudget:
+        """Return the error budget for a check of this queue."""
+        return budget
 
     def profile(self) -> Profile:
         """Record the profile of the queue's model: the times of its commands, for `recorded`.
@@ -405,7 +515,7 @@ class MeasuredQueue(QueueResult):
             rate_hz = self.n / measured_ns * 1e9
             tenths = math.ceil(10 * needed / rate_hz)
             raise InvalidRun(
-                f"{self.name}: {percentile_name(q)} needs {needed} requests, "
+                f"{self.label}: {percentile_name(q)} needs {needed} requests, "
                 f"{tenths / 10:.1f} s at {format_rate(rate_hz)}; the duration is "
                 f"{format_duration(duration_ns)}{self.because_stalled}",
                 run=self._run,
@@ -443,17 +553,17 @@ class MeasuredQueue(QueueResult):
         def rule_of_valid(budget: ErrorBudget) -> Verdict:
             __tracebackhide__ = True
             # At each check again, because a later window may spoil the run.
-            self._run.require(self.name, needs)
-            evidence = self._run.evidence
-            growing = evidence.growing.get(self.name)
-            remarks = evidence.remarks_on(self.name, needs)
+            self._require_evidence(needs)
+            budget = self._budget(budget)
+            growing = self._growing()
+            remarks = self._run.evidence.remarks_on(self.name, needs)
             if needs != LOWER_BOUND or not growing:
                 return rule(self, budget).with_remark(remarks)
             verdict = rule(self.lower_bounds(), budget)
             if verdict.status == FAIL:
                 return verdict.with_remark(f"; at least that, because {growing[0]}{remarks}")
             if verdict.status == PASS or budget.spent:
-                self._run.require(self.name)  # raises
+                self._require_evidence()  # raises
             return verdict.with_remark(remarks)
 
         self._run.judge(rule_of_valid, fact=fact, other=other)

@@ -43,6 +43,9 @@ _Queue = TypeVar("_Queue", bound="QueueResult")
 class QueueResult:
     """The requests of one queue in one run."""
 
+    part = ""
+    """Which part of the run it is, for sentences, "in stage 1"; "": all of it."""
+
     def __init__(
         self,
         *,
@@ -116,6 +119,11 @@ class QueueResult:
     def name(self) -> str:
         """Name of the queue."""
         return self.spec.name
+
+    @property
+    def label(self) -> str:
+        """Name of the queue, and which part of its requests this is."""
+        return f"{self.name} {self.part}" if self.part else self.name
 
     @property
     def workload(self) -> Workload:
@@ -260,7 +268,7 @@ class QueueResult:
         needed = requests_needed(q)
         if self.n < needed:
             raise InvalidRun(
-                f"a {percentile_name(q)} needs at least {needed} requests, {self.name} has "
+                f"a {percentile_name(q)} needs at least {needed} requests, {self.label} has "
                 f"{self.n}{self._without_masked()}{self._time_for(needed)}{self.because_stalled}",
                 run=self._run,
                 starved=bool(self.stalled),
@@ -295,7 +303,7 @@ class QueueResult:
     def no_request(self) -> str:
         """Describe that there is no request, and where."""
         where = "outside of masked seconds" if self.masked else "in the measured window"
-        return f"{self.name} has no request {where}"
+        return f"{self.label} has no request {where}"
 
     def _some_latency(self) -> NDArray[np.int64]:
         if self.n == 0:
@@ -309,7 +317,7 @@ class QueueResult:
             detail += f", max {self.max}"
         if self.censored:
             detail += f", {self.censored} unfinished"
-        return Quantity(value, "ns", f"{metric} of {self.name}", detail, require)
+        return Quantity(value, "ns", f"{metric} of {self.label}", detail, require)
 
     def cdf(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the distribution of the latency as `percentile` reads it; no evidence is checked.
@@ -443,7 +451,7 @@ class QueueResult:
     def _rate(self, count: int, what: str) -> Quantity:
         hz = count / self.seconds
         return Quantity(
-            hz, "Hz", f"{what} of {self.name}", f"{count} requests", lambda: self._require_run()
+            hz, "Hz", f"{what} of {self.label}", f"{count} requests", lambda: self._require_run()
         )
 
     @property

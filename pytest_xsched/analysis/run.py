@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_xsched.analysis import fairness, targets
+from pytest_xsched.analysis import fairness, queue_part, targets
 from pytest_xsched.analysis.around import around
 from pytest_xsched.analysis.assertion import (
     Unjudged,
@@ -112,6 +112,8 @@ class Run:
         """The commands on record."""
         self.alone_ns = alone_ns
         """Time of a request of each queue alone, ns; None: not known; empty: of none."""
+        self.parts = queue_part
+        """What makes parts of its queues."""
         self._measure_on = measure_on
         self._at_least_ns = at_least_ns
         self._why: dict[tuple[str, int | None, int], Explanation] = {}
@@ -128,12 +130,15 @@ class Run:
             queue._require_wait = queue._require if silent else of_waits
             queue._require_run = queue._require if silent else of_rates
 
-    def require(self, queue: str | None = None, needs: str = LATENCY) -> None:
+    def require(
+        self, queue: str | None = None, needs: str = LATENCY, excused: Sequence[str] = ()
+    ) -> None:
         """Raise InvalidRun if the evidence speaks against the run, or against one queue of it.
 
         Args:
             queue: its name; None: the run only.
             needs: what is to be judged of the queue, see `Evidence.against`.
+            excused: faults that do not count, because they are about another part of the run.
 
         Raises:
             ScenarioError: the run has other settings than the marker of the test.
@@ -141,7 +146,7 @@ class Run:
         __tracebackhide__ = True
         self.check_marker()
         self.asserted = self.asserted_in_phase = True
-        faults = self.evidence.against(queue, needs)
+        faults = [one for one in self.evidence.against(queue, needs) if one not in excused]
         if faults:
             raise InvalidRun(
                 "no verdict: " + "; ".join(faults),
@@ -419,7 +424,8 @@ class Run:
         for verdict in self.verdicts:
             if verdict.status == PASS or not (verdict.unit == "ns" or verdict.rule in OF_LATENCY):
                 continue
-            limit_ns = round(verdict.limit) if verdict.unit == "ns" else None
+            of_latency = verdict.unit == "ns" and not verdict.rule.startswith("recovery")
+            limit_ns = round(verdict.limit) if of_latency else None
             key = verdict.queue, limit_ns, self.windows
             if key not in self._why:
                 self._why[key] = explain(self, self.queues[verdict.queue], limit_ns)

@@ -191,6 +191,36 @@ def longest_wait_below(queue: QueueResult, limit_ns: int) -> Verdict:
     )
 
 
+def recovery_below(
+    queue: QueueResult, within_ns: int, below_ns: int, count: int, may: int
+) -> Verdict:
+    """Judge how long after the begin of a part the latency is below a limit: a fact.
+
+    Args:
+        queue: the part.
+        within_ns: the longest time, ns.
+        below_ns: limit of the latency, ns.
+        count: requests in a row that show it, at most those of the part.
+        may: how many of them may take as long as the limit.
+    """
+    late = np.concatenate([[0], np.cumsum(queue.latency_ns >= below_ns)])
+    back = np.flatnonzero(late[count:] - late[:-count] <= may)
+    value = math.inf
+    if len(back):
+        since = queue.measured["scheduled_ns"][back[0]] - queue.windows_ns[0][0]
+        value = int(since) if back[0] else 0
+    shown = show_given(below_ns, "ns")
+    return state(
+        queue,
+        status=_fact(value < within_ns),
+        rule="recovery below",
+        value=value,
+        limit=within_ns,
+        unit="ns",
+        more=f", then {count - may} of {count} requests below {shown}",
+    )
+
+
 def tail_ratio_below(queue: QueueResult, limit: float, budget: ErrorBudget = DEFAULT) -> Verdict:
     """Judge P99 / P50 < limit: FAIL takes the upper bound of P50, PASS the lower one."""
     p50, p99 = queue.p50.value, queue.p99.value

@@ -28,6 +28,7 @@ class Verdict:
             about the measured requests, and for rates.
         nodeid: of the test that asserted the target; the plugin fills it in.
         limit_origin: file and line of the assertion.
+        part: which part of the run it is about, "in stage 1"; "": all of it.
     """
 
     status: str
@@ -41,6 +42,7 @@ class Verdict:
     decision: Decision | None = None
     nodeid: str = ""
     limit_origin: str = ""
+    part: str = ""
 
     def with_remark(self, remark: str) -> Verdict:
         """Return the verdict with a remark after its sentence."""
@@ -50,6 +52,7 @@ class Verdict:
         """Return the verdict in JSON's types; null for a value that is infinite."""
         names = ("status", "queue", "rule", "limit", "limit_origin", "unit", "n", "sentence")
         data: dict[str, Any] = {name: getattr(self, name) for name in (*names, "nodeid")}
+        data["part"] = self.part
         data["value"] = None if math.isinf(self.value) else self.value
         data["decision"] = None if self.decision is None else self.decision.to_dict()
         return data
@@ -93,7 +96,7 @@ def state(
     _, limit_shown = show_apart(value, limit, unit)
     less = f" less {100 * tolerance:.3g}%" if tolerance else ""
     sentence = (
-        f"{queue.name}: {metric} {shown} {verb} {relation} {limit_shown}{less} "
+        f"{queue.label}: {metric} {shown} {verb} {relation} {limit_shown}{less} "
         f"({', '.join(figures)}{more}{_misses(decision)})"
     )
     if status not in (PASS, FAIL):
@@ -101,6 +104,7 @@ def state(
     return Verdict(
         status=status,
         queue=queue.name,
+        part=queue.part,
         rule=rule,
         value=value,
         limit=limit,

@@ -141,6 +141,7 @@ class Blocks:
         figures: by name, a list with a number for each block: n, p50_ns, p99_ns, max_ns.
         noisy_ns: start and end of noisy spans.
         masked: whether requests of noisy spans count for no latency.
+        stages: name, rates, start and end in ns of each stage of the load.
     """
 
     windows_ns: Sequence[Sequence[int]]
@@ -148,6 +149,7 @@ class Blocks:
     figures: dict[str, Sequence[float | None]]
     noisy_ns: Sequence[tuple[int, int]]
     masked: bool
+    stages: Sequence[tuple[str, str, int, int]] = ()
 
     def centres_ns(self) -> list[tuple[int, int]]:
         """Return for each block that has figures its window and the middle of it."""
@@ -176,6 +178,14 @@ def over_time(blocks: Blocks, limits: Sequence[Limit], title: str) -> Markup:
             said = f"window {index + 1}: {_seconds(start)} to {_seconds(end)}"
             parts.append(area("window", said, left, right, _TOP, bottom))
         parts.append(line(left, bottom + 4, left, bottom - 4, class_="edge"))
+    for index, (name, rates, start, end) in enumerate(blocks.stages):
+        left, right = x.at(start / 1e9), x.at(end / 1e9)
+        said = f"{name}: {rates}, {_seconds(start)} to {_seconds(end)}"
+        parts.append(area("stage" if index % 2 else "stage even", said, left, right, _TOP, bottom))
+        short = name.removeprefix("stage ")
+        if right - left > 6 * len(short):
+            middle = (left + right) / 2
+            parts.append(text(middle, _TOP - 6, short, class_="tick", text_anchor="middle"))
     noisy = "masked" if blocks.masked else "noisy"
     for start, end in blocks.noisy_ns:
         left, right = x.at(start / 1e9), x.at(end / 1e9)
@@ -202,11 +212,13 @@ def over_time(blocks: Blocks, limits: Sequence[Limit], title: str) -> Markup:
         told = ", ".join(
             f"{name} {_time(blocks.figures[key][index])}" for name, key, _ in reversed(_OVER_TIME)
         )
+        stage = next((one[0] for one in blocks.stages if one[2] <= at < one[3]), "")
         mark = f" ({noisy})" if any(start <= at < end for start, end in blocks.noisy_ns) else ""
         readings.append(
             [
                 round(x.at(at / 1e9), 1),
-                f"{_seconds(at)}{mark}: n = {n}" + (f", {told}" if n else ""),
+                f"{_seconds(at)}{f', {stage}' * bool(stage)}{mark}: n = {n}"
+                + (f", {told}" if n else ""),
             ]
         )
     return chart(parts, title, readings)

@@ -466,10 +466,10 @@ def _limits(run: Record, name: str) -> list[charts.Limit]:
             share = 1 - float(metric[1:]) / 100
         else:
             continue  # of waits
-        limit = charts.Limit(
-            rule=verdict["rule"], ns=verdict["limit"], share=share, status=verdict["status"]
-        )
-        found[verdict["rule"], verdict["limit"]] = limit
+        part = verdict.get("part", "")  # absent in old records
+        rule = f"{verdict['rule']} {part}".strip()
+        limit = charts.Limit(rule=rule, ns=verdict["limit"], share=share, status=verdict["status"])
+        found[rule, verdict["limit"]] = limit
     return list(found.values())
 
 
@@ -484,6 +484,10 @@ def _over_time(run: Record, queue: Record, limits: list[charts.Limit]) -> Markup
         figures=queue["blocks"],
         noisy_ns=spans,
         masked=bool(noise) and noise["mode"] == "mask",
+        stages=[
+            (f"stage {one['name'] or one['index']}", one["rates"], one["start_ns"], one["end_ns"])
+            for one in queue.get("stages", ())
+        ],
     )
     return charts.over_time(blocks, limits, f"{queue['name']}: latency over time")
 

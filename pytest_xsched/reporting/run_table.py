@@ -118,9 +118,23 @@ def remarks(run: Record) -> list[str]:
                 f"! the first tenth of {queue['name']}'s requests took {ratio:.3g} times as long "
                 "as the rest: the warm-up may be too short"
             )
+    for queue in run["queues"]:
+        lines += [_stage(queue["name"], stage) for stage in queue.get("stages", ())]
     if (noise := evidence.get("noise")) is not None:
         lines += _noise(noise)
     return lines
+
+
+def _stage(queue: str, stage: Record) -> str:
+    """Describe one stage of a load."""
+    name = repr(stage["name"]) if stage["name"] else stage["index"]
+    length = format_duration(stage["end_ns"] - stage["start_ns"])
+    n = f"n = {stage['n']}" + (f", {stage['censored']} unfinished" if stage["censored"] else "")
+    figures = ", ".join(
+        f"{title} {_time(stage[f'{key}_ns'], stage['n'])}"
+        for title, key in (("P50", "p50"), ("P99", "p99"), ("max", "max"))
+    )
+    return f"{queue} in stage {name} ({length} at {stage['rates']}): {n}, {figures}"
 
 
 def _captured(model: Record) -> str:
@@ -253,5 +267,6 @@ def properties(verdict: Record) -> list[tuple[str, str | int | float]]:
 
 def property_name(verdict: Record) -> str:
     """Return the start of the names of a verdict's JUnit properties."""
-    rule = re.sub(r"[^a-z0-9.]+", "_", verdict["rule"].lower()).strip("_")
+    part = verdict.get("part", "")  # absent in old records
+    rule = re.sub(r"[^a-z0-9.]+", "_", f"{part} {verdict['rule']}".lower()).strip("_")
     return f"xsched.{verdict['queue']}.{rule}"

@@ -34,6 +34,7 @@ from pytest_xsched.base.validation import (
     set_number,
 )
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.stages import Stages, read_stages
 
 SAMPLES_MAX = 10_000_000  # of a run: 40 bytes each, so 400 MB
 
@@ -135,7 +136,7 @@ class Closed:
         return None
 
 
-Arrivals: TypeAlias = Constant | Poisson | Gamma | Bursts | Replay | Closed
+Arrivals: TypeAlias = Constant | Poisson | Gamma | Bursts | Replay | Stages | Closed
 ARRIVAL_KINDS: dict[str, type[Arrivals]] = {
     kind.__name__.lower(): kind for kind in get_args(Arrivals)
 }
@@ -248,6 +249,16 @@ def check_replay(arrivals: Replay, *, duration_ns: int, name: str) -> None:
         )
 
 
+def has_own_times(arrivals: Arrivals) -> bool:
+    """Check whether a load names moments of the whole run, so that no part stands for it."""
+    return isinstance(arrivals, (Replay, Stages))
+
+
+def length_ns(arrivals: Arrivals) -> int | None:
+    """Return the length of a load that has one, in ns; None: it goes on as long as the run."""
+    return arrivals.length_ns if isinstance(arrivals, Stages) else None
+
+
 def known_count(arrivals: Arrivals, *, warmup_ns: int, duration_ns: int, name: str) -> int:
     """Count the requests known before the run: those of an open loop, warm-up included.
 
@@ -257,6 +268,14 @@ def known_count(arrivals: Arrivals, *, warmup_ns: int, duration_ns: int, name: s
     if isinstance(arrivals, Replay):
         check_replay(arrivals, duration_ns=duration_ns, name=name)
         return len(arrivals.times_ns)
+    if isinstance(arrivals, Stages):
+        first_hz = arrivals.stages[0].begin_hz
+        measured = arrivals.count_until(duration_ns)
+        if measured == 0:
+            raise ScenarioError(
+                f"queue {name!r}: its stages make no request in {spell_duration(duration_ns)}"
+            )
+        return measured + request_count(first_hz, warmup_ns)
     if arrivals.rate_hz is None:
         return 0
     measured = request_count(arrivals.rate_hz, duration_ns)
@@ -307,6 +326,8 @@ def plain_arrivals(arrivals: Arrivals) -> dict[str, Any]:
     }
     if isinstance(arrivals, Replay):
         data["times_ns"] = list(arrivals.times_ns)
+    if isinstance(arrivals, Stages):
+        data["stages"] = [dataclasses.asdict(stage) for stage in arrivals.stages]
     return {**data, "kind": type(arrivals).__name__.lower()}
 
 
@@ -315,5 +336,6 @@ def read_arrivals(data: Any) -> Arrivals:
     values = checked_object(data, "arrivals")
     kind = values.pop("kind", None)
     one_of("kind of arrivals", kind, tuple(ARRIVAL_KINDS))
+    values = checked_fields(ARRIVAL_KINDS[kind], values, kind)
     made: Callable[..., Arrivals] = ARRIVAL_KINDS[kind]
-    return made(**checked_fields(ARRIVAL_KINDS[kind], values, kind))
+    return read_stages(values) if kind == "stages" else made(**values)

@@ -25,6 +25,7 @@ from pytest_xsched.scenario.arrival_process import (
     check_replay,
     request_count,
 )
+from pytest_xsched.scenario.stages import Stage, Stages
 
 WINDOW_NS = 10 * 10**9
 
@@ -55,6 +56,10 @@ def arrival_times(
       given its number: phases of exponential length, the requests uniform over the time that is
       on. Meant for phases well below 10 s; a window without an on phase gets one.
     - replay: the given times, after the warm-up, which has no requests.
+    - stages: poisson or constant, at a rate that changes; the windows of 10 s begin anew with each
+      stage. Within a window the times are those at which the area below the rate reaches sorted
+      uniform numbers (poisson), or i + 1/2 for request i of the measured window (constant). The
+      warm-up has the rate at which the first stage begins.
 
     The draws are those of `random()` of PCG64, transformed here, so that they do not depend on the
     version of numpy; gamma uses numpy's `standard_gamma`, whose stream numpy may change.
@@ -79,11 +84,59 @@ def arrival_times(
         return np.array(arrivals.times_ns, dtype=np.int64) + warmup_ns
 
     key = [seed, zlib.crc32(name.encode())]
+    if isinstance(arrivals, Stages):
+        return _stages_times(arrivals, warmup_ns, duration_ns, key)
     parts = [_window_times(arrivals, 0, warmup_ns, key, 0)]
     for index, start_ns in enumerate(range(0, duration_ns, WINDOW_NS), start=1):
         end_ns = min(start_ns + WINDOW_NS, duration_ns)
         parts.append(warmup_ns + _window_times(arrivals, start_ns, end_ns, key, index))
     return np.concatenate(parts)
+
+
+def _stages_times(arrivals: Stages, warmup_ns: int, duration_ns: int, key: list[int]) -> _Times:
+    first_hz = arrivals.stages[0].begin_hz
+    parts = [np.empty(0, dtype=np.int64)]
+    if first_hz:
+        warm = (Constant if arrivals.process == "constant" else Poisson)(rate_hz=first_hz)
+        parts.append(_window_times(warm, 0, warmup_ns, key, 0))
+    for number, (stage, (begin_ns, end_ns)) in enumerate(
+        zip(arrivals.stages, arrivals.spans_ns(), strict=True), start=1
+    ):
+        end_ns = min(end_ns, duration_ns)
+        for index, start_ns in enumerate(range(begin_ns, end_ns, WINDOW_NS)):
+            stop_ns = min(start_ns + WINDOW_NS, end_ns)
+            first = arrivals.count_until(start_ns)
+            count = arrivals.count_until(stop_ns) - first
+            if arrivals.process == "constant":
+                done = arrivals.area_until(start_ns)
+                wanted = float(first - done) + 0.5 + np.arange(count, dtype=np.float64)
+            else:
+                area = float(arrivals.area_until(stop_ns) - arrivals.area_until(start_ns))
+                wanted = np.sort(_generator([*key, number, index]).random(count)) * area
+            offsets = _reached(stage, start_ns - begin_ns, wanted)
+            inside = np.clip(offsets.astype(np.int64), 0, stop_ns - start_ns - 1)
+            parts.append(warmup_ns + start_ns + inside)
+    return np.concatenate(parts)
+
+
+def _reached(stage: Stage, at_ns: int, requests: _Floats) -> _Floats:
+    """Return when the area below the rate, from a time in a stage on, reaches some numbers.
+
+    Args:
+        stage: of the load.
+        at_ns: a time in the stage, ns since its begin.
+        requests: float64[n], at least 0.
+
+    Returns:
+        float64[n], ns since `at_ns`.
+    """
+    slope = (stage.end_hz - stage.begin_hz) / stage.duration_ns  # Hz in a ns
+    hz = stage.begin_hz + slope * at_ns
+    # The root of hz * t + slope * t**2 / 2 = area, without a difference of nearly equal numbers.
+    root = np.sqrt(np.maximum(hz**2 + 2e9 * slope * requests, 0))
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a ramp begins at 0
+        offsets: _Floats = np.nan_to_num(2e9 * requests / (hz + root), posinf=0.0)
+    return offsets
 
 
 def _window_times(

@@ -20,6 +20,7 @@ from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.mps_settings import MPS
 from pytest_xsched.scenario.profile import recorded, shipped_profiles
 from pytest_xsched.scenario.programs import Program
+from pytest_xsched.scenario.stages import Stage, Stages
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Command, Workload
 
@@ -47,6 +48,13 @@ class _Times:
 
     value: Any
     count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Named:
+    """A dictionary of values by name."""
+
+    values: dict[str, Any]
 
 
 def python_text(value: Any, indent: int = 0) -> str:
@@ -91,6 +99,9 @@ def _tree(value: Any) -> str | _Brackets:
         return f"{value:_}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, _Times):
         return f"[{python_text(value.value)}] * {value.count}"
+    if isinstance(value, _Named):
+        named = [(f"{_tree(name)}: ", part) for name, part in value.values.items()]
+        return _brackets("{", named, "}")
     if not dataclasses.is_dataclass(value):
         return repr(value)
     call = value if isinstance(value, _Call) else _SPELLERS.get(type(value), _by_fields)(value)
@@ -253,6 +264,26 @@ def _replay(value: Replay) -> _Call:
     return _Call("replay", (texts,))
 
 
+def _stages(value: Stages) -> _Call:
+    parts = tuple(_stage(stage) for stage in value.stages)
+    names = [stage.name for stage in value.stages]
+    if None in parts or (any(names) and not all(names)):
+        return _by_fields(value)
+    keywords = {} if value.process == "poisson" else {"process": value.process}
+    named = _Named(dict(zip(names, parts, strict=True))) if all(names) else parts
+    return _Call("stages", (named,), keywords)
+
+
+def _stage(stage: Stage) -> tuple[str, ...] | None:
+    """Spell a stage as a tuple; None where a rate has no short text."""
+    rates = [stage.begin_hz] if stage.begin_hz == stage.end_hz else [stage.begin_hz, stage.end_hz]
+    texts = [f"{hz:.12g}/s" for hz in rates]
+    same = [
+        not hz or parse_rate(text, what="rate") == hz for hz, text in zip(rates, texts, strict=True)
+    ]
+    return (spell_duration(stage.duration_ns), *texts) if all(same) else None
+
+
 def _change(value: Change) -> _Call:
     keywords = {"priority": value.priority, "suspended": value.suspended}
     named = {key: part for key, part in keywords.items() if part is not None}
@@ -268,6 +299,7 @@ _SPELLERS: dict[type, Callable[[Any], _Call]] = {
     Gamma: lambda value: _rated("gamma", value, cv=value.cv),
     Bursts: _bursts,
     Replay: _replay,
+    Stages: _stages,
     Closed: _closed,
     MPS: _mps,
 }

@@ -20,7 +20,7 @@ from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.reporting.policy_hints import order_remarks
 from pytest_xsched.runner.measure import Measurement
-from pytest_xsched.scenario.arrival_process import Closed, Replay, request_count
+from pytest_xsched.scenario.arrival_process import Closed, has_own_times, request_count
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import CENSORED_NS, requests_needed
 from pytest_xsched.xsched.activation import Activity
@@ -43,7 +43,7 @@ def first_window_ns(scenario: Scenario, at_least_ns: int = 0) -> int:
         at_least_ns: shortest time to measure.
     """
     budget_ns = scenario.duration_ns
-    if scenario.changes or any(isinstance(queue.arrivals, Replay) for queue in scenario.queues):
+    if scenario.changes or any(has_own_times(queue.arrivals) for queue in scenario.queues):
         return budget_ns
     loops = [queue for queue in scenario.queues if not isinstance(queue.arrivals, Closed)]
     first_ns = max(FIRST_NS, at_least_ns)

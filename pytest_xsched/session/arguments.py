@@ -11,7 +11,7 @@ from pytest_xsched.base.policies import POLICIES, XSCHED_POLICIES
 from pytest_xsched.base.units import DurationLike, format_duration, one_line, parse_duration
 from pytest_xsched.base.validation import one_of
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario.arrival_process import clipped
+from pytest_xsched.scenario.arrival_process import clipped, length_ns
 from pytest_xsched.scenario.mps_settings import MPS
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario, default_warmup_ns
@@ -176,6 +176,21 @@ def clip_replays(
     return tuple(kept), f"--xsched-duration={option} cut {' and '.join(said)} off the replay"
 
 
+def _said_of_lengths(queues: Iterable[QueueSpec], duration_ns: int) -> list[str]:
+    """Describe the loads that are longer or shorter than the run."""
+    said = []
+    for queue in queues:
+        whole_ns = length_ns(queue.arrivals)
+        if whole_ns is None or whole_ns == duration_ns:
+            continue
+        where = "after" if whole_ns > duration_ns else "before"
+        said.append(
+            f"the load of {queue.name} takes {format_duration(whole_ns)}, and ends {where} the "
+            f"run, which takes {format_duration(duration_ns)}"
+        )
+    return said
+
+
 def scenario_of(
     settings: Settings,
     overrides: Mapping[str, Any],
@@ -202,12 +217,14 @@ def scenario_of(
     """
 
     def of(settings: Settings) -> tuple[Scenario, str]:
-        duration_ns = chosen_duration_ns(settings, overrides, duration)
+        duration_ns = chosen_duration_ns(settings, overrides, duration, queues)
         warmup_ns = ns_or(warmup, "warmup", default_warmup_ns(duration_ns))
-        fitting, remark = tuple(queues), ""
+        fitting, said = tuple(queues), _said_of_lengths(queues, duration_ns)
         if settings.duration is not None:
             fitting, remark = clip_replays(fitting, duration_ns, settings.duration)
-        return describe(queues=fitting, duration_ns=duration_ns, warmup_ns=warmup_ns), remark
+            said += [remark] if remark else []
+        scenario = describe(queues=fitting, duration_ns=duration_ns, warmup_ns=warmup_ns)
+        return scenario, "; ".join(said)
 
     try:
         return of(settings)

@@ -1,12 +1,14 @@
-"""Which duration a run has: command line > what a test passes > marker > ini."""
+"""Which duration a run has: command line > what a test passes > marker > its load > ini."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.base.units import DurationLike, format_duration, parse_duration
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.arrival_process import length_ns
+from pytest_xsched.scenario.queue_spec import QueueSpec
 
 RUN_UNITS = ("s", "min")
 """What a bare number may mean as the duration of a run."""
@@ -16,24 +18,37 @@ if TYPE_CHECKING:
 
 
 def chosen_duration_ns(
-    settings: Settings, overrides: Mapping[str, Any], duration: DurationLike | None
+    settings: Settings,
+    overrides: Mapping[str, Any],
+    duration: DurationLike | None,
+    queues: Iterable[QueueSpec],
 ) -> int:
     """Return the duration of a run in ns.
+
+    A load that has a length, such as stages, is the duration where neither the test nor its marker
+    names one, and then the command line only shortens it.
 
     Args:
         settings: of the command line and the ini file.
         overrides: of the marker.
         duration: of the test.
+        queues: of the run.
 
     Raises:
         ScenarioError: none is named, or it is no time; says where it came from.
     """
+    named = duration is not None or "duration" in overrides
+    lengths = [length_ns(queue.arrivals) for queue in queues if not named]
+    longest_ns = max((length for length in lengths if length is not None), default=None)
     if settings.duration is not None:
-        return _run_ns(settings.duration, "--xsched-duration")
+        option_ns = _run_ns(settings.duration, "--xsched-duration")
+        return option_ns if longest_ns is None else min(option_ns, longest_ns)
     if duration is not None:
         return _run_ns(duration, "duration")
     if "duration" in overrides:
         return _run_ns(overrides["duration"], "marker xsched: duration")
+    if longest_ns is not None:
+        return longest_ns
     if settings.default_duration is not None:
         return _run_ns(settings.default_duration, "ini option xsched_duration")
     raise ScenarioError('run() needs a duration; write duration="60s"')

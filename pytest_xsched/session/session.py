@@ -269,7 +269,7 @@ class Session:
         trace = "worst" if trace is None else trace
         one_of("trace of run()", trace, TRACES)
         changes = require_changes("run", changes)
-        chosen = functools.partial(self._chosen, scheduler, policy, duration, seed)
+        chosen = functools.partial(self._chosen, scheduler, policy, duration, seed, queues)
         check_marker = self._marker_check(chosen)
         _, xsched, mps = self._scheduler(scheduler)
         scheduler, policy, duration_ns, device, seed = chosen()
@@ -402,7 +402,7 @@ class Session:
             )
 
         # Each arm has its own scheduler, whatever a marker says.
-        chosen = functools.partial(self._chosen, "builtin", policy, duration, seed)
+        chosen = functools.partial(self._chosen, "builtin", policy, duration, seed, queues)
         check_marker = self._marker_check(chosen)
         comparison = self.comparing.compare(
             queues,
@@ -506,6 +506,7 @@ class Session:
         policy: str | None,
         duration: DurationLike | None,
         seed: int | None,
+        queues: Sequence[QueueSpec],
     ) -> Chosen:
         """Return the settings of a run: those of the call, then of the marker, then of options."""
         name = self._scheduler(scheduler).name
@@ -517,7 +518,7 @@ class Session:
         return Chosen(
             scheduler=name,
             policy=policy,
-            duration=chosen_duration_ns(self.settings, self.overrides, duration),
+            duration=chosen_duration_ns(self.settings, self.overrides, duration, queues),
             device=self.device,
             seed=self.seed if seed is None else seed,
         )

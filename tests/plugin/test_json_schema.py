@@ -24,6 +24,12 @@ CASES = """
         comparison = xsched.compare(*load, arms=["alone"], duration="15s")
         comparison.high.assert_p99_improved(by=1.1)
 
+    def test_stages(xsched):
+        load = stages({"calm": ("5s", "100/s"), "burst": ("5s", "300/s"), "rest": ("5s", "9/s")})
+        run = xsched.run(xsched.queue("high", spin("1ms"), arrivals=load))
+        run.high.stage("calm").assert_p99_below("50ms")
+        run.high.assert_recovers_within("2s", below="50ms")
+
     def test_other_queues(xsched):
         loads = [poisson("50/s"), gamma("50/s", cv=2), replay(["0s", "1ms"]), closed(2)]
         loads.append(bursts("50/s", on="200ms", off="800ms"))

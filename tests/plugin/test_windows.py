@@ -221,6 +221,36 @@ def test_a_shorter_duration_of_the_command_line_clips_a_replay_and_says_so(load,
     assert "cut" not in sim().stdout.str()
 
 
+def test_a_load_in_stages_is_the_duration_and_the_command_line_shortens_it(load, sim, pytester):
+    load("""
+        from pytest_xsched.errors import InvalidRun
+
+        def test_it(xsched, pytestconfig):
+            load = stages([("10s", "50/s"), ("10s", "100/s")])
+            high = xsched.queue("high", spin("1ms"), arrivals=load)
+            run = xsched.run(high)
+            print("measured", run.measured_ns, run.high.n)
+            if run.measured_ns < 10**10:
+                with pytest.raises(InvalidRun, match="stage 1 was not measured: it begins at 10 s"):
+                    run.high.stage(1)
+            with_own = xsched.run(high, duration="25s")
+            print("own", with_own.measured_ns, with_own.high.n)
+        """)
+
+    pytester.makeini("[pytest]\nxsched_duration = 60s")
+    result = sim("-s")
+    result.stdout.fnmatch_lines(["*measured 20000000000 1500", "own 25000000000 1500"])
+    said = "*! the load of high takes 20 s, and ends before the run, which takes 25 s"
+    result.stdout.fnmatch_lines([said])
+    result = sim("-s", "--xsched-duration=8s")
+    result.stdout.fnmatch_lines(["*measured 8000000000 400", "own 8000000000 400"])
+    said = "*! the load of high takes 20 s, and ends after the run, which takes 8 s"
+    result.stdout.fnmatch_lines([said])
+    sim("-s", "--xsched-duration=60s").stdout.fnmatch_lines(
+        ["*measured 20000000000 1500", "own 60000000000 1500"]
+    )
+
+
 def test_fixed_duration(two_models, sim, pytester):
     two_models()
     _, run = windows(pytester, sim, "-oxsched_fixed_duration=yes")
