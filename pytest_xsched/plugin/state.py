@@ -61,6 +61,8 @@ class State:
         self._from_workers: list[dict[str, Any]] = []
         self._timelines: list[dict[str, Any]] = []
         """Of xdist workers."""
+        self._samples: list[dict[str, Any]] = []
+        """Of xdist workers, in the order of their records."""
         self.trace_written = 0
         """Runs in the trace file."""
         self._judged_tests: dict[str, JudgedTest] = {}
@@ -331,7 +333,13 @@ class State:
 
         Or if a hook of another plugin raised.
         """
-        written = (self._write_records(), self._write_trace(), self._write_step_summary())
+        written = (
+            self._write_records(),
+            self._write_trace(),
+            self._write_samples(),
+            self._write_openmetrics(),
+            self._write_step_summary(),
+        )
         return all(written) and not self._hook_raised
 
     def _write_records(self) -> bool:
@@ -385,6 +393,57 @@ class State:
         self.trace_written = len(timelines)
         return True
 
+    def samples(self) -> list[dict[str, Any]]:
+        """Return the requests of all runs for --xsched-samples, those of xdist workers too."""
+        if self.settings.samples_path is None or self.session is None:
+            return self._samples
+        from pytest_xsched.analysis.run import Run
+        from pytest_xsched.reporting.samples_file import part
+
+        runs = [part([("", 0, run)], is_comparison=False) for run in self.session.runs]
+        own = set(map(id, self.session.runs))
+        compared = [
+            part(
+                [
+                    (arm, episode.number, episode.run)
+                    for arm, episodes in comparison.arms.items()
+                    for episode in episodes
+                    if isinstance(episode.run, Run) and id(episode.run) not in own
+                ],
+                is_comparison=True,
+            )
+            for comparison in self.session.comparing.comparisons
+        ]
+        return runs + compared + self._samples
+
+    def _write_samples(self) -> bool:
+        path = self.settings.samples_path if self.in_use else None
+        if path is None:
+            return True
+        from pytest_xsched.base.output_file import write_whole
+        from pytest_xsched.reporting.samples_file import samples_file
+
+        try:
+            write_whole(path, samples_file(path, self.samples()))
+        except OSError as error:
+            self._complain(f"--xsched-samples: {error}")
+            return False
+        return True
+
+    def _write_openmetrics(self) -> bool:
+        path = self.settings.openmetrics_path if self.in_use else None
+        if path is None:
+            return True
+        from pytest_xsched.base.output_file import write_whole
+        from pytest_xsched.reporting.openmetrics import openmetrics
+
+        try:
+            write_whole(path, openmetrics(self.records(), self.environment))
+        except OSError as error:
+            self._complain(f"--xsched-openmetrics: {error}")
+            return False
+        return True
+
     def _write_step_summary(self) -> bool:
         """Add the runs to the page of a job on GitHub, where this is one."""
         path = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -409,6 +468,7 @@ class State:
         packed = {
             "records": self.records(),
             "timelines": self.timelines(),
+            "samples": self.samples(),
             "findings": self.findings,
             "reruns": self._reruns,
             "late_failures": [failure.to_dict() for failure in self.late_failures],
@@ -426,6 +486,7 @@ class State:
         unpacked = json.loads(packed)
         self._from_workers += unpacked["records"]
         self._timelines += unpacked["timelines"]
+        self._samples += unpacked["samples"]
         self._timelines.sort(key=lambda timeline: str(timeline["origin"]))
         self._reruns |= unpacked["reruns"]
         self.misses.expected += unpacked["expected_misses"]

@@ -43,6 +43,8 @@ OPTIONS = (
     ),
     ("json", "PATH", "write scenarios, evidence, figures and verdicts to a JSON file"),
     ("html", "PATH", "write verdicts, charts and evidence as one HTML page"),
+    ("samples", "PATH", "write each request of each run to a CSV file; .gz: compressed"),
+    ("openmetrics", "PATH", "write figures and verdicts to a text file for Prometheus"),
 )
 # Rarely needed: ini keys only. `-o xsched_burst=5` sets one on the command line.
 INI_ONLY = (

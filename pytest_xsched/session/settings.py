@@ -53,6 +53,9 @@ class Settings:
     """A kind, which matches any index, or a kind and an index."""
     json_path: Path | None = None
     html_path: Path | None = None
+    samples_path: Path | None = None
+    """A CSV file of all requests; compressed if its name ends with ``.gz``."""
+    openmetrics_path: Path | None = None
     trace_path: Path | None = None
     """File of the timelines; its name says the format, see `trace_file`."""
     trace_failures_only: bool = False
@@ -135,6 +138,8 @@ def _read(config: pytest.Config) -> Settings:
         gpu_compiler=library_of("compiler", values["gpu_compiler"], folder_of),
         json_path=_file(values["json"], folder_of),
         html_path=_page(values["html"], folder_of),
+        samples_path=_file(values["samples"], folder_of),
+        openmetrics_path=_file(values["openmetrics"], folder_of),
         trace_path=_trace(values["trace"], folder_of),
         trace_failures_only=values["trace"][0] == ON_FAILURE,
         save=save,

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_xsched.base import policies
 from pytest_xsched.cli import main
+from pytest_xsched.reporting import openmetrics
 from pytest_xsched.session import options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,12 @@ def test_each_option_and_ini_key_is_described():
     assert only_ini == {options.ini_key(name) for name, _ in options.INI_ONLY}
 
 
+def test_each_metric_is_described():
+    text = (ROOT / "docs/reference/openmetrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`xsched_.*?) \|", text, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == list(openmetrics.FAMILIES)
+
+
 def test_the_keys_of_the_marker_are_described():
     (keys,) = re.findall(r"`@pytest\.mark\.xsched\((.*?)\)`", OPTIONS_PAGE)
     assert keys == ", ".join(f"{key}=" for key in options.MARKER_KEYS)
@@ -45,7 +52,7 @@ def test_no_page_names_an_option_that_is_gone(page):
     assert set(re.findall(r"--xsched-[a-z][a-z-]*", text)) <= OPTIONS
     # "xsched_double" and the like are names of files and tests, which stand next to a path.
     keys = set(re.findall(r"(?<![\w/.:])xsched_[a-z_]+(?![\w/(.])", text))
-    assert keys <= INI_KEYS
+    assert keys <= INI_KEYS | set(openmetrics.FAMILIES)
 
 
 def test_each_command_and_its_options_are_described(capsys):
