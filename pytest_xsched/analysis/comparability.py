@@ -90,6 +90,13 @@ def mapped_schedulers(run: Record) -> list[str]:
     return [path for path in paths if _SCHEDULERS.match(os.path.basename(path))]
 
 
+def schedulers_digests(run: Record) -> dict[str, str]:
+    """Return the SHA-256 of each of XSched's libraries that was mapped, by the name of its file."""
+    files = (run["evidence"].get("xsched") or {}).get("files", ())
+    names = ((os.path.basename(file["path"]), file["sha256"]) for file in files)
+    return {name: digest for name, digest in names if _SCHEDULERS.match(name)}
+
+
 def machine_part(field: str) -> bool:
     """Check whether a field of `likeness` is about the machine, not about the scenario."""
     return field.partition(".")[0] in ("devices", "libraries", "environment", "host", _PACKAGE)

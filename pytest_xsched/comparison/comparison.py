@@ -21,7 +21,7 @@ from pytest_xsched.analysis.assertion import (
     level_of_the_test,
     place_in_the_test,
 )
-from pytest_xsched.analysis.comparability import Difference
+from pytest_xsched.analysis.comparability import Difference, schedulers_digests
 from pytest_xsched.analysis.evidence import kind_of
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.queue_result import percentile_name
@@ -96,6 +96,7 @@ class ComparedQueue:
             ScenarioError: the queue was not measured alone.
         """
         c = self._comparison
+        c.require_two_builds(scheduler)
         for reference in (self._alone(), c.baseline):
             c.require_like_noise(reference, scheduler)
         alone, native, scheduled = (
@@ -235,6 +236,7 @@ class ComparedQueue:
         of: str | None = None,
     ) -> Effect:
         c = self._comparison
+        c.require_two_builds(scheduler)
         if of not in (None, "alone"):
             raise ScenarioError(f"of {of!r} is unknown; 'alone' or None, which is the baseline")
         reference = [figure(e) for e in c.episodes(c.baseline if of is None else self._alone())]
@@ -400,6 +402,21 @@ class Comparison:
             raise InvalidRun(
                 f"no verdict: noise masked {told}, so the arms were not measured under "
                 "comparable conditions"
+            )
+
+    def require_two_builds(self, scheduler: str | None) -> None:
+        """Raise InvalidRun where two installations of XSched mapped the same libraries."""
+        __tracebackhide__ = True
+        name = self.scheduler(scheduler)
+        first, second = (self.episodes(arm)[0].record for arm in (self.baseline, name))
+        homes = [(run["scenario"].get("xsched") or {}).get("home") for run in (first, second)]
+        if homes[0] == homes[1]:
+            return
+        one, other = (schedulers_digests(run) for run in (first, second))
+        if one and one == other:
+            raise InvalidRun(
+                f"no verdict: {self.baseline} and {name} mapped the same libraries of XSched "
+                f"({', '.join(sorted(one))}), so there is one build and not two"
             )
 
     def __getattr__(self, name: str) -> ComparedQueue:

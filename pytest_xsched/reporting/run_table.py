@@ -31,7 +31,8 @@ def title(run: Record) -> str:
 def _policy(scenario: Record) -> str:
     xsched = scenario["xsched"]
     if xsched is not None:
-        return f" ({xsched['policy']}, {xsched['scheduler']}, level {xsched['level']})"
+        build = f", of {xsched['home']}" if xsched.get("home") else ""
+        return f" ({xsched['policy']}, {xsched['scheduler']}, level {xsched['level']}{build})"
     if (mps := scenario.get("mps")) is not None:
         return _mps_settings(mps)
     return f" ({scenario['policy']})" if scenario["scheduler"] == "builtin" else ""

@@ -327,6 +327,8 @@ class Scenario:
         ]
         if self.mps is None:  # as in records of versions without it
             del data["mps"]
+        if self.xsched is not None and self.xsched.home is None:
+            del data["xsched"]["home"]
         return data
 
     def to_python(self) -> str:

@@ -6,12 +6,14 @@ names these are.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.base import policies
-from pytest_xsched.base.units import Duration, DurationLike, parse_duration
-from pytest_xsched.base.validation import checked_fields, one_of, set_integer
+from pytest_xsched.base.paths import expand_path
+from pytest_xsched.base.units import Duration, DurationLike, one_line, parse_duration
+from pytest_xsched.base.validation import checked_fields, checked_object, one_of, set_integer
 from pytest_xsched.errors import ScenarioError
 
 POLICY_NUMBERS = {"none": 0} | {
@@ -27,7 +29,7 @@ _K_MAX = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XSched:
-    """The real XSched, from the installation that ``--xsched-home`` names.
+    """The real XSched, from the installation that ``--xsched-home`` or `home` names.
 
     Args:
         policy: ``"hpf"`` (highest priority first), ``"hhpf"``, ``"chpf"``, ``"up"`` (utilization
@@ -40,6 +42,8 @@ class XSched:
         timeslice: timeslice of the policies that have one, ``"5ms"``; None: XSched's default.
             XSched has one for a process, and not one for a queue.
         k: count of queues that run at once under ``"kedf"``; None: one.
+        home: the directory of an installation, in place of that of the session. So one comparison
+            holds two builds: ``schedulers=[XSched(home="main"), XSched(home="pr")]``.
     """
 
     policy: str = "hpf"
@@ -47,6 +51,7 @@ class XSched:
     scheduler: str = "local"
     timeslice: DurationLike | None = None
     k: int | None = None
+    home: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         one_of("XSched: scheduler", self.scheduler, tuple(SCHEDULER_NUMBERS))
@@ -72,6 +77,15 @@ class XSched:
             object.__setattr__(self, "timeslice", Duration(timeslice_ns))
         if self.k is not None:
             set_integer(self, "k", "XSched", 1, _K_MAX)
+        if self.home is not None:
+            object.__setattr__(self, "home", _path(self.home))
+
+    @property
+    def label(self) -> str:
+        """Name of an arm of a comparison: "xsched hpf level 2 of build/pr"."""
+        level = f" level {self.level}" if self.level != 1 else ""
+        build = f" of {self.home}" if self.home is not None else ""
+        return f"xsched {self.policy}{level}{build}"
 
     @property
     def timeslice_us(self) -> int:
@@ -83,7 +97,14 @@ def read_xsched(data: Any) -> XSched | None:
     """Return the settings from their JSON; None: the scheduler is another one."""
     if data is None:
         return None
-    values = checked_fields(XSched, data, "xsched")
+    values = checked_fields(XSched, {"home": None, **checked_object(data, "xsched")}, "xsched")
     if values["timeslice"] is not None:
         values["timeslice"] = Duration(**values["timeslice"])
     return XSched(**values)
+
+
+def _path(given: object) -> str:
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else given
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ScenarioError(f"XSched: home {one_line(given)} is not the path of a directory")
+    return expand_path(text, "XSched: home")

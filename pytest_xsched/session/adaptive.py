@@ -324,7 +324,7 @@ def _others(scenario: Scenario, measurement: Measurement) -> list[str]:
             spec.name: counts.launched
             for spec, counts in zip(scenario.queues, measurement.counts, strict=True)
         }
-        others += measurement.activity.faults(launched)
+        others += measurement.activity.faults(launched, scenario.xsched)
     return others
 
 

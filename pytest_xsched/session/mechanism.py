@@ -34,10 +34,7 @@ def mechanism_of(given: SchedulerLike) -> Mechanism:
 
 def arm_name(given: SchedulerLike) -> str:
     """Return the name of the arm of a comparison with a scheduler."""
-    if isinstance(given, XSched):
-        level = f" level {given.level}" if given.level != 1 else ""
-        return f"xsched {given.policy}{level}"
-    return given.label if isinstance(given, MPS) else given
+    return given if isinstance(given, str) else given.label
 
 
 def for_queues(given: SchedulerLike, names: Collection[str]) -> SchedulerLike:

@@ -19,7 +19,14 @@ from pytest_xsched.workers.run_processes import RunProcesses
 from pytest_xsched.workers.worker_process import Environment
 from pytest_xsched.workers.xserver import xserver
 from pytest_xsched.xsched.environment import faults
-from pytest_xsched.xsched.installation import ENVIRONMENT, SCRUBBED, Home, files_for, find_home
+from pytest_xsched.xsched.installation import (
+    ENVIRONMENT,
+    SCRUBBED,
+    Home,
+    files_for,
+    find_home,
+    home_of,
+)
 
 MODEL_SET_UP_S = 600.0
 """Time for a run with models: they are imported, built, compiled and warmed up."""
@@ -80,7 +87,7 @@ def open_live_process(
                 "XSched's scheduler='global' is for several processes, and live queues share a "
                 "process; use XSched(scheduler='local')"
             )
-        files = files_for(kind, _home(home))
+        files = files_for(kind, _home(xsched, home))
     return LiveProcess(
         device,
         libraries=libraries,
@@ -94,10 +101,11 @@ def open_live_process(
     )
 
 
-def _home(home: Home | None) -> Home:
+def _home(xsched: XSched, home: Home | None) -> Home:
+    """Return the installation that a scheduler has, or that the session has."""
     if misspelt := faults(os.environ):
         raise SchedulerInactive(f"scheduler inactive: {'; '.join(misspelt)}")
-    return find_home(home)
+    return find_home(home_of(xsched) or home)
 
 
 def measure_in_processes(
@@ -137,7 +145,7 @@ def measure_in_processes(
         set_up_s = max(set_up_s, MODEL_SET_UP_S)
     with processes.window(scenario.duration_ns) as around:
         if scenario.xsched is not None:
-            found = _home(home)
+            found = _home(scenario.xsched, home)
             files = files_for(scenario.device_kind, found)
             environment = _ENVIRONMENT
             if scenario.xsched.scheduler == "global" and processes.server is None:

@@ -26,6 +26,7 @@ from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.process_maps import mapped_files
+from pytest_xsched.xsched.installation import LIBRARY, files_of_others, home_of
 from pytest_xsched.xsched.server_poll import Coverage
 
 DRIVER_VARIABLES = {"cuda": "XSCHED_CUDA_LIB", "opencl": "XSCHED_CUDA_LIB", "hip": "XSCHED_HIP_LIB"}
@@ -35,7 +36,6 @@ _SAID = re.compile(
     r"using (?P<scheduler>app-managed|local|global) scheduler(?: with policy (?P<policy>\w+))?"
     r"|policy changed from \w+ to (?P<changed>\w+)"
 )
-_OURS = re.compile(r"lib(preempt|hal\w+|shim\w+)\.so")
 _DRIVERS = re.compile(r"lib(cuda|amdhip64|OpenCL)\.so")
 _ROCM = re.compile(r"/(rocm[\w.-]*)/")
 
@@ -126,13 +126,17 @@ class Activity:
         found = self.coverage.items()
         return [fault for name, one in found if one and (fault := one.fault(name))]
 
-    def faults(self, launched: Mapping[str, int]) -> list[str]:
+    def faults(self, launched: Mapping[str, int], xsched: XSched | None = None) -> list[str]:
         """Return a sentence for each fact that shows that XSched was not active.
 
         Args:
             launched: how many commands of each queue the runner passed to XSched.
+            xsched: which may name the installation that was to be active.
         """
         faults = []
+        home = None if xsched is None else home_of(xsched)
+        if home and (others := files_of_others(home, [file.path for file in self.files])):
+            faults.append(f"{', '.join(others)} is mapped, which is not of {home.origin}")
         for name, (given, done) in self.commands.items():
             if not launched[name] == given == done:
                 faults.append(
@@ -285,7 +289,7 @@ def scheduler_files() -> tuple[File, ...]:
             call="open",
             code=error.errno or 0,
         ) from None
-    return tuple(_file(path) for path in paths if _OURS.search(path) or _DRIVERS.search(path))
+    return tuple(_file(path) for path in paths if LIBRARY.search(path) or _DRIVERS.search(path))
 
 
 def _file(path: str) -> File:

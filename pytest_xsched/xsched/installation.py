@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_xsched.base.paths import expand_path
 from pytest_xsched.errors import SchedulerInactive
+from pytest_xsched.scenario.xsched_settings import XSched
 
 VARIABLE = "XSCHED_HOME"
 HALS = {"cuda": "libhalcuda.so", "hip": "libhalhip.so", "opencl": "libhalopencl.so"}
 SHIMS = {"cuda": "libshimcuda.so", "hip": "libshimhip.so", "opencl": "libshimopencl.so"}
+LIBRARY = re.compile(r"lib(preempt|hal\w+|shim\w+)\.so")
+"""Names of XSched's libraries."""
 _FOLDERS = ("lib", "output/lib", "")  # of an installation, of a build, of the bare files
 
 
@@ -81,6 +86,33 @@ def find_home(named: Home | None = None) -> Home:
         wrong = "is not a directory" if os.path.exists(home.path) else "does not exist"
         raise SchedulerInactive(f"scheduler inactive: {home.origin}: {home.path} {wrong}")
     return home
+
+
+def home_of(xsched: XSched) -> Home | None:
+    """Return the installation that a scheduler names itself; None: it has that of the session."""
+    if xsched.home is None:
+        return None
+    path = os.path.abspath(xsched.home)
+    return Home(path=path, origin=f"XSched(home={os.fspath(xsched.home)!r})")
+
+
+def files_of_others(home: Home, paths: Iterable[str]) -> list[str]:
+    """Return the libraries of XSched among mapped files that are not those of an installation.
+
+    A library may load another one from the installation for which it was linked.
+    """
+    found = []
+    for path in paths:
+        name = os.path.basename(path)
+        if not LIBRARY.match(name):
+            continue
+        try:
+            own = home.library(name)
+        except SchedulerInactive:
+            own = ""
+        if os.path.realpath(path) != own:
+            found.append(path)
+    return sorted(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_xsched.errors import SchedulerInactive
@@ -22,7 +22,7 @@ from pytest_xsched.system.elf import NotALibrary, read_library
 from pytest_xsched.system.process_maps import mapped_files
 from pytest_xsched.xsched.activation import DRIVER_VARIABLES
 from pytest_xsched.xsched.environment import faults, is_xsched_variable
-from pytest_xsched.xsched.installation import SHIMS, Home
+from pytest_xsched.xsched.installation import SHIMS, Home, files_of_others, home_of
 
 AUTO = "XSCHED_AUTO_XQUEUE"
 LAUNCH = {
@@ -46,11 +46,13 @@ class Preload:
         shim: absolute path of the library that is preloaded.
         variables: in addition to those that it inherits.
         environment: all of them.
+        home: the installation that the scheduler names, where the shim comes from it; else None.
     """
 
     shim: str
     variables: dict[str, str]
     environment: dict[str, str]
+    home: Home | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,12 @@ def prepare_preload(
     environment = {**values, **variables}
     _require_auto(f"the program of queue {spec.name!r}", environment)
     _require_known(spec.name, environment)
-    return Preload(shim=os.path.realpath(shim), variables=variables, environment=environment)
+    return Preload(
+        shim=os.path.realpath(shim),
+        variables=variables,
+        environment=environment,
+        home=None if program.preload else home_of(xsched),
+    )
 
 
 def with_driver(setting: Preload, kind: str, seen: Sequence[ProcessRecord]) -> Preload:
@@ -122,7 +129,7 @@ def with_driver(setting: Preload, kind: str, seen: Sequence[ProcessRecord]) -> P
         return setting
     variables = {**setting.variables, name: files[0]}
     environment = {**setting.environment, name: files[0]}
-    return Preload(shim=setting.shim, variables=variables, environment=environment)
+    return replace(setting, variables=variables, environment=environment)
 
 
 def require_active(
@@ -154,6 +161,11 @@ def require_active(
     for process in with_driver:
         of = f"process {process.pid} of queue {name!r}"
         _require_auto(of, process.environment)
+        if setting.home and (others := files_of_others(setting.home, process.files)):
+            raise SchedulerInactive(
+                f"scheduler inactive: {of} has mapped {', '.join(others)}, which is not of "
+                f"{setting.home.origin}"
+            )
         if setting.shim not in process.files:
             raise SchedulerInactive(
                 f"scheduler inactive: {of} has not mapped {setting.shim}, though LD_PRELOAD "
