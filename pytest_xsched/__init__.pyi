@@ -52,6 +52,9 @@ from pytest_xsched.errors import (
     ForkedError as ForkedError,
 )
 from pytest_xsched.errors import (
+    HostError as HostError,
+)
+from pytest_xsched.errors import (
     IncomparableError as IncomparableError,
 )
 from pytest_xsched.errors import (

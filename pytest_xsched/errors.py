@@ -14,6 +14,7 @@ __all__ = [
     "DeviceError",
     "DeviceUnavailable",
     "ForkedError",
+    "HostError",
     "IncomparableError",
     "InvalidRun",
     "MissingExtra",
@@ -64,6 +65,10 @@ class DeviceBusy(DeviceError):
 
 class ForkedError(XSchedError):
     """A device or a run was used in a forked child of the process that opened it."""
+
+
+class HostError(XSchedError):
+    """Another machine cannot be used: it was not reached, has another version, or was lost."""
 
 
 class WorkerCrashed(XSchedError):

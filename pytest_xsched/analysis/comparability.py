@@ -81,6 +81,8 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
         fields[f"{start}.kernels"] = f"{model['kernels']} kernels ({model['kernels_digest'][:8]})"
         fields[f"{start}.framework"] = model["framework"]
     fields |= _machine(run["fingerprint"], scheduler=scheduler)
+    if (host := run.get("host")) is not None:  # absent in old records
+        fields["host.name"] = host
     return fields
 
 

@@ -84,6 +84,8 @@ class Run:
         self.evidence = evidence
         self.remark = remark
         self.origin = ""
+        self.host: str | None = None
+        """The machine that measured it, one of the ini key xsched_hosts; None: this machine."""
         self.verdicts: list[Verdict] = []
         self._unjudged: list[Unjudged] = []
         self.asserted_in_phase = False
@@ -382,6 +384,7 @@ class Run:
             "evidence": self.evidence.to_dict(),
             "remark": self.remark,
             "origin": self.origin,
+            "host": self.host,
             "fixture": self.fixture and dict(zip(("name", "scope"), self.fixture, strict=True)),
             "queues": [
                 {**queue.to_dict(), **queue.drawing(drawn_ns)} for queue in self.queues.values()

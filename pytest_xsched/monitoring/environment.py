@@ -208,7 +208,7 @@ def take_fingerprint(devices: Sequence[DeviceInfo], proc: Path = _PROC) -> Finge
         cpus_usable=len(usable),
         cpus=_ranges(usable),
         python=platform.python_version(),
-        packages={package: _package_version(package) for package in _PACKAGES},
+        packages={package: package_version(package) for package in _PACKAGES},
         unknown=tuple(unknown),
     )
 
@@ -306,7 +306,8 @@ def _ranges(numbers: Iterable[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
 
 
-def _package_version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Return the version of an installed package; None: it is not installed."""
     try:
         return _found_version(package)
     except importlib.metadata.PackageNotFoundError:

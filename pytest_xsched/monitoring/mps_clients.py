@@ -26,6 +26,12 @@ class MpsClients:
             "queues": {name: list(clients) for name, clients in self.queues.items()},
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> MpsClients:
+        """Return what `to_dict` has written."""
+        queues = {name: tuple(clients) for name, clients in data["queues"].items()}
+        return cls(servers=tuple(data["servers"]), queues=queues)
+
     def added_to(self, before: MpsClients | None) -> MpsClients:
         """Return it with what an earlier window showed."""
         if before is None:

@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def xsched(pytestconfig: pytest.Config) -> Iterator[Session]:
+def xsched_host(request: pytest.FixtureRequest) -> str | None:
+    """Return the name of the machine that measures; None: this one, or as the test says."""
+    return state_of(request.config).begin_host(getattr(request, "param", None))
+
+
+@pytest.fixture(scope="session")
+def xsched(pytestconfig: pytest.Config, xsched_host: str | None) -> Iterator[Session]:
     """Makes prioritized queues (`queue`) and runs them together (`run`)."""
-    session = state_of(pytestconfig).open_session()
+    session = state_of(pytestconfig).open_session(xsched_host)
     yield session
     session.close()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_xsched.plugin.fixtures import set_clock, xqueues, xsched
+from pytest_xsched.plugin.fixtures import set_clock, xqueues, xsched, xsched_host
 from pytest_xsched.plugin.state import State, is_worker, keep, state_of
 from pytest_xsched.session.options import (
     MARKER_KEYS,
@@ -23,7 +23,7 @@ from pytest_xsched.session.options import (
 if TYPE_CHECKING:
     from pytest_xsched.plugin.final_verdicts import LateFailure
 
-__all__ = ["xqueues", "xsched"]  # fixtures are found as attributes of a plugin
+__all__ = ["xqueues", "xsched", "xsched_host"]  # fixtures are found as attributes of a plugin
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -73,9 +73,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "xsched_host" in metafunc.fixturenames:
+        _repeat_on_hosts(metafunc)
     if "known_scenario" in metafunc.fixturenames:
         known = state_of(metafunc.config).known_scenarios()
         metafunc.parametrize("known_scenario", known.values(), ids=known)
+
+
+def _repeat_on_hosts(metafunc: pytest.Metafunc) -> None:
+    """Repeat a test on the hosts of --xsched-hosts, unless its marker names one."""
+    if metafunc.config.getoption("xsched_hosts") is None:
+        return
+    hosts = state_of(metafunc.config).settings.fleet
+    if hosts and "host" not in read_marker(metafunc.definition):
+        metafunc.parametrize("xsched_host", hosts, indirect=True, scope="session")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -54,6 +54,7 @@ class State:
         """Collected tests that use the fixtures, over which the error budget is divided."""
         self._overrides: Callable[[], dict[str, Any]] = dict
         self._origin = ""
+        self._tests_begun = 0
         self._reruns: dict[str, str] = {}
         """Commands that run tests again which measured something, by node id."""
         self.findings: list[dict[str, Any]] = []
@@ -87,16 +88,45 @@ class State:
 
         return read_settings(self.config)
 
-    def open_session(self) -> Session:
-        """Import the measuring half and make the object of the fixture `xsched`."""
+    def open_session(self, host: str | None) -> Session:
+        """Import the measuring half and make the object of the fixture `xsched`.
+
+        It is one object in all of a session, also where tests are repeated on several hosts.
+
+        Args:
+            host: the machine that measures; None: this one.
+        """
+        if self.session is not None:
+            self.session.machines.current = host
+            return self.session
         from pytest_xsched.session.session import Session
 
         self.session, self.opened = Session(self.settings, self._progress), True
+        self.session.machines.current = host
         self.session.read_overrides, self.session.origin = self._overrides, self._origin
         self.session.least_ns = self.withdrawn.least_ns(self._origin)
         self.session.budget.tests = self.tests
         self.config.add_cleanup(watch_raises(self.misses.received_by_raises))
         return self.session
+
+    def begin_host(self, repeated: str | None) -> str | None:
+        """Return the machine of the tests that follow.
+
+        Args:
+            repeated: one of --xsched-hosts, on which a test is repeated.
+        """
+        settings = self.settings
+        if repeated is not None:
+            return None if repeated == "here" else repeated
+        return self._next_host() if settings.spread else settings.host
+
+    def _next_host(self) -> str:
+        """Return the host of an xdist worker, or in turn the host of a test."""
+        hosts = list(self.settings.hosts)
+        worker = getattr(self.config, "workerinput", {}).get("workerid", "")
+        digits = worker.removeprefix("gw")
+        number = int(digits) if digits.isdecimal() else self._tests_begun - 1
+        return hosts[number % len(hosts)]
 
     def begin(self, item: pytest.Item) -> None:
         """Let the marker of a test hold for everything that runs from now on."""
@@ -104,6 +134,9 @@ class State:
         # A fixture or the test itself may add a marker later, so each run reads it again.
         self._overrides, self._origin = functools.partial(read_marker, item), item.nodeid
         self.misses.begin(item.nodeid)
+        self._tests_begun += "xsched" in getattr(item, "fixturenames", ())
+        if self.session is not None and self.settings.spread:
+            self.session.machines.current = self._next_host()
         if self.session is not None:
             self.session.read_overrides, self.session.origin = self._overrides, self._origin
             self.session.least_ns = self.withdrawn.least_ns(self._origin)

@@ -45,8 +45,10 @@ def _mps_settings(mps: Record) -> str:
 
 
 def device_title(run: Record) -> str:
-    """Name the devices of a run."""
-    return " and ".join(_device(device) for device in run["fingerprint"]["devices"])
+    """Name the devices of a run, and the host on which they are."""
+    devices = " and ".join(_device(device) for device in run["fingerprint"]["devices"])
+    host = run.get("host")  # absent in old records
+    return devices if host is None else f"{devices} of {host}"
 
 
 def _length(run: Record) -> str:

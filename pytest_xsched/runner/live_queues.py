@@ -56,22 +56,26 @@ class Place(Protocol):
 
 
 class Here:
-    """An open device in this process, and the policy of its queues."""
+    """An open device in this process, and the policy of its queues.
+
+    Attributes:
+        device: the device.
+    """
 
     def __init__(self, device: Device, policy: str) -> None:
-        self._device = device
+        self.device = device
         self._policy = policy
         self.is_virtual = device.describe().virtual_time
 
     def open_run(self) -> Run:
         """Start a run that ends when it is closed."""
-        run = Run(self._device, self._policy)
+        run = Run(self.device, self._policy)
         run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
         return run
 
     def close(self) -> None:
         """Close the device."""
-        self._device.close()
+        self.device.close()
 
 
 class Ticket:

@@ -32,6 +32,7 @@ class Chosen(NamedTuple):
     duration: int
     device: str
     seed: int
+    host: str | None
 
 
 def require_queues(what: str, queues: Sequence[object]) -> None:

@@ -1,4 +1,4 @@
-"""The devices of one pytest session: open in this process, or in worker processes for live queues.
+"""The devices of this machine: open in this process, or in worker processes.
 
 A GPU is locked as long as it is open, in this process or in a worker. The processors are locked
 for each run on the device cpu; live queues there measure nothing and wait for none.
@@ -9,31 +9,42 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn
 
-import pytest
-
-from pytest_xsched.base.constants import split_device, uses_cpu
-from pytest_xsched.errors import DeviceUnavailable
+from pytest_xsched.base.constants import GPUS, split_device, uses_cpu
+from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.captured import CapturedModels
-from pytest_xsched.models.factory import Place
+from pytest_xsched.models.factory import Place as CodePlace
 from pytest_xsched.models.recording import record_model
 from pytest_xsched.native.binding import Device, locate
+from pytest_xsched.runner.live_queues import Here, Place
+from pytest_xsched.runner.measure import Measurement, Progress, measure
+from pytest_xsched.runner.stream_limits import hardware_queues
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.profile import Profile
+from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.session.auto_device import auto_device
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.system.gpu_lock import GpuLocks, lock_cpu, lock_gpus
-from pytest_xsched.workers.dispatch import open_live_process
+from pytest_xsched.workers.dispatch import (
+    measure_in_processes,
+    open_live_process,
+    why_own_process,
+)
 from pytest_xsched.workers.live_proxy import LiveProcess
 from pytest_xsched.workers.recording import record_in_worker, require_recordable
 from pytest_xsched.workers.run_processes import RunProcesses
+from pytest_xsched.workers.sent_files import SentFiles
 
 
 class DevicePool:
-    """Opens devices for a `Session`, and closes them."""
+    """Opens devices, measures on them, and closes them.
+
+    Attributes:
+        models: of the user, on GPUs that this process has open.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -41,21 +52,20 @@ class DevicePool:
         self._locks: dict[str, GpuLocks] = {}
         """Of the GPUs that this process has open, by PCI id."""
         self._lives: list[tuple[str, LiveProcess]] = []
-        self.processes: RunProcesses | None = None
-        """Of the run that was measured last; see `only`."""
+        self._processes: RunProcesses | None = None
+        """Of the run that was measured last; see `_only`."""
         self._pid = os.getpid()
         self.models = CapturedModels()
-        """Of the user, on GPUs that this process has open."""
 
-    def only(self, processes: RunProcesses | None) -> None:
+    def _only(self, processes: RunProcesses | None) -> None:
         """End the processes of the last run, which hold locks, unless they are these."""
-        if self.processes is not None and self.processes is not processes:
-            self.processes.close()
-        self.processes = processes
+        if self._processes is not None and self._processes is not processes:
+            self._processes.close()
+        self._processes = processes
 
     def close(self) -> None:
         """Close the devices, and end the processes of the last run."""
-        self.only(None)
+        self._only(None)
         for _, place in self._lives:
             place.close()
         self._lives.clear()
@@ -74,7 +84,7 @@ class DevicePool:
         return find_libraries(kind, self._settings.gpu_driver, self._settings.gpu_compiler)
 
     def get(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
-        """Return a device that stays open until `close`; skip the test where it is missing."""
+        """Return a device that stays open until `close`."""
         if self._pid != os.getpid():  # forked: the parent's devices are not ours
             self._devices.clear()
             self._locks.clear()
@@ -85,36 +95,11 @@ class DevicePool:
             self._devices[key] = self.open(*key)
         return self._devices[key]
 
-    def open_live(
-        self, name: str, policy: str, xsched: XSched | None, patience_ns: int
-    ) -> LiveProcess:
-        """Open a device in a worker process; several may share a GPU: nothing is measured."""
-        self.only(None)
-        self._lives = [(of, place) for of, place in self._lives if not place.is_over]
-        try:
-            place = open_live_process(
-                name,
-                policy=policy,
-                xsched=xsched,
-                patience_ns=patience_ns,
-                libraries=self.libraries(split_device(name)[0]),
-                lock=name not in [of for of, _ in self._lives],
-                lock_timeout_s=self._settings.lock_timeout_ns / 1e9,
-                home=self._settings.xsched_home,
-            )
-        except DeviceUnavailable as error:
-            self.unavailable(name, error)
-        self._lives.append((name, place))
-        return place
-
     def open(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
-        """Open a device that the caller closes; skip the test where it is missing."""
+        """Open a device that the caller closes."""
         libraries = self.libraries(split_device(name)[0])
-        try:
-            self._lock(locate(name, libraries=libraries))
-            return Device(name, cpu=cpu, sim=sim, libraries=libraries)
-        except DeviceUnavailable as error:
-            self.unavailable(name, error)
+        self._lock(locate(name, libraries=libraries))
+        return Device(name, cpu=cpu, sim=sim, libraries=libraries)
 
     def _lock(self, pci_id: str) -> None:
         """Lock a GPU until `close`, because this process keeps its driver open until then."""
@@ -122,22 +107,125 @@ class DevicePool:
             timeout_s = self._settings.lock_timeout_ns / 1e9
             self._locks[pci_id] = lock_gpus([pci_id], timeout_s=timeout_s)
 
-    def record_profile(self, model: Model, name: str) -> Profile:
-        """Record the profile of a model on a device; skip the test where that is missing."""
+    def auto_device(self) -> str:
+        """Return the device that ``auto`` takes."""
+        return auto_device()
+
+    def hardware_queues(self) -> int:
+        """Return the number of hardware queues of a class; see `stream_limits`."""
+        return hardware_queues(os.environ)
+
+    def record_profile(self, model: Model, name: str, files: SentFiles) -> Profile:
+        """Record the profile of a model on a device."""
         require_recordable(model, name)
-        self.only(None)
+        self._only(None)
         if self._settings.process == "inside":  # this process has the GPU, so no other gets it
             device = self.get(name, CpuModel(), SimModel())
-            return record_model(device, name, model, Place.here())
-        try:
-            return record_in_worker(
-                model,
-                name,
-                libraries=self.libraries(split_device(name)[0]),
+            return record_model(device, name, model, CodePlace.here())
+        return record_in_worker(
+            model,
+            name,
+            libraries=self.libraries(split_device(name)[0]),
+            lock_timeout_s=self._settings.lock_timeout_ns / 1e9,
+        )
+
+    def begin(self, duration_ns: int, files: SentFiles) -> RunProcesses:
+        """Begin a run; return what `measure` needs for each of its windows.
+
+        Args:
+            duration_ns: the most that all windows measure together.
+            files: are here already.
+        """
+        return RunProcesses(duration_ns)
+
+    def measure(
+        self,
+        scenario: Scenario,
+        progress: Progress | None,
+        processes: RunProcesses,
+        *,
+        waiting: Callable[[str], None] | None,
+        record: bool,
+    ) -> Measurement:
+        """Measure a window, here or in the processes that it needs.
+
+        Args:
+            scenario: of the window.
+            progress: called with elapsed and total ns of the window.
+            processes: of its run.
+            waiting: called with "waiting for ..." while another process measures.
+            record: whether to record each command.
+
+        Raises:
+            DeviceUnavailable: a worker process found no such device.
+        """
+        self._only(processes)
+        watch = self._settings.noise != "off"
+        why = why_own_process(scenario)
+        if why and self._settings.process == "inside":
+            raise ScenarioError(f"{why}: not with --xsched-process=inside")
+        if why or self._in_worker(scenario.device_kind):
+            return measure_in_processes(
+                scenario,
+                progress,
+                waiting=waiting,
+                libraries=self.libraries(scenario.device_kind),
                 lock_timeout_s=self._settings.lock_timeout_ns / 1e9,
+                home=self._settings.xsched_home,
+                watch=watch,
+                record=record,
+                processes=processes,
             )
-        except DeviceUnavailable as error:
-            self.unavailable(name, error)
+        devices = {name: self.get(name, scenario.cpu, scenario.sim) for name in scenario.devices}
+        with self.cpu_locked(scenario.devices, waiting):
+            return measure(
+                devices, scenario, progress, watch=watch, record=record, models=self.models
+            )
+
+    def _in_worker(self, kind: str) -> bool:
+        """Check whether a run on a kind of device is measured in a worker process."""
+        process = self._settings.process
+        if process == "host":
+            return kind != "sim"
+        return process == "worker" or (process == "auto" and kind in GPUS)
+
+    def live(self, name: str, policy: str, xsched: XSched | None, patience_ns: int) -> Place:
+        """Open a device for live queues, in a process of their own where that may die.
+
+        Args:
+            name: of the device.
+            policy: of the queues, without XSched.
+            xsched: how XSched schedules them; None: without XSched.
+            patience_ns: how long a call may take there, in addition to a wait that it requests.
+
+        Raises:
+            DeviceUnavailable: a worker process found no such device.
+        """
+        if xsched and self._settings.process == "inside":
+            raise ScenarioError("live queues under XSched: not with --xsched-process=inside")
+        if self._settings.process == "inside" or not (xsched or split_device(name)[0] in GPUS):
+            # Not the device of the runs: virtual time goes one way only, and load would disturb.
+            return Here(self.open(name, CpuModel(), SimModel()), policy)
+        return self._open_live(name, policy, xsched, patience_ns)
+
+    def _open_live(
+        self, name: str, policy: str, xsched: XSched | None, patience_ns: int
+    ) -> LiveProcess:
+        """Open a device in a worker process; several may share a GPU: nothing is measured."""
+        self._only(None)
+        self._lives = [(of, place) for of, place in self._lives if not place.is_over]
+        place = open_live_process(
+            name,
+            policy=policy,
+            xsched=xsched,
+            patience_ns=patience_ns,
+            libraries=self.libraries(split_device(name)[0]),
+            lock=name not in [of for of, _ in self._lives],
+            lock_timeout_s=self._settings.lock_timeout_ns / 1e9,
+            home=self._settings.xsched_home,
+        )
+        self._lives.append((name, place))
+        return place
 
     @contextlib.contextmanager
     def cpu_locked(
@@ -160,11 +248,3 @@ class DevicePool:
             yield
         finally:
             locks.release()
-
-    def unavailable(self, name: str, error: DeviceUnavailable) -> NoReturn:
-        """Skip the test, or fail it where --xsched-require-device names the device."""
-        if self._settings.require_device is None:
-            pytest.skip(f"no {name} device: {error}")
-        pytest.fail(
-            f"--xsched-require-device={self._settings.require_device}: {error}", pytrace=False
-        )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 NOISE_VARIABLE = "PYTEST_XSCHED_NOISE"
-MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed")
+MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed", "host")
 
 # Name, placeholder and help text. Each is a command-line option and an ini key.
 OPTIONS = (
@@ -25,6 +25,8 @@ OPTIONS = (
         "NAME",
         "fail where this device is missing, instead of skipping or using another",
     ),
+    ("host", "NAME", "measure on another machine, which the ini key xsched_hosts names"),
+    ("hosts", "NAMES", "repeat each test on these machines, a,b,c; any: spread the tests over all"),
     ("process", "WHERE", "measure in a worker process, inside pytest's process, or auto (default)"),
     ("home", "DIR", "the directory where XSched is installed (for scheduler xsched)"),
     ("gpu-driver", "PATH", "the GPU's driver library (default: searched)"),
@@ -59,13 +61,19 @@ OPTION_NAMES = tuple(name.replace("-", "_") for name, _, _ in OPTIONS)
 NAMES = (*OPTION_NAMES, *(name.replace("-", "_") for name, _ in INI_ONLY))
 
 
+_HOST_LINES = "other machines, one a line: NAME = COMMAND, as in gpu7 = ssh gpu7"
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Register the options and the ini keys, ``xsched_gpu_driver`` for ``--xsched-gpu-driver``."""
     group = parser.getgroup("xsched", "GPU QoS targets (pytest-xsched)")
     for name, metavar, text in OPTIONS:
         group.addoption(f"--xsched-{name}", metavar=metavar, default=None, help=text)
         ini_text = text if name != "duration" else "measured time of runs that set none"
-        _add_ini_key(parser, name, ini_text)
+        if name == "hosts":  # the option chooses among those that the ini key names
+            parser.addini(ini_key(name), help=_HOST_LINES, type="linelist")
+        else:
+            _add_ini_key(parser, name, ini_text)
     for name, text in INI_ONLY:
         _add_ini_key(parser, name, text)
 
@@ -95,6 +103,8 @@ def given(config: pytest.Config, name: str) -> tuple[str | None, str]:
         value = config.getoption(f"xsched_{name}")
         if value is not None:
             return value, f"--xsched-{name.replace('_', '-')}"
+        if name == "hosts":
+            return None, "--xsched-hosts"
     origin = f"ini option {ini_key(name)}"
     try:
         value = config.getini(ini_key(name))

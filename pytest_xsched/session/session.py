@@ -24,12 +24,11 @@ from pytest_xsched.base.units import (
 from pytest_xsched.base.validation import check_flag, device_name, integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import Arm, compare_runs
-from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
+from pytest_xsched.errors import ScenarioError, XSchedWarning
 from pytest_xsched.monitoring.noise import Rules
 from pytest_xsched.reporting.progress_line import ProgressLine
-from pytest_xsched.runner.live_queues import Here, XQueues
-from pytest_xsched.runner.measure import Measurement, Progress, measure
-from pytest_xsched.runner.stream_limits import hardware_queues, stream_warnings
+from pytest_xsched.runner.live_queues import XQueues
+from pytest_xsched.runner.stream_limits import stream_warnings
 from pytest_xsched.scenario.arrival_process import Arrivals, one_load
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
@@ -51,10 +50,11 @@ from pytest_xsched.session.arguments import (
     scenario_of,
     setting_text,
 )
-from pytest_xsched.session.auto_device import NO_GPU, auto_device, require_gpu
+from pytest_xsched.session.auto_device import NO_GPU, require_gpu
 from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
+from pytest_xsched.session.machines import Machines, MeasuredRun
 from pytest_xsched.session.mechanism import (
     Mechanism,
     SchedulerLike,
@@ -63,8 +63,7 @@ from pytest_xsched.session.mechanism import (
 )
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
-from pytest_xsched.workers.dispatch import measure_in_processes, why_own_process
-from pytest_xsched.workers.run_processes import RunProcesses
+from pytest_xsched.workers.sent_files import NO_FILES, SentFiles, find_files
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -79,7 +78,7 @@ class Session:
         self, settings: Settings, progress: Callable[[str], ProgressLine | None] | None = None
     ) -> None:
         self.settings = settings
-        self.devices = DevicePool(settings)
+        self.machines = Machines(settings)
         self.read_overrides: Callable[[], dict[str, Any]] = dict
         """Reads the marker of the test that is running."""
         self.origin = ""
@@ -110,6 +109,11 @@ class Session:
         return integer("marker xsched: seed", self.overrides["seed"], 0, 2**32 - 1)
 
     @property
+    def devices(self) -> DevicePool:
+        """The devices of this machine."""
+        return self.machines.here
+
+    @property
     def device_kind(self) -> str:
         """Kind of device that runs use: one of `constants.DEVICES`."""
         return split_device(self.device)[0]
@@ -117,12 +121,15 @@ class Session:
     @property
     def device(self) -> str:
         """Name of the device that runs use: its kind, and after a colon an index above 0."""
+        return self._device(self.machines.choose(None, self.overrides))
+
+    def _device(self, host: str | None) -> str:
         asked = self._asked_device
-        name = auto_device() if asked == "auto" else asked
+        name = self.machines.get(host).auto_device() if asked == "auto" else asked
         kind, index = split_device(name)
         required = self.settings.require_device
         if required not in (None, kind, f"{kind}:{index}"):
-            is_fallback = self._fell_back and split_device(str(required))[0] in GPUS
+            is_fallback = self._fell_back(host) and split_device(str(required))[0] in GPUS
             why = f" (auto), because {NO_GPU}" if is_fallback else ""
             pytest.fail(
                 f"--xsched-require-device={required}, but the device is {name}{why}", pytrace=False
@@ -136,10 +143,9 @@ class Session:
         known = ("auto", *DEVICES)
         return device_name("marker xsched: device", self.overrides["device"], known)
 
-    @property
-    def _fell_back(self) -> bool:
-        """Whether ``auto`` took the processor, because there is no GPU."""
-        return self._asked_device == "auto" and auto_device() == "cpu"
+    def _fell_back(self, host: str | None) -> bool:
+        """Check whether ``auto`` took the processor, because there is no GPU."""
+        return self._asked_device == "auto" and self.machines.get(host).auto_device() == "cpu"
 
     @names_the_rest
     def queue(
@@ -220,6 +226,8 @@ class Session:
         check: bool = False,
         processes: str = "together",
         trace: str | None = None,
+        host: str | None = None,
+        files: Iterable[str | os.PathLike[str]] = (),
         cpu: CpuModel | None = None,
         sim: SimModel | None = None,
     ) -> Run:
@@ -249,6 +257,8 @@ class Session:
             trace: which commands stay on record, for `explain` and timelines: ``"worst"`` (those
                 around the worst requests and in the first second of each window; in virtual time
                 all), ``"all"`` or ``"off"``.
+            host: another machine that measures, one of the ini key ``xsched_hosts``; ``"here"``.
+            files: that programs and models need on another machine; of a directory, all in it.
             cpu: parameters of the device ``"cpu"``.
             sim: parameters of the device ``"sim"``.
 
@@ -258,6 +268,7 @@ class Session:
         Raises:
             ScenarioError: a value is wrong.
             DeviceError: a device call failed.
+            HostError: the other machine was not reached, or was lost.
             SchedulerInactive: XSched is not installed, or was not in effect.
             WorkerCrashed: the process of the run ended without a result, or did not end.
 
@@ -269,14 +280,15 @@ class Session:
         trace = "worst" if trace is None else trace
         one_of("trace of run()", trace, TRACES)
         changes = require_changes("run", changes)
-        chosen = functools.partial(self._chosen, scheduler, policy, duration, seed, queues)
+        sent = find_files(files)
+        chosen = functools.partial(self._chosen, scheduler, policy, duration, seed, queues, host)
         check_marker = self._marker_check(chosen)
         _, xsched, mps = self._scheduler(scheduler)
-        scheduler, policy, duration_ns, device, seed = chosen()
+        scheduler, policy, duration_ns, device, seed, host = chosen()
         if xsched is not None:
             refuse_hang(xsched, queues)
         at_least_ns = chosen_least_ns(self.settings, at_least, duration_ns)
-        if self._fell_back:
+        if self._fell_back(host):
             require_gpu(queues, uses_xsched=xsched is not None)
         describe = functools.partial(
             Scenario,
@@ -303,6 +315,8 @@ class Session:
             fixed=whole or self.settings.fixed_duration,
             at_least_ns=at_least_ns,
             trace=trace,
+            host=host,
+            files=sent,
         )
         add_remark(run, remark)
         run.check_marker = check_marker
@@ -322,7 +336,7 @@ class Session:
         if not isinstance(scenario, Scenario):
             raise ScenarioError(f"run_scenario takes a Scenario, not {one_line(scenario)}")
         self.trial = None
-        self.trial = run = self._run(scenario)
+        self.trial = run = self._run(scenario, host=self.machines.choose(None, self.overrides))
         return run
 
     def compare(
@@ -340,6 +354,8 @@ class Session:
         seed: int | None = None,
         check: bool = False,
         processes: str = "together",
+        host: str | None = None,
+        files: Iterable[str | os.PathLike[str]] = (),
         cpu: CpuModel | None = None,
         sim: SimModel | None = None,
     ) -> Comparison:
@@ -364,6 +380,8 @@ class Session:
             seed: of the first episode.
             check: compare the results of the commands with numpy.
             processes: as of `run`.
+            host: as of `run`; all arms are measured there.
+            files: as of `run`.
             cpu: parameters of the device ``"cpu"``.
             sim: parameters of the device ``"sim"``.
 
@@ -379,6 +397,7 @@ class Session:
         """
         require_queues("compare", queues)
         changes = require_changes("compare", changes)
+        files = list(files)
 
         def run(of_arm: tuple[QueueSpec, ...], chosen: SchedulerLike, seed: int) -> Run:
             builtin = chosen == "builtin"
@@ -397,12 +416,14 @@ class Session:
                 check=check,
                 processes=processes,
                 trace="off",  # there are many runs, and their differences count
+                host=host,
+                files=files,
                 cpu=cpu,
                 sim=sim,
             )
 
         # Each arm has its own scheduler, whatever a marker says.
-        chosen = functools.partial(self._chosen, "builtin", policy, duration, seed, queues)
+        chosen = functools.partial(self._chosen, "builtin", policy, duration, seed, queues, host)
         check_marker = self._marker_check(chosen)
         comparison = self.comparing.compare(
             queues,
@@ -474,8 +495,8 @@ class Session:
     # ---- what fixtures and hooks use
 
     def close(self) -> None:
-        """Close all devices."""
-        self.devices.close()
+        """Close all devices, and end the processes on hosts."""
+        self.machines.close()
 
     def live(
         self, *, scheduler: str | XSched | None = None, patience: DurationLike = "5s"
@@ -491,14 +512,11 @@ class Session:
         _, xsched, _ = self._scheduler(scheduler)
         patience_ns = parse_duration(patience, what="patience")
         policy = self._of_marker("policy", POLICIES) or "hpf"
-        if xsched and self.settings.process == "inside":
-            raise ScenarioError("live queues under XSched: not with --xsched-process=inside")
-        if self.settings.process == "inside" or not (xsched or self.device_kind in GPUS):
-            # Not the device of the runs: virtual time goes one way only, and load would disturb.
-            device = self.devices.open(self.device, CpuModel(), SimModel())
-            return XQueues(Here(device, policy), seed=self.seed)
-        place = self.devices.open_live(self.device, policy, xsched, patience_ns)
-        return XQueues(place, seed=self.seed)
+        host = self.machines.choose(None, self.overrides)
+        device = self._device(host)
+        with self.machines.skipping(device):
+            place = self.machines.get(host).live(device, policy, xsched, patience_ns)
+            return XQueues(place, seed=self.seed)
 
     def _chosen(
         self,
@@ -507,8 +525,10 @@ class Session:
         duration: DurationLike | None,
         seed: int | None,
         queues: Sequence[QueueSpec],
+        host: str | None,
     ) -> Chosen:
         """Return the settings of a run: those of the call, then of the marker, then of options."""
+        host = self.machines.choose(host, self.overrides)
         name = self._scheduler(scheduler).name
         if policy is None:
             policy = self._of_marker("policy", POLICIES)
@@ -519,8 +539,9 @@ class Session:
             scheduler=name,
             policy=policy,
             duration=chosen_duration_ns(self.settings, self.overrides, duration, queues),
-            device=self.device,
+            device=self._device(host),
             seed=self.seed if seed is None else seed,
+            host=host,
         )
 
     def _marker_check(self, chosen: Callable[[], Chosen]) -> Callable[[], None]:
@@ -572,75 +593,27 @@ class Session:
         fixed: bool = True,
         at_least_ns: int = 0,
         trace: str = "worst",
+        host: str | None = None,
+        files: SentFiles = NO_FILES,
     ) -> Run:
-        for sentence in stream_warnings(scenario, hardware_queues(os.environ)):
+        machine = self.machines.get(host)
+        for sentence in stream_warnings(scenario, machine.hardware_queues()):
             warnings.warn(sentence, XSchedWarning, stacklevel=3)
-        names = ", ".join(queue.name for queue in scenario.queues)
-        label = f"{names}: {scenario.scheduler} on {scenario.device}"
-
-        processes = RunProcesses(scenario.duration_ns)
-
-        def measure_one(window: Scenario) -> Measurement:
-            progress = self._progress(label) if self._progress else None
-            try:
-                self.devices.only(processes)
-                return self._measure(window, progress, record=trace != "off")
-            finally:
-                if progress is not None:
-                    progress.close()
-
+        record = trace != "off"
+        measured = MeasuredRun(self.machines, host, scenario, files, self._progress, record)
         rules = Rules(mode=self.settings.noise, limit_ns=self.settings.noise_limit_ns)
         run = run_in_windows(
             scenario,
-            measure_one,
+            measured.measure,
             fixed=fixed,
             rules=rules,
             at_least_ns=at_least_ns,
             trace=trace,
         )
-        processes.tell = functools.partial(add_remark, run)
-        run.origin, run.fixture = self.origin, self.fixture
+        measured.tell(functools.partial(add_remark, run))
+        run.origin, run.fixture, run.host = self.origin, self.fixture, host
         run.least_ns = lambda: min(self.least_ns, scenario.duration_ns)
         run.budget, run.undecided = self.budget, self.settings.undecided
         run.burst = self.settings.burst
-        run.record_profile = self.devices.record_profile
+        run.record_profile = measured.record_profile
         return run
-
-    def _measure(
-        self, scenario: Scenario, progress: Progress | None, *, record: bool
-    ) -> Measurement:
-        why = why_own_process(scenario)
-        waiting = progress.note if isinstance(progress, ProgressLine) else None
-        if why and self.settings.process == "inside":
-            raise ScenarioError(f"{why}: not with --xsched-process=inside")
-        if why or self._in_worker(scenario.device_kind):
-            try:
-                return measure_in_processes(
-                    scenario,
-                    progress,
-                    waiting=waiting,
-                    libraries=self.devices.libraries(scenario.device_kind),
-                    lock_timeout_s=self.settings.lock_timeout_ns / 1e9,
-                    home=self.settings.xsched_home,
-                    watch=self.settings.noise != "off",
-                    record=record,
-                    processes=self.devices.processes,
-                )
-            except DeviceUnavailable as error:
-                self.devices.unavailable(scenario.device, error)
-        devices = {
-            name: self.devices.get(name, scenario.cpu, scenario.sim) for name in scenario.devices
-        }
-        with self.devices.cpu_locked(scenario.devices, waiting):
-            return measure(
-                devices,
-                scenario,
-                progress,
-                watch=self.settings.noise != "off",
-                record=record,
-                models=self.devices.models,
-            )
-
-    def _in_worker(self, kind: str) -> bool:
-        process = self.settings.process
-        return process == "worker" or (process == "auto" and kind in GPUS)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from pytest_xsched.xsched.installation import Home
 ON_FAILURE, TRACE_ON_FAILURE = "on-failure", "xsched-trace.json"
 """The value of --xsched-trace that asks for runs that failed, and the file that then gets them."""
 LOCK_TIMEOUT_NS = 600 * 10**9
+HERE, ANY = "here", "any"
+"""As a host: this machine. Of --xsched-hosts: all hosts, each test on one."""
 Given = tuple[str | None, str]
 """A value as text (None: not set) and its origin, for error messages."""
 
@@ -72,7 +75,16 @@ class Settings:
     """Longest wait for a GPU on which another process measures."""
     process: str = "auto"
     """Where runs are measured: ``"inside"`` pytest's process, in a new ``"worker"`` for each run,
-    or ``"auto"``: in a worker on GPUs, because a driver may crash its process."""
+    or ``"auto"``: in a worker on GPUs, because a driver may crash its process. On a host itself
+    ``"host"``: in a worker on all but sim."""
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other machines by name, each with the command that starts a program there."""
+    host: str | None = None
+    """The one that measures; None: this machine."""
+    fleet: tuple[str, ...] = ()
+    """On which each test is repeated; empty: tests are not repeated."""
+    spread: bool = False
+    """Whether each test is run on one of all hosts."""
     waiting: str = "yield"
     """What the runner's threads do while they wait for a GPU; one of `constants.WAITING`."""
     xsched_home: Home | None = None
@@ -123,7 +135,13 @@ def _read(config: pytest.Config) -> Settings:
     save = _plain_name(*values["save"])
     if save is not None and baselines.exists():  # otherwise the directory is made on use
         _require_output(baselines / f"{save}.jsonl", values["save"][1])
+    hosts = hosts_of(config.getini("xsched_hosts"))
+    fleet, spread = fleet_of(values["hosts"], hosts)
     return Settings(
+        hosts=hosts,
+        host=_host(values["host"], hosts),
+        fleet=fleet,
+        spread=spread,
         device=device_of(values["device"], ("auto", *DEVICES)) or "auto",
         scheduler=_choice(values["scheduler"], SCHEDULERS) or "builtin",
         duration=command_line,
@@ -238,6 +256,65 @@ def home_of(value: Given, folder_of: FolderOf) -> Home | None:
         return None
     path = (folder_of(origin) / expand_path(text, origin)).absolute()
     return Home(path=str(path), origin=origin)
+
+
+def hosts_of(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Read the lines of the ini key xsched_hosts: ``gpu7 = ssh gpu7``."""
+    hosts: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        origin = f"ini option xsched_hosts: {line!r}"
+        name, equals, command = (part.strip() for part in line.partition("="))
+        if not equals or not re.fullmatch(r"\w[\w.-]*", name, re.ASCII) or name in (HERE, ANY):
+            raise ScenarioError(
+                f"{origin} is not a name and a command, as in 'gpu7 = ssh gpu7'; a name has "
+                f"letters, digits and . _ -, and is neither {HERE!r} nor {ANY!r}"
+            )
+        try:
+            words = tuple(shlex.split(command))
+        except ValueError as error:
+            raise ScenarioError(f"{origin}: {error}") from None
+        if not words:
+            raise ScenarioError(f"{origin} has no command; write '{name} = ssh {name}'")
+        if name in hosts:
+            raise ScenarioError(f"{origin}: there are two hosts of that name; rename one")
+        hosts[name] = words
+    return hosts
+
+
+def unknown_host(name: object, hosts: Iterable[str]) -> str:
+    """Return the sentence that there is no host of a name."""
+    known = ", ".join([*hosts, HERE])
+    return (
+        f"host {name!r} is unknown; known: {known}; a line of the ini key xsched_hosts names "
+        f"another, as in '{name} = ssh {name}'"
+    )
+
+
+def _host(value: Given, hosts: Mapping[str, object]) -> str | None:
+    text, origin = value
+    if text is None or text == HERE:
+        return None
+    if text not in hosts:
+        raise ScenarioError(f"{origin}: {unknown_host(text, hosts)}")
+    return text
+
+
+def fleet_of(value: Given, hosts: Mapping[str, object]) -> tuple[tuple[str, ...], bool]:
+    """Read the hosts on which tests are repeated, and whether they are spread instead."""
+    text, origin = value
+    if text is None:
+        return (), False
+    if text == ANY:
+        if not hosts:
+            raise ScenarioError(f"{origin}=any: the ini key xsched_hosts names no host")
+        return (), True
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in hosts and name != HERE:
+            raise ScenarioError(f"{origin}: {unknown_host(name, hosts)}")
+        if names.count(name) > 1:
+            raise ScenarioError(f"{origin}: {text!r} names {name!r} twice; leave one out")
+    return names, False
 
 
 def _choice(value: Given, known: tuple[str, ...]) -> str | None:

@@ -60,6 +60,7 @@ class ManagedProcess:
         directory: str | Path | None = None,
         inherits: Sequence[int] = (),
         has_stdin: bool = False,
+        messages_on_stdout: bool = False,
     ) -> None:
         """Start the process.
 
@@ -70,6 +71,7 @@ class ManagedProcess:
             directory: its working directory; None: that of this process.
             inherits: numbers of files that it inherits, such as `messages_fd`.
             has_stdin: whether stdin is its input; else stdin is empty.
+            messages_on_stdout: whether its stdout is the pipe for messages, and not the file.
 
         Raises:
             OSError: the program cannot be started.
@@ -80,7 +82,7 @@ class ManagedProcess:
                 cwd=directory,
                 env=dict(environment),
                 stdin=self.input_fd if has_stdin else subprocess.DEVNULL,
-                stdout=output,
+                stdout=self.messages_fd if messages_on_stdout else output,
                 stderr=output,
                 pass_fds=inherits,
                 start_new_session=True,  # Ctrl-C reaches this process, which stops the child
@@ -177,6 +179,15 @@ class ManagedProcess:
         with contextlib.suppress(BrokenPipeError):
             self._input.write(f"{line}\n".encode())
             self._input.flush()
+
+    def write_input(self, data: bytes) -> bool:
+        """Write to the input, and return whether the child still reads it."""
+        try:
+            self._input.write(data)
+            self._input.flush()
+        except (BrokenPipeError, ValueError):  # the child has closed it, or this process has
+            return False
+        return True
 
     def close_input(self) -> None:
         """Close the input, which tells the child that it may end."""

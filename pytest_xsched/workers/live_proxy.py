@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.base.units import Duration
@@ -34,6 +34,8 @@ _DOING = {
     "open": "opening live queues",
     "close": "destroying all queues",
     "began": "reading the clock",
+    "now": "reading the clock",
+    "advance": "letting time pass",
     "cpu": "reading its processor time",
     "switch_off": "switching the scheduler off",
     "add": "making",
@@ -126,7 +128,7 @@ class LiveProcess:
         """Call a function in the process and return its result.
 
         Args:
-            call: name of a method of `_Live` in `live_worker`.
+            call: name of a method of `live_worker.LiveCalls`.
             of: name of the queue, for messages.
             allowed_ns: the wait that the call requests.
             values: arguments of the method.
@@ -176,14 +178,36 @@ class LiveProcess:
             self._over = XSchedError("the run was closed")
 
 
-class RemoteRun:
-    """A run in a `LiveProcess`, with the methods of `native.run.Run`."""
+class Caller(Protocol):
+    """What calls functions of `live_worker.LiveCalls` for the runs and queues below."""
 
-    def __init__(self, process: LiveProcess) -> None:
+    @property
+    def is_over(self) -> bool: ...
+    def call(self, call: str, of: str = "", *, allowed_ns: int = 0, **values: Any) -> Any: ...
+
+
+class RemoteRun:
+    """A run in another process, with the methods of `native.run.Run`.
+
+    Args:
+        process: calls its functions.
+        clock: what reads the time since its start; None: both processes have the same clock.
+        is_virtual: whether time passes only on request.
+    """
+
+    def __init__(
+        self,
+        process: Caller,
+        *,
+        clock: Callable[[], int] | None = None,
+        is_virtual: bool = False,
+    ) -> None:
         self._process = process
         self._numbers = itertools.count()
         self._queues: list[RemoteQueue] = []
-        self._began_ns: int = process.call("began")
+        self._is_virtual = is_virtual
+        self._began_ns: int = process.call("began") if clock is None else 0
+        self._clock = clock or time.monotonic_ns
 
     def add_manual(self, settings: QueueSettings) -> RemoteQueue:
         """Add a queue whose requests come from `RemoteQueue.submit`."""
@@ -195,8 +219,8 @@ class RemoteRun:
         return self._queues[-1]
 
     def now_ns(self) -> int:
-        """Return the time since the start; both processes have the same clock."""
-        return time.monotonic_ns() - self._began_ns
+        """Return the time since the start."""
+        return self._clock() - self._began_ns
 
     def switch_off(self) -> None:
         """Remove the policy, until the end of the run."""
@@ -208,8 +232,11 @@ class RemoteRun:
         return used_ns
 
     def advance(self, duration_ns: int) -> None:
-        """Sleep; time is real here."""
-        time.sleep(duration_ns / 1e9)
+        """Let time pass: virtual time at once, real time by sleeping."""
+        if self._is_virtual:
+            self._process.call("advance", duration_ns=duration_ns)
+        else:
+            time.sleep(duration_ns / 1e9)
 
     def close(self) -> None:
         """Destroy the remaining queues."""
@@ -220,9 +247,9 @@ class RemoteRun:
 
 
 class RemoteQueue:
-    """A queue in a `LiveProcess`, with the methods of `native.run.Queue`."""
+    """A queue in another process, with the methods of `native.run.Queue`."""
 
-    def __init__(self, process: LiveProcess, name: str, number: int) -> None:
+    def __init__(self, process: Caller, name: str, number: int) -> None:
         self._process = process
         self._name = name
         self._number = number

@@ -49,7 +49,7 @@ def main() -> int:
     try:
         if job["lock"]:
             lock([job["device"]], libraries, job["lock_timeout_s"], job["progress_fd"])
-        live = _Live(_open(job, libraries), job["policy"], below=job["xsched"] is not None)
+        live = LiveCalls(_open(job, libraries), job["policy"], below=job["xsched"] is not None)
     except XSchedError as error:
         write(ERROR, error_to_dict(error))
         return FAILED
@@ -72,7 +72,7 @@ def _open(job: dict[str, Any], libraries: Libraries) -> Device:
     return device
 
 
-def _answer(live: _Live, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(live: LiveCalls, request: dict[str, Any]) -> dict[str, Any]:
     call: Callable[..., Any] = getattr(live, request["call"])
     try:
         return {"value": call(**request["values"])}
@@ -80,7 +80,7 @@ def _answer(live: _Live, request: dict[str, Any]) -> dict[str, Any]:
         return {"error": error_to_dict(error)}
 
 
-class _Live:
+class LiveCalls:
     """The calls of `native.run`, on queues that have numbers here; one run at a time."""
 
     def __init__(self, device: Device, policy: str, *, below: bool) -> None:
@@ -108,6 +108,19 @@ class _Live:
         """
         assert self._run is not None
         return max(time.monotonic_ns() - self._run.now_ns() for _ in range(5))
+
+    def now(self) -> int:
+        """Return the time since the start, for who has another clock."""
+        assert self._run is not None
+        return self._run.now_ns()
+
+    def advance(self, duration_ns: int) -> None:
+        """Let virtual time pass."""
+        assert self._run is not None
+        self._run.advance(duration_ns)
+
+    def close_device(self) -> None:
+        self._device.close()
 
     def cpu(self) -> int:
         return time.process_time_ns()

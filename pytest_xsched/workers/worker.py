@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import fcntl
 import json
 import os
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pytest_xsched.base.constants import uses_cpu
-from pytest_xsched.errors import DeviceError, XSchedError
+from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.models.captured import CapturedModels
 from pytest_xsched.models.factory import Place
 from pytest_xsched.native.binding import Device, locate
@@ -32,10 +31,10 @@ from pytest_xsched.runner.measure import Measurement, Part, devices_of, measure
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.gpu_lock import lock_cpu, lock_gpus
+from pytest_xsched.workers.measurement_data import to_arrays, to_plain
 from pytest_xsched.xsched.activation import Activity, attach_xsched, check_report, measure_order
 
-JOB, ERROR, SAMPLES, RESULT = "job.json", "error.json", "samples.npz", "result.json"
-RECORDS, MILESTONES = "records.npz", "milestones.npz"
+JOB, ERROR, RESULT = "job.json", "error.json", "result.json"
 OUTPUT = "output.txt"
 """The output of the process and of its libraries."""
 WAITING = "waiting "
@@ -206,26 +205,15 @@ def error_to_dict(error: XSchedError) -> dict[str, Any]:
     plain: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, DeviceError):
         plain |= {"call": error.call, "code": error.code}
+    if isinstance(error, WorkerCrashed):
+        plain["returncode"] = error.returncode
     return plain
 
 
 def _save(measurement: Measurement) -> None:
-    np.savez(SAMPLES, *measurement.samples)
-    np.savez(RECORDS, *(array for one in measurement.records for array in one.to_arrays()))
-    np.savez(MILESTONES, *(array for one in measurement.milestones for array in one.to_arrays()))
-    write(
-        RESULT,
-        {
-            "milestones": [list(one.names) for one in measurement.milestones],
-            "fingerprint": measurement.fingerprint.to_dict(),
-            "counts": [dataclasses.asdict(counts) for counts in measurement.counts],
-            "wrong_results": list(measurement.wrong_results),
-            "priority_effect": measurement.priority_effect,
-            "alone_ns": list(measurement.alone_ns),
-            "activity": measurement.activity and measurement.activity.to_dict(),
-            "readings": measurement.readings and measurement.readings.to_dict(),
-        },
-    )
+    for name, arrays in to_arrays(measurement).items():
+        np.savez(f"{name}.npz", *arrays)
+    write(RESULT, to_plain(measurement))
 
 
 def write(name: str, data: dict[str, Any]) -> None:

@@ -7,22 +7,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pytest_xsched import errors
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
-from pytest_xsched.monitoring.environment import Fingerprint
-from pytest_xsched.monitoring.noise import Readings
-from pytest_xsched.native.command_record import CommandRecord
-from pytest_xsched.native.milestones import Milestones
-from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
+from pytest_xsched.workers.measurement_data import ARRAYS, from_plain, read_arrays
 from pytest_xsched.workers.worker import (
     ANSWER,
     DOING,
@@ -30,16 +24,12 @@ from pytest_xsched.workers.worker import (
     JOB,
     LEFT,
     LOCKED,
-    MILESTONES,
     OUTPUT,
     READY,
-    RECORDS,
     RESULT,
-    SAMPLES,
     UNWRITABLE,
     WAITING,
 )
-from pytest_xsched.xsched.activation import Activity
 
 OUTPUT_BYTES = 64 * 1024
 """How much is kept of the output of a worker: its end."""
@@ -245,31 +235,8 @@ class WorkerProcess(ManagedProcess):
             why = f" ({error})" if error else ""
             remark = f"{self._name} {how}{why}, after it had left its data{last_words(output)}"
         data = json.loads((self._directory / RESULT).read_text(encoding="utf-8"))
-        with np.load(self._directory / RECORDS, allow_pickle=False) as file:
-            arrays = [file[name] for name in file.files]
-        with np.load(self._directory / MILESTONES, allow_pickle=False) as file:
-            moments = [file[name] for name in file.files]
-        with np.load(self._directory / SAMPLES, allow_pickle=False) as samples:
-            return Measurement(
-                fingerprint=Fingerprint.from_dict(data["fingerprint"]),
-                counts=tuple(Counts(**counts) for counts in data["counts"]),
-                samples=tuple(samples[name] for name in samples.files),
-                wrong_results=tuple(data["wrong_results"]),
-                priority_effect=data["priority_effect"],
-                alone_ns=tuple(data["alone_ns"]),
-                activity=data["activity"] and Activity.from_dict(data["activity"]),
-                readings=data["readings"] and Readings.from_dict(data["readings"]),
-                records=tuple(
-                    CommandRecord.from_arrays(arrays[at : at + 3])
-                    for at in range(0, len(arrays), 3)
-                ),
-                milestones=tuple(
-                    Milestones.from_arrays(names, moments[3 * i : 3 * i + 3])
-                    for i, names in enumerate(data["milestones"])
-                ),
-                remark=remark,
-                output=output,
-            )
+        arrays = {name: read_arrays(str(self._directory / f"{name}.npz")) for name in ARRAYS}
+        return replace(from_plain(data, arrays), remark=remark, output=output)
 
     def error(self) -> XSchedError | None:
         """Return the error that the worker raised, or None."""
@@ -316,6 +283,8 @@ def error_from_dict(plain: dict[str, Any]) -> XSchedError:
     message = printable(plain["message"])
     if issubclass(kind, DeviceError):
         return kind(message, call=plain["call"], code=plain["code"])
+    if issubclass(kind, WorkerCrashed):
+        return kind(message, returncode=plain["returncode"])
     return kind(message)
 
 

@@ -53,7 +53,7 @@ def test_live_queues_do_not_open_it_either(cuda):
 
 def test_a_required_device_that_is_missing_is_a_failure(monkeypatch):
     # A driver that is not there, whatever this machine has.
-    monkeypatch.setattr("pytest_xsched.session.session.measure_in_processes", nothing_there)
+    monkeypatch.setattr("pytest_xsched.session.device_pool.measure_in_processes", nothing_there)
     session = Session(Settings(device="cuda", require_device="cuda"))
     with pytest.raises(pytest.fail.Exception, match="--xsched-require-device=cuda: not here"):
         session.run(session.queue("q", matmul(8)), duration="1s")

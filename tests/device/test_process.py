@@ -250,9 +250,9 @@ def test_no_worker_outlives_its_parent(tmp_path):
         from pytest_xsched.session.settings import Settings
         session = Session(Settings(device="cpu", process="worker"))
         queue = session.queue("q", spin("1ms"), rate="100/s")
-        measure = session._measure
+        measure = session.devices.measure
         tell = lambda *_: print("on", flush=True)
-        session._measure = lambda scenario, _, **more: measure(scenario, tell, **more)
+        session.devices.measure = lambda window, _, run, **more: measure(window, tell, run, **more)
         session.run(queue, duration="1h")
         """
     )

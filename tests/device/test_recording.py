@@ -13,6 +13,7 @@ from pytest_xsched.cli.main import main
 from pytest_xsched.scenario.profile import load_profile
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.workers import recording
+from pytest_xsched.workers.sent_files import NO_FILES
 
 spec = importlib.util.spec_from_file_location("models", Path(__file__).with_name("test_models.py"))
 models = importlib.util.module_from_spec(spec)
@@ -101,7 +102,7 @@ def test_a_crash_of_the_model_is_one_sentence(fake_gpu, place):
     session = Session(Settings(device=fake_gpu))
     bad = graph("bad.py:net")
     with pytest.raises(WorkerCrashed, match=r"SIGABRT while it recorded graph\(net\), without a "):
-        session.devices.record_profile(bad.model, fake_gpu)
+        session.devices.record_profile(bad.model, fake_gpu, NO_FILES)
     session.close()
 
 
@@ -171,5 +172,5 @@ def test_a_process_that_does_not_end_is_killed(fake_gpu, place, monkeypatch):
     monkeypatch.setattr(recording, "MODEL_SET_UP_S", 3.0)
     session = Session(Settings(device=fake_gpu))
     with pytest.raises(WorkerCrashed, match="did not end in time and was killed while it recorded"):
-        session.devices.record_profile(graph("slow.py:net").model, fake_gpu)
+        session.devices.record_profile(graph("slow.py:net").model, fake_gpu, NO_FILES)
     session.close()

@@ -480,7 +480,10 @@ def test_help_and_markers(idle):
         assert f"--xsched-{name}" not in text
 
     idle("--markers").stdout.fnmatch_lines(
-        ["@pytest.mark.xsched(device=..., scheduler=..., policy=..., duration=..., seed=...): *"]
+        [
+            "@pytest.mark.xsched(device=..., scheduler=..., policy=..., duration=..., seed=..., "
+            "host=...): *"
+        ]
     )
 
 

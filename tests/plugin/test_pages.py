@@ -39,6 +39,7 @@ COMPILED = {
     "docs/explanation/conformance.md": 1,
     "docs/howto/gpus.md": 3,
     "docs/howto/models.md": 1,
+    "docs/howto/other_machines.md": 1,
     "docs/howto/own_program.md": 1,
     "docs/howto/own_xsched.md": 1,
     "docs/howto/recorded_profiles.md": 1,

@@ -104,7 +104,7 @@ def test_a_run_warns(monkeypatch):
     def nothing_there(scenario, progress, **more):
         raise DeviceUnavailable("not here")
 
-    monkeypatch.setattr("pytest_xsched.session.session.measure_in_processes", nothing_there)
+    monkeypatch.setattr("pytest_xsched.session.device_pool.measure_in_processes", nothing_there)
     monkeypatch.setenv("GPU_MAX_HW_QUEUES", "2")
     session = Session(Settings(device="hip"))
     queues = [session.queue(f"q{i}", matmul(8)) for i in range(3)]

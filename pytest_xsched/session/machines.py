@@ -1,0 +1,141 @@
+"""Where a session measures: here or on a host, as the call, the marker or the options say."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import pytest
+
+from pytest_xsched.errors import DeviceUnavailable, ScenarioError
+from pytest_xsched.reporting.progress_line import ProgressLine
+from pytest_xsched.runner.measure import Measurement
+from pytest_xsched.scenario.models import Model
+from pytest_xsched.scenario.profile import Profile
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.session.device_pool import DevicePool
+from pytest_xsched.session.host_machine import HostMachine, HostRun
+from pytest_xsched.session.settings import HERE, Settings, unknown_host
+from pytest_xsched.workers.run_processes import RunProcesses
+from pytest_xsched.workers.sent_files import SentFiles
+
+Machine: TypeAlias = DevicePool | HostMachine
+
+
+class Machines:
+    """The machines of a session: this one, and hosts by name.
+
+    Attributes:
+        here: this machine.
+        current: the host of the test that is running, unless it names another; None: this machine.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.here = DevicePool(settings)
+        self.current = settings.host
+        self._settings = settings
+        self._hosts: dict[str, HostMachine] = {}
+
+    def choose(self, given: str | None, marker: Mapping[str, Any]) -> str | None:
+        """Return the host of a run, None for this machine: that of the call, then of the marker.
+
+        Raises:
+            ScenarioError: there is none of that name.
+        """
+        what, name = ("host", given) if given is not None else ("marker xsched: host", None)
+        name = marker.get("host") if name is None else name
+        if name is None:
+            return self.current
+        if name == HERE:
+            return None
+        if name not in self._settings.hosts:
+            raise ScenarioError(f"{what}: {unknown_host(name, self._settings.hosts)}")
+        return str(name)
+
+    def get(self, host: str | None) -> Machine:
+        """Return this machine, or a host that `choose` has returned."""
+        if host is None:
+            return self.here
+        if host not in self._hosts:
+            prefix = self._settings.hosts[host]
+            self._hosts[host] = HostMachine(host, prefix, self._settings)
+        return self._hosts[host]
+
+    def close(self) -> None:
+        """Close the devices here, and end the processes on hosts."""
+        with contextlib.ExitStack() as around:
+            around.callback(self.here.close)
+            for host in self._hosts.values():
+                around.callback(host.close)
+
+    @contextlib.contextmanager
+    def skipping(self, device: str) -> Iterator[None]:
+        """Skip the test where a device is missing; fail it where --xsched-require-device is set."""
+        try:
+            yield
+        except DeviceUnavailable as error:
+            required = self._settings.require_device
+            if required is None:
+                pytest.skip(f"no {device} device: {error}")
+            pytest.fail(f"--xsched-require-device={required}: {error}", pytrace=False)
+
+
+class MeasuredRun:
+    """A run that begins: it measures windows on one machine.
+
+    Args:
+        machines: of the session.
+        host: the one that measures.
+        scenario: of the run.
+        files: that it needs on a host.
+        progress: returns a line that shows how far a window is; None: nothing is shown.
+        record: whether to record each command.
+    """
+
+    def __init__(
+        self,
+        machines: Machines,
+        host: str | None,
+        scenario: Scenario,
+        files: SentFiles,
+        progress: Callable[[str], ProgressLine | None] | None,
+        record: bool,
+    ) -> None:
+        self._machines = machines
+        self._host = host
+        self._files = files
+        self._progress = progress
+        self._record = record
+        self._run: RunProcesses | HostRun
+        self._run = machines.get(host).begin(scenario.duration_ns, files)
+        names = ", ".join(queue.name for queue in scenario.queues)
+        where = scenario.device if host is None else f"{scenario.device} of {host}"
+        self._label = f"{names}: {scenario.scheduler} on {where}"
+
+    def measure(self, window: Scenario) -> Measurement:
+        """Measure a window; skip the test where its device is missing."""
+        progress = self._progress(self._label) if self._progress else None
+        machine: Any = self._machines.get(self._host)
+        try:
+            with self._machines.skipping(window.device):
+                measured: Measurement = machine.measure(
+                    window,
+                    progress,
+                    self._run,
+                    waiting=None if progress is None else progress.note,
+                    record=self._record,
+                )
+                return measured
+        finally:
+            if progress is not None:
+                progress.close()
+
+    def tell(self, to: Callable[[str], None]) -> None:
+        """Pass remarks on programs that did not end well after their last window."""
+        self._run.tell = to
+
+    def record_profile(self, model: Model, device: str) -> Profile:
+        """Record the profile of a model there; skip the test where its device is missing."""
+        with self._machines.skipping(device):
+            return self._machines.get(self._host).record_profile(model, device, self._files)
