@@ -142,9 +142,8 @@ class LateRequests:
         scheduled, end = int(sample["scheduled_ns"]), int(sample["completed_ns"])
         completed = not int(sample["flags"]) & CENSORED
         if not completed:
-            ends = np.array(queue.windows_ns)[:, 1]
-            window = min(int(np.searchsorted(ends, scheduled, side="right")), len(ends) - 1)
-            end = max(int(ends[window]), scheduled)
+            _, ends = queue.window_of(np.array([scheduled]))
+            end = max(int(ends[0]), scheduled)
         first = 0 if at is None else self._run.trace.windows[at].first[queue.name]
         return Request(
             number=index - first,

@@ -229,11 +229,22 @@ class QueueResult:
         """
         bounded = copy.copy(self)
         scheduled = self.measured["scheduled_ns"]
-        ends = np.array(self.windows_ns)[:, 1]
-        end = ends[np.searchsorted(ends, scheduled, side="right").clip(max=len(ends) - 1)]
+        _, end = self.window_of(scheduled)
         waited = np.maximum(end - scheduled, 0)
         bounded.latency_ns = np.where(self.latency_ns == CENSORED_NS, waited, self.latency_ns)
         return bounded
+
+    def window_of(
+        self, scheduled_ns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return start and end of the measured window that each arrival belongs to.
+
+        An arrival before a window, in its warm-up, belongs to it; one after the last window belongs
+        to the last.
+        """
+        starts, ends = np.array(self.windows_ns, np.int64).T
+        at = np.searchsorted(ends, scheduled_ns, side="right").clip(max=len(ends) - 1)
+        return starts[at], ends[at]
 
     # ---- latency
 
@@ -385,9 +396,8 @@ class QueueResult:
         s = self.samples
         launched = np.where(s["launched_ns"] < 0, CENSORED_NS, s["launched_ns"])
         waits = np.where(launched == CENSORED_NS, CENSORED_NS, launched - s["scheduled_ns"])
-        starts, ends = np.array(self.windows_ns).T
-        window = np.searchsorted(ends, s["scheduled_ns"], side="right").clip(max=len(ends) - 1)
-        there = ((s["flags"] & DRAIN) == 0) & (launched >= starts[window])
+        start, _ = self.window_of(s["scheduled_ns"])
+        there = ((s["flags"] & DRAIN) == 0) & (launched >= start)
         longest = int(waits[there].max()) if there.any() else 0
         longest = max(longest, self.counts.longest_stall_ns)
         return self._latency(longest, "wait", lambda: self._require_wait())

@@ -15,13 +15,13 @@ from typing import Any
 
 from pytest_xsched.analysis.comparability import likeness, machine_part
 from pytest_xsched.analysis.queue_result import percentile_name
-from pytest_xsched.base.output_file import read_regular
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.effect import Effect
-from pytest_xsched.comparison.episode import GATES, Episode, falls_behind
+from pytest_xsched.comparison.episode import Episode, falls_behind, first_with_a_figure
 from pytest_xsched.comparison.existing_runs import compare_runs
 from pytest_xsched.errors import IncomparableError, InvalidRun, ScenarioError
 from pytest_xsched.reporting import comparison_table
+from pytest_xsched.reporting.json_export import read_part
 from pytest_xsched.reporting.run_table import Record, title
 from pytest_xsched.stats.paired import episodes_needed, show_bounds
 
@@ -132,15 +132,7 @@ def read_runs(path: Path) -> list[Record]:
         ScenarioError: it cannot be read, is not such a file, or holds no runs.
     """
     way_out = f"write it with `pytest --xsched-json={path}`"
-    try:
-        # What a shell hands down, as <(zcat a.json.gz), is a pipe that has its writer already.
-        handed_down = str(path).startswith("/dev/")
-        content = path.read_bytes() if handed_down else read_regular(path)
-        runs = json.loads(content)["xsched"]["runs"]
-    except OSError as error:
-        raise ScenarioError(f"{path}: {error.strerror}; {way_out}") from None
-    except (ValueError, KeyError, TypeError):
-        raise ScenarioError(f"{path} is not a JSON file of pytest-xsched; {way_out}") from None
+    runs = read_part(path, "runs", way_out)[1]
     if not isinstance(runs, list) or not all(_is_run(run) for run in runs):
         raise ScenarioError(f"{path} has runs of another format; {way_out}")
     if not runs:
@@ -208,11 +200,7 @@ def _compare(first: list[Record], second: list[Record], result: Result) -> None:
 
 def _judge(comparison: Comparison, name: str) -> Judgement:
     """Judge the P99 of an open loop, or a lower percentile; of a closed one the throughput."""
-    judged = [_judge_by(comparison, name, GATES[0])]
-    for q in GATES[1:]:
-        if judged[-1].status == "no figure":
-            judged.append(_judge_by(comparison, name, q))
-    return judged[0] if judged[-1].status == "no figure" else judged[-1]
+    return first_with_a_figure(lambda q: _judge_by(comparison, name, q), lambda found: found.status)
 
 
 def _judge_by(comparison: Comparison, name: str, q: float) -> Judgement:

@@ -18,7 +18,7 @@ from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.quantity import show
 from pytest_xsched.comparison.baseline_store import Baseline
-from pytest_xsched.comparison.episode import GATES, STORED, falls_behind
+from pytest_xsched.comparison.episode import STORED, falls_behind, first_with_a_figure
 from pytest_xsched.comparison.stored_line import no_figure
 from pytest_xsched.reporting.json_export import commit_info
 from pytest_xsched.reporting.run_table import title
@@ -202,11 +202,7 @@ def _nearest(found: list[list[Difference]]) -> str:
 
 def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]:
     """Compare the P99 of an open loop, or a lower percentile; of a closed one the throughput."""
-    judged = [_judge_by(record, queue, kept, GATES[0])]
-    for q in GATES[1:]:
-        if judged[-1][0] == "no figure":
-            judged.append(_judge_by(record, queue, kept, q))
-    return judged[0] if judged[-1][0] == "no figure" else judged[-1]
+    return first_with_a_figure(lambda q: _judge_by(record, queue, kept, q), lambda found: found[0])
 
 
 def _judge_by(record: Record, queue: Record, kept: list[Record], q: float) -> tuple[str, str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from pytest_xsched.analysis.comparability import Record, mapped_schedulers
 from pytest_xsched.analysis.queue_result import percentile_name
@@ -19,6 +19,25 @@ GATES = (0.99, 0.95, 0.5)
 """Percentiles by which a run is compared with another: the first for which both have requests."""
 STORED = {0.5: "p50_ns", 0.95: "p95_ns", 0.99: "p99_ns"}
 """The percentiles that a run in JSON's types has, by their keys."""
+
+
+_Judged = TypeVar("_Judged")
+
+
+def first_with_a_figure(
+    judge: Callable[[float], _Judged], status: Callable[[_Judged], str]
+) -> _Judged:
+    """Judge by the first of `GATES` for which a side has a figure; by the first if none has.
+
+    Args:
+        judge: judges by a percentile.
+        status: of a judgement; ``"no figure"`` if neither side has one.
+    """
+    first = judge(GATES[0])
+    if status(first) != "no figure":
+        return first
+    lower = map(judge, GATES[1:])
+    return next((one for one in lower if status(one) != "no figure"), first)
 
 
 def falls_behind(run: Record, queue: Record) -> bool:

@@ -359,7 +359,12 @@ def chart(
     """Return a drawing with its title, and with the texts of its points for the script."""
     more: dict[str, object] = {}
     if readings:
-        more = {"data_points": json.dumps(readings, separators=(",", ":")), "tabindex": "0"}
+        more = {
+            "data_points": json.dumps(readings, separators=(",", ":")),
+            "data_top": _TOP,
+            "data_bottom": HEIGHT - _BOTTOM,
+            "tabindex": "0",
+        }
     return Markup(
         element(
             "svg",

@@ -22,8 +22,8 @@
     const reading = figure.querySelector("output");
     const cursor = document.createElementNS("http://www.w3.org/2000/svg", "line");
     cursor.setAttribute("class", "cursor");
-    cursor.setAttribute("y1", "22");
-    cursor.setAttribute("y2", "260");
+    cursor.setAttribute("y1", chart.dataset.top);
+    cursor.setAttribute("y2", chart.dataset.bottom);
     let chosen = -1;
     const show = (index) => {
       chosen = index;

@@ -57,19 +57,35 @@ def read_json(path: Path) -> Record:
         ScenarioError: it cannot be read, or is no such file, or of an unknown format.
     """
     way_out = "write it with `pytest --xsched-json=FILE`"
-    try:
-        content = json.loads(read_regular(path), parse_constant=_refuse_constant)
-        version = content["xsched"]["format"]
-    except OSError as error:
-        raise ScenarioError(f"{path}: {error.strerror}; {way_out}") from None
-    except (ValueError, LookupError, TypeError, RecursionError):
-        raise ScenarioError(f"{path} is not a JSON file of pytest-xsched; {way_out}") from None
+    content, version = read_part(path, "format", way_out)
     if version not in READABLE:
         raise ScenarioError(
             f"{path}: its format is {version!r}, and this version of pytest-xsched reads "
             f"{' and '.join(map(str, READABLE))}; {way_out} again"
         )
-    return content  # type: ignore[no-any-return]
+    return content
+
+
+def read_part(path: Path, key: str, way_out: str) -> tuple[Record, Any]:
+    """Return the content of a file of --xsched-json, and one key of what is under "xsched".
+
+    Args:
+        path: of the file; also a pipe that a shell hands down, as ``<(zcat qos.json.gz)``.
+        key: that must be there.
+        way_out: what to do where it is no such file.
+
+    Raises:
+        ScenarioError: it cannot be read, or is no such file.
+    """
+    try:
+        handed_down = str(path).startswith("/dev/")  # such a pipe has its writer already
+        data = path.read_bytes() if handed_down else read_regular(path)
+        content = json.loads(data, parse_constant=_refuse_constant)
+        return content, content["xsched"][key]
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}; {way_out}") from None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ScenarioError(f"{path} is not a JSON file of pytest-xsched; {way_out}") from None
 
 
 def _refuse_constant(text: str) -> NoReturn:
