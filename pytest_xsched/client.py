@@ -200,12 +200,14 @@ async def _concurrent_window(
     await _wait_until(begin_ns)
     due = _back_to_back(end_ns) if schedule is None else (begin_ns + at for at in schedule)
     most = limit if connection.is_numbered and schedule is not None else 1
+    free_ns = 0
     for number, due_ns in enumerate(due):
         await _wait_until(due_ns)
-        if most is not None and len(in_flight) >= most:
+        while most is not None and len(in_flight) >= most:
+            await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+            free_ns = time.monotonic_ns()
+        if due_ns < free_ns:  # it waited for room, itself or after others
             connection.hold(number)
-            while len(in_flight) >= most:
-                await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
         request = _Request(connection, number)
         request.begin()
         task = asyncio.create_task(one(request, number))

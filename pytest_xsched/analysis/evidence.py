@@ -52,6 +52,10 @@ class Evidence:
             say of a scheduler is nothing.
         remarks: by queue, what its verdicts have to say of its contenders.
         ranks: by queue, what verdicts on its latency also have to say: which contenders go first.
+        failures: by queue that has any, why its requests failed, as its program reported, and how
+            often, most frequent first.
+        held: by queue that has any, how many of its requests began late because of a limit of its
+            program; their latency counts from their arrival.
     """
 
     faults: tuple[str, ...]
@@ -71,6 +75,8 @@ class Evidence:
     uncontended: dict[str, tuple[str, ...]] = field(default_factory=dict)
     remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ranks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    failures: dict[str, dict[str, int]] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
 
     def against(self, queue: str | None, needs: str = LATENCY) -> tuple[str, ...]:
         """Return the faults that forbid a verdict on a queue; None: on the whole run.
@@ -150,6 +156,11 @@ class Evidence:
             "contention": [one.to_dict() for one in self.contention],
             "uncontended": {name: list(found) for name, found in self.uncontended.items()},
             "remarks": {name: list(said) for name, said in self.remarks.items() if said},
+            "failures": {
+                name: [{"reason": why, "count": count} for why, count in found.items()]
+                for name, found in self.failures.items()
+            },
+            "held": dict(self.held),
             "plausible": [one.to_dict() for one in self.plausible],
             "xsched": None if self.activity is None else self.activity.to_dict(),
             **({} if self.mps is None else {"mps": self.mps.to_dict()}),
@@ -244,6 +255,10 @@ def gather(
             for queue in queues
         },
         ranks={name: tuple(said) for name, said in (ranks or {}).items()},
+        failures={
+            queue.name: dict(queue.failures.most_common()) for queue in queues if queue.failures
+        },
+        held={queue.name: queue.held for queue in queues if queue.held},
     )
 
 

@@ -92,7 +92,7 @@ def _final(
         if missed:
             return verdict, None
         reason = str(error).removeprefix("no verdict: ")
-        sentence = f"{verdict.queue}: no verdict on {verdict.rule}: {reason}; {before}"
+        sentence = f"{verdict.judged}: no verdict on {verdict.rule}: {reason}; {before}"
         return None, Withdrawn(nodeid=verdict.nodeid, sentence=sentence, verdict=None)
     latest = dataclasses.replace(latest, nodeid=verdict.nodeid, limit_origin=verdict.limit_origin)
     if latest.status == verdict.status:

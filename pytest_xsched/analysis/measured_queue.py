@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pytest_xsched.analysis import targets
 from pytest_xsched.analysis.assertion import Unjudged, asserts
@@ -26,6 +29,7 @@ from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.output_file import write_whole
 from pytest_xsched.base.paths import expand_path
+from pytest_xsched.base.quantity import Quantity, show_given
 from pytest_xsched.base.units import (
     DurationLike,
     RateLike,
@@ -46,6 +50,7 @@ from pytest_xsched.stats.estimators import requests_needed
 from pytest_xsched.stats.sequential_test import FAIL, PASS
 
 if TYPE_CHECKING:
+    from pytest_xsched.analysis.milestone_latency import MilestoneLatency
     from pytest_xsched.analysis.queue_part import Slices
     from pytest_xsched.analysis.run import Run
 
@@ -154,10 +159,38 @@ class MeasuredQueue(QueueResult):
         )
 
     def __getattr__(self, name: str) -> Any:
-        """Answer a percentile without a name of its own, assert_p90_below, with how to write it."""
+        """Return a latency to a milestone; else say how to write what has no name of its own."""
+        if not name.startswith("_") and (found := self._find_latency(name)) is not None:
+            return found
         percentile = re.fullmatch(r"(assert_)?p([0-9]{1,6})(?(1)_below)", name)
         advice = f"; write {_written(percentile[2], percentile[1])}" if percentile else ""
+        if not advice and not name.startswith(("_", "assert_")) and self.milestones.names:
+            advice = f"; its latencies to milestones are {', '.join(self.latencies)}"
         raise AttributeError(f"a queue of a run has no {name!r}{advice}")
+
+    @property
+    def latencies(self) -> dict[str, MilestoneLatency]:
+        """The latencies of its requests to their milestones, by name; see `MilestoneLatency`.
+
+        They are attributes, too: ``run.chat.first_token`` is ``run.chat.latencies["first_token"]``.
+        """
+        from pytest_xsched.analysis.milestone_latency import latency_names
+
+        found = {name: self._find_latency(name) for name in latency_names(self)}
+        return {name: one for name, one in found.items() if one is not None}
+
+    def _find_latency(self, name: str) -> MilestoneLatency | None:
+        if not self.milestones.names:
+            return None
+        from pytest_xsched.analysis.milestone_latency import find_latency
+
+        return find_latency(self, name)
+
+    def extend(self, *args: Any, **more: Any) -> None:
+        """Add a window that was measured later; see `QueueResult.extend`."""
+        super().extend(*args, **more)
+        for latency in self.__dict__.get("_latencies", {}).values():
+            latency.refresh()
 
     @asserts
     def assert_p95_below(self, limit: DurationLike) -> None:
@@ -291,6 +324,10 @@ class MeasuredQueue(QueueResult):
         __tracebackhide__ = True
         if not isinstance(alone, MeasuredQueue):
             raise ScenarioError(f"alone={alone!r} is not a queue of a run; write alone=run.high")
+        if self.latency != alone.latency:
+            raise ScenarioError(
+                f"{self.label} is compared with {alone.label}; write alone=run.{self.label}"
+            )
         mine, its = ((q.workload, q._run.device_kind) for q in (self, alone))
         if mine != its:
             raise ScenarioError(
@@ -364,20 +401,92 @@ class MeasuredQueue(QueueResult):
             lambda queue, budget: targets.attainment_at_least(queue, deadline_ns, share, budget)
         )
 
-    @asserts
-    def assert_goodput_at_least(self, deadline: DurationLike, rate: RateLike) -> None:
-        """Assert that requests complete within a deadline at least at a rate.
+    @names_the_rest
+    def goodput(self, /, deadline: DurationLike | None = None, **limits: DurationLike) -> Quantity:
+        """Return the requests per second that completed and kept all of some limits.
 
         Args:
-            deadline: ``"50ms"``, ``50 * ms`` or a timedelta.
+            deadline: of the latency to the completion; None: none.
+            limits: of latencies to milestones, by name: ``first_token="300ms"``. Of
+                ``between_tokens`` the longest of each request counts.
+
+        Raises:
+            ScenarioError: a limit is not a time, or the queue has no such latency.
+            InvalidRun: no request was measured.
+        """
+        deadline_ns, limits_ns, more = self._goodput_limits("goodput", deadline, limits)
+        self._some_latency()
+        value = targets.goodput(self, deadline_ns, self._kept(self, limits_ns))
+        detail = more.removeprefix(", ")
+        return Quantity(value, "Hz", f"goodput of {self.label}", detail, lambda: self._require())
+
+    @asserts
+    def assert_goodput_at_least(
+        self,
+        /,
+        deadline: DurationLike | None = None,
+        rate: RateLike | None = None,
+        **limits: DurationLike,
+    ) -> None:
+        """Assert that requests that keep all of some limits complete at least at a rate.
+
+        Args:
+            deadline: of the latency to the completion: ``"50ms"``, ``50 * ms`` or a timedelta.
             rate: ``"19/s"`` or ``19 * per_s``.
+            limits: of latencies to milestones, by name; see `goodput`. With these a deadline may be
+                left out: ``assert_goodput_at_least(rate="19/s", first_token="300ms")``.
         """
         __tracebackhide__ = True
         refuse_swapped(deadline, rate, 'assert_goodput_at_least("50ms", "20/s")')
-        deadline_ns = parse_duration(deadline, what="deadline of assert_goodput_at_least")
+        if rate is None:
+            raise ScenarioError(
+                'assert_goodput_at_least: there is no rate; write rate="19/s", for example'
+            )
+        deadline_ns, limits_ns, more = self._goodput_limits(
+            "assert_goodput_at_least", deadline, limits
+        )
         hz = parse_rate(rate, what="rate of assert_goodput_at_least")
         self._begin(LOWER_BOUND)
-        self._judge(lambda queue, budget: targets.goodput_at_least(queue, deadline_ns, hz, budget))
+
+        def rule(queue: MeasuredQueue, budget: ErrorBudget) -> Verdict:
+            kept = self._kept(queue, limits_ns)
+            return targets.goodput_at_least(queue, deadline_ns, hz, budget, kept=kept, more=more)
+
+        self._judge(rule)
+
+    def _goodput_limits(
+        self, call: str, deadline: DurationLike | None, limits: Mapping[str, DurationLike]
+    ) -> tuple[int | None, dict[str, int], str]:
+        """Return the limits of a goodput in ns, and the words for them, each after a comma."""
+        if deadline is None and not limits:
+            raise ScenarioError(
+                f'{call}: there is no limit; write deadline="50ms", or a latency to a milestone'
+            )
+        for name in limits:
+            if self._find_latency(name) is None:
+                known = ", ".join(self.latencies) or "none"
+                raise ScenarioError(
+                    f"{call}: {self.label} has no latency {name!r}; those to milestones: {known}"
+                )
+        limits_ns = {
+            name: parse_duration(limit, what=f"{name} of {call}") for name, limit in limits.items()
+        }
+        deadline_ns = None
+        shown = {}
+        if deadline is not None:
+            deadline_ns = parse_duration(deadline, what=f"deadline of {call}")
+            shown = {"deadline": deadline_ns}
+        more = "".join(
+            f", {name} {show_given(ns, 'ns')}" for name, ns in {**shown, **limits_ns}.items()
+        )
+        return deadline_ns, limits_ns, more
+
+    def _kept(self, queue: MeasuredQueue, limits_ns: Mapping[str, int]) -> NDArray[np.bool_] | None:
+        if not limits_ns:
+            return None
+        from pytest_xsched.analysis.milestone_latency import kept
+
+        return kept(queue, limits_ns)
 
     @asserts
     def assert_no_errors(self) -> None:
@@ -451,7 +560,7 @@ class MeasuredQueue(QueueResult):
         target = Path(expand_path(os.fspath(path), "save_hdr"))
         self._require_evidence()
         self.require_complete("save_hdr()")
-        write_whole(target, hdr_log(self.name, self.client_latency_ns, self.windows_ns))
+        write_whole(target, hdr_log(self.label, self.client_latency_ns, self.windows_ns))
 
     def _begin(self, needs: str) -> None:
         """Check the evidence before a target is judged; first measure until a contender was met.
@@ -515,7 +624,7 @@ class MeasuredQueue(QueueResult):
             rate_hz = self.n / measured_ns * 1e9
             tenths = math.ceil(10 * needed / rate_hz)
             raise InvalidRun(
-                f"{self.label}: {percentile_name(q)} needs {needed} requests, "
+                f"{self.label}: {percentile_name(q)} needs {needed} {self.counted}, "
                 f"{tenths / 10:.1f} s at {format_rate(rate_hz)}; the duration is "
                 f"{format_duration(duration_ns)}{self.because_stalled}",
                 run=self._run,

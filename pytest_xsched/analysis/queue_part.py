@@ -78,7 +78,8 @@ def part_of(queue: MeasuredQueue, span_ns: tuple[int, int], part: str) -> QueueP
     start_ns, end_ns = span_ns
     made = object.__new__(QueuePart)
     made.__dict__.update(queue.__dict__)
-    made.__dict__.pop("_omitted", None)
+    for of_all in ("_omitted", "_latencies"):
+        made.__dict__.pop(of_all, None)
     made.part = part
     made.windows_ns = [span_ns]
     # Requests before and after count in backlogs, as those of the warm-up and of the drain do.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,8 @@ from pytest_xsched.base.quantity import Quantity
 from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.monitoring.noise import Spans, inside
-from pytest_xsched.native.binding import CENSORED, DRAIN, WARMUP
+from pytest_xsched.native.binding import CENSORED, DRAIN, FAILED, HELD, WARMUP
+from pytest_xsched.native.milestones import Milestones, no_milestones
 from pytest_xsched.native.run import Counts
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import QueueSpec
@@ -45,6 +47,10 @@ class QueueResult:
 
     part = ""
     """Which part of the run it is, for sentences, "in stage 1"; "": all of it."""
+    latency = ""
+    """Which latency of its requests this is, "first_token"; "": the one to the completion."""
+    counted = "requests"
+    """What has a latency."""
 
     def __init__(
         self,
@@ -55,6 +61,8 @@ class QueueResult:
         window_ns: tuple[int, int],
         noisy_ns: Spans = (),
         masks: bool = False,
+        milestones: Milestones | None = None,
+        failures: Mapping[str, int] | None = None,
     ) -> None:
         self.spec = spec
         """The queue as the scenario describes it."""
@@ -64,7 +72,12 @@ class QueueResult:
         """All requests in order of arrival, warm-up included, as a structured array; its fields are
         scheduled_ns, submitted_ns, launched_ns, completed_ns (int64, ns since the start of the run,
         -1 for never) and flags, a sum of 1 (it arrived in the warm-up), 2 (after the measured
-        window) and 4 (it never completed)."""
+        window), 4 (it never completed) and, of programs that report it, 8 (it failed) and 16 (it
+        was held; see `held`)."""
+        self.milestones = no_milestones() if milestones is None else milestones
+        """The milestones of its requests: named moments that a program or a workload has."""
+        self.failures = Counter(failures or {})
+        """Why requests of the measured windows failed, and how often, as the program reported."""
         self.noisy_ns = noisy_ns
         """Start and end of each noisy second, ns since the start of the run; see `noise`."""
         self.masks = masks
@@ -94,6 +107,8 @@ class QueueResult:
         window_ns: tuple[int, int],
         offset_ns: int,
         noisy_ns: Spans = (),
+        milestones: Milestones | None = None,
+        failures: Mapping[str, int] | None = None,
     ) -> None:
         """Add a window that was measured later, under the same load.
 
@@ -103,7 +118,12 @@ class QueueResult:
             window_ns: start and end of that window, ns since the start of its own run.
             offset_ns: when that start is, ns since the start of this run.
             noisy_ns: noisy seconds of that window, ns since the start of this run.
+            milestones: of that window only.
+            failures: of that window only.
         """
+        if milestones is not None:
+            self.milestones = self.milestones.followed_by(milestones, len(self.samples), offset_ns)
+        self.failures += Counter(failures or {})
         self.noisy_ns += noisy_ns
         self.saturated |= self._is_saturated(samples, window_ns)
         moved = samples.copy()
@@ -122,8 +142,9 @@ class QueueResult:
 
     @property
     def label(self) -> str:
-        """Name of the queue, and which part of its requests this is."""
-        return f"{self.name} {self.part}" if self.part else self.name
+        """Name of the queue and of the latency, and which part of its requests this is."""
+        name = f"{self.name}.{self.latency}" if self.latency else self.name
+        return f"{name} {self.part}" if self.part else name
 
     @property
     def workload(self) -> Workload:
@@ -170,6 +191,25 @@ class QueueResult:
     def censored(self) -> int:
         """Requests that count for latencies and did not complete."""
         return int(np.count_nonzero(self.measured["flags"] & CENSORED))
+
+    @property
+    def failed(self) -> int:
+        """Requests that count for latencies and failed, as their program reported."""
+        return int(np.count_nonzero(self.measured["flags"] & FAILED))
+
+    @property
+    def lost(self) -> str:
+        """Describe the requests that did not complete, "3 unfinished"; "" if all did."""
+        kinds = {"failed": self.failed, "unfinished": self.censored - self.failed}
+        return ", ".join(f"{count} {word}" for word, count in kinds.items() if count)
+
+    @property
+    def held(self) -> int:
+        """Requests of the measured window that began late because of a limit of their program.
+
+        They were due, but as many as the program allows were in flight.
+        """
+        return int(np.count_nonzero(self.arrived["flags"] & HELD))
 
     @property
     def unfinished(self) -> int:
@@ -279,7 +319,7 @@ class QueueResult:
         needed = requests_needed(q)
         if self.n < needed:
             raise InvalidRun(
-                f"a {percentile_name(q)} needs at least {needed} requests, {self.label} has "
+                f"a {percentile_name(q)} needs at least {needed} {self.counted}, {self.label} has "
                 f"{self.n}{self._without_masked()}{self._time_for(needed)}{self.because_stalled}",
                 run=self._run,
                 starved=bool(self.stalled),
@@ -327,7 +367,7 @@ class QueueResult:
         if metric not in ("max", "wait"):
             detail += f", max {self.max}"
         if self.censored:
-            detail += f", {self.censored} unfinished"
+            detail += f", {self.lost}"
         return Quantity(value, "ns", f"{metric} of {self.label}", detail, require)
 
     def cdf(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -421,19 +461,21 @@ class QueueResult:
         """Return how many requests arrive in a time, on average; at least 1."""
         return max(1, round(len(self.arrived) / self.seconds * time_ns / 1e9))
 
-    def rates_per(self, block_ns: int, deadline_ns: int | None = None) -> NDArray[np.float64]:
+    def rates_per(
+        self, block_ns: int, good: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
         """Return the completions per second in each whole block of the measured windows.
 
         Args:
             block_ns: length of a block.
-            deadline_ns: count only requests that completed within this time of their arrival.
+            good: which of `samples` count; None: all.
 
         Returns:
             float64[blocks], Hz, in order of time.
         """
         done = self.samples["completed_ns"]
-        if deadline_ns is not None:
-            done = done[done - self.samples["scheduled_ns"] <= deadline_ns]
+        if good is not None:
+            done = done[good]
         counts = []
         for start, end in self.windows_ns:
             blocks = (end - start) // block_ns

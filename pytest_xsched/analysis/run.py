@@ -25,6 +25,7 @@ from pytest_xsched.analysis.evidence import LATENCY, RATE, WAIT, Evidence
 from pytest_xsched.analysis.explanation import OF_LATENCY, Explanation, explain
 from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
+from pytest_xsched.analysis.milestone_latency import latencies_to_list
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.analysis.trace import Trace
 from pytest_xsched.analysis.verdict import Verdict
@@ -225,7 +226,7 @@ class Run:
             verdict = rule(self._error_budget(alpha, check))
             if verdict.status == FAIL:
                 break
-            worse = worse or self._gets_worse(verdict.queue)
+            worse = worse or self._gets_worse(verdict)
             early = any(run.is_too_short for run in runs)
             if verdict.status == PASS and not (fact or worse or early):
                 break
@@ -263,13 +264,15 @@ class Run:
         """Judge every target again whose run measured on since; return the verdicts that fell."""
         return judge_again(self.verdicts, self._judgements, self.refused, self.undecided)
 
-    def _gets_worse(self, queue: str) -> bool:
-        """Check whether later blocks of a queue are worse; False if the duration is measured."""
+    def _gets_worse(self, verdict: Verdict) -> bool:
+        """Check whether later blocks of what was judged are worse; False if all was measured."""
         if self._whole:
             return False
         # All pairs of blocks are compared, so a long run has longer ones.
         block_ns = max(self._block_ns, self.measured_ns // _TREND_BLOCKS)
-        return self.queues[queue].gets_worse(block_ns)
+        queue = self.queues[verdict.queue]
+        judged = queue.latencies[verdict.latency] if verdict.latency else queue
+        return judged.gets_worse(block_ns)
 
     def _in_context(self, verdict: Verdict, worse: bool) -> Verdict:
         """Add to a sentence how much of the duration it is about, and that a trend was seen."""
@@ -387,7 +390,12 @@ class Run:
             "host": self.host,
             "fixture": self.fixture and dict(zip(("name", "scope"), self.fixture, strict=True)),
             "queues": [
-                {**queue.to_dict(), **queue.drawing(drawn_ns)} for queue in self.queues.values()
+                {
+                    **queue.to_dict(),
+                    **queue.drawing(drawn_ns),
+                    "latencies": latencies_to_list(queue, drawn_ns),
+                }
+                for queue in self.queues.values()
             ],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "refused": list(self.refused),
@@ -425,7 +433,9 @@ class Run:
         """Explain each latency target that was not met: one explanation a queue and limit."""
         found = {}
         for verdict in self.verdicts:
-            if verdict.status == PASS or not (verdict.unit == "ns" or verdict.rule in OF_LATENCY):
+            if verdict.status == PASS or verdict.latency:  # times of milestones are not explained
+                continue
+            if not (verdict.unit == "ns" or verdict.rule in OF_LATENCY):
                 continue
             of_latency = verdict.unit == "ns" and not verdict.rule.startswith("recovery")
             limit_ns = round(verdict.limit) if of_latency else None

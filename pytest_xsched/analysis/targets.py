@@ -134,23 +134,67 @@ def attainment_at_least(
     )
 
 
-def goodput_at_least(
-    queue: QueueResult, deadline_ns: int, rate_hz: float, budget: ErrorBudget = DEFAULT
-) -> Verdict:
-    """Judge the requests per second that complete within a deadline >= rate."""
-    good = queue.latency_ns <= deadline_ns
+def goodput(
+    queue: QueueResult, deadline_ns: int | None, kept: NDArray[np.bool_] | None = None
+) -> float:
+    """Return the requests per second that completed and kept their limits, in Hz.
+
+    Args:
+        queue: with at least one request.
+        deadline_ns: of the latency; None: none.
+        kept: which of its samples kept further limits; None: there are none.
+    """
+    good = _good(queue, deadline_ns, kept)
     # The share in time is one of the requests with a latency; the rate is one of all arrivals.
     of_all = len(queue.arrived) / max(1, queue.n)
-    value = float(np.count_nonzero(good)) * of_all / queue.seconds
-    rule, more = "goodput at least", f", deadline {show_given(deadline_ns, 'ns')}"
+    return float(np.count_nonzero(good)) * of_all / queue.seconds
+
+
+def _good(
+    queue: QueueResult, deadline_ns: int | None, kept: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    """Return which measured requests completed and kept their limits: bool[n]."""
+    most = CENSORED_NS - 1 if deadline_ns is None else deadline_ns
+    good = queue.latency_ns <= most
+    return np.asarray(good if kept is None else good & kept[queue.counts_for_latencies], np.bool_)
+
+
+def goodput_at_least(
+    queue: QueueResult,
+    deadline_ns: int | None,
+    rate_hz: float,
+    budget: ErrorBudget = DEFAULT,
+    *,
+    kept: NDArray[np.bool_] | None = None,
+    more: str | None = None,
+) -> Verdict:
+    """Judge the requests per second that complete and keep their limits >= rate.
+
+    Args:
+        queue: what is judged.
+        deadline_ns: as of `goodput`.
+        rate_hz: the limit.
+        budget: see `ErrorBudget`.
+        kept: as of `goodput`.
+        more: the limits in words, each after a comma; None: the deadline is the only one.
+    """
+    value = goodput(queue, deadline_ns, kept)
+    rule = "goodput at least"
+    if more is None:
+        assert deadline_ns is not None
+        more = f", deadline {show_given(deadline_ns, 'ns')}"
     if queue.closed_loop:
-        return _rate_at_least(queue, deadline_ns, rule, value, rate_hz, more, budget)
+        samples = queue.samples
+        in_time = np.ones(len(samples), np.bool_) if kept is None else kept
+        if deadline_ns is not None:
+            in_time = in_time & (samples["completed_ns"] - samples["scheduled_ns"] <= deadline_ns)
+        return _rate_at_least(queue, in_time, rule, value, rate_hz, more, budget)
     assert queue.offered is not None
     offered = queue.offered.value
     share = rate_hz / offered
     decision = None
     if share < 1 - 1e-9:
-        decision = _decide(queue, ~good, 1 - share, budget)
+        decision = _decide(queue, ~_good(queue, deadline_ns, kept), 1 - share, budget)
     else:
         more += f", {queue.offered} offered"
     return state(
@@ -316,7 +360,7 @@ def throughput_at_least(
 
 def _rate_at_least(
     queue: QueueResult,
-    deadline_ns: int | None,
+    good: NDArray[np.bool_] | None,
     rule: str,
     value: float,
     rate_hz: float,
@@ -325,7 +369,7 @@ def _rate_at_least(
     tolerance: float = 0.0,
 ) -> Verdict:
     """Judge the completions of a queue per second by the means of batches."""
-    rates = queue.rates_per(budget.block_ns, deadline_ns)
+    rates = queue.rates_per(budget.block_ns, good)
     limit_hz = rate_hz * (1 - tolerance)
     # There are two ways to a PASS, and both together may be wrong with the probability beta.
     if far_above(rates, limit_hz, replace(budget, beta=FAR_SHARE * budget.beta)):

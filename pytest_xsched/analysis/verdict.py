@@ -29,6 +29,8 @@ class Verdict:
         nodeid: of the test that asserted the target; the plugin fills it in.
         limit_origin: file and line of the assertion.
         part: which part of the run it is about, "in stage 1"; "": all of it.
+        latency: which latency of the requests it is about, "first_token"; "": the one to the
+            completion, or none.
     """
 
     status: str
@@ -43,6 +45,12 @@ class Verdict:
     nodeid: str = ""
     limit_origin: str = ""
     part: str = ""
+    latency: str = ""
+
+    @property
+    def judged(self) -> str:
+        """Name of what was judged: of the queue, or of a latency of it, "chat.first_token"."""
+        return f"{self.queue}.{self.latency}" if self.latency else self.queue
 
     def with_remark(self, remark: str) -> Verdict:
         """Return the verdict with a remark after its sentence."""
@@ -53,6 +61,7 @@ class Verdict:
         names = ("status", "queue", "rule", "limit", "limit_origin", "unit", "n", "sentence")
         data: dict[str, Any] = {name: getattr(self, name) for name in (*names, "nodeid")}
         data["part"] = self.part
+        data["latency"] = self.latency
         data["value"] = None if math.isinf(self.value) else self.value
         data["decision"] = None if self.decision is None else self.decision.to_dict()
         return data
@@ -91,7 +100,7 @@ def state(
     if queue.n:
         figures.append(f"max {queue.max}")
     if queue.censored:
-        figures.append(f"{queue.censored} unfinished")
+        figures.append(queue.lost)
     shown, _ = show_apart(value, limit * (1 - tolerance), unit)
     _, limit_shown = show_apart(value, limit, unit)
     less = f" less {100 * tolerance:.3g}%" if tolerance else ""
@@ -105,6 +114,7 @@ def state(
         status=status,
         queue=queue.name,
         part=queue.part,
+        latency=queue.latency,
         rule=rule,
         value=value,
         limit=limit,

@@ -315,7 +315,8 @@ def _verdicts(made: _Made) -> list[Record]:
 def _is_explained(verdict: Record) -> bool:
     """Check whether a verdict has an explanation: a target on latencies that was not met."""
     is_about_latency = verdict["unit"] == "ns" or verdict["rule"] in OF_LATENCY
-    return verdict["status"] != "PASS" and is_about_latency
+    of_milestone = bool(verdict.get("latency"))  # absent in old records
+    return verdict["status"] != "PASS" and is_about_latency and not of_milestone
 
 
 def _explained(verdict: Record) -> tuple[str, int | None]:
@@ -335,10 +336,15 @@ def _run(made: _Made, *, several: bool) -> Record:
         "verdicts": _verdicts(made),
         "why": [_why(explanation) for explanation in run.get("why", ())],
         "exact": run["device_kind"] == "sim",
-        "table": _short_rows(run_table.rows(run)),
+        "table": _short_rows(run_table.rows_with_latencies(run)),
         "remarks": run_table.remarks(run),
         "advice": run_table.advice(run["verdicts"]),
-        "queues": [_queue(run, queue, data) for queue in run["queues"] if queue["n"]],
+        "queues": [
+            shown
+            for queue in run["queues"]
+            if queue["n"]
+            for shown in _queue_and_latencies(run, queue, data)
+        ],
         "python": _python(run),
         "rerun": test.get("rerun", ""),
         "likeness": likeness_digest(run)[:12],
@@ -418,8 +424,21 @@ def _python(run: Record) -> str:
     return f"{text[:_LONGEST_SCENARIO]}\n# ... and {cut} more characters, which the JSON file has"
 
 
-def _queue(run: Record, queue: Record, data: Record) -> Record:
-    limits = _limits(run, queue["name"])
+def _queue_and_latencies(run: Record, queue: Record, data: Record) -> list[Record]:
+    """Describe a queue, and after it its latencies to milestones."""
+    more = {"omitted": 0, "offered_hz": 0.0}  # no latency is corrected for what was not sent
+    return [
+        _queue(run, queue, data, _limits(run, queue["name"], "")),
+        *(
+            _queue(run, {**shown, **more}, data, _limits(run, queue["name"], one["name"]))
+            for shown, one in zip(
+                run_table.latencies(queue), queue.get("latencies", ()), strict=True
+            )
+        ),
+    ]
+
+
+def _queue(run: Record, queue: Record, data: Record, limits: list[charts.Limit]) -> Record:
     name = queue["name"]
     return {
         "name": name,
@@ -453,12 +472,14 @@ def _distribution(arm: str, queue: Record, data: Record) -> charts.Distribution:
     )
 
 
-def _limits(run: Record, name: str) -> list[charts.Limit]:
-    """Return the targets on latencies of a queue, a limit only once."""
+def _limits(run: Record, name: str, latency: str) -> list[charts.Limit]:
+    """Return the targets on a latency of a queue, a limit only once; "": to the completion."""
     found = {}
     for verdict in run["verdicts"]:
         metric, _, relation = verdict["rule"].partition(" ")
-        if verdict["queue"] != name or verdict["unit"] != "ns" or relation != "below":
+        if (verdict["queue"], verdict.get("latency", "")) != (name, latency):
+            continue
+        if verdict["unit"] != "ns" or relation != "below":
             continue
         if metric == "max":
             share = 0.0

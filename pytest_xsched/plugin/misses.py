@@ -134,7 +134,7 @@ class Misses:
 
 
 def _identity(verdict: Verdict) -> tuple[object, ...]:
-    return verdict.queue, verdict.rule, verdict.limit, verdict.limit_origin
+    return verdict.judged, verdict.rule, verdict.limit, verdict.limit_origin
 
 
 def _flat(error: BaseException) -> Iterator[BaseException]:

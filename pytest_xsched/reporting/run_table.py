@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pytest_xsched.base.terminal_text import quoted
 from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.reporting.policy_hints import level_hints, policy_hints
 from pytest_xsched.reporting.table_layout import fitted, percent
@@ -76,14 +77,31 @@ def table(run: Record, columns: int | None = None) -> list[str]:
         columns: of the terminal; None: lines are as long as they are.
     """
     inner = None if columns is None else columns - 2
-    lines = fitted(rows(run), left=("queue", "workload"), keys=1, columns=inner)
+    lines = fitted(rows_with_latencies(run), left=("queue", "workload"), keys=1, columns=inner)
     return [title(run), *(f"  {line}" for line in [*lines, *remarks(run)])]
 
 
 def rows(run: Record) -> list[tuple[str, ...]]:
     """Return the table of a run as cells: the heads of its columns, then a row a queue."""
     specs = {spec["name"]: spec for spec in run["scenario"]["queues"]}
-    return [_COLUMNS, *(_row(queue, specs[queue["name"]]) for queue in run["queues"])]
+    return [_COLUMNS, *(_row(run, queue, specs[queue["name"]]) for queue in run["queues"])]
+
+
+def rows_with_latencies(run: Record) -> list[tuple[str, ...]]:
+    """Return the table of a run as `rows` does, with the latencies of a queue after its row."""
+    head, *of_queues = rows(run)
+    table = [head]
+    for row, queue in zip(of_queues, run["queues"], strict=True):
+        table.append(row)
+        table += [_latency_row(one) for one in latencies(queue)]
+    return table
+
+
+def latencies(queue: Record) -> list[Record]:
+    """Return the latencies of a queue to milestones, each with a name as in `run.chat.token`."""
+    # Absent in old records.
+    found = queue.get("latencies", ())
+    return [{**one, "name": f"{queue['name']}.{one['name']}"} for one in found]
 
 
 def remarks(run: Record) -> list[str]:
@@ -123,6 +141,7 @@ def remarks(run: Record) -> list[str]:
             )
     for queue in run["queues"]:
         lines += [_stage(queue["name"], stage) for stage in queue.get("stages", ())]
+    lines += _failures(run)
     if (noise := evidence.get("noise")) is not None:
         lines += _noise(noise)
     return lines
@@ -216,11 +235,25 @@ def _ahead(run: Record, met: Record) -> str:
     return f" (at most {most} command{plural}, {format_duration(most * command_ns)} of work)"
 
 
-def _row(queue: Record, spec: Record) -> tuple[str, ...]:
+def _latency_row(latency: Record) -> tuple[str, ...]:
+    never = f" ({latency['censored']} never)" if latency["censored"] else ""
+    return (
+        latency["name"],
+        *("", ""),
+        f"{latency['n']}{never}",
+        *(_time(latency[f"{key}_ns"], latency["n"]) for key in ("p50", "p99", "max")),
+        *("", "", ""),
+    )
+
+
+def _row(run: Record, queue: Record, spec: Record) -> tuple[str, ...]:
     rate = format_rate(queue["throughput_hz"])
     if queue["offered_hz"] is not None:
         rate += f" of {format_rate(queue['offered_hz'])}"
-    n = str(queue["n"]) + (f" ({queue['censored']} unfinished)" if queue["censored"] else "")
+    failed = min(_failed(run, queue["name"]), queue["censored"])
+    kinds = {"failed": failed, "unfinished": queue["censored"] - failed}
+    lost = ", ".join(f"{count} {word}" for word, count in kinds.items() if count)
+    n = f"{queue['n']} ({lost})" if lost else str(queue["n"])
     return (
         queue["name"] + (f" ({spec['device']})" if spec["device"] else ""),
         str(spec["priority"]),
@@ -231,6 +264,38 @@ def _row(queue: Record, spec: Record) -> tuple[str, ...]:
         "-" if _is_program(spec["workload"]) else str(queue["commands"]["completed"]),
         str(queue["suspended"]),
     )
+
+
+def _failed(run: Record, queue: str) -> int:
+    """Return how many requests of a queue failed in the measured windows."""
+    # Absent in old records.
+    found = run["evidence"].get("failures", {}).get(queue, ())
+    return sum(one["count"] for one in found)
+
+
+def _failures(run: Record) -> list[str]:
+    """Describe why requests failed, and which began late because of a limit of their program."""
+    lines = []
+    for queue, found in run["evidence"].get("failures", {}).items():
+        first, *others = found
+        more = f", and {len(others)} other reasons" if len(others) > 1 else ""
+        if len(others) == 1:
+            more = f", and {_times(others[0])}"
+        count = _failed(run, queue)
+        what = f"{count} request{'s' if count != 1 else ''} of {queue}"
+        lines.append(f"! {what} failed: {_times(first)}{more}")
+    for queue, count in run["evidence"].get("held", {}).items():
+        was = "requests of {} were" if count > 1 else "request of {} was"
+        lines.append(
+            f"{count} {was.format(queue)} due while as many as its program allows were in flight; "
+            "the latency counts from then"
+        )
+    return lines
+
+
+def _times(failure: Record) -> str:
+    count = failure["count"]
+    return f"{count} time{'s' if count != 1 else ''} {quoted(failure['reason'])}"
 
 
 def _is_program(workload: Record) -> bool:
@@ -247,7 +312,7 @@ def _time(ns: int | None, n: int) -> str:
 
 def advice(verdicts: list[Record]) -> list[str]:
     """Describe which targets are worth less than they seem."""
-    rules = {(verdict["queue"], verdict["rule"]) for verdict in verdicts}
+    rules = {(_judged(verdict), verdict["rule"]) for verdict in verdicts}
     return [
         f"{queue}: P99/P50 also improves when P50 gets worse; assert a limit of P50 as well"
         for queue, rule in sorted(rules)
@@ -273,3 +338,12 @@ def property_name(verdict: Record) -> str:
     part = verdict.get("part", "")  # absent in old records
     rule = re.sub(r"[^a-z0-9.]+", "_", f"{part} {verdict['rule']}".lower()).strip("_")
     return f"xsched.{verdict['queue']}.{rule}"
+    part = verdict.get("part", "")  # absent in old records
+    rule = re.sub(r"[^a-z0-9.]+", "_", f"{part} {verdict['rule']}".lower()).strip("_")
+    return f"xsched.{_judged(verdict)}.{rule}"
+
+
+def _judged(verdict: Record) -> str:
+    """Return the name of what was judged: a queue, or a latency as in `run.chat.first_token`."""
+    latency = verdict.get("latency")  # absent in old records
+    return f"{verdict['queue']}.{latency}" if latency else str(verdict["queue"])

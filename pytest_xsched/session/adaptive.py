@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from pytest_xsched.analysis.evidence import Evidence, gather
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
@@ -24,6 +25,8 @@ from pytest_xsched.scenario.arrival_process import Closed, has_own_times, reques
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import CENSORED_NS, requests_needed
 from pytest_xsched.xsched.activation import Activity
+
+_One = TypeVar("_One")
 
 S = 10**9
 FIRST_NS = 10 * S
@@ -134,9 +137,11 @@ def run_in_windows(
             window_ns=span_ns,
             noisy_ns=_noisy_ns(watched),
             masks=masking,
+            milestones=_of(measurement.milestones, index),
+            failures=_of(measurement.failures, index),
         )
-        for spec, counts, samples in zip(
-            scenario.queues, measurement.counts, measurement.samples, strict=True
+        for index, (spec, counts, samples) in enumerate(
+            zip(scenario.queues, measurement.counts, measurement.samples, strict=True)
         )
     )
     kept = Trace(mode=trace)
@@ -220,8 +225,18 @@ def run_in_windows(
         keep_commands(later, span_ns, offset_ns)
         news = _watch(scenario, later, span_ns, offset_ns, rules)
         watched.extend(news)
-        for queue, counts, samples in zip(queues, later.counts, later.samples, strict=True):
-            queue.extend(counts, samples, span_ns, offset_ns, _noisy_ns(news))
+        for index, (queue, counts, samples) in enumerate(
+            zip(queues, later.counts, later.samples, strict=True)
+        ):
+            queue.extend(
+                counts,
+                samples,
+                span_ns,
+                offset_ns,
+                _noisy_ns(news),
+                milestones=_of(later.milestones, index),
+                failures=_of(later.failures, index),
+            )
         others.extend(_others(scenario, later))
         effects.append(later.priority_effect)
         alone_ns[:] = map(_least, alone_ns, later.alone_ns)
@@ -249,6 +264,11 @@ def run_in_windows(
         trace=kept,
         alone_ns=alone_ns,
     )
+
+
+def _of(of_queues: Sequence[_One], index: int) -> _One | None:
+    """Return what a measurement has of one queue; None: it has it of none."""
+    return of_queues[index] if of_queues else None
 
 
 def add_remark(run: Run, remark: str) -> None:

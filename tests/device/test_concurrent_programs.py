@@ -5,6 +5,7 @@ tests/unit/workers/test_numbered_requests.py has each way to cheat; here are som
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import textwrap
@@ -12,10 +13,12 @@ import textwrap
 import numpy as np
 import pytest
 
-from pytest_xsched import InvalidRun, command
+from pytest_xsched import InvalidRun, Session, TargetMissed, command, replay
 from pytest_xsched.native.binding import CENSORED, FAILED, HELD
+from pytest_xsched.reporting import run_table
 from pytest_xsched.scenario.arrival_process import constant
 from pytest_xsched.scenario.scenario import QueueSpec
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.workers.multi_process import SeparateProcesses
 
 RAW = """
@@ -133,3 +136,46 @@ def test_a_program_that_cheats_gets_one_sentence(measure, monkeypatch, text, fau
         measure(f"{text}\ntime.sleep(60)")
     assert re.search(fault, str(error.value)), error.value
     assert "\n" not in str(error.value) and len(str(error.value)) < 350
+
+
+def test_a_run_has_latencies_to_milestones(tmp_path):
+    """Ten requests are offered within 10 ms, each takes 20 ms, and three may be in flight."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        textwrap.dedent("""
+            import asyncio
+            from pytest_xsched.client import milestone, run_requests
+
+            async def answer(number):
+                for _ in range(3):
+                    milestone("token")
+                    await asyncio.sleep(0.01)
+                if number == 9:
+                    raise ConnectionError("reset")
+
+            asyncio.run(run_requests(answer, limit=3, warmup=1))
+        """)
+    )
+    session = Session(Settings(device="cpu"))
+    queue = session.queue(
+        "chat",
+        command([sys.executable, path]),
+        arrivals=replay([f"{i}ms" for i in range(10)]),
+    )
+    run = session.run(queue, scheduler="native", duration="500ms", warmup="0s")
+    chat = run.chat
+    assert list(chat.latencies) == ["first_token", "per_token", "between_tokens"]
+    assert (chat.n, chat.failed, chat.failures) == (10, 1, {"ConnectionError: reset": 1})
+    assert chat.held >= 6  # the first three begin at once
+    assert np.all(chat.first_token.latency_ns[:9] < chat.latency_ns[:9])
+    assert chat.first_token.censored == chat.per_token.censored == 1
+    assert chat.between_tokens.n == 21  # two of each request, and one that never came
+    assert chat.between_tokens.percentile(0.1) > "5ms"
+    assert run.evidence.held == {"chat": chat.held}
+    with pytest.raises(TargetMissed, match=r"^chat\.first_token: max never is not below 1 s \("):
+        chat.first_token.assert_max_below("1s")
+    record = json.loads(run.to_json())
+    text = "\n".join(run_table.table(record))
+    assert "10 (1 failed)" in text and "chat.first_token " in text and "10 (1 never)" in text
+    assert "1 request of chat failed: 1 time 'ConnectionError: reset'" in text
+    assert f"{chat.held} requests of chat were due while as many as its program allows" in text

@@ -369,7 +369,7 @@ def test_a_limit_holds_requests_that_are_due(numbered, monkeypatch):
 
     lines = concurrent(numbered, monkeypatch, work, [0, 1, 2], limit=1)
     assert lines == [
-        *("begin 0", "held 1", "end 0", "begin 1", "held 2", "end 1", "begin 2", "end 2", "done")
+        *("begin 0", "end 0", "held 1", "begin 1", "end 1", "held 2", "begin 2", "end 2", "done")
     ]
 
 

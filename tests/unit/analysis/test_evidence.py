@@ -32,6 +32,8 @@ def test_nothing(made_queue):
         "results_not_checked": [],
         "xsched": None,
         "noise": None,
+        "failures": {},
+        "held": {},
         "plausible": [],
         "uncontended": {},
         "remarks": {},
