@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.analysis import targets
+from pytest_xsched.analysis.alone import require_alone
 from pytest_xsched.analysis.assertion import Unjudged, asserts
 from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE, WAIT
 from pytest_xsched.analysis.explanation import Explanation, explain
@@ -29,13 +30,12 @@ from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.output_file import write_whole
 from pytest_xsched.base.paths import expand_path
-from pytest_xsched.base.quantity import Quantity, show_given
+from pytest_xsched.base.quantity import Quantity
 from pytest_xsched.base.units import (
     DurationLike,
     RateLike,
     format_duration,
     format_rate,
-    one_line,
     parse_duration,
     parse_fraction,
     parse_rate,
@@ -53,9 +53,6 @@ if TYPE_CHECKING:
     from pytest_xsched.analysis.milestone_latency import MilestoneLatency
     from pytest_xsched.analysis.queue_part import Slices
     from pytest_xsched.analysis.run import Run
-
-_SAME_ALONE = ("arrivals", "threshold", "batch_size", "sm_share", "cu_mask")
-"""Fields of a queue that make it faster or slower without any other queue."""
 
 
 class MeasuredQueue(QueueResult):
@@ -322,39 +319,7 @@ class MeasuredQueue(QueueResult):
     def require_alone(self, alone: object) -> None:
         """Raise ScenarioError unless `alone` is the same queue in a run without other queues."""
         __tracebackhide__ = True
-        if not isinstance(alone, MeasuredQueue):
-            raise ScenarioError(f"alone={alone!r} is not a queue of a run; write alone=run.high")
-        if self.latency != alone.latency:
-            raise ScenarioError(
-                f"{self.label} is compared with {alone.label}; write alone=run.{self.label}"
-            )
-        mine, its = ((q.workload, q._run.device_kind) for q in (self, alone))
-        if mine != its:
-            raise ScenarioError(
-                f"{self.name} and {alone.name} are not the same work on one kind of device: "
-                f"{mine[0].label} on {mine[1]}, {its[0].label} on {its[1]}"
-            )
-        others = ", ".join(name for name in alone._run.queues if name != alone.name)
-        if others or alone._run is self._run:
-            there = f"with {others} in it" if others else "that is to be judged"
-            raise ScenarioError(
-                f"{self.name}: alone is of a run {there}; it takes another, of this queue only"
-            )
-        for name in _SAME_ALONE:
-            own, other = (getattr(queue.spec, name) for queue in (self, alone))
-            if own != other:
-                raise ScenarioError(
-                    f"{self.name}: alone has {name} {one_line(other)}, not {one_line(own)}; "
-                    "measure the queue alone under the same load, with the same settings"
-                )
-        here, alone_there = self._run.scenario, alone._run.scenario
-        if (here.cpu, here.sim) != (alone_there.cpu, alone_there.sim):
-            raise ScenarioError(f"{self.name}: alone has another device model (cpu= or sim=)")
-        if any(change.suspended for change in alone_there.changes):
-            raise ScenarioError(
-                f"{self.name}: changes= held {alone.name} in the run of alone, so it is no measure "
-                "of what the queue does alone"
-            )
+        require_alone(self, alone)
 
     @asserts
     def assert_throughput_at_least(self, rate: RateLike, *, tolerance: str | float = 0.0) -> None:
@@ -414,7 +379,7 @@ class MeasuredQueue(QueueResult):
             ScenarioError: a limit is not a time, or the queue has no such latency.
             InvalidRun: no request was measured.
         """
-        deadline_ns, limits_ns, more = self._goodput_limits("goodput", deadline, limits)
+        deadline_ns, limits_ns, more = self._limits("goodput", deadline, limits)
         self._some_latency()
         value = targets.goodput(self, deadline_ns, self._kept(self, limits_ns))
         detail = more.removeprefix(", ")
@@ -442,9 +407,8 @@ class MeasuredQueue(QueueResult):
             raise ScenarioError(
                 'assert_goodput_at_least: there is no rate; write rate="19/s", for example'
             )
-        deadline_ns, limits_ns, more = self._goodput_limits(
-            "assert_goodput_at_least", deadline, limits
-        )
+        call = "assert_goodput_at_least"
+        deadline_ns, limits_ns, more = self._limits(call, deadline, limits)
         hz = parse_rate(rate, what="rate of assert_goodput_at_least")
         self._begin(LOWER_BOUND)
 
@@ -454,32 +418,12 @@ class MeasuredQueue(QueueResult):
 
         self._judge(rule)
 
-    def _goodput_limits(
+    def _limits(
         self, call: str, deadline: DurationLike | None, limits: Mapping[str, DurationLike]
     ) -> tuple[int | None, dict[str, int], str]:
-        """Return the limits of a goodput in ns, and the words for them, each after a comma."""
-        if deadline is None and not limits:
-            raise ScenarioError(
-                f'{call}: there is no limit; write deadline="50ms", or a latency to a milestone'
-            )
-        for name in limits:
-            if self._find_latency(name) is None:
-                known = ", ".join(self.latencies) or "none"
-                raise ScenarioError(
-                    f"{call}: {self.label} has no latency {name!r}; those to milestones: {known}"
-                )
-        limits_ns = {
-            name: parse_duration(limit, what=f"{name} of {call}") for name, limit in limits.items()
-        }
-        deadline_ns = None
-        shown = {}
-        if deadline is not None:
-            deadline_ns = parse_duration(deadline, what=f"deadline of {call}")
-            shown = {"deadline": deadline_ns}
-        more = "".join(
-            f", {name} {show_given(ns, 'ns')}" for name, ns in {**shown, **limits_ns}.items()
-        )
-        return deadline_ns, limits_ns, more
+        from pytest_xsched.analysis.milestone_latency import goodput_limits
+
+        return goodput_limits(self, call, deadline, limits)
 
     def _kept(self, queue: MeasuredQueue, limits_ns: Mapping[str, int]) -> NDArray[np.bool_] | None:
         if not limits_ns:

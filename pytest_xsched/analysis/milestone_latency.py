@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.analysis.targets import ErrorBudget
+from pytest_xsched.base.quantity import show_given
+from pytest_xsched.base.units import DurationLike, parse_duration
+from pytest_xsched.errors import ScenarioError
 from pytest_xsched.native.binding import CENSORED, FAILED
 from pytest_xsched.stats.estimators import CENSORED_NS
 from pytest_xsched.stats.summary import spread
@@ -285,6 +288,47 @@ def kept(queue: QueueResult, limits_ns: Mapping[str, int]) -> NDArray[np.bool_]:
     bounded = np.zeros(len(flags), np.bool_)
     bounded[queue.counts_for_latencies] = queue.latency_ns < CENSORED_NS
     return np.asarray(good | (bounded & ((flags & (CENSORED | FAILED)) == CENSORED)), np.bool_)
+
+
+def goodput_limits(
+    queue: MeasuredQueue,
+    call: str,
+    deadline: DurationLike | None,
+    limits: Mapping[str, DurationLike],
+) -> tuple[int | None, dict[str, int], str]:
+    """Return the limits of a goodput in ns, and the words for them, each after a comma.
+
+    Args:
+        queue: whose goodput it is.
+        call: what the user has called.
+        deadline: of the latency to the completion; None: none.
+        limits: of latencies to milestones, by name.
+
+    Raises:
+        ScenarioError: there is no limit, one is not a time, or there is no such latency.
+    """
+    if deadline is None and not limits:
+        raise ScenarioError(
+            f'{call}: there is no limit; write deadline="50ms", or a latency to a milestone'
+        )
+    for name in limits:
+        if find_latency(queue, name) is None:
+            known = ", ".join(queue.latencies) or "none"
+            raise ScenarioError(
+                f"{call}: {queue.label} has no latency {name!r}; those to milestones: {known}"
+            )
+    limits_ns = {
+        name: parse_duration(limit, what=f"{name} of {call}") for name, limit in limits.items()
+    }
+    deadline_ns = None
+    shown = {}
+    if deadline is not None:
+        deadline_ns = parse_duration(deadline, what=f"deadline of {call}")
+        shown = {"deadline": deadline_ns}
+    more = "".join(
+        f", {name} {show_given(ns, 'ns')}" for name, ns in {**shown, **limits_ns}.items()
+    )
+    return deadline_ns, limits_ns, more
 
 
 def latencies_to_list(queue: MeasuredQueue, block_ns: int) -> list[dict[str, Any]]:
