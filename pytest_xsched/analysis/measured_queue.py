@@ -14,15 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pytest_xsched.analysis import targets
 from pytest_xsched.analysis.alone import require_alone
 from pytest_xsched.analysis.assertion import Unjudged, asserts
 from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE, WAIT
 from pytest_xsched.analysis.explanation import Explanation, explain
 from pytest_xsched.analysis.hdr_log import hdr_log
+from pytest_xsched.analysis.milestone_times import Flags, has_latency, kept, latency_names
 from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -30,7 +28,7 @@ from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.output_file import write_whole
 from pytest_xsched.base.paths import expand_path
-from pytest_xsched.base.quantity import Quantity
+from pytest_xsched.base.quantity import Quantity, show_given
 from pytest_xsched.base.units import (
     DurationLike,
     RateLike,
@@ -59,6 +57,8 @@ class MeasuredQueue(QueueResult):
     """A queue of a run, with a method for each target."""
 
     _run: Run
+    latency_type: type[MilestoneLatency]
+    """The type of `latencies`, which knows this one."""
 
     def __repr__(self) -> str:
         return f"<queue {self.label} of a run>"
@@ -171,17 +171,16 @@ class MeasuredQueue(QueueResult):
 
         They are attributes, too: ``run.chat.first_token`` is ``run.chat.latencies["first_token"]``.
         """
-        from pytest_xsched.analysis.milestone_latency import latency_names
-
         found = {name: self._find_latency(name) for name in latency_names(self)}
         return {name: one for name, one in found.items() if one is not None}
 
     def _find_latency(self, name: str) -> MilestoneLatency | None:
-        if not self.milestones.names:
+        if not has_latency(self, name):
             return None
-        from pytest_xsched.analysis.milestone_latency import find_latency
-
-        return find_latency(self, name)
+        known: dict[str, MilestoneLatency] = self.__dict__.setdefault("_latencies", {})
+        if name not in known:
+            known[name] = self.latency_type(self, name)
+        return known[name]
 
     def extend(self, *args: Any, **more: Any) -> None:
         """Add a window that was measured later; see `QueueResult.extend`."""
@@ -421,16 +420,27 @@ class MeasuredQueue(QueueResult):
     def _limits(
         self, call: str, deadline: DurationLike | None, limits: Mapping[str, DurationLike]
     ) -> tuple[int | None, dict[str, int], str]:
-        from pytest_xsched.analysis.milestone_latency import goodput_limits
+        """Return the limits of a goodput in ns, and the words for them, each after a comma."""
+        if deadline is None and not limits:
+            raise ScenarioError(
+                f'{call}: there is no limit; write deadline="50ms", or a latency to a milestone'
+            )
+        for name in limits:
+            if not has_latency(self, name):
+                known = ", ".join(self.latencies) or "none"
+                raise ScenarioError(
+                    f"{call}: {self.label} has no latency {name!r}; those to milestones: {known}"
+                )
+        of_all = {"deadline": deadline, **limits}
+        given = {name: one for name, one in of_all.items() if one is not None}
+        limits_ns = {
+            name: parse_duration(limit, what=f"{name} of {call}") for name, limit in given.items()
+        }
+        more = "".join(f", {name} {show_given(ns, 'ns')}" for name, ns in limits_ns.items())
+        return limits_ns.pop("deadline", None), limits_ns, more
 
-        return goodput_limits(self, call, deadline, limits)
-
-    def _kept(self, queue: MeasuredQueue, limits_ns: Mapping[str, int]) -> NDArray[np.bool_] | None:
-        if not limits_ns:
-            return None
-        from pytest_xsched.analysis.milestone_latency import kept
-
-        return kept(queue, limits_ns)
+    def _kept(self, queue: MeasuredQueue, limits_ns: Mapping[str, int]) -> Flags | None:
+        return kept(queue, limits_ns) if limits_ns else None
 
     @asserts
     def assert_no_errors(self) -> None:

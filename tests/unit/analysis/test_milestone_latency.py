@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pytest_xsched.analysis import targets
-from pytest_xsched.analysis.milestone_latency import kept, latencies_to_list
+from pytest_xsched.analysis.milestone_latency import latencies_to_list
+from pytest_xsched.analysis.milestone_times import kept
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.native.binding import CENSORED, FAILED
 from pytest_xsched.native.milestones import Milestones
