@@ -129,6 +129,21 @@ from pytest_xsched.scenario.device_models import (
 from pytest_xsched.scenario.device_models import (
     SimModel as SimModel,
 )
+from pytest_xsched.scenario.endpoints import (
+    endpoint as endpoint,
+)
+from pytest_xsched.scenario.endpoints import (
+    kserve as kserve,
+)
+from pytest_xsched.scenario.endpoints import (
+    openai_chat as openai_chat,
+)
+from pytest_xsched.scenario.endpoints import (
+    openai_completions as openai_completions,
+)
+from pytest_xsched.scenario.endpoints import (
+    own_client as own_client,
+)
 from pytest_xsched.scenario.kernels import (
     buffer as buffer,
 )

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.base.units import one_line
@@ -26,6 +26,18 @@ Request: TypeAlias = Callable[..., Any]
 """Does one request of a model."""
 
 _REASON_MAX = 300
+
+
+class Named(Protocol):
+    """What names a function of the user, such as a model."""
+
+    @property
+    def name(self) -> str:
+        """Name in messages, "model(build)"."""
+
+    @property
+    def factory(self) -> str:
+        """ "package.module:name" or "path/file.py:name"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +100,13 @@ class Factory:
 
 
 def find_factory(model: Model, place: Place) -> Factory:
-    """Return the function that a model names; import its file if this process has not.
+    """Return the function that a model names; errors are those of `find_function`."""
+    function = find_function(model, place)
+    return Factory(model=model, function=function, directory=place.directory)
+
+
+def find_function(model: Named, place: Place) -> Callable[..., Any]:
+    """Return a function of the user; import its file if this process has not.
 
     Raises:
         ScenarioError: there is none, or importing its file fails.
@@ -104,7 +122,8 @@ def find_factory(model: Model, place: Place) -> Factory:
     if not callable(found):
         what = "has no function" if found is None else f"has {one_line(found)}, no function, as"
         raise ScenarioError(f"{model.name}: {where} {what} {name}; {_functions(module)}")
-    return Factory(model=model, function=found, directory=place.directory)
+    function: Callable[..., Any] = found
+    return function
 
 
 def _functions(module: ModuleType) -> str:
@@ -116,13 +135,13 @@ def _functions(module: ModuleType) -> str:
     return f"its functions: {', '.join(own[:10])}" if own else "it has none"
 
 
-def _load_module(model: Model, name: str, place: Place) -> ModuleType:
+def _load_module(model: Named, name: str, place: Place) -> ModuleType:
     place.add_paths()
     with _within(place.directory), told(model, f"importing {name} failed"):
         return importlib.import_module(name)
 
 
-def _load_file(model: Model, path: str, place: Place) -> ModuleType:
+def _load_file(model: Named, path: str, place: Place) -> ModuleType:
     path = os.path.realpath(path)
     if not os.path.isfile(path):
         raise ScenarioError(f"{model.name}: there is no file {path!r}")
@@ -184,7 +203,7 @@ def _within(directory: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told(model: Model, what: str, advice: str = "") -> Iterator[None]:
+def told(model: Named, what: str, advice: str = "") -> Iterator[None]:
     """Turn whatever the user's code raises into one sentence.
 
     Args:
@@ -204,7 +223,7 @@ def told(model: Model, what: str, advice: str = "") -> Iterator[None]:
         raise ScenarioError(f"{model.name}: {what}: {reason(error, model)}{more}") from error
 
 
-def reason(error: BaseException, model: Model) -> str:
+def reason(error: BaseException, model: Named) -> str:
     """Return what an exception says, in one line, with the line of the user's file."""
     lines = [line.strip() for line in printable(str(error)).splitlines() if line.strip()]
     text = lines[0] if lines else ""
@@ -214,7 +233,7 @@ def reason(error: BaseException, model: Model) -> str:
     return f"{said}{_line(error, model)}"
 
 
-def _line(error: BaseException, model: Model) -> str:
+def _line(error: BaseException, model: Named) -> str:
     """Return the line of the factory's file that was last, " (models.py:12)", or ''."""
     where = model.factory.rpartition(":")[0]
     file = os.path.basename(where if where.endswith(".py") else f"{where.rpartition('.')[2]}.py")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from pytest_xsched.base.units import parse_rate, spell_duration
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import Bursts, Closed, Constant, Gamma, Poisson, Replay
+from pytest_xsched.scenario.endpoint import MAKERS, Endpoint
 from pytest_xsched.scenario.kernels import Argument
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.mps_settings import MPS
@@ -155,6 +157,8 @@ def _workload(workload: Workload) -> _Call:
         return _program(workload.program)
     if workload.model is not None:
         return _model(workload.model)
+    if workload.endpoint is not None:
+        return _endpoint(workload.endpoint)
     if (call := _recorded(workload)) is not None:
         return call
     parts = tuple(
@@ -203,6 +207,65 @@ def _mps(value: MPS) -> _Call:
         if name in call.keywords:
             call.keywords[name] = dict(call.keywords[name])
     return call
+
+
+def _endpoint(value: Endpoint) -> _Call:
+    name = MAKERS[value.api]
+    default, keywords = Endpoint(url="http://localhost"), dict[str, Any]()
+    if value.api == "client":
+        arguments: tuple[Any, ...] = (value.function,)
+    elif value.api == "kserve":
+        arguments = (value.url[: value.url.index("/v2/models/")],)
+        keywords = _inference(value)
+    elif value.api == "http":
+        arguments = (value.url,)
+        keywords = _http(value)
+    else:
+        arguments = (value.url,)
+        body = json.loads(value.body)
+        prompt = "messages" if value.api == "chat" else "prompt"
+        keywords = {"model": body.pop("model"), prompt: body.pop(prompt, value.body_function)}
+        keywords["stream"] = body.pop("stream")
+        keywords = {key: part for key, part in keywords.items() if part not in ("", True)}
+        if body:
+            keywords["parameters"] = body
+    headers = [pair for pair in value.headers if pair != ("Content-Type", "application/json")]
+    if headers or (value.api == "http" and value.headers):
+        keywords["headers"] = dict(value.headers if value.api == "http" else headers)
+    if value.verify != default.verify:
+        keywords["verify"] = value.verify if value.verify is not None else False
+    if value.timeout_ns != default.timeout_ns:
+        keywords["timeout"] = spell_duration(value.timeout_ns)
+    for key in ("http2", "unix_socket", "in_flight", "redirects", "remote"):
+        if getattr(value, key) != getattr(default, key):
+            keywords[key] = getattr(value, key)
+    return _Call(name, arguments, keywords)
+
+
+def _http(value: Endpoint) -> dict[str, Any]:
+    keywords: dict[str, Any] = {}
+    if value.body_file:
+        keywords["body"] = _Call("Path", (value.body_file,))
+    elif value.body:
+        keywords["body"] = value.body.encode()  # a text may look like the name of a function
+    elif value.body_function:
+        keywords["body"] = value.body_function
+    if value.method != ("POST" if keywords else "GET"):
+        keywords["method"] = value.method
+    if value.success_function or value.success:
+        keywords["success"] = value.success_function or value.success
+    return keywords
+
+
+def _inference(value: Endpoint) -> dict[str, Any]:
+    model, *version = value.url.split("/v2/models/")[1].removesuffix("/infer").split("/versions/")
+    body = json.loads(value.body) if value.body else {}
+    keywords = {"model": model, "inputs": body.pop("inputs", value.body_function)}
+    if version:
+        keywords["version"] = version[0]
+    if body:
+        keywords["parameters"] = body
+    return keywords
 
 
 def _label(call: _Call) -> str:

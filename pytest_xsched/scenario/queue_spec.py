@@ -121,6 +121,8 @@ class QueueSpec:
 
     def _check_program(self, what: str, program: Program) -> None:
         who = "a program" if self.workload.model is None else "a model that runs eagerly"
+        if self.workload.endpoint is not None:
+            who = "an endpoint"
         if not program.reports and self.arrivals != Closed():
             raise ScenarioError(
                 f"{what}: its program reports no requests, so it cannot have a load; leave the "
@@ -185,7 +187,7 @@ def _workload_advice(given: object) -> str:
         if all(isinstance(part, str) for part in given):
             return f"write command({one_line(list(given))}) for a program"
     if isinstance(given, str) and "://" in given:
-        return 'a program that sends the requests is measured: command(["python", "client.py"])'
+        return f"write endpoint({one_line(given)}) for requests to a server"
     if isinstance(given, str) and " " in given:
         return f"write command({one_line(given.split())}) for a program"
     return 'write matmul(512), spin("1ms"), or command(["python", "serve.py"]) for a program'

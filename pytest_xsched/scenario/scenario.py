@@ -255,10 +255,19 @@ class Scenario:
                     raise ScenarioError(
                         f"queue {queue.name!r} {self._why_program(queue)}: changes do not reach it"
                     )
+        for queue in self.programs:
+            if self.xsched is not None and queue.workload.endpoint is not None:
+                raise ScenarioError(
+                    f"queue {queue.name!r} sends requests to a server that runs already, and "
+                    "XSched can be put only under a program that we start; take 'native' "
+                    "(--xsched-scheduler=native)"
+                )
         if len(self.queues) > 1:
             self._check_reach(what)
 
     def _why_program(self, queue: QueueSpec) -> str:
+        if queue.workload.endpoint is not None:
+            return "sends requests to a server"
         if queue.workload.model is None:
             return "is a program"
         where = " on device 'cpu'" if self.device_kind == "cpu" else ""

@@ -26,6 +26,7 @@ from pytest_xsched.base.validation import (
     set_tuple,
 )
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.endpoint import Endpoint, load_program, read_endpoint
 from pytest_xsched.scenario.grouping import COMMANDS_MAX as COMMANDS_MAX
 from pytest_xsched.scenario.kernels import Argument, Kernel, read_kernel
 from pytest_xsched.scenario.models import (
@@ -128,25 +129,30 @@ def command_label(workload: Workload, index: int) -> str:
 class Workload:
     """The commands of one request, launched in order, and their name in reports.
 
-    A program or a model stands for commands that are not known here.
+    A program, a model or an endpoint stands for commands that are not known here.
     """
 
     commands: tuple[Command, ...]
     label: str
     program: Program | None = None
     model: Model | None = None
+    endpoint: Endpoint | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("program", Program), ("model", Model)):
-            given = getattr(self, name)
-            if given is not None and not isinstance(given, kind):
-                raise ScenarioError(f"workload: {name} {given!r} is not a {name}")
-        if self.program is not None or self.model is not None:
+        given = {}
+        for name, kind in (("program", Program), ("model", Model), ("endpoint", Endpoint)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise ScenarioError(f"workload: {name} {value!r} is not a {name}")
+            if value is not None:
+                given[name] = "an endpoint" if name == "endpoint" else f"a {name}"
+        if given:
             if self.commands:
-                which = "a program" if self.model is None else "a model"
+                which = next(iter(given.values()))
                 raise ScenarioError(f"workload: {which} and commands exclude each other")
-            if self.program is not None and self.model is not None:
-                raise ScenarioError("workload: a program and a model exclude each other")
+            if len(given) > 1:
+                both = " and ".join(given.values())
+                raise ScenarioError(f"workload: {both} exclude each other")
             object.__setattr__(self, "commands", ())
         else:
             set_tuple(self, "commands", Command, "workload", COMMANDS_MAX)
@@ -158,6 +164,8 @@ class Workload:
         """The program that does its requests in a process of its own, where there is one."""
         if self.model is not None and self.model.mode == "eager":
             return eager_program(self.model)
+        if self.endpoint is not None:
+            return load_program(self.endpoint)
         return self.program
 
 
@@ -407,6 +415,8 @@ def _layered(command: Command, layers: int, name: str, *arguments: str) -> Workl
 
 def read_workload(data: Any) -> Workload:
     """Return a workload from its JSON: the fields of Workload, and of each Command."""
+    if isinstance(data, Mapping):  # JSON of earlier versions has no endpoints
+        data = {"endpoint": None, **data}
     values = checked_fields(Workload, data, "workload")
     commands = checked_list(values, "commands", "workload")
     values["commands"] = tuple(read_command(command) for command in commands)
@@ -414,6 +424,8 @@ def read_workload(data: Any) -> Workload:
         values["program"] = read_program(values["program"])
     if values["model"] is not None:
         values["model"] = read_model(values["model"])
+    if values["endpoint"] is not None:
+        values["endpoint"] = read_endpoint(values["endpoint"])
     return Workload(**values)
 
 

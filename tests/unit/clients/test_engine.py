@@ -1,0 +1,69 @@
+"""The open loop: requests are sent when they are due, whatever becomes of those before them."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+import pytest
+
+from pytest_xsched import endpoint
+
+pytest.importorskip("aiohttp", reason="the extra http is not installed")
+
+
+def test_a_stall_of_two_seconds_at_100_a_second_counts_for_200_requests(server, send):
+    """No coordinated omission: each request that was due in the stall waited for its rest."""
+
+    def stalls(start_s):
+        server.stall_until = start_s + 2
+
+    times = [i / 100 for i in range(250)]
+    window = send(endpoint(f"{server.url}/ok"), times, starts=stalls)
+    assert len(window.ended) == 250
+    stalled = [number for number in range(250) if times[number] < 2]
+    assert len(stalled) == 200
+    for number in stalled:  # due at i * 10 ms, answered after 2 s
+        assert window.latency[number] >= 2 - times[number]
+        assert window.begun[number] < 2, "it was sent while the server stalled"
+    # None waits longer than its rest of the stall, but for what 200 answers at once take.
+    at_least_1_s = sum(latency >= 1 for latency in window.latency.values())
+    assert at_least_1_s >= 101
+    assert not window.held
+
+
+def test_requests_over_the_limit_are_held_and_sent_in_order(server, send):
+    window = send(endpoint(f"{server.url}/after/0.1", in_flight=2), [0, 0, 0, 0, 0])
+    assert window.held == [2, 3, 4]
+    assert len(window.ended) == 5
+    order = sorted(window.begun, key=window.begun.get)
+    assert order == [0, 1, 2, 3, 4]
+    assert window.begun[2] >= 0.1
+    assert window.begun[4] >= 0.2
+    words = [(line[0], line[1]) for line in window.lines]
+    for number in ("2", "3", "4"):
+        assert words.index(("held", number)) < words.index(("begin", number))
+    assert server.connections == 2
+
+
+def test_the_limit_is_free_again_after_a_failure(server, send):
+    window = send(endpoint(f"{server.url}/endless", in_flight=1, timeout="50ms"), [0, 0])
+    assert window.held == [1]
+    assert set(window.failed) == {0, 1}
+
+
+def test_no_garbage_is_collected_in_a_window(server, send):
+    runs = []
+
+    def watch(phase, info):
+        runs.append(time.monotonic())
+
+    started = []
+    gc.callbacks.append(watch)
+    try:
+        times = [i / 1000 for i in range(300)]
+        send(endpoint(f"{server.url}/ok"), times, starts=lambda at: started.append(at))
+    finally:
+        gc.callbacks.remove(watch)
+    assert not [at for at in runs if started[0] < at < started[0] + 0.3]
+    assert gc.isenabled()
