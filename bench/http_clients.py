@@ -2,7 +2,8 @@
 
 A server of a few lines on one core answers at once. The client under test sends on the other core,
 request i at START + i / rate, as many at once as it takes. A request is sent when its first byte is
-passed to the socket. Run it with aiohttp, httpx[http2], uvloop installed; what is missing is left out.
+passed to the socket. Install aiohttp, httpx[http2] and uvloop; the script leaves out what is not
+installed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from pytest_xsched.clients.timer import Timer
 RATES = (500, 2000, 5000)
 SPIN_NS = 100_000
 BODY = b'{"prompt": "What is the time?"}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n" + b'{"text": "x"}'
+TEXT = b'{"text": "x"}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(TEXT), TEXT)
 Send: TypeAlias = Callable[[int], Awaitable[None]]
 
 
@@ -78,9 +80,9 @@ class Multiplexed(asyncio.Protocol):
             if isinstance(event, DataReceived):
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             if isinstance(event, StreamEnded):
-                headers = [(":status", "200"), ("content-length", "13")]
+                headers = [(":status", "200"), ("content-length", str(len(TEXT)))]
                 self.h2.send_headers(event.stream_id, headers)
-                self.h2.send_data(event.stream_id, b'{"text": "x"}', end_stream=True)
+                self.h2.send_data(event.stream_id, TEXT, end_stream=True)
         self.transport.write(self.h2.data_to_send())
 
 
@@ -299,7 +301,15 @@ def main() -> None:
             process.join()
         for arm, parts in found.items():
             best = np.median(np.array(parts), axis=0)
-            rows.append([arm, f"{rate}/s", f"{best[0]:.0f}/s", *(f"{v:.2f}" for v in best[1:5]), f"{best[5]:.0f}"])
+            rows.append(
+                [
+                    arm,
+                    f"{rate}/s",
+                    f"{best[0]:.0f}/s",
+                    *(f"{v:.2f}" for v in best[1:5]),
+                    f"{best[5]:.0f}",
+                ]
+            )
     header = ["client | loop", "asked", "done", "late P50", "late P99", "P50", "P99", "CPU us"]
     table(header, rows)
 

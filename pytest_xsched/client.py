@@ -32,7 +32,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
@@ -188,7 +188,7 @@ async def _concurrent_window(
     import asyncio
 
     async def one(request: _Request, number: int) -> None:
-        _request.set(request)
+        current_request.set(request)
         try:
             await work(number)
         except Exception as error:
@@ -340,12 +340,12 @@ class _State:
 
 
 _state = _State()
-_request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("request", default=None)
-"""The request whose coroutine runs."""
+current_request: contextvars.ContextVar[Any] = contextvars.ContextVar("request", default=None)
+"""The request whose coroutine runs: what has `reach(name)` and a `reason`."""
 
 
 def _current(call: str) -> _Request | None:
-    request = _request.get() or _state.one
+    request: _Request | None = current_request.get() or _state.one
     if request is None and _state.many:
         raise RuntimeError(
             f"{call} was called outside of a request; in another thread it takes the context of "

@@ -6,6 +6,7 @@ module cannot be imported twice, so this module imports them, and they stay.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -81,6 +82,24 @@ def built(tmp_path_factory):
         return made[files, flags]
 
     return build
+
+
+@pytest.fixture
+def new_http_server():
+    """Makes a real HTTP server of given arguments; see http_server.py."""
+    path = Path(__file__).with_name("http_server.py")
+    spec = importlib.util.spec_from_file_location("http_server", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = []
+
+    def make(**more):
+        made.append(module.Server(**more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.base.units import one_line
-from pytest_xsched.clients.request import Failed, Request
+from pytest_xsched.client import current_request
 from pytest_xsched.clients.engine import describe_error
+from pytest_xsched.clients.request import Failed, Request
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.factory import Place, find_function, reason, told
 from pytest_xsched.scenario.endpoint import MAKERS, Endpoint
@@ -72,12 +73,10 @@ class ClientSender:
     Args:
         endpoint: names it.
         place: where the code of the user is found.
-        around: enters a request: `pytest_xsched.client.milestone` belongs to it then.
     """
 
-    def __init__(self, endpoint: Endpoint, place: Place, around: Callable[[Request], None]) -> None:
+    def __init__(self, endpoint: Endpoint, place: Place) -> None:
         self._function = UserFunction(MAKERS[endpoint.api], endpoint.function, place)
-        self._around = around
         self._work: Callable[..., Awaitable[object]] = self._function.function
         self._sizes: tuple[str, ...] = ()
         self._context: Any = None
@@ -112,8 +111,8 @@ class ClientSender:
         """Return nothing."""
 
     async def send(self, request: Request) -> None:
-        """Do a request; see `engine.Sender`."""
-        self._around(request)
+        """Send a request; see `engine.Sender`."""
+        current_request.set(request)  # milestones belong to it
         request.begin()
         sizes = request.sizes or {}
         await self._work(request.number, **{name: sizes.get(name) for name in self._sizes})

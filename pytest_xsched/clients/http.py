@@ -176,7 +176,7 @@ class HttpSender:
         return self.payloads.body(number, sizes)
 
     async def send(self, request: Request) -> None:
-        """Do a request; see `engine.Sender`."""
+        """Send a request; see `engine.Sender`."""
         endpoint = self.endpoint
         async with self._session.request(
             endpoint.method,
@@ -202,9 +202,7 @@ class HttpSender:
         if self._success is not None:
             if not self._success.call(status, body):
                 raise Failed(f"status {status}, which the function success= refused")
-        elif not (
-            200 <= status < 300 if not self.endpoint.success else status in self.endpoint.success
-        ):
+        elif status not in (self.endpoint.success or range(200, 300)):
             raise Failed(f"status {status}")
 
     def describe(self, error: BaseException) -> str:
@@ -261,7 +259,7 @@ class Http2Sender(HttpSender):
         await self._session.aclose()
 
     async def send(self, request: Request) -> None:
-        """Do a request; see `engine.Sender`."""
+        """Send a request; see `engine.Sender`."""
         starts = ("connection.connect_tcp.started", "connection.connect_unix_socket.started")
 
         async def trace(event: str, _: Any) -> None:

@@ -30,7 +30,7 @@ class KServeSender(HttpSender):
     def prepare(self, number: int, sizes: dict[str, int] | None) -> bytes | None:
         """Return the JSON of a request."""
         if not self._has_function:
-            return super().prepare(number, sizes)
+            return self.payloads.body(number, sizes)
         inputs = self.payloads.returned(number, sizes)
         return json.dumps({**self._shared, "inputs": inputs}).encode()
 
@@ -96,7 +96,7 @@ class GrpcSender:
         return _tensors(self._payloads.returned(number, sizes))
 
     async def send(self, request: Request) -> None:
-        """Do a request; see `engine.Sender`."""
+        """Send a request; see `engine.Sender`."""
         request.begin()
         await self._client.infer(
             self._model,

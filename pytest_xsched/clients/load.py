@@ -1,7 +1,7 @@
 """The load process: `python -m pytest_xsched.clients.load` sends the requests of an endpoint.
 
-It runs as a program of the user does and speaks version 2 of the protocol of programs. What is wrong
-with the endpoint it writes as one sentence, which `error_of` finds.
+It runs as a program of the user does, and speaks version 2 of the protocol of programs. What is
+wrong with the endpoint it writes as one sentence, which `error_of` finds.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from dataclasses import asdict
 from typing import Any
 
 from pytest_xsched.base.extras import require_extra
-from pytest_xsched.client import AGAIN, ARRIVALS, REPORT, START, THINK_NS
+from pytest_xsched.client import AGAIN, ARRIVALS, REPORT, SIZES, START, THINK_NS
 from pytest_xsched.clients.engine import Engine
-from pytest_xsched.clients.request import ReportWriter, Request
+from pytest_xsched.clients.request import ReportWriter
 from pytest_xsched.errors import MissingExtra, ScenarioError
 from pytest_xsched.models.factory import Place
 from pytest_xsched.scenario.endpoint import ENDPOINT_VARIABLE, MAKERS, Endpoint
 
 PLACE_VARIABLE = "PYTEST_XSCHED_ENDPOINT_PLACE"
 """The variable with the place of the user's code, as JSON."""
-SIZES = "PYTEST_XSCHED_SIZES"
 
 _ERROR = "pytest-xsched, endpoint: "
 _FAILED = 3
@@ -121,7 +120,7 @@ def make_sender(endpoint: Endpoint, place: Place) -> Any:
 
     what = MAKERS[endpoint.api]
     if endpoint.api == "client":
-        return ClientSender(endpoint, place, _enter)
+        return ClientSender(endpoint, place)
     body = success = None
     if endpoint.body_function:
         body = UserFunction(what, endpoint.body_function, place)
@@ -144,17 +143,13 @@ def make_sender(endpoint: Endpoint, place: Place) -> Any:
     return (Http2Sender if endpoint.http2 else HttpSender)(endpoint, body, success)
 
 
-def _enter(request: Request) -> None:
-    """Let `pytest_xsched.client.milestone` belong to a request in this task."""
-
-
 async def _warm_up(
     endpoint: Endpoint,
     sender: Any,
     arrivals: Sequence[int] | None,
     sizes: Sequence[dict[str, int]] | None,
 ) -> None:
-    """Do requests that do not count until they no longer become faster.
+    """Send requests that do not count until they no longer become faster.
 
     Raises:
         ScenarioError: the first one failed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -21,7 +22,7 @@ class ReportWriter:
     """Collect lines and write them, some milliseconds later, without waiting for the reader.
 
     Args:
-        fd: the end of the pipe; None: a warm-up, of which nothing is reported.
+        fd: the end of the pipe; None: a warm-up, and nothing is reported.
     """
 
     def __init__(self, fd: int | None) -> None:
@@ -30,10 +31,8 @@ class ReportWriter:
         self._rest = b""
         if fd is not None:
             os.set_blocking(fd, False)
-            try:
-                fcntl.fcntl(fd, 1031, PIPE_BYTES)  # F_SETPIPE_SZ, which Python names since 3.10
-            except OSError:  # the limit of this user is lower
-                pass
+            with contextlib.suppress(OSError):  # the limit of this user is lower
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def add(self, line: str) -> None:
         """Add a line, without its end."""
@@ -76,9 +75,19 @@ class Request:
         begun_ns: moment of CLOCK_MONOTONIC at which it was sent; 0: it has not been.
         ended_ns: moment at which its answer was there; 0: it is not.
         timed_out: whether the engine has cancelled it for its time.
+        reason: why it has failed, as the user's code said by `client.fail`; '' if it did not.
     """
 
-    __slots__ = ("_writer", "begun_ns", "ended_ns", "number", "prepared", "sizes", "timed_out")
+    __slots__ = (
+        "_writer",
+        "begun_ns",
+        "ended_ns",
+        "number",
+        "prepared",
+        "reason",
+        "sizes",
+        "timed_out",
+    )
 
     def __init__(
         self, number: int, writer: ReportWriter, sizes: dict[str, int] | None, prepared: Any
@@ -89,6 +98,7 @@ class Request:
         self.begun_ns = 0
         self.ended_ns = 0
         self.timed_out = False
+        self.reason = ""
         self._writer = writer
 
     def begin(self) -> None:

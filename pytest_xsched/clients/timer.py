@@ -1,7 +1,7 @@
 """A timer of an asyncio loop that is precise to some 50 us.
 
-The timers of asyncio end at full milliseconds, because that is what epoll counts. The kernel's timer
-files have nanoseconds, and wake epoll as a socket does.
+The timers of asyncio end at full milliseconds, because epoll counts these. The timer files of the
+kernel count nanoseconds, and wake epoll as a socket does.
 """
 
 from __future__ import annotations

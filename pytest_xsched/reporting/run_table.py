@@ -301,7 +301,9 @@ def _times(failure: Record) -> str:
 def _is_program(workload: Record) -> bool:
     """Check whether a program does its requests, whose commands are not counted."""
     model = workload.get("model")  # absent in old records
-    return workload["program"] is not None or (model is not None and model["mode"] == "eager")
+    if workload["program"] is not None or workload.get("endpoint") is not None:
+        return True
+    return model is not None and model["mode"] == "eager"
 
 
 def _time(ns: int | None, n: int) -> str:

@@ -1,4 +1,4 @@
-"""Requests to a server as a workload: the address, what is sent, and what counts as success, as data.
+"""Requests to a server as a workload: address, content, and what counts as success, as data.
 
 A load process of ours sends the requests; see `pytest_xsched.clients`. No secret is kept here: a
 header names the variable that holds it.
@@ -26,11 +26,8 @@ from pytest_xsched.scenario.programs import Program
 
 APIS = ("http", "chat", "completions", "kserve", "client")
 """What a request is: any of HTTP, OpenAI's two, KServe's inference, or a function of the user."""
-MAKERS = dict(
-    zip(
-        APIS, ("endpoint", "openai_chat", "openai_completions", "kserve", "own_client"), strict=True
-    )
-)
+_MADE_BY = ("endpoint", "openai_chat", "openai_completions", "kserve", "own_client")
+MAKERS = dict(zip(APIS, _MADE_BY, strict=True))
 """The function that makes each of them."""
 LOAD_MODULE = "pytest_xsched.clients.load"
 ENDPOINT_VARIABLE = "PYTEST_XSCHED_ENDPOINT"

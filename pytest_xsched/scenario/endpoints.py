@@ -433,7 +433,7 @@ def make_client(
     return Endpoint(api="client", function=named, timeout_ns=timeout_ns, in_flight=in_flight)
 
 
-def _body(what: str, body: Body) -> tuple[dict[str, str], bool]:
+def _body(what: str, body: Body) -> tuple[dict[str, Any], bool]:
     """Return the fields of a body, and whether it is JSON by its type."""
     if body is None or body == "" or body == b"":
         return {}, False

@@ -21,7 +21,8 @@ from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.reporting.policy_hints import order_remarks
 from pytest_xsched.runner.measure import Measurement
-from pytest_xsched.scenario.arrival_process import Closed, has_own_times, request_count
+from pytest_xsched.scenario.arrival_process import Closed, Replay, request_count
+from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import CENSORED_NS, requests_needed
 from pytest_xsched.xsched.activation import Activity
@@ -348,6 +349,13 @@ def _others(scenario: Scenario, measurement: Measurement) -> list[str]:
     return others
 
 
+def _maker(spec: QueueSpec) -> str:
+    """Return what makes the results of a queue that we do not see."""
+    if spec.workload.endpoint is not None:
+        return "server"
+    return "program" if spec.workload.model is None else "model"
+
+
 def _unchecked(scenario: Scenario, measurement: Measurement) -> list[str]:
     """Describe which results could not be checked, although the scenario has check=True."""
     if not scenario.check:
@@ -359,9 +367,7 @@ def _unchecked(scenario: Scenario, measurement: Measurement) -> list[str]:
         if command.kernel is not None
     }
     programs = [
-        f"{spec.name}: results of its {'model' if spec.workload.model else 'program'} are not "
-        "checked"
-        for spec in scenario.programs
+        f"{spec.name}: results of its {_maker(spec)} are not checked" for spec in scenario.programs
     ]
     models = [
         f"{model.queue}: results of its model are {model.outputs}"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pytest_xsched.base.constants import GPUS
 from pytest_xsched.client import AGAIN, ARRIVALS, PROTOCOL, REPORT, SIZES, START, THINK_NS
+from pytest_xsched.clients import load
 from pytest_xsched.errors import InvalidRun, ScenarioError, WorkerCrashed
 from pytest_xsched.models.eager_program import error_of as model_error
 from pytest_xsched.models.eager_program import variables as model_variables
@@ -99,6 +100,8 @@ class ProgramProcess(ManagedProcess):
         program = self.spec.workload.own_program
         assert program is not None
         self._program = program
+        if self.spec.workload.endpoint is not None:
+            load.require_packages(self.spec.workload.endpoint)
         self._setting = setting
         self._sharing = sharing
         self._output_path = directory / "output.txt"
@@ -137,6 +140,8 @@ class ProgramProcess(ManagedProcess):
         variables = {**(self._sharing or {}), **variables, MARK: self._mark}
         if self.spec.workload.model is not None:
             variables |= model_variables(self.scenario.device)
+        if self.spec.workload.endpoint is not None:
+            variables |= load.variables()
         if not self._program.reports:
             return variables
         protocol = {REPORT: str(self.messages_fd), START: str(self.input_fd)}
@@ -273,7 +278,8 @@ class ProgramProcess(ManagedProcess):
 
     def is_absent(self, on_gpu: Collection[int]) -> bool:
         """Check whether none of its processes is among those of the run on a GPU; see `noise`."""
-        return bool(on_gpu) and self.pid not in on_gpu
+        is_elsewhere = self.spec.workload.endpoint is not None  # the server is another process
+        return bool(on_gpu) and self.pid not in on_gpu and not is_elsewhere
 
     # ---- inside
 
@@ -289,17 +295,21 @@ class ProgramProcess(ManagedProcess):
         require_active(self._setting, kind, self.spec.name, output, seen, reports)
         self._made_xqueue = True
 
+    @property
+    def _who(self) -> str:
+        what = "program" if self.spec.workload.endpoint is None else "load process"
+        return f"the {what} of queue {self.spec.name!r}"
+
     def _require_true(self) -> None:
         if self._reports.fault:
-            raise InvalidRun(
-                f"the program of queue {self.spec.name!r} reported what cannot be true: "
-                f"{self._reports.fault}"
-            )
+            raise InvalidRun(f"{self._who} reported what cannot be true: {self._reports.fault}")
 
     def _require_whole(self, output: str) -> None:
         if LEFT in self.reached:
             return
         if self.spec.workload.model is not None and (sentence := model_error(output)):
+            raise ScenarioError(f"queue {self.spec.name!r}: {sentence}")
+        if self.spec.workload.endpoint is not None and (sentence := load.error_of(output)):
             raise ScenarioError(f"queue {self.spec.name!r}: {sentence}")
         status = self.exit_status
         when = "before the run did" if READY in self.reached else "before it was ready"
@@ -311,9 +321,7 @@ class ProgramProcess(ManagedProcess):
                 else ""
             )
             how = f"was not ready in time{silent}"
-        raise WorkerCrashed(
-            f"the program of queue {self.spec.name!r} {how}{last_words(output)}", returncode=status
-        )
+        raise WorkerCrashed(f"{self._who} {how}{last_words(output)}", returncode=status)
 
     def _coverage(self, poller: ServerPoller) -> Coverage:
         assert self._start_ns is not None
@@ -331,10 +339,7 @@ class ProgramProcess(ManagedProcess):
         if status == 0 and self.is_in_time:
             return ""
         how = describe_exit(status) if self.is_in_time else "did not end and was killed"
-        return (
-            f"the program of queue {self.spec.name!r} {how}, after its last request"
-            f"{last_words(self._output())}"
-        )
+        return f"{self._who} {how}, after its last request{last_words(self._output())}"
 
     def receive(self, messages: Sequence[str]) -> None:
         """Take in what it reports; see `client`."""

@@ -23,6 +23,7 @@ PACKAGES = [
     "monitoring",
     "xsched",
     "models",
+    "clients",
     "runner",
     "workers",
     "analysis",
@@ -41,12 +42,13 @@ MAY_IMPORT = {
     "pytest": {"session", "plugin"},
     "numpy": {
         *("scenario", "stats", "native", "monitoring", "xsched", "runner", "workers", "analysis"),
-        *("comparison", "stress", "conformance", "doctor", "models"),
+        *("comparison", "stress", "conformance", "doctor", "models", "clients"),
         "base",  # on use, for a time that numpy made
     },
     "pytest_xsched.native._native": {"native"},
     "hypothesis": {"stress", "conformance", "plugin"},
     "pytest_benchmark": set(),
+    **dict.fromkeys(("aiohttp", "httpx", "tritonclient"), {"clients"}),  # on use
     "jinja2": {"page"},
     "perfetto": set(),  # imported by name, on use
     "pynvml": set(),  # imported by name, on use

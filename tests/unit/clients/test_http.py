@@ -95,7 +95,9 @@ def test_bodies(server, send, tmp_path):
     url = f"{server.url}/ok"
     for body in ("text", {"a": 1}, Path(tmp_path / "image.bin"), seven, b"name:name"):
         send(endpoint(url, body=body), [0, 0])
-    sent = [(method, body, headers.get("content-type")) for method, _, headers, body in server.requests]
+    sent = [
+        (method, body, headers.get("content-type")) for method, _, headers, body in server.requests
+    ]
     assert sent == [
         *([("POST", b"text", None)] * 2),
         *([("POST", b'{"a": 1}', "application/json")] * 2),
@@ -122,7 +124,9 @@ def test_headers_take_secrets_from_the_environment(server, send, monkeypatch):
 
 def test_a_secret_that_is_not_there_is_one_sentence(server, send, monkeypatch):
     monkeypatch.delenv("MY_TOKEN", raising=False)
-    with pytest.raises(ScenarioError, match="header X needs the variable MY_TOKEN, which is not set"):
+    with pytest.raises(
+        ScenarioError, match="header X needs the variable MY_TOKEN, which is not set"
+    ):
         send(endpoint(f"{server.url}/ok", headers={"X": "env:MY_TOKEN"}), [0])
 
 
@@ -131,8 +135,8 @@ def test_connections_are_used_again(server, send):
     assert server.connections == 1
 
 
-def test_a_unix_socket(new_server, send, tmp_path):
-    made = new_server(path=str(tmp_path / "socket"))
+def test_a_unix_socket(new_http_server, send, tmp_path):
+    made = new_http_server(path=str(tmp_path / "socket"))
     window = send(endpoint("http://localhost/ok", unix_socket=tmp_path / "socket"), [0])
     assert list(window.ended) == [0]
     assert made.requests[0][2]["host"] == "localhost"
@@ -153,10 +157,10 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def secure(new_server, certificate):
+def secure(new_http_server, certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
-    return new_server(tls=context)
+    return new_http_server(tls=context)
 
 
 def test_tls_with_the_certificate_of_the_server(secure, certificate, send):

@@ -65,7 +65,10 @@ def refused(use):
         (lambda: 1, 'code of your own as a program: command(["python", "serve.py"])'),
         (print, "write a function that builds a model: model(print); code of your own"),
         (spin, "the function spin is not a workload; call it, as in spin(...)"),
-        ("http://localhost:8000", r"write endpoint\('http://localhost:8000'\) for requests to a server"),
+        (
+            "http://localhost:8000",
+            "write endpoint('http://localhost:8000') for requests to a server",
+        ),
         ("python serve.py", "write command(['python', 'serve.py']) for a program"),
         (["python", "serve.py"], "write command(['python', 'serve.py']) for a program"),
         ([spin("1ms"), spin("2ms")], "write sequence([...]), whose requests run them one after"),
