@@ -191,7 +191,7 @@ ENDLESS = """
     from pytest_xsched import endpoint
 
     def test_long(xsched):
-        queue = xsched.queue("web", endpoint("URL"), rate="50/s")
+        queue = xsched.queue("web", endpoint("URL"), rate="200/s")
         xsched.run(queue, duration="600s", scheduler="native")
 """
 

@@ -48,7 +48,9 @@ MAY_IMPORT = {
     "pytest_xsched.native._native": {"native"},
     "hypothesis": {"stress", "conformance", "plugin"},
     "pytest_benchmark": set(),
-    **dict.fromkeys(("aiohttp", "httpx", "tritonclient"), {"clients"}),  # on use
+    "aiohttp": {"clients"},
+    "httpx": {"clients"},
+    "tritonclient": {"clients"},
     "jinja2": {"page"},
     "perfetto": set(),  # imported by name, on use
     "pynvml": set(),  # imported by name, on use
