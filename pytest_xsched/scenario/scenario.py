@@ -256,10 +256,10 @@ class Scenario:
                         f"queue {queue.name!r} {self._why_program(queue)}: changes do not reach it"
                     )
         for queue in self.programs:
-            if self.xsched is not None and queue.workload.endpoint is not None:
+            if queue.workload.endpoint is not None and self.scheduler in ("xsched", "mps"):
                 raise ScenarioError(
-                    f"queue {queue.name!r} sends requests to a server that runs already, and "
-                    "XSched can be put only under a program that we start; take 'native' "
+                    f"queue {queue.name!r} sends requests to a server that runs already, which "
+                    f"scheduler {self.scheduler!r} cannot reach; take 'native' "
                     "(--xsched-scheduler=native)"
                 )
         if len(self.queues) > 1:

@@ -21,7 +21,7 @@ from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.reporting.policy_hints import order_remarks
 from pytest_xsched.runner.measure import Measurement
-from pytest_xsched.scenario.arrival_process import Closed, Replay, request_count
+from pytest_xsched.scenario.arrival_process import Closed, has_own_times, request_count
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import CENSORED_NS, requests_needed
