@@ -18,23 +18,13 @@ class Server:
         self._writers = []
         self.stall_until = 0.0  # of time.monotonic(): until then no request is answered
         self._path, self._tls = path, tls
-        self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
         self._ready.wait()
 
-    def _run(self):
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._listen())
-        self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(self._loop)))
-        self._loop.close()
-
-    async def _listen(self):
+    async def _run(self):
+        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
         if self._path:
             self._server = await asyncio.start_unix_server(self._serve, self._path)
         else:
@@ -44,11 +34,12 @@ class Server:
             self.port = self._server.sockets[0].getsockname()[1]
             self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
         self._ready.set()
+        await self._closing.wait()
+        self._server.close()
 
     def close(self):
-        self._loop.call_soon_threadsafe(self._server.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join(10)
 
     async def _serve(self, reader, writer):
         self.connections += 1
