@@ -173,6 +173,7 @@ from pytest_xsched.scenario.timed_changes import (
 from pytest_xsched.scenario.timed_changes import (
     at as at,
 )
+from pytest_xsched.scenario.trace_files import trace_file as trace_file
 from pytest_xsched.scenario.workload import (
     Workload as Workload,
 )

@@ -75,6 +75,8 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
         for key, value in queue.items():
             if key in ("name", "workload") or (key in _QUEUE_OF_THE_SCHEDULER and not scheduler):
                 continue
+            if key == "arrivals":  # a trace is known by its digest, wherever it lies
+                value = {name: part for name, part in value.items() if name != "path"}
             _flatten(f"{start}.{key}", value, fields)
     for model in run["fingerprint"].get("models", ()):  # absent in old records
         start = f"queues.{model['queue']}"

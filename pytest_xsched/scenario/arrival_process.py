@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -35,6 +36,7 @@ from pytest_xsched.base.validation import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.stages import Stages, read_stages
+from pytest_xsched.scenario.trace_files import TraceFile
 
 SAMPLES_MAX = 10_000_000  # of a run: 40 bytes each, so 400 MB
 
@@ -136,9 +138,9 @@ class Closed:
         return None
 
 
-Arrivals: TypeAlias = Constant | Poisson | Gamma | Bursts | Replay | Stages | Closed
+Arrivals: TypeAlias = Constant | Poisson | Gamma | Bursts | Replay | Stages | TraceFile | Closed
 ARRIVAL_KINDS: dict[str, type[Arrivals]] = {
-    kind.__name__.lower(): kind for kind in get_args(Arrivals)
+    re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in get_args(Arrivals)
 }
 
 
@@ -251,12 +253,12 @@ def check_replay(arrivals: Replay, *, duration_ns: int, name: str) -> None:
 
 def has_own_times(arrivals: Arrivals) -> bool:
     """Check whether a load names moments of the whole run, so that no part stands for it."""
-    return isinstance(arrivals, (Replay, Stages))
+    return isinstance(arrivals, (Replay, Stages, TraceFile))
 
 
 def length_ns(arrivals: Arrivals) -> int | None:
     """Return the length of a load that has one, in ns; None: it goes on as long as the run."""
-    return arrivals.length_ns if isinstance(arrivals, Stages) else None
+    return arrivals.length_ns if isinstance(arrivals, (Stages, TraceFile)) else None
 
 
 def known_count(arrivals: Arrivals, *, warmup_ns: int, duration_ns: int, name: str) -> int:
@@ -276,6 +278,15 @@ def known_count(arrivals: Arrivals, *, warmup_ns: int, duration_ns: int, name: s
                 f"queue {name!r}: its stages make no request in {spell_duration(duration_ns)}"
             )
         return measured + request_count(first_hz, warmup_ns)
+    if isinstance(arrivals, TraceFile):
+        count = int(arrivals.times_ns.searchsorted(duration_ns))
+        if count == 0:
+            first = spell_duration(int(arrivals.times_ns[0]))
+            raise ScenarioError(
+                f"queue {name!r}: the first request of its trace comes after {first}, the end of "
+                f"the measured window after {spell_duration(duration_ns)}"
+            )
+        return count
     if arrivals.rate_hz is None:
         return 0
     measured = request_count(arrivals.rate_hz, duration_ns)
@@ -328,7 +339,8 @@ def plain_arrivals(arrivals: Arrivals) -> dict[str, Any]:
         data["times_ns"] = list(arrivals.times_ns)
     if isinstance(arrivals, Stages):
         data["stages"] = [dataclasses.asdict(stage) for stage in arrivals.stages]
-    return {**data, "kind": type(arrivals).__name__.lower()}
+    kinds = {made: kind for kind, made in ARRIVAL_KINDS.items()}
+    return {**data, "kind": kinds[type(arrivals)]}
 
 
 def read_arrivals(data: Any) -> Arrivals:

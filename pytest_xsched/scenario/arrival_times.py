@@ -26,6 +26,7 @@ from pytest_xsched.scenario.arrival_process import (
     request_count,
 )
 from pytest_xsched.scenario.stages import Stage, Stages
+from pytest_xsched.scenario.trace_files import TraceFile
 
 WINDOW_NS = 10 * 10**9
 
@@ -56,6 +57,8 @@ def arrival_times(
       given its number: phases of exponential length, the requests uniform over the time that is
       on. Meant for phases well below 10 s; a window without an on phase gets one.
     - replay: the given times, after the warm-up, which has no requests.
+    - trace_file: the times of the file before the end of the measured window, after the warm-up,
+      which has no requests.
     - stages: poisson or constant, at a rate that changes; the windows of 10 s begin anew with each
       stage. Within a window the times are those at which the area below the rate reaches sorted
       uniform numbers (poisson), or i + 1/2 for request i of the measured window (constant). The
@@ -83,6 +86,9 @@ def arrival_times(
         check_replay(arrivals, duration_ns=duration_ns, name=name)
         return np.array(arrivals.times_ns, dtype=np.int64) + warmup_ns
 
+    if isinstance(arrivals, TraceFile):
+        times = arrivals.times_ns
+        return times[: times.searchsorted(duration_ns)] + warmup_ns
     key = [seed, zlib.crc32(name.encode())]
     if isinstance(arrivals, Stages):
         return _stages_times(arrivals, warmup_ns, duration_ns, key)
@@ -91,6 +97,18 @@ def arrival_times(
         end_ns = min(start_ns + WINDOW_NS, duration_ns)
         parts.append(warmup_ns + _window_times(arrivals, start_ns, end_ns, key, index))
     return np.concatenate(parts)
+
+
+def request_sizes(arrivals: Arrivals, *, duration_ns: int) -> dict[str, _Times]:
+    """Return the sizes of the requests of `arrival_times`, in their order; empty: it has none.
+
+    Returns:
+        int64[n] by name: ``"tokens_in"`` and ``"tokens_out"``, as far as they are known.
+    """
+    if not isinstance(arrivals, TraceFile):
+        return {}
+    count = arrivals.times_ns.searchsorted(duration_ns)
+    return {name: size[:count] for name, size in arrivals.sizes().items()}
 
 
 def _stages_times(arrivals: Stages, warmup_ns: int, duration_ns: int, key: list[int]) -> _Times:

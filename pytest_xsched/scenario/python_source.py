@@ -24,6 +24,7 @@ from pytest_xsched.scenario.profile import recorded, shipped_profiles
 from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.stages import Stage, Stages
 from pytest_xsched.scenario.timed_changes import Change
+from pytest_xsched.scenario.trace_files import TraceFile
 from pytest_xsched.scenario.workload import Command, Workload
 
 WIDTH = 100  # columns of a line
@@ -347,6 +348,19 @@ def _stage(stage: Stage) -> tuple[str, ...] | None:
     return (spell_duration(stage.duration_ns), *texts) if all(same) else None
 
 
+def _trace_file(value: TraceFile) -> _Call:
+    keywords: dict[str, Any] = {}
+    for name in ("begin", "duration", "offset"):
+        if ns := getattr(value, f"{name}_ns"):
+            keywords[name] = spell_duration(ns)
+    if value.speed != 1:
+        keywords["speed"] = value.speed
+    for name in ("time", "unit", "tokens_in", "tokens_out"):
+        if text := getattr(value, name):
+            keywords[name] = text
+    return _Call("trace_file", (value.path,), {**keywords, "sha256": value.sha256[:16]})
+
+
 def _change(value: Change) -> _Call:
     keywords = {"priority": value.priority, "suspended": value.suspended}
     named = {key: part for key, part in keywords.items() if part is not None}
@@ -363,6 +377,7 @@ _SPELLERS: dict[type, Callable[[Any], _Call]] = {
     Bursts: _bursts,
     Replay: _replay,
     Stages: _stages,
+    TraceFile: _trace_file,
     Closed: _closed,
     MPS: _mps,
 }

@@ -196,6 +196,10 @@ def _workload_advice(given: object) -> str:
 def _arrivals_advice(given: object) -> str:
     """Return how to write as arrivals what a user passed instead of them."""
     name = getattr(given, "__name__", "").lower()
+    if name == "stages":
+        return 'stages([("10s", "20/s"), ("30s", "100/s")])'
+    if name == "trace_file":
+        return 'trace_file("azure.csv")'
     if name in ARRIVAL_KINDS and name not in ("replay", "closed"):
         return f'{name}("20/s")'
     if isinstance(given, (list, tuple)):

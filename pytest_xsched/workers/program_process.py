@@ -27,7 +27,7 @@ from pytest_xsched.models.eager_program import variables as model_variables
 from pytest_xsched.monitoring.environment import MappedLibrary, driver_libraries
 from pytest_xsched.native.binding import DRAIN, FAILED, WARMUP
 from pytest_xsched.scenario.arrival_process import Closed
-from pytest_xsched.scenario.arrival_times import arrival_times
+from pytest_xsched.scenario.arrival_times import arrival_times, request_sizes
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
@@ -440,7 +440,7 @@ class _Span(TypedDict):
 
 def _sizes(scenario: Scenario, index: int) -> Mapping[str, NDArray[np.int64]]:
     """Return the sizes of the requests of a window, by the names of their columns; or nothing."""
-    return {}
+    return request_sizes(scenario.queues[index].arrivals, duration_ns=scenario.duration_ns)
 
 
 def _arrivals(scenario: Scenario, index: int) -> NDArray[np.int64] | None:

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+import pytest_xsched
 from pytest_xsched.base.units import ms, per_s
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario import arrival_process as module
 from pytest_xsched.scenario.arrival_process import (
     ARRIVAL_KINDS,
     Bursts,
@@ -28,6 +28,8 @@ from pytest_xsched.scenario.arrival_process import (
     replay,
     request_count,
 )
+from pytest_xsched.scenario.stages import Stages
+from pytest_xsched.scenario.trace_files import TraceFile
 
 S = 10**9
 
@@ -96,9 +98,9 @@ def test_request_count_rounds_half_up(rate_hz, span_ns, count):
 
 
 def test_kinds_have_the_names_of_their_constructors():
-    classes = [Constant, Poisson, Gamma, Bursts, Replay, Closed]
+    classes = [Constant, Poisson, Gamma, Bursts, Replay, Stages, TraceFile, Closed]
     assert list(ARRIVAL_KINDS.values()) == classes
-    assert all(callable(getattr(module, name)) for name in ARRIVAL_KINDS)
+    assert all(callable(getattr(pytest_xsched, name)) for name in ARRIVAL_KINDS)
 
 
 @pytest.mark.parametrize(

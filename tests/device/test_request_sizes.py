@@ -1,0 +1,41 @@
+"""Sizes of the requests of a trace reach the program that does them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_xsched import Session, command, trace_file
+from pytest_xsched.session.settings import Settings
+
+TRACE = Path(__file__).resolve().parents[1] / "traces" / "azure_2024.csv"
+
+COPY = """
+import os, pathlib, sys
+from pytest_xsched.client import requests
+pathlib.Path(sys.argv[1]).write_text(open(os.environ["PYTEST_XSCHED_SIZES"]).read())
+for number in requests():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [
+        ("3s", "tokens_in,tokens_out\n2400,15\n640,200\n18,3\n9000,77\n"),
+        ("1s", "tokens_in,tokens_out\n2400,15\n640,200\n"),
+    ],
+)
+def test_a_program_has_the_sizes_of_the_requests_of_its_window(tmp_path, duration, expected):
+    out = tmp_path / "sizes.csv"
+    program = command([sys.executable, "-c", COPY, out])
+    session = Session(Settings(device="cpu", scheduler="native", noise="off"))
+    try:
+        load = trace_file(TRACE, speed=10)
+        run = session.run(
+            session.queue("high", program, arrivals=load), duration=f"{float(duration[0]) / 10}s"
+        )
+    finally:
+        session.close()
+    assert out.read_text() == expected
+    assert len(run.high.samples) == expected.count("\n") - 1
