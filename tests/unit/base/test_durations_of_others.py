@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import closed, matmul, replay, spin
@@ -210,6 +210,7 @@ def test_one_wrong_time_of_many_is_named_by_its_index(wrong):
         parse_durations(["1ms", "2ms", wrong, "4ms"], what="replay")
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 3e8, allow_nan=False), min_size=1))
 def test_an_array_times_a_unit_rounds_each_number_like_that_number_times_the_unit(numbers):
     expected = [(number * s).ns for number in numbers]

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pytest_xsched
@@ -83,6 +83,7 @@ def test_stages_that_make_no_request_are_refused():
         known_count(load, warmup_ns=S, duration_ns=10 * S, name="q")
 
 
+@settings(deadline=None, max_examples=60)
 @given(loads, st.integers(1, 70 * S), st.integers(0, 2 * S))
 def test_the_count_up_to_any_window_is_the_area_below_the_rate(load, duration_ns, warmup_ns):
     times = arrival_times(load, warmup_ns=warmup_ns, duration_ns=duration_ns, seed=3, name="high")
@@ -117,6 +118,7 @@ def test_a_poisson_ramp_has_the_density_of_its_rate():
     assert np.abs(shares - 0.1).max() < 0.005  # 5 standard deviations
 
 
+@settings(deadline=None, max_examples=60)
 @given(loads)
 def test_stages_come_back_from_json_and_from_python(load):
     assert read_arrivals(plain_arrivals(load)) == load

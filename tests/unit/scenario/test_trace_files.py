@@ -8,7 +8,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pytest_xsched
@@ -123,6 +123,7 @@ def test_seconds_since_1970_are_exact_to_the_nanosecond(written):
     assert load.times_ns.tolist() == [0, 249_999_999, 999_999_999, 1_000_000_001]
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 89 * 10**14), st.lists(st.integers(0, 3 * 10**14), min_size=1, max_size=20))
 def test_numbers_of_any_size_are_exact(tmp_path_factory, since, after):
     microseconds = [since + one for one in after]
