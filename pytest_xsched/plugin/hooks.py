@@ -58,9 +58,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
     settings = state.settings
     required = f", required {settings.require_device}" if settings.require_device else ""
-    device = shown_device(settings.device)
+    hosts = settings.shown_hosts()
+    device = settings.device if hosts else shown_device(settings.device)
     return (
-        f"xsched: device {device}{required}, scheduler {settings.scheduler}, seed {settings.seed}"
+        f"xsched: {hosts}device {device}{required}, scheduler {settings.scheduler}, "
+        f"seed {settings.seed}"
     )
 
 
@@ -73,20 +75,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "xsched_host" in metafunc.fixturenames:
-        _repeat_on_hosts(metafunc)
+    if "xsched_host" in metafunc.fixturenames and metafunc.config.getoption("xsched_hosts"):
+        from pytest_xsched.plugin.fleet import repeat_on_hosts
+
+        repeat_on_hosts(metafunc)
     if "known_scenario" in metafunc.fixturenames:
         known = state_of(metafunc.config).known_scenarios()
         metafunc.parametrize("known_scenario", known.values(), ids=known)
-
-
-def _repeat_on_hosts(metafunc: pytest.Metafunc) -> None:
-    """Repeat a test on the hosts of --xsched-hosts, unless its marker names one."""
-    if metafunc.config.getoption("xsched_hosts") is None:
-        return
-    hosts = state_of(metafunc.config).settings.fleet
-    if hosts and "host" not in read_marker(metafunc.definition):
-        metafunc.parametrize("xsched_host", hosts, indirect=True, scope="session")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -176,6 +171,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not (records or state.complaint or skips or state.findings):
         return
     from pytest_xsched.reporting import terminal_summary as text
+    from pytest_xsched.reporting.host_table import host_lines
     from pytest_xsched.reporting.table_layout import wrapped
     from pytest_xsched.session.auto_device import fallback_remark
 
@@ -192,6 +188,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     shown = text.shown_by(_printed_sections(terminalreporter, config), records, columns)
     quiet = config.option.verbose < 0
     runs = list(filter(text.is_worth_a_look, records)) if quiet else records
+    for sentence in host_lines(records, state.settings.fleet, columns):
+        tell(sentence)
     overviews = text.overviews(records, columns)
     for line, colour in [*overviews, *text.coloured(runs, columns, shown)]:
         tell(line, **({colour: True} if colour else {}))
@@ -204,7 +202,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         tell(f"EXPECTED MISS ({miss['how']}) {miss['sentence']}  [{miss['nodeid']}]")
     for line in text.missing_devices(skips):
         tell(line, yellow=True)
-    if any(record.get("device_kind") == "cpu" for record in records):
+    if any(record.get("device_kind") == "cpu" and not record.get("host") for record in records):
         for line in filter(None, [fallback_remark(state.settings)]):
             tell(f"! {line}", yellow=True)
     for finding in state.findings:
@@ -292,6 +290,15 @@ def pytest_configure_node(node: Any) -> None:
     state = state_of(node.config)
     node.workerinput["xsched_seed"] = state.settings.seed
     node.workerinput["xsched_columns"] = state.columns
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getoption("xsched_hosts") is None:
+        return None
+    from pytest_xsched.plugin.fleet import make_scheduler
+
+    return make_scheduler(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

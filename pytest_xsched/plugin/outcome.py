@@ -66,6 +66,8 @@ def set_properties(
     And why there is none, because JUnit's files know no error in a test but a failure.
     """
     new = dict(pair for _, verdict in fresh for pair in properties(verdict.to_dict()))
+    for host in [run.host for run, _ in fresh if isinstance(run, Run) and run.host is not None]:
+        new["xsched.host"] = host
     if call.excinfo and isinstance(call.excinfo.value, InvalidRun):
         new["xsched.no_verdict"] = _sentence(call.excinfo.value)
     item.user_properties[:] = [pair for pair in item.user_properties if pair[0] not in new] + list(

@@ -95,8 +95,9 @@ def shared_runs(runs: Iterable[Run]) -> list[dict[str, Any]]:
     for run in runs:
         if run.fixture is not None:
             name, scope = run.fixture
-            one = {"fixture": name, "scope": scope, "digest": run.scenario.digest()}
-            found[name, run.scenario.digest()] = one | {"measured_ns": run.measured_ns}
+            digest = f"{run.scenario.digest()} {run.host or ''}"  # each host has a run of its own
+            one = {"fixture": name, "scope": scope, "digest": digest}
+            found[name, digest] = one | {"measured_ns": run.measured_ns}
     return list(found.values())
 
 

@@ -104,6 +104,14 @@ class Settings:
     fixed_duration: bool = False
     """Whether a run measures its whole duration even when its targets are decided."""
 
+    def shown_hosts(self) -> str:
+        """Return the machines that measure, as the start of a list; "" for this one."""
+        if self.spread:
+            return f"one of the hosts {', '.join(self.hosts)}, "
+        if self.fleet:
+            return f"hosts {', '.join(self.fleet)}, "
+        return f"host {self.host}, " if self.host else ""
+
 
 def read_settings(config: pytest.Config) -> Settings:
     """Read and check everything that was set.
