@@ -20,10 +20,23 @@ def uses_cpu(names: Iterable[str]) -> bool:
 def split_device(name: str) -> tuple[str, int]:
     """Return kind and index of a device: `("cuda", 1)` for ``"cuda:1"``; the index may be missing.
 
-    `validation.device_name` has checked the name.
+    That of a UUID is 0: its processes see no other device. `validation.device_name` has checked
+    the name.
     """
     kind, _, index = name.partition(":")
-    return kind, int(index or 0)
+    return kind, int(index) if index.isdecimal() else 0
+
+
+def uuid_of(name: str) -> str:
+    """Return the UUID in the name of a device, ``"cuda:MIG-..."``, or ""."""
+    _, _, index = name.partition(":")
+    return "" if index.isdecimal() else index
+
+
+def visible_devices(name: str) -> dict[str, str]:
+    """Return the variables under which a process sees the device with a UUID, and no other."""
+    uuid = uuid_of(name)
+    return {"CUDA_VISIBLE_DEVICES": uuid} if uuid else {}
 
 
 SCHEDULERS = ("native", "priority", "builtin", "xsched", "time-slicing", "mps")

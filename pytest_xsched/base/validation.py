@@ -115,7 +115,11 @@ def one_of(what: str, value: object, known: tuple[str, ...]) -> None:
 
 
 def device_name(what: str, value: object, known: tuple[str, ...] = DEVICES) -> str:
-    """Check the name of a device, ``"cuda"`` or ``"cuda:1"``; return it without an index of 0."""
+    """Check the name of a device and return it without an index of 0.
+
+    It is ``"cuda"``, ``"cuda:1"``, or with the UUID of a GPU or of a part of one, as nvidia-smi -L
+    prints it: ``"cuda:MIG-41b35014-745a-5553-88a3-dbbf5dc03d76"``.
+    """
     kind, colon, index = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind not in known:
         advice = f"; write 'cuda:{value}'" if type(value) is int else ""
@@ -125,8 +129,13 @@ def device_name(what: str, value: object, known: tuple[str, ...] = DEVICES) -> s
         raise ScenarioError(
             f"{what} {value!r} has an index, which only {' and '.join(GPUS)} devices have"
         )
+    if kind == "cuda" and re.fullmatch(r"(MIG|GPU)-[\w/-]{1,80}", index, re.ASCII):
+        return f"{kind}:{index}"
     if colon and not re.fullmatch("0|[1-9][0-9]{0,3}", index):
-        raise ScenarioError(f"{what} {value!r}: an index must follow the colon, as in '{kind}:1'")
+        or_uuid = " or 'cuda:MIG-...'" if kind == "cuda" else ""
+        raise ScenarioError(
+            f"{what} {value!r}: an index must follow the colon, as in '{kind}:1'{or_uuid}"
+        )
     return f"{kind}:{index}" if index not in ("", "0") else kind
 
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_xsched.base.constants import DEVICES
+from pytest_xsched.base.constants import DEVICES, visible_devices
 from pytest_xsched.base.extras import require_extra
 from pytest_xsched.base.paths import expand_path
 from pytest_xsched.errors import ScenarioError, XSchedError
@@ -236,12 +236,13 @@ def _doctor(options: argparse.Namespace) -> ExitCode:
     from pytest_xsched.doctor.checks import examine
     from pytest_xsched.session.settings import device_of, home_of, library_of
 
+    device = device_of((options.device, "--device"), ("auto", *DEVICES)) or "auto"
     diagnosis = examine(
-        device_of((options.device, "--device"), ("auto", *DEVICES)) or "auto",
+        device,
         home=home_of((options.home, "--home"), _folder_of),
         driver=library_of("driver", (options.gpu_driver, "--gpu-driver"), _folder_of),
         compiler=library_of("compiler", (options.gpu_compiler, "--gpu-compiler"), _folder_of),
-        environment=dict(os.environ),
+        environment={**os.environ, **visible_devices(device)},
     )
     diagnosis.print("json" if options.json else "text")
     return ExitCode.FINDING if diagnosis.exit_status else ExitCode.OK

@@ -18,6 +18,7 @@ from pytest_xsched.base.constants import (
     SCHEDULERS,
     WAITING,
     split_device,
+    uuid_of,
 )
 from pytest_xsched.base.policies import POLICIES, policy_of
 from pytest_xsched.base.units import MAX_NS, spell_duration
@@ -218,6 +219,12 @@ class Scenario:
                 f"queue {queue.name!r}: device {queue.device!r} is of another kind than the run's, "
                 f"{self.device!r}"
             )
+        for name in (self.device, queue.device or ""):
+            if uuid_of(name) and queue.device not in (None, self.device):
+                raise ScenarioError(
+                    f"queue {queue.name!r}: device {queue.device!r} and the run's, "
+                    f"{self.device!r}: a process that names a device by its UUID sees no other"
+                )
 
     def _check_separate(self) -> None:
         what = 'processes="separate"'

@@ -17,6 +17,7 @@ from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.trace import Trace
+from pytest_xsched.base.constants import uuid_of
 from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.reporting.policy_hints import order_remarks
@@ -340,6 +341,7 @@ def _least(a: int | None, b: int | None) -> int | None:
 
 def _others(scenario: Scenario, measurement: Measurement) -> list[str]:
     others = [*measurement.fingerprint.faults, *measurement.faults, *measurement.wrong_results]
+    others += _other_device(scenario, measurement)
     if measurement.activity is not None:
         launched = {
             spec.name: counts.launched
@@ -354,6 +356,16 @@ def _maker(spec: QueueSpec) -> str:
     if spec.workload.endpoint is not None:
         return "server"
     return "program" if spec.workload.model is None else "model"
+
+
+def _other_device(scenario: Scenario, measurement: Measurement) -> list[str]:
+    """Describe that the device is not the one whose UUID the run names."""
+    wanted, found = uuid_of(scenario.device), measurement.fingerprint.devices[0].uuid
+    if not wanted or found is None or "/" in wanted:  # how drivers before 470 named a part
+        return []
+    if found.partition("-")[2].lower() == wanted.partition("-")[2].lower():
+        return []
+    return [f"the run names the device {wanted}, but was measured on {found}"]
 
 
 def _unchecked(scenario: Scenario, measurement: Measurement) -> list[str]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from pytest_xsched.base.constants import GPUS, split_device, uses_cpu
+from pytest_xsched.base.constants import GPUS, split_device, uses_cpu, uuid_of
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.captured import CapturedModels
 from pytest_xsched.models.factory import Place as CodePlace
@@ -97,6 +97,11 @@ class DevicePool:
 
     def open(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
         """Open a device that the caller closes."""
+        if uuid_of(name):
+            raise ScenarioError(
+                f"device {name!r} is named by its UUID, which a worker process sees: not with "
+                "--xsched-process=inside"
+            )
         libraries = self.libraries(split_device(name)[0])
         self._lock(locate(name, libraries=libraries))
         return Device(name, cpu=cpu, sim=sim, libraries=libraries)

@@ -128,7 +128,7 @@ class Session:
         name = self.machines.get(host).auto_device() if asked == "auto" else asked
         kind, index = split_device(name)
         required = self.settings.require_device
-        if required not in (None, kind, f"{kind}:{index}"):
+        if required not in (None, kind, f"{kind}:{index}", name):
             is_fallback = self._fell_back(host) and split_device(str(required))[0] in GPUS
             why = f" (auto), because {NO_GPU}" if is_fallback else ""
             pytest.fail(

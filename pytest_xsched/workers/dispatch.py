@@ -158,7 +158,7 @@ def measure_in_processes(
                     )
                 )
         if scenario.mps is not None and processes.daemon is None:
-            processes.daemon = around.enter_context(mps_daemon(scenario.mps))
+            processes.daemon = around.enter_context(mps_daemon(scenario.mps, scenario.device))
         if not scenario.has_separate_processes and not scenario.programs:
             return measure_in_worker(
                 scenario,

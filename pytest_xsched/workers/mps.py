@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from pytest_xsched.base.constants import visible_devices
 from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.errors import SchedulerInactive
@@ -128,11 +129,12 @@ class _Keeper(ManagedProcess):
 
 
 @contextlib.contextmanager
-def mps_daemon(settings: MPS) -> Iterator[MpsDaemon]:
+def mps_daemon(settings: MPS, device: str = "cuda") -> Iterator[MpsDaemon]:
     """Run a control daemon for the time of a `with`, or use the one that runs.
 
     Args:
         settings: of the clients, and whose daemon they have.
+        device: of the clients.
 
     Raises:
         SchedulerInactive: the program is missing, another daemon runs, or this one does not start
@@ -159,7 +161,7 @@ def mps_daemon(settings: MPS) -> Iterator[MpsDaemon]:
         try:
             keeper.start(
                 mps_keeper.command_line(program, directory, keeper.messages_fd),
-                environment=_environment(directory),
+                environment=_environment(directory, device),
                 output=output,
                 inherits=(keeper.messages_fd,),
                 has_stdin=True,
@@ -222,7 +224,7 @@ def without_mps(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(FAMILY)}
 
 
-def _environment(directory: str) -> dict[str, str]:
+def _environment(directory: str, device: str = "cuda") -> dict[str, str]:
     """Return the environment of the daemon.
 
     Its servers number the GPUs that they see, and clients number those. So the daemon sees all, and
@@ -232,6 +234,7 @@ def _environment(directory: str) -> dict[str, str]:
     visible = environment.pop("CUDA_VISIBLE_DEVICES", "")
     if visible and all(name.strip().startswith(("GPU-", "MIG-")) for name in visible.split(",")):
         environment["CUDA_VISIBLE_DEVICES"] = visible
+    environment |= visible_devices(device)
     return {**environment, PIPE: directory, LOG: directory, MARK: directory}
 
 

@@ -18,7 +18,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.base.constants import GPUS
+from pytest_xsched.base.constants import GPUS, visible_devices
 from pytest_xsched.client import AGAIN, ARRIVALS, PROTOCOL, REPORT, SIZES, START, THINK_NS
 from pytest_xsched.clients import load
 from pytest_xsched.errors import InvalidRun, ScenarioError, WorkerCrashed
@@ -137,7 +137,8 @@ class ProgramProcess(ManagedProcess):
 
     def _variables(self) -> dict[str, str]:
         variables = dict(self._program.env) if self._setting is None else self._setting.variables
-        variables = {**(self._sharing or {}), **variables, MARK: self._mark}
+        seen = visible_devices(self.scenario.device)
+        variables = {**seen, **(self._sharing or {}), **variables, MARK: self._mark}
         if self.spec.workload.model is not None:
             variables |= model_variables(self.scenario.device)
         if self.spec.workload.endpoint is not None:

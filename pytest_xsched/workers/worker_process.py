@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_xsched import errors
+from pytest_xsched.base.constants import visible_devices
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.errors import DeviceError, WorkerCrashed, XSchedError
 from pytest_xsched.runner.measure import Measurement, Progress
@@ -167,7 +168,10 @@ class WorkerProcess(ManagedProcess):
                 self.start(
                     [sys.executable, "-m", module],
                     directory=directory,  # -m puts it on sys.path, and the user's stays off
-                    environment=_environment(environment or Environment()),
+                    environment={
+                        **_environment(environment or Environment()),
+                        **visible_devices(job.get("device") or job["scenario"]["device"]),
+                    },
                     output=output,
                     inherits=(self.messages_fd,),
                     has_stdin=True,  # the end of stdin tells it to stop

@@ -90,6 +90,9 @@ def test_value_is_refused(check, words):
         ("cuda:0", "cuda"),
         ("cuda:1", "cuda:1"),
         ("hip:9999", "hip:9999"),
+        ("cuda:MIG-41b35014-745a", "cuda:MIG-41b35014-745a"),
+        ("cuda:GPU-41b35014-745a", "cuda:GPU-41b35014-745a"),
+        ("cuda:MIG-GPU-41b35014/1/0", "cuda:MIG-GPU-41b35014/1/0"),
     ],
 )
 def test_device_name(given, name):
@@ -113,6 +116,9 @@ def test_device_name(given, name):
         ("cuda:01", "an index must follow the colon"),
         ("cuda:1:2", "an index must follow the colon"),
         ("cuda:10000", "an index must follow the colon"),
+        ("cuda:mig-1", "in 'cuda:1' or 'cuda:MIG-...'"),
+        ("cuda:MIG-a,MIG-b", "an index must follow the colon"),
+        ("hip:GPU-1", "an index must follow the colon, as in 'hip:1'"),
         ("cuda:\u0663", "an index must follow the colon"),
     ],
 )
