@@ -41,7 +41,7 @@ COMPILED = {
     "docs/howto/models.md": 1,
     "docs/howto/other_machines.md": 1,
     "docs/howto/own_program.md": 1,
-    "docs/howto/own_xsched.md": 1,
+    "docs/howto/own_xsched.md": 2,
     "docs/howto/recorded_profiles.md": 1,
     "docs/howto/servers.md": 2,
 }
