@@ -39,7 +39,7 @@ from pytest_xsched.workers.live_proxy import LiveProcess
 from pytest_xsched.workers.live_worker import LiveCalls
 from pytest_xsched.workers.measurement_data import ARRAYS, pack, to_arrays, to_plain
 from pytest_xsched.workers.run_processes import RunProcesses
-from pytest_xsched.workers.sent_files import NO_FILES, save_file, with_python
+from pytest_xsched.workers.sent_files import NO_FILES, FilePart, save_part, with_python
 from pytest_xsched.workers.worker import error_to_dict
 
 _END_S = 10.0
@@ -220,13 +220,13 @@ class _Host:
         )
         return None, ()
 
-    def _files(
-        self, digest: str, names: Sequence[str], modes: Sequence[int], parts: Parts = ()
-    ) -> tuple[Any, Parts]:
-        """Save files in a private directory."""
-        directory = self._directories[digest] = TemporaryDirectory()
-        for name, mode, content in zip(names, modes, parts, strict=True):
-            save_file(Path(directory.name), name, mode, content)
+    def _files(self, digest: str, of: Sequence[FilePart], parts: Parts = ()) -> tuple[Any, Parts]:
+        """Save parts of files in a private directory."""
+        if digest not in self._directories:
+            self._directories[digest] = TemporaryDirectory()
+        directory = Path(self._directories[digest].name)
+        for part, content in zip(of, parts, strict=True):
+            save_part(directory, part, content)
         return None, ()
 
     @contextlib.contextmanager

@@ -36,6 +36,7 @@ class HostRun:
         number: by which the host knows it.
         duration_ns: the most that all windows measure together.
         files: that it needs.
+        digest: of these.
         tell: called with a remark on programs that did not end well after their last window.
     """
 
@@ -43,6 +44,7 @@ class HostRun:
         self.number = next(_NUMBERS)
         self.duration_ns = duration_ns
         self.files = files
+        self.digest = files.digest()
         self.tell: Callable[[str], None] = lambda remark: None
 
 
@@ -101,7 +103,7 @@ class HostMachine:
             "run": run.number,
             "duration_ns": run.duration_ns,
             "scenario": run.files.place(scenario).to_dict(),
-            "files": self._send(link, run.files),
+            "files": self._send(link, run.files, run.digest),
             "record": record,
             "progress": progress is not None,
         }
@@ -121,7 +123,7 @@ class HostMachine:
     def record_profile(self, model: Model, device: str, files: SentFiles) -> Profile:
         """Record the profile of a model there; see `DevicePool.record_profile`."""
         link = self._connected()
-        digest = self._send(link, files)
+        digest = self._send(link, files, files.digest())
         values = {"model": files.place_model(model).to_json(), "device": device, "files": digest}
         data, _ = link.call("record", values, doing=f"it recorded {model.name}", heard=self._heard)
         return Profile.from_dict(data)
@@ -179,19 +181,12 @@ class HostMachine:
         self._link.call("open", values)
         return self._link
 
-    def _send(self, link: HostLink, files: SentFiles) -> str:
-        """Send files, unless the host has them; return their digest, or "" for none."""
-        if not files.files:
-            return ""
-        digest = files.digest()
-        if digest not in self._sent:
-            values = {
-                "digest": digest,
-                "names": [file.name for file in files.files],
-                "modes": [file.mode for file in files.files],
-            }
-            parts = [file.read() for file in files.files]
-            link.call("files", values, parts, doing="it received files")
+    def _send(self, link: HostLink, files: SentFiles, digest: str) -> str:
+        """Send files, unless the host has them; return their digest."""
+        if digest and digest not in self._sent:
+            for of, parts in files.messages():
+                values = {"digest": digest, "of": of}
+                link.call("files", values, parts, doing="it received files")
             self._sent.add(digest)
         return digest
 

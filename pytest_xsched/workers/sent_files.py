@@ -6,18 +6,25 @@ import dataclasses
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_xsched.base.units import one_line
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.endpoint import Endpoint
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.scenario import Scenario
 
 _NOT_SENT = ("__pycache__", ".git")
+_CHUNK_BYTES = 2**24
+_PARTS_MAX = 1000
+"""Of one message."""
+
+FilePart: TypeAlias = tuple[str, int, int]
+"""Name of a file there, its permission bits, and the offset of the bytes that follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +41,6 @@ class SentFile:
     path: str
     mode: int
 
-    def read(self) -> bytes:
-        """Read the file."""
-        return Path(self.path).read_bytes()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentFiles:
@@ -46,34 +49,68 @@ class SentFiles:
     files: tuple[SentFile, ...] = ()
 
     def digest(self) -> str:
-        """Compute the SHA-256, in hex, of names, modes and contents."""
+        """Compute the SHA-256, in hex, of names, modes and contents; "" of no files."""
+        if not self.files:
+            return ""
         whole = hashlib.sha256()
         for file in self.files:
-            content = hashlib.sha256(file.read()).hexdigest()
-            whole.update(f"{file.name}\0{file.mode:o}\0{content}\n".encode())
+            with open(file.path, "rb") as opened:
+                content = hashlib.sha256()
+                while chunk := opened.read(_CHUNK_BYTES):
+                    content.update(chunk)
+            whole.update(f"{file.name}\0{file.mode:o}\0{content.hexdigest()}\n".encode())
         return whole.hexdigest()
+
+    def messages(self) -> Iterator[tuple[list[FilePart], list[bytes]]]:
+        """Yield the contents in messages of some 16 MiB: parts of files, and the bytes of each."""
+        parts: list[FilePart] = []
+        chunks: list[bytes] = []
+        for file in self.files:
+            with open(file.path, "rb") as opened:
+                at = 0
+                while (chunk := opened.read(_CHUNK_BYTES)) or at == 0:
+                    parts.append((file.name, file.mode, at))
+                    chunks.append(chunk)
+                    at += len(chunk)
+                    if sum(map(len, chunks)) >= _CHUNK_BYTES or len(chunks) >= _PARTS_MAX:
+                        yield parts, chunks
+                        parts, chunks = [], []
+                    if not chunk:  # an empty file
+                        break
+        if parts:
+            yield parts, chunks
 
     def place(self, scenario: Scenario) -> Scenario:
         """Return a scenario whose programs and models are named as they are on the host."""
-        queues = []
-        for queue in scenario.queues:
-            workload = queue.workload
-            if workload.program is not None:
-                workload = dataclasses.replace(workload, program=self._program(workload.program))
-            if workload.model is not None:
-                workload = dataclasses.replace(workload, model=self.place_model(workload.model))
-            queues.append(dataclasses.replace(queue, workload=workload))
-        return dataclasses.replace(scenario, queues=tuple(queues))
+        placed: Scenario = _mapped(scenario, self._placed)
+        return placed
 
     def place_model(self, model: Model) -> Model:
         """Return a model whose file is named as it is on the host."""
-        where, _, name = model.factory.rpartition(":")
-        return dataclasses.replace(model, factory=f"{self._name_there(where)}:{name}")
+        placed: Model = self._placed(model)
+        return placed
 
-    def _program(self, program: Program) -> Program:
-        argv = tuple(map(self._name_there, program.argv))
-        preload = program.preload and self._name_there(program.preload)
-        return dataclasses.replace(program, argv=argv, preload=preload)
+    def _placed(self, value: Any) -> Any:
+        if isinstance(value, Program):
+            preload = value.preload and self._name_there(value.preload)
+            argv = tuple(map(self._name_there, value.argv))
+            return dataclasses.replace(value, argv=argv, preload=preload)
+        if isinstance(value, Model):
+            return dataclasses.replace(value, factory=self._function_there(value.factory))
+        if isinstance(value, Endpoint):
+            names = ("function", "body_function", "success_function")
+            changes: dict[str, Any] = {
+                name: self._function_there(getattr(value, name)) for name in names
+            }
+            verify = value.verify and self._name_there(value.verify)
+            body_file = self._name_there(value.body_file)
+            return dataclasses.replace(value, body_file=body_file, verify=verify, **changes)
+        return None
+
+    def _function_there(self, function: str) -> str:
+        """Return the name there of a function: ``"path/file.py:name"``."""
+        where, colon, name = function.rpartition(":")
+        return f"{self._name_there(where)}{colon}{name}"
 
     def _name_there(self, word: str) -> str:
         """Return the name there of a file that is sent; another word stays as it is."""
@@ -96,16 +133,29 @@ def with_python(scenario: Scenario, python: str) -> Scenario:
         scenario: of another machine.
         python: `sys.executable` there.
     """
-    queues = []
-    for queue in scenario.queues:
-        program = queue.workload.program
-        if program is not None and program.argv[0] == python:
-            program = dataclasses.replace(program, argv=(sys.executable, *program.argv[1:]))
-            queue = dataclasses.replace(
-                queue, workload=dataclasses.replace(queue.workload, program=program)
-            )
-        queues.append(queue)
-    return dataclasses.replace(scenario, queues=tuple(queues))
+
+    def change(value: Any) -> Any:
+        if isinstance(value, Program) and value.argv[0] == python:
+            return dataclasses.replace(value, argv=(sys.executable, *value.argv[1:]))
+        return None
+
+    changed: Scenario = _mapped(scenario, change)
+    return changed
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a part of a scenario in which a function has replaced parts; None: it leaves one."""
+    changed = change(value)
+    if changed is not None:
+        return changed
+    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        return tuple(_mapped(one, change) for one in value)
+    if not dataclasses.is_dataclass(value):
+        return value
+    parts = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    mapped = {name: _mapped(part, change) for name, part in parts.items()}
+    other = {name: part for name, part in mapped.items() if part is not parts[name]}
+    return dataclasses.replace(value, **other) if other else value  # type: ignore[type-var]
 
 
 def find_files(files: Any) -> SentFiles:
@@ -159,16 +209,19 @@ def _sent(name: str, path: str) -> SentFile:
     return SentFile(name=name, path=path, mode=os.stat(path).st_mode & 0o777)
 
 
-def save_file(directory: Path, name: str, mode: int, content: bytes) -> None:
-    """Write a file that was sent into a directory of this process.
+def save_part(directory: Path, part: FilePart, content: bytes) -> None:
+    """Write a part of a file that was sent into a directory of this process.
 
     Raises:
-        ScenarioError: its name would lead out of the directory.
+        ScenarioError: the name of the file would lead out of the directory.
     """
-    parts = PurePosixPath(name).parts
-    if not parts or parts[0] == "/" or ".." in parts:
+    name, mode, at = part
+    words = PurePosixPath(name).parts
+    if not words or words[0] == "/" or ".." in words:
         raise ScenarioError(f"files: the name {name!r} leads out of the directory")
-    path = directory.joinpath(*parts)
+    path = directory.joinpath(*words)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    path.chmod(mode | 0o400)
+    with open(path, "r+b" if at else "wb") as file:
+        file.seek(at)
+        file.write(content)
+    path.chmod(mode | 0o600)
