@@ -17,6 +17,8 @@ A program with many requests in flight has a coroutine for each of them:
 
     asyncio.run(run_requests(answer))
 
+Where the load has sizes of requests, such as a trace, ``sizes(number)`` returns those of one.
+
 One file that needs only the standard library, so a program may carry a copy. Without pytest-xsched
 the requests never end, and follow each other as fast as possible.
 
@@ -37,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["fail", "milestone", "requests", "run_requests"]
+__all__ = ["fail", "milestone", "requests", "run_requests", "sizes"]
 
 REPORT = "PYTEST_XSCHED_REPORT"
 START = "PYTEST_XSCHED_START"
@@ -337,6 +339,8 @@ class _State:
     """The request that `requests` has yielded."""
     many = False
     """Whether `run_requests` has requests."""
+    sizes: list[dict[str, int]] | None = None
+    """The sizes of the requests of the window; None: not read yet."""
 
 
 _state = _State()
@@ -389,7 +393,27 @@ def _is_warm(taken_ns: list[int]) -> bool:
     return sorted(latest)[_WARM_BLOCK // 2] >= _WARM_GAIN * sorted(earlier)[_WARM_BLOCK // 2]
 
 
+def sizes(number: int) -> dict[str, int]:
+    """Return the sizes of a request by name, such as ``{"tokens_in": 4096, "tokens_out": 12}``.
+
+    Args:
+        number: of the request, as `requests` yields it.
+
+    Returns:
+        Nothing where the load has no sizes, and without pytest-xsched.
+    """
+    if _state.sizes is None:
+        path = os.environ.get(SIZES)
+        lines = []
+        if path is not None:
+            with open(path, encoding="utf-8") as file:
+                lines = [line.rstrip("\n").split(",") for line in file]
+        _state.sizes = [dict(zip(lines[0], map(int, line), strict=True)) for line in lines[1:]]
+    return _state.sizes[number] if number < len(_state.sizes) else {}
+
+
 def _arrivals() -> list[int] | None:
+    _state.sizes = None  # of the window before
     path = os.environ.get(ARRIVALS)
     if path is None:
         return None

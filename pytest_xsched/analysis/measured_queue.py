@@ -166,6 +166,11 @@ class MeasuredQueue(QueueResult):
         raise AttributeError(f"a queue of a run has no {name!r}{advice}")
 
     @property
+    def of_requests(self) -> MeasuredQueue:
+        """The queue itself; of a latency to a milestone the queue whose requests these are."""
+        return self
+
+    @property
     def latencies(self) -> dict[str, MilestoneLatency]:
         """The latencies of its requests to their milestones, by name; see `MilestoneLatency`.
 

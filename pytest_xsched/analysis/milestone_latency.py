@@ -64,6 +64,11 @@ class MilestoneLatency(MeasuredQueue):
     def __repr__(self) -> str:
         return f"<latency {self.label} of a run>"
 
+    @property
+    def of_requests(self) -> MeasuredQueue:
+        """The queue whose requests these are."""
+        return self._queue
+
     def refresh(self) -> None:
         """Take in the windows that the queue has."""
         self.__dict__.update(self._queue.__dict__)

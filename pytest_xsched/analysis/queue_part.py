@@ -31,7 +31,7 @@ from pytest_xsched.native.binding import DRAIN, WARMUP
 from pytest_xsched.stats.estimators import requests_needed
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
-SLICES_MAX = 10_000
+SLICES_MAX = 1000
 
 
 class QueuePart(MeasuredQueue):
@@ -67,14 +67,19 @@ class QueuePart(MeasuredQueue):
             )
 
 
-def part_of(queue: MeasuredQueue, span_ns: tuple[int, int], part: str) -> QueuePart:
+def part_of(
+    queue: MeasuredQueue, span_ns: tuple[int, int], part: str, *, others: bool = True
+) -> MeasuredQueue:
     """Return the part of a queue whose requests were scheduled in a span.
 
     Args:
         queue: of a run.
         span_ns: start and end, ns since the start of the run, within one measured window.
         part: what it is, for sentences, after the name of the queue: ``"in stage 1"``.
+        others: whether to keep the requests of other parts, which count in backlogs and rates.
     """
+    if queue.latency:  # to a milestone: that of the part
+        return part_of(queue.of_requests, span_ns, part).latencies[queue.latency]
     start_ns, end_ns = span_ns
     made = object.__new__(QueuePart)
     made.__dict__.update(queue.__dict__)
@@ -82,10 +87,14 @@ def part_of(queue: MeasuredQueue, span_ns: tuple[int, int], part: str) -> QueueP
         made.__dict__.pop(of_all, None)
     made.part = part
     made.windows_ns = [span_ns]
-    # Requests before and after count in backlogs, as those of the warm-up and of the drain do.
-    samples = queue.samples.copy()
-    samples["flags"][samples["scheduled_ns"] < start_ns] |= WARMUP
-    samples["flags"][samples["scheduled_ns"] >= end_ns] |= DRAIN
+    at_ns = queue.samples["scheduled_ns"]
+    if others:  # as those of the warm-up and of the drain
+        samples = queue.samples.copy()
+        samples["flags"][at_ns < start_ns] |= WARMUP
+        samples["flags"][at_ns >= end_ns] |= DRAIN
+    else:
+        first, last = np.searchsorted(at_ns, span_ns)  # samples are in order of arrival
+        samples = queue.samples[first:last]
     made.samples = samples
     made.latency_ns = made._span("scheduled_ns")
     made.saturated = made._is_saturated(samples, span_ns)
@@ -172,13 +181,14 @@ class Slices:
         name = f"every {length}" if queue.part == "" else f"{queue.part}, every {length}"
         return replace(worst, part=name).with_remark(said)
 
-    def _parts(self, queue: MeasuredQueue, q: float) -> tuple[list[QueuePart], int]:
+    def _parts(self, queue: MeasuredQueue, q: float) -> tuple[list[MeasuredQueue], int]:
         """Return the slices of all measured windows, and how many noise leaves too few requests.
 
         What remains of a window, shorter than a slice, belongs to the last slice of the window.
         """
         __tracebackhide__ = True
-        needed, found, noisy = requests_needed(q), [], 0
+        found: list[MeasuredQueue] = []
+        needed, noisy = requests_needed(q), 0
         of_bounds = queue is not self._queue  # see `MeasuredQueue._judge`
         first_ns = queue.windows_ns[0][0]
         for start_ns, end_ns in queue.windows_ns:
@@ -187,7 +197,8 @@ class Slices:
                 begin_ns = start_ns + index * self._step_ns
                 stop_ns = end_ns if index >= count - 1 else begin_ns + self._length_ns
                 where = f"from {_seconds(begin_ns - first_ns)} to {_seconds(stop_ns - first_ns)}"
-                part = part_of(queue, (begin_ns, stop_ns), f"{queue.part} {where}".strip())
+                name = f"{queue.part} {where}".strip()
+                part = part_of(queue, (begin_ns, stop_ns), name, others=False)
                 if part.n >= needed:
                     found.append(part.lower_bounds() if of_bounds else part)
                 elif part.n + part.masked >= needed:
@@ -235,7 +246,7 @@ def _seconds(ns: int) -> str:
     return f"{round(ns / 1e9, 3):g} s"
 
 
-def stage_of(queue: MeasuredQueue, which: int | str) -> QueuePart:
+def stage_of(queue: MeasuredQueue, which: int | str) -> MeasuredQueue:
     """Return the requests of one stage; see `MeasuredQueue.stage`."""
     span_ns, label = stage_span_ns(queue, which)
     return part_of(queue, span_ns, f"in {label}")
@@ -268,7 +279,7 @@ def stages_to_list(queue: MeasuredQueue) -> list[dict[str, Any]]:
     return found
 
 
-def after_stage(queue: MeasuredQueue, which: int | str | None) -> QueuePart:
+def after_stage(queue: MeasuredQueue, which: int | str | None) -> MeasuredQueue:
     """Return the requests after a stage, until the end of the run; None: the busiest stage."""
     stages = queue.stages
     if which is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import keyword
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,6 +195,9 @@ def _workload_advice(given: object) -> str:
     return 'write matmul(512), spin("1ms"), or command(["python", "serve.py"]) for a program'
 
 
+_TRACES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
+
+
 def _arrivals_advice(given: object) -> str:
     """Return how to write as arrivals what a user passed instead of them."""
     name = getattr(given, "__name__", "").lower()
@@ -202,6 +207,12 @@ def _arrivals_advice(given: object) -> str:
         return 'trace_file("azure.csv")'
     if name in ARRIVAL_KINDS and name not in ("replay", "closed"):
         return f'{name}("20/s")'
+    if isinstance(given, (str, os.PathLike)) and os.fspath(given).endswith(_TRACES):
+        return f'trace_file("{os.fspath(given)}")'
+    if isinstance(given, Mapping) or (
+        isinstance(given, (list, tuple)) and given and isinstance(given[0], (list, tuple))
+    ):
+        return 'stages([("10s", "20/s"), ("30s", "100/s")])'
     if isinstance(given, (list, tuple)):
         return 'replay([...]) of times with a unit, as in replay(["10ms", "20ms"])'
     return f'poisson("20/s") or one of {", ".join(ARRIVAL_KINDS)}'

@@ -10,12 +10,14 @@ from pytest_xsched.session.settings import Settings
 
 TRACE = Path(__file__).resolve().parents[1] / "traces" / "azure_2024.csv"
 
-COPY = """
+COPY = r"""
 import os, pathlib, sys
-from pytest_xsched.client import requests
-pathlib.Path(sys.argv[1]).write_text(open(os.environ["PYTEST_XSCHED_SIZES"]).read())
-for number in requests():
-    pass
+from pytest_xsched.client import requests, sizes
+out = pathlib.Path(sys.argv[1])
+lines = [open(os.environ["PYTEST_XSCHED_SIZES"]).readline()]
+for number in requests(warmup=0):
+    lines.append("{tokens_in},{tokens_out}\n".format(**sizes(number)))
+out.write_text("".join(lines))
 """
 
 

@@ -397,3 +397,22 @@ def test_a_milestone_outside_of_all_requests_is_an_error(numbered, monkeypatch):
 def test_wrong_arguments_of_run_requests(more, error):
     with pytest.raises(ValueError, match=rf"^run_requests\(\): {error}"):
         asyncio.run(client.run_requests(None, **more))
+
+
+def test_sizes_of_requests_are_those_of_the_window(tmp_path, monkeypatch):
+    monkeypatch.setattr(client._state, "sizes", None)
+    monkeypatch.delenv(client.SIZES, raising=False)
+    assert client.sizes(0) == {}
+    file = tmp_path / "sizes.csv"
+    file.write_text("tokens_in,tokens_out\n7,8\n9,10\n")
+    monkeypatch.setenv(client.SIZES, str(file))
+    monkeypatch.setattr(client._state, "sizes", None)
+    assert [client.sizes(i) for i in range(3)] == [
+        {"tokens_in": 7, "tokens_out": 8},
+        {"tokens_in": 9, "tokens_out": 10},
+        {},
+    ]
+    file.write_text("tokens_out\n1\n")
+    client._arrivals()  # of the next window
+    assert client.sizes(0) == {"tokens_out": 1}
+    monkeypatch.setattr(client._state, "sizes", None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from pytest_xsched import stages
 from pytest_xsched.analysis import targets
 from pytest_xsched.analysis.milestone_latency import latencies_to_list
 from pytest_xsched.analysis.milestone_times import kept
-from pytest_xsched.errors import InvalidRun, ScenarioError
+from pytest_xsched.errors import InvalidRun, QosAssertionError, ScenarioError
 from pytest_xsched.native.binding import CENSORED, FAILED
 from pytest_xsched.native.milestones import Milestones
 from pytest_xsched.stats.estimators import CENSORED_NS
@@ -220,3 +223,32 @@ def test_json_has_the_numbers_of_each_latency(made):
     assert (per["n"], per["censored"], per["p50_ns"], per["max_ns"]) == (2, 1, 4 * MS, None)
     assert (between["n"], between["censored"]) == (3, 1)
     assert {"curve_ns", "bounds_ns", "blocks", "spread"} <= set(first)
+
+
+@pytest.fixture
+def staged(made, made_run):
+    """600 requests at 20/s in two stages of 15 s: the first token after 5 ms, then after 7 ms."""
+    tokens = [(i, "token", (5 if i < 300 else 7) + extra) for i in range(600) for extra in (0, 2)]
+    queue = made([30] * 600, tokens)
+    load = stages([("15s", "20/s"), ("15s", "20/s")], process="constant")
+    queue.spec = dataclasses.replace(queue.spec, arrivals=load)
+    return made_run(queue).high
+
+
+def test_a_stage_has_the_latencies_of_its_requests(staged):
+    second = staged.stage(1)
+    assert (second.first_token.n, second.first_token.max.value) == (300, 7 * MS)
+    assert set(ms(staged.first_token.stage(0))) == {5}
+    assert second.first_token.label == "high.first_token in stage 1"
+    staged.first_token.stage(0).assert_p99_below("6ms")
+    verdict = staged._run.verdicts[-1]
+    assert (verdict.queue, verdict.part, verdict.n) == ("high", "in stage 0", 300)
+    staged.first_token.assert_recovers_within("1s", after=0, below="8ms")
+
+
+def test_every_slice_of_a_latency_has_to_hold(staged):
+    staged.first_token.every("15s").assert_p99_below("8ms")
+    with pytest.raises(QosAssertionError) as error:
+        staged.first_token.every("15s").assert_p99_below("6ms")
+    assert str(error.value).startswith("high.first_token from 15 s to 30 s: P99 7 ms is not below")
+    staged.between_tokens.every("15s").assert_p95_below("3ms")

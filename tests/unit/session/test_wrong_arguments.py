@@ -20,6 +20,8 @@ from pytest_xsched import (
     replay,
     sequence,
     spin,
+    stages,
+    trace_file,
     us,
 )
 from pytest_xsched.errors import ScenarioError
@@ -87,6 +89,11 @@ def test_what_is_handed_to_a_queue_as_its_workload(x, workload, advice):
     ("arguments", "words"),
     [
         ({"arrivals": poisson}, 'arrivals the function poisson are none; write poisson("20/s")'),
+        ({"arrivals": [("10s", "20/s")]}, 'write stages([("10s", "20/s"), ("30s", "100/s")])'),
+        ({"arrivals": {"calm": ("10s", "20/s")}}, 'write stages([("10s", "20/s"), ("30s", "'),
+        ({"arrivals": stages}, 'write stages([("10s", "20/s"), ("30s", "100/s")])'),
+        ({"arrivals": trace_file}, 'write trace_file("azure.csv")'),
+        ({"arrivals": "log.jsonl"}, 'write trace_file("log.jsonl")'),
         ({"arrivals": [0.1, 0.2]}, "write replay([...]) of times with a unit"),
         ({"rate": poisson("20/s")}, "has a name: arrivals="),
         ({"threshold": None}, 'threshold None is no number; write "auto", or leave it out'),
