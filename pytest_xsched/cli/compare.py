@@ -21,7 +21,7 @@ from pytest_xsched.comparison.episode import Episode, falls_behind, first_with_a
 from pytest_xsched.comparison.existing_runs import compare_runs
 from pytest_xsched.errors import IncomparableError, InvalidRun, ScenarioError
 from pytest_xsched.reporting import comparison_table
-from pytest_xsched.reporting.json_export import read_part
+from pytest_xsched.reporting.json_export import part_of, read_content
 from pytest_xsched.reporting.run_table import Record, title
 from pytest_xsched.stats.paired import episodes_needed, show_bounds
 
@@ -132,7 +132,7 @@ def read_runs(path: Path) -> list[Record]:
         ScenarioError: it cannot be read, is not such a file, or holds no runs.
     """
     way_out = f"write it with `pytest --xsched-json={path}`"
-    runs = read_part(path, "runs", way_out)[1]
+    runs = part_of(path, read_content(path, way_out), "runs", way_out)
     if not isinstance(runs, list) or not all(_is_run(run) for run in runs):
         raise ScenarioError(f"{path} has runs of another format; {way_out}")
     if not runs:

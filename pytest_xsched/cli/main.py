@@ -182,7 +182,8 @@ def _parser() -> _Parser:
         commands,
         "report",
         "Make one HTML page of the files of `pytest --xsched-json=FILE`. Files of several machines "
-        "get a row a machine.",
+        "get a row a machine. A file that `pytest-xsched conformance` wrote as JSON adds its "
+        "findings.",
         json=False,
     )
     report.add_argument("files", metavar="FILE", nargs="+", help="a file of --xsched-json")

@@ -1,23 +1,33 @@
-"""`pytest-xsched report FILE... -o PAGE`: one page of the JSON files of one or several machines."""
+"""`pytest-xsched report FILE... -o PAGE`: one page of JSON files, of one or several machines."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pytest_xsched.base.output_file import output_fault
 from pytest_xsched.base.paths import expand_path
 from pytest_xsched.errors import ScenarioError
+from pytest_xsched.page.findings import is_conformance
 from pytest_xsched.page.html_page import write_page
 from pytest_xsched.page.view import Source
-from pytest_xsched.reporting.json_export import read_json
+from pytest_xsched.reporting.json_export import checked, read_content
+
+_COUNTED = {
+    "runs": ("run", "runs"),
+    "comparisons": ("comparison", "comparisons"),
+    "searches": ("search", "searches"),
+    "policies": ("policy", "policies"),
+}
 
 
 def make_page(files: Sequence[str], output: str) -> str:
     """Write the page; return a sentence that says what is in it.
 
     Args:
-        files: paths of JSON files.
+        files: paths of JSON files, of --xsched-json or of `pytest-xsched conformance --json`.
         output: path of the page.
 
     Raises:
@@ -36,13 +46,20 @@ def make_page(files: Sequence[str], output: str) -> str:
         seen.add(path.resolve())
     if page.resolve() in seen:
         raise ScenarioError(f"--output: {page} is one of the files to read; name another")
-    sources = [Source(name=str(path), document=read_json(path)) for path in paths]
+    sources = [Source(name=str(path), document=_read(path)) for path in paths]
     write_page(page, sources)
-    runs = sum(len(source.document["xsched"]["runs"]) for source in sources)
-    comparisons = sum(len(source.document["xsched"]["comparisons"]) for source in sources)
+    counts: Counter[str] = Counter()
+    for document in (source.document for source in sources):
+        data = document.get("xsched", document)
+        counts.update({key: len(data.get(key, ())) for key in _COUNTED})
+    found = [(counts[key], names) for key, names in _COUNTED.items() if counts[key]]
     counted = [
-        f"{count} {word}{'s' * (count != 1)}"
-        for count, word in ((runs, "run"), (comparisons, "comparison"), (len(paths), "file"))
-        if count or word == "run"
+        f"{count} {names[count != 1]}"
+        for count, names in [*(found or [(0, _COUNTED["runs"])]), (len(paths), ("file", "files"))]
     ]
     return f"{page}: {', '.join(counted[:-1])} of {counted[-1]}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_content(path)
+    return content if is_conformance(content) else checked(path, content)

@@ -16,6 +16,7 @@ from pytest_xsched.conformance.engine import (
     Conformance,
     Result,
 )
+from pytest_xsched.page.findings import CONFORMANCE_FORMAT
 from pytest_xsched.reporting.table_layout import aligned
 
 _WORDS = {HOLDS: "holds", FAILED: "FAILED", ONCE: "once", UNSEEN: "unseen"}
@@ -121,7 +122,14 @@ def to_json(
     ]
     ok = not any(found.failed for found in all_found)
     return json.dumps(
-        {**facts, "ok": ok, "seconds": round(seconds, 3), "policies": policies}, indent=2
+        {
+            "format": CONFORMANCE_FORMAT,
+            **facts,
+            "ok": ok,
+            "seconds": round(seconds, 3),
+            "policies": policies,
+        },
+        indent=2,
     )
 
 
@@ -131,6 +139,7 @@ def _plain(result: Result, file: Path | None) -> dict[str, Any]:
         "definition": result.definition,
         "status": result.status,
         "looked": result.looked,
+        "unit": result.unit,
     }
     if result.sentence:
         plain |= {

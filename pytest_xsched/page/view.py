@@ -19,7 +19,7 @@ from pytest_xsched.analysis.comparability import likeness_digest
 from pytest_xsched.analysis.explanation import OF_LATENCY, part_name
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.page import charts, why
+from pytest_xsched.page import charts, findings, session_facts, why
 from pytest_xsched.page.svg import Markup
 from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.json_export import READABLE
@@ -30,12 +30,6 @@ from pytest_xsched.scenario.scenario import Scenario
 
 _WRONG = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 """What a value of a wrong type or size raises somewhere."""
-_FINDINGS = {
-    "FAIL": ("worse", "failed"),
-    "NO VERDICT": ("no difference shown",),
-    "UNDECIDED": ("not applicable", "no baseline", "not compared", "damaged", "not saved"),
-    "PASS": ("better", "saved"),
-}
 _FIGURES = slice(3, 8)
 """Of the cells of a row of the report: n, P50, P99, max and rate."""
 _MOST_PASSES = 12
@@ -46,11 +40,11 @@ _LONGEST_SCENARIO = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A file of `--xsched-json`.
+    """A file of `--xsched-json`, or of `pytest-xsched conformance --json`.
 
     Attributes:
         name: as the user wrote it; empty: the session that makes the page.
-        document: its content, see `json_export.document`.
+        document: its content, see `json_export.document` and `conformance.report`.
     """
 
     name: str
@@ -74,9 +68,16 @@ def view(sources: Sequence[Source]) -> Record:
     """
     runs: list[_Made] = []
     comparisons: list[_Made] = []
-    findings: list[Record] = []
+    searches: list[_Made] = []
+    baselines: list[Record] = []
+    conformance: list[Record] = []
+    measured = [source for source in sources if not findings.is_conformance(source.document)]
     for source in sources:
         try:
+            if source not in measured:
+                anchor = f"conformance-{len(conformance) + 1}"
+                conformance.append(findings.conformance(source.document, anchor, source.name))
+                continue
             _check_format(source)
             data = source.document["xsched"]
             for run in data["runs"]:
@@ -84,11 +85,25 @@ def view(sources: Sequence[Source]) -> Record:
             for comparison in data["comparisons"]:
                 record = whole(comparison, data["runs"], data.get("shared", {}))
                 comparisons.append(_made(record, source, f"comparison-{len(comparisons) + 1}"))
-            findings += [_finding(finding, source) for finding in data["baselines"]]
+            for search in data.get("searches", ()):
+                searches.append(_made(search, source, f"search-{len(searches) + 1}"))
+            baselines += [findings.baseline(one, source.name) for one in data["baselines"]]
         except _WRONG as error:
             raise _unreadable(source, error) from error
     try:
-        return _page(sources, runs, comparisons, findings)
+        page = _page(measured, runs, comparisons, searches, len(sources) > 1)
+        about_policies = findings.conformance_headline(
+            source.document for source in sources if source not in measured
+        )
+        headline = [page["headline"]] if measured else []
+        headline += [about_policies] if about_policies else []
+        text = "; ".join(headline)
+        return {
+            **page,
+            "headline": text[:1].upper() + text[1:],
+            "findings": baselines,
+            "conformance": conformance,
+        }
     except _WRONG as error:
         if len(sources) == 1:
             raise _unreadable(sources[0], error) from error
@@ -109,8 +124,11 @@ def _check_format(source: Source) -> None:
 
 def _unreadable(source: Source, error: Exception) -> ScenarioError:
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    command = "pytest --xsched-json=FILE"
+    if findings.is_conformance(source.document):
+        command = "pytest-xsched conformance --json"
     return ScenarioError(
-        f"{source.name or 'the records of this session'}: not what `pytest --xsched-json=FILE` "
+        f"{source.name or 'the records of this session'}: not what `{command}` "
         f"writes ({what}); write it again"
     )
 
@@ -119,27 +137,35 @@ def _page(
     sources: Sequence[Source],
     runs: list[_Made],
     comparisons: list[_Made],
-    findings: list[Record],
+    searches: list[_Made],
+    several: bool,
 ) -> Record:
     verdicts = [verdict for made in (*runs, *comparisons) for verdict in _verdicts(made)]
+    for made in searches:
+        verdicts += findings.search_verdicts(made.record, made.anchor, made.source.name)
     verdicts.sort(key=lambda verdict: STATUSES.index(verdict["status"]))
     counts = Counter(verdict["status"] for verdict in verdicts)
     folded = max(0, counts["PASS"] - _MOST_PASSES)
-    if len(sources) == 1:
+    if not several:
         verdicts = [{**verdict, "file": ""} for verdict in verdicts]
     return {
         "headline": _headline(counts),
         "counts": [(status, counts[status]) for status in STATUSES],
         "verdicts": verdicts[: len(verdicts) - folded],
         "more": verdicts[len(verdicts) - folded :],
-        "session": _session(sources),
+        "session": session_facts.session(sources[0].document) if len(sources) == 1 else {},
         "machines": _machines(sources, runs, comparisons),
         "alike": _alike(runs),
         "overview": [_overview(made) for made in runs] if len(runs) > 1 else [],
-        "runs": [_run(made, several=len(sources) > 1) for made in runs],
-        "comparisons": [_comparison(made, several=len(sources) > 1) for made in comparisons],
-        "findings": findings,
+        "runs": [_run(made, several=several) for made in runs],
+        "comparisons": [_comparison(made, several=several) for made in comparisons],
+        "searches": [_search(made, several=several) for made in searches],
     }
+
+
+def _search(made: _Made, *, several: bool) -> Record:
+    tests = made.source.document["xsched"].get("tests", {})
+    return findings.search(made.record, made.anchor, made.source.name if several else "", tests)
 
 
 def _headline(counts: Counter[str]) -> str:
@@ -157,37 +183,6 @@ def _headline(counts: Counter[str]) -> str:
     return f"{', '.join(bad)}, of {total} target{'s' * (total > 1)}"
 
 
-def _session(sources: Sequence[Source]) -> Record:
-    """Describe the session of the only file; {} of several, whose machines are in a table."""
-    if len(sources) > 1:
-        return {}
-    document = sources[0].document
-    commit = document["commit_info"]
-    dirty = " with changes" if commit["dirty"] else ""
-    versioned = commit["id"] != "unversioned"
-    return {
-        "project": commit["project"],
-        "commit": f"{commit['id'][:12]}{dirty} on {commit['branch']}" if versioned else "",
-        "time": _moment(document["datetime"]),
-        "machine": _machine(document),
-        "devices": ", ".join(map(str, document["machine_info"]["xsched_devices"])),
-        "version": document["version"],
-        "environment": list(document["xsched"].get("environment", {}).items()),
-    }
-
-
-def _moment(text: str) -> str:
-    """Return a time of ISO 8601 without its fraction of a second."""
-    day, _, time = text.partition("T")
-    return f"{day} {time[:8]} UTC" if text.endswith("+00:00") else text
-
-
-def _machine(document: Record) -> str:
-    info = document["machine_info"]
-    parts = [info["node"], info["cpu"]["brand_raw"], f"{info['system']} {info['release']}"]
-    return ", ".join(str(part) for part in parts if part)
-
-
 def _machines(
     sources: Sequence[Source], runs: list[_Made], comparisons: list[_Made]
 ) -> list[Record]:
@@ -196,11 +191,11 @@ def _machines(
         return []
     rows: dict[tuple[str, ...], Record] = {}
     for source in sources:
-        key = _machine_key(source)
+        key = session_facts.machine_key(source.document)
         row = rows.setdefault(
             key,
             {
-                "machine": _machine(source.document),
+                "machine": session_facts.machine(source.document),
                 "devices": ", ".join(map(str, source.document["machine_info"]["xsched_devices"])),
                 "files": [],
                 "commits": [],
@@ -209,21 +204,16 @@ def _machines(
             },
         )
         commit = source.document["commit_info"]["id"][:12]
-        row["files"].append(f"{source.name}, {_moment(source.document['datetime'])}")
+        row["files"].append(f"{source.name}, {session_facts.moment(source.document['datetime'])}")
         if commit not in row["commits"]:
             row["commits"].append(commit)
     for made in (*runs, *comparisons):
-        row = rows[_machine_key(made.source)]
+        row = rows[session_facts.machine_key(made.source.document)]
         row["runs"] += made.anchor.startswith("run")
         row["counts"].update(verdict["status"] for verdict in _verdicts(made))
     for row in rows.values():
         row["counts"] = [(status, row["counts"][status]) for status in STATUSES]
     return list(rows.values())
-
-
-def _machine_key(source: Source) -> tuple[str, ...]:
-    devices = source.document["machine_info"]["xsched_devices"]
-    return (_machine(source.document), *map(str, devices))
 
 
 def _alike(runs: list[_Made]) -> list[Record]:
@@ -236,7 +226,7 @@ def _alike(runs: list[_Made]) -> list[Record]:
         groups.setdefault(key, []).append(made)
     tables = []
     for of_scenario in groups.values():
-        if len({_machine_key(made.source) for made in of_scenario}) < 2:
+        if len({session_facts.machine_key(made.source.document) for made in of_scenario}) < 2:
             continue
         rows = [
             {
@@ -628,23 +618,3 @@ def _median(arm: str, queues: list[Record], data: Record) -> charts.Distribution
 def _middle(values: Sequence[float | None]) -> float | None:
     middle = statistics.median_low([math.inf if value is None else value for value in values])
     return None if math.isinf(middle) else middle
-
-
-def _finding(finding: Record, source: Source) -> Record:
-    status = str(finding["status"])
-    kind = next((kind for kind, known in _FINDINGS.items() if status in known), "UNDECIDED")
-    history: Any = finding.get("history") or []
-    return {
-        "status": status.upper(),
-        "class": charts.css_class(kind),
-        "sentence": finding["sentence"],
-        "origin": finding["origin"],
-        "file": source.name,
-        "history": charts.history(
-            [(str(when), value) for when, value in history],
-            finding["unit"],
-            "the figure of the stored runs over time",
-        )
-        if len(history) > 1
-        else None,
-    }

@@ -62,6 +62,8 @@ class State:
         self._from_workers: list[dict[str, Any]] = []
         self._timelines: list[dict[str, Any]] = []
         """Of xdist workers."""
+        self._searches: list[dict[str, Any]] = []
+        """Of xdist workers."""
         self._samples: list[dict[str, Any]] = []
         """Of xdist workers, in the order of their records."""
         self.trace_written = 0
@@ -283,6 +285,9 @@ class State:
         """Keep the command that runs a test again, if it measured something."""
         if self.session is None:
             return
+        if any(origin == item.nodeid for origin, _ in self.session.searches):
+            self._reruns[item.nodeid] = self.rerun_command(item, None)
+            return
         arms = [c.arms[c.baseline] for c in self.session.comparing.comparisons]
         compared = [episode.run for arm in arms for episode in arm]
         for run in (*self.session.runs, *compared):
@@ -382,7 +387,12 @@ class State:
         from pytest_xsched.reporting.json_export import document, write_json
 
         content = document(
-            self.records(), self.config.rootpath, self.findings, self._reruns, self.environment
+            self.records(),
+            self.config.rootpath,
+            self.findings,
+            self._reruns,
+            self.environment,
+            self.searches(),
         )
         written = True
         for option, path, write in (
@@ -396,6 +406,11 @@ class State:
                 self._complain(f"{option}: {error}")
                 written = False
         return written
+
+    def searches(self) -> list[dict[str, Any]]:
+        """Return the searches for the worst case in JSON's types, those of xdist workers too."""
+        own = [] if self.session is None else self.session.searches
+        return [{"origin": origin, **worst.to_dict()} for origin, worst in own] + self._searches
 
     def timelines(self) -> list[dict[str, Any]]:
         """Return the timelines of the runs for --xsched-trace, those of xdist workers too."""
@@ -502,6 +517,7 @@ class State:
             "records": self.records(),
             "timelines": self.timelines(),
             "samples": self.samples(),
+            "searches": self.searches(),
             "findings": self.findings,
             "reruns": self._reruns,
             "late_failures": [failure.to_dict() for failure in self.late_failures],
@@ -520,6 +536,7 @@ class State:
         self._from_workers += unpacked["records"]
         self._timelines += unpacked["timelines"]
         self._samples += unpacked["samples"]
+        self._searches += unpacked["searches"]
         self._timelines.sort(key=lambda timeline: str(timeline["origin"]))
         self._reruns |= unpacked["reruns"]
         self.misses.expected += unpacked["expected_misses"]

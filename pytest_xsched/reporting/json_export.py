@@ -12,7 +12,7 @@ import itertools
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -50,42 +50,58 @@ def read_back(content: Record) -> Record:
     return json.loads(layout(content))  # type: ignore[no-any-return]
 
 
-def read_json(path: Path) -> Record:
-    """Return the content of a file of --xsched-json; only its format is checked.
+_WAY_OUT = "write it with `pytest --xsched-json=FILE`"
+
+
+def checked(path: Path, content: Any) -> Record:
+    """Return the content of a file if it is one of --xsched-json with a format that is known.
 
     Raises:
-        ScenarioError: it cannot be read, or is no such file, or of an unknown format.
+        ScenarioError: it is not.
     """
-    way_out = "write it with `pytest --xsched-json=FILE`"
-    content, version = read_part(path, "format", way_out)
+    version = part_of(path, content, "format", _WAY_OUT)
     if version not in READABLE:
         raise ScenarioError(
             f"{path}: its format is {version!r}, and this version of pytest-xsched reads "
-            f"{' and '.join(map(str, READABLE))}; {way_out} again"
+            f"{' and '.join(map(str, READABLE))}; {_WAY_OUT} again"
         )
-    return content
+    return content  # type: ignore[no-any-return]
 
 
-def read_part(path: Path, key: str, way_out: str) -> tuple[Record, Any]:
-    """Return the content of a file of --xsched-json, and one key of what is under "xsched".
+def read_content(path: Path, way_out: str = _WAY_OUT) -> Any:
+    """Return the content of a JSON file.
 
     Args:
         path: of the file; also a pipe that a shell hands down, as ``<(zcat qos.json.gz)``.
-        key: that must be there.
         way_out: what to do where it is no such file.
 
     Raises:
-        ScenarioError: it cannot be read, or is no such file.
+        ScenarioError: it cannot be read, or is no JSON.
     """
     try:
         handed_down = str(path).startswith("/dev/")  # such a pipe has its writer already
         data = path.read_bytes() if handed_down else read_regular(path)
-        content = json.loads(data, parse_constant=_refuse_constant)
-        return content, content["xsched"][key]
+        return json.loads(data, parse_constant=_refuse_constant)
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}; {way_out}") from None
-    except (ValueError, LookupError, TypeError, RecursionError):
-        raise ScenarioError(f"{path} is not a JSON file of pytest-xsched; {way_out}") from None
+    except (ValueError, RecursionError):
+        raise _not_ours(path, way_out) from None
+
+
+def part_of(path: Path, content: Any, key: str, way_out: str) -> Any:
+    """Return one key of what is under "xsched" in the content of a file.
+
+    Raises:
+        ScenarioError: there is none.
+    """
+    try:
+        return content["xsched"][key]
+    except (LookupError, TypeError):
+        raise _not_ours(path, way_out) from None
+
+
+def _not_ours(path: Path, way_out: str) -> ScenarioError:
+    return ScenarioError(f"{path} is not a JSON file of pytest-xsched; {way_out}")
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -98,6 +114,7 @@ def document(
     findings: list[Record],
     reruns: Mapping[str, str] = MappingProxyType({}),
     environment: Mapping[str, str] = MappingProxyType({}),
+    searches: Sequence[Record] = (),
 ) -> Record:
     """Return the content of the file.
 
@@ -107,6 +124,7 @@ def document(
         findings: about baselines, see `baseline_check.BaselineResult`.
         reruns: commands that run tests again, by node id.
         environment: what implementations of `pytest_xsched_environment` returned.
+        searches: for the worst case, see `Worst.to_dict`; each with its test.
     """
     runs = [record for record in records if not is_comparison(record)]
     comparisons = [record for record in records if is_comparison(record)]
@@ -133,6 +151,7 @@ def document(
             "shared": shared.tables,
             "tests": {nodeid: {"rerun": command} for nodeid, command in reruns.items()},
             "environment": dict(environment),
+            "searches": list(searches),
             "baselines": findings,
             "without_a_row": without,
         },

@@ -90,6 +90,8 @@ class Session:
         self.runs: list[Run] = []
         self.comparing = Comparing(self.runs, settings.undecided)
         self.budget = SessionBudget(settings.alpha)
+        self.searches: list[tuple[str, Worst]] = []
+        """Searches for the worst case, each with the test that made it."""
         self.trial: Run | None = None
         """The last of `run_scenario`: reported only if its test fails."""
         self._progress = progress
@@ -482,7 +484,7 @@ class Session:
         """
         from pytest_xsched.stress.worst_case import find_worst
 
-        return find_worst(
+        worst = find_worst(
             self.run_scenario,
             space,
             queue=queue,
@@ -491,6 +493,8 @@ class Session:
             examples=integer("examples of search", examples, 10, 1_000_000),
             seed=self.seed if seed is None else integer("seed of search", seed, 0, 2**32 - 1),
         )
+        self.searches.append((self.origin, worst))
+        return worst
 
     # ---- what fixtures and hooks use
 

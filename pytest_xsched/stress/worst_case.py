@@ -14,7 +14,8 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 try:
     import hypothesis
@@ -26,11 +27,13 @@ except ModuleNotFoundError:
     require_extra("hypothesis", "hypothesis")
     raise
 
+from pytest_xsched.analysis.assertion import place_in_the_test
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.units import DurationLike, format_duration, one_line, parse_duration
 from pytest_xsched.errors import InvalidRun, ScenarioError, TargetMissed, XSchedWarning
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.estimators import nearest_rank, requests_needed
+from pytest_xsched.stats.sequential_test import FAIL, PASS
 
 __all__ = ["OBJECTIVES", "Worst", "find_worst"]
 
@@ -63,6 +66,8 @@ class Worst:
         examples: count of scenarios that were to be tried.
         cut: whether the budget was over before all of them were tried.
         objective: the figure that the search made worse, and its queue.
+        median: of the values of the scenarios that were tried.
+        targets: what was asserted: ``"status"``, ``"sentence"`` and ``"place"`` of each.
     """
 
     scenario: Scenario
@@ -75,6 +80,8 @@ class Worst:
     examples: int
     cut: bool
     objective: str
+    median: float = math.nan
+    targets: list[dict[str, str]] = field(default_factory=list, compare=False, repr=False)
 
     def assert_worst_case_below(self, limit: float | DurationLike) -> None:
         """Assert that the search found no mix as bad as a limit.
@@ -95,20 +102,44 @@ class Worst:
         bound, shown = self._limit(limit)
         for value, scenario in ((self.value, self.scenario), (self.peak_value, self.peak)):
             if value >= bound:
-                raise TargetMissed(
-                    f"{self._figure(value)} in the worst of {self.measured} mixes, not below "
-                    f"{shown}:\n{scenario.to_python()}"
-                )
+                figure = self._figure(value)
+                sentence = f"{figure} in the worst of {self.measured} mixes, not below {shown}"
+                self._keep(FAIL, sentence)
+                raise TargetMissed(f"{sentence}:\n{scenario.to_python()}")
         if not self.cut:
+            figure = self._figure(self.peak_value)
+            self._keep(PASS, f"{figure} in the worst of {self.measured} mixes, below {shown}")
             return
         sentence = (
             f"{self.objective} is below {shown} in all mixes that were tried, but the budget of "
             f"the search was over after {self.tried} of {self.examples}; a longer one is set with "
             "budget="
         )
+        self._keep("NO VERDICT" if self.tried < LEAST else PASS, sentence)
         if self.tried < LEAST:
             raise InvalidRun(f"no verdict: {sentence}")
         warnings.warn(sentence, XSchedWarning, stacklevel=2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result in JSON's types; null for infinite values."""
+        numbers = {
+            key: value if math.isfinite(value) else None
+            for key in ("value", "highest", "peak_value", "median")
+            for value in [getattr(self, key)]
+        }
+        return {
+            "objective": self.objective,
+            "unit": "" if "/alone" in self.objective else "ns",
+            **numbers,
+            **{key: getattr(self, key) for key in ("measured", "tried", "examples", "cut")},
+            "scenario": self.scenario.to_python(),
+            "peak": self.peak.to_python(),
+            "targets": list(self.targets),
+        }
+
+    def _keep(self, status: str, sentence: str) -> None:
+        place = place_in_the_test()
+        self.targets.append({"status": status, "sentence": sentence, "place": place})
 
     def _limit(self, limit: float | DurationLike) -> tuple[float, str]:
         """Return a limit in the unit of the objective, and as text."""
@@ -160,7 +191,7 @@ def find_worst(
             "longer one is set with budget="
         )
     peak, tried, cut = search.worst, len(search.values), search.cut
-    highest = search.values[peak.digest()]
+    highest, median = search.values[peak.digest()], statistics.median(search.values.values())
     search.climb(space, seed, examples, shrink_from=KEPT * highest)
     value = search.median(search.worst)
     return Worst(
@@ -174,6 +205,7 @@ def find_worst(
         examples=examples,
         cut=cut,
         objective=f"{objective} of {queue}",
+        median=median,
     )
 
 

@@ -221,3 +221,132 @@ def test_a_browser_reads_the_points_of_a_chart_by_keyboard(load, sim, pytester, 
     path.write_text(text.replace("</body>", f"<script>{press}</script></body>"))
     (title,) = re.findall(r"<title>([^<]*)</title>", dom(path).partition("<body>")[0])
     assert re.match(r"longest: [\d.]+ ms,[\d.]+ s: n = \d+, P50 [\d.]+ ms, P99 ", title)
+
+
+SEARCHING = """
+    import pytest
+    from pytest_xsched import spin
+    from pytest_xsched.stress.strategies import contentions
+
+    @pytest.fixture(scope="module")
+    def found(xsched):
+        high = xsched.queue("high", spin("1ms"), priority=10, rate="20/s", threshold=1)
+        space = contentions(high, others=1, thresholds=[1, 2], duration="1s")
+        return xsched.search(space, queue="high", objective="max/alone", examples=10)
+
+    def test_bounded(found):
+        found.assert_worst_case_below(10_000)
+
+    def test_missed(found):
+        found.assert_worst_case_below(1.01)
+    """
+
+
+@pytest.mark.parametrize("workers", [False, True], ids=["alone", "xdist"])
+def test_a_search_is_on_the_page_with_its_verdicts_and_the_worst_mix(
+    pytester, fresh, report, workers
+):
+    pytester.makepyfile(SEARCHING)
+    more = ("-pxdist", "-n1") if workers else ()
+    fresh("--xsched-device=sim", "--xsched-json=out.json", "--xsched-html=out.html", *more)
+
+    (search,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["searches"]
+    assert [target["status"] for target in search["targets"]] == ["PASS", "FAIL"]
+    assert search["tried"] == 10 and search["value"] >= 0.9 * search["highest"] > 1
+    text = (pytester.path / "out.html").read_text()
+    assert "<h1>1 missed, of 2 targets</h1>" in text
+    shown = words(text)
+    assert f"Worst case of max/alone of high: {search['value']:.4g}" in shown
+    assert f"Tried: 10 mixes, whose median is {search['median']:.4g}." in shown
+    assert "not below 1.01" in shown and search["scenario"].split("(")[0] in shown
+    (section,) = re.findall(r'<section id="search-1".*?</section>', text, re.DOTALL)
+    assert "pytest " in section and "::test_bounded" in section  # the command to run it again
+
+    code, out, _ = report("out.json", "-o", "again.html")
+    assert (code, out) == (ExitCode.OK, "again.html: 1 search of 1 file\n")
+    assert (pytester.path / "again.html").read_text() == text
+
+
+CLAIM = {
+    "claim": "highest first",
+    "definition": "A lower queue <b>waits</b>.",
+    "status": "failed",
+    "looked": 7,
+    "unit": "scenario",
+    "failing": 2,
+    "sentence": "low launched at 3 ms",
+    "reproduced": 3,
+    "repeats": 3,
+    "python": "Scenario(queues=())",
+    "file": "/kept.json",
+}
+OTHER = {"claim": "in order", "definition": "All.", "looked": 9, "unit": "scenario"}
+
+
+def conformance_file(path, *, claims=(CLAIM, {**OTHER, "status": "holds"}), checked=True, **more):
+    policy = {
+        **{"scheduler": "builtin", "policy": "hpf", "definition": "Highest priority first."},
+        **{"scenarios": 9, "runs": 11, "seconds": 0.5, "checked": checked},
+        "claims": list(claims),
+    }
+    facts = {"format": 1, "home": None, "device": None, "seed": 3, "interrupted": False}
+    content = {**facts, "ok": False, "seconds": 0.5, "policies": [policy], **more}
+    path.write_text(json.dumps(content))
+
+
+def test_the_findings_of_conformance_are_a_page_alone_and_next_to_runs(load, sim, pytester, report):
+    conformance_file(pytester.path / "policies.json")
+    code, out, err = report("policies.json", "-o", "page.html")
+    assert (code, out, err) == (ExitCode.OK, "page.html: 1 policy of 1 file\n", "")
+    text = (pytester.path / "page.html").read_text()
+    assert "<h1>1 rule of 1 policy is broken</h1>" in text
+    shown = words(text)
+    assert "FAILED highest first: low launched at 3 ms claimed: A lower queue &lt;b&gt;" in shown
+    assert "in 2 of 7 scenarios; reproduced in 3 of 3 fresh processes" in shown
+    assert "HOLDS in 9 scenarios" in shown and "No target was asserted" not in shown
+
+    load("def test_it(run): run.high.assert_p99_below('1h')")
+    sim("--xsched-json=out.json")
+    assert report("out.json", "policies.json", "-o", "both.html")[:2] == (
+        ExitCode.OK,
+        "both.html: 1 run, 1 policy of 2 files\n",
+    )
+    text = (pytester.path / "both.html").read_text()
+    assert "<h1>The target is met; 1 rule of 1 policy is broken</h1>" in text
+    assert 'id="conformance-1"' in text and 'id="run-1"' in text and 'id="machines"' not in text
+
+
+@pytest.mark.parametrize(
+    ("status", "checked", "headline"),
+    [
+        ("holds", True, "No rule of 1 policy is broken"),
+        ("unseen", False, "No rule of 1 policy is broken, 1 was not checked"),
+        ("once", True, "No rule of 1 policy is broken"),
+    ],
+)
+def test_policies_without_a_finding(pytester, report, status, checked, headline):
+    claim = {**OTHER, "status": status}
+    if status == "once":
+        claim = {**CLAIM, "status": "once"}
+    conformance_file(pytester.path / "policies.json", claims=[claim], checked=checked)
+    assert report("policies.json", "-o", "page.html")[0] == ExitCode.OK
+    text = (pytester.path / "page.html").read_text()
+    assert f"<h1>{headline}</h1>" in text and status.upper() in words(text)
+
+
+def test_what_the_command_writes_is_what_the_page_reads(pytester, report, capsys, monkeypatch):
+    monkeypatch.delenv("XSCHED_HOME", raising=False)
+    assert main(["conformance", "hpf", "--json", "--budget=1us"]) == ExitCode.UNDECIDED
+    (pytester.path / "policies.json").write_text(capsys.readouterr().out)
+    assert report("policies.json", "-o", "page.html")[0] == ExitCode.OK
+    assert "1 was not checked" in (pytester.path / "page.html").read_text()
+
+
+def test_a_file_of_conformance_of_another_format_is_one_sentence(pytester, report):
+    conformance_file(pytester.path / "policies.json", format=99)
+    code, _, err = report("policies.json", "-o", "page.html")
+    assert code == ExitCode.USAGE
+    assert err == (
+        "pytest-xsched: policies.json: not what `pytest-xsched conformance --json` writes "
+        "(ValueError: format 99); write it again\n"
+    )

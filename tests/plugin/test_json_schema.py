@@ -84,3 +84,23 @@ def test_the_schema_finds_what_is_missing(load, sim, pytester, gone):
     del document["xsched"]["runs"][0][gone]
     with pytest.raises(AssertionError, match=gone):
         check(document)
+
+
+def test_a_search_and_facts_from_a_hook(sim, pytester):
+    pytester.makeconftest("def pytest_xsched_environment(): return {'image': 'ci-7'}")
+    pytester.makepyfile("""
+        from pytest_xsched import spin
+        from pytest_xsched.stress.strategies import contentions
+
+        def test_it(xsched):
+            xsched.run(xsched.queue("high", spin("1ms"), rate="20/s"), duration="1s")
+            high = xsched.queue("high", spin("1ms"), priority=10, rate="20/s", threshold=1)
+            space = contentions(high, others=1, thresholds=[1], duration="1s")
+            found = xsched.search(space, queue="high", objective="max", examples=10)
+            found.assert_worst_case_below("1h")
+        """)
+    sim("--xsched-json=out.json")
+    document = json.loads((pytester.path / "out.json").read_text())
+    (search,) = document["xsched"]["searches"]
+    assert search["targets"][0]["status"] == "PASS" and document["xsched"]["environment"]
+    check(document)
