@@ -358,6 +358,11 @@ def _current(call: str) -> _Request | None:
     return request
 
 
+def is_measured() -> bool:
+    """Return whether the current request is measured, and belongs to no warm-up."""
+    return _current("is_measured()") is not None
+
+
 def _connect() -> _Connection | None:
     return _Connection() if REPORT in os.environ else None
 

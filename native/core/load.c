@@ -68,6 +68,8 @@ bool xs_load_has_room(const struct xs_load *load)
 static void open_sample(struct xs_load *load, uint64_t request, xs_ns scheduled)
 {
     struct xs_sample *sample = xs_load_sample(load, request);
+    for (uint32_t i = 0; i < load->spec.milestone_count; i++)
+        load->spec.milestone_ns[request * load->spec.milestone_count + i] = -1;
     *sample = (struct xs_sample){
         .scheduled_ns = scheduled, .submitted_ns = -1, .launched_ns = -1, .completed_ns = -1};
     if (scheduled < load->window_start)
@@ -97,6 +99,17 @@ bool xs_load_next_is_last(const struct xs_load *load)
     return load->launched_of_it + 1 == xs_load_size(load, load->launching);
 }
 
+static bool next_is_milestone(const struct xs_load *load)
+{
+    return load->ahead < load->spec.milestone_count &&
+           load->launched_of_it + 1 == load->spec.milestones[load->ahead];
+}
+
+bool xs_load_next_is_end(const struct xs_load *load)
+{
+    return xs_load_next_is_last(load) || next_is_milestone(load);
+}
+
 /* A queue with an unfinished request did not move from its arrival, or from the last launch
  * or completion if that was later, until `now`. */
 static void note_stall(struct xs_load *load, xs_ns now)
@@ -118,20 +131,35 @@ void xs_load_launch(struct xs_load *load, xs_ns now)
     if (load->launched_of_it == 0)
         xs_load_sample(load, load->launching)->launched_ns = now;
     bool last = xs_load_next_is_last(load);
+    load->ahead = last ? 0 : load->ahead + next_is_milestone(load);
     load->launched_of_it = last ? 0 : load->launched_of_it + 1;
     load->launching += last;
+}
+
+/* Stamp the milestones of the oldest unfinished request up to the first `commands` commands of
+ * the queue. */
+static void stamp_milestones(struct xs_load *load, uint64_t commands, xs_ns now)
+{
+    const struct xs_load_spec *spec = &load->spec;
+    int64_t *times = &spec->milestone_ns[load->completed * spec->milestone_count];
+    while (load->reached < spec->milestone_count &&
+           load->completed_commands + spec->milestones[load->reached] <= commands)
+        times[load->reached++] = now;
 }
 
 void xs_load_complete(struct xs_load *load, uint64_t commands, xs_ns now)
 {
     note_stall(load, now);
-    while (load->completed < load->launching) {
+    while (load->completed < load->submitted) {
+        if (load->spec.milestone_count > 0)
+            stamp_milestones(load, commands, now);
         uint64_t end = load->completed_commands + xs_load_size(load, load->completed);
         if (end > commands)
             return;
         xs_load_sample(load, load->completed)->completed_ns = now;
         load->completed_commands = end;
         load->completed++;
+        load->reached = 0;
     }
 }
 

@@ -20,6 +20,8 @@ struct xs_load {
     uint64_t launching;            /* the request whose commands are launched next */
     uint32_t launched_of_it;       /* how many commands of that request were launched */
     uint64_t completed_commands;   /* commands of all completed requests */
+    uint32_t ahead;                /* milestones of request `launching` that are launched */
+    uint32_t reached;              /* milestones of request `completed` that are reached */
     xs_ns moved;                   /* when a command was last launched or completed */
     xs_ns longest_stall;           /* see struct xs_queue_counts */
 };
@@ -43,6 +45,8 @@ uint32_t xs_load_submit(struct xs_load *load, xs_ns now);
 /* Report the next command to launch: command `index` of request `request`. */
 void xs_load_next(const struct xs_load *load, uint64_t *request, uint32_t *index);
 bool xs_load_next_is_last(const struct xs_load *load);
+/* Return whether a request or a milestone of it ends with the next command to launch. */
+bool xs_load_next_is_end(const struct xs_load *load);
 void xs_load_launch(struct xs_load *load, xs_ns now);
 
 /* Record that the first `commands` commands of the queue are complete. */

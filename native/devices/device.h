@@ -72,7 +72,8 @@ struct xs_graph {
 struct xs_capture {
     struct xs_device *device;
     struct xs_stream *stream;
-    void *graph; /* of the driver; NULL: none yet */
+    void **graphs; /* of the driver */
+    uint32_t graph_count;
     bool is_active;
 };
 

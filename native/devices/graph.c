@@ -153,9 +153,9 @@ void *xs_capture_stream(const struct xs_capture *capture)
 
 int xs_capture_begin(struct xs_capture *capture, struct xs_error *err)
 {
-    if (capture->is_active || capture->graph != NULL)
+    if (capture->is_active)
         return xs__fail(err, XS_EINVAL, "capture.begin", 0,
-                        "the capture has begun before; each capture has one graph");
+                        "the capture has begun before and has not ended");
     int rc = enter(capture->device, "capture.begin", err);
     return rc == XS_OK ? capture->device->ops->graphs->capture_begin(capture, err) : rc;
 }
@@ -168,7 +168,8 @@ int xs_capture_end(struct xs_capture *capture, void **graph, struct xs_error *er
     int rc = enter(capture->device, "capture.end", err);
     if (rc == XS_OK)
         rc = capture->device->ops->graphs->capture_end(capture, err);
-    *graph = capture->graph;
+    if (rc == XS_OK)
+        *graph = capture->graphs[capture->graph_count - 1];
     return rc;
 }
 

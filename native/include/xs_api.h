@@ -269,8 +269,9 @@ int xs_graph_wait(struct xs_graph *graph, int64_t timeout_ns, int64_t limit_ns, 
 /* Accepts NULL. What a run still uses lives until xs_run_close(). */
 void xs_graph_close(struct xs_graph *graph);
 
-/* Captures one graph of what is launched on a stream of its own: kernels of libraries have a
- * workspace for each stream, which two graphs must not share. It owns stream and graph. */
+/* Captures graphs of what is launched on a stream of its own: kernels of libraries have a
+ * workspace for each stream, which graphs of two queues must not share. It owns stream and graphs.
+ */
 struct xs_capture;
 /* With unit_words > 0 the stream is bound to multiprocessors, as in struct xs_queue_spec. */
 int xs_capture_open(struct xs_device *device, const uint32_t *units, uint32_t unit_words,
@@ -298,6 +299,12 @@ struct xs_load_spec {
     uint64_t arrival_count;
     struct xs_sample *samples; /* written in order of arrival; NULL for XS_LOAD_MANUAL */
     uint64_t sample_cap;       /* XS_LOAD_OPEN: >= arrival_count */
+    /* Moments within a request that have times of their own: milestone i is reached when the
+     * first milestones[i] commands of the request are complete. Both arrays belong to the
+     * caller, who keeps them until xs_run_close(). */
+    const uint32_t *milestones; /* ascending, in [1, command_count] */
+    uint32_t milestone_count;   /* 0 for XS_LOAD_MANUAL */
+    int64_t *milestone_ns;      /* of request r at r * milestone_count + i; -1: not reached */
 };
 
 /* Hints to the scheduler; 0: no hint. */

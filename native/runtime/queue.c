@@ -84,7 +84,7 @@ int xs__queue_launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
     }
     command->launches++;
     bool paced = xs_pace_launch(&q->pace, &command->cost, now);
-    bool marked = xs_xqueue_launch(&q->xq, paced || xs_load_next_is_last(&q->load), &slot);
+    bool marked = xs_xqueue_launch(&q->xq, paced || xs_load_next_is_end(&q->load), &slot);
     xs_load_launch(&q->load, now);
     xs__record_launch(q, request, index, now);
     q->launched = q->xq.launched;

@@ -43,6 +43,22 @@ static int check_load(const struct xs_queue_spec *spec, struct xs_error *err)
     }
 }
 
+static int check_milestones(const struct xs_queue_spec *spec, struct xs_error *err)
+{
+    const struct xs_load_spec *load = &spec->load;
+    if (load->milestone_count > 0 && load->kind == XS_LOAD_MANUAL)
+        return xs__fail(err, XS_EINVAL, "queue.add", 0,
+                        "queue '%s': a queue without a load has no milestones", spec->name);
+    for (uint32_t i = 0; i < load->milestone_count; i++)
+        if (load->milestones[i] <= (i == 0 ? 0 : load->milestones[i - 1]) ||
+            load->milestones[i] > spec->command_count)
+            return xs__fail(err, XS_EINVAL, "queue.add", 0,
+                            "queue '%s': a milestone after command %u; they must ascend and be "
+                            "among the %u commands of a request",
+                            spec->name, load->milestones[i], spec->command_count);
+    return XS_OK;
+}
+
 static int check_record(const struct xs_queue_spec *spec, struct xs_error *err)
 {
     uint64_t cap = spec->record.command_cap;
@@ -65,6 +81,8 @@ static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
         rc = xs__check_changes(spec, err);
     if (rc == XS_OK)
         rc = check_record(spec, err);
+    if (rc == XS_OK)
+        rc = check_milestones(spec, err);
     return rc == XS_OK ? check_load(spec, err) : rc;
 }
 

@@ -46,6 +46,39 @@ static void open_loop_keeps_its_schedule(void)
     CHECK(!xs_load_exhausted(&load));
 }
 
+static void milestones_have_the_time_at_which_their_last_command_was_seen_complete(void)
+{
+    const int64_t arrivals[] = {20, 30};
+    const uint32_t ends[] = {1, 3};
+    int64_t times[4] = {0};
+    struct xs_load load = open_loop(arrivals, 2, 3);
+    load.spec.milestones = ends;
+    load.spec.milestone_count = 2;
+    load.spec.milestone_ns = times;
+    xs_load_submit(&load, 20);
+    xs_load_submit(&load, 30);
+    CHECK_EQ(times[0], -1);
+    CHECK_EQ(times[3], -1);
+    const bool is_end[] = {true, false, true, true, false};
+    for (size_t i = 0; i < 5; i++) {
+        CHECK_EQ(xs_load_next_is_end(&load), is_end[i]);
+        xs_load_launch(&load, 31);
+    }
+    xs_load_complete(&load, 1, 40);
+    CHECK_EQ(times[0], 40);
+    xs_load_complete(&load, 2, 45);
+    CHECK_EQ(times[1], -1);
+    xs_load_complete(&load, 4, 50); /* the end of the first, and a step of the second */
+    CHECK_EQ(times[1], 50);
+    CHECK_EQ(samples[0].completed_ns, 50);
+    CHECK_EQ(times[2], 50);
+    CHECK_EQ(times[3], -1);
+    xs_load_complete(&load, 5, 60);
+    xs_load_censor(&load, 90);
+    CHECK_EQ(times[2], 50);
+    CHECK_EQ(times[3], -1); /* never reached */
+}
+
 static void nothing_is_dropped_at_the_end(void)
 {
     const int64_t arrivals[] = {20, 30, 40};
@@ -124,6 +157,7 @@ static void pushed_requests_use_a_ring(void)
 int main(void)
 {
     open_loop_keeps_its_schedule();
+    milestones_have_the_time_at_which_their_last_command_was_seen_complete();
     nothing_is_dropped_at_the_end();
     closed_loop_thinks();
     pushed_requests_use_a_ring();

@@ -71,7 +71,8 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
     for queue in scenario["queues"]:
         start = f"queues.{queue['name']}"
         # The label is for people; the hash distinguishes other commands under the same label.
-        fields[f"{start}.workload"] = f"{labels[queue['name']]} ({_hash(queue['workload'])[:8]})"
+        digest = _hash(_as_before(queue["workload"]))[:8]
+        fields[f"{start}.workload"] = f"{labels[queue['name']]} ({digest})"
         for key, value in queue.items():
             if key in ("name", "workload") or (key in _QUEUE_OF_THE_SCHEDULER and not scheduler):
                 continue
@@ -86,6 +87,15 @@ def likeness(run: Record, *, scheduler: bool = False) -> dict[str, Any]:
     if (host := run.get("host")) is not None:  # absent in old records
         fields["host.name"] = host
     return fields
+
+
+def _as_before(workload: Record) -> Record:
+    """Return a workload without fields that are younger than stored runs and say nothing here."""
+    younger = ("endpoint", "milestones")
+    workload = {key: value for key, value in workload.items() if value or key not in younger}
+    if (model := workload.get("model")) is not None and model.get("steps") is None:
+        workload["model"] = {name: value for name, value in model.items() if name != "steps"}
+    return workload
 
 
 def mapped_schedulers(run: Record) -> list[str]:

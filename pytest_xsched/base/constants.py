@@ -50,6 +50,11 @@ NOISE_LIMIT_NS = 5_000_000
 """A second is noisy from here on: a tenth of a limit of 50 ms does not change a verdict."""
 POWER_CAP = "power cap"
 """The reason for which a busy GPU lowers its clock; it is no noise."""
+MILESTONE_NAME = "[a-z][a-z0-9_]{0,39}"
+MILESTONE_NAMES_MAX = 16
+"""The most names of milestones that a queue may have."""
+TOKEN = "token"
+"""The milestone that a model with steps reaches after each."""
 WAITING = ("yield", "spin", "sleep")
 """What a thread does that waits for a GPU, after it has spun for 200 us: yield the processor
 between two polls, keep spinning, or sleep for 50 us. In the order of the native enum."""

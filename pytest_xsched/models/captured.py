@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
+from pytest_xsched.base.constants import TOKEN
+from pytest_xsched.base.units import one_line
 from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.models.factory import Factory, Place, find_factory
 from pytest_xsched.models.grouping import finest, is_steady
@@ -23,9 +26,9 @@ from pytest_xsched.models.stream_adapter import WAY_OUT, StreamRequest
 from pytest_xsched.models.torch_adapter import WAYS_OUT, TorchRequest
 from pytest_xsched.monitoring.environment import ModelFacts
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.graph import Capture, Graph
+from pytest_xsched.native.graph import Capture, Graph, GraphRequest
 from pytest_xsched.native.run import Counts
-from pytest_xsched.scenario.grouping import AUTO, grouped
+from pytest_xsched.scenario.grouping import AUTO, COMMANDS_MAX, grouped
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
@@ -33,18 +36,26 @@ from pytest_xsched.scenario.scenario import Scenario
 _TIMED = 10
 """Requests whose times decide where a graph is cut; the median of each piece counts."""
 _WARM_UPS_MAX = 50
+_CAPTURES_MAX = 5
+"""Captures until two that follow each other have the same kernels."""
+_STEP_ADVICE = (
+    "a step must find its input where the one before left it, so write it into a tensor that "
+    "exists, as in token.copy_(next_token); "
+)
 
 
 class Captured(Protocol):
     """What an adapter makes of a model: a captured request, and all that it uses."""
 
-    pointer: int
+    pointers: list[tuple[int, int]]
     framework: str
     outputs: str
     capture_ns: int
+    warm_ups: int
 
     @property
     def is_compared(self) -> bool: ...
+    def again(self) -> None: ...
     def poison(self) -> None: ...
     def compare(self) -> str: ...
     def close(self) -> None: ...
@@ -59,9 +70,6 @@ class CapturedModel:
         model: of the user.
         place: of the user's code.
         units: multiprocessors to which it is bound; empty: all. Kernels keep those of the capture.
-
-    Attributes:
-        graph: a request of it, which `cut` divides into commands.
 
     Raises:
         ScenarioError: its code fails, or it cannot be captured or cut.
@@ -79,26 +87,34 @@ class CapturedModel:
         self._model = model
         self._capture = Capture(device, units)
         self._captured: Captured | None = None
-        self._graph: Graph | None = None
-        self._pieces: tuple[list[int], list[int]] | None = None
-        self._ends: list[int] = []
+        self._graphs: list[Graph] = []
+        self._warm_ups: list[int] = []
+        self._pieces: list[tuple[list[int], list[int]]] = []
+        self._ends: list[list[int]] = []
         self._build_ns = self._capture_ns = self._cut_ns = 0
         try:
             begin_ns = time.perf_counter_ns()
             self._captured = _capture(find_factory(model, place), name, self._capture)
-            built_ns = time.perf_counter_ns()
-            self._graph = self._read(device, self._captured.pointer)
-            self._build_ns = built_ns - begin_ns - self._captured.capture_ns
-            self._capture_ns = time.perf_counter_ns() - built_ns + self._captured.capture_ns
+            self._read(device)
+            self._capture_until_steady(device)
+            self._build_ns = time.perf_counter_ns() - begin_ns - self._capture_ns
         except BaseException:
             self.close()
             raise
 
     @property
-    def graph(self) -> Graph:
-        """Return the graph of a request."""
-        assert self._graph is not None
-        return self._graph
+    def request(self) -> GraphRequest:
+        """Return a request: its graphs, which `cut` divides into commands."""
+        return GraphRequest(
+            [(graph, times) for graph, (_, times) in zip(self._graphs, self._pointers, strict=True)]
+        )
+
+    @property
+    def milestones(self) -> tuple[tuple[str, int], ...]:
+        """Return the milestones of a request, as it is cut now: see `Workload.milestones`."""
+        if self._model.steps is None:
+            return ()
+        return tuple((TOKEN, after) for after in self.request.launch_ends())
 
     def cut(self, model: Model, *, whole: bool) -> None:
         """Cut the graph into commands as a run wants.
@@ -116,11 +132,12 @@ class CapturedModel:
         if ends == self._ends:
             return
         self._ends = []
-        self.graph.cut(ends)
+        self._cut(ends)
         if fault := self._after_one_request():
+            advice = "" if model.steps is None else _STEP_ADVICE
             raise ScenarioError(
-                f"{model.name}: cut into {len(ends)} commands, {fault}; state a tolerance, or "
-                'write mode="eager"'
+                f"{model.name}: cut into {self.request.segments} commands, {fault}; {advice}state "
+                'a tolerance, or write mode="eager"'
             )
         self._ends = ends  # of a cut that was checked
         self._cut_ns += time.perf_counter_ns() - begin_ns
@@ -160,31 +177,31 @@ class CapturedModel:
         Args:
             queue: name of its queue.
         """
-        names = self.graph.kernels
+        names = self._kernels()
         text = "\n".join(names)
         counted = {name: names.count(name) for name in dict.fromkeys(names)}
         return ModelFacts(
             queue=queue,
             framework=self._of_user.framework,
-            nodes=self.graph.nodes,
+            nodes=sum(graph.nodes * times for graph, times in self.request.parts),
             kernels=len(names),
             kernel_names=tuple(counted.items()),
             kernels_digest=hashlib.sha256(text.encode()).hexdigest()[:16],
-            commands=self.graph.segments,
+            commands=self.request.segments,
             outputs=self.outputs,
             build_ns=self._build_ns,
             capture_ns=self._capture_ns,
             cut_ns=self._cut_ns,
+            warm_ups=tuple(self._warm_ups),
         )
 
     def close(self) -> None:
         """Release all of it. The GPU must be done with it."""
-        if self._graph is not None:
-            self._graph.close()
+        self._close_graphs()
         if self._captured is not None:
             self._captured.close()
         self._capture.close()
-        self._graph = self._captured = None
+        self._captured = None
 
     # ---- inside
 
@@ -193,35 +210,95 @@ class CapturedModel:
         assert self._captured is not None
         return self._captured
 
-    def _read(self, device: Device, pointer: int) -> Graph:
+    @property
+    def _pointers(self) -> list[tuple[int, int]]:
+        return self._of_user.pointers
+
+    def _read(self, device: Device) -> None:
+        """Read the graphs of the latest capture."""
+        begin_ns = time.perf_counter_ns()
         try:
-            return Graph(device, pointer)
+            for pointer, _ in self._pointers:
+                self._graphs.append(Graph(device, pointer))
         except ScenarioError as error:
             raise ScenarioError(f"{self._model.name}: {error}; {_way_out(self._model)}") from error
+        self._warm_ups.append(self._of_user.warm_ups)
+        self._capture_ns = time.perf_counter_ns() - begin_ns + self._of_user.capture_ns
 
-    def _ends_for(self, model: Model, *, whole: bool) -> list[int]:
+    def _capture_until_steady(self, device: Device) -> None:
+        """Capture anew after further requests, until two captures have the same kernels.
+
+        Libraries and compilers may choose other kernels in the first requests.
+        """
+        kernels = self._kernels()
+        while True:
+            self._close_graphs()
+            self._of_user.again()
+            self._read(device)
+            before, kernels = kernels, self._kernels()
+            if kernels == before:
+                return
+            if len(self._warm_ups) == _CAPTURES_MAX:
+                raise ScenarioError(
+                    f"{self._model.name}: its requests do not launch the same kernels: after "
+                    f"{self._warm_ups[-2]} warm-up requests {_difference(before, kernels)} after "
+                    f"{self._warm_ups[-1]}, so one captured request does not stand for the others; "
+                    f"{_way_out(self._model)}"
+                )
+
+    def _kernels(self) -> list[str]:
+        """Return the names of the kernels of a request, in order."""
+        return [
+            name
+            for graph, times in self.request.parts
+            for name in itertools.chain.from_iterable(itertools.repeat(graph.kernels, times))
+        ]
+
+    def _close_graphs(self) -> None:
+        for graph in self._graphs:
+            graph.close()
+        self._graphs = []
+
+    def _cut(self, ends: list[list[int]]) -> None:
+        for graph, of in zip(self._graphs, ends, strict=True):
+            graph.cut(of)
+
+    def _ends_for(self, model: Model, *, whole: bool) -> list[list[int]]:
+        """Return for each graph where its commands end."""
         if model.commands == 1 or (model.commands == AUTO and whole):
-            return [self.graph.nodes]
-        if self._pieces is None:
+            return [[graph.nodes] for graph in self._graphs]
+        if not self._pieces:
             self._ends = []
             self._pieces = self._timed()
-        pieces, times_ns = self._pieces
-        return grouped(pieces, times_ns, model.commands)
+        ends = [grouped(pieces, times_ns, model.commands) for pieces, times_ns in self._pieces]
+        times = [times for _, times in self._pointers]
+        count = sum(t * len(of) for t, of in zip(times, ends, strict=True))
+        if count <= COMMANDS_MAX:
+            return ends
+        if model.commands != AUTO:
+            raise ScenarioError(
+                f"{model.name}: commands={model.commands!r} makes {count} commands of a request, "
+                f"above the limit of {COMMANDS_MAX}; a step has {len(ends[-1])} of them, so make "
+                "them longer"
+            )
+        most = COMMANDS_MAX // sum(times)
+        return [grouped(pieces, times_ns, most) for pieces, times_ns in self._pieces]
 
-    def _timed(self) -> tuple[list[int], list[int]]:
-        """Return the ends of the finest pieces and the time of each, in whole requests."""
-        ends = finest(self.graph.cuts())
-        self.graph.cut(ends)
+    def _timed(self) -> list[tuple[list[int], list[int]]]:
+        """Return of each graph the ends of the finest pieces and their times, in whole requests."""
+        ends = [finest(graph.cuts()) for graph in self._graphs]
+        self._cut(ends)
+        request = self.request
         whole_ns: list[int] = []
         while len(whole_ns) < _WARM_UPS_MAX and not is_steady(whole_ns):
-            whole_ns.append(int(self.graph.run_ns(1).sum()))
-        times_ns = np.median(self.graph.run_ns(_TIMED), axis=0)
-        return ends, [int(ns) for ns in times_ns]
+            whole_ns.append(sum(int(rows.sum()) for rows in request.run_ns(1)))
+        times_ns = (np.median(rows, axis=0) for rows in request.run_ns(_TIMED))
+        return [(of, [int(ns) for ns in row]) for of, row in zip(ends, times_ns, strict=True)]
 
     def _after_one_request(self) -> str:
         """Run a whole request over poisoned results, and compare them."""
         self._of_user.poison()
-        self.graph.run_ns(1)
+        self.request.run_ns(1)
         return self._of_user.compare()
 
 
@@ -236,6 +313,14 @@ def _capture(factory: Factory, device: str, capture: Capture) -> Captured:
             f"captures; graph({name}) captures what is launched onto a stream, and {WAYS_OUT}"
         )
     return TorchRequest(factory, device, capture.stream)
+
+
+def _difference(before: Sequence[str], now: Sequence[str]) -> str:
+    """Describe how the kernels of two requests differ: "168, and 170", or the first other names."""
+    if len(before) != len(now):
+        return f"{len(before)} kernels, and {len(now)}"
+    first = next(i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b)
+    return f"kernel {first + 1} is {one_line(before[first])}, and {one_line(now[first])}"
 
 
 def _way_out(model: Model) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 
-from pytest_xsched.client import requests
+from pytest_xsched.base.constants import TOKEN
+from pytest_xsched.client import is_measured, milestone, requests
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.models.factory import Factory, Place, Request, find_factory, told
+from pytest_xsched.models.factory import Factory, Place, find_factory, in_order, told
 from pytest_xsched.scenario.models import MODEL_VARIABLE, Model
 
 PLACE_VARIABLE = "PYTEST_XSCHED_MODEL_PLACE"
@@ -58,18 +60,47 @@ def main() -> int:
 
 def _serve(factory: Factory, device: str) -> None:
     request = _build(factory, device)
+    warm_ups, compiled = 0, None
     for _ in requests():
+        if not is_measured():
+            warm_ups += 1
+        elif compiled is None:
+            compiled = _compiled()
         with told(factory.model, "a request failed"):
             request()
+        if compiled is not None and _compiled() > compiled:
+            raise ScenarioError(
+                f"{factory.model.name}: PyTorch compiled in a measured request, after {warm_ups} "
+                "requests of the warm-up; let the function do such a request before it returns, or "
+                "compile with dynamic=True"
+            )
 
 
-def _build(factory: Factory, device: str) -> Request:
+def _compiled() -> int:
+    """Return how many graphs torch.compile has compiled in this process."""
+    counting = sys.modules.get("torch._dynamo.utils")
+    return 0 if counting is None else int(counting.counters["stats"]["unique_graphs"])
+
+
+def _build(factory: Factory, device: str) -> Callable[[], None]:
     """Return the callable that does one request and waits for its end."""
-    if not factory.mentions("torch"):
-        return factory.build()
-    from pytest_xsched.models.torch_adapter import eager_request
 
-    return eager_request(factory, device)
+    def reached() -> None:
+        if factory.model.steps is not None:
+            milestone(TOKEN)
+
+    if factory.mentions("torch"):
+        from pytest_xsched.models.torch_adapter import eager_request
+
+        return eager_request(factory, device, reached)
+    calls = factory.build()
+
+    def request() -> None:
+        for function in in_order(calls):
+            function()
+            reached()
+
+    return request
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import itertools
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.base.units import one_line
@@ -23,7 +24,15 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.models import Model
 
 Request: TypeAlias = Callable[..., Any]
-"""Does one request of a model."""
+"""Does one request of a model, or a part of it."""
+
+
+class Call(NamedTuple):
+    """A part of a request: what the user's function returned, and how often it is called."""
+
+    function: Request
+    times: int
+
 
 _REASON_MAX = 300
 
@@ -80,23 +89,44 @@ class Factory:
         """Check whether the process has loaded a package, or the function itself imports it."""
         return package in sys.modules or _names(getattr(self.function, "__code__", None), package)
 
-    def build(self) -> Request:
-        """Call the function, and return the callable that does one request.
+    def build(self) -> tuple[Call, ...]:
+        """Call the function, and return the calls of a request, in their order.
 
         Raises:
-            ScenarioError: it raises, or returns no callable.
+            ScenarioError: it raises, or does not return what it should.
         """
         args, kwargs = self.model.arguments
         with _within(self.directory), told(self.model, "building it failed"):
-            request = self.function(*args, **kwargs)
-        if not callable(request):
-            raise ScenarioError(
-                f"{self.model.name}: {self.function.__name__} returned {one_line(request)}, which "
-                "is not callable; return the function that does one request, as in "
-                "return lambda: net(x)"
+            returned = self.function(*args, **kwargs)
+        return self._calls(returned)
+
+    def _calls(self, returned: Any) -> tuple[Call, ...]:
+        name, steps = f"{self.model.name}: {self.function.__name__}", self.model.steps
+        pair = isinstance(returned, (tuple, list)) and len(returned) == 2
+        if pair and all(map(callable, returned)):
+            if steps is None:
+                raise ScenarioError(
+                    f"{name} returned two functions, the begin of a request and its step; say how "
+                    f"many steps a request has, as in model({self.function.__name__}, steps=32)"
+                )
+            return Call(returned[0], 1), Call(returned[1], steps)
+        if not callable(returned):
+            wanted = (
+                "return the function that does one request, as in return lambda: net(x)"
+                if steps is None
+                else "return the two functions that begin a request and do one step of it, as in "
+                "return prefill, decode"
             )
-        checked: Request = request
-        return checked
+            raise ScenarioError(
+                f"{name} returned {one_line(returned)}, which is not callable; {wanted}"
+            )
+        return (Call(returned, 1 if steps is None else steps),)
+
+
+def in_order(calls: Sequence[Call]) -> Iterator[Request]:
+    """Yield the functions of a request as often as they are called, in their order."""
+    for call in calls:
+        yield from itertools.repeat(call.function, call.times)
 
 
 def find_factory(model: Model, place: Place) -> Factory:

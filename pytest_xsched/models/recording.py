@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.captured import CapturedModel
 from pytest_xsched.models.factory import Place, find_factory
 from pytest_xsched.models.grouping import finest, is_steady
@@ -48,7 +49,13 @@ def record_model(
     """
     captured = CapturedModel(device, name, model, place)
     try:
-        request_ns, commands = record_graph(captured.graph, requests)
+        (graph, _), *more = captured.request.parts
+        if more or model.steps is not None:
+            raise ScenarioError(
+                f"{model.name}: a request with steps cannot be recorded; record one step, as "
+                "model() without steps"
+            )
+        request_ns, commands = record_graph(graph, requests)
     finally:
         captured.close()
     facts = take_fingerprint([device.describe()]).devices[0]

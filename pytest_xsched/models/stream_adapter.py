@@ -6,12 +6,14 @@ import contextlib
 import time
 
 from pytest_xsched.errors import ScenarioError, XSchedError
-from pytest_xsched.models.factory import Factory, reason, told
+from pytest_xsched.models.factory import Factory, Request, in_order, reason, told
 from pytest_xsched.native.graph import Capture
 
 WAY_OUT = 'command(["python", "serve.py"]) runs it as a program'
 _WARM_UPS = 3
 """Requests before the capture: libraries load kernels and choose among them at the first ones."""
+WARM_UPS_BETWEEN = 2
+"""Requests between two captures, whose kernels must be the same."""
 
 
 class StreamRequest:
@@ -29,27 +31,51 @@ class StreamRequest:
     is_compared = False
 
     def __init__(self, factory: Factory, capture: Capture) -> None:
-        model = factory.model
+        self._model = factory.model
+        self._capture = capture
         self.framework = "stream"
         self.outputs = "not compared: what a request of graph() writes is not known"
-        self._request = factory.build()  # it owns what the graph uses
-        for _ in range(_WARM_UPS):
-            with told(model, "a request failed"):
-                self._request(capture.stream)
+        self._calls = factory.build()  # they own what the graphs use
+        self.warm_ups = 0
+        self._warm_up(_WARM_UPS)
+        self._capture_calls()
+
+    def again(self) -> None:
+        """Capture anew after further requests; the earlier graphs live until the capture is closed.
+
+        Raises:
+            ScenarioError: a request fails, or cannot be captured.
+            DeviceError: the driver refuses to capture.
+        """
+        self._warm_up(WARM_UPS_BETWEEN)
+        self._capture_calls()
+
+    def _warm_up(self, count: int) -> None:
+        self.warm_ups += count
+        for _ in range(count):
+            with told(self._model, "a request failed"):
+                for function in in_order(self._calls):
+                    function(self._capture.stream)
+
+    def _capture_calls(self) -> None:
         begin_ns = time.perf_counter_ns()
-        capture.begin()
+        self.pointers = [(self._captured(call.function), call.times) for call in self._calls]
+        self.capture_ns = time.perf_counter_ns() - begin_ns
+
+    def _captured(self, function: Request) -> int:
+        """Return the graph of a call."""
+        self._capture.begin()
         try:
-            self._request(capture.stream)
-            self.pointer = capture.end()
-            self.capture_ns = time.perf_counter_ns() - begin_ns
+            function(self._capture.stream)
+            return self._capture.end()
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             with contextlib.suppress(XSchedError):
-                capture.end()
-            said = str(error) if isinstance(error, XSchedError) else reason(error, model)
+                self._capture.end()
+            said = str(error) if isinstance(error, XSchedError) else reason(error, self._model)
             raise ScenarioError(
-                f"{model.name}: a request cannot be captured: {said}; {WAY_OUT}"
+                f"{self._model.name}: a request cannot be captured: {said}; {WAY_OUT}"
             ) from error
 
     def poison(self) -> None:
@@ -61,4 +87,4 @@ class StreamRequest:
 
     def close(self) -> None:
         """Release what the user built."""
-        self._request = lambda stream: None
+        self._calls = ()

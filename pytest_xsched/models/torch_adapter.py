@@ -10,12 +10,12 @@ from __future__ import annotations
 import gc
 import importlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pytest_xsched.base.constants import split_device
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.models.factory import Factory, Request, reason, told
+from pytest_xsched.models.factory import Call, Factory, Request, in_order, reason, told
 from pytest_xsched.models.grouping import is_steady
 from pytest_xsched.scenario.models import Model
 
@@ -25,24 +25,29 @@ WAYS_OUT = (
 _WARM_UPS_MAX = 100
 _WARM_UP_S = 60.0
 """Longest time of a warm-up, which ends when the times are steady."""
+WARM_UPS_BETWEEN = 2
+"""Eager requests between two captures, whose kernels must be the same."""
 _half_captured: list[str] = []
 """The model whose capture could not even be ended in this process. PyTorch then takes later work,
 random numbers for one, for part of that capture."""
 
 
-def eager_request(factory: Factory, device: str) -> Request:
+def eager_request(
+    factory: Factory, device: str, reached: Callable[[], None] = lambda: None
+) -> Callable[[], None]:
     """Return the callable that does one request and waits for its end.
 
     Args:
         factory: of the user.
         device: name of the device of the run.
+        reached: called after each call of the user's functions, when its work is done.
 
     Raises:
         ScenarioError: it fails, or PyTorch does not have the device.
     """
     torch = _torch(factory.model)
     where = _device(torch, factory.model, device)
-    request = _build(torch, factory, where)
+    calls = _build(torch, factory, where)
     stream = None
     if where.type != "cpu":
         # The default stream is the legacy one, which XSched does not schedule.
@@ -52,18 +57,20 @@ def eager_request(factory: Factory, device: str) -> Request:
 
     def one() -> None:
         nonlocal is_checked
-        result = request()
-        if stream is not None:
-            stream.synchronize()
-        if not is_checked:
-            _check_devices(factory.model, _leaves(torch, result), where)
-            is_checked = True
+        for function in in_order(calls):
+            result = function()
+            if stream is not None:
+                stream.synchronize()
+            reached()
+            if not is_checked:
+                _check_devices(factory.model, _leaves(torch, result), where)
+        is_checked = True
 
     return one
 
 
 class TorchRequest:
-    """One request of a model, captured into a graph; it owns all that the graph uses.
+    """One request of a model, captured into a graph for each of its calls; it owns what these use.
 
     Args:
         factory: of the user.
@@ -71,10 +78,11 @@ class TorchRequest:
         stream: of the driver, for this model only; it must outlive this object.
 
     Attributes:
-        pointer: of the graph, as the driver has it.
+        pointers: of the graphs, as the driver has them, and how often a request launches each.
         framework: name and version.
         outputs: what is known of the results, as a phrase; see `compare`.
         capture_ns: time that the capture took.
+        warm_ups: requests that were done eagerly.
 
     Raises:
         ScenarioError: the function or a request fails, or a request cannot be captured.
@@ -96,25 +104,31 @@ class TorchRequest:
                 f"captures (keep_graph came with 2.8); update it, or {WAYS_OUT}"
             )
         self.framework = f"torch {torch.__version__}"
-        self._request: Request | None = _build(torch, factory, self._where)
+        self._calls = _build(torch, factory, self._where)
         self._stream = torch.cuda.ExternalStream(stream, device=self._where)
         self.outputs = ""
+        self.warm_ups = 0
         self._reference: list[Any] = []
         self._is_lasting: list[bool] = []
         with torch.cuda.stream(self._stream):
             self._warm_up()
             self._run_twice()
-        begin_ns = time.perf_counter_ns()
-        self._graph, result = self._capture()
-        self.capture_ns = time.perf_counter_ns() - begin_ns
-        self._leaves = list(_leaves(torch, result))
-        shapes = [leaf.shape for leaf in self._leaves]
-        if self.is_compared and shapes != [kept.shape for kept in self._reference]:
-            raise ScenarioError(
-                f"{model.name}: a captured request returns results of other shapes than an eager "
-                "one; return the same from each request"
-            )
-        self.pointer = int(self._graph.raw_cuda_graph())
+        self._graphs: list[Any] = []
+        self._leaves: list[Any] = []
+        self._capture_calls()
+
+    def again(self) -> None:
+        """Replace the capture by a new one, after further eager requests.
+
+        Raises:
+            ScenarioError: a request fails, or cannot be captured.
+        """
+        with self._torch.cuda.stream(self._stream):
+            for _ in range(WARM_UPS_BETWEEN):
+                self._request()
+            self._stream.synchronize()
+        self._drop_graphs()
+        self._capture_calls()
 
     # ---- results
 
@@ -156,18 +170,24 @@ class TorchRequest:
         """Release the graph and the model. The GPU must be done with them."""
         torch = self._torch
         torch.cuda.synchronize(self._where)
-        self._graph.reset()
-        self._request = None
-        self._leaves, self._reference = [], []
+        self._drop_graphs()
+        self._calls = ()
+        self._reference = []
         gc.collect()
         torch.cuda.empty_cache()
 
     # ---- inside
 
-    def _call(self) -> Any:
-        assert self._request is not None
+    def _request(self) -> list[Any]:
+        """Return the last result of each call of an eager request."""
+        results = []
+        self.warm_ups += 1
         with told(self._model, "a request failed"):
-            return self._request()
+            for function, times in self._calls:
+                for _ in range(times):
+                    result = function()
+                results.append(result)
+        return results
 
     def _warm_up(self) -> None:
         """Run requests until their times are steady: libraries choose and compile kernels first."""
@@ -175,7 +195,7 @@ class TorchRequest:
         end_s = time.monotonic() + _WARM_UP_S
         while len(times_ns) < _WARM_UPS_MAX and not is_steady(times_ns):
             begin_ns = time.perf_counter_ns()
-            result = self._call()
+            result = self._request()
             self._stream.synchronize()
             times_ns.append(time.perf_counter_ns() - begin_ns)
             if len(times_ns) == 1:
@@ -186,10 +206,10 @@ class TorchRequest:
     def _run_twice(self) -> None:
         """Keep the results of an eager request, and check that a second one has the same."""
         torch, model = self._torch, self._model
-        first = list(_leaves(torch, self._call()))
+        first = list(_leaves(torch, self._request()))
         self._stream.synchronize()
         kept = [leaf.detach().clone() for leaf in first]
-        second = list(_leaves(torch, self._call()))
+        second = list(_leaves(torch, self._request()))
         self._stream.synchronize()
         if model.tolerance is None:
             self.outputs = "not compared: tolerance is None"
@@ -225,11 +245,40 @@ class TorchRequest:
             f" within {model.tolerance:g}" if model.tolerance else ""
         )
 
-    def _capture(self) -> tuple[Any, Any]:
+    def _drop_graphs(self) -> None:
+        for graph in self._graphs:
+            graph.reset()
+        self._graphs, self._leaves = [], []
+
+    def _capture_calls(self) -> None:
+        """Capture each call of a request once, in their order."""
+        begin_ns = time.perf_counter_ns()
+        results = []
+        try:
+            for call in self._calls:
+                graph, result = self._capture(call.function)
+                self._graphs.append(graph)
+                results.append(result)
+        except BaseException:
+            self._drop_graphs()
+            raise
+        self.capture_ns = time.perf_counter_ns() - begin_ns
+        self._leaves = list(_leaves(self._torch, results))
+        shapes = [leaf.shape for leaf in self._leaves]
+        if self.is_compared and shapes != [kept.shape for kept in self._reference]:
+            raise ScenarioError(
+                f"{self._model.name}: a captured request returns results of other shapes than an "
+                "eager one; return the same from each request"
+            )
+        self.pointers = [
+            (int(graph.raw_cuda_graph()), call.times)
+            for graph, call in zip(self._graphs, self._calls, strict=True)
+        ]
+
+    def _capture(self, function: Request) -> tuple[Any, Any]:
         torch, failure = self._torch, None
         graph = torch.cuda.CUDAGraph(keep_graph=True)
         before = torch.cuda.current_stream(self._where)
-        assert self._request is not None
         _drop_workspaces(torch)
         try:
             with torch.cuda.graph(
@@ -239,7 +288,7 @@ class TorchRequest:
                 capture_error_mode="thread_local",
             ):
                 try:
-                    result = self._request()
+                    result = function()
                 except BaseException as error:
                     failure = error  # what follows from it, the end of the capture reports
                     raise
@@ -318,13 +367,13 @@ def _device(torch: Any, model: Model, device: str) -> Any:
     return where
 
 
-def _build(torch: Any, factory: Factory, where: Any) -> Request:
+def _build(torch: Any, factory: Factory, where: Any) -> tuple[Call, ...]:
     """Call the function with the device as PyTorch's default, which would slow requests down."""
     with torch.device(where):
-        request = factory.build()
+        calls = factory.build()
     if where.type != "cpu":
         torch.cuda.synchronize(where)  # requests run on another stream
-    return request
+    return calls
 
 
 def _leaves(torch: Any, result: Any) -> Iterator[Any]:

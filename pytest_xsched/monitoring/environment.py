@@ -106,6 +106,8 @@ class ModelFacts:
         build_ns: time in which the user's code built and warmed it up.
         capture_ns: time in which a request was captured and its graph read.
         cut_ns: time in which the graph was cut, with the requests that timed its pieces.
+        warm_ups: how many eager requests there were before each capture of a request. The last two
+            captures have the same kernels, and the last one is the graph.
     """
 
     queue: str
@@ -119,6 +121,7 @@ class ModelFacts:
     build_ns: int = 0
     capture_ns: int = 0
     cut_ns: int = 0
+    warm_ups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +179,8 @@ class Fingerprint:
 
 def _read_model(data: Mapping[str, Any]) -> ModelFacts:
     names = tuple((name, count) for name, count in data["kernel_names"])
-    return ModelFacts(**{**data, "kernel_names": names})
+    warm_ups = tuple(data.get("warm_ups", ()))  # absent in old records
+    return ModelFacts(**{**data, "kernel_names": names, "warm_ups": warm_ups})
 
 
 def take_fingerprint(devices: Sequence[DeviceInfo], proc: Path = _PROC) -> Fingerprint:

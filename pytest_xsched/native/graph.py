@@ -6,6 +6,7 @@ take a `Graph` instead of commands; a request is then all its segments, in order
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,11 +134,59 @@ class Graph:
         return self._native
 
 
+class GraphRequest:
+    """A request that is several graphs, one after the other, or one graph several times.
+
+    Args:
+        parts: The graphs in their order, and how often each is launched. All of one device.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Graph, int]]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def segments(self) -> int:
+        """Number of commands: segments of all launches; 0 before the graphs were cut."""
+        return sum(times * graph.segments for graph, times in self.parts)
+
+    def commands_array(self) -> Any:
+        """Return the segments of all launches as native commands."""
+        arrays = [(graph.commands_array(), times) for graph, times in self.parts]
+        slots = [slot for array, times in arrays for _ in range(times) for slot in array]
+        return ffi.new("struct xs_command[]", slots)
+
+    def launch_ends(self) -> list[int]:
+        """Return the number of commands after which each launch of a graph is complete."""
+        sizes = [graph.segments for graph, times in self.parts for _ in range(times)]
+        return list(itertools.accumulate(sizes))
+
+    def run_ns(self, repeats: int) -> list[NDArray[np.int64]]:
+        """Run whole requests, one after the other, and time their segments.
+
+        Args:
+            repeats: Number of requests.
+
+        Returns:
+            For each of `parts`, int64[repeats * times, segments]: the time of each segment on the
+            device, in ns.
+
+        Raises:
+            ScenarioError: A graph has not been cut.
+            DeviceError: The driver refuses a call, or the device hangs.
+        """
+        rows: list[list[NDArray[np.int64]]] = [[] for _ in self.parts]
+        for _ in range(repeats):
+            for i, (graph, times) in enumerate(self.parts):
+                rows[i].append(graph.run_ns(times))
+        return [np.concatenate(of) for of in rows]
+
+
 class Capture:
-    """Captures one graph of what is launched on a stream of its own.
+    """Captures graphs of what is launched on a stream of its own.
 
     Kernels of libraries have a workspace for each stream. Two graphs that were captured on one
-    stream share it, and hang or compute wrong results when they run at the same time.
+    stream share it, and hang or compute wrong results when they run at the same time. So the graphs
+    of one capture must belong to one queue.
 
     Args:
         device: A device of kind ``cuda`` or ``hip``. Close the capture before the device.
@@ -165,7 +214,7 @@ class Capture:
         """Record what this thread launches on the stream, instead of executing it.
 
         Raises:
-            ScenarioError: The capture has begun before: each has one graph.
+            ScenarioError: The capture has begun before and has not ended.
             DeviceError: The driver refuses the call.
         """
         call(lib.xs_capture_begin, self._pointer)
@@ -175,14 +224,14 @@ class Capture:
 
         Raises:
             ScenarioError: The capture has not begun.
-            DeviceError: Something was done that cannot be captured. The capture has no graph.
+            DeviceError: Something was done that cannot be captured. There is no graph of it.
         """
         graph = ffi.new("void **")
         call(lib.xs_capture_end, self._pointer, graph)
         return int(ffi.cast("uintptr_t", graph[0]))
 
     def close(self) -> None:
-        """Wait for the stream, and free it and the graph. Does nothing the second time."""
+        """Wait for the stream, and free it and the graphs. Does nothing the second time."""
         if self._native != ffi.NULL and self._device.pointer != ffi.NULL:
             lib.xs_capture_close(self._native)
         self._native = ffi.NULL

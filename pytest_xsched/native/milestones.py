@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NAMES_MAX = 16
-"""The most names of milestones that a queue may have."""
-NAME_PATTERN = "[a-z][a-z0-9_]{0,39}"
+from pytest_xsched.base.constants import MILESTONE_NAME as NAME_PATTERN
+from pytest_xsched.base.constants import MILESTONE_NAMES_MAX as NAMES_MAX
+
+__all__ = ["NAMES_MAX", "NAME_PATTERN", "Milestones", "no_milestones"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,24 @@ class Milestones:
         """Return the milestones that `to_arrays` has written."""
         request, name, at_ns = arrays
         return cls(names=tuple(names), request=request, name=name, at_ns=at_ns)
+
+    @classmethod
+    def from_matrix(cls, names: Sequence[str], at_ns: NDArray[np.int64]) -> Milestones:
+        """Return the milestones of requests that have the same ones.
+
+        Args:
+            names: of the milestones of a request, in their order.
+            at_ns: int64[requests, names], when each was reached; -1: it was not.
+        """
+        each = tuple(dict.fromkeys(names))
+        ids = np.array([each.index(name) for name in names], np.int64)
+        request, which = np.nonzero(at_ns >= 0)
+        return cls(
+            names=each,
+            request=request.astype(np.int64),
+            name=ids[which],
+            at_ns=at_ns[request, which],
+        )
 
     def followed_by(self, later: Milestones, requests: int, offset_ns: int) -> Milestones:
         """Return these milestones and those of a later window.

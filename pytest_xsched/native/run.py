@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,8 @@ from pytest_xsched.native.binding import (
     unit_mask,
 )
 from pytest_xsched.native.command_record import CommandRecord, RecordRings, no_record
-from pytest_xsched.native.graph import Graph
+from pytest_xsched.native.graph import Graph, GraphRequest
+from pytest_xsched.native.milestones import Milestones, no_milestones
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Command
@@ -120,9 +121,15 @@ class QueueSettings:
     """Whether to record each command and each suspension; not for queues without a load."""
 
 
-def _native_commands(commands: Sequence[Command] | Graph) -> tuple[Any, Any]:
+Work: TypeAlias = "Sequence[Command] | Graph | GraphRequest"
+"""Commands, or graphs whose segments they are."""
+MILESTONES_MAX = 20_000_000
+"""Room for the milestones of a closed loop, which takes 8 bytes for each."""
+
+
+def _native_commands(commands: Work) -> tuple[Any, Any]:
     """Return commands as an array, and what must stay alive as long as the array."""
-    if isinstance(commands, Graph):
+    if isinstance(commands, (Graph, GraphRequest)):
         return commands.commands_array(), commands
     return commands_array(commands)
 
@@ -148,7 +155,9 @@ class Queue:
         keep: tuple[Any, ...],
         siblings: list[Queue],
         record: RecordRings | None = None,
+        milestone_ns: NDArray[np.int64] | None = None,
     ) -> None:
+        self._milestone_ns = milestone_ns
         self._siblings = siblings
         self._native = pointer
         self._samples = samples
@@ -184,6 +193,17 @@ class Queue:
         assert self._samples is not None
         copied: NDArray[np.void] = self._samples[:count].copy()
         return copied
+
+    def milestones(self, count: int, names: Sequence[str]) -> Milestones:
+        """Copy the milestones of the first `count` requests after the end of the run.
+
+        Args:
+            count: Of the requests.
+            names: Of the milestones of a request, in their order; a name may be there repeatedly.
+        """
+        if self._milestone_ns is None:
+            return no_milestones()
+        return Milestones.from_matrix(names, self._milestone_ns[:count])
 
     def record(self) -> CommandRecord:
         """Copy the record of the queue after the end of the run."""
@@ -227,11 +247,11 @@ class Queue:
         """Undo `suspend`. The policy may still suspend the queue."""
         call(lib.xs_queue_resume, self._pointer)
 
-    def submit(self, commands: Sequence[Command] | Graph) -> int:
+    def submit(self, commands: Work) -> int:
         """Submit one request, and return its ticket, counted from 0."""
         ticket = ffi.new("uint64_t *")
         array, kept = _native_commands(commands)  # copied by the call
-        if isinstance(commands, Graph) and not any(kept is other for other in self._keep):
+        if kept is commands and not any(kept is other for other in self._keep):
             self._keep = (*self._keep, kept)
         call(lib.xs_queue_submit, self._pointer, array, len(array), ticket)
         return int(ticket[0])
@@ -290,15 +310,15 @@ class Run:
         self,
         settings: QueueSettings,
         load: dict[str, Any],
-        commands: Sequence[Command] | Graph,
+        commands: Work,
         samples: NDArray[np.void] | None,
         keep: tuple[Any, ...],
+        milestones: Sequence[int] = (),
     ) -> Queue:
         spec = ffi.new("struct xs_queue_spec *")
         name = ffi.new("char[]", settings.name.encode())
         array, kept = _native_commands(commands)  # copied by the call
-        if isinstance(commands, Graph):
-            keep = (*keep, kept)
+        keep = (*keep, kept)
         spec.name, spec.commands, spec.command_count = name, array, len(array)
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size
@@ -315,6 +335,13 @@ class Run:
             pointer = ffi.from_buffer("struct xs_sample[]", samples, require_writable=True)
             load = {**load, "samples": pointer, "sample_cap": len(samples)}
             keep = (*keep, pointer)
+        milestone_ns = None
+        if milestones and samples is not None:
+            milestone_ns = np.empty((len(samples), len(milestones)), np.int64)
+            ends = ffi.new("uint32_t[]", milestones)
+            pointer = ffi.from_buffer("int64_t[]", milestone_ns, require_writable=True)
+            load |= {"milestones": ends, "milestone_count": len(ends), "milestone_ns": pointer}
+            keep = (*keep, ends, pointer)
         spec.load = load
         record = None
         if settings.record:
@@ -323,19 +350,24 @@ class Run:
             spec.record = record.spec
         out = ffi.new("struct xs_queue **")
         call(lib.xs_queue_add, self._pointer, spec, out)
-        queue = Queue(out[0], samples, keep, self._queues, record)
+        queue = Queue(out[0], samples, keep, self._queues, record, milestone_ns)
         self._queues.append(queue)
         return queue
 
     def add_open(
         self,
         settings: QueueSettings,
-        commands: Sequence[Command] | Graph,
+        commands: Work,
         arrivals_ns: NDArray[np.int64],
+        milestones: Sequence[int] = (),
     ) -> Queue:
         """Add a queue whose requests arrive at given times: int64[n], ns, ascending.
 
-        `commands` are those of each request; of a graph, its segments.
+        Args:
+            settings: Of the queue.
+            commands: Those of each request; of a graph, its segments.
+            arrivals_ns: When the requests arrive.
+            milestones: After how many commands of a request each of its milestones is reached.
         """
         arrivals_ns = np.ascontiguousarray(arrivals_ns, np.int64)
         pointer = ffi.from_buffer("int64_t[]", arrivals_ns)
@@ -345,21 +377,24 @@ class Run:
             "arrival_count": len(arrivals_ns),
         }
         samples = np.empty(len(arrivals_ns), SAMPLE)
-        return self._add(settings, load, commands, samples, (arrivals_ns, pointer))
+        return self._add(settings, load, commands, samples, (arrivals_ns, pointer), milestones)
 
     def add_closed(
         self,
         settings: QueueSettings,
-        commands: Sequence[Command] | Graph,
+        commands: Work,
         *,
         concurrency: int,
         think_ns: int,
         most: int = SAMPLES_MAX,
+        milestones: Sequence[int] = (),
     ) -> Queue:
         """Add a queue of clients that wait for their requests. More than `most` are an error."""
+        if milestones:
+            most = min(most, MILESTONES_MAX // len(milestones))
         load = {"kind": lib.XS_LOAD_CLOSED, "concurrency": concurrency, "think_ns": think_ns}
         # The system allocates a page when it is first written, so room for `most` is free.
-        return self._add(settings, load, commands, np.empty(most, SAMPLE), ())
+        return self._add(settings, load, commands, np.empty(most, SAMPLE), (), milestones)
 
     def add_manual(self, settings: QueueSettings) -> Queue:
         """Add a queue whose requests come from `Queue.submit`."""

@@ -162,9 +162,12 @@ def _stage(queue: str, stage: Record) -> str:
 def _captured(model: Record) -> str:
     """Describe the graph of a request of a model, and how its results compare."""
     plural = "s" if model["commands"] != 1 else ""
+    steady = ""
+    if warm_ups := model.get("warm_ups"):  # absent in old records
+        steady = f", the same after {warm_ups[-2]} and {warm_ups[-1]} warm-up requests"
     return (
         f"{model['queue']}: {model['kernels']} kernels in {model['commands']} command{plural} "
-        f"({model['framework']}), results {model['outputs']}"
+        f"({model['framework']}){steady}, results {model['outputs']}"
     )
 
 

@@ -18,7 +18,7 @@ from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.native.binding import Device
-from pytest_xsched.native.graph import Graph
+from pytest_xsched.native.graph import Graph, GraphRequest
 from pytest_xsched.native.run import QueueSettings, Run
 from pytest_xsched.scenario.device_models import SimModel
 from pytest_xsched.scenario.queue_spec import QueueSpec
@@ -34,8 +34,9 @@ MOST = 100_000
 """Limit of requests in a window; even an empty launch on a GPU takes longer than the time that this
 number of requests would leave each."""
 
-Work: TypeAlias = "tuple[Command, ...] | Graph"
-"""The commands of a request, or the graph whose segments they are."""
+Work: TypeAlias = "tuple[Command, ...] | Graph | GraphRequest"
+"""The commands of a request, or the graphs whose segments they are."""
+_GRAPHS = (Graph, GraphRequest)
 
 
 class TooFast(Exception):
@@ -46,7 +47,7 @@ def calibrate(
     devices: Mapping[str, Device],
     scenario: Scenario,
     specs: Sequence[QueueSpec],
-    graphs: Mapping[str, Graph] | None = None,
+    graphs: Mapping[str, GraphRequest] | None = None,
 ) -> tuple[int | None, ...]:
     """Return the time of a request of each queue alone, in ns; None: not known.
 
@@ -73,7 +74,7 @@ def calibrate(
 
 
 def _alone_ns(device: Device, scenario: Scenario, name: str, work: Work) -> int | None:
-    commands = () if isinstance(work, Graph) else work
+    commands = () if isinstance(work, _GRAPHS) else work
     if scenario.device_kind == "sim":
         # The run itself refuses kernels, which have no cost there.
         has_kernel = any(command.kernel is not None for command in commands)
@@ -99,7 +100,7 @@ def modelled_ns(sim: SimModel, commands: Sequence[Command]) -> int:
     return sum(max(0, sim.cost_ns(command) - 1) for command in commands)
 
 
-def command_ns(work: Sequence[Command] | Graph, alone_ns: int | None = None) -> int:
+def command_ns(work: Work, alone_ns: int | None = None) -> int:
     """Return the time that a command takes alone at most, as far as it is known; 0: it is not.
 
     Of a graph it is the mean time of its segments.
@@ -108,15 +109,13 @@ def command_ns(work: Sequence[Command] | Graph, alone_ns: int | None = None) -> 
         work: commands of a request.
         alone_ns: time of a request alone, where that was measured.
     """
-    if isinstance(work, Graph):
+    if isinstance(work, _GRAPHS):
         return (alone_ns or 0) // max(1, work.segments)
     longest_ns = max((command.duration_ns for command in work), default=0)
     return max(longest_ns, (alone_ns or 0) // max(1, len(work)))
 
 
-def measured_ns(
-    device: Device, name: str, work: Sequence[Command] | Graph, window_ns: int
-) -> int | None:
+def measured_ns(device: Device, name: str, work: Work, window_ns: int) -> int | None:
     """Run one request after the other for a time; return the fastest, from launch to completion.
 
     If no request completes, return the time that the first one had. None: none was launched.
@@ -160,7 +159,7 @@ def measured_ns(
     # If other programs used the processors, the elapsed time shows little. Our process computes or
     # polls whenever it runs, so a request takes at most its part of our processor time.
     known_ns = [fastest_ns, worked_ns // max(1, len(done))]
-    commands = () if isinstance(work, Graph) else work
+    commands = () if isinstance(work, _GRAPHS) else work
     # If other programs used all processors.
     if commands and all(command.kind == "spin" for command in commands):
         known_ns.append(sum(command.duration_ns for command in commands))

@@ -178,7 +178,13 @@ def _measure(
     with contextlib.nullcontext() if part is None else part.turn():
         units = _units(devices, scenario, names)
         captured = models.prepare(devices, scenario, specs, units)
-        graphs = {name: model.graph for name, model in captured.items()}
+        graphs = {name: model.request for name, model in captured.items()}
+        milestones = {
+            spec.name: captured[spec.name].milestones
+            if spec.name in captured
+            else spec.workload.milestones
+            for spec in specs
+        }
         alone_ns = calibrate(devices, scenario, specs, graphs)
         for model in captured.values():
             model.poison()
@@ -192,6 +198,7 @@ def _measure(
                 devices[spec.device or scenario.device],
                 units[spec.name],
                 graphs.get(spec.name, spec.workload.commands),
+                [after for _, after in milestones[spec.name]],
                 taken_ns,
                 record,
             )
@@ -224,6 +231,12 @@ def _measure(
             models=tuple(model.facts(name) for name, model in captured.items()),
         )
         measurement = _collect(scenario, specs, fingerprint, queues, effect, alone_ns, captured)
+        if any(milestones.values()):
+            reached = (
+                queue.milestones(len(samples), [name for name, _ in milestones[spec.name]])
+                for spec, queue, samples in zip(specs, queues, measurement.samples, strict=True)
+            )
+            measurement = dataclasses.replace(measurement, milestones=tuple(reached))
         if record:
             records = tuple(queue.record() for queue in queues)
             measurement = dataclasses.replace(measurement, records=records)
@@ -338,6 +351,7 @@ def _add(
     device: Device,
     units: tuple[int, ...],
     work: Work,
+    milestones: Sequence[int],
     alone_ns: int | None,
     record: bool,
 ) -> Queue:
@@ -351,6 +365,7 @@ def _add(
             concurrency=spec.arrivals.concurrency,
             think_ns=spec.arrivals.think_ns,
             most=SAMPLES_MAX // closed_loops,
+            milestones=milestones,
         )
     arrivals_ns = arrival_times(
         spec.arrivals,
@@ -359,7 +374,7 @@ def _add(
         seed=scenario.seed,
         name=spec.name,
     )
-    return native.add_open(settings, work, arrivals_ns)
+    return native.add_open(settings, work, arrivals_ns, milestones)
 
 
 def _collect(

@@ -6,6 +6,7 @@ name, and its arguments are what JSON can hold.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import math
@@ -13,15 +14,15 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.base.paths import expand_path
 from pytest_xsched.base.units import one_line
-from pytest_xsched.base.validation import checked_fields, one_of
+from pytest_xsched.base.validation import checked_fields, integer, one_of
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario.grouping import AUTO, checked_commands
+from pytest_xsched.scenario.grouping import AUTO, COMMANDS_MAX, checked_commands
 from pytest_xsched.scenario.programs import Program
 
 MODES = ("graph", "eager")
@@ -47,6 +48,8 @@ class Model:
             that a command takes as a text, ``"50us"``.
         tolerance: how far results may be from those of the eager request, absolute and relative;
             0: equal to the last bit; None: they are not compared.
+        steps: how often a request repeats the last function that the factory returns; each call is
+            then a milestone. None: a request is one call.
     """
 
     factory: str
@@ -56,6 +59,7 @@ class Model:
     framework: str = "torch"
     commands: int | str = AUTO
     tolerance: float | None = 0.0
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         what = self.name
@@ -69,6 +73,10 @@ class Model:
             _read_json(what, text)
         object.__setattr__(self, "commands", checked_commands(what, self.commands))
         object.__setattr__(self, "tolerance", _checked_tolerance(what, self.tolerance))
+        if self.steps is not None:
+            object.__setattr__(
+                self, "steps", integer(f"{what}: steps", self.steps, 1, COMMANDS_MAX - 1)
+            )
         if self.framework == "stream" and self.mode != "graph":
             raise ScenarioError(
                 f"{what}: mode {self.mode!r} does not go with graph(), which captures; write "
@@ -103,6 +111,8 @@ class Model:
             values["commands"] = self.commands
         if self.tolerance != 0 and self.framework == "torch":
             values["tolerance"] = self.tolerance
+        if self.steps is not None:
+            values["steps"] = self.steps
         return values
 
     @property
@@ -115,8 +125,9 @@ class Model:
 
     def to_json(self) -> str:
         """Return the model as JSON text; `from_json` reads it."""
-        fields = ("factory", "args", "kwargs", "mode", "framework", "commands", "tolerance")
-        return json.dumps({name: getattr(self, name) for name in fields})
+        return json.dumps(
+            {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Model:
@@ -145,6 +156,7 @@ def make_model(
     framework: str = "torch",
     commands: Any = AUTO,
     tolerance: float | None = 0.0,
+    steps: int | None = None,
 ) -> Model:
     """Return a model from the arguments of `workload.model` or `workload.graph`."""
     maker = "model" if framework == "torch" else "graph"
@@ -158,6 +170,7 @@ def make_model(
         framework=framework,
         commands=commands,
         tolerance=tolerance,
+        steps=steps,
     )
 
 
@@ -290,6 +303,8 @@ def _read_json(what: str, text: object) -> None:
 
 def read_model(data: Any) -> Model:
     """Return a model from its JSON."""
+    if isinstance(data, Mapping):
+        data = {"steps": None, **data}  # absent in old records
     values = checked_fields(Model, data, "model")
     for name in ("args", "kwargs"):
         if not isinstance(values[name], (list, tuple)):

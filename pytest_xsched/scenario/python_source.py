@@ -162,12 +162,32 @@ def _workload(workload: Workload) -> _Call:
         return _endpoint(workload.endpoint)
     if (call := _recorded(workload)) is not None:
         return call
-    parts = tuple(
-        _layer(command, len(list(equal))) for command, equal in itertools.groupby(workload.commands)
-    )
+    if workload.milestones:
+        return _with_milestones(workload)
+    parts = _layers(workload.commands)
     if len(parts) == 1 and workload.label == _label(parts[0]):
         return parts[0]
     return _Call("sequence", (parts,), {"label": workload.label})
+
+
+def _layers(commands: tuple[Command, ...]) -> tuple[_Call, ...]:
+    groups = itertools.groupby(commands)
+    return tuple(_layer(command, len(list(equal))) for command, equal in groups)
+
+
+def _with_milestones(workload: Workload) -> _Call:
+    """Spell a workload as the sequence of what its milestones divide."""
+    names: list[str | None] = [name for name, _ in workload.milestones]
+    ends = [after for _, after in workload.milestones]
+    if ends[-1] < len(workload.commands):
+        names.append(None)
+        ends.append(len(workload.commands))
+    parts = []
+    for begin, end in itertools.pairwise([0, *ends]):
+        inner = _layers(workload.commands[begin:end])
+        parts.append(inner[0] if len(inner) == 1 else _Call("sequence", (inner,)))
+    milestone = names[0] if len(set(names)) == 1 else tuple(names)
+    return _Call("sequence", (tuple(parts),), {"label": workload.label, "milestone": milestone})
 
 
 def _recorded(workload: Workload) -> _Call | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from pytest_xsched.base.constants import MILESTONE_NAME, MILESTONE_NAMES_MAX
 from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.base.units import (
@@ -130,6 +132,15 @@ class Workload:
     """The commands of one request, launched in order, and their name in reports.
 
     A program, a model or an endpoint stands for commands that are not known here.
+
+    Args:
+        commands: of a request.
+        label: name in reports.
+        program: that does the requests, or None.
+        model: whose requests they are, or None.
+        endpoint: that answers them, or None.
+        milestones: of a request: the name of each, and the number of commands after which it is
+            reached, ascending.
     """
 
     commands: tuple[Command, ...]
@@ -137,6 +148,7 @@ class Workload:
     program: Program | None = None
     model: Model | None = None
     endpoint: Endpoint | None = None
+    milestones: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         given = {}
@@ -158,6 +170,8 @@ class Workload:
             set_tuple(self, "commands", Command, "workload", COMMANDS_MAX)
         if not isinstance(self.label, str) or not self.label:
             raise ScenarioError(f"workload: label {self.label!r} is not a text")
+        milestones = _checked_milestones(self.milestones, len(self.commands))
+        object.__setattr__(self, "milestones", milestones)
 
     @property
     def own_program(self) -> Program | None:
@@ -315,12 +329,18 @@ def model(
     mode: str = "graph",
     commands: int | DurationLike = "auto",
     tolerance: float | None = 0.0,
+    steps: int | None = None,
     **kwargs: Any,
 ) -> Workload:
     """Make a workload of a PyTorch model of your own.
 
     `factory` is called in the measuring process, once a queue, with the device set as PyTorch's
     default. It builds the model and its inputs, and returns a callable: one call is one request.
+
+    With `steps`, it returns two callables, ``prefill, decode``: a request is one call of the first,
+    and then that many of the second. After each call the request reaches the milestone ``"token"``.
+    If it returns one callable, that is the step. A step finds its input where the one before left
+    it: in tensors that exist and are written in place.
 
     On "cuda" and "hip", a request is captured into a graph, which is cut into commands, so every
     scheduler schedules the model. With ``mode="eager"``, and on "cpu", the requests run in a
@@ -338,17 +358,23 @@ def model(
         tolerance: how far the results of the cut graph may be from those of the eager request,
             absolute and relative. 0: equal to the last bit. None: they are not compared, because a
             request changes the model, as training does.
+        steps: how many steps a request has, in [1, COMMANDS_MAX); None: a request is one call.
         kwargs: more arguments of `factory`.
 
     Raises:
         ScenarioError: a value is wrong; or, in a run, there is no such function, it raises, it
             returns no callable, or its requests cannot be captured.
     """
-    given = {"mode": mode, "commands": commands, "tolerance": tolerance}
-    defaults = {"mode": "graph", "commands": "auto", "tolerance": 0.0}
+    given: dict[str, Any] = {
+        "mode": mode,
+        "commands": commands,
+        "tolerance": tolerance,
+        "steps": steps,
+    }
+    defaults = {"mode": "graph", "commands": "auto", "tolerance": 0.0, "steps": None}
     changed = {name: value for name, value in given.items() if value != defaults[name]}
     refuse_shared_keywords(factory, changed)
-    own = make_model(factory, args, kwargs, mode=mode, commands=commands, tolerance=tolerance)
+    own = make_model(factory, args, kwargs, **given)
     return Workload(commands=(), label=own.label, model=own)
 
 
@@ -356,6 +382,7 @@ def graph(
     factory: Callable[..., Any] | str,
     *args: Any,
     commands: int | DurationLike = "auto",
+    steps: int | None = None,
     **kwargs: Any,
 ) -> Workload:
     """Make a workload of whatever launches onto a stream: CuPy, Triton, bindings of the driver.
@@ -368,30 +395,90 @@ def graph(
         factory: as of `model`.
         args: its arguments, which JSON can hold.
         commands: as of `model`.
+        steps: as of `model`.
         kwargs: more arguments of `factory`.
 
     Raises:
         ScenarioError: as of `model`.
     """
-    own = make_model(factory, args, kwargs, framework="stream", commands=commands, tolerance=None)
+    given: dict[str, Any] = {"commands": commands, "steps": steps}
+    own = make_model(factory, args, kwargs, framework="stream", tolerance=None, **given)
     return Workload(commands=(), label=own.label, model=own)
 
 
-def sequence(workloads: Iterable[Workload], *, label: str | None = None) -> Workload:
+def sequence(
+    workloads: Iterable[Workload],
+    *,
+    label: str | None = None,
+    milestone: str | Iterable[str | None] | None = None,
+) -> Workload:
     """Make a workload whose requests have the commands of several workloads, one after another.
 
     Args:
         workloads: at least one; together at most COMMANDS_MAX commands.
         label: name in reports; default: the labels of the parts.
+        milestone: name of the milestone that a request reaches after each of the workloads,
+            ``"token"``; or a list with a name for each of them, None for none.
 
     >>> sequence([matmul(512, layers=3), spin("50us")]).label
     "sequence(matmul(512, layers=3), spin('50us'))"
     """
     parts = _workloads(workloads)
+    names = _names_of_milestones(milestone, len(parts))
     if label is None:
         label = f"sequence({', '.join(part.label for part in parts)})"
-    commands = tuple(command for part in parts for command in part.commands)
-    return Workload(commands=commands, label=label)
+    commands: tuple[Command, ...] = ()
+    milestones: list[tuple[str, int]] = []
+    for part, name in zip(parts, names, strict=True):
+        inner = [(own, len(commands) + after) for own, after in part.milestones]
+        commands += part.commands
+        if name is not None:
+            inner = [one for one in inner if one[1] < len(commands)]
+            inner.append((name, len(commands)))
+        milestones += inner
+    return Workload(commands=commands, label=label, milestones=tuple(milestones))
+
+
+def _names_of_milestones(given: object, parts: int) -> list[str | None]:
+    if given is None or isinstance(given, str):
+        return [given] * parts
+    names = list(given) if isinstance(given, Iterable) else []
+    if len(names) != parts or not all(name is None or isinstance(name, str) for name in names):
+        raise ScenarioError(
+            f"sequence: milestone {one_line(given)} is neither a name nor a list with a name or "
+            f"None for each of the {parts} workloads"
+        )
+    return names
+
+
+def _checked_milestones(given: Any, commands: int) -> tuple[tuple[str, int], ...]:
+    try:
+        pairs = [(name, after) for name, after in given]
+    except (TypeError, ValueError):
+        raise ScenarioError(
+            f"workload: milestones {one_line(given)} are no pairs of a name and a number of "
+            "commands"
+        ) from None
+    found = tuple((name, integer("milestone", after, 1, COMMANDS_MAX)) for name, after in pairs)
+    for name, _ in found:
+        if not isinstance(name, str) or not re.fullmatch(MILESTONE_NAME, name):
+            raise ScenarioError(
+                f"milestone: {one_line(name)} is no name; write up to 40 letters a-z, digits and "
+                'underscores, the first a letter, as in "token"'
+            )
+    if len(names := dict.fromkeys(name for name, _ in found)) > MILESTONE_NAMES_MAX:
+        raise ScenarioError(
+            f"milestones: {len(names)} names, above the limit of {MILESTONE_NAMES_MAX}"
+        )
+    before = 0
+    for name, after in found:
+        if not before < after <= commands:
+            raise ScenarioError(
+                f"workload: the milestone {name!r} is reached after {after} commands; the numbers "
+                f"must ascend, and a request has {commands} commands"
+            )
+        before = after
+    return found
 
 
 def _workloads(workloads: Iterable[Workload]) -> list[Workload]:
@@ -415,9 +502,10 @@ def _layered(command: Command, layers: int, name: str, *arguments: str) -> Workl
 
 def read_workload(data: Any) -> Workload:
     """Return a workload from its JSON: the fields of Workload, and of each Command."""
-    if isinstance(data, Mapping):  # JSON of earlier versions has no endpoints
-        data = {"endpoint": None, **data}
+    if isinstance(data, Mapping):  # absent in old records
+        data = {"endpoint": None, "milestones": [], **data}
     values = checked_fields(Workload, data, "workload")
+    values["milestones"] = checked_list(values, "milestones", "workload")
     commands = checked_list(values, "commands", "workload")
     values["commands"] = tuple(read_command(command) for command in commands)
     if values["program"] is not None:

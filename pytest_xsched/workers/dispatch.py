@@ -11,7 +11,7 @@ from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
-from pytest_xsched.workers.isolated import SET_UP_S, measure_in_worker
+from pytest_xsched.workers.isolated import SET_UP_S, RunWorker
 from pytest_xsched.workers.live_proxy import LiveProcess
 from pytest_xsched.workers.mps import mps_daemon
 from pytest_xsched.workers.multi_process import SeparateProcesses
@@ -141,7 +141,8 @@ def measure_in_processes(
     """
     processes = processes or RunProcesses(scenario.duration_ns)
     files = environment = found = None
-    if any(queue.workload.model is not None for queue in scenario.queues):
+    has_model = any(queue.workload.model is not None for queue in scenario.queues)
+    if has_model:
         set_up_s = max(set_up_s, MODEL_SET_UP_S)
     with processes.window(scenario.duration_ns) as around:
         if scenario.xsched is not None:
@@ -160,17 +161,24 @@ def measure_in_processes(
         if scenario.mps is not None and processes.daemon is None:
             processes.daemon = around.enter_context(mps_daemon(scenario.mps, scenario.device))
         if not scenario.has_separate_processes and not scenario.programs:
-            return measure_in_worker(
+            if processes.worker is None:
+                processes.worker = RunWorker(
+                    libraries=libraries,
+                    lock_timeout_s=lock_timeout_s,
+                    environment=environment,
+                    xsched=files,
+                    watch=watch,
+                    record=record,
+                    set_up_s=set_up_s,
+                )
+                around.callback(processes.worker.close)
+            # What XSched has seen of a window counts for the next one, so that is a fresh process.
+            keeps_models = has_model and scenario.xsched is None
+            return processes.worker.measure(
                 scenario,
                 progress,
                 waiting=waiting,
-                libraries=libraries,
-                lock_timeout_s=lock_timeout_s,
-                environment=environment,
-                xsched=files,
-                watch=watch,
-                record=record,
-                set_up_s=set_up_s,
+                is_last=processes.is_last or not keeps_models,
             )
         if processes.separate is None:
             processes.separate = SeparateProcesses(

@@ -1,4 +1,4 @@
-"""What a run keeps between its windows: programs, locks of its devices, XSched's server, MPS.
+"""What a run keeps between its windows: programs, models, locks, XSched's server, MPS.
 
 They end with the last window and with any error; when another run begins; and when no further
 window has begun within `IDLE_S`, because the locks keep others off the devices meanwhile.
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from pytest_xsched.errors import XSchedError
+from pytest_xsched.workers.isolated import RunWorker
 from pytest_xsched.workers.mps import MpsDaemon
 from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.xserver import Server
@@ -32,6 +33,7 @@ class RunProcesses:
 
     Attributes:
         separate: processes of earlier windows that live on; None: there are none.
+        worker: the process that measures all queues, which lives on; None: there is none.
         server: XSched's server, which lives on with them; None: there is none.
         daemon: the control daemon of MPS, likewise.
         is_last: whether the window that is measured is the last one.
@@ -40,6 +42,7 @@ class RunProcesses:
 
     def __init__(self, duration_ns: int) -> None:
         self.separate: SeparateProcesses | None = None
+        self.worker: RunWorker | None = None
         self.server: Server | None = None
         self.daemon: MpsDaemon | None = None
         self.is_last = False
@@ -69,7 +72,7 @@ class RunProcesses:
             try:
                 with self._around.pop_all() as around:
                     yield around
-                    if self.separate is not None and self.separate.are_waiting:
+                    if self._are_waiting():
                         for one in (self.server, self.daemon):
                             if one is not None:
                                 one.require_alive()
@@ -78,7 +81,12 @@ class RunProcesses:
                         return
             finally:
                 if self._idle is None:
-                    self.separate = self.server = self.daemon = None
+                    self.separate = self.server = self.daemon = self.worker = None
+
+    def _are_waiting(self) -> bool:
+        """Check whether processes wait for the next window."""
+        separate = self.separate is not None and self.separate.are_waiting
+        return separate or (self.worker is not None and self.worker.is_waiting)
 
     def close(self) -> None:
         """End the processes that live on, unless this process is a fork of the one that has them.
@@ -93,7 +101,7 @@ class RunProcesses:
 
     def _end(self) -> None:
         separate = self.separate
-        self.separate = self.server = self.daemon = None
+        self.separate = self.server = self.daemon = self.worker = None
         try:
             remark = "" if separate is None else separate.close()
         finally:
@@ -106,9 +114,9 @@ class RunProcesses:
         """In a fork, forget what the parent has started, without ending it."""
         if os.getpid() == self._pid:
             return
-        _OF_PARENT.append((self._around, self.separate))
+        _OF_PARENT.append((self._around, self.separate, self.worker))
         self._around, self._lock = contextlib.ExitStack(), threading.Lock()
-        self.separate = self.server = self.daemon = self._idle = None
+        self.separate = self.server = self.daemon = self.worker = self._idle = None
         self._pid = os.getpid()
 
     def _wait(self) -> None:

@@ -44,6 +44,9 @@ LOCKED, READY, LEFT = "locked", "ready", "left"
 process waits on stdin for the moment of the start. The data is written; only the end follows."""
 ANSWER = "answer "
 """Start of a message with the answer to a request to live queues, as JSON."""
+AGAIN = "again"
+"""A line on stdin after LEFT: SCENARIO has another window of the run, for the same process."""
+SCENARIO = "scenario.json"
 DOING = "doing "
 """Start of a message that says what begins; an error message has it after "while"."""
 UNWRITABLE = "unwritable "
@@ -151,19 +154,23 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
         Place(directory=job["place"]["directory"], paths=tuple(job["place"]["paths"])),
         doing=lambda sentence: send(progress_fd, f"{DOING}{sentence}"),
     )
-    # The devices are not closed: the end of the process does that.
-    measure(
-        devices,
-        scenario,
-        progress,
-        activity=activity,
-        keep=keep,
-        part=part,
-        watch=job["watch"],
-        record=job["record"],
-        family=job["parent"],
-        models=models,
-    )
+    while True:
+        # The devices are not closed: the end of the process does that.
+        measure(
+            devices,
+            scenario,
+            progress,
+            activity=activity,
+            keep=keep,
+            part=part,
+            watch=job["watch"],
+            record=job["record"],
+            family=job["parent"],
+            models=models,
+        )
+        if not job["may_go_on"] or sys.stdin.readline().strip() != AGAIN:
+            return
+        scenario = Scenario.from_dict(json.loads(Path(SCENARIO).read_text(encoding="utf-8")))
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.workers.measurement_data import ARRAYS, from_plain, read_arrays
 from pytest_xsched.workers.worker import (
+    AGAIN,
     ANSWER,
     DOING,
     ERROR,
@@ -28,6 +29,7 @@ from pytest_xsched.workers.worker import (
     OUTPUT,
     READY,
     RESULT,
+    SCENARIO,
     UNWRITABLE,
     WAITING,
 )
@@ -99,6 +101,11 @@ class WorkerMessages:
         self.doing = ""
         self.unwritable = ""
         self.answers: list[str] = []
+
+    def begin_again(self, progress: Progress | None, waiting: Callable[[str], None] | None) -> None:
+        """Forget that the worker has left its data, and who follows its progress."""
+        self.reached.discard(LEFT)
+        self._progress, self._waiting = progress, waiting
 
     def read(self, messages: Sequence[str]) -> float | None:
         """Take in messages and pass the last one to `progress` or `waiting`.
@@ -209,6 +216,13 @@ class WorkerProcess(ManagedProcess):
         self.allow(self.messages.allowed_s)
         self.write_line(str(start_clock_ns))
 
+    def measure_again(self, scenario: dict[str, Any]) -> None:
+        """Let a worker that has left its data measure another window; see `worker.AGAIN`."""
+        (self._directory / RESULT).unlink()
+        (self._directory / SCENARIO).write_text(json.dumps(scenario), encoding="utf-8")
+        self.allow(self.messages.allowed_s)
+        self.write_line(AGAIN)
+
     def request_stop(self) -> None:
         """Close its input: it stops where it is, or ends if it has left its data."""
         self.close_input()
@@ -228,19 +242,27 @@ class WorkerProcess(ManagedProcess):
         error = self.error()
         if error is not None and not left:
             raise error
-        output = self._output()
-        how = describe_exit(self.exit_status)
         if not left:
             raise self.crash(", without a result")
+        output = self._output()
+        how = describe_exit(self.exit_status)
         remark = ""
         if self.exit_status != 0 or not self.is_in_time:
             if not self.is_in_time:
                 how = "did not end and was killed"
             why = f" ({error})" if error else ""
             remark = f"{self._name} {how}{why}, after it had left its data{last_words(output)}"
+        return self.data(remark)
+
+    def data(self, remark: str = "") -> Measurement:
+        """Return the data that it left; it may run on.
+
+        Args:
+            remark: see `Measurement`.
+        """
         data = json.loads((self._directory / RESULT).read_text(encoding="utf-8"))
         arrays = {name: read_arrays(str(self._directory / f"{name}.npz")) for name in ARRAYS}
-        return replace(from_plain(data, arrays), remark=remark, output=output)
+        return replace(from_plain(data, arrays), remark=remark, output=self._output())
 
     def error(self) -> XSchedError | None:
         """Return the error that the worker raised, or None."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
+import signal
+import time
 
 import pytest
 
@@ -15,7 +18,11 @@ from pytest_xsched import ScenarioError, Session, WorkerCrashed, at, graph, mode
 from pytest_xsched.models.captured import CapturedModels
 from pytest_xsched.native.binding import Device
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
+from pytest_xsched.session import adaptive
 from pytest_xsched.session.settings import Settings
+from pytest_xsched.system.driver_files import find_libraries
+from pytest_xsched.workers.dispatch import measure_in_processes
+from pytest_xsched.workers.run_processes import RunProcesses
 
 FRAMEWORK = '''
 """A framework on the fake driver: kernels `step` append to a list, `turn` waits for a counter."""
@@ -92,6 +99,39 @@ def chain(count=8, times=1, name=""):
         launch(module, "turn", stream, c_uint64(counter))
 
     request.list = (c_longlong * (count + 2)).from_address(pointer)
+    return request
+
+
+def llm(prompt=4):
+    """A request begins a list, and each step appends 100 to it."""
+    note("llm")
+    module, pointer = ready(), alloc(8 * 1000)
+
+    def prefill(stream):
+        clear(pointer, 8 * 1000, stream)
+        for value in range(1, prompt + 1):
+            launch(module, "step", stream, c_uint64(pointer), c_longlong(value))
+
+    def decode(stream):
+        counter = workspace(stream)
+        clear(counter, 4, stream)
+        launch(module, "step", stream, c_uint64(pointer), c_longlong(100))
+        launch(module, "turn", stream, c_uint64(counter))
+
+    prefill.list = (c_longlong * 1000).from_address(pointer)
+    return prefill, decode
+
+
+def changing(until=4):
+    """Its first requests have another kernel; with until=None every other request."""
+    module, pointer, calls = ready(), alloc(8 * 100), []
+
+    def request(stream):
+        calls.append(stream)
+        clear(pointer, 8 * 100, stream)
+        odd = len(calls) % 2 == 1 if until is None else len(calls) <= until
+        for value in range(3 if odd else 2):
+            launch(module, "step", stream, c_uint64(pointer), c_longlong(value))
     return request
 
 
@@ -243,7 +283,7 @@ def test_a_request_is_whole_and_in_order_also_where_it_is_calibrated(inside, pla
     run = measure(inside, inside.queue("q", chain(16, commands=18), rate="50/s"))
     run.require()
     (_, captured) = next(iter(inside.devices.models._kept.values()))
-    assert list(captured._captured._request.list)[:17] == [16, *range(1, 17)]
+    assert list(captured._captured._calls[0].function.list)[:17] == [16, *range(1, 17)]
 
 
 def test_a_factory_is_called_once_a_queue_and_kept_for_the_next_run(inside, place):
@@ -269,7 +309,9 @@ def test_models_release_what_they_have(fake_gpu, fake_cuda, place):
     for _ in range(3):
         scenario = session_scenario(session, spec)
         captured = models.prepare({fake_gpu: device}, scenario, [spec], {"q": ()})["q"]
-        made = captured._captured._request.__globals__["MADE"]  # by the framework, which keeps it
+        made = captured._captured._calls[0].function.__globals__[
+            "MADE"
+        ]  # by the framework, which keeps it
         models.close()
         left.append(alive() - len(made))
     assert left[0] == left[1] == left[2]
@@ -369,6 +411,137 @@ def test_models_under_xsched_in_one_process(xsched_gpu, place):
     assert run.high.counts.launched == 4 * run.high.counts.requests_completed == 4 * 15
     assert [facts.commands for facts in run.fingerprint.models] == [4, 6]
     session.close()
+
+
+def test_steps_of_a_request_under_xsched_in_one_process(xsched_gpu, place):
+    session = Session(Settings(device="cuda"))
+    work = graph("nets.py:llm", 4, steps=3, commands=2)
+    high = session.queue("high", work, priority=10, rate="50/s")
+    run = measure(session, high, session.queue("low", chain(), priority=1), scheduler="xsched")
+    run.require()
+    times = run.high.milestones.at_ns.reshape(run.high.n, 4)
+    assert (times[:, :-1] <= times[:, 1:]).all()
+    assert (times[:, -1] == run.high.samples["completed_ns"]).all()
+    assert run.high.counts.launched == 8 * run.high.n
+    session.close()
+
+
+@pytest.mark.parametrize("scheduler", ["native", "builtin"])
+@pytest.mark.parametrize("commands", ["auto", 2])
+def test_a_request_with_steps_is_prefill_and_then_the_step_again_and_again(
+    inside, scheduler, commands
+):
+    """Each call is a milestone; in all of them the list has what one request writes, in order."""
+    work = graph("nets.py:llm", 4, steps=5, commands=commands)
+    low = inside.queue("low", chain(), priority=1)
+    run = measure(
+        inside, inside.queue("q", work, priority=9, rate="50/s"), low, scheduler=scheduler
+    )
+    run.require()
+    facts = run.fingerprint.models[0]
+    assert (facts.kernels, facts.commands) == (4 + 5 * 2, 6 if commands == "auto" else 12)
+    assert run.q.counts.launched == facts.commands * run.q.n
+    captured = next(iter(inside.devices.models._kept.values()))[1]
+    assert list(captured._captured._calls[0].function.list[:10]) == [9, 1, 2, 3, 4, *[100] * 5]
+    reached = run.q.milestones
+    assert reached.names == ("token",)
+    assert len(reached) == 6 * run.q.n
+    times = reached.at_ns.reshape(-1, 6)
+    assert (times[:, :-1] <= times[:, 1:]).all()
+    assert (times[:, 0] > run.q.samples["launched_ns"]).all()
+    assert (times[:, -1] == run.q.samples["completed_ns"]).all()
+
+
+def test_a_step_alone_and_the_limit_of_commands(gpu):
+    run = measure(gpu, gpu.queue("q", chain(steps=3), rate="20/s"), scheduler="native")
+    assert (run.fingerprint.models[0].kernels, run.q.counts.launched) == (3 * 9, 3 * run.q.n)
+    many = chain(commands=11, steps=400)
+    with pytest.raises(ScenarioError, match=r"commands=11 makes 4400 commands of a request"):
+        measure(gpu, gpu.queue("q", many, rate="50/s"))
+
+
+@pytest.mark.parametrize(
+    ("factory", "args", "steps", "words"),
+    [
+        ("llm", [], None, r"llm returned two functions, .*, as in model\(llm, steps=32\)"),
+        ("note", ["x"], 2, "returned None, which is not callable; return the two functions"),
+    ],
+)
+def test_what_a_factory_returns_goes_with_its_steps(gpu, factory, args, steps, words):
+    work = graph(f"nets.py:{factory}", *args, steps=steps)
+    with pytest.raises(ScenarioError, match=words):
+        measure(gpu, gpu.queue("q", work, rate="50/s"))
+
+
+def test_a_request_is_captured_when_two_in_a_row_launch_the_same_kernels(gpu):
+    queue = gpu.queue("q", graph("nets.py:changing", 4), rate="50/s")
+    (facts,) = measure(gpu, queue).fingerprint.models
+    assert facts.kernels == 2 and facts.warm_ups == (3, 5, 7)
+    (facts,) = measure(gpu, gpu.queue("q", chain(), rate="50/s")).fingerprint.models
+    assert facts.warm_ups == (3, 5)
+
+
+def test_requests_that_never_launch_the_same_kernels_are_no_model(gpu):
+    with pytest.raises(ScenarioError) as error:
+        measure(gpu, gpu.queue("q", graph("nets.py:changing", None), rate="50/s"))
+    assert "after 9 warm-up requests 3 kernels, and 2 after 11, so one captured" in str(error.value)
+
+
+@pytest.fixture
+def window(gpu):
+    """Measures a window of a run of a model in the processes of the run."""
+
+    def measure(processes, work, index=0):
+        scenario = session_scenario(gpu, gpu.queue("q", work, rate="50/s"))
+        return measure_in_processes(
+            adaptive.window(scenario, index, scenario.duration_ns),
+            None,
+            waiting=None,
+            libraries=find_libraries(gpu.device_kind),
+            lock_timeout_s=60.0,
+            home=None,
+            processes=processes,
+        )
+
+    return measure
+
+
+def builders(place):
+    return [int(line.split()[1]) for line in (place / "built.txt").read_text().splitlines()]
+
+
+def test_a_worker_builds_a_model_once_for_all_windows_of_a_run(window, place):
+    processes = RunProcesses(3 * 10**8)
+    found = [window(processes, chain(commands=3), index) for index in range(3)]
+    (worker,) = builders(place)
+    assert not os.path.exists(f"/proc/{worker}")  # it ended with the last window
+    for one in found:
+        assert one.fingerprint.models[0].commands == 3
+        assert one.counts[0].completed == 3 * len(one.samples[0]) == 15
+    later = [one.samples[0]["scheduled_ns"].tolist() for one in found]
+    assert later[0] == later[1]  # the times of a constant rate; each window has its own samples
+    assert processes.worker is None
+
+
+def test_a_worker_that_ended_between_two_windows_is_started_anew(window, place):
+    processes = RunProcesses(3 * 10**8)
+    window(processes, chain())
+    os.kill(builders(place)[0], signal.SIGKILL)
+    while processes.worker.is_waiting:
+        time.sleep(0.01)
+    window(processes, chain(), 1)
+    processes.close()
+    first, second = builders(place)
+    assert first != second and not os.path.exists(f"/proc/{second}")
+
+
+def test_an_error_in_a_later_window_ends_the_worker(window, place, monkeypatch):
+    processes = RunProcesses(3 * 10**8)
+    window(processes, chain())
+    with pytest.raises(ScenarioError, match=r"nets\.py has no function none"):
+        window(processes, graph("nets.py:none"), 1)
+    assert processes.worker is None
+    assert not os.path.exists(f"/proc/{builders(place)[0]}")
 
 
 def test_windows_of_a_run_and_arms_of_a_comparison_share_a_model(inside, place):

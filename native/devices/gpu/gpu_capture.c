@@ -51,9 +51,16 @@ int xs__gpu_capture_begin(struct xs_capture *capture, struct xs_error *err)
 /* Also after an error, the stream does not capture any more. */
 int xs__gpu_capture_end(struct xs_capture *capture, struct xs_error *err)
 {
+    void *graph = NULL;
     capture->is_active = false;
-    TRY(gpu_from(capture), StreamEndCapture(capture->stream->stream, &capture->graph),
-        "capture_end");
+    TRY(gpu_from(capture), StreamEndCapture(capture->stream->stream, &graph), "capture_end");
+    void **grown = realloc(capture->graphs, (capture->graph_count + 1) * sizeof *grown);
+    if (grown == NULL) {
+        gpu_from(capture)->driver.GraphDestroy(graph);
+        return xs__fail(err, XS_ENOMEM, "gpu.capture", 0, "no memory for a graph");
+    }
+    capture->graphs = grown;
+    capture->graphs[capture->graph_count++] = graph;
     return XS_OK;
 }
 
@@ -61,8 +68,9 @@ void xs__gpu_capture_close(struct xs_capture *capture)
 {
     if (capture->is_active)
         xs__gpu_capture_end(capture, NULL);
-    if (capture->graph != NULL)
-        gpu_from(capture)->driver.GraphDestroy(capture->graph);
+    for (uint32_t i = 0; i < capture->graph_count; i++)
+        gpu_from(capture)->driver.GraphDestroy(capture->graphs[i]);
+    free(capture->graphs);
     xs__gpu_stream_destroy(capture->stream);
     free(capture);
 }

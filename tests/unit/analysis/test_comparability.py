@@ -102,6 +102,17 @@ def test_every_fact_about_the_host_counts(record, field):
     assert [str(one).partition(":")[0] for one in differences(record, other)] == [f"host.{field}"]
 
 
+def test_a_workload_without_milestones_is_the_one_of_a_record_that_knows_none(record):
+    """Baselines that are stored stay valid."""
+    workload = record["scenario"]["queues"][0]["workload"]
+    assert workload.pop("milestones") == []
+    older = likeness_digest(record)
+    workload["milestones"] = []
+    assert likeness_digest(record) == older
+    workload["milestones"] = [["token", 1]]
+    assert likeness_digest(record) != older
+
+
 MODEL = {
     **{"queue": "high", "framework": "torch 2.11.0", "nodes": 170, "kernels": 168, "commands": 9},
     **{"kernel_names": [["gemm", 168]], "kernels_digest": "ab" * 8, "outputs": "equal"},

@@ -3,6 +3,7 @@
 import dataclasses
 import types
 
+import numpy as np
 import pytest
 
 from pytest_xsched import QueueSpec, Scenario, ScenarioError, model
@@ -124,9 +125,21 @@ def test_a_model_that_runs_eagerly_is_not_captured(made):
 def test_a_cut_that_computes_something_else_is_an_error_in_the_next_run_too(monkeypatch):
     """The model is kept for the next run, which must not take the cut for one that was checked."""
     cuts = []
-    graph = types.SimpleNamespace(nodes=4, cut=cuts.append, run_ns=lambda repeats: None)
+    graph = types.SimpleNamespace(
+        nodes=4,
+        cut=cuts.append,
+        run_ns=lambda repeats: np.zeros((repeats, 1), np.int64),
+        kernels=("gemm",),
+        segments=1,
+        close=lambda: None,
+    )
     request = types.SimpleNamespace(
-        pointer=1, poison=lambda: None, compare=lambda: "1 differs", capture_ns=1
+        pointers=[(1, 1)],
+        poison=lambda: None,
+        compare=lambda: "1 differs",
+        capture_ns=1,
+        warm_ups=3,
+        again=lambda: None,
     )
     monkeypatch.setattr(captured, "Capture", lambda device, units: None)
     monkeypatch.setattr(captured, "Graph", lambda device, pointer: graph)

@@ -28,7 +28,7 @@ def write(tmp_path, name, text):
 
 
 def build(place, factory, **more):
-    return find_factory(Model(factory=factory, **more), place).build()
+    return find_factory(Model(factory=factory, **more), place).build()[0].function
 
 
 def test_a_function_of_a_file_gets_its_arguments(tmp_path, place):

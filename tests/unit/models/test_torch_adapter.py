@@ -104,7 +104,7 @@ def test_each_model_has_a_stream_and_a_pool_of_its_own(gpu):
 
 def test_results_are_equal_to_the_last_bit_only_after_a_request(gpu):
     one = TorchRequest(factory(linear), "cuda", 11)
-    assert one.pointer == 1234 and one.framework == f"torch {torch.__version__}"
+    assert one.pointers == [(1234, 1)] and one.framework == f"torch {torch.__version__}"
     assert one.is_compared and one.outputs == "equal to the eager request"
     assert one.compare() == ""
     logits, best = one._leaves
@@ -285,5 +285,63 @@ def test_a_warm_up_goes_on_until_requests_are_no_longer_getting_faster(gpu):
 
 def test_it_releases_what_it_has(gpu):
     one = TorchRequest(factory(linear), "cuda", 11)
+    graphs = one._graphs
     one.close()
-    assert one._graph.is_reset and one._leaves == [] and one._request is None
+    assert all(graph.is_reset for graph in graphs)
+    assert one._leaves == [] and one._calls == ()
+
+
+def generator(steps, in_place=True):
+    """A model that adds numbers up: a request begins at 1, and each step doubles what there is."""
+
+    def build():
+        state, fresh = torch.zeros(1), [torch.zeros(1)]
+
+        def prefill():
+            state.fill_(1.0)
+            fresh[0] = torch.ones(1)
+            return state if in_place else fresh[0]
+
+        def decode():
+            if in_place:
+                state.mul_(2)
+                return state
+            fresh[0] = fresh[0] * 2
+            return fresh[0]
+
+        return prefill, decode
+
+    return factory(build, steps=steps)
+
+
+def test_a_request_with_steps_has_a_graph_for_each_call(gpu):
+    one = TorchRequest(generator(5), "cuda", 11)
+    assert [times for _, times in one.pointers] == [1, 5]
+    assert [capture["pool"] for capture in gpu.captures] == [0, 1]
+    # What the stand-in captures, it also computes: one step, after a request of five.
+    assert [float(leaf) for leaf in one._leaves] == [2.0, 2.0]
+    assert [float(kept) for kept in one._reference] == [32.0, 32.0]
+
+
+def test_a_second_capture_replaces_the_first_after_further_requests(gpu):
+    calls = []
+
+    def build():
+        return lambda: calls.append(1) or torch.ones(1)
+
+    one = TorchRequest(factory(build), "cuda", 11)
+    first, before, warm_ups = one._graphs, len(calls), one.warm_ups
+    one.again()
+    assert first[0].is_reset and one._graphs[0] is not first[0]
+    assert one.warm_ups == warm_ups + 2 and len(calls) == before + 2 + 1
+    assert one.compare() == ""
+
+
+def test_an_eager_request_with_steps_tells_when_each_call_is_done():
+    order = []
+
+    def build():
+        return lambda: order.append("prefill"), lambda: order.append("decode")
+
+    eager_request(factory(build, steps=2), "cpu", lambda: order.append("reached"))()
+    assert order == ["prefill", "reached", "decode", "reached", "decode", "reached"]

@@ -15,13 +15,16 @@ def record(made_run, made_queue):
 
 def test_a_captured_model_is_described_in_a_line(made_run, made_queue):
     run = record(made_run, made_queue)
-    run["fingerprint"]["models"] = [MODEL, {**MODEL, "queue": "low", "commands": 1}]
+    run["fingerprint"]["models"] = [
+        MODEL,
+        {**MODEL, "queue": "low", "commands": 1, "warm_ups": [7, 9, 11]},
+    ]
     run["evidence"]["results_checked"] = True
     text = "\n".join(table(run))
     assert (
         "high: 168 kernels in 9 commands (torch 2.11.0), results equal to the eager request" in text
     )
-    assert "low: 168 kernels in 1 command (torch" in text
+    assert "low: 168 kernels in 1 command (torch 2.11.0), the same after 9 and 11 warm-up" in text
     assert "all results equal those of numpy or of the eager requests" in text
 
 

@@ -40,6 +40,14 @@ PUBLIC = {name: getattr(pytest_xsched, name) for name in pytest_xsched.__all__}
         (matmul(512, batch=8), "matmul(512, batch=8)"),
         (vector_add(1_000_000), "vector_add(1_000_000)"),
         (sequence([spin("1ms")], label="mine"), 'sequence((spin("1ms"),), label="mine")'),
+        (
+            sequence([spin("9ms"), empty()], milestone="token", label="llm"),
+            'sequence((spin("9ms"), empty()), label="llm", milestone="token")',
+        ),
+        (
+            sequence([spin("9ms"), empty()], milestone=["first", None], label="q"),
+            'sequence((spin("9ms"), empty()), label="q", milestone=("first", None))',
+        ),
         (constant("20/s"), 'constant("20/s")'),
         (poisson("0.3/s"), 'poisson("0.3/s")'),
         (gamma("20/s", cv=0.5), 'gamma("20/s", cv=0.5)'),

@@ -90,6 +90,60 @@ def test_sequence_is_the_commands_in_order():
     assert nested.commands == (*whole.commands, *empty().commands)
 
 
+def test_a_sequence_reaches_a_milestone_after_each_part():
+    parts = [spin("9ms"), spin("1ms", layers=2), spin("1ms")]
+    whole = sequence(parts, milestone="token")
+    assert whole.milestones == (("token", 1), ("token", 3), ("token", 4))
+    some = sequence(parts, milestone=["first", None, "last"])
+    assert some.milestones == (("first", 1), ("last", 4))
+    nested = sequence([empty(), some, empty()], milestone=[None, "answer", None])
+    assert nested.milestones == (("first", 2), ("answer", 5))
+    assert sequence(parts).milestones == ()
+    for one in (whole, some, nested):
+        assert read_workload(json.loads(json.dumps(asdict(one)))) == one
+
+
+def test_a_workload_of_an_old_record_has_no_milestones():
+    data = json.loads(json.dumps(asdict(spin("1ms"))))
+    del data["milestones"]
+    assert read_workload(data) == spin("1ms")
+
+
+@pytest.mark.parametrize(
+    ("milestone", "words"),
+    [
+        (
+            ["token"],
+            "sequence: milestone ['token'] is neither a name nor a list with a name or None",
+        ),
+        (3, "sequence: milestone 3 is neither a name"),
+        ("First Token", "milestone: 'First Token' is no name; write up to 40 letters a-z"),
+        (["", None], "milestone: '' is no name"),
+    ],
+)
+def test_milestones_that_are_none(milestone, words):
+    with pytest.raises(ScenarioError) as error:
+        sequence([spin("1ms"), spin("2ms")], milestone=milestone)
+    assert str(error.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "words"),
+    [
+        ([["a", 2], ["a", 2]], "the milestone 'a' is reached after 2 commands; the numbers must"),
+        ([["a", 5]], "after 5 commands; the numbers must ascend, and a request has 4 commands"),
+        ([["a", 0]], "milestone 0 is outside [1, 4096]"),
+        ([["a"]], "are no pairs"),
+        ([[f"m{i}", i + 1] for i in range(17)], "17 names, above the limit of 16"),
+    ],
+)
+def test_milestones_of_a_record_are_checked(milestones, words):
+    data = json.loads(json.dumps(asdict(spin("1ms", layers=4))))
+    with pytest.raises(ScenarioError) as error:
+        read_workload({**data, "milestones": milestones})
+    assert words in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
