@@ -60,7 +60,11 @@ class Server:
         if (left_s := self.stall_until - time.monotonic()) > 0:
             await asyncio.sleep(left_s)
         word, _, value = path.strip("/").partition("/")
-        return await getattr(self, f"do_{word.partition('?')[0] or 'ok'}")(writer, value)
+        does = getattr(self, f"do_{word.partition('?')[0] or 'ok'}", None)
+        if does is None:
+            await self.do_ok(writer, value, status=400)
+            return False
+        return await does(writer, value)
 
     async def do_ok(self, writer, value, *, status=200, body=b"fine"):
         head = f"HTTP/1.1 {status} Some\r\nContent-Length: {len(body)}\r\n\r\n"

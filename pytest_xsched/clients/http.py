@@ -224,12 +224,16 @@ def describe_http(error: BaseException) -> str:
         if isinstance(cause, socket.gaierror):
             return "the host is not known"
     name = type(error).__name__
-    if name == "ServerDisconnectedError" or "without sending a response" in str(error):
+    text = str(error)
+    if name == "ServerDisconnectedError":
         return "the server closed the connection without an answer"
-    if name == "ClientPayloadError" or "incomplete message body" in str(error):
+    if name == "ClientPayloadError":
         return "the answer was cut off"
-    if name == "ClientResponseError" or "illegal" in str(error):
+    if name == "ClientResponseError":
         return "the answer is not HTTP"
+    if name == "RemoteProtocolError":  # of httpx
+        is_reset = "StreamReset" in text or "ConnectionTerminated" in text
+        return "the stream was reset" if is_reset else "there is no answer in HTTP/2"
     return describe_error(error)
 
 
