@@ -37,7 +37,7 @@ def cold_start_of(samples: NDArray[np.void]) -> ColdStart | None:
     """Return how cold a program was; None: it was not.
 
     A request takes the time from the moment at which it could have begun: from its arrival, or from
-    the end of the previous request if that came later.
+    the end of the previous request if that came later and was waited for.
 
     Args:
         samples: SAMPLE[n], of one start of the program, in order of arrival, warm-up included.
@@ -46,6 +46,7 @@ def cold_start_of(samples: NDArray[np.void]) -> ColdStart | None:
     if len(done) < 2:
         return None
     free_ns = np.concatenate(([0], done["completed_ns"][:-1]))
+    free_ns[free_ns > done["launched_ns"]] = 0  # it did not wait for the end of the previous one
     taken_ns = done["completed_ns"] - np.maximum(done["scheduled_ns"], free_ns)
     usual_ns = int(np.median(taken_ns[len(taken_ns) // 2 :]))
     slow = taken_ns > SLOWER * usual_ns

@@ -523,6 +523,9 @@ class QueueResult:
             return False
         done = samples["completed_ns"]
         completed = np.where(done < 0, CENSORED_NS, done)
+        # A request that failed waits for nothing any more.
+        failed = (samples["flags"] & FAILED) != 0
+        completed = np.where(failed, samples["scheduled_ns"], completed)
         return saturated(samples["scheduled_ns"], completed, *window_ns)
 
     @property

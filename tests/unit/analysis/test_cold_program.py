@@ -141,3 +141,13 @@ def test_of_two_windows_a_warm_one_is_warm(made_program):
     queue, later = made_program([6] * 500), made_program([6] * 500)
     queue.extend(later.counts, later.samples, (0, 10 * S), 30 * S)
     assert cold_program(queue) == ""
+
+
+def test_a_program_with_many_requests_in_flight_is_not_cold():
+    """Each takes 100 ms and 50 arrive a second: the previous one ends 20 ms before it."""
+    scheduled = np.arange(50, dtype=np.int64) * 20 * MS
+    window = (0, int(scheduled[-1]) + 20 * MS)
+    samples = make_samples(
+        scheduled, scheduled, scheduled + 100 * MS, window_ns=window, over_ns=window[1] + S
+    )
+    assert cold_start_of(samples) is None

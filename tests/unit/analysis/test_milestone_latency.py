@@ -252,3 +252,14 @@ def test_every_slice_of_a_latency_has_to_hold(staged):
         staged.first_token.every("15s").assert_p99_below("6ms")
     assert str(error.value).startswith("high.first_token from 15 s to 30 s: P99 7 ms is not below")
     staged.between_tokens.every("15s").assert_p95_below("3ms")
+
+
+def test_requests_that_fail_are_no_backlog(made_queue):
+    """All of the second half fail at once: that is a miss of each target, and no saturation."""
+    queue = made_queue([20] * 100)
+    samples = queue.samples.copy()
+    samples["completed_ns"][50:] = -1
+    samples["flags"][50:] |= CENSORED
+    assert queue._is_saturated(samples, queue.windows_ns[0])  # they wait until the end
+    samples["flags"][50:] |= FAILED
+    assert not queue._is_saturated(samples, queue.windows_ns[0])
