@@ -123,6 +123,7 @@ from pytest_xsched.scenario.arrival_process import (
 from pytest_xsched.scenario.arrival_process import (
     replay as replay,
 )
+from pytest_xsched.scenario.builds import Build as Build
 from pytest_xsched.scenario.device_models import (
     CpuModel as CpuModel,
 )

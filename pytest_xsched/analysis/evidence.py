@@ -39,6 +39,8 @@ class Evidence:
         unchecked: one sentence for each kind of result that could not be compared.
         activity: what shows that XSched was in effect; None under other schedulers.
         mps: which processes were clients of MPS; None under other schedulers.
+        program_files: of queues that are programs: what their processes had mapped. It is in no
+            file, because there are hundreds.
         contention: what the queues of the highest priority met of the other queues.
         noise: how quiet the machine was; None if noise was not measured, or time is virtual.
         plausible: what requests took, compared with what they take alone, where that is known.
@@ -65,6 +67,7 @@ class Evidence:
     unchecked: tuple[str, ...] = ()
     activity: Activity | None = None
     mps: MpsClients | None = None
+    program_files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     contention: tuple[Contention, ...] = ()
     noise: Noise | None = None
     plausible: tuple[Plausible, ...] = ()

@@ -29,6 +29,7 @@ from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.units import one_line, parse_fraction
 from pytest_xsched.base.validation import finite_number
+from pytest_xsched.comparison.builds import describe_builds
 from pytest_xsched.comparison.effect import Effect, RatioTarget
 from pytest_xsched.comparison.episode import Episode, Measured
 from pytest_xsched.errors import (
@@ -308,6 +309,7 @@ class Comparison:
         schedulers: names of those others.
         arms: all runs, by the name of their arm, in the order of the episodes.
         forced: how the arms differ apart from the scheduler, where that was allowed by force.
+        builds: names of the arms in which queues may have other workloads than in the others.
         verdicts: of the targets asserted so far.
         refused: targets that got no verdict, as of a run.
     """
@@ -320,8 +322,10 @@ class Comparison:
         baseline: str,
         schedulers: Sequence[str],
         forced: Sequence[Difference] = (),
+        builds: Sequence[str] = (),
     ) -> None:
         self.baseline = baseline
+        self.builds = tuple(builds)
         self.schedulers = tuple(schedulers)
         self.forced = tuple(forced)
         self.arms = {
@@ -442,6 +446,7 @@ class Comparison:
             "schedulers": list(self.schedulers),
             "episodes": len(self.arms[self.baseline]),
             "forced": [str(difference) for difference in self.forced],
+            **({"builds": describe_builds(self)} if self.builds else {}),
             "queues": [self._summary(queue) for queue in self.queues.values()],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "refused": list(self.refused),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pytest_xsched.analysis.comparability import Difference, Record, differences
@@ -85,7 +85,9 @@ def compare_runs(
     )
 
 
-def unlike(runs: Sequence[Measured], single: Sequence[Measured]) -> list[Difference]:
+def unlike(
+    runs: Sequence[Measured], single: Sequence[Measured], *, replaced: Collection[str] = ()
+) -> list[Difference]:
     """List in what runs differ from the first of them, but for the scheduler.
 
     How long they were measured counts: a run that stopped when its target was decided shows another
@@ -94,25 +96,28 @@ def unlike(runs: Sequence[Measured], single: Sequence[Measured]) -> list[Differe
     Args:
         runs: of the same queues.
         single: of one queue each: there only what is not about the others counts.
+        replaced: queues whose workloads differ on purpose, by builds.
     """
     first = _record(runs[0])
     found = {
         str(difference): difference
         for run in runs[1:]
-        for difference in _unlike(first, _record(run))
+        for difference in _unlike(first, _record(run), replaced)
     }
     for run in single:
         own = _queues(run)
-        for difference in _unlike(first, _record(run)):
+        for difference in _unlike(first, _record(run), replaced):
             part, _, rest = difference.field.partition(".")
             if part != "queues" or rest.partition(".")[0] in own:
                 found[str(difference)] = difference
     return list(found.values())
 
 
-def _unlike(first: Record, other: Record) -> list[Difference]:
+def _unlike(first: Record, other: Record, replaced: Collection[str] = ()) -> list[Difference]:
     """List the fields in which two runs differ, and how long they were measured if that does."""
-    found = differences(first, other)
+    parts = ("workload", "kernels", "framework")
+    of_builds = {f"queues.{name}.{part}" for name in replaced for part in parts}
+    found = [one for one in differences(first, other) if one.field not in of_builds]
     lengths = [record.get("measured_ns") for record in (first, other)]
     if None not in lengths and lengths[0] != lengths[1]:
         a, b = (format_duration(ns) for ns in lengths if ns is not None)

@@ -12,6 +12,7 @@ from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.reporting.run_table import Record, device_title
 from pytest_xsched.reporting.table_layout import fitted, percent
 
+_FILES_SHOWN = 4
 _COLUMNS = ("queue", "arm", "n", "P50", "P99", "max", "rate", "P99 of each episode")
 
 
@@ -59,6 +60,7 @@ def remarks(comparison: Record) -> list[str]:
     lines = [
         f"! FORCED although the runs differ: {difference}" for difference in comparison["forced"]
     ]
+    lines += map(_build, comparison.get("builds", ()))
     for queue in comparison["queues"]:
         for scheduler, contrasts in queue["contrasts"].items():
             of_both = f"of {scheduler} / {comparison['baseline']}"
@@ -70,6 +72,20 @@ def remarks(comparison: Record) -> list[str]:
             if "reason" in contrasts:
                 lines.append(f"! {queue['name']}: no P99 ratio {of_both}: {contrasts['reason']}")
     return lines
+
+
+def _build(build: Record) -> str:
+    """Describe what a queue ran in the arm of a build."""
+    text = f"{build['queue']} of {build['arm']}: {build['workload']}"
+    if not build["mapped"]:
+        return text
+    only = ", ".join(build["mapped_here_only"][:_FILES_SHOWN])
+    more = len(build["mapped_here_only"]) - _FILES_SHOWN
+    if only:
+        return f"{text}; of its {build['mapped']} mapped files, in this arm only: {only}" + (
+            f" and {more} more" if more > 0 else ""
+        )
+    return f"{text}; its {build['mapped']} mapped files are those of the other arms"
 
 
 def table(comparison: Record, columns: int | None = None) -> list[str]:

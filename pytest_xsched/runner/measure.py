@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -64,6 +64,7 @@ class Measurement:
         milestones: of the requests of each queue; empty: no queue has any.
         failures: of each queue, why requests of the measured window failed, and how often, as its
             program reported; empty: no program of the run reported failures.
+        program_files: of queues that are programs, by index: what their processes had mapped.
         output: the end of the output of the worker process, with that of drivers and libraries; ""
             if there was no worker process.
     """
@@ -82,6 +83,7 @@ class Measurement:
     records: tuple[CommandRecord, ...] = ()
     milestones: tuple[Milestones, ...] = ()
     failures: tuple[Mapping[str, int], ...] = ()
+    program_files: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     output: str = ""
 
 

@@ -259,7 +259,13 @@ def run_in_windows(
         scenario=scenario,
         fingerprint=measurement.fingerprint,
         queues=queues,
-        evidence=evidence(measurement.activity, measurement.mps),
+        evidence=dataclasses.replace(
+            evidence(measurement.activity, measurement.mps),
+            program_files={
+                scenario.queues[index].name: files
+                for index, files in measurement.program_files.items()
+            },
+        ),
         remark=measurement.remark,
         measure_on=measure_on,
         at_least_ns=at_least_ns,

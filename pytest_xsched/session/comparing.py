@@ -11,18 +11,17 @@ from pytest_xsched.base.validation import integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import unlike
 from pytest_xsched.errors import IncomparableError, ScenarioError
-from pytest_xsched.scenario.mps_settings import MPS
+from pytest_xsched.scenario.builds import Build
 from pytest_xsched.scenario.queue_spec import QueueSpec
-from pytest_xsched.session.arguments import require_scheduler
-from pytest_xsched.session.mechanism import SchedulerLike, arm_name
+from pytest_xsched.session.mechanism import ArmLike, arms_by_name, replaced_queues
 
 _SEED_STEP = 104_729  # between episodes: a prime, so that no two of a session's seeds meet soon
 
-_ATTRIBUTES = ("again", "arms", "baseline", "forced", "judgements", "schedulers")
+_ATTRIBUTES = ("again", "arms", "baseline", "builds", "forced", "judgements", "schedulers")
 """Of a comparison, in addition to its methods and to those of a run."""
 
-RunArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], SchedulerLike, int], Run]"
-"""Measures queues under a scheduler with a seed."""
+RunArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], ArmLike, int], Run]"
+"""Measures queues under a scheduler, or of a build, with a seed."""
 
 
 class Comparing:
@@ -41,7 +40,7 @@ class Comparing:
     def compare(
         self,
         queues: tuple[QueueSpec, ...],
-        schedulers: Sequence[SchedulerLike],
+        schedulers: Sequence[ArmLike],
         *,
         arms: Sequence[str],
         episodes: int,
@@ -52,7 +51,7 @@ class Comparing:
 
         Args:
             queues: of all arms but those of a queue alone.
-            schedulers: the first is the baseline.
+            schedulers: and builds; the first is the baseline.
             arms: more of them: ``"alone"``.
             episodes: at least 1.
             seed: of the first episode.
@@ -64,10 +63,8 @@ class Comparing:
                     f"compare(): queue name {queue.name!r} would hide an attribute of the "
                     "comparison"
                 )
-        named = _named(schedulers, arms)
-        for scheduler in schedulers:
-            if isinstance(scheduler, MPS):
-                scheduler.require_queues([queue.name for queue in queues])
+        named = arms_by_name(schedulers, [queue.name for queue in queues])
+        _check_arms(arms)
         integer("compare(): episodes", episodes, 1, 1000)
         baseline, *others = named
         again = f"{baseline} again"
@@ -84,7 +81,11 @@ class Comparing:
             )
         del self._runs[before:]  # the report shows them as one comparison
         together = [run for arm in (*named, again) for run in measured[arm]]
-        found = unlike(together, [run for arm in alone for run in measured[arm]])
+        found = unlike(
+            together,
+            [run for arm in alone for run in measured[arm]],
+            replaced=replaced_queues(named.values()),
+        )
         if found:
             raise IncomparableError.of(found)
         return self.add(
@@ -93,6 +94,7 @@ class Comparing:
                 queues=[queue.name for queue in queues],
                 baseline=baseline,
                 schedulers=others,
+                builds=[name for name, arm in named.items() if isinstance(arm, Build)],
             )
         )
 
@@ -110,24 +112,9 @@ def turns(episodes: int, arms: Sequence[str]) -> Iterator[tuple[int, str]]:
             yield episode, arm
 
 
-def _named(schedulers: Sequence[SchedulerLike], arms: Sequence[str]) -> dict[str, SchedulerLike]:
-    """Check schedulers and arms, and return the schedulers by name, XSched's by policy, level."""
-    if not isinstance(schedulers, (list, tuple)) or len(schedulers) < 2:
-        raise ScenarioError(
-            f'compare(): schedulers {one_line(schedulers)} are not two; write ["native", "builtin"]'
-        )
-    named: dict[str, SchedulerLike] = {}
-    for scheduler in schedulers:
-        require_scheduler(scheduler, "compare(): scheduler")
-        name = arm_name(scheduler)
-        if name in named:
-            raise ScenarioError(
-                f"compare(): schedulers {list(schedulers)} name one twice; the first is measured "
-                "against itself in any case"
-            )
-        named[name] = scheduler
+def _check_arms(arms: object) -> None:
+    """Check the arms that `compare` was given in addition to schedulers."""
     if not isinstance(arms, (list, tuple)):
         raise ScenarioError(f'compare(): arms {one_line(arms)} are no list; write ["alone"]')
     for arm in arms:
         one_of("compare(): arm", arm, ("alone",))
-    return named

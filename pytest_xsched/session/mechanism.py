@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from pytest_xsched.base.units import one_line
+from pytest_xsched.errors import ScenarioError
+from pytest_xsched.scenario.builds import Build
 from pytest_xsched.scenario.mps_settings import MPS
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.arguments import require_scheduler
 
 SchedulerLike: TypeAlias = "str | XSched | MPS"
+ArmLike: TypeAlias = "SchedulerLike | Build"
 
 
 class Mechanism(NamedTuple):
@@ -32,9 +37,59 @@ def mechanism_of(given: SchedulerLike) -> Mechanism:
     )
 
 
-def arm_name(given: SchedulerLike) -> str:
-    """Return the name of the arm of a comparison with a scheduler."""
+def arm_name(given: ArmLike) -> str:
+    """Return the name of an arm of a comparison: its scheduler, or its build."""
+    if isinstance(given, Build):
+        return given.name
     return given if isinstance(given, str) else given.label
+
+
+def scheduler_of(given: ArmLike) -> SchedulerLike:
+    """Return the scheduler of an arm."""
+    return given.scheduler if isinstance(given, Build) else given
+
+
+def arms_by_name(given: object, names: Collection[str]) -> dict[str, ArmLike]:
+    """Check what `compare` was given as schedulers, and return each by the name of its arm.
+
+    Args:
+        given: schedulers and builds.
+        names: of the queues.
+    """
+    if not isinstance(given, (list, tuple)) or len(given) < 2:
+        raise ScenarioError(
+            f'compare(): schedulers {one_line(given)} are not two; write ["native", "builtin"]'
+        )
+    named: dict[str, ArmLike] = {}
+    for arm in given:
+        require_scheduler(scheduler_of(arm), "compare(): scheduler")
+        name = arm_name(arm)
+        if name in named:
+            raise ScenarioError(
+                f"compare(): schedulers {list(given)} name one twice; the first is measured "
+                "against itself in any case"
+            )
+        for part in (arm, scheduler_of(arm)):
+            if isinstance(part, (Build, MPS)):
+                part.require_queues(names)
+        named[name] = arm
+    _require_different([arm for arm in named.values() if isinstance(arm, Build)])
+    return named
+
+
+def _require_different(builds: Sequence[Build]) -> None:
+    """Raise ScenarioError where two builds run the same in all queues."""
+    for first, second in itertools.combinations(builds, 2):
+        if (first.workloads, first.scheduler) == (second.workloads, second.scheduler):
+            raise ScenarioError(
+                f"compare(): the builds {first.name!r} and {second.name!r} run the same; the first "
+                "is measured against itself in any case"
+            )
+
+
+def replaced_queues(arms: Iterable[ArmLike]) -> set[str]:
+    """Return the queues whose workloads differ between arms."""
+    return {name for arm in arms if isinstance(arm, Build) for name in arm.workloads}
 
 
 def for_queues(given: SchedulerLike, names: Collection[str]) -> SchedulerLike:

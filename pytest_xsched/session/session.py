@@ -30,6 +30,7 @@ from pytest_xsched.reporting.progress_line import ProgressLine
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.runner.stream_limits import stream_warnings
 from pytest_xsched.scenario.arrival_process import Arrivals, one_load
+from pytest_xsched.scenario.builds import Build
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
 from pytest_xsched.scenario.scenario import Scenario, default_drain_ns
@@ -56,10 +57,12 @@ from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
 from pytest_xsched.session.machines import Machines, MeasuredRun
 from pytest_xsched.session.mechanism import (
+    ArmLike,
     Mechanism,
     SchedulerLike,
     for_queues,
     mechanism_of,
+    scheduler_of,
 )
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
@@ -344,7 +347,7 @@ class Session:
     def compare(
         self,
         *queues: QueueSpec,
-        schedulers: Sequence[SchedulerLike] = ("native", "builtin"),
+        schedulers: Sequence[ArmLike] = ("native", "builtin"),
         arms: Sequence[str] = (),
         episodes: int = 7,
         duration: DurationLike | None = None,
@@ -370,7 +373,7 @@ class Session:
 
         Args:
             queues: made by `queue`.
-            schedulers: at least two, as of `run`; the first is the baseline.
+            schedulers: at least two, as of `run`, or a `Build`; the first is the baseline.
             arms: more of them: ``"alone"``, each queue alone under the baseline.
             episodes: at least 1; fewer than 6 decide nothing.
             duration: of the measured window of each run; ``--xsched-duration`` overrides it.
@@ -401,9 +404,12 @@ class Session:
         changes = require_changes("compare", changes)
         files = list(files)
 
-        def run(of_arm: tuple[QueueSpec, ...], chosen: SchedulerLike, seed: int) -> Run:
+        def run(of_arm: tuple[QueueSpec, ...], arm: ArmLike, seed: int) -> Run:
+            chosen = scheduler_of(arm)
             builtin = chosen == "builtin"
             there = {queue.name for queue in of_arm}
+            if isinstance(arm, Build):
+                of_arm = tuple(map(arm.apply, of_arm))
             return self.run(
                 *of_arm,
                 duration=duration,

@@ -37,6 +37,7 @@ def to_plain(measurement: Measurement) -> dict[str, Any]:
         "remark": measurement.remark,
         "faults": list(measurement.faults),
         "failures": [dict(failures) for failures in measurement.failures],
+        "program_files": [[i, list(files)] for i, files in measurement.program_files.items()],
         "output": measurement.output,
         "milestones": [list(one.names) for one in measurement.milestones],
     }
@@ -69,6 +70,7 @@ def from_plain(
         remark=data["remark"],
         faults=tuple(data["faults"]),
         failures=tuple(data["failures"]),
+        program_files={index: tuple(files) for index, files in data["program_files"]},
         output=data["output"],
         records=tuple(
             CommandRecord.from_arrays(records[at : at + 3]) for at in range(0, len(records), 3)

@@ -496,6 +496,12 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) ->
         activity=merge_activities([part.activity for part in measured if part.activity]),
         readings=unite_readings([part.readings for part in measured if part.readings]),
         remark="; ".join(part.remark for _, part in parts if part.remark),
+        program_files={
+            index: part.files
+            for indices, part in parts
+            for index in indices
+            if isinstance(part, ProgramResult)
+        },
         output="".join(part.output for _, part in parts),
     )
 

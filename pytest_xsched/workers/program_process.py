@@ -274,6 +274,7 @@ class ProgramProcess(ManagedProcess):
             remark=self.remark(),
             output=output,
             libraries=self._libraries(),
+            files=tuple(sorted({path for one in self._processes.values() for path in one.files})),
             coverage=None if poller is None or self._setting is None else self._coverage(poller),
         )
 

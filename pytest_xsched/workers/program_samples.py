@@ -26,6 +26,7 @@ class ProgramResult:
         remark: about its end.
         output: the end of its output.
         libraries: of drivers and schedulers that it had mapped.
+        files: all libraries and programs that its processes had mapped.
         coverage: how often XSched had work of it; None: no server was polled.
         milestones: of its requests, up to the end of the drain.
         failures: why requests of the measured window failed, and how often, most frequent first.
@@ -36,6 +37,7 @@ class ProgramResult:
     remark: str = ""
     output: str = ""
     libraries: tuple[MappedLibrary, ...] = ()
+    files: tuple[str, ...] = ()
     coverage: Coverage | None = None
     milestones: Milestones = field(default_factory=no_milestones)
     failures: Mapping[str, int] = field(default_factory=dict)

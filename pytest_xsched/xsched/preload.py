@@ -203,13 +203,14 @@ def processes_of_session(session: int) -> list[ProcessRecord]:
                 continue
             variables = (directory / "environ").read_bytes().decode(errors="replace").split("\0")
             files = mapped_files(int(directory.name))
+            program = os.readlink(directory / "exe")
         except OSError:
             continue
         found.append(
             ProcessRecord(
                 pid=int(directory.name),
                 environment=dict(pair.split("=", 1) for pair in variables if "=" in pair),
-                files=tuple(path for path in files if ".so" in path),
+                files=tuple(path for path in files if ".so" in path or path == program),
             )
         )
     return found

@@ -1,10 +1,26 @@
-"""Two builds in one comparison: of XSched, which has two installations."""
+"""Two builds in one comparison: of XSched, by its installations, and of a program."""
 
+import json
 import shutil
+import sys
+from pathlib import Path
 
+import jsonschema
 import pytest
 
-from pytest_xsched import InvalidRun, SchedulerInactive, XSched, spin
+from pytest_xsched import (
+    Build,
+    InvalidRun,
+    ScenarioError,
+    SchedulerInactive,
+    XSched,
+    command,
+    spin,
+)
+from pytest_xsched.reporting import comparison_table
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "docs/reference/xsched-json.schema.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -66,3 +82,74 @@ def test_a_home_that_is_not_there(session):
 def test_live_queues_have_the_home_of_their_scheduler(session, xsched_double):
     queues = session.live(scheduler=XSched(home=xsched_double))
     queues(name="q").submit(spin("1ms")).wait("10s")
+
+
+# ---- of a program
+
+SERVE = """
+import ctypes, os
+library = ctypes.CDLL(os.environ["ENGINE"])
+from pytest_xsched.client import requests
+for _ in requests():
+    pass
+"""
+
+
+@pytest.fixture
+def engines(tmp_path, built):
+    """A program with an engine that an environment variable names, and two builds of the engine."""
+    (tmp_path / "serve.py").write_text(SERVE)
+    found = []
+    for name in ("main", "pr"):
+        (tmp_path / name).mkdir()
+        found.append(str(shutil.copy(built("fake_nvml.c"), tmp_path / name / "libengine.so")))
+
+    def serve(engine):
+        return command([sys.executable, tmp_path / "serve.py"], env={"ENGINE": engine})
+
+    return serve, *found
+
+
+def test_each_arm_runs_its_own_build_of_a_program(session_on, engines):
+    session, (serve, main, pr) = session_on("cpu"), engines
+    comparison = session.compare(
+        session.queue("server", serve(main), rate="100/s"),
+        session.queue("other", spin("100us"), rate="50/s"),
+        schedulers=[Build("main"), Build("pr", {"server": serve(pr)})],
+        arms=["alone"],
+        episodes=1,
+        duration="100ms",
+    )
+    assert list(comparison.arms) == [
+        *("server alone", "other alone", "main", "pr", "main again"),
+    ]
+    record = comparison.to_dict()
+    (first, second) = record["builds"]
+    assert [(one["arm"], one["queue"]) for one in (first, second)] == [
+        *(("main", "server"), ("pr", "server")),
+    ]
+    assert (first["mapped_here_only"], second["mapped_here_only"]) == ([main], [pr])
+    assert first["mapped"] == second["mapped"] > 3
+    assert second["workload"].endswith(f"with ENGINE={pr}")
+    lines = "\n".join(comparison_table.remarks(record))
+    assert f"mapped files, in this arm only: {pr}" in lines
+    jsonschema.validate(record["builds"], SCHEMA["$defs"]["comparison"]["properties"]["builds"])
+
+
+def test_builds_that_cannot_differ_are_refused(session_on, engines):
+    session, (serve, main, pr) = session_on("cpu"), engines
+    queue = session.queue("server", serve(main), rate="100/s")
+
+    def refused(*builds):
+        with pytest.raises(ScenarioError) as caught:
+            session.compare(queue, schedulers=builds, episodes=1, duration="100ms")
+        return str(caught.value)
+
+    assert "the builds 'a' and 'b' run the same" in refused(Build("a"), Build("b"))
+    named = refused(Build("a"), Build("b", {"severr": serve(pr)}))
+    assert named == "Build 'b' names queue 'severr'; known: server"
+    assert "name one twice" in refused(Build("a"), Build("a", {"server": serve(pr)}))
+    assert "is unknown; known: native" in refused(Build("a"), Build("b", scheduler="hpf"))
+    for wrong in (lambda: Build("a b"), lambda: Build("a", {"server": "serve"}), lambda: Build(1)):
+        with pytest.raises(ScenarioError, match=r'Build\("pr"|write \{"server": command'):
+            wrong()
