@@ -10,8 +10,9 @@ import html
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_xsched.base.quantity import show
 from pytest_xsched.base.units import format_duration
@@ -46,12 +47,14 @@ class Limit:
         ns: what the latency must be below.
         share: of requests that may be above, 0.01 for P99; 0 for the maximum.
         status: of its verdict.
+        part: of the run that it is about, "in stage 1"; "": all of it.
     """
 
     rule: str
     ns: float
     share: float
     status: str
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ def distribution(
         bounded: percentiles of the bounds.
         title: for readers who do not see the chart.
     """
+    limits = [limit for limit in limits if not limit.part]  # the curve is of the whole run
     known = [ns for arm in arms for ns in (*arm.curve_ns, arm.max_ns) if ns is not None]
     y = _latencies([*known, *(limit.ns for limit in limits)])
     most = max((arm.n for arm in arms), default=1)
@@ -161,6 +165,12 @@ class Blocks:
         return list(itertools.islice(every, len(self.figures["n"])))
 
 
+def stage(record: Mapping[str, Any]) -> tuple[str, str, int, int]:
+    """Return name, rates, start and end in ns of a stage of a record."""
+    name = repr(record["name"]) if record["name"] else record["index"]
+    return f"stage {name}", record["rates"], record["start_ns"], record["end_ns"]
+
+
 _OVER_TIME = (("max", "max_ns", 2), ("P99", "p99_ns", 0), ("P50", "p50_ns", 1))
 
 
@@ -182,7 +192,7 @@ def over_time(blocks: Blocks, limits: Sequence[Limit], title: str) -> Markup:
         left, right = x.at(start / 1e9), x.at(end / 1e9)
         said = f"{name}: {rates}, {_seconds(start)} to {_seconds(end)}"
         parts.append(area("stage" if index % 2 else "stage even", said, left, right, _TOP, bottom))
-        short = name.removeprefix("stage ")
+        short = name.removeprefix("stage ").strip("'")
         if right - left > 6 * len(short):
             middle = (left + right) / 2
             parts.append(text(middle, _TOP - 6, short, class_="tick", text_anchor="middle"))
@@ -204,8 +214,9 @@ def over_time(blocks: Blocks, limits: Sequence[Limit], title: str) -> Markup:
                 pieces.setdefault(window, []).append((x.at(at / 1e9), ns))
         for piece in pieces.values():
             parts += _series(piece, y, style, marks=len(piece) == 1)
+    spans = {f"in {name}": (x.at(a / 1e9), x.at(b / 1e9)) for name, _, a, b in blocks.stages}
     for limit in limits:
-        parts += _limit(limit, None, y)
+        parts += _limit(limit, None, y, spans.get(limit.part))
     readings: list[list[object]] = []
     for index, (_, at) in enumerate(centres):
         n = blocks.figures["n"][index]
@@ -443,17 +454,22 @@ def _bounds(arm: Distribution, bounded: Sequence[float], x: Axis, y: Axis) -> li
     return parts
 
 
-def _limit(limit: Limit, x: Axis | None, y: Axis) -> list[str]:
+def _limit(
+    limit: Limit, x: Axis | None, y: Axis, span: tuple[float, float] | None = None
+) -> list[str]:
+    """Draw a limit, over a part of the axis if a span is given."""
     at = y.at(limit.ns)
+    left, right = span or (_LEFT, WIDTH - _RIGHT)
     kind = f"limit {css_class(limit.status)}"
-    label = f"{limit.rule} {format_duration(round(limit.ns))}"
+    rule = limit.rule.removesuffix(limit.part).strip() if span else limit.rule
+    label = f"{rule} {format_duration(round(limit.ns))}"
     name = f"name {css_class(limit.status)}"
     at_end = x is not None and limit.share >= _ROOM_ON_THE_LEFT
     parts = [
-        line(_LEFT, at, WIDTH - _RIGHT, at, class_=kind),
-        text(WIDTH - _RIGHT - 5, at - 5, label, class_=name, text_anchor="end")
+        line(left, at, right, at, class_=kind),
+        text(right - 5, at - 5, label, class_=name, text_anchor="end")
         if at_end
-        else text(_LEFT + 5, at - 5, label, class_=name),
+        else text(left + 5, at - 5, label, class_=name),
     ]
     if x is not None:
         where = x.high if limit.share == 0 else -math.log10(limit.share)

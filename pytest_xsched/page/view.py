@@ -479,8 +479,9 @@ def _limits(run: Record, name: str, latency: str) -> list[charts.Limit]:
             continue  # of waits
         part = verdict.get("part", "")  # absent in old records
         rule = f"{verdict['rule']} {part}".strip()
-        limit = charts.Limit(rule=rule, ns=verdict["limit"], share=share, status=verdict["status"])
-        found[rule, verdict["limit"]] = limit
+        found[rule, verdict["limit"]] = charts.Limit(
+            rule=rule, ns=verdict["limit"], share=share, status=verdict["status"], part=part
+        )
     return list(found.values())
 
 
@@ -495,10 +496,7 @@ def _over_time(run: Record, queue: Record, limits: list[charts.Limit]) -> Markup
         figures=queue["blocks"],
         noisy_ns=spans,
         masked=bool(noise) and noise["mode"] == "mask",
-        stages=[
-            (f"stage {one['name'] or one['index']}", one["rates"], one["start_ns"], one["end_ns"])
-            for one in queue.get("stages", ())
-        ],
+        stages=[charts.stage(one) for one in queue.get("stages", ())],
     )
     return charts.over_time(blocks, limits, f"{queue['name']}: latency over time")
 

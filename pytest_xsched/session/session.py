@@ -241,6 +241,7 @@ class Session:
         Args:
             queues: made by `queue`.
             duration: the most that is measured, see `adaptive`; ``--xsched-duration`` overrides it.
+                None: the length of the load, of stages or a trace.
             whole: measure all of it, whatever the targets need; also the ini key
                 ``xsched_fixed_duration``.
             at_least: the shortest time to measure, ``"30s"``: no verdict is given earlier.

@@ -4,6 +4,8 @@ A request takes 1 ms, so 1000/s saturate the device. Arrivals at equal distances
 stage of rate r at (i + 1/2) / r.
 """
 
+import html
+
 import numpy as np
 import pytest
 
@@ -165,5 +167,19 @@ def test_the_stages_are_in_the_record_and_on_the_page(burst):
     line = "high in stage 'burst' (5 s at 2000/s): n = 10000, P50 2.5 s, P99 4.95 s, max 5 s"
     assert line in remarks(record)
     svg = str(_over_time(record, queue, []))
-    assert "stage burst: 2000/s, 5 s to 10 s" in svg and ">after</text>" in svg
-    assert "5.5 s, stage burst: n = 2000" in svg
+    assert "stage 'burst': 2000/s, 5 s to 10 s" in html.unescape(svg) and ">after</text>" in svg
+    assert "5.5 s, stage 'burst': n = 2000" in html.unescape(svg)
+
+
+def test_the_limit_of_a_stage_is_drawn_over_the_stage_and_not_over_the_percentiles_of_all(burst):
+    from pytest_xsched.page.view import _limits, _over_time, _queue
+
+    burst.high.stage("calm").assert_p99_below("2ms")
+    burst.high.assert_max_below("6s")
+    record = burst.to_dict()
+    (queue,) = record["queues"]
+    limits = _limits(record, "high", "")
+    drawn = str(_over_time(record, queue, limits))
+    assert ">P99 below 2 ms</text>" in drawn and ">max below 6 s</text>" in drawn
+    whole = str(_queue(record, queue, {}, limits)["distribution"])
+    assert "P99 below" not in whole and ">max below 6 s</text>" in whole
