@@ -317,11 +317,11 @@ class ProgramProcess(ManagedProcess):
         when = "before the run did" if READY in self.reached else "before it was ready"
         how = f"{describe_exit(status)} {when}"
         if not self.is_in_time:
-            silent = (
-                " (its first call of requests() reports that, after a warm-up)"
-                if self._program.reports
-                else ""
-            )
+            silent = ""
+            if self.spec.workload.endpoint is not None:
+                silent = " (it first sends up to 50 requests, one after the other)"
+            elif self._program.reports:
+                silent = " (its first call of requests() reports that, after a warm-up)"
             how = f"was not ready in time{silent}"
         raise WorkerCrashed(f"{self._who} {how}{last_words(output)}", returncode=status)
 
