@@ -77,6 +77,24 @@ def _samples(queue: QueueResult, run: Run, window: TracedWindow) -> NDArray[np.v
     return samples
 
 
+def _milestones(queue: QueueResult, drawn: NDArray[np.bool_]) -> list[list[Any]]:
+    """Return request, name and time of the milestones of some requests, in order of time.
+
+    Where there are too many, only the first ones are drawn.
+    """
+    milestones = queue.milestones
+    chosen = np.flatnonzero(drawn[milestones.request]) if len(milestones) else []
+    chosen = sorted(chosen, key=lambda at: int(milestones.at_ns[at]))[:MOST_COMMANDS]
+    return [
+        [
+            int(milestones.request[at]),
+            milestones.names[int(milestones.name[at])],
+            int(milestones.at_ns[at]),
+        ]
+        for at in chosen
+    ]
+
+
 def _queue(run: Run, queue: QueueResult, kept: list[dict[str, CommandRecord]]) -> dict[str, Any]:
     numbers, rows, changes = [], [], []
     for window, records in zip(run.trace.windows, kept, strict=True):
@@ -101,6 +119,7 @@ def _queue(run: Run, queue: QueueResult, kept: list[dict[str, CommandRecord]]) -
             [int(index), *list(sample)[:4]]
             for index, sample in zip(indices, queue.samples[indices].tolist(), strict=True)
         ],
+        "milestones": _milestones(queue, drawn),
         "commands": rows,
         "suspensions": [list(change) for change in changes],
     }

@@ -103,6 +103,9 @@ def tracks(timeline: Timeline, first_arrow: int = 1) -> list[Track]:
         lanes = _lanes(requests)
         for i, lane in enumerate(lanes, 1):
             found.append(Track(f"{queue['name']}: requests{'' if i == 1 else f' {i}'}", lane))
+        if queue["milestones"]:
+            instants = [(at, f"{name} of request {i}") for i, name, at in queue["milestones"]]
+            found.append(Track(f"{queue['name']}: milestones", instants=instants))
         found.append(Track(f"{queue['name']}: commands", commands))
         if suspended := list(_suspended(queue, end_ns)):
             found.append(Track(f"{queue['name']}: suspended", suspended))

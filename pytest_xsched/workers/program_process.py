@@ -6,7 +6,9 @@ that a program writes. Of a program that writes none, only its processes can be 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import secrets
 import signal
@@ -59,6 +61,9 @@ _PATIENCE_S = 1.0
 MARK = "PYTEST_XSCHED_PROGRAM"
 """A variable that all processes of a program inherit, those that leave its session, too. They are
 found by it when the run ends. Not found is one that was started with an emptied environment."""
+
+_PIPE_BYTES = 1024 * 1024
+"""Room for what a program reports: 2 s of 15,000 lines a second, before it would have to wait."""
 
 _OUTPUT_LIMIT = 64 * 1024 * 1024
 """The output file is cut down to its end when it is longer."""
@@ -114,6 +119,8 @@ class ProgramProcess(ManagedProcess):
         self.reached: set[str] = set()
         self.allowed_s = allowed_s
         super().__init__(allowed_s)
+        with contextlib.suppress(OSError):  # users may have a limit; a smaller pipe works, too
+            fcntl.fcntl(self.messages_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
             variables = self._variables()
             inherited = dict(os.environ) if setting is None else _without(setting)
