@@ -83,16 +83,11 @@ def _milestones(queue: QueueResult, drawn: NDArray[np.bool_]) -> list[list[Any]]
     Where there are too many, only the first ones are drawn.
     """
     milestones = queue.milestones
-    chosen = np.flatnonzero(drawn[milestones.request]) if len(milestones) else []
-    chosen = sorted(chosen, key=lambda at: int(milestones.at_ns[at]))[:MOST_COMMANDS]
-    return [
-        [
-            int(milestones.request[at]),
-            milestones.names[int(milestones.name[at])],
-            int(milestones.at_ns[at]),
-        ]
-        for at in chosen
-    ]
+    chosen = np.flatnonzero(drawn[milestones.request])
+    chosen = chosen[np.argsort(milestones.at_ns[chosen], kind="stable")][:MOST_COMMANDS]
+    columns = (milestones.request, milestones.name, milestones.at_ns)
+    rows = zip(*(column[chosen].tolist() for column in columns), strict=True)
+    return [[request, milestones.names[name], at_ns] for request, name, at_ns in rows]
 
 
 def _queue(run: Run, queue: QueueResult, kept: list[dict[str, CommandRecord]]) -> dict[str, Any]:

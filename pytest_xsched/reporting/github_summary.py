@@ -94,7 +94,8 @@ def _rank(record: Record) -> int:
 def _block(run: Record) -> list[str]:
     """Return the lines of a run or a comparison: its targets, its table, the remarks on it."""
     text = comparison_table if is_comparison(run) else run_table
-    head, *body = text.rows(run)
+    rows = comparison_table.rows if is_comparison(run) else run_table.rows_with_latencies
+    head, *body = rows(run)
     verdicts = [
         *((one["status"], one["sentence"], one["nodeid"]) for one in run["verdicts"]),
         *((NO_VERDICT, one["sentence"], one["nodeid"]) for one in run["refused"]),

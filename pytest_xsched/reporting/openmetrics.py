@@ -111,12 +111,9 @@ def _measured(text: _Text, names: Labels, run: Record) -> None:
     text.add("xsched_run", {**names, **more}, 1)
     for queue in run["queues"]:
         labels = {**names, "queue": queue["name"]}
-        if queue["n"]:
-            for quantile, key in _QUANTILES:
-                with_quantile = {**labels, "quantile": quantile}
-                text.add("xsched_latency_seconds", with_quantile, _seconds(queue[key]))
-            text.add("xsched_latency_max_seconds", labels, _seconds(queue["max_ns"]))
-        text.add("xsched_latency_seconds", labels, queue["n"], "_count")
+        _latency(text, labels, queue)
+        for latency in queue["latencies"]:
+            _latency(text, {**labels, "latency": latency["name"]}, latency)
         text.add("xsched_throughput_hertz", labels, queue["throughput_hz"])
         if queue["offered_hz"] is not None:
             text.add("xsched_offered_hertz", labels, queue["offered_hz"])
@@ -124,6 +121,16 @@ def _measured(text: _Text, names: Labels, run: Record) -> None:
         faults = len(evidence["faults"]) + len(evidence["queue_faults"][queue["name"]])
         text.add("xsched_faults", labels, faults)
         text.add("xsched_unfinished_requests", labels, queue["censored"])
+
+
+def _latency(text: _Text, labels: Labels, figures: Record) -> None:
+    """Add the figures of a queue or of a latency of it to a milestone."""
+    if figures["n"]:
+        for quantile, key in _QUANTILES:
+            with_quantile = {**labels, "quantile": quantile}
+            text.add("xsched_latency_seconds", with_quantile, _seconds(figures[key]))
+        text.add("xsched_latency_max_seconds", labels, _seconds(figures["max_ns"]))
+    text.add("xsched_latency_seconds", labels, figures["n"], "_count")
 
 
 def _seconds(ns: int | None) -> float | None:
@@ -150,18 +157,22 @@ def _compared(text: _Text, names: Labels, comparison: Record) -> None:
 
 
 def _targets(text: _Text, names: Labels, record: Record) -> None:
-    found: Iterable[tuple[str, str, str, str]] = [
-        *((v["queue"], v["rule"], v["nodeid"], v["status"]) for v in record["verdicts"]),
-        *(("", "", one["nodeid"], NO_VERDICT) for one in record["refused"]),
+    found: Iterable[tuple[str, str, str, str, str]] = [
+        *(
+            (v["queue"], v.get("latency", ""), v["rule"], v["nodeid"], v["status"])
+            for v in record["verdicts"]
+        ),
+        *(("", "", "", one["nodeid"], NO_VERDICT) for one in record["refused"]),
     ]
-    numbers: Counter[tuple[str, str, str]] = Counter()
-    for queue, rule, nodeid, status in found:
-        key = queue, rule, nodeid
+    numbers: Counter[tuple[str, ...]] = Counter()
+    for queue, latency, rule, nodeid, status in found:
+        key = queue, latency, rule, nodeid
         numbers[key] += 1
         labels = {
             **names,
             "asserted_by": nodeid,
             "queue": queue,
+            **({"latency": latency} if latency else {}),
             "rule": rule,
             "target": str(numbers[key]),
         }

@@ -317,7 +317,7 @@ def _time(ns: int | None, n: int) -> str:
 
 def advice(verdicts: list[Record]) -> list[str]:
     """Describe which targets are worth less than they seem."""
-    rules = {(_judged(verdict), verdict["rule"]) for verdict in verdicts}
+    rules = {(judged(verdict), verdict["rule"]) for verdict in verdicts}
     return [
         f"{queue}: P99/P50 also improves when P50 gets worse; assert a limit of P50 as well"
         for queue, rule in sorted(rules)
@@ -342,13 +342,10 @@ def property_name(verdict: Record) -> str:
     """Return the start of the names of a verdict's JUnit properties."""
     part = verdict.get("part", "")  # absent in old records
     rule = re.sub(r"[^a-z0-9.]+", "_", f"{part} {verdict['rule']}".lower()).strip("_")
-    return f"xsched.{verdict['queue']}.{rule}"
-    part = verdict.get("part", "")  # absent in old records
-    rule = re.sub(r"[^a-z0-9.]+", "_", f"{part} {verdict['rule']}".lower()).strip("_")
-    return f"xsched.{_judged(verdict)}.{rule}"
+    return f"xsched.{judged(verdict)}.{rule}"
 
 
-def _judged(verdict: Record) -> str:
+def judged(verdict: Record) -> str:
     """Return the name of what was judged: a queue, or a latency as in `run.chat.first_token`."""
     latency = verdict.get("latency")  # absent in old records
     return f"{verdict['queue']}.{latency}" if latency else str(verdict["queue"])
