@@ -151,3 +151,12 @@ def test_a_program_with_many_requests_in_flight_is_not_cold():
         scheduled, scheduled, scheduled + 100 * MS, window_ns=window, over_ns=window[1] + S
     )
     assert cold_start_of(samples) is None
+
+
+def test_the_first_of_many_requests_in_flight_may_be_cold():
+    samples = program_samples([50], count=20)
+    samples["launched_ns"] = samples["submitted_ns"] = samples["scheduled_ns"]
+    samples["completed_ns"] = samples["scheduled_ns"] + 50 * MS
+    assert cold_start_of(samples) is None
+    samples["completed_ns"][:3] += 400 * MS
+    assert cold_start_of(samples) == ColdStart(450 * MS, 50 * MS, 1200 * MS)
