@@ -52,11 +52,43 @@ _FIGURES = ("n", "p50_ns", "p99_ns", "max_ns", "throughput_hz")
 
 
 class ComparedQueue:
-    """A queue in all arms of a comparison, and the targets that it may have."""
+    """A queue in all arms of a comparison, and the targets that it may have.
 
-    def __init__(self, name: str, comparison: Comparison) -> None:
+    Its latencies to milestones are attributes, with the targets of latencies:
+    ``comparison.chat.first_token.assert_p99_improved(by=2)``.
+    """
+
+    def __init__(self, name: str, comparison: Comparison, milestone_latency: str = "") -> None:
         self.name = name
         self._comparison = comparison
+        self._latency = milestone_latency
+
+    def __getattr__(self, name: str) -> ComparedQueue:
+        if not name.startswith("_") and not self._latency and name in self.latencies:
+            return self.latencies[name]
+        raise AttributeError(f"a compared queue has no {name!r}")
+
+    @property
+    def label(self) -> str:
+        """Name of the queue, and of the latency that this is."""
+        return f"{self.name}.{self._latency}" if self._latency else self.name
+
+    @property
+    def latencies(self) -> dict[str, ComparedQueue]:
+        """Its latencies to milestones, by name: those that all arms have."""
+        c = self._comparison
+        if self._latency:
+            return {}
+        found = [
+            [one["name"] for one in episode.numbers(self.name).get("latencies", ())]
+            for arm in self._arms()
+            for episode in c.episodes(arm)
+        ]
+        return {
+            name: ComparedQueue(self.name, c, name)
+            for name in found[0]
+            if all(name in names for names in found)
+        }
 
     def latency(self, q: float, scheduler: str | None = None) -> Effect:
         """Compare a percentile of the latency with that under the baseline.
@@ -71,7 +103,10 @@ class ComparedQueue:
         if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 < q < 1:
             raise ScenarioError(f"percentile {q!r} is outside (0, 1); P99 is 0.99")
         self._comparison.require_like_noise(self._comparison.baseline, scheduler)
-        return self._effect(scheduler, lambda episode: episode.percentile_ns(self.name, q))
+        return self._effect(scheduler, self._percentile_ns(q))
+
+    def _percentile_ns(self, q: float) -> Callable[[Episode], float]:
+        return lambda episode: episode.percentile_ns(self.name, q, self._latency)
 
     def throughput(self, scheduler: str | None = None, *, of: str | None = None) -> Effect:
         """Compare the throughput with that under the baseline, or of another arm.
@@ -80,6 +115,10 @@ class ComparedQueue:
             scheduler: which, where more than one is compared with the baseline.
             of: ``"alone"``: the queue alone.
         """
+        if self._latency:
+            raise ScenarioError(
+                f"{self.label} is a latency and has no throughput; write comparison.{self.name}"
+            )
         return self._effect(scheduler, lambda episode: episode.throughput_hz(self.name), of)
 
     def contention_removed(self, q: float = 0.99, scheduler: str | None = None) -> Estimate:
@@ -101,12 +140,12 @@ class ComparedQueue:
         for reference in (self._alone(), c.baseline):
             c.require_like_noise(reference, scheduler)
         alone, native, scheduled = (
-            [episode.percentile_ns(self.name, q) for episode in c.episodes(arm)]
+            [self._percentile_ns(q)(episode) for episode in c.episodes(arm)]
             for arm in (self._alone(), c.baseline, c.scheduler(scheduler))
         )
         if any(n <= a for n, a in zip(native, alone, strict=True)):
             raise InvalidRun(
-                f"no verdict: {self.name} is as fast under {c.baseline} as alone, so there is no "
+                f"no verdict: {self.label} is as fast under {c.baseline} as alone, so there is no "
                 "contention to remove"
             )
         return mean_estimate(
@@ -253,6 +292,11 @@ class ComparedQueue:
     def _unjudged(self) -> list[Unjudged]:
         return self._comparison._unjudged
 
+    def _numbers(self, episode: Episode) -> dict[str, Any]:
+        if self._latency:
+            return episode.latency_numbers(self.name, self._latency)
+        return episode.numbers(self.name)
+
     def _remarks(self) -> str:
         """Return what little contention there was in the arms, once for all of a kind."""
         c = self._comparison
@@ -264,6 +308,11 @@ class ComparedQueue:
         return "".join(
             f"; {said[0]} (in {len(said)} of {len(runs)} runs)" for said in found.values()
         )
+
+    def _arms(self) -> list[str]:
+        """Return the arms that have the queue."""
+        arms = self._comparison.arms
+        return [arm for arm in arms if not arm.endswith(" alone") or arm == self.alone]
 
     @property
     def alone(self) -> str:
@@ -285,8 +334,10 @@ class ComparedQueue:
 
         def rule() -> Verdict:
             __tracebackhide__ = True
-            n = sum(episode.numbers(self.name)["n"] for episode in c.episodes(c.baseline))
-            return target().verdict(self.name, n, c.forced).with_remark(self._remarks())
+            judged = target()
+            n = sum(self._numbers(episode)["n"] for episode in c.episodes(c.baseline))
+            verdict = judged.verdict(self.name, n, c.forced, self._latency)
+            return verdict.with_remark(self._remarks())
 
         verdict = dataclasses.replace(rule(), limit_origin=place_in_the_test())
         c.verdicts.append(verdict)
@@ -458,18 +509,35 @@ class Comparison:
 
     def _summary(self, queue: ComparedQueue) -> dict[str, Any]:
         """Return what the report shows of a queue: each arm's figures, each scheduler's ratios."""
-        arms = [arm for arm in self.arms if not arm.endswith(" alone") or arm == queue.alone]
-        numbers = {arm: [e.numbers(queue.name) for e in self.arms[arm]] for arm in arms}
-        open_loop = numbers[self.baseline][0]["offered_hz"] is not None
+        first = self.arms[self.baseline][0].numbers(queue.name)
+        open_loop = first["offered_hz"] is not None
         return {
             "name": queue.name,
             "open_loop": open_loop,
-            "arms": {
-                arm: {key: [n[key] for n in of_arm if key in n] for key in _FIGURES}
-                for arm, of_arm in numbers.items()
-            },
+            "arms": _figures(queue),
             "contrasts": {name: _contrasts(queue, name, open_loop) for name in self.schedulers},
+            "latencies": [
+                {
+                    "name": name,
+                    "arms": _figures(latency),
+                    "contrasts": {
+                        scheduler: _contrasts(latency, scheduler, open_loop=True)
+                        for scheduler in self.schedulers
+                    },
+                }
+                for name, latency in queue.latencies.items()
+            ],
         }
+
+
+def _figures(queue: ComparedQueue) -> dict[str, Any]:
+    """Return the figures of a queue or a latency in each episode of its arms."""
+    arms = queue._comparison.arms
+    numbers = {arm: [queue._numbers(episode) for episode in arms[arm]] for arm in queue._arms()}
+    return {
+        arm: {key: [n[key] for n in of_arm if key in n] for key in _FIGURES}
+        for arm, of_arm in numbers.items()
+    }
 
 
 def _contrasts(queue: ComparedQueue, scheduler: str, open_loop: bool) -> dict[str, Any]:

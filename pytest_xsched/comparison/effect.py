@@ -61,21 +61,25 @@ class RatioTarget:
     good: bool
     bad: bool
 
-    def verdict(self, queue: str, n: int, forced: Sequence[Difference]) -> Verdict:
+    def verdict(
+        self, queue: str, n: int, forced: Sequence[Difference], latency: str = ""
+    ) -> Verdict:
         """Return the verdict, in words.
 
         Args:
             queue: its name.
             n: requests under the baseline.
             forced: how the arms differ apart from the scheduler.
+            latency: name of a latency to a milestone; "": the one to the completion, or a rate.
         """
+        judged = f"{queue}.{latency}" if latency else queue
         status = PASS if self.good else FAIL if self.bad else UNDECIDED
         verb = {PASS: "is", FAIL: "is not"}.get(status, "may or may not be")
         count = len(self.ratio.episodes)
         noise = f"{self.floor:.4g}" if math.isfinite(self.floor) else "unknown"
         shown, limit = show_apart(self.ratio.value, self.limit, "")
         sentence = (
-            f"{queue}: {self.what} {shown} {verb} {self.relation} {limit} "
+            f"{judged}: {self.what} {shown} {verb} {self.relation} {limit} "
             f"({show_bounds(self.ratio)}, {count} episode{'s' * (count > 1)}, noise {noise}"
             f"{'; ' + self._hint() if status == UNDECIDED else ''})"
         )
@@ -87,6 +91,7 @@ class RatioTarget:
         return Verdict(
             status=status,
             queue=queue,
+            latency=latency,
             rule=rule,
             value=self.ratio.value,
             limit=self.limit,

@@ -96,21 +96,42 @@ class Episode:
             return 0.0
         return float(noise["noisy_ns"] / noise["measured_ns"])
 
-    def percentile_ns(self, queue: str, q: float) -> float:
+    def latency_numbers(self, queue: str, latency: str) -> Record:
+        """Return what the record says of a latency of a queue to a milestone.
+
+        Raises:
+            ScenarioError: no request of this run reached the milestone.
+        """
+        known = self.numbers(queue).get("latencies", ())  # absent in old records
+        for numbers in known:
+            if numbers["name"] == latency:
+                return dict(numbers)
+        names = ", ".join(one["name"] for one in known) or "none"
+        raise ScenarioError(
+            f"{self.arm}: {queue} has no latency {latency!r}; those to milestones: {names}"
+        )
+
+    def percentile_ns(self, queue: str, q: float, latency: str = "") -> float:
         """Return a percentile of the latency, ns.
+
+        Args:
+            queue: its name.
+            q: in (0, 1).
+            latency: name of a latency to a milestone; "": the one to the completion.
 
         Raises:
             InvalidRun: it means nothing, or was never reached.
             ScenarioError: a run out of a file does not have it.
         """
-        numbers = self.numbers(queue)
+        numbers = self.latency_numbers(queue, latency) if latency else self.numbers(queue)
         faults = self.record["evidence"]["queue_faults"].get(queue, [])
         self._refuse([*self._faults(), *faults])
         if numbers["n"] < requests_needed(q):
             needed = requests_needed(q)
             self._refuse([f"a {percentile_name(q)} needs {needed} requests, not {numbers['n']}"])
         if isinstance(self.run, Run):
-            value = self.run[queue].percentile(q).value
+            measured = self.run[queue]
+            value = (measured.latencies[latency] if latency else measured).percentile(q).value
         elif q in STORED:
             stored = numbers[STORED[q]]
             value = math.inf if stored is None else stored
@@ -119,7 +140,8 @@ class Episode:
                 f"a run out of a file has P50, P95 and P99, no {percentile_name(q)}"
             )
         if math.isinf(value):
-            self._refuse([f"{percentile_name(q)} of {queue} was never reached"])
+            what = f"{queue}.{latency}" if latency else queue
+            self._refuse([f"{percentile_name(q)} of {what} was never reached"])
         return value
 
     def throughput_hz(self, queue: str) -> float:

@@ -6,6 +6,7 @@ Works on `Comparison.to_dict` and nothing else, because under xdist that is all 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 from pytest_xsched.base.units import format_duration, format_rate
@@ -48,11 +49,19 @@ def _with_policy(comparison: Record, scheduler: str) -> str:
 def rows(comparison: Record) -> list[tuple[str, ...]]:
     """Return the table as cells: the heads, then a row for each arm of each queue, with medians."""
     body = [
-        _row(queue["name"] if i == 0 else "", arm, figures, queue["open_loop"])
+        _row(name if i == 0 else "", arm, figures, open_loop)
         for queue in comparison["queues"]
-        for i, (arm, figures) in enumerate(queue["arms"].items())
+        for name, compared, open_loop in _with_latencies(queue)
+        for i, (arm, figures) in enumerate(compared["arms"].items())
     ]
     return [_COLUMNS, *body]
+
+
+def _with_latencies(queue: Record) -> Iterator[tuple[str, Record, bool]]:
+    """Yield a queue, and after it its latencies to milestones, with name and whether P99 counts."""
+    yield queue["name"], queue, queue["open_loop"]
+    for latency in queue.get("latencies", ()):  # absent in old records
+        yield f"{queue['name']}.{latency['name']}", latency, True
 
 
 def remarks(comparison: Record) -> list[str]:
@@ -61,16 +70,17 @@ def remarks(comparison: Record) -> list[str]:
         f"! FORCED although the runs differ: {difference}" for difference in comparison["forced"]
     ]
     lines += map(_build, comparison.get("builds", ()))
-    for queue in comparison["queues"]:
-        for scheduler, contrasts in queue["contrasts"].items():
+    shown = [one for queue in comparison["queues"] for one in _with_latencies(queue)]
+    for compared_name, compared, _ in shown:
+        for scheduler, contrasts in compared["contrasts"].items():
             of_both = f"of {scheduler} / {comparison['baseline']}"
             lines += [
-                f"{queue['name']}: {name} {of_both} {_ratio(contrast)}"
+                f"{compared_name}: {name} {of_both} {_ratio(contrast)}"
                 for name, contrast in contrasts.items()
                 if name != "reason"
             ]
             if "reason" in contrasts:
-                lines.append(f"! {queue['name']}: no P99 ratio {of_both}: {contrasts['reason']}")
+                lines.append(f"! {compared_name}: no P99 ratio {of_both}: {contrasts['reason']}")
     return lines
 
 
@@ -98,12 +108,13 @@ def table(comparison: Record, columns: int | None = None) -> list[str]:
 
 def _row(queue: str, arm: str, figures: Record, open_loop: bool) -> tuple[str, ...]:
     each = figures["p99_ns"] if open_loop else []
+    rates = figures["throughput_hz"]  # a latency has none
     return (
         queue,
         arm,
         str(round(statistics.median(figures["n"]))),
         *(_time(figures[f"{key}_ns"]) for key in ("p50", "p99", "max")),
-        format_rate(statistics.median(figures["throughput_hz"])),
+        format_rate(statistics.median(figures["throughput_hz"])) if rates else "",
         " ".join(_time([ns]) for ns in each),
     )
 

@@ -80,3 +80,51 @@ def test_each_report_has_each_latency_by_its_name(load, sim, pytester):
     )
     assert 'latency="first_token",rule="P99 below"' in files["out.prom"]
     assert 'name="xsched.chat.first_token.p99_below.status" value="FAIL"' in files["junit.xml"]
+
+
+COMPARED = """
+    import pytest
+    from pytest_xsched import SimModel, sequence, spin
+
+    ANSWER = sequence([spin("5ms"), *[spin("1ms")] * 3], milestone="token", label="answer")
+
+    def test_compared(xsched):
+        chat = xsched.queue("chat", ANSWER, rate="20/s", priority=2)
+        low = xsched.queue("low", spin("4ms"), threshold=1)
+        comparison = xsched.compare(
+            chat, low, duration="15s", sim=SimModel(launch_ns=0, priority=False, interleave=True)
+        )
+        comparison.chat.per_token.assert_p99_improved(by=4)
+        comparison.chat.first_token.assert_no_worse(by="10%")
+        with pytest.raises(AttributeError, match="a compared queue has no 'last_token'"):
+            comparison.chat.last_token
+        with pytest.raises(Exception, match="chat.per_token is a latency and has no throughput"):
+            comparison.chat.per_token.assert_best_effort_kept("90%")
+        comparison.chat.first_token.assert_p99_improved(by=100)
+    """
+
+
+def test_a_comparison_has_each_latency(load, sim, pytester):
+    """Where streams take turns, native delays each token by a command of the other queue."""
+    load(COMPARED)
+    result = sim("--xsched-json=out.json", "--xsched-html=out.html")
+    result.stdout.fnmatch_lines(
+        [
+            "*TargetMissed: chat.first_token: P99 of native / builtin * is not at least 100 *",
+            "  chat.per_token * native * 5 ms * 5 ms * 5 ms *",
+            "* builtin * 1 ms * 1 ms * 1 ms *",
+            "  chat.per_token: P50 of builtin / native 0.2 *",
+            "  chat.per_token: P99 of builtin / native 0.2 *",
+            "  PASS chat.per_token: P99 of native / builtin 5 is at least 4 *",
+        ]
+    )
+    document = json.loads((pytester.path / "out.json").read_text(encoding="utf-8"))
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(document)) == []
+    (comparison,) = document["xsched"]["comparisons"]
+    chat, low = comparison["queues"]
+    assert [one["name"] for one in chat["latencies"]] == [
+        *("first_token", "per_token", "between_tokens")
+    ]
+    assert low["latencies"] == []
+    assert {one["latency"] for one in comparison["verdicts"]} == {"per_token", "first_token"}
