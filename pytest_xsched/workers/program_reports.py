@@ -125,7 +125,9 @@ class ProgramReports:
             self.fault = f"the line {quoted(start_of_line)} had no end {why}"
 
     def spans(self, end_ns: int) -> NDArray[np.int64]:
-        """Return begin and end of the requests that have begun: int64[n, 2], CLOCK_MONOTONIC.
+        """Return when requests were in flight: int64[n, 2], begin and end, CLOCK_MONOTONIC.
+
+        The spans follow each other: requests that overlap are in one.
 
         Args:
             end_ns: the end of those that go on.
@@ -134,7 +136,7 @@ class ProgramReports:
             times = self.numbered.times()
             there = times.begun_ns >= 0
             gone = np.maximum(times.ended_ns, times.failed_ns)[there]
-            return np.column_stack((times.begun_ns[there], np.where(gone < 0, end_ns, gone)))
+            return _united(times.begun_ns[there], np.where(gone < 0, end_ns, gone))
         begun = np.asarray(self.begun_ns, np.int64)
         ended = np.full_like(begun, end_ns)
         ended[: len(self.ended_ns)] = self.ended_ns
@@ -205,3 +207,13 @@ class ProgramReports:
             return f"has a time that is {before} before the request began"
         self.ended_ns.append(time_ns)
         return ""
+
+
+def _united(begin_ns: NDArray[np.int64], end_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the spans that some spans cover together, ascending: int64[n, 2]."""
+    order = np.argsort(begin_ns, kind="stable")
+    begin_ns, end_ns = begin_ns[order], np.maximum.accumulate(end_ns[order])
+    first = np.ones(len(begin_ns), np.bool_)
+    first[1:] = begin_ns[1:] > end_ns[:-1]
+    last = np.roll(first, -1)
+    return np.column_stack((begin_ns[first], end_ns[last]))

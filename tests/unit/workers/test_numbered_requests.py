@@ -65,6 +65,18 @@ def test_a_failed_request_has_no_end_and_its_reason_is_counted():
     assert reports.numbered.reasons(np.array([True, False])) == {"HTTP 429: full": 1}
 
 
+def test_spans_of_requests_that_overlap_are_united():
+    """XSched's server is polled for work of the program while it has a request."""
+    lines = [
+        *("begin 0 @0", "begin 1 @11", "end 0 @20", "fail 1 @30 x"),
+        *("begin 2 @40", "end 2 @50", "begin 3 @50", "begin 4 @60"),
+    ]
+    reports = reported(*lines, arrivals=(0,) * 6)
+    spans = (reports.spans(START + 90 * MS) - START) // MS
+    assert spans.tolist() == [[0, 30], [40, 90]]
+    assert reported(arrivals=(0,)).spans(START).tolist() == []
+
+
 def test_reasons_are_bounded(monkeypatch):
     monkeypatch.setattr(numbered_requests, "REASONS_MAX", 2)
     lines = [line for i in range(4) for line in (f"begin {i} @0", f"fail {i} @1 number {i}")]
