@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched.workers import numbered_requests
@@ -206,6 +206,7 @@ def test_a_flood_of_milestones_ends_at_what_a_window_may_have(monkeypatch):
     assert len(reports.numbered.milestones()) == 3
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
