@@ -122,6 +122,45 @@ def cache():
     return request
 
 
+def answers(width=512, fresh=False):
+    """A prefill and a step of what a step leaves for the next one, in place or as a new tensor."""
+    torch.manual_seed(0)
+    net, begin = torch.nn.Linear(width, width), torch.randn(1, width)
+    state = [torch.zeros(1, width)]
+
+    def leave(value):
+        if fresh:
+            state[0] = value
+        else:
+            state[0].copy_(value)
+        return value
+
+    @torch.no_grad()
+    def prefill():
+        return leave(begin * 2)
+
+    @torch.no_grad()
+    def decode():
+        return leave(torch.tanh(net(state[0])))
+
+    return prefill, decode
+
+
+def accumulates(every=2):
+    """A training step that updates the weights every other time only."""
+    net, x = torch.nn.Linear(64, 64), torch.randn(8, 64)
+    optimizer, calls = torch.optim.SGD(net.parameters(), lr=1e-3), []
+
+    def request():
+        calls.append(1)
+        net(x).sum().backward()
+        if len(calls) % every == 0:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
+
+    return request
+
+
 def syncs():
     x = torch.randn(64, 64)
     return lambda: x * (x @ x).sum().item()
@@ -212,6 +251,34 @@ def test_a_training_step_trains_while_it_is_cut_and_contended(gpu):
         assert float(loss.detach()) < 2.0  # it begins at 2.3 = ln 10
 
 
+@pytest.mark.parametrize("scheduler", ["native", "builtin"])
+@pytest.mark.parametrize("commands", ["auto", 3])
+def test_a_request_with_steps_computes_what_it_computes_eagerly(gpu, scheduler, commands):
+    """Each step reads what the one before left, and has a time of its own."""
+    work = model(answers, steps=8, commands=commands)
+    high = gpu.queue("high", work, priority=10, rate="50/s")
+    low = gpu.queue("low", model(products), priority=1)
+    run = measure(gpu, high, low, scheduler=scheduler, check=True)
+    run.require()
+    assert run.evidence.checked and run.high.milestones.names == ("token",)
+    times = run.high.milestones.at_ns.reshape(-1, 9)
+    assert (times[:, :-1] <= times[:, 1:]).all()
+    assert (times[:, -1] == run.high.samples["completed_ns"]).all()
+    assert run.high.first_token.n == run.high.n and run.high.between_tokens.n == 8 * run.high.n
+
+
+def test_a_step_that_does_not_leave_its_result_in_place_is_named(worker):
+    queue = worker.queue("q", model(answers, fresh=True, steps=8), rate="50/s")
+    with pytest.raises(ScenarioError, match="a step must find its input where the one before"):
+        measure(worker, queue)
+
+
+def test_a_model_whose_requests_launch_other_kernels_each_time_is_refused(worker):
+    queue = worker.queue("q", model(accumulates, tolerance=None), rate="50/s")
+    with pytest.raises(ScenarioError, match="its requests do not launch the same kernels: after"):
+        measure(worker, queue)
+
+
 def test_kernels_have_names(worker):
     run = measure(worker, worker.queue("q", model(products), rate="100/s"))
     (facts,) = run.fingerprint.models
@@ -261,6 +328,25 @@ def test_memory_stays_flat_over_many_models():
         free.append(torch.cuda.mem_get_info()[0])
     session.close()
     assert free[5] >= free[1] - 2**26
+
+
+def test_workspaces_of_libraries_go_with_their_model():
+    """PyTorch keeps a workspace of cuBLAS for each stream, also when the stream is gone."""
+    session = Session(Settings(device=KIND, process="inside"))
+    held = []
+    for i in range(5):
+        queue = session.queue(f"q{i}", model(products, 1024), rate="50/s")
+        measure(session, queue, duration="200ms")
+        session.devices.models.close()
+        held.append(torch.cuda.memory_reserved())
+    session.close()
+    assert held[1:] == held[1:2] * 4
+
+
+def test_eagerly_a_request_with_steps_has_a_time_for_each(worker):
+    queue = worker.queue("q", model(answers, steps=8, mode="eager"), rate="50/s")
+    run = measure(worker, queue, scheduler="native", duration="2s")
+    assert run.q.between_tokens.n == 8 * run.q.n
 
 
 def test_eagerly_it_is_a_program(worker):
