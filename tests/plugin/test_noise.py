@@ -25,7 +25,7 @@ def machine(pytester, monkeypatch):
 
             @pytest.fixture(autouse=True)
             def machine(monkeypatch):
-                from pytest_xsched.session import session
+                from pytest_xsched.session import device_pool
                 from pytest_xsched.monitoring.noise import Readings
 
                 def measure_here(devices, scenario, progress, **how):
@@ -34,8 +34,8 @@ def machine(pytester, monkeypatch):
                     readings = {readings.format(on_host=on_host)} if how['watch'] else None
                     return dataclasses.replace(found, readings=readings)
 
-                measure = session.measure
-                monkeypatch.setattr(session, "measure", measure_here)
+                measure = device_pool.measure
+                monkeypatch.setattr(device_pool, "measure", measure_here)
             """)
         pytester.makepyfile(
             test_it="""

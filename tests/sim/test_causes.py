@@ -11,7 +11,7 @@ from pytest_xsched import SimModel, at, closed, replay, sequence, spin
 from pytest_xsched.analysis.timeline import timeline
 from pytest_xsched.monitoring.noise import GpuReadings, Readings
 from pytest_xsched.reporting.trace_tracks import tracks
-from pytest_xsched.session import session as session_module
+from pytest_xsched.session import device_pool
 
 MS = 10**6
 FIFO = SimModel(priority=False, launch_ns=0)
@@ -193,13 +193,13 @@ PLANTED = [
 @pytest.fixture
 def plant(monkeypatch):
     """Changes what the next run measures."""
-    measure = session_module.measure
+    measure = device_pool.measure
 
     def change(how):
         def measure_here(devices, scenario, progress, **more):
             return how(measure(devices, scenario, progress, **more))
 
-        monkeypatch.setattr(session_module, "measure", measure_here)
+        monkeypatch.setattr(device_pool, "measure", measure_here)
 
     return change
 

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_xsched import InvalidRun, Session, spin
 from pytest_xsched.monitoring.noise import Readings
-from pytest_xsched.session import session
+from pytest_xsched.session import device_pool
 from pytest_xsched.session.settings import Settings
 
 S = 10**9
@@ -32,8 +32,8 @@ def run(monkeypatch):
             )
             return dataclasses.replace(measure(devices, scenario, progress), readings=readings)
 
-        measure = session.measure
-        monkeypatch.setattr(session, "measure", measure_here)
+        measure = device_pool.measure
+        monkeypatch.setattr(device_pool, "measure", measure_here)
         made = Session(Settings(device="sim", noise="auto"))
         return made.run(made.queue("high", spin("1ms"), rate="20/s"), duration="60s", warmup="1s")
 

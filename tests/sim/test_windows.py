@@ -8,7 +8,7 @@ import pytest
 
 from pytest_xsched import QosAssertionError, Session, spin
 from pytest_xsched.analysis import targets
-from pytest_xsched.session import session
+from pytest_xsched.session import device_pool
 from pytest_xsched.session.settings import Settings
 
 S = 10**9
@@ -29,8 +29,8 @@ def run(monkeypatch):
                 sample["completed_ns"] += round(late(number) * MS)
             return dataclasses.replace(found, alone_ns=(None,))
 
-        measure = session.measure
-        monkeypatch.setattr(session, "measure", measure_here)
+        measure = device_pool.measure
+        monkeypatch.setattr(device_pool, "measure", measure_here)
         made = Session(Settings(device="sim"))
         queue = made.queue("high", spin("1ms"), rate="20/s")
         return made.run(queue, duration="60s", warmup="0s")
