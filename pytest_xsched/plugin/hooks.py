@@ -207,6 +207,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             tell(f"! {line}", yellow=True)
     for finding in state.findings:
         tell(f"{finding['status'].upper()} {finding['sentence']}")
+    if state.files_written:
+        from pytest_xsched.base.terminal_text import printable
+
+        tell(f"written: {', '.join(printable(str(path)) for path in state.files_written)}")
     if state.trace_written:
         from pytest_xsched.base.terminal_text import printable
 

@@ -66,6 +66,8 @@ class State:
         """Of xdist workers."""
         self._samples: list[dict[str, Any]] = []
         """Of xdist workers, in the order of their records."""
+        self.files_written: list[Path] = []
+        """Other than the trace file."""
         self.trace_written = 0
         """Runs in the trace file."""
         self._judged_tests: dict[str, JudgedTest] = {}
@@ -402,6 +404,7 @@ class State:
             try:
                 if path is not None:
                     write(path, content)
+                    self.files_written.append(path)
             except OSError as error:
                 self._complain(f"{option}: {error}")
                 written = False
@@ -476,6 +479,7 @@ class State:
         except OSError as error:
             self._complain(f"--xsched-samples: {error}")
             return False
+        self.files_written.append(path)
         return True
 
     def _write_openmetrics(self) -> bool:
@@ -490,6 +494,7 @@ class State:
         except OSError as error:
             self._complain(f"--xsched-openmetrics: {error}")
             return False
+        self.files_written.append(path)
         return True
 
     def _write_step_summary(self) -> bool:

@@ -127,3 +127,19 @@ def test_no_temporary_directories_after_signals(pytester, alone, monkeypatch, nu
         assert process.wait(30) == -number
     assert list(temporary.iterdir()) == []
     assert not [path for path in pytester.path.iterdir() if "xsched-" in path.name]
+
+
+def test_the_summary_says_which_files_were_written(load, sim, pytester):
+    load("def test_it(run): run.high.assert_p99_below('1h')")
+    names = {"json": "a.json", "html": "b.html", "samples": "c.csv", "openmetrics": "d.prom"}
+    result = sim(*(f"--xsched-{option}={name}" for option, name in names.items()))
+    paths = ", ".join(str(pytester.path / name) for name in names.values())
+    assert f"written: {paths}" in result.outlines
+    assert all((pytester.path / name).is_file() for name in names.values())
+
+
+def test_the_summary_names_no_file_that_was_not_written(load, sim, pytester):
+    load("def test_it(run): import os; os.mkdir('a.json')")
+    result = sim("--xsched-json=a.json", "--xsched-samples=c.csv")
+    assert result.ret == 1
+    assert f"written: {pytester.path / 'c.csv'}" in result.outlines
