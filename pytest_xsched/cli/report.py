@@ -12,7 +12,7 @@ from pytest_xsched.base.paths import expand_path
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.page.findings import is_conformance
 from pytest_xsched.page.html_page import write_page
-from pytest_xsched.page.view import Source
+from pytest_xsched.page.source import Source
 from pytest_xsched.reporting.json_export import checked, read_content
 
 _COUNTED = {

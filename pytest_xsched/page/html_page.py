@@ -14,8 +14,9 @@ from pathlib import Path
 from pytest_xsched.base.extras import require_extra
 from pytest_xsched.base.output_file import write_whole
 from pytest_xsched.page.charts import css_class
+from pytest_xsched.page.source import Source
 from pytest_xsched.page.svg import Markup, plain
-from pytest_xsched.page.view import Source, view
+from pytest_xsched.page.view import view
 
 
 def write_page(path: Path, sources: Sequence[Source]) -> None:

@@ -11,7 +11,6 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.analysis.attribution import PARTS
@@ -20,6 +19,8 @@ from pytest_xsched.analysis.explanation import OF_LATENCY, part_name
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.page import charts, findings, session_facts, why
+from pytest_xsched.page.machines import alike, machines, worst
+from pytest_xsched.page.source import Made, Source
 from pytest_xsched.page.svg import Markup
 from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.json_export import READABLE
@@ -30,34 +31,10 @@ from pytest_xsched.scenario.scenario import Scenario
 
 _WRONG = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 """What a value of a wrong type or size raises somewhere."""
-_FIGURES = slice(3, 8)
-"""Of the cells of a row of the report: n, P50, P99, max and rate."""
 _MOST_PASSES = 12
 """That are listed at once."""
 _LONGEST_LABEL = 120
 _LONGEST_SCENARIO = 20_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A file of `--xsched-json`, or of `pytest-xsched conformance --json`.
-
-    Attributes:
-        name: as the user wrote it; empty: the session that makes the page.
-        document: its content, see `json_export.document` and `conformance.report`.
-    """
-
-    name: str
-    document: Record
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
-    """A run or a comparison with the file that it is from, and its place on the page."""
-
-    record: Record
-    source: Source
-    anchor: str
 
 
 def view(sources: Sequence[Source]) -> Record:
@@ -66,9 +43,9 @@ def view(sources: Sequence[Source]) -> Record:
     Raises:
         ScenarioError: a file is not what pytest-xsched writes.
     """
-    runs: list[_Made] = []
-    comparisons: list[_Made] = []
-    searches: list[_Made] = []
+    runs: list[Made] = []
+    comparisons: list[Made] = []
+    searches: list[Made] = []
     baselines: list[Record] = []
     conformance: list[Record] = []
     measured = [source for source in sources if not findings.is_conformance(source.document)]
@@ -112,8 +89,8 @@ def view(sources: Sequence[Source]) -> Record:
         raise
 
 
-def _made(record: Record, source: Source, anchor: str) -> _Made:
-    return _Made(record=record, source=source, anchor=anchor)
+def _made(record: Record, source: Source, anchor: str) -> Made:
+    return Made(record=record, source=source, anchor=anchor)
 
 
 def _check_format(source: Source) -> None:
@@ -135,9 +112,9 @@ def _unreadable(source: Source, error: Exception) -> ScenarioError:
 
 def _page(
     sources: Sequence[Source],
-    runs: list[_Made],
-    comparisons: list[_Made],
-    searches: list[_Made],
+    runs: list[Made],
+    comparisons: list[Made],
+    searches: list[Made],
     several: bool,
 ) -> Record:
     verdicts = [verdict for made in (*runs, *comparisons) for verdict in _verdicts(made)]
@@ -154,8 +131,8 @@ def _page(
         "verdicts": verdicts[: len(verdicts) - folded],
         "more": verdicts[len(verdicts) - folded :],
         "session": session_facts.session(sources[0].document) if len(sources) == 1 else {},
-        "machines": _machines(sources, runs, comparisons),
-        "alike": _alike(runs),
+        "machines": machines(sources, runs, comparisons, _verdicts),
+        "alike": alike(runs, _verdicts),
         "overview": [_overview(made) for made in runs] if len(runs) > 1 else [],
         "runs": [_run(made, several=several) for made in runs],
         "comparisons": [_comparison(made, several=several) for made in comparisons],
@@ -163,7 +140,7 @@ def _page(
     }
 
 
-def _search(made: _Made, *, several: bool) -> Record:
+def _search(made: Made, *, several: bool) -> Record:
     tests = made.source.document["xsched"].get("tests", {})
     return findings.search(made.record, made.anchor, made.source.name if several else "", tests)
 
@@ -183,81 +160,7 @@ def _headline(counts: Counter[str]) -> str:
     return f"{', '.join(bad)}, of {total} target{'s' * (total > 1)}"
 
 
-def _machines(
-    sources: Sequence[Source], runs: list[_Made], comparisons: list[_Made]
-) -> list[Record]:
-    """Describe every machine of several files in a row."""
-    if len(sources) < 2:
-        return []
-    rows: dict[tuple[str, ...], Record] = {}
-    for source in sources:
-        key = session_facts.machine_key(source.document)
-        row = rows.setdefault(
-            key,
-            {
-                "machine": session_facts.machine(source.document),
-                "devices": ", ".join(map(str, source.document["machine_info"]["xsched_devices"])),
-                "files": [],
-                "commits": [],
-                "runs": 0,
-                "counts": Counter(),
-            },
-        )
-        commit = source.document["commit_info"]["id"][:12]
-        row["files"].append(f"{source.name}, {session_facts.moment(source.document['datetime'])}")
-        if commit not in row["commits"]:
-            row["commits"].append(commit)
-    for made in (*runs, *comparisons):
-        row = rows[session_facts.machine_key(made.source.document)]
-        row["runs"] += made.anchor.startswith("run")
-        row["counts"].update(verdict["status"] for verdict in _verdicts(made))
-    for row in rows.values():
-        row["counts"] = [(status, row["counts"][status]) for status in STATUSES]
-    return list(rows.values())
-
-
-def _alike(runs: list[_Made]) -> list[Record]:
-    """Describe what was measured on several machines: a table a scenario, a row a run."""
-    groups: dict[tuple[str, ...], list[_Made]] = {}
-    for made in runs:
-        record = made.record
-        names = (queue["workload"] for queue in record["queues"])
-        key = (record["origin"], record["scheduler"], *map(str, names))
-        groups.setdefault(key, []).append(made)
-    tables = []
-    for of_scenario in groups.values():
-        if len({session_facts.machine_key(made.source.document) for made in of_scenario}) < 2:
-            continue
-        rows = [
-            {
-                "machine": made.source.document["machine_info"]["node"],
-                "device": run_table.device_title(made.record),
-                "anchor": made.anchor,
-                "queue": name,
-                "first": number == 0,
-                "cells": run_table.rows(made.record)[index][_FIGURES],
-                "worst": _worst(
-                    verdict for verdict in _verdicts(made) if verdict["queue"] in ("", name)
-                ),
-            }
-            for index, name in enumerate(_queue_names(of_scenario[0].record), 1)
-            for number, made in enumerate(of_scenario)
-        ]
-        head = run_table.rows(of_scenario[0].record)[0][_FIGURES]
-        tables.append({"title": of_scenario[0].record["origin"], "head": head, "rows": rows})
-    return tables
-
-
-def _queue_names(run: Record) -> list[str]:
-    return [queue["name"] for queue in run["queues"]]
-
-
-def _worst(verdicts: Iterable[Record]) -> str:
-    found = {verdict["status"] for verdict in verdicts}
-    return next((status for status in STATUSES if status in found), "")
-
-
-def _overview(made: _Made) -> Record:
+def _overview(made: Made) -> Record:
     return {
         "anchor": made.anchor,
         "title": run_table.title(made.record),
@@ -266,11 +169,11 @@ def _overview(made: _Made) -> Record:
             {"name": cells[0], "p50": cells[4], "p99": cells[5], "rate": cells[7]}
             for cells in run_table.rows(made.record)[1:]
         ],
-        "worst": _worst(_verdicts(made)),
+        "worst": worst(_verdicts(made)),
     }
 
 
-def _verdicts(made: _Made) -> list[Record]:
+def _verdicts(made: Made) -> list[Record]:
     """Return the targets of a run or a comparison, worst first."""
     why = {(one["queue"], one["limit_ns"]): one["sentence"] for one in made.record.get("why", ())}
     found = [
@@ -315,7 +218,7 @@ def _explained(verdict: Record) -> tuple[str, int | None]:
     return verdict["queue"], limit_ns
 
 
-def _run(made: _Made, *, several: bool) -> Record:
+def _run(made: Made, *, several: bool) -> Record:
     run, data = made.record, made.source.document["xsched"]
     test = data.get("tests", {}).get(run["origin"], {})
     return {
@@ -509,7 +412,7 @@ def _noisy_spans(noise: Record) -> Iterable[tuple[int, int]]:
                 yield start, start + window["block_ns"]
 
 
-def _comparison(made: _Made, *, several: bool) -> Record:
+def _comparison(made: Made, *, several: bool) -> Record:
     comparison, data = made.record, made.source.document["xsched"]
     first = comparison["arms"][comparison["baseline"]][0]
     test = data.get("tests", {}).get(first["origin"], {})

@@ -594,7 +594,7 @@ class State:
 def _write_html(path: Path, content: dict[str, Any]) -> None:
     """Write the page that `pytest-xsched report` would make of the JSON file."""
     from pytest_xsched.page.html_page import write_page
-    from pytest_xsched.page.view import Source
+    from pytest_xsched.page.source import Source
     from pytest_xsched.reporting.json_export import read_back
 
     write_page(path, [Source(name="", document=read_back(content))])

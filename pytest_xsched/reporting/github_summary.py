@@ -12,6 +12,7 @@ from pathlib import Path
 from pytest_xsched.base import output_file
 from pytest_xsched.reporting import comparison_table, run_table
 from pytest_xsched.reporting.comparison_table import is_comparison
+from pytest_xsched.reporting.host_table import host_lines
 from pytest_xsched.reporting.run_table import Record
 from pytest_xsched.reporting.terminal_summary import NO_VERDICT, STATUSES
 
@@ -47,7 +48,7 @@ def fitting(records: Sequence[Record], most: int) -> str:
     if _size(text) <= most:
         return text
     left = most - _size(_NO_ROOM.format(count=len(records), of=len(records)))
-    lines, whole = list(_HEAD), 0
+    lines, whole = _head(records), 0
     blocks = _blocks(records)
     left -= sum(_size(line) + 1 for line in lines)
     if left < 0:
@@ -69,10 +70,18 @@ def fitting(records: Sequence[Record], most: int) -> str:
 
 def page(records: Sequence[Record]) -> list[str]:
     """Return the lines of the page, whatever its size."""
-    return [*_HEAD, *(line for block in _blocks(records) for line in block)]
+    return [*_head(records), *(line for block in _blocks(records) for line in block)]
 
 
-_HEAD = ("## pytest-xsched", "")
+def _head(records: Sequence[Record]) -> list[str]:
+    """Return the title, and a row for each machine where there are several."""
+    machines = host_lines(records)
+    table = ["```", *map(_plain, machines), "```", ""] if machines else []
+    return ["## pytest-xsched", "", *table]
+
+
+def _plain(line: str) -> str:
+    return line.replace("`", "'")
 
 
 def _blocks(records: Sequence[Record]) -> list[list[str]]:

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_xsched.cli.main import ExitCode, main
 from pytest_xsched.page.html_page import page
-from pytest_xsched.page.view import Source
+from pytest_xsched.page.source import Source
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 

@@ -134,7 +134,7 @@ def document(tmp_path):
 @pytest.fixture
 def source(document):
     """Makes the source of a page."""
-    from pytest_xsched.page.view import Source
+    from pytest_xsched.page.source import Source
 
     def make(*records, name="", **more):
         return Source(name=name, document=document(*records, **more))

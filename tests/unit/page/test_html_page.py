@@ -13,8 +13,8 @@ import pytest
 
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.page.html_page import page
+from pytest_xsched.page.source import Source
 from pytest_xsched.page.svg import plain
-from pytest_xsched.page.view import Source
 
 WAITING = {"part": "in flight", "queue": "low", "ns": 6 * 10**6}
 PACKAGE = Path(__file__).parents[3] / "pytest_xsched" / "page"
@@ -305,6 +305,24 @@ def test_several_machines_have_a_row_each_and_what_all_measured_a_table(run, sou
     assert "one.json" in rows[0].text and "again.json" in rows[0].text
     assert [next(row.find("a")).text for row in alike.find("tr")] == ["alpha", "beta", "alpha"] * 2
     assert len(list(root.find("section", class_="run"))) == 3
+
+
+def test_hosts_of_one_session_have_a_row_each_too(run, source, read):
+    runs = [{**run, "origin": f"a.py::test[{host or 'here'}-8]", "host": host} for host in HOSTS]
+    root = read(page([source(*runs)]))
+    (section,) = root.find("section", id="machines")
+    machines, alike = section.find("tbody")
+    rows = [next(row.find("th")).text.partition(",")[0] for row in machines.find("tr")]
+    assert rows[1:] == ["gpu7", "gpu8"]
+    assert [next(row.find("a")).text for row in alike.find("tr")][1:3] == ["gpu7", "gpu8"]
+    assert "On several machines: a.py::test[8]" in section.text
+    again = Source(name="x.json", document=source(*runs).document)
+    assert page([again]) == page([source(*runs)])
+    (section,) = read(page([source(*runs), again])).find("section", id="machines")
+    assert "x.json" in section.text
+
+
+HOSTS = (None, "gpu7", "gpu8")
 
 
 def test_many_targets_that_pass_are_folded_and_the_others_are_not(run, source, read):

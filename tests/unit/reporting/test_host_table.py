@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_xsched.analysis.comparability import differences, machine_part
+from pytest_xsched.reporting.github_summary import page
 from pytest_xsched.reporting.host_table import host_lines
 
 
@@ -27,6 +28,14 @@ def test_a_row_for_each_machine_also_for_one_that_measured_nothing():
         "  c     -       none     0     0          0           0",
         "  here  CPU        1     0     0          1           2",
     ]
+
+
+def test_the_page_of_a_job_begins_with_it(high):
+    run = {**high._run.to_dict(), "host": "gpu7"}
+    start = page([run, {**run, "host": None}])[:8]
+    assert start[:4] == ["## pytest-xsched", "", "```", "2 machines"]
+    assert [line.split()[0] for line in start[4:]] == ["host", "gpu7", "here", "```"]
+    assert "2 machines" not in page([run])
 
 
 def test_one_machine_has_no_table():
