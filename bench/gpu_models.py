@@ -1,16 +1,18 @@
 """Models of PyTorch next to each other on a GPU, under every scheduler that this machine has.
 
-    python bench/gpu_models.py [--pair inference|products|decode|equal] [--repetitions 3]
-                               [--duration 5s]
+    python bench/gpu_models.py [--pair inference|products|decode|equal|answers]
+                               [--repetitions 3] [--duration 5s]
 
 `inference`: ResNet-50 at 50/s next to a transformer stack. `products`: ResNet-50 next to matrix
 products of 8192 x 8192. `decode`: a decode step of a language model at 100/s next to a training
-step of ResNet-50. `equal`: two such training steps of equal priority. Every arm of every repetition
-is a fresh process; the arms are interleaved, forth and back. Percentiles and rates are medians over
-the repetitions, n is their sum. `time slices` has a process for each queue. The models are those of
-`models.py`, one captured graph a request. Unless --commands says how to cut it, it is launched
-whole by `native`, `priority`, `time slices` and the `high` of `builtin`. `native segments` launches
-commands of 100 us without XQueues. XSched is measured if XSCHED_HOME names an installation.
+step of ResNet-50. `equal`: two such training steps of equal priority. `answers`: prefills with 32
+decode steps each, at 10/s, next to a training step; the times are those of tokens. Every arm of
+every repetition is a fresh process; the arms are interleaved, forth and back. Percentiles and rates
+are medians over the repetitions, n is their sum. `time slices` has a process for each queue. The
+models are those of `models.py`, one captured graph a request. Unless --commands says how to cut it,
+it is launched whole by `native`, `priority`, `time slices` and the `high` of `builtin`. `native
+segments` launches commands of 100 us without XQueues. XSched is measured if XSCHED_HOME names an
+installation.
 """
 
 from __future__ import annotations
@@ -46,15 +48,19 @@ EQUAL = {
     "builtin": {"scheduler": "builtin"},
     "builtin, fair": {"scheduler": "builtin", "policy": "fair"},
 }
+STEPS = 32
+ANSWERS = ("high alone", "native", "priority", "builtin")
+TOKEN_MOST = 1.2
+"""P99 of the time between tokens under `builtin`, as a multiple of that alone."""
 APART = 0.05
 """How far the shares of iterations of equal queues may be apart, as a part of their mean."""
 CAPTURE_S = 3
 """Longest time in which a model is captured and cut."""
 
 
-def workload(name: str, cut: str | int):
+def workload(name: str, cut: str | int, steps: int | None = None):
     tolerance = None if name == "training_step" else 0.0
-    return model(f"{MODELS}:{name}", commands=cut, tolerance=tolerance)
+    return model(f"{MODELS}:{name}", commands=cut, tolerance=tolerance, steps=steps)
 
 
 def queues_of(session: Session, pair: str, arm: str, commands: str) -> list[QueueSpec]:
@@ -180,9 +186,60 @@ def equal(given: argparse.Namespace) -> list[tuple[str, bool]]:
     return targets + preparation([run for of in runs.values() for run in of])
 
 
+def answers(given: argparse.Namespace) -> list[tuple[str, bool]]:
+    """Measure prefills and their decode steps next to training; print the times of tokens."""
+    session = Session(Settings(device=given.device, process="worker"))
+    runs: dict[str, list[Run]] = {arm: [] for arm in ANSWERS}
+    for arm in alternate(given.repetitions, ANSWERS):
+        high = session.queue(
+            "high", workload("answer", given.commands, STEPS), priority=10, rate="10/s"
+        )
+        low = session.queue("low", workload("training_step", given.commands), priority=1)
+        queues = [high] if arm.endswith("alone") else [high, low]
+        scheduler = "native" if arm.endswith("alone") else arm
+        seed = len(runs[arm])
+        run = session.run(
+            *queues, duration=given.duration, whole=True, scheduler=scheduler, seed=seed
+        )
+        runs[arm].append(run)
+        times = (run.high.first_token, run.high.between_tokens)
+        faults = run.evidence.faults or ""
+        print("answers", arm, *(f"{one.p50} {one.p99}" for one in times), faults, flush=True)
+    session.close()
+    print(f"\nanswers on {runs['native'][0].device_name}, {given.repetitions} x {given.duration}\n")
+
+    def middle(arm: str, latency: str, q: float) -> float:
+        of = (getattr(run.high, latency).percentile(q).value for run in runs[arm])
+        return statistics.median(of)
+
+    rows = []
+    for arm, of in runs.items():
+        times = [
+            middle(arm, one, q) for one in ("first_token", "between_tokens") for q in (0.5, 0.99)
+        ]
+        multiple = times[3] / middle("high alone", "between_tokens", 0.99)
+        low = format_rate(median(of, "low", None)) if "low" in of[0].queues else "-"
+        spelled = (format_duration(round(ns)) for ns in times)
+        rows.append([arm, sum(run.high.n for run in of), *spelled, f"{multiple:.2f}", low])
+    header = ["", "n", "first P50", "first P99", "between P50", "between P99", "x alone", "low"]
+    table(header, rows)
+    multiple = middle("builtin", "between_tokens", 0.99) / middle(
+        "high alone", "between_tokens", 0.99
+    )
+    kept = median(runs["builtin"], "low", None) / median(runs["native"], "low", None)
+    targets = [
+        (
+            f"answers: between tokens P99 is {multiple:.2f} x alone, at most {TOKEN_MOST}",
+            multiple <= TOKEN_MOST,
+        ),
+        (f"answers: low keeps {kept:.1%} of native, at least 90%", kept >= 0.9),
+    ]
+    return targets + preparation([run for of in runs.values() for run in of])
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--pair", choices=[*PAIRS, "equal", "all"], default="all")
+    options.add_argument("--pair", choices=[*PAIRS, "equal", "answers", "all"], default="all")
     options.add_argument("--device", default="cuda")
     options.add_argument("--duration", default="5s")
     options.add_argument("--commands", default="auto")
@@ -208,6 +265,8 @@ def main() -> int:
         targets += preparation([run for of in runs.values() for run in of])
     if given.pair in ("equal", "all"):
         targets += equal(given)
+    if given.pair in ("answers", "all"):
+        targets += answers(given)
     return judge(targets)
 
 
