@@ -17,6 +17,7 @@ from pytest_xsched.analysis.cold_program import cold_program
 from pytest_xsched.analysis.contention import Contenders, Contention, Holds
 from pytest_xsched.analysis.plausibility import Plausible, overwork, plausible
 from pytest_xsched.analysis.queue_result import QueueResult
+from pytest_xsched.base.units import format_duration
 from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise
 from pytest_xsched.xsched.activation import Activity
@@ -324,7 +325,7 @@ def _next_to_starved(
 
 
 def _saturated(queue: QueueResult) -> list[str]:
-    if not queue.saturated or queue.n == 0:
+    if not queue.saturated or queue.n == 0 or _late_process(queue):
         return []
     cold = cold_program(queue)
     return [
@@ -339,18 +340,18 @@ def _load_faults(queue: QueueResult) -> list[str]:
         faults.append(f"{queue.name} is a program that reports no requests")
     elif queue.n == 0:
         faults.append(queue.no_request)
-    elif queue.saturated:
-        faults += _saturated(queue)
     else:
-        faults += _late(queue)
+        faults += _saturated(queue) or _late(queue)
     return faults
 
 
 def _late(queue: QueueResult) -> list[str]:
     """Describe that the load generator was late, or a program that was cold.
 
-    A saturated queue is late by itself.
+    A saturated queue is late by itself, but for one whose requests a load process of ours sends.
     """
+    if queue.workload.endpoint is not None:
+        return _late_process(queue)
     if queue.closed_loop or queue.saturated or queue.n == 0:
         return []
     late = _late_share(queue)
@@ -367,10 +368,37 @@ def _late(queue: QueueResult) -> list[str]:
     ]
 
 
-def _late_share(queue: QueueResult) -> float:
-    """Return the share of requests that the load generator sent late by more than a mean gap."""
+def _late_process(queue: QueueResult) -> list[str]:
+    """Describe that the load process of an endpoint was late, so that latencies are its own.
+
+    It sends each request when it is due, whatever the server does. Less than a tenth of the time
+    that an answer usually takes does not matter, however high the rate is.
+    """
+    if queue.workload.endpoint is None or queue.closed_loop or queue.n == 0:
+        return []
     assert queue.offered is not None
-    period_ns = 1e9 / queue.offered.value
+    done = queue.arrived[queue.arrived["completed_ns"] >= 0]
+    taken_ns = float(np.median(done["completed_ns"] - done["launched_ns"])) if len(done) else 0
+    least_ns = max(1e9 / queue.offered.value, taken_ns / 10)
+    late = _late_share(queue, least_ns)
+    if late <= 0.02:
+        return []
+    return [
+        f"the load process of {queue.name} sent {late:.0%} of its requests more than "
+        f"{format_duration(round(least_ns))} late, so their latency is its own; lower the rate, or "
+        "leave it a processor"
+    ]
+
+
+def _late_share(queue: QueueResult, least_ns: float | None = None) -> float:
+    """Return the share of requests that the load generator sent late.
+
+    Args:
+        queue: in open loop.
+        least_ns: how late; None: by more than a mean gap.
+    """
+    assert queue.offered is not None
+    least_ns = 1e9 / queue.offered.value if least_ns is None else least_ns
     m = queue.arrived
-    late = (m["submitted_ns"] < 0) | (m["submitted_ns"] - m["scheduled_ns"] > period_ns)
+    late = (m["submitted_ns"] < 0) | (m["submitted_ns"] - m["scheduled_ns"] > least_ns)
     return float(np.mean(late))

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from pytest_xsched import endpoint
 from pytest_xsched.analysis.evidence import gather
 from pytest_xsched.errors import InvalidRun, QosAssertionError
 
@@ -203,3 +204,44 @@ def test_a_starved_queue_of_another_device_takes_nothing_from_a_verdict(made_que
     starved.spec = dataclasses.replace(starved.spec, device="cuda:1")
     found = gather((made_queue([1] * 300), starved), (), checked=False, device="cuda")
     assert found.queue_faults["high"] == ()
+
+
+def made_endpoint(queue):
+    workload = endpoint("http://127.0.0.1:8000/")
+    queue.spec = dataclasses.replace(queue.spec, workload=workload)
+    return queue
+
+
+def late_by(queue, first, late_ms):
+    for name in ("submitted_ns", "launched_ns", "completed_ns"):
+        queue.samples[name][first:] += late_ms * 1_000_000
+    queue.latency_ns = queue._span("scheduled_ns")
+    return queue
+
+
+def test_a_load_process_that_is_late_is_no_slow_server(made_queue):
+    """The latencies grow without end, because it cannot send at the rate: its fault, no miss."""
+    queue = late_by(made_endpoint(made_queue([20] * 300)), 100, 5000)
+    queue.saturated = True
+    found = evidence(queue)
+    (fault,) = found.queue_faults["high"]
+    assert fault == (
+        "the load process of high sent 67% of its requests more than 50 ms late, so their latency "
+        "is its own; lower the rate, or leave it a processor"
+    )
+    assert found.queue_faults["high"] == found.rate_faults["high"]
+    program = made_queue([20] * 300)
+    program.saturated = True
+    assert "is saturated" in evidence(late_by(program, 100, 5000)).queue_faults["high"][0]
+
+
+def test_less_than_a_tenth_of_an_answer_does_not_matter(made_queue):
+    """At 1,000/s, more than a period late; but answers take 100 ms."""
+    queue = made_endpoint(made_queue([100] * 300, period_ms=1))
+    queue.saturated = False
+    assert evidence(late_by(queue, 0, 9)).queue_faults["high"] == ()
+    queue = made_endpoint(made_queue([100] * 300, period_ms=1))
+    queue.saturated = False
+    assert "sent 100% of its requests more than 10 ms late" in str(
+        evidence(late_by(queue, 0, 11)).queue_faults["high"]
+    )
