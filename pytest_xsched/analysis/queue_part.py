@@ -52,7 +52,8 @@ class QueuePart(MeasuredQueue):
 
     def _budget(self, budget: ErrorBudget) -> ErrorBudget:
         span_ns = sum(end - start for start, end in self.windows_ns)
-        return replace(budget, block_ns=min(budget.block_ns, max(1, span_ns // 20)), spent=True)
+        block_ns = min(budget.block_ns, max(1, span_ns // 20))
+        return replace(budget, block_ns=block_ns, spent=True, once=True)
 
     def _measure_for(self, q: float) -> None:
         __tracebackhide__ = True

@@ -35,6 +35,7 @@ from pytest_xsched.stats.sequential_test import (
     Decision,
     Misses,
     decide,
+    decide_once,
 )
 
 EARLY_MARGIN = 0.25
@@ -55,6 +56,7 @@ class ErrorBudget:
         block_ns: time within which misses may depend on each other; see `sequential_test`.
         check: number of this check of the target, from 1.
         spent: whether the whole duration was measured, so that no later check follows.
+        once: whether what is judged does not grow, so that this check is the only one.
     """
 
     alpha: float = ALPHA
@@ -63,6 +65,7 @@ class ErrorBudget:
     block_ns: int = 10**9
     check: int = 1
     spent: bool = True
+    once: bool = False
 
     def of_check(self, error: float) -> float:
         """Return the part of an error that this check may spend, if each check can be wrong."""
@@ -81,7 +84,7 @@ def _decide(
     budget: ErrorBudget,
     alpha: float | None = None,
 ) -> Decision:
-    decision = decide(
+    decision = (decide_once if budget.once else decide)(
         missed,
         allowed=allowed,
         block=queue.requests_in(budget.block_ns),

@@ -26,7 +26,8 @@ out slow requests, or seconds because they are slow, would make every claim true
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -160,6 +161,64 @@ def decide(
         needed=needed,
         incident=incident,
     )
+
+
+def decide_once(
+    missed: Misses,
+    *,
+    allowed: float,
+    block: int,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    burst: float = 1.0,
+) -> Decision:
+    """Judge a stream that does not grow, such as a stage of a load; see `decide`.
+
+    FAIL is that of `decide`. PASS takes no bets, which pay for looks that do not come: it is the
+    exact test of a binomial share at beta, as if every `_design_effect`-th request counted. Of 1000
+    requests 5 may miss a P99, where bets allow 2.
+    """
+    decision = decide(missed, allowed=allowed, block=block, alpha=alpha, beta=beta, burst=burst)
+    if decision.status == FAIL:
+        return decision
+    n, misses = decision.n, decision.misses
+    effect = _design_effect(missed, decision.block, burst)
+    chance = _chance_of_at_most(math.ceil(misses / effect), math.floor(n / effect), allowed)
+    passes = n >= BLOCKS_MIN * block and chance <= beta
+    needed = 0 if passes else decision.needed
+    if not passes and n and misses < allowed * n:
+        needed = _needed_once(n, misses, effect, allowed, beta)
+        needed = None if needed is None else max(needed, BLOCKS_MIN * block - n)
+    return replace(
+        decision,
+        status=PASS if passes else UNDECIDED,
+        log_odds_pass=-math.log(max(chance, 1e-300)),
+        needed=needed,
+        incident=decision.incident and not passes,
+    )
+
+
+def _needed_once(n: int, misses: int, effect: float, allowed: float, beta: float) -> int | None:
+    """Estimate how many more requests would pass, if the same share of them misses."""
+    z = NormalDist().inv_cdf(1 - beta)
+    # About as many by the normal approximation; then as far as the exact test takes.
+    total = max(n + 1.0, effect * allowed * (1 - allowed) * (z / (allowed - misses / n)) ** 2)
+    while total <= (1 + FORESIGHT) * n:
+        k = math.ceil(misses / n * total / effect)
+        if _chance_of_at_most(k, math.floor(total / effect), allowed) <= beta:
+            return math.ceil(total) - n
+        total *= 1.05
+    return None
+
+
+def _chance_of_at_most(misses: int, n: int, rate: float) -> float:
+    """Return the probability of at most some misses in n independent requests."""
+    if misses >= n:
+        return 1.0
+    k = np.arange(1, misses + 1)
+    steps = np.log((n - k + 1) / k) + math.log(rate / (1 - rate))
+    logs = n * math.log1p(-rate) + np.concatenate([[0.0], np.cumsum(steps)])
+    return min(1.0, float(np.exp(logs).sum()))
 
 
 def _bursts(missed: Misses, block: int, allowed: float) -> int | None:

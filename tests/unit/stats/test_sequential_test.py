@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from pytest_xsched.stats.sequential_test import ALPHA, decide
+from pytest_xsched.stats.sequential_test import ALPHA, decide, decide_once
 
 
 def stream(n, *at):
@@ -158,3 +158,39 @@ def test_that_holds_for_every_percentile_and_size_of_blocks(allowed):
         for times, status in ((0.9, "PASS"), (1.1, "FAIL")):
             missed = np.random.default_rng(4).random(n) < times * allowed
             assert decide(missed, allowed=allowed, block=block).status == status
+
+
+def spread_out(misses, n):
+    """Misses at equal distances: none of them come together."""
+    missed = np.zeros(n, bool)
+    missed[(np.arange(misses) * n) // max(1, misses) + n // (2 * max(1, misses))] = True
+    return missed
+
+
+@pytest.mark.parametrize(
+    ("n", "misses", "status"),
+    [(1000, 5, "PASS"), (1000, 6, "UNDECIDED"), (258, 0, "PASS"), (257, 0, "UNDECIDED")],
+)
+def test_what_is_judged_once_passes_by_the_exact_binomial_test(n, misses, status):
+    """P(at most 5 of 1000 miss at 1 %) is 6.6 %, of 6 13 %; 0.99 ** 258 is 7.48 %."""
+    decision = decide_once(spread_out(misses, n), allowed=0.01, block=n // 20)
+    assert (decision.status, decision.misses) == (status, misses)
+    assert (decision.needed == 0) == (status == "PASS")
+
+
+def test_misses_that_come_together_count_for_less_than_each():
+    together = np.zeros(1000, bool)
+    together[500:506] = True
+    assert decide_once(together, allowed=0.01, block=50).status == "UNDECIDED"
+    assert decide_once(np.zeros(1000, bool), allowed=0.01, block=50, burst=5).status == "UNDECIDED"
+    assert decide_once(np.zeros(1300, bool), allowed=0.01, block=65, burst=5).status == "PASS"
+
+
+def test_a_fail_of_what_is_judged_once_is_that_of_the_bets():
+    rng = np.random.default_rng(1)
+    missed = rng.random(2000) < 0.08
+    once, bets = (judge(missed, allowed=0.01, block=100) for judge in (decide_once, decide))
+    assert once == bets and once.status == "FAIL"
+    enough = decide_once(spread_out(6, 1000), allowed=0.01, block=50).needed
+    n = 1000 + enough
+    assert decide_once(spread_out(round(0.006 * n), n), allowed=0.01, block=50).status == "PASS"
