@@ -20,7 +20,7 @@ from pytest_xsched.analysis.assertion import Unjudged, asserts
 from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE, WAIT
 from pytest_xsched.analysis.explanation import Explanation, explain
 from pytest_xsched.analysis.hdr_log import hdr_log
-from pytest_xsched.analysis.milestone_times import Flags, has_latency, kept, latency_names
+from pytest_xsched.analysis.milestone_times import Flags, kept, latency_names, split_name
 from pytest_xsched.analysis.pytest_benchmark import publish
 from pytest_xsched.analysis.queue_result import QueueResult, percentile_name
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -180,7 +180,7 @@ class MeasuredQueue(QueueResult):
         return {name: one for name, one in found.items() if one is not None}
 
     def _find_latency(self, name: str) -> MilestoneLatency | None:
-        if not has_latency(self, name):
+        if split_name(self, name) is None:
             return None
         known: dict[str, MilestoneLatency] = self.__dict__.setdefault("_latencies", {})
         if name not in known:
@@ -431,7 +431,7 @@ class MeasuredQueue(QueueResult):
                 f'{call}: there is no limit; write deadline="50ms", or a latency to a milestone'
             )
         for name in limits:
-            if not has_latency(self, name):
+            if split_name(self, name) is None:
                 known = ", ".join(self.latencies) or "none"
                 raise ScenarioError(
                     f"{call}: {self.label} has no latency {name!r}; those to milestones: {known}"

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
-from pytest_xsched.analysis.milestone_times import BETWEEN, samples_of, split_name
+from pytest_xsched.analysis.milestone_times import BETWEEN, PER, samples_of, split_name
 from pytest_xsched.analysis.targets import ErrorBudget
 from pytest_xsched.stats.estimators import CENSORED_NS
 from pytest_xsched.stats.summary import spread
@@ -75,12 +75,22 @@ class MilestoneLatency(MeasuredQueue):
         for key in ("_omitted", "_latencies"):
             self.__dict__.pop(key, None)
         self.latency = self._latency_name
-        kind, name = split_name(self._queue, self.latency)
+        found = split_name(self._queue, self.latency)
+        assert found is not None
+        kind, name = found
+        self._repeated = name if kind in (PER, BETWEEN) else ""
         self.counted = "times" if kind == BETWEEN else "requests"
         self.samples, bounds_ns = samples_of(self._queue, kind, name)
         self.latency_ns = self._span("scheduled_ns")
         self._bounds_ns = bounds_ns[self.counts_for_latencies]
         self._drawings = {}
+
+    @property
+    def no_request(self) -> str:
+        """Describe that there is no request, or that none reached the milestone twice."""
+        if self._repeated and self._queue.n:
+            return f"no request of {self._queue.label} reached {self._repeated!r} twice"
+        return super().no_request
 
     def lower_bounds(self) -> MilestoneLatency:
         """Return the latency with what a request waited at least where it was never reached."""

@@ -53,22 +53,20 @@ def _names(queue: QueueResult) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def has_latency(queue: QueueResult, latency: str) -> bool:
-    """Check whether a queue has a latency; a milestone that came once is also its first one."""
-    names = latency_names(queue)
-    return latency in names or (latency.startswith(FIRST) and latency.removeprefix(FIRST) in names)
+def split_name(queue: QueueResult, latency: str) -> tuple[str, str] | None:
+    """Return the kind of a latency and the name of its milestone; None: there is no such latency.
 
-
-def split_name(queue: QueueResult, latency: str) -> tuple[str, str]:
-    """Return the kind of a latency and the name of its milestone."""
+    Each milestone has all kinds, however often it came: in other requests it may come more often.
+    """
     names = queue.milestones.names
     if latency in names:
         return TO, latency
     for kind, end in ((FIRST, ""), (PER, ""), (BETWEEN, "s")):
-        name = latency.removeprefix(kind).removesuffix(end) if end else latency.removeprefix(kind)
-        if latency.startswith(kind) and name in names:
-            return kind, name
-    raise KeyError(latency)
+        if latency.startswith(kind) and latency.endswith(end):
+            name = latency[len(kind) : len(latency) - len(end)]
+            if name in names:
+                return kind, name
+    return None
 
 
 def _repeats(queue: QueueResult, name: str) -> bool:
@@ -182,7 +180,9 @@ def kept(queue: QueueResult, limits_ns: Mapping[str, int]) -> NDArray[np.bool_]:
     flags = queue.samples["flags"]
     good = (flags & CENSORED) == 0
     for latency, limit_ns in limits_ns.items():
-        kind, name = split_name(queue, latency)
+        found = split_name(queue, latency)
+        assert found is not None
+        kind, name = found
         good &= _by_request(queue, kind, name) <= limit_ns
     bounded = np.zeros(len(flags), np.bool_)
     bounded[queue.counts_for_latencies] = queue.latency_ns < CENSORED_NS

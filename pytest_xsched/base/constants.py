@@ -54,7 +54,7 @@ MILESTONE_NAME = "[a-z][a-z0-9_]{0,39}"
 MILESTONE_NAMES_MAX = 16
 """The most names of milestones that a queue may have."""
 TOKEN = "token"
-"""The milestone that a model with steps reaches after each."""
+"""The milestone of each piece of a streamed answer, and of a model after each of its steps."""
 WAITING = ("yield", "spin", "sleep")
 """What a thread does that waits for a GPU, after it has spun for 200 us: yield the processor
 between two polls, keep spinning, or sleep for 50 us. In the order of the native enum."""

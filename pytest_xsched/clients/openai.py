@@ -6,13 +6,12 @@ import json
 import time
 from typing import Any
 
+from pytest_xsched.base.constants import TOKEN
 from pytest_xsched.clients.functions import UserFunction
 from pytest_xsched.clients.http import HttpSender
 from pytest_xsched.clients.request import Failed, Request
 from pytest_xsched.scenario.endpoint import Endpoint
 
-TOKEN = "token"
-"""The milestone of each piece of a streamed answer."""
 _OVER = b"[DONE]"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from pytest_xsched.base.constants import TOKEN
 from pytest_xsched.base.units import MAX_NS, one_line
 from pytest_xsched.base.validation import (
     check_flag,
@@ -92,6 +93,16 @@ class Endpoint:
     in_flight: int = IN_FLIGHT
     redirects: bool = False
     remote: bool = False
+
+    @property
+    def milestones(self) -> tuple[str, ...]:
+        """Names of the milestones that its requests have in any case, also where none gets there.
+
+        Those of a function of the user are known when they are reached.
+        """
+        if self.api not in ("chat", "completions"):
+            return ()
+        return (TOKEN,) if json.loads(self.body)["stream"] else ()
 
     def __post_init__(self) -> None:
         one_of("endpoint: api", self.api, APIS)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pytest_xsched.base.constants import MILESTONE_NAME, MILESTONE_NAMES_MAX
+from pytest_xsched.base.constants import MILESTONE_NAME, MILESTONE_NAMES_MAX, TOKEN
 from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.base.units import (
@@ -172,6 +172,18 @@ class Workload:
             raise ScenarioError(f"workload: label {self.label!r} is not a text")
         milestones = _checked_milestones(self.milestones, len(self.commands))
         object.__setattr__(self, "milestones", milestones)
+
+    @property
+    def milestone_names(self) -> tuple[str, ...]:
+        """Names of the milestones that its requests have in any case, also where none gets there.
+
+        Those of a program of the user are known when they are reached.
+        """
+        if self.model is not None:
+            return (TOKEN,) if self.model.steps else ()
+        if self.endpoint is not None:
+            return self.endpoint.milestones
+        return tuple(dict.fromkeys(name for name, _ in self.milestones))
 
     @property
     def own_program(self) -> Program | None:

@@ -63,13 +63,16 @@ class NumberedRequests:
         arrivals_ns: of its requests, since the start, ascending; None: a closed loop, in which a
             request begins after the end of the previous one.
         start_ns: the moment of CLOCK_MONOTONIC that the program was sent as its start.
+        names: of milestones that its requests have in any case, also where none gets there.
 
     Attributes:
         open: how many requests have begun and not ended.
         done: how many have ended or failed.
     """
 
-    def __init__(self, arrivals_ns: Sequence[int] | None, start_ns: int) -> None:
+    def __init__(
+        self, arrivals_ns: Sequence[int] | None, start_ns: int, names: Sequence[str] = ()
+    ) -> None:
         self._due_ns = None if arrivals_ns is None else [start_ns + int(at) for at in arrivals_ns]
         self._start_ns = start_ns
         known = 0 if arrivals_ns is None else len(arrivals_ns)
@@ -78,7 +81,7 @@ class NumberedRequests:
         self._begun_ns = array("q", [-1]) * known
         self._last_ns = array("q", [-1]) * known
         """The time of the last line of each request."""
-        self._names: dict[str, int] = {}
+        self._names = {name: index for index, name in enumerate(names)}
         self._at_request, self._at_name, self._at_ns = array("i"), array("b"), array("q")
         self._reasons: dict[int, str] = {}
         self._known_reasons: set[str] = set()

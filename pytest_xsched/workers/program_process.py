@@ -140,7 +140,12 @@ class ProgramProcess(ManagedProcess):
 
     def _new_reports(self, version: int | None = None) -> ProgramReports:
         arrivals_ns = None if self._arrivals_ns is None else self._arrivals_ns.tolist()
-        return ProgramReports(arrivals_ns, may_go_on=self._may_go_on, version=version)
+        return ProgramReports(
+            arrivals_ns,
+            names=self.spec.workload.milestone_names,
+            may_go_on=self._may_go_on,
+            version=version,
+        )
 
     def _variables(self) -> dict[str, str]:
         variables = dict(self._program.env) if self._setting is None else self._setting.variables

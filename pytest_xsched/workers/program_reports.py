@@ -32,6 +32,7 @@ class ProgramReports:
 
     Args:
         arrivals_ns: of its requests, since the start, ascending; None: a closed loop.
+        names: of milestones that its requests have in any case, also where none gets there.
         may_go_on: whether it may report that it is ready for a further window.
         version: of the protocol, which it named when it was ready before an earlier window; None:
             it has not reported yet that it is ready.
@@ -51,10 +52,12 @@ class ProgramReports:
         self,
         arrivals_ns: Sequence[int] | None,
         *,
+        names: Sequence[str] = (),
         may_go_on: bool = False,
         version: int | None = None,
     ) -> None:
         self._arrivals_ns = arrivals_ns
+        self._names = names
         self._may_go_on = may_go_on
         self._start_ns: int | None = None
         self.begun_ns: list[int] = []
@@ -81,7 +84,7 @@ class ProgramReports:
         """Set the moment of CLOCK_MONOTONIC that the program was sent as its start."""
         self._start_ns = start_clock_ns
         if self.version == 2:
-            self.numbered = NumberedRequests(self._arrivals_ns, start_clock_ns)
+            self.numbered = NumberedRequests(self._arrivals_ns, start_clock_ns, self._names)
 
     def read(self, line: str, read_ns: int) -> None:
         """Take in a line.

@@ -113,6 +113,16 @@ def test_windows_are_merged_and_latencies_follow(made):
 def test_declared_milestones_that_none_reached_are_above_every_limit(made):
     queue = made([None] * 3, [], names=("token",))
     assert ms(queue.token) == ms(queue.first_token) == [None] * 3
+    assert ms(queue.per_token) == ms(queue.between_tokens) == [None] * 3
+
+
+def test_a_milestone_that_never_came_twice_has_no_time_between(made):
+    queue = made([20, 20], [(0, "token", 5), (1, "token", 5)])
+    assert list(queue.latencies) == ["token"]
+    for latency in (queue.per_token, queue.between_tokens):
+        assert latency.n == 0
+        with pytest.raises(InvalidRun, match="no request of high reached 'token' twice"):
+            latency.p50  # noqa: B018
 
 
 def test_lower_bounds_know_how_long_an_unfinished_request_waited(made):

@@ -156,3 +156,16 @@ def test_this_machine():
     assert is_here(socket.gethostname())
     for name in ("192.0.2.1", "2001:db8::1", "example.invalid"):
         assert not is_here(name), name
+
+
+@pytest.mark.parametrize(
+    ("workload", "names"),
+    [
+        (openai_chat(f"{HERE}/v1", model="m", messages="Hi"), ("token",)),
+        (openai_chat(f"{HERE}/v1", model="m", messages="Hi", stream=False), ()),
+        (endpoint(HERE), ()),
+    ],
+)
+def test_a_stream_has_tokens_also_if_none_comes(workload, names):
+    """A server that fails every request then has latencies above every limit, and not none."""
+    assert workload.milestone_names == names

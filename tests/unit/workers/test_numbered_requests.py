@@ -65,6 +65,18 @@ def test_a_failed_request_has_no_end_and_its_reason_is_counted():
     assert reports.numbered.reasons(np.array([True, False])) == {"HTTP 429: full": 1}
 
 
+def test_names_that_are_known_before_are_there_without_any_milestone():
+    """Else a server that fails from the first request on would have no latency to judge."""
+    reports = ProgramReports([0], names=("token",))
+    reports.read("ready 7 2", 0)
+    reports.start(START)
+    assert reports.numbered.milestones().names == ("token",)
+    for line in (f"begin 0 {START}", f"at 0 sent {START}", f"at 0 token {START}"):
+        reports.read(line, START)
+    assert reports.numbered.milestones().names == ("token", "sent")
+    assert reports.numbered.milestones().name.tolist() == [1, 0]
+
+
 def test_spans_of_requests_that_overlap_are_united():
     """XSched's server is polled for work of the program while it has a request."""
     lines = [
