@@ -147,15 +147,15 @@ def raised(result):
 
 
 @pytest.mark.parametrize("workers", [False, True], ids=["alone", "xdist"])
-def test_a_hook_that_raises_loses_no_result_and_is_reported(load, fresh, pytester, workers):
+def test_a_hook_that_raises_loses_no_result_and_is_reported(load, sim, fresh, pytester, workers):
     pytester.makeconftest(RAISING)
     load("""
         def test_met(run):
             run.high.assert_p99_below("1h")
         """)
-    more = ("-pxdist", "-n1") if workers else ()
+    files = "--xsched-json=out.json"
 
-    result = fresh("--xsched-device=sim", "--xsched-json=out.json", *more)
+    result = fresh("-pxdist", "-n1", "--xsched-device=sim", files) if workers else sim(files)
 
     result.assert_outcomes(passed=1)
     assert result.ret == 1

@@ -244,11 +244,14 @@ SEARCHING = """
 
 @pytest.mark.parametrize("workers", [False, True], ids=["alone", "xdist"])
 def test_a_search_is_on_the_page_with_its_verdicts_and_the_worst_mix(
-    pytester, fresh, report, workers
+    pytester, sim, fresh, report, workers
 ):
     pytester.makepyfile(SEARCHING)
-    more = ("-pxdist", "-n1") if workers else ()
-    fresh("--xsched-device=sim", "--xsched-json=out.json", "--xsched-html=out.html", *more)
+    files = "--xsched-json=out.json", "--xsched-html=out.html"
+    if workers:
+        fresh("-pxdist", "-n1", "--xsched-device=sim", *files)
+    else:
+        sim(*files)
 
     (search,) = json.loads((pytester.path / "out.json").read_text())["xsched"]["searches"]
     assert [target["status"] for target in search["targets"]] == ["PASS", "FAIL"]
