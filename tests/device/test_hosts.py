@@ -467,3 +467,26 @@ def test_a_link_says_who_has_a_terminal(tmp_path):
     launcher = script(tmp_path / "tty", f"printf '%s\\r\\n' '{hello}'; cat > /dev/null")
     with pytest.raises(HostError, match=r"gives it a terminal, .*; leave out -t"):
         HostLink("box", [str(launcher)], timeout_s=20)
+
+
+def test_nothing_is_left_where_pytest_is_killed(tmp_path):
+    program = textwrap.dedent(
+        """
+        import sys
+        from pytest_xsched import Session, spin
+        from pytest_xsched.session.settings import Settings
+        session = Session(Settings(device="cpu", hosts={"gpu7": ("env", sys.executable)}))
+        print(session.machines.get("gpu7")._connected().facts["pid"], flush=True)
+        session.run(session.queue("q", spin("1ms"), rate="50/s"), duration="60s", host="gpu7")
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=tmp_path
+    ) as killed:
+        assert killed.stdout is not None
+        pid = int(killed.stdout.readline())
+        deadline = time.monotonic() + 20
+        while not (workers := children(pid)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        killed.kill()
+    assert workers and await_end([pid, *workers]) == []
