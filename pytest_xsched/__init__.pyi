@@ -167,6 +167,9 @@ from pytest_xsched.scenario.profile import (
 )
 from pytest_xsched.scenario.queue_spec import QueueSpec as QueueSpec
 from pytest_xsched.scenario.scenario import Scenario as Scenario
+from pytest_xsched.scenario.servers import (
+    server as server,
+)
 from pytest_xsched.scenario.stages import stages as stages
 from pytest_xsched.scenario.timed_changes import (
     Change as Change,

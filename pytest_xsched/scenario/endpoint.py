@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -24,6 +24,7 @@ from pytest_xsched.base.validation import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.programs import Program
+from pytest_xsched.scenario.servers import Server, read_server
 
 APIS = ("http", "chat", "completions", "kserve", "client")
 """What a request is: any of HTTP, OpenAI's two, KServe's inference, or a function of the user."""
@@ -74,6 +75,7 @@ class Endpoint:
         in_flight: the most requests at once.
         redirects: whether redirects are followed.
         remote: whether the server may be on another machine.
+        server: that the run starts; None: it runs already.
     """
 
     api: str = "http"
@@ -93,6 +95,7 @@ class Endpoint:
     in_flight: int = IN_FLIGHT
     redirects: bool = False
     remote: bool = False
+    server: Server | None = None
 
     @property
     def milestones(self) -> tuple[str, ...]:
@@ -132,6 +135,11 @@ class Endpoint:
         set_integer(self, "in_flight", what, 1, IN_FLIGHT_MAX)
         for name in ("http2", "redirects", "remote"):
             check_flag(f"{what}: {name}", getattr(self, name))
+        if self.server is not None and not isinstance(self.server, Server):
+            raise ScenarioError(
+                f"{what}: server {one_line(self.server)} is no server; write "
+                'server([...], ready="http://127.0.0.1:8000/health")'
+            )
         if len(text := self.to_json()) > TEXT_MAX:
             raise ScenarioError(
                 f"{what}: {len(text)} characters of body and headers are above {TEXT_MAX}; write "
@@ -160,7 +168,7 @@ class Endpoint:
 
     def to_json(self) -> str:
         """Return the endpoint as JSON text; `from_json` reads it."""
-        return json.dumps({item.name: getattr(self, item.name) for item in fields(self)})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Endpoint:
@@ -170,7 +178,7 @@ class Endpoint:
 
 def load_program(endpoint: Endpoint) -> Program:
     """Return the program that sends the requests, in a process of its own."""
-    variables = ((ENDPOINT_VARIABLE, endpoint.to_json()),)
+    variables = ((ENDPOINT_VARIABLE, replace(endpoint, server=None).to_json()),)
     return Program(argv=(sys.executable, "-m", LOAD_MODULE), env=variables)
 
 
@@ -183,6 +191,8 @@ def read_endpoint(data: Any) -> Endpoint:
     values["headers"] = tuple(
         tuple(pair) if isinstance(pair, (list, tuple)) else pair for pair in values["headers"]
     )
+    if values["server"] is not None:
+        values["server"] = read_server(values["server"])
     return Endpoint(**values)
 
 

@@ -29,6 +29,7 @@ from pytest_xsched.scenario.endpoint import (
     check_url,
 )
 from pytest_xsched.scenario.models import factory_name
+from pytest_xsched.scenario.servers import Server
 from pytest_xsched.scenario.workload import Workload
 
 Body: TypeAlias = "str | bytes | dict[str, Any] | list[Any] | Path | Callable[..., Any] | None"
@@ -54,6 +55,7 @@ def endpoint(
     in_flight: int = IN_FLIGHT,
     redirects: bool = False,
     remote: bool = False,
+    server: Server | None = None,
 ) -> Workload:
     """Make a workload of HTTP requests to a server that runs on this machine.
 
@@ -81,6 +83,7 @@ def endpoint(
             many there were.
         redirects: follow them; else they are failures.
         remote: send to another machine, too. The run still describes this one.
+        server: that the run starts and ends, of `server`; default: it runs already.
 
     Raises:
         ScenarioError: a value is wrong; or, in a run, the first request does not succeed.
@@ -100,6 +103,7 @@ def endpoint(
         in_flight=in_flight,
         redirects=redirects,
         remote=remote,
+        server=server,
     )
     return _workload(made)
 
@@ -118,6 +122,7 @@ def openai_chat(
     timeout: DurationLike = TIMEOUT,
     in_flight: int = IN_FLIGHT,
     remote: bool = False,
+    server: Server | None = None,
 ) -> Workload:
     """Make a workload of chat requests to a server with OpenAI's API, such as vLLM.
 
@@ -140,6 +145,7 @@ def openai_chat(
         timeout: as of `endpoint`; of the whole answer.
         in_flight: as of `endpoint`.
         remote: as of `endpoint`.
+        server: as of `endpoint`.
 
     Raises:
         ScenarioError: as of `endpoint`.
@@ -159,6 +165,7 @@ def openai_chat(
         timeout=timeout,
         in_flight=in_flight,
         remote=remote,
+        server=server,
     )
     return _workload(made)
 
@@ -177,6 +184,7 @@ def openai_completions(
     timeout: DurationLike = TIMEOUT,
     in_flight: int = IN_FLIGHT,
     remote: bool = False,
+    server: Server | None = None,
 ) -> Workload:
     """Make a workload of text completions by a server with OpenAI's API, such as vLLM.
 
@@ -193,6 +201,7 @@ def openai_completions(
         timeout: as of `openai_chat`.
         in_flight: as of `endpoint`.
         remote: as of `endpoint`.
+        server: as of `endpoint`.
 
     Raises:
         ScenarioError: as of `endpoint`.
@@ -210,6 +219,7 @@ def openai_completions(
         timeout=timeout,
         in_flight=in_flight,
         remote=remote,
+        server=server,
     )
     return _workload(made)
 
@@ -227,6 +237,7 @@ def kserve(
     timeout: DurationLike = TIMEOUT,
     in_flight: int = IN_FLIGHT,
     remote: bool = False,
+    server: Server | None = None,
 ) -> Workload:
     """Make a workload of inferences by a server with KServe's API, version 2, such as Triton.
 
@@ -244,6 +255,7 @@ def kserve(
         timeout: as of `endpoint`.
         in_flight: as of `endpoint`.
         remote: as of `endpoint`.
+        server: as of `endpoint`.
 
     Raises:
         ScenarioError: as of `endpoint`.
@@ -269,6 +281,7 @@ def kserve(
         timeout=timeout,
         in_flight=in_flight,
         remote=remote,
+        server=server,
     )
     return _workload(made)
 
@@ -278,6 +291,7 @@ def own_client(
     *,
     timeout: DurationLike = TIMEOUT,
     in_flight: int = IN_FLIGHT,
+    server: Server | None = None,
 ) -> Workload:
     """Make a workload of a coroutine function of your own, for servers that speak something else.
 
@@ -292,12 +306,13 @@ def own_client(
             function.
         timeout: as of `endpoint`.
         in_flight: as of `endpoint`.
+        server: as of `endpoint`.
 
     Raises:
         ScenarioError: a value is wrong; or, in a run, there is no such function, it is no coroutine
             function, or the first request fails.
     """
-    return _workload(make_client(function, timeout=timeout, in_flight=in_flight))
+    return _workload(make_client(function, timeout=timeout, in_flight=in_flight, server=server))
 
 
 def _workload(made: Endpoint) -> Workload:
@@ -420,7 +435,11 @@ def make_endpoint(
 
 
 def make_client(
-    function: Callable[..., Any] | str, *, timeout: DurationLike = TIMEOUT, in_flight: int
+    function: Callable[..., Any] | str,
+    *,
+    timeout: DurationLike = TIMEOUT,
+    in_flight: int,
+    server: Server | None = None,
 ) -> Endpoint:
     """Return an endpoint from the arguments of `own_client`."""
     if isinstance(function, str) and ":" not in function:
@@ -430,7 +449,9 @@ def make_client(
         )
     timeout_ns = parse_duration(timeout, what="own_client: timeout", units=("s", "ms"))
     named = factory_name("own_client", function)
-    return Endpoint(api="client", function=named, timeout_ns=timeout_ns, in_flight=in_flight)
+    return Endpoint(
+        api="client", function=named, timeout_ns=timeout_ns, in_flight=in_flight, server=server
+    )
 
 
 def _body(what: str, body: Body) -> tuple[dict[str, Any], bool]:

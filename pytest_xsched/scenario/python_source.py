@@ -22,6 +22,7 @@ from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.mps_settings import MPS
 from pytest_xsched.scenario.profile import recorded, shipped_profiles
 from pytest_xsched.scenario.programs import Program
+from pytest_xsched.scenario.servers import Server
 from pytest_xsched.scenario.stages import Stage, Stages
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.trace_files import TraceFile
@@ -260,7 +261,18 @@ def _endpoint(value: Endpoint) -> _Call:
     for key in ("http2", "unix_socket", "in_flight", "redirects", "remote"):
         if getattr(value, key) != getattr(default, key):
             keywords[key] = getattr(value, key)
+    if value.server is not None:
+        keywords["server"] = value.server
     return _Call(name, arguments, keywords)
+
+
+def _server(value: Server) -> _Call:
+    call = _program(value.program)
+    del call.keywords["reports"]
+    keywords = {"ready": value.ready, **call.keywords}
+    if value.start_ns != 120 * 10**9:
+        keywords["start_timeout"] = spell_duration(value.start_ns)
+    return _Call("server", call.arguments, keywords)
 
 
 def _http(value: Endpoint) -> dict[str, Any]:
@@ -400,4 +412,5 @@ _SPELLERS: dict[type, Callable[[Any], _Call]] = {
     TraceFile: _trace_file,
     Closed: _closed,
     MPS: _mps,
+    Server: _server,
 }

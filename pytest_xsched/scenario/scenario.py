@@ -38,6 +38,7 @@ from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.mps_settings import MPS, read_mps
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.queue_spec import QueueSpec, read_queue
+from pytest_xsched.scenario.servers import Server
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.xsched_settings import XSched, read_xsched
 
@@ -263,11 +264,20 @@ class Scenario:
                         f"queue {queue.name!r} {self._why_program(queue)}: changes do not reach it"
                     )
         for queue in self.programs:
-            if queue.workload.endpoint is not None and self.scheduler in ("xsched", "mps"):
+            endpoint = queue.workload.endpoint
+            runs_already = endpoint is not None and endpoint.server is None
+            if runs_already and self.scheduler in ("xsched", "mps"):
                 raise ScenarioError(
                     f"queue {queue.name!r} sends requests to a server that runs already, which "
-                    f"scheduler {self.scheduler!r} cannot reach; take 'native' "
-                    "(--xsched-scheduler=native)"
+                    f"scheduler {self.scheduler!r} cannot reach; give the endpoint server=, so "
+                    "that the run starts it, or take 'native' (--xsched-scheduler=native)"
+                )
+        for queues in self.servers.values():
+            if len({(queue.priority, queue.threshold, queue.batch_size) for queue in queues}) > 1:
+                names = " and ".join(repr(queue.name) for queue in queues)
+                raise ScenarioError(
+                    f"{what}: queues {names} share a server, which has one priority and one depth; "
+                    "give them equal ones"
                 )
         if len(self.queues) > 1:
             self._check_reach(what)
@@ -291,6 +301,16 @@ class Scenario:
     def programs(self) -> tuple[QueueSpec, ...]:
         """The queues whose requests a program does, one of the user or that of an eager model."""
         return tuple(queue for queue in self.queues if queue.workload.own_program is not None)
+
+    @property
+    def servers(self) -> dict[Server, list[QueueSpec]]:
+        """The servers that the run starts, and the queues of each."""
+        found: dict[Server, list[QueueSpec]] = {}
+        for queue in self.queues:
+            endpoint = queue.workload.endpoint
+            if endpoint is not None and endpoint.server is not None:
+                found.setdefault(endpoint.server, []).append(queue)
+        return found
 
     @property
     def has_separate_processes(self) -> bool:

@@ -29,18 +29,20 @@ from pytest_xsched.native.milestones import Milestones, no_milestones
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.scenario.servers import Server as ServerSpec
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S, make_job, run_s
 from pytest_xsched.workers.mps import FAMILY, NO_DAEMON, PIPE, MpsDaemon
 from pytest_xsched.workers.program_process import ProgramProcess
 from pytest_xsched.workers.program_samples import ProgramResult
+from pytest_xsched.workers.server_process import ServerProcess
 from pytest_xsched.workers.worker import LEFT, LOCKED, READY
 from pytest_xsched.workers.worker_process import Environment, WorkerMessages, WorkerProcess
 from pytest_xsched.workers.xserver import Server
 from pytest_xsched.xsched.activation import merge_activities
 from pytest_xsched.xsched.installation import Files, Home
 from pytest_xsched.xsched.preload import Preload, prepare_preload, processes_of_session, with_driver
-from pytest_xsched.xsched.server_poll import ServerPoller
+from pytest_xsched.xsched.server_poll import Coverage, ServerPoller
 
 Member: TypeAlias = WorkerProcess | ProgramProcess
 """A process of the run."""
@@ -101,6 +103,8 @@ class SeparateProcesses:
         """Holds the locks while programs live on."""
         self.waiting_programs: dict[int, ProgramProcess] = {}
         """Programs that wait for another window, by index of their queue."""
+        self.servers: dict[ServerSpec, ServerProcess] = {}
+        """That run, also between windows."""
         self.for_one_window: set[int] = set()
         """Indices of queues whose program did not report that it could go on."""
 
@@ -138,7 +142,7 @@ class SeparateProcesses:
         except BaseException:
             self.close()
             raise
-        if not is_last and self.waiting_programs:
+        if not is_last and (self.waiting_programs or self.servers):
             return measurement
         remark = self.close()
         together = "; ".join(part for part in (measurement.remark, remark) if part)
@@ -146,8 +150,9 @@ class SeparateProcesses:
 
     def close(self) -> str:
         """End all processes; return a remark on programs that did not end well, or ''."""
-        programs = list(self.waiting_programs.values())
-        self.waiting_programs = {}
+        waiting = [*self.waiting_programs.values(), *self.servers.values()]
+        programs = [one for one in waiting if not one.has_exit_status]
+        self.waiting_programs, self.servers = {}, {}
         remarks = []
         try:
             try:
@@ -197,9 +202,11 @@ class _Window:
         self._progress = progress
         self._waiting = waiting
         self._is_last = is_last
-        self._allowed_s = run.set_up_s + run_s(scenario)
+        starts_s = sum(server.start_ns for server in scenario.servers) / 1e9
+        self._allowed_s = run.set_up_s + run_s(scenario) + starts_s
         self._settings = _settings(scenario, run.home, libraries)
         self._members: list[Member] = []
+        self._ready_servers: list[ServerProcess] = []
         self._clients: dict[int, frozenset[int]] = {}
         """Of MPS, by server, as they were seen so far."""
         self._remarks: list[str] = []
@@ -210,22 +217,25 @@ class _Window:
         poller: ServerPoller | None = None
         groups = divide(self._scenario)
         staying: list[ProgramProcess] = []
+        failed: Member | None = None
         try:
             failed = self._lock() or self._start(groups)
             if failed is None:
                 self._see_clients()
                 start_clock_ns = time.monotonic_ns() + LEAD_NS
-                for member in members:
+                for member in (*members, *run.servers.values()):
                     member.begin(start_clock_ns)
                 if run.server is not None and self._settings:
                     poller = ServerPoller(run.server.busy_processes)
-                failed = _wait_for_all(members, LEFT)
+                failed = _wait_for_all([*run.servers.values(), *members], LEFT)
             if failed is None:
                 self._see_clients()
                 staying = self._end_others()
         finally:  # also on Ctrl-C and time-outs
             try:
                 ending = [member for member in members if member not in staying]
+                if failed is not None:  # the next error is about the run, and not about a window
+                    ending += run.servers.values()
                 for member in ending:
                     member.request_stop()
                 for member in ending:
@@ -235,7 +245,8 @@ class _Window:
                     poller.stop()
         run.waiting_programs |= {program.index: program for program in staying}
         # The process that failed is the cause of errors of the others.
-        in_order = [*([failed] if failed else []), *(p for p in members if p is not failed)]
+        all_members = [*run.servers.values(), *members]
+        in_order = [*([failed] if failed else []), *(p for p in all_members if p is not failed)]
         server_output = None if run.server is None else run.server.output()
         results = {member: _result(member, server_output, poller) for member in in_order}
         self._require_locked()
@@ -258,7 +269,8 @@ class _Window:
         clients = frozenset().union(*self._clients.values())
         faults, queues = [], {}
         for group, member in zip(groups, self._members, strict=True):
-            processes = member.processes
+            server = self._server_of(group[0]) if group else None
+            processes = member.processes if server is None else server.processes
             owner = _names(self._scenario, group) or "the worker process of the run"
             faults.append(bypass_fault(owner, processes, self._clients))
             for index in group:
@@ -277,15 +289,20 @@ class _Window:
         base = self._run.environment or Environment()
         return Environment(scrubbed=(*base.scrubbed, FAMILY), values={**base.values, **sharing})
 
-    def _sharing(self, queues: Sequence[int] | None) -> dict[str, str] | None:
+    def _sharing(
+        self, queues: Sequence[int] | None, *, is_server: bool = False
+    ) -> dict[str, str] | None:
         """Return the variables by which a process with some queues is a client of MPS, or is none.
 
-        None: it inherits them. The holder of the locks, which has no queues, is no client.
+        None: it inherits them. The holder of the locks, which has no queues, is no client, and a
+        load process is none: its server is.
         """
         scenario = self._scenario
         if scenario.scheduler not in APART or scenario.device_kind != "cuda":
             return None
         if self._run.daemon is None or queues is None:
+            return {PIPE: NO_DAEMON}
+        if queues and not is_server and scenario.queues[queues[0]].workload.endpoint is not None:
             return {PIPE: NO_DAEMON}
         return self._run.daemon.variables(scenario.queues[queues[0]].name if queues else None)
 
@@ -295,6 +312,7 @@ class _Window:
         if run.holder is not None and not run.holder.is_running():
             self._remarks.append(run.close())  # without the locks no program may be on the GPU
         some_go_on = any(map(self._may_go_on, range(len(self._scenario.queues))))
+        some_go_on = some_go_on or (bool(self._scenario.servers) and not self._is_last)
         if run.holder is not None or not some_go_on:
             return None
         run.holder = WorkerProcess(
@@ -338,6 +356,7 @@ class _Window:
                 workers = [one for one in members if isinstance(one, WorkerProcess)]
                 awaited = workers if self._scenario.xsched is None else members
                 failed = failed or _wait_for_all(awaited, READY)
+            failed = failed or self._start_server(group[0])
             if failed is None:
                 members.append(
                     self._renew_program(group[0]) or self._start_program(group[0])
@@ -345,6 +364,44 @@ class _Window:
                     else self._start_worker(group)
                 )
         return failed or _wait_for_all(members, READY)
+
+    def _server_of(self, index: int) -> ServerProcess | None:
+        endpoint = self._scenario.queues[index].workload.endpoint
+        if endpoint is None or endpoint.server is None:
+            return None
+        return self._run.servers.get(endpoint.server)
+
+    def _start_server(self, index: int) -> Member | None:
+        """See that the server of a queue, if it has one, is ready; return one that failed."""
+        endpoint = self._scenario.queues[index].workload.endpoint
+        if endpoint is None or endpoint.server is None:
+            return None
+        running = self._server_of(index)
+        if running in self._ready_servers:
+            return None
+        if running is None:
+            running = ServerProcess(
+                self._run.make_directory(),
+                self._scenario,
+                index,
+                setting=self._preload(index),
+                sharing=self._sharing([index], is_server=True),
+                allowed_s=self._allowed_s,
+            )
+            self._run.servers[endpoint.server] = running
+        elif not running.renew(self._scenario, allowed_s=self._allowed_s):
+            return running
+        self._ready_servers.append(running)
+        return _wait_for_all([running], READY)
+
+    def _preload(self, index: int) -> Preload | None:
+        """Return how XSched is preloaded under a program; the first worker must be ready."""
+        setting = self._settings.get(index)
+        if setting is None:
+            return None
+        kind, first = self._scenario.device_kind, self._members[0]
+        assert isinstance(first, WorkerProcess)  # it has mapped the driver
+        return with_driver(setting, kind, processes_of_session(first.pid))
 
     def _start_worker(self, queues: Sequence[int]) -> WorkerProcess:
         run, first = self._run, not self._members
@@ -372,16 +429,12 @@ class _Window:
         )
 
     def _start_program(self, index: int) -> ProgramProcess:
-        setting = self._settings.get(index)
-        if setting is not None:  # the first worker is ready, so it has mapped the driver
-            kind, first = self._scenario.device_kind, self._members[0]
-            assert isinstance(first, WorkerProcess)
-            setting = with_driver(setting, kind, processes_of_session(first.pid))
+        has_server = self._server_of(index) is not None
         return ProgramProcess(
             self._run.make_directory(),
             self._scenario,
             index,
-            setting=setting,
+            setting=None if has_server else self._preload(index),
             sharing=self._sharing([index]),
             allowed_s=self._allowed_s,
             may_go_on=self._may_go_on(index),
@@ -424,11 +477,16 @@ def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> di
     if scenario.xsched is None or home is None:
         return {}
     kind = scenario.device_kind
-    return {
-        index: prepare_preload(spec, scenario.xsched, kind, home, libraries, os.environ)
-        for index, spec in enumerate(scenario.queues)
-        if spec.workload.own_program is not None
-    }
+    found = {}
+    for index, spec in enumerate(scenario.queues):
+        endpoint, program = spec.workload.endpoint, spec.workload.own_program
+        if endpoint is not None and endpoint.server is not None:
+            program = endpoint.server.program
+        if program is not None:
+            found[index] = prepare_preload(
+                spec, scenario.xsched, kind, home, libraries, os.environ, program
+            )
+    return found
 
 
 def divide(scenario: Scenario) -> list[tuple[int, ...]]:
@@ -517,11 +575,13 @@ def _with_programs(
     }
     gpu = None if whole.readings is None else whole.readings.gpu
     absent = [] if gpu is None else [member for member in programs if member.is_absent(gpu.ours)]
-    faults = (f"the program of {member.spec.name} computed nothing on the GPU" for member in absent)
-    whole = dataclasses.replace(whole, faults=tuple(faults))
+    faults = tuple(f"{one.kind} of {one.spec.name} computed nothing on the GPU" for one in absent)
+    whole = dataclasses.replace(whole, faults=faults)
     if whole.activity is None:
         return whole
-    coverage = {member.spec.name: result.coverage for member, result in programs.items()}
+    coverage: dict[str, Coverage | None] = {}
+    for member, result in programs.items():  # servers first, whose load processes have none
+        coverage[member.spec.name] = result.coverage or coverage.get(member.spec.name)
     return dataclasses.replace(
         whole, activity=dataclasses.replace(whole.activity, coverage=coverage)
     )

@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NoReturn, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from pytest_xsched.monitoring.environment import MappedLibrary, driver_libraries
 from pytest_xsched.native.binding import DRAIN, FAILED, WARMUP
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.arrival_times import arrival_times, request_sizes
+from pytest_xsched.scenario.endpoint import Endpoint
+from pytest_xsched.scenario.programs import Program
+from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.system import exec_with_parent
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
@@ -84,6 +87,8 @@ class ProgramProcess(ManagedProcess):
     """
 
     line_bytes = 4096
+    kind = "the program"
+    """What it is, in messages."""
 
     def __init__(
         self,
@@ -102,11 +107,9 @@ class ProgramProcess(ManagedProcess):
         self._directory = directory
         self._may_go_on = may_go_on
         self._made_xqueue = False
-        program = self.spec.workload.own_program
-        assert program is not None
-        self._program = program
-        if self.spec.workload.endpoint is not None:
-            load.require_packages(self.spec.workload.endpoint)
+        self._program, self._endpoint = self._of(self.spec)
+        if self._endpoint is not None:
+            load.require_packages(self._endpoint)
         self._setting = setting
         self._sharing = sharing
         self._output_path = directory / "output.txt"
@@ -129,7 +132,7 @@ class ProgramProcess(ManagedProcess):
             with open(self._output_path, "ab") as output:
                 # It leads a session of its own, and so all its processes can be found and ended.
                 self.start(
-                    exec_with_parent.command_line(list(program.argv), variables),
+                    exec_with_parent.command_line(list(self._program.argv), variables),
                     environment=inherited,
                     output=output,
                     inherits=(self.messages_fd, self.input_fd),
@@ -137,6 +140,12 @@ class ProgramProcess(ManagedProcess):
         except BaseException:
             self.stop(0)
             raise
+
+    def _of(self, spec: QueueSpec) -> tuple[Program, Endpoint | None]:
+        """Return the program of a queue, and the endpoint where it is a load process."""
+        program = spec.workload.own_program
+        assert program is not None
+        return program, spec.workload.endpoint
 
     def _new_reports(self, version: int | None = None) -> ProgramReports:
         arrivals_ns = None if self._arrivals_ns is None else self._arrivals_ns.tolist()
@@ -153,7 +162,7 @@ class ProgramProcess(ManagedProcess):
         variables = {**seen, **(self._sharing or {}), **variables, MARK: self._mark}
         if self.spec.workload.model is not None:
             variables |= model_variables(self.scenario.device)
-        if self.spec.workload.endpoint is not None:
+        if self._endpoint is not None:
             variables |= load.variables()
         if not self._program.reports:
             return variables
@@ -292,7 +301,7 @@ class ProgramProcess(ManagedProcess):
 
     def is_absent(self, on_gpu: Collection[int]) -> bool:
         """Check whether none of its processes is among those of the run on a GPU; see `noise`."""
-        is_elsewhere = self.spec.workload.endpoint is not None  # the server is another process
+        is_elsewhere = self._endpoint is not None  # the server is another process
         return bool(on_gpu) and self.pid not in on_gpu and not is_elsewhere
 
     # ---- inside
@@ -311,7 +320,7 @@ class ProgramProcess(ManagedProcess):
 
     @property
     def _who(self) -> str:
-        what = "program" if self.spec.workload.endpoint is None else "load process"
+        what = "program" if self._endpoint is None else "load process"
         return f"the {what} of queue {self.spec.name!r}"
 
     def _require_true(self) -> None:
@@ -323,19 +332,25 @@ class ProgramProcess(ManagedProcess):
             return
         if self.spec.workload.model is not None and (sentence := model_error(output)):
             raise ScenarioError(f"queue {self.spec.name!r}: {sentence}")
-        if self.spec.workload.endpoint is not None and (sentence := load.error_of(output)):
+        if self._endpoint is not None and (sentence := load.error_of(output)):
             raise ScenarioError(f"queue {self.spec.name!r}: {sentence}")
         status = self.exit_status
         when = "before the run did" if READY in self.reached else "before it was ready"
-        how = f"{describe_exit(status)} {when}"
         if not self.is_in_time:
-            silent = ""
-            if self.spec.workload.endpoint is not None:
-                silent = " (it first sends up to 50 requests, one after the other)"
-            elif self._program.reports:
-                silent = " (its first call of requests() reports that, after a warm-up)"
-            how = f"was not ready in time{silent}"
+            self._raise_late(output)
+        how = f"{describe_exit(status)} {when}"
         raise WorkerCrashed(f"{self._who} {how}{last_words(output)}", returncode=status)
+
+    def _raise_late(self, output: str) -> NoReturn:
+        silent = ""
+        if self._endpoint is not None:
+            silent = " (it first sends up to 50 requests, one after the other)"
+        elif self._program.reports:
+            silent = " (its first call of requests() reports that, after a warm-up)"
+        raise WorkerCrashed(
+            f"{self._who} was not ready in time{silent}{last_words(output)}",
+            returncode=self.exit_status,
+        )
 
     def _coverage(self, poller: ServerPoller) -> Coverage:
         assert self._start_ns is not None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_xsched.errors import SchedulerInactive
+from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
@@ -77,6 +78,7 @@ def prepare_preload(
     home: Home,
     libraries: Libraries,
     inherited: Mapping[str, str],
+    program: Program | None = None,
 ) -> Preload:
     """Return the variables that preload XSched under a program.
 
@@ -87,11 +89,12 @@ def prepare_preload(
         home: where XSched is installed.
         libraries: of the GPU, as the user named them.
         inherited: the environment of this process.
+        program: in place of the queue's own; None: that one.
 
     Raises:
         SchedulerInactive: XSched would not schedule the program; the message says why.
     """
-    program = spec.workload.own_program
+    program = program or spec.workload.own_program
     assert program is not None
     shim = os.path.abspath(program.preload) if program.preload else home.library(SHIMS[kind])
     _require_symbols(spec.name, shim, LAUNCH[kind])
