@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched import Session, endpoint, own_client
+from pytest_xsched import Session, endpoint, openai_chat, own_client
 from pytest_xsched.client import fail, milestone
 from pytest_xsched.errors import MissingExtra, ScenarioError
 from pytest_xsched.scenario.arrival_process import closed, replay
@@ -84,6 +84,24 @@ def test_a_run_has_the_latencies_of_a_server(session, server):
     assert not run.web.censored
     assert min(run.web.latency_ns) >= 50_000_000
     assert run.to_dict()["queues"][0]["workload"] == f"endpoint({server.url}/after/0.05)"
+
+
+def test_tokens_of_a_stream_are_latencies_of_the_queue(session, server):
+    """The server sends three words, each at least 20 ms after the one before."""
+    workload = openai_chat(f"{server.url}/v1", model="m", messages="Hi")
+    queue = session.queue("chat", workload, rate="5/s")
+    run = session.run(queue, duration="1s", warmup="0s", scheduler="native")
+    chat = run.chat
+    assert list(chat.latencies) == ["first_token", "per_token", "between_tokens"]
+    assert chat.n == chat.first_token.n == chat.per_token.n == 5
+    assert chat.between_tokens.n == 10
+    assert not chat.censored and not chat.first_token.censored
+    between_ns = chat.between_tokens.latency_ns.reshape(5, 2)
+    assert between_ns.min() > 0
+    last_ns = chat.first_token.latency_ns + between_ns.sum(axis=1)
+    assert (last_ns < chat.latency_ns).all()
+    assert chat.goodput(first_token="1h", per_token="1h").value == 5
+    assert chat.goodput(first_token="1h", per_token="1ms").value == 0
 
 
 def test_a_closed_loop_has_one_request_at_a_time(measure, server):
