@@ -157,7 +157,7 @@ class MeasuredQueue(QueueResult):
 
     def __getattr__(self, name: str) -> Any:
         """Return a latency to a milestone; else say how to write what has no name of its own."""
-        if not name.startswith("_") and (found := self._find_latency(name)) is not None:
+        if not name.startswith("_") and (found := self.find_latency(name)) is not None:
             return found
         percentile = re.fullmatch(r"(assert_)?p([0-9]{1,6})(?(1)_below)", name)
         advice = f"; write {_written(percentile[2], percentile[1])}" if percentile else ""
@@ -176,10 +176,11 @@ class MeasuredQueue(QueueResult):
 
         They are attributes, too: ``run.chat.first_token`` is ``run.chat.latencies["first_token"]``.
         """
-        found = {name: self._find_latency(name) for name in latency_names(self)}
+        found = {name: self.find_latency(name) for name in latency_names(self)}
         return {name: one for name, one in found.items() if one is not None}
 
-    def _find_latency(self, name: str) -> MilestoneLatency | None:
+    def find_latency(self, name: str) -> MilestoneLatency | None:
+        """Return a latency to a milestone by any name that it may have; None: there is none."""
         if split_name(self, name) is None:
             return None
         known: dict[str, MilestoneLatency] = self.__dict__.setdefault("_latencies", {})

@@ -271,8 +271,8 @@ class Run:
         # All pairs of blocks are compared, so a long run has longer ones.
         block_ns = max(self._block_ns, self.measured_ns // _TREND_BLOCKS)
         queue = self.queues[verdict.queue]
-        judged = queue.latencies[verdict.latency] if verdict.latency else queue
-        return judged.gets_worse(block_ns)
+        judged = queue.find_latency(verdict.latency) if verdict.latency else None
+        return (queue if judged is None else judged).gets_worse(block_ns)
 
     def _in_context(self, verdict: Verdict, worse: bool) -> Verdict:
         """Add to a sentence how much of the duration it is about, and that a trend was seen."""

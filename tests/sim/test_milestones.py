@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from pytest_xsched import Session, SimModel, sequence, spin
+from pytest_xsched import InvalidRun, Session, SimModel, sequence, spin
 from pytest_xsched.session.settings import Settings
 
 MS = 1_000_000
@@ -83,4 +83,27 @@ def test_windows_of_a_run_have_all_of_them():
     assert run.measure_on()
     assert len(run.q.samples) * 4 == len(run.q.milestones) > before
     assert run.q.milestones.request.tolist() == [i // 4 for i in range(len(run.q.milestones))]
+    session.close()
+
+
+def test_targets_of_a_milestone_that_came_once_may_have_the_names_of_several(sim, bare):
+    """A server whose answers happen to have one token each is judged all the same."""
+    work = sequence([spin("5ms"), spin("1ms")], milestone=["token", None])
+    run = sim.run(sim.queue("q", work, rate="50/s"), duration="20s", sim=bare)
+    assert list(run.q.latencies) == ["token"]
+    run.q.first_token.assert_p99_below("6ms")
+    run.q.assert_goodput_at_least(rate="40/s", first_token="6ms")
+    with pytest.raises(InvalidRun, match="no request of q reached 'token' twice"):
+        run.q.per_token.assert_p99_below("1s")
+
+
+def test_a_target_is_judged_on_all_windows_of_a_run():
+    """The first window has too few requests for a P99.9 of the first token."""
+    session = Session(Settings(device="sim"))
+    run = session.run(session.queue("q", ANSWER, rate="100/s"), duration="60s")
+    first = run.q.first_token
+    before = first.n
+    first.assert_p999_below("1s")
+    assert run.windows > 1
+    assert run.q.first_token is first and first.n == run.q.n > before
     session.close()
