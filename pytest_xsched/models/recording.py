@@ -52,8 +52,9 @@ def record_model(
         (graph, _), *more = captured.request.parts
         if more or model.steps is not None:
             raise ScenarioError(
-                f"{model.name}: a request with steps cannot be recorded; record one step, as "
-                "model() without steps"
+                f"{model.name}: a request with steps cannot be recorded; record prefill and step "
+                'as models of their own, and join them: sequence([recorded("prefill.json"), '
+                '*[recorded("step.json")] * 16], milestone="token")'
             )
         request_ns, commands = record_graph(graph, requests)
     finally:

@@ -82,6 +82,12 @@ def test_a_session_measures_after_it_has_recorded(gpu):
     run_of(gpu, work).require()
 
 
+def test_a_request_with_steps_is_recorded_in_its_parts(gpu):
+    run = run_of(gpu, graph("nets.py:llm", 4, steps=2))
+    with pytest.raises(ScenarioError, match="record prefill and step as models of their own, and"):
+        run.q.profile()
+
+
 def test_what_has_no_commands_is_refused_in_a_sentence(place):
     cpu = Session(Settings(device="cpu", process="inside"))
     queue = run_of(cpu, spin("1us")).q
