@@ -35,6 +35,8 @@ from pytest_xsched.scenario.scenario import Scenario
 
 _TIMED = 10
 """Requests whose times decide where a graph is cut; the median of each piece counts."""
+_STEPS_TIMED = 8
+"""Steps of each of these requests that are launched and timed: the first ones."""
 _WARM_UPS_MAX = 50
 _CAPTURES_MAX = 5
 """Captures until two that follow each other have the same kernels."""
@@ -285,14 +287,14 @@ class CapturedModel:
         return [grouped(pieces, times_ns, most) for pieces, times_ns in self._pieces]
 
     def _timed(self) -> list[tuple[list[int], list[int]]]:
-        """Return of each graph the ends of the finest pieces and their times, in whole requests."""
+        """Return of each graph the ends of the finest pieces and their times, in order."""
         ends = [finest(graph.cuts()) for graph in self._graphs]
         self._cut(ends)
         request = self.request
         whole_ns: list[int] = []
         while len(whole_ns) < _WARM_UPS_MAX and not is_steady(whole_ns):
-            whole_ns.append(sum(int(rows.sum()) for rows in request.run_ns(1)))
-        times_ns = (np.median(rows, axis=0) for rows in request.run_ns(_TIMED))
+            whole_ns.append(sum(int(rows.sum()) for rows in request.run_ns(1, _STEPS_TIMED)))
+        times_ns = (np.median(rows, axis=0) for rows in request.run_ns(_TIMED, _STEPS_TIMED))
         return [(of, [int(ns) for ns in row]) for of, row in zip(ends, times_ns, strict=True)]
 
     def _after_one_request(self) -> str:

@@ -160,15 +160,16 @@ class GraphRequest:
         sizes = [graph.segments for graph, times in self.parts for _ in range(times)]
         return list(itertools.accumulate(sizes))
 
-    def run_ns(self, repeats: int) -> list[NDArray[np.int64]]:
-        """Run whole requests, one after the other, and time their segments.
+    def run_ns(self, repeats: int, most: int | None = None) -> list[NDArray[np.int64]]:
+        """Run requests, one after the other, and time their segments.
 
         Args:
             repeats: Number of requests.
+            most: How often a request launches a graph at most; None: as often as it does.
 
         Returns:
-            For each of `parts`, int64[repeats * times, segments]: the time of each segment on the
-            device, in ns.
+            For each of `parts`, int64[launches, segments]: the time of each segment on the device,
+            in ns, in all requests.
 
         Raises:
             ScenarioError: A graph has not been cut.
@@ -177,7 +178,7 @@ class GraphRequest:
         rows: list[list[NDArray[np.int64]]] = [[] for _ in self.parts]
         for _ in range(repeats):
             for i, (graph, times) in enumerate(self.parts):
-                rows[i].append(graph.run_ns(times))
+                rows[i].append(graph.run_ns(times if most is None else min(times, most)))
         return [np.concatenate(of) for of in rows]
 
 

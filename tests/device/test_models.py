@@ -452,14 +452,16 @@ def test_a_request_with_steps_is_prefill_and_then_the_step_again_and_again(
     assert (times[:, -1] == run.q.samples["completed_ns"]).all()
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 def test_a_step_alone_and_the_limit_of_commands(gpu):
-    run = measure(gpu, gpu.queue("q", chain(steps=3), rate="20/s"), scheduler="native")
+    run = measure(gpu, gpu.queue("q", chain(steps=3), rate="50/s"), scheduler="native")
     assert (run.fingerprint.models[0].kernels, run.q.counts.launched) == (3 * 9, 3 * run.q.n)
     many = chain(commands=11, steps=400)
     with pytest.raises(ScenarioError, match=r"commands=11 makes 4400 commands of a request"):
         measure(gpu, gpu.queue("q", many, rate="50/s"))
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 @pytest.mark.parametrize(
     ("factory", "args", "steps", "words"),
     [
@@ -473,6 +475,7 @@ def test_what_a_factory_returns_goes_with_its_steps(gpu, factory, args, steps, w
         measure(gpu, gpu.queue("q", work, rate="50/s"))
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 def test_a_request_is_captured_when_two_in_a_row_launch_the_same_kernels(gpu):
     queue = gpu.queue("q", graph("nets.py:changing", 4), rate="50/s")
     (facts,) = measure(gpu, queue).fingerprint.models
@@ -481,6 +484,7 @@ def test_a_request_is_captured_when_two_in_a_row_launch_the_same_kernels(gpu):
     assert facts.warm_ups == (3, 5)
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 def test_requests_that_never_launch_the_same_kernels_are_no_model(gpu):
     with pytest.raises(ScenarioError) as error:
         measure(gpu, gpu.queue("q", graph("nets.py:changing", None), rate="50/s"))
@@ -510,6 +514,7 @@ def builders(place):
     return [int(line.split()[1]) for line in (place / "built.txt").read_text().splitlines()]
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 def test_a_worker_builds_a_model_once_for_all_windows_of_a_run(window, place):
     processes = RunProcesses(3 * 10**8)
     found = [window(processes, chain(commands=3), index) for index in range(3)]
@@ -523,6 +528,7 @@ def test_a_worker_builds_a_model_once_for_all_windows_of_a_run(window, place):
     assert processes.worker is None
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 def test_a_worker_that_ended_between_two_windows_is_started_anew(window, place):
     processes = RunProcesses(3 * 10**8)
     window(processes, chain())
@@ -535,6 +541,7 @@ def test_a_worker_that_ended_between_two_windows_is_started_anew(window, place):
     assert first != second and not os.path.exists(f"/proc/{second}")
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 def test_an_error_in_a_later_window_ends_the_worker(window, place, monkeypatch):
     processes = RunProcesses(3 * 10**8)
     window(processes, chain())
