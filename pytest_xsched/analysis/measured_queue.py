@@ -106,7 +106,7 @@ class MeasuredQueue(QueueResult):
         whole duration, so a PASS takes all of it.
 
         Args:
-            length: of a slice; what remains at the end of a window belongs to its last slice.
+            length: of a slice; what remains at the end belongs to the last slice.
             step: from the begin of one slice to that of the next; the length. A shorter one makes
                 slices that overlap.
         """

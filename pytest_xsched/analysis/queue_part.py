@@ -69,36 +69,37 @@ class QueuePart(MeasuredQueue):
 
 
 def part_of(
-    queue: MeasuredQueue, span_ns: tuple[int, int], part: str, *, others: bool = True
+    queue: MeasuredQueue, spans_ns: list[tuple[int, int]], part: str, *, others: bool = True
 ) -> MeasuredQueue:
-    """Return the part of a queue whose requests were scheduled in a span.
+    """Return the part of a queue whose requests were scheduled in some spans.
 
     Args:
         queue: of a run.
-        span_ns: start and end, ns since the start of the run, within one measured window.
+        spans_ns: start and end of each, ns since the start of the run, ascending, each within one
+            measured window.
         part: what it is, for sentences, after the name of the queue: ``"in stage 1"``.
         others: whether to keep the requests of other parts, which count in backlogs and rates.
     """
     if queue.latency:  # to a milestone: that of the part
-        return part_of(queue.of_requests, span_ns, part).latencies[queue.latency]
-    start_ns, end_ns = span_ns
+        return part_of(queue.of_requests, spans_ns, part).latencies[queue.latency]
     made = object.__new__(QueuePart)
     made.__dict__.update(queue.__dict__)
     for of_all in ("_omitted", "_latencies"):
         made.__dict__.pop(of_all, None)
     made.part = part
-    made.windows_ns = [span_ns]
-    at_ns = queue.samples["scheduled_ns"]
+    made.windows_ns = spans_ns
+    # Samples are in order of arrival.
+    edges = np.searchsorted(queue.samples["scheduled_ns"], spans_ns)
     if others:  # as those of the warm-up and of the drain
         samples = queue.samples.copy()
-        samples["flags"][at_ns < start_ns] |= WARMUP
-        samples["flags"][at_ns >= end_ns] |= DRAIN
+        samples["flags"][: edges[0][0]] |= WARMUP
+        for first, last in zip(edges[:, 1], [*edges[1:, 0], len(samples)], strict=True):
+            samples["flags"][first:last] |= DRAIN
     else:
-        first, last = np.searchsorted(at_ns, span_ns)  # samples are in order of arrival
-        samples = queue.samples[first:last]
+        samples = np.concatenate([queue.samples[first:last] for first, last in edges])
     made.samples = samples
     made.latency_ns = made._span("scheduled_ns")
-    made.saturated = made._is_saturated(samples, span_ns)
+    made.saturated = any(made._is_saturated(samples, span_ns) for span_ns in spans_ns)
     made.cold_start = None
     made._drawings = {}
     made._require = made._require_evidence
@@ -183,38 +184,49 @@ class Slices:
         return replace(worst, part=name).with_remark(said)
 
     def _parts(self, queue: MeasuredQueue, q: float) -> tuple[list[MeasuredQueue], int]:
-        """Return the slices of all measured windows, and how many noise leaves too few requests.
+        """Return the slices of the measured time, and how many noise leaves too few requests.
 
-        What remains of a window, shorter than a slice, belongs to the last slice of the window.
+        The windows of a run are one time, in which a slice may lie in two of them. What remains at
+        its end, shorter than a slice, belongs to the last slice.
         """
         __tracebackhide__ = True
         found: list[MeasuredQueue] = []
         needed, noisy = requests_needed(q), 0
         of_bounds = queue is not self._queue  # see `MeasuredQueue._judge`
-        first_ns = queue.windows_ns[0][0]
-        for start_ns, end_ns in queue.windows_ns:
-            count = (end_ns - start_ns - self._length_ns) // self._step_ns + 1
-            for index in range(max(1, count)):
-                begin_ns = start_ns + index * self._step_ns
-                stop_ns = end_ns if index >= count - 1 else begin_ns + self._length_ns
-                where = f"from {_seconds(begin_ns - first_ns)} to {_seconds(stop_ns - first_ns)}"
-                name = f"{queue.part} {where}".strip()
-                part = part_of(queue, (begin_ns, stop_ns), name, others=False)
-                if part.n >= needed:
-                    found.append(part.lower_bounds() if of_bounds else part)
-                elif part.n + part.masked >= needed:
-                    noisy += 1
-                else:
-                    raise InvalidRun(
-                        f"{part.label}: {percentile_name(q)} needs {needed} requests in every "
-                        f"slice, and there are {part.n + part.masked}; take longer slices, or "
-                        f"assert a lower percentile{queue.because_stalled}",
-                        run=queue._run,
-                        starved=bool(queue.stalled),
-                    )
+        whole_ns = sum(end - start for start, end in queue.windows_ns)
+        count = max(1, (whole_ns - self._length_ns) // self._step_ns + 1)
+        for index in range(count):
+            begin_ns = index * self._step_ns
+            end_ns = whole_ns if index == count - 1 else begin_ns + self._length_ns
+            name = f"{queue.part} from {_seconds(begin_ns)} to {_seconds(end_ns)}".strip()
+            part = part_of(queue, _spans(queue, begin_ns, end_ns), name, others=False)
+            if part.n >= needed:
+                found.append(part.lower_bounds() if of_bounds else part)
+            elif part.n + part.masked >= needed:
+                noisy += 1
+            else:
+                raise InvalidRun(
+                    f"{part.label}: {percentile_name(q)} needs {needed} {part.counted} in every "
+                    f"slice, and there are {part.n + part.masked}; take longer slices, or "
+                    f"assert a lower percentile{queue.because_stalled}",
+                    run=queue._run,
+                    starved=bool(queue.stalled),
+                )
         if not found:
             raise InvalidRun(f"{queue.label}: every slice has noisy seconds", run=queue._run)
         return found, noisy
+
+
+def _spans(queue: MeasuredQueue, begin_ns: int, end_ns: int) -> list[tuple[int, int]]:
+    """Return where a part of the measured time lies, in ns since the start of the run."""
+    found, before_ns = [], 0
+    for start, end in queue.windows_ns:
+        first = start + max(0, begin_ns - before_ns)
+        last = min(end, start + end_ns - before_ns)
+        if first < last:
+            found.append((first, last))
+        before_ns += end - start
+    return found
 
 
 def slices_of(queue: MeasuredQueue, length: DurationLike, step: DurationLike | None) -> Slices:
@@ -250,7 +262,7 @@ def _seconds(ns: int) -> str:
 def stage_of(queue: MeasuredQueue, which: int | str) -> MeasuredQueue:
     """Return the requests of one stage; see `MeasuredQueue.stage`."""
     span_ns, label = stage_span_ns(queue, which)
-    return part_of(queue, span_ns, f"in {label}")
+    return part_of(queue, [span_ns], f"in {label}")
 
 
 def stages_to_list(queue: MeasuredQueue) -> list[dict[str, Any]]:
@@ -295,7 +307,7 @@ def after_stage(queue: MeasuredQueue, which: int | str | None) -> MeasuredQueue:
             f"{queue.name}: nothing was measured after {label}, with which the run ended",
             run=queue._run,
         )
-    return part_of(queue, (end_ns, last_ns), f"after {label}")
+    return part_of(queue, [(end_ns, last_ns)], f"after {label}")
 
 
 def stage_span_ns(queue: MeasuredQueue, which: int | str) -> tuple[tuple[int, int], str]:

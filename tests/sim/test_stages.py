@@ -9,8 +9,9 @@ import html
 import numpy as np
 import pytest
 
-from pytest_xsched import ScenarioError, TargetMissed, poisson, spin, stages
+from pytest_xsched import ScenarioError, Session, TargetMissed, poisson, spin, stages
 from pytest_xsched.errors import InvalidRun
+from pytest_xsched.session.settings import Settings
 
 BURST = {"calm": ("5s", "100/s"), "burst": ("5s", "2000/s"), "after": ("20s", "100/s")}
 
@@ -136,6 +137,21 @@ def test_every_slice_has_to_hold(burst, sim, bare):
     assert "; 4 of 4 slices of 7 s pass, this is the worst" in run.verdicts[-1].sentence
     run.high.stage(0).every("10s").assert_p95_below("2ms")
     assert run.verdicts[-1].part == "in stage 0, every 10 s"
+
+
+def test_slices_are_of_the_measured_time_however_it_is_cut_into_windows(bare):
+    session = Session(Settings(device="sim"))
+    high = session.queue("high", spin("1ms"), arrivals=poisson("50/s"))
+    run = session.run(high, duration="60s", sim=bare)
+    assert run.measured_ns < 60 * 10**9
+    run.high.every("20s").assert_p99_below("50ms")
+    assert run.measured_ns == 60 * 10**9 and run.windows > 2
+    assert "; 3 of 3 slices of 20 s pass" in run.verdicts[-1].sentence
+    slices = run.high.every("20s", step="10s")
+    parts, _ = slices._parts(run.high, 0.99)
+    assert sum(part.n for part in parts[::2]) == 3000 and len(parts) == 5
+    assert parts[1].part == "from 10 s to 30 s" and len(parts[1].windows_ns) > 1
+    session.close()
 
 
 def test_a_slice_too_short_for_a_percentile_says_so(burst):
