@@ -86,17 +86,36 @@ class Multiplexed(asyncio.Protocol):
         self.transport.write(self.h2.data_to_send())
 
 
-def serve(kind: type[asyncio.Protocol], core: int, ports: Any) -> None:
-    """Serve on a free port, until this process is ended."""
+async def serve_grpc(ports: Any) -> None:
+    """Answer inferences over gRPC."""
+    import grpc
+    from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+    class Inference(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+        async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+            return service_pb2.ModelInferResponse(model_name=request.model_name)
+
+    server = grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Inference(), server)
+    ports.put(server.add_insecure_port("127.0.0.1:0"))
+    await server.start()
+    await server.wait_for_termination()
+
+
+def serve(kind: type[asyncio.Protocol] | None, core: int, ports: Any) -> None:
+    """Serve on a free port, until this process is ended; None: gRPC."""
     os.sched_setaffinity(0, {core})
 
     async def run() -> None:
+        if kind is None:
+            await serve_grpc(ports)
+            return
         loop = asyncio.get_running_loop()
         server = await loop.create_server(kind, "127.0.0.1", 0, backlog=4096)
         ports.put(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
-    if find_spec("uvloop"):  # so that the server is not what limits the client
+    if kind is not None and find_spec("uvloop"):  # so that the server is not what limits the client
         import uvloop
 
         uvloop.run(run())
@@ -168,12 +187,29 @@ def by_httpcore2(url: str) -> contextlib.AbstractAsyncContextManager[Send]:
     return by_httpcore(url, http2=True)
 
 
-CLIENTS: dict[str, tuple[Any, type[asyncio.Protocol], str]] = {
+@contextlib.asynccontextmanager
+async def by_triton(url: str) -> AsyncIterator[Send]:
+    """Send an inference by Triton's client for gRPC."""
+    import tritonclient.grpc.aio as triton
+
+    tensor = triton.InferInput("x", [8], "FP32")
+    tensor.set_data_from_numpy(np.zeros(8, np.float32))
+    client = triton.InferenceServerClient(url.removeprefix("http://").rstrip("/"))
+
+    async def send(_: int) -> None:
+        await client.infer("net", [tensor])
+
+    yield send
+    await client.close()
+
+
+CLIENTS: dict[str, tuple[Any, type[asyncio.Protocol] | None, str]] = {
     "aiohttp": (by_aiohttp, Plain, "aiohttp"),
     "httpx": (by_httpx, Plain, "httpx"),
     "httpcore": (by_httpcore, Plain, "httpcore"),
     "httpx, HTTP/2": (by_httpx2, Multiplexed, "h2"),
     "httpcore, HTTP/2": (by_httpcore2, Multiplexed, "h2"),
+    "tritonclient, gRPC": (by_triton, None, "tritonclient"),
 }
 
 
