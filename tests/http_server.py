@@ -15,7 +15,7 @@ class Server:
     def __init__(self, path=None, tls=None):
         self.requests = []  # (method, path, headers, body)
         self.connections = 0
-        self._writers = []
+        self._writers, self._answered = [], []
         self.stall_until = 0.0  # of time.monotonic(): until then no request is answered
         self._path, self._tls = path, tls
         self._ready = threading.Event()
@@ -97,6 +97,13 @@ class Server:
         await asyncio.sleep(0.01)
         writer.transport.abort()
         return False
+
+    async def do_once(self, writer, value):
+        """The second request on a connection gets no answer."""
+        if writer in self._answered:
+            return False
+        self._answered.append(writer)
+        return await self.do_ok(writer, value)
 
     async def do_hangup(self, writer, value):
         return False

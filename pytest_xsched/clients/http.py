@@ -151,7 +151,9 @@ class HttpSender:
         if self.endpoint.unix_socket:
             connector: Any = aiohttp.UnixConnector(path=self.endpoint.unix_socket, limit=0)
         else:
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+            connector = aiohttp.TCPConnector(
+                limit=0, ttl_dns_cache=None, ssl=True if self._tls is None else self._tls
+            )
         trace = aiohttp.TraceConfig()
         trace.on_connection_create_start.append(_begun)
         trace.on_request_headers_sent.append(_begun)

@@ -56,6 +56,12 @@ def test_an_answer_that_is_no_success_is_a_failure_with_its_reason(server, send,
     assert len(server.requests) == 2, "nothing is sent again, and no redirect is followed"
 
 
+def test_a_connection_that_breaks_when_it_is_used_again_is_a_failure(server, send):
+    window = send(endpoint(f"{server.url}/once"), [0, 0.05])
+    assert window.failed == {1: "the server closed the connection without an answer"}
+    assert len(server.requests) == 2, "it was sent once"
+
+
 def test_what_is_no_http_is_a_failure(server, send):
     assert send(endpoint(f"{server.url}/noise"), [0]).failed == {0: "the answer is not HTTP"}
 
