@@ -1,6 +1,24 @@
 """The public names of pytest-xsched, each with the module that defines it: said here, once."""
 
 from pytest_xsched.analysis.explanation import Explanation as Explanation
+from pytest_xsched.analysis.latency_target import (
+    LatencyTarget as LatencyTarget,
+)
+from pytest_xsched.analysis.latency_target import (
+    attainment_at_least as attainment_at_least,
+)
+from pytest_xsched.analysis.latency_target import (
+    p95_below as p95_below,
+)
+from pytest_xsched.analysis.latency_target import (
+    p99_below as p99_below,
+)
+from pytest_xsched.analysis.latency_target import (
+    p999_below as p999_below,
+)
+from pytest_xsched.analysis.latency_target import (
+    percentile_below as percentile_below,
+)
 from pytest_xsched.analysis.measured_queue import MeasuredQueue as MeasuredQueue
 from pytest_xsched.analysis.run import Run as Run
 from pytest_xsched.analysis.verdict import Verdict as Verdict
@@ -210,3 +228,4 @@ from pytest_xsched.scenario.workload import (
 )
 from pytest_xsched.scenario.xsched_settings import XSched as XSched
 from pytest_xsched.session.session import Session as Session
+from pytest_xsched.stress.highest_rate import HighestRate as HighestRate

@@ -18,6 +18,7 @@ from pytest_xsched.reporting.json_export import checked, read_content
 _COUNTED = {
     "runs": ("run", "runs"),
     "comparisons": ("comparison", "comparisons"),
+    "rate_searches": ("search for a rate", "searches for rates"),
     "searches": ("search", "searches"),
     "policies": ("policy", "policies"),
 }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.base.quantity import show
-from pytest_xsched.base.units import format_duration
+from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.page.svg import (
     Axis,
     Markup,
@@ -74,6 +74,25 @@ class Distribution:
     n: int
     max_ns: float | None
     bounds_ns: Sequence[Sequence[int | None]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatePoint:
+    """The latency of a queue at one rate.
+
+    Attributes:
+        rate_hz: requests per second.
+        shown: what was shown of the rate, "holds, "; "" if nothing.
+        n: requests.
+        p50_ns: None: never.
+        value_ns: the percentile that the target is about; None: never.
+    """
+
+    rate_hz: float
+    shown: str
+    n: int
+    p50_ns: float | None
+    value_ns: float | None
 
 
 def distribution(
@@ -357,6 +376,60 @@ def history(values: Sequence[tuple[str, float | None]], unit: str, title: str) -
     readings = [
         [round(x.at(at), 1), f"{when}: {_figure(value, unit)}"]
         for at, (when, value) in enumerate(values, 1)
+    ]
+    return chart(parts, title, readings)
+
+
+def over_rate(
+    points: Sequence[RatePoint],
+    limit: Limit,
+    bounds_hz: tuple[float | None, float | None],
+    title: str,
+) -> Markup:
+    """Draw the median and the percentile of a target over the rate, and what was shown of it.
+
+    Args:
+        points: by ascending rates, one each.
+        limit: of the target.
+        bounds_hz: the highest rate that was shown to hold, and the lowest one to fail.
+        title: for readers who do not see the chart.
+    """
+    known = [ns for point in points for ns in (point.p50_ns, point.value_ns) if ns is not None]
+    y = _latencies([*known, limit.ns])
+    rates = [point.rate_hz for point in points]
+    low, high = min(rates) / 1.05, max(rates) * 1.05
+    x = Axis(low=low, high=high, start=_LEFT, end=WIDTH - _RIGHT, logarithmic=high > 3 * low)
+    parts = [_frame(), *_latency_ticks(y)]
+    for rate in x.ticks():
+        if low <= rate <= high:
+            parts += _column(x.at(rate), format_rate(rate))
+    lower, upper = bounds_hz
+    if lower is not None and upper is not None:
+        said = "not shown to hold, and not to fail"
+        parts.insert(1, area("floor", said, x.at(lower), x.at(upper), _TOP, HEIGHT - _BOTTOM))
+    parts += _limit(limit, None, y)
+    for index, key in ((1, "p50_ns"), (0, "value_ns")):
+        line_of = [(x.at(point.rate_hz), getattr(point, key)) for point in points]
+        parts += _series(line_of, y, index, marks=True)
+    for rate_hz, status, word, above in (
+        (lower, "pass", "holds", 8),
+        (upper, "fail", "fails", -14),
+    ):
+        if rate_hz is not None:
+            at = x.at(rate_hz)
+            side, anchor = (4, "start") if at < WIDTH / 2 else (-4, "end")
+            name = f"{word} at {format_rate(rate_hz)}"
+            parts.append(line(at, _TOP, at, HEIGHT - _BOTTOM, class_=f"limit {status}"))
+            parts.append(
+                text(at + side, _TOP - above, name, class_=f"name {status}", text_anchor=anchor)
+            )
+    readings = [
+        [
+            round(x.at(point.rate_hz), 1),
+            f"{format_rate(point.rate_hz)}: {point.shown}{limit.rule.split()[0]} "
+            f"{_time(point.value_ns)}, P50 {_time(point.p50_ns)}, n = {point.n}",
+        ]
+        for point in points
     ]
     return chart(parts, title, readings)
 

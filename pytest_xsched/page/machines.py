@@ -26,13 +26,9 @@ VerdictsOf: TypeAlias = Callable[[Made], list[Record]]
 
 
 def machines(
-    sources: Sequence[Source],
-    runs: Sequence[Made],
-    comparisons: Sequence[Made],
-    verdicts_of: VerdictsOf,
+    sources: Sequence[Source], everything: Sequence[Made], verdicts_of: VerdictsOf
 ) -> list[Record]:
     """Describe every machine in a row; none where there is one only."""
-    everything = (*runs, *comparisons)
     rows: dict[tuple[str, ...], Record] = {}
     for source in sources:
         mine = [made for made in everything if made.source is source]

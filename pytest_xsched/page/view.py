@@ -7,7 +7,6 @@ session and one of its file are the same.
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,9 +19,11 @@ from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.page import charts, findings, session_facts, why
 from pytest_xsched.page.machines import alike, machines, worst
+from pytest_xsched.page.rate_curve import rate_curve
+from pytest_xsched.page.ratios import intervals
 from pytest_xsched.page.source import Made, Source
 from pytest_xsched.page.svg import Markup
-from pytest_xsched.reporting import comparison_table, run_table
+from pytest_xsched.reporting import comparison_table, rate_table, run_table
 from pytest_xsched.reporting.json_export import READABLE
 from pytest_xsched.reporting.run_table import Record
 from pytest_xsched.reporting.shared_parts import whole
@@ -46,6 +47,7 @@ def view(sources: Sequence[Source]) -> Record:
     runs: list[Made] = []
     comparisons: list[Made] = []
     searches: list[Made] = []
+    rates: list[Made] = []
     baselines: list[Record] = []
     conformance: list[Record] = []
     measured = [source for source in sources if not findings.is_conformance(source.document)]
@@ -62,13 +64,15 @@ def view(sources: Sequence[Source]) -> Record:
             for comparison in data["comparisons"]:
                 record = whole(comparison, data["runs"], data.get("shared", {}))
                 comparisons.append(_made(record, source, f"comparison-{len(comparisons) + 1}"))
+            for search in data.get("rate_searches", ()):  # absent in old files
+                rates.append(_made(search, source, f"rate-{len(rates) + 1}"))
             for search in data.get("searches", ()):
                 searches.append(_made(search, source, f"search-{len(searches) + 1}"))
             baselines += [findings.baseline(one, source.name) for one in data["baselines"]]
         except _WRONG as error:
             raise _unreadable(source, error) from error
     try:
-        page = _page(measured, runs, comparisons, searches, len(sources) > 1)
+        page = _page(measured, runs, comparisons, searches, rates, len(sources) > 1)
         about_policies = findings.conformance_headline(
             source.document for source in sources if source not in measured
         )
@@ -115,9 +119,11 @@ def _page(
     runs: list[Made],
     comparisons: list[Made],
     searches: list[Made],
+    rates: list[Made],
     several: bool,
 ) -> Record:
-    verdicts = [verdict for made in (*runs, *comparisons) for verdict in _verdicts(made)]
+    judged = (*runs, *comparisons, *rates)
+    verdicts = [verdict for made in judged for verdict in _verdicts(made)]
     for made in searches:
         verdicts += findings.search_verdicts(made.record, made.anchor, made.source.name)
     verdicts.sort(key=lambda verdict: STATUSES.index(verdict["status"]))
@@ -131,11 +137,12 @@ def _page(
         "verdicts": verdicts[: len(verdicts) - folded],
         "more": verdicts[len(verdicts) - folded :],
         "session": session_facts.session(sources[0].document) if len(sources) == 1 else {},
-        "machines": machines(sources, runs, comparisons, _verdicts),
+        "machines": machines(sources, judged, _verdicts),
         "alike": alike(runs, _verdicts),
         "overview": [_overview(made) for made in runs] if len(runs) > 1 else [],
         "runs": [_run(made, several=several) for made in runs],
         "comparisons": [_comparison(made, several=several) for made in comparisons],
+        "rates": [_rate(made, several=several) for made in rates],
         "searches": [_search(made, several=several) for made in searches],
     }
 
@@ -416,7 +423,7 @@ def _comparison(made: Made, *, several: bool) -> Record:
     comparison, data = made.record, made.source.document["xsched"]
     first = comparison["arms"][comparison["baseline"]][0]
     test = data.get("tests", {}).get(first["origin"], {})
-    intervals = _intervals(comparison)
+    ratios = intervals(comparison)
     return {
         "anchor": made.anchor,
         "title": comparison_table.title(comparison),
@@ -424,7 +431,7 @@ def _comparison(made: Made, *, several: bool) -> Record:
         "file": made.source.name if several else "",
         "baseline": comparison["baseline"],
         "verdicts": _verdicts(made),
-        "intervals": charts.intervals(intervals, "ratios to the baseline") if intervals else None,
+        "intervals": charts.intervals(ratios, "ratios to the baseline") if ratios else None,
         "queues": [_compared(comparison, queue, data) for queue in comparison["queues"]],
         "table": _short_rows(comparison_table.rows(comparison)),
         "remarks": comparison_table.remarks(comparison),
@@ -433,49 +440,23 @@ def _comparison(made: Made, *, several: bool) -> Record:
     }
 
 
-def _intervals(comparison: Record) -> list[charts.Interval]:
-    rows = []
-    for queue in comparison["queues"]:
-        for scheduler, contrasts in queue["contrasts"].items():
-            for name, contrast in contrasts.items():
-                if name == "reason":
-                    continue
-                ratio = contrast["ratio"]
-                pair = f"{name} of {scheduler} / {comparison['baseline']}"
-                rows.append(
-                    charts.Interval(
-                        label=f"{queue['name']}: {pair}",
-                        value=ratio["value"],
-                        low=ratio["low"],
-                        high=ratio["high"],
-                        episodes=ratio["episodes"],
-                        floor=contrast["floor"],
-                        limits=_claims(comparison, queue["name"], name, scheduler),
-                    )
-                )
-    return rows
-
-
-def _claims(comparison: Record, queue: str, name: str, scheduler: str) -> list[tuple[float, str]]:
-    """Return the limits that were claimed of a ratio; of an improvement the inverse."""
-    found = []
-    # A figure follows the names of the arms: one name may begin with the other.
-    pair, inverse = (
-        re.compile(rf" {re.escape(first)} / {re.escape(second)} \d")
-        for first, second in (
-            (scheduler, comparison["baseline"]),
-            (comparison["baseline"], scheduler),
-        )
-    )
-    for verdict in comparison["verdicts"]:
-        rule, limit = verdict["rule"], verdict["limit"]
-        if verdict["queue"] != queue or not rule.startswith(f"{name} ") or not limit:
-            continue
-        if "improved" in rule and inverse.search(verdict["sentence"]):
-            found.append((1 / limit, verdict["status"]))
-        elif "improved" not in rule and pair.search(verdict["sentence"]):
-            found.append((limit, verdict["status"]))
-    return found
+def _rate(made: Made, *, several: bool) -> Record:
+    search, data = made.record, made.source.document["xsched"]
+    test = data.get("tests", {}).get(search["origin"], {})
+    return {
+        "anchor": made.anchor,
+        "title": rate_table.title(search),
+        "origin": search["origin"],
+        "file": made.source.name if several else "",
+        "verdicts": _verdicts(made),
+        "curve": rate_curve(search),
+        "metric": rate_table.metric(search),
+        "queue": search["queue"],
+        "table": _short_rows(rate_table.rows(search)),
+        "remarks": rate_table.remarks(search),
+        "python": _python(search),
+        "rerun": test.get("rerun", ""),
+    }
 
 
 def _compared(comparison: Record, queue: Record, data: Record) -> Record:

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from pytest_xsched.analysis.final_verdict import Withdrawn
-from pytest_xsched.analysis.run import Run
-from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.reporting.run_table import properties
 from pytest_xsched.reporting.terminal_summary import once
+from pytest_xsched.stress.highest_rate import Judged, kind_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +59,7 @@ class LateFailure:
 
 
 def judge_again(
-    judged: Iterable[Run | Comparison],
+    judged: Iterable[Judged],
     tests: dict[str, JudgedTest],
     excused: set[str],
     shown: dict[str, str],
@@ -87,7 +86,7 @@ def judge_again(
 
 
 def _failure(
-    run: Run | Comparison, nodeid: str, fell: list[Withdrawn], test: JudgedTest, report: str
+    run: Judged, nodeid: str, fell: list[Withdrawn], test: JudgedTest, report: str
 ) -> LateFailure:
     verdicts = [one.verdict.to_dict() for one in fell if one.verdict is not None]
     pairs: list[tuple[str, str | int | float]] = [
@@ -101,7 +100,7 @@ def _failure(
         text="\n".join(f"the verdict did not stand: {one.sentence}" for one in fell),
         invalid=not verdicts,
         sections=(
-            ("xsched run" if isinstance(run, Run) else "xsched comparison", report),
+            (f"xsched {kind_of(run)}", report),
             # On another machine there is no cache that says how long to measure.
             ("to run it again", f"{test.command} -o xsched_fixed_duration=yes"),
         ),

@@ -15,14 +15,12 @@ from typing import Any
 import pluggy
 import pytest
 
-from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.base.units import one_line
-from pytest_xsched.comparison.comparison import Comparison
+from pytest_xsched.stress.highest_rate import Judged
 
 Complain = Callable[[str], None]
-Judged = Run | Comparison
 
 _LONGEST = 300
 _PLUGGY = Path(pluggy.__file__).parent

@@ -11,12 +11,12 @@ from pytest_xsched.analysis.assertion import Unjudged
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.quantity import Quantity
-from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.errors import InvalidRun, QosAssertionError, XSchedError
 from pytest_xsched.plugin.misses import Miss, Misses
 from pytest_xsched.reporting.run_table import properties, property_name
 from pytest_xsched.reporting.terminal_summary import once
 from pytest_xsched.stats.sequential_test import FAIL, PASS
+from pytest_xsched.stress.highest_rate import Judged, kind_of
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -59,7 +59,7 @@ def say_the_sentence(report: pytest.TestReport, call: pytest.CallInfo[None]) -> 
 
 
 def set_properties(
-    item: pytest.Item, call: pytest.CallInfo[None], fresh: list[tuple[Run | Comparison, Verdict]]
+    item: pytest.Item, call: pytest.CallInfo[None], fresh: list[tuple[Judged, Verdict]]
 ) -> None:
     """Put the verdicts of a test where JUnit finds them; a repeated test replaces its own.
 
@@ -90,7 +90,7 @@ def _first_line(error: BaseException) -> str:
 def add_run_tables(
     report: pytest.TestReport,
     call: pytest.CallInfo[None],
-    fresh: list[tuple[Run | Comparison, Verdict]],
+    fresh: list[tuple[Judged, Verdict]],
     rerun_command: Callable[[str | None], str],
     *,
     columns: int | None = None,
@@ -120,7 +120,7 @@ def add_run_tables(
     if one_line or not report.failed:
         return
     for run in {id(run): run for run in runs}.values():
-        title = "xsched comparison" if isinstance(run, Comparison) else "xsched run"
+        title = f"xsched {kind_of(run)}"
         text = once(run.to_dict(), report.nodeid, shown, columns)
         report.sections.append((title, text))
     if runs:
@@ -132,7 +132,7 @@ def judge_misses(
     item: pytest.Item,
     report: pytest.TestReport,
     call: pytest.CallInfo[None],
-    fresh: list[tuple[Run | Comparison, Verdict]],
+    fresh: list[tuple[Judged, Verdict]],
     misses: Misses,
 ) -> None:
     """Fail a phase that passes although a target was missed; keep the misses that were expected.
@@ -192,8 +192,8 @@ def judge_misses(
 def judge_refusals(
     report: pytest.TestReport,
     call: pytest.CallInfo[None],
-    fresh: list[tuple[Run | Comparison, Verdict]],
-    unjudged: list[tuple[Run | Comparison, Unjudged]],
+    fresh: list[tuple[Judged, Verdict]],
+    unjudged: list[tuple[Judged, Unjudged]],
     misses: Misses,
 ) -> None:
     """Fail a phase that passes although a target got no verdict and something caught the error.

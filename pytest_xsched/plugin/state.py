@@ -23,14 +23,13 @@ from pytest_xsched.session.options import is_in_use, read_marker
 
 if TYPE_CHECKING:
     from pytest_xsched.analysis.assertion import Unjudged
-    from pytest_xsched.analysis.run import Run
     from pytest_xsched.analysis.verdict import Verdict
-    from pytest_xsched.comparison.comparison import Comparison
     from pytest_xsched.plugin.final_verdicts import JudgedTest, LateFailure
     from pytest_xsched.reporting.progress_line import ProgressLine
     from pytest_xsched.scenario.scenario import Scenario
     from pytest_xsched.session.session import Session
     from pytest_xsched.session.settings import Settings
+    from pytest_xsched.stress.highest_rate import Judged
 
 
 _NOT_ABOUT_COMPARING = ("saved", "not saved", "damaged")
@@ -179,7 +178,7 @@ class State:
         except ScenarioError as error:
             raise pytest.UsageError(f"--xsched-corpus: {error}") from None
 
-    def assign_verdicts(self, nodeid: str) -> list[tuple[Run | Comparison, Verdict]]:
+    def assign_verdicts(self, nodeid: str) -> list[tuple[Judged, Verdict]]:
         """Assign the verdicts since the last call to a test, and return them."""
         fresh = []
         for judged in self._judged():
@@ -214,7 +213,7 @@ class State:
             for verdict in judged.verdicts
         )
 
-    def take_unjudged(self) -> list[tuple[Run | Comparison, Unjudged]]:
+    def take_unjudged(self) -> list[tuple[Judged, Unjudged]]:
         """Return the targets that got no verdict since the last call."""
         return [(judged, one) for judged in self._judged() for one in judged.take_unjudged()]
 
@@ -231,7 +230,7 @@ class State:
         self,
         item: pytest.Item,
         report: pytest.TestReport,
-        fresh: list[tuple[Run | Comparison, Verdict]],
+        fresh: list[tuple[Judged, Verdict]],
     ) -> None:
         """Call the hook of other plugins for each verdict that a phase of a test got."""
         refused = []
@@ -258,10 +257,10 @@ class State:
         self._complain(sentence)
         self._hook_raised = True
 
-    def _judged(self) -> list[Run | Comparison]:
+    def _judged(self) -> list[Judged]:
         if self.session is None:
             return []
-        return [*self.session.runs, *self.session.comparing.comparisons]
+        return [*self.session.runs, *self.session.comparing.comparisons, *self.session.rates]
 
     def records(self) -> list[dict[str, Any]]:
         """Return all runs and comparisons in JSON's types, those of xdist workers too."""
@@ -287,7 +286,8 @@ class State:
         """Keep the command that runs a test again, if it measured something."""
         if self.session is None:
             return
-        if any(origin == item.nodeid for origin, _ in self.session.searches):
+        searched = [origin for origin, _ in self.session.searches]
+        if item.nodeid in [*searched, *(found.origin for found in self.session.rates)]:
             self._reruns[item.nodeid] = self.rerun_command(item, None)
             return
         arms = [c.arms[c.baseline] for c in self.session.comparing.comparisons]

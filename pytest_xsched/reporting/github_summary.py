@@ -1,4 +1,4 @@
-"""The runs and comparisons of a session as Markdown, for the summary page of a job on GitHub.
+"""The runs of a session, and what uses them, as Markdown, for the page of a job on GitHub.
 
 Plain dicts only, because under xdist that is all there is.
 """
@@ -10,11 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_xsched.base import output_file
-from pytest_xsched.reporting import comparison_table, run_table
-from pytest_xsched.reporting.comparison_table import is_comparison
+from pytest_xsched.reporting import run_table
 from pytest_xsched.reporting.host_table import host_lines
 from pytest_xsched.reporting.run_table import Record
-from pytest_xsched.reporting.terminal_summary import NO_VERDICT, STATUSES
+from pytest_xsched.reporting.terminal_summary import NO_VERDICT, STATUSES, text_of
 
 MOST_BYTES = 1_000_000
 """Of the file: GitHub shows nothing of one that is larger than 1 MiB."""
@@ -102,8 +101,8 @@ def _rank(record: Record) -> int:
 
 def _block(run: Record) -> list[str]:
     """Return the lines of a run or a comparison: its targets, its table, the remarks on it."""
-    text = comparison_table if is_comparison(run) else run_table
-    rows = comparison_table.rows if is_comparison(run) else run_table.rows_with_latencies
+    text = text_of(run)
+    rows = run_table.rows_with_latencies if text is run_table else text.rows
     head, *body = rows(run)
     verdicts = [
         *((one["status"], one["sentence"], one["nodeid"]) for one in run["verdicts"]),

@@ -22,6 +22,7 @@ from pytest_xsched.base.output_file import read_regular, write_whole
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.reporting.comparison_table import is_alternating, is_comparison
+from pytest_xsched.reporting.rate_table import is_rate_search
 from pytest_xsched.reporting.run_table import Record, title
 from pytest_xsched.reporting.shared_parts import SharedParts, layout
 from pytest_xsched.stats.shape import BOUNDED, SHARES
@@ -119,14 +120,17 @@ def document(
     """Return the content of the file.
 
     Args:
-        records: what `Run.to_dict` and `Comparison.to_dict` gave.
+        records: what `Run.to_dict`, `Comparison.to_dict` and `HighestRate.to_dict` gave.
         rootdir: where the tests lie, for the commit they are of.
         findings: about baselines, see `baseline_check.BaselineResult`.
         reruns: commands that run tests again, by node id.
         environment: what implementations of `pytest_xsched_environment` returned.
         searches: for the worst case, see `Worst.to_dict`; each with its test.
     """
-    runs = [record for record in records if not is_comparison(record)]
+    rate_searches = [record for record in records if is_rate_search(record)]
+    runs = [
+        record for record in records if not is_comparison(record) and not is_rate_search(record)
+    ]
     comparisons = [record for record in records if is_comparison(record)]
     made = [row(run, queue) for run in runs for queue in run["queues"]]
     without = [one for one in made if "stats" not in one]
@@ -134,6 +138,7 @@ def document(
     for comparison in filter(is_alternating, comparisons):
         without += _of_arms(comparison["arms"])
         measured += itertools.chain.from_iterable(comparison["arms"].values())
+    measured += rate_searches
     shared = SharedParts(runs)
     comparisons = [shared.without(comparison) for comparison in comparisons]
     return {
@@ -148,6 +153,7 @@ def document(
             "bounded": list(BOUNDED),
             "runs": runs,
             "comparisons": comparisons,
+            "rate_searches": rate_searches,
             "shared": shared.tables,
             "tests": {nodeid: {"rerun": command} for nodeid, command in reruns.items()},
             "environment": dict(environment),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_xsched.base.terminal_text import printable
 from pytest_xsched.reporting.comparison_table import is_comparison
+from pytest_xsched.reporting.rate_table import is_rate_search
 from pytest_xsched.reporting.run_table import Record
 from pytest_xsched.reporting.terminal_summary import NO_VERDICT, STATUSES
 
@@ -73,7 +74,8 @@ def openmetrics(records: Sequence[Record], environment: Mapping[str, str]) -> st
     """Return the file.
 
     Args:
-        records: what `Run.to_dict` and `Comparison.to_dict` returned.
+        records: what `Run.to_dict`, `Comparison.to_dict` and `HighestRate.to_dict` returned; of the
+            last only the verdicts are in the file.
         environment: what implementations of `pytest_xsched_environment` returned.
     """
     text = _Text()
@@ -92,7 +94,7 @@ def openmetrics(records: Sequence[Record], environment: Mapping[str, str]) -> st
         if is_comparison(record):
             names.pop("scheduler")
             _compared(text, names, record)
-        else:
+        elif not is_rate_search(record):
             _measured(text, names, record)
         _targets(text, names, record)
     for name, value in environment.items():

@@ -1,7 +1,7 @@
-"""What the end of a session, and the report of a failed test, show of runs and comparisons.
+"""What the end of a session, and the report of a failed test, show of runs and of what uses them.
 
-Works on `Run.to_dict` and `Comparison.to_dict` and nothing else, because under xdist that is all
-there is.
+Works on `Run.to_dict`, `Comparison.to_dict` and `HighestRate.to_dict` and nothing else, because
+under xdist that is all there is.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 
 from pytest_xsched.base.terminal_text import printable
-from pytest_xsched.reporting import comparison_table, run_table
+from pytest_xsched.reporting import comparison_table, rate_table, run_table
 from pytest_xsched.reporting.comparison_table import is_comparison
+from pytest_xsched.reporting.rate_table import is_rate_search
 from pytest_xsched.reporting.run_table import Record
 from pytest_xsched.reporting.table_layout import fitted, wrapped
 
@@ -111,8 +113,15 @@ def shown_by(
     return {part: test for test, text in sections for part in known if part in text}
 
 
+def text_of(record: Record) -> ModuleType:
+    """Return the module that makes the text of a record: title, rows, table, remarks."""
+    if is_rate_search(record):
+        return rate_table
+    return comparison_table if is_comparison(record) else run_table
+
+
 def _table(record: Record, columns: int | None) -> list[str]:
-    lines = (comparison_table if is_comparison(record) else run_table).table(record, columns)
+    lines = text_of(record).table(record, columns)
     return [fits for line in lines for fits in wrapped(line, columns)]
 
 
@@ -138,7 +147,7 @@ def overviews(records: list[Record], columns: int | None = None) -> list[tuple[s
     """Return one table for each test that was run with three parameters or more; see `coloured`."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        if not is_comparison(record) and "[" in record["origin"]:
+        if text_of(record) is run_table and "[" in record["origin"]:
             groups.setdefault(record["origin"].partition("[")[0], []).append(record)
     lines: list[tuple[str, str]] = []
     for test, runs in groups.items():
@@ -171,8 +180,7 @@ def is_worth_a_look(record: Record) -> bool:
     """Check whether something is to be said of a run with ``-q``: a target, or a remark with !."""
     if record["refused"] or any(verdict["status"] != "PASS" for verdict in record["verdicts"]):
         return True
-    remarks = (comparison_table if is_comparison(record) else run_table).remarks(record)
-    return any(remark.startswith("! ") for remark in remarks)
+    return any(remark.startswith("! ") for remark in text_of(record).remarks(record))
 
 
 def without_target(records: list[Record]) -> list[str]:
@@ -181,7 +189,8 @@ def without_target(records: list[Record]) -> list[str]:
     Args:
         records: of the session; those of old files do not say whether anything was.
     """
-    idle = [run for run in records if not is_comparison(run) and not run.get("asserted", True)]
+    runs = [record for record in records if text_of(record) is run_table]
+    idle = [run for run in runs if not run.get("asserted", True)]
     if not idle:
         return []
     tests = ", ".join(dict.fromkeys(run["origin"] or "no test" for run in idle))

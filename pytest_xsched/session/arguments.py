@@ -192,6 +192,43 @@ def _said_of_lengths(queues: Iterable[QueueSpec], duration_ns: int) -> list[str]
     return said
 
 
+def marker_check(
+    chosen: Callable[[], Chosen],
+    read_overrides: Callable[[], Mapping[str, Any]],
+    read_origin: Callable[[], str],
+) -> Callable[[], None]:
+    """Return a check that the test which is running has the settings of the one that measured.
+
+    Tests may share a run. It is measured once, with the marker of the test that came first.
+
+    Args:
+        chosen: returns the settings of the run under the marker in effect.
+        read_overrides: returns the settings of that marker.
+        read_origin: returns the node id of the test that is running.
+    """
+    overrides, origin, settings = read_overrides(), read_origin(), chosen()
+
+    def check() -> None:
+        __tracebackhide__ = True
+        if read_overrides() == overrides:
+            return
+        now = chosen()
+        other = [
+            f"{name} {setting_text(name, there)}, not {setting_text(name, here)}"
+            for name, there, here in zip(settings._fields, settings, now, strict=True)
+            if there != here
+        ]
+        if other:
+            raise ScenarioError(
+                f"{read_origin()} has {marker_text(read_overrides())}, but its run was measured "
+                f"for {origin} with {marker_text(overrides)}: {' and '.join(other)}. Tests "
+                "that share a run need one marker: put it on the module or the class, or "
+                "measure another run for this test"
+            )
+
+    return check
+
+
 def scenario_of(
     settings: Settings,
     overrides: Mapping[str, Any],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_xsched.analysis.latency_target import LatencyTarget
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.trace import TRACES
 from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
@@ -40,7 +41,7 @@ from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import add_remark, run_in_windows
 from pytest_xsched.session.arguments import (
     Chosen,
-    marker_text,
+    marker_check,
     ns_or,
     ns_or_none,
     refuse_hang,
@@ -49,7 +50,6 @@ from pytest_xsched.session.arguments import (
     require_policy,
     require_queues,
     scenario_of,
-    setting_text,
 )
 from pytest_xsched.session.auto_device import NO_GPU, require_gpu
 from pytest_xsched.session.comparing import Comparing
@@ -64,8 +64,10 @@ from pytest_xsched.session.mechanism import (
     mechanism_of,
     scheduler_of,
 )
+from pytest_xsched.session.rate_finding import RateRequest, find_rate, scenario_maker
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
+from pytest_xsched.stress.highest_rate import HighestRate
 from pytest_xsched.workers.sent_files import NO_FILES, SentFiles, find_files
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class Session:
         """Name and scope of the fixture that is being set up for more than one test."""
         self.runs: list[Run] = []
         self.comparing = Comparing(self.runs, settings.undecided)
+        self.rates: list[HighestRate] = []
         self.budget = SessionBudget(settings.alpha)
         self.searches: list[tuple[str, Worst]] = []
         """Searches for the worst case, each with the test that made it."""
@@ -503,6 +506,57 @@ class Session:
         self.searches.append((self.origin, worst))
         return worst
 
+    @names_the_rest
+    def find_rate(
+        self,
+        queues: Sequence[QueueSpec],
+        *,
+        queue: str,
+        target: LatencyTarget,
+        lowest: RateLike | None = None,
+        highest: RateLike | None = None,
+        within: str | float = "5%",
+        budget: DurationLike = "10min",
+        scheduler: SchedulerLike | None = None,
+        policy: str | None = None,
+        seed: int | None = None,
+        processes: str = "together",
+        cpu: CpuModel | None = None,
+        sim: SimModel | None = None,
+    ) -> HighestRate:
+        """Search for the highest rate of a queue at which a target holds next to other queues.
+
+        Args:
+            queues: made by `queue`; the rate of the one that is varied is where the search begins.
+            queue: name of that one: an open loop with a rate, whose arrivals stay of their kind.
+            target: made by `p99_below`, `attainment_at_least` or another of their kind.
+            lowest: the lowest rate to try; the default is what the budget can measure.
+            highest: the highest one.
+            within: how far apart the bounds may be when the search ends.
+            budget: the most that is measured, over all rates; ``--xsched-duration`` overrides it.
+            scheduler: as of `run`, and so the others.
+            policy: of ``"builtin"``.
+            seed: of the first rate.
+            processes: as of `run`.
+            cpu: parameters of the device ``"cpu"``.
+            sim: parameters of the device ``"sim"``.
+
+        Raises:
+            ScenarioError: a value is wrong.
+            InvalidRun: the evidence speaks against every rate that was measured.
+        """
+        chosen = functools.partial(self._chosen, scheduler, policy, budget, seed, (), None)
+        settings, mechanism = chosen(), self._scheduler(scheduler)
+        request = RateRequest(queues, queue, target, lowest, highest, within, settings.duration)
+        if self._fell_back(settings.host):
+            require_gpu(request.queues, uses_xsched=mechanism.xsched is not None)
+        describe = scenario_maker(settings, mechanism, self.settings, processes, cpu, sim)
+        burst, host = self.settings.burst, settings.host
+        found = find_rate(request, describe, self._run, self.budget, burst, host)
+        found.check_marker, found.undecided = self._marker_check(chosen), self.settings.undecided
+        self.rates.append(found)
+        return found
+
     # ---- what fixtures and hooks use
 
     def close(self) -> None:
@@ -556,34 +610,7 @@ class Session:
         )
 
     def _marker_check(self, chosen: Callable[[], Chosen]) -> Callable[[], None]:
-        """Return a check that the test which is running has the settings of the one that measured.
-
-        Tests may share a run. It is measured once, with the marker of the test that came first.
-
-        Args:
-            chosen: returns the settings of the run under the marker in effect.
-        """
-        overrides, origin, settings = self.overrides, self.origin, chosen()
-
-        def check() -> None:
-            __tracebackhide__ = True
-            if self.overrides == overrides:
-                return
-            now = chosen()
-            other = [
-                f"{name} {setting_text(name, there)}, not {setting_text(name, here)}"
-                for name, there, here in zip(settings._fields, settings, now, strict=True)
-                if there != here
-            ]
-            if other:
-                raise ScenarioError(
-                    f"{self.origin} has {marker_text(self.overrides)}, but its run was measured "
-                    f"for {origin} with {marker_text(overrides)}: {' and '.join(other)}. Tests "
-                    "that share a run need one marker: put it on the module or the class, or "
-                    "measure another run for this test"
-                )
-
-        return check
+        return marker_check(chosen, lambda: self.overrides, lambda: self.origin)
 
     def _scheduler(self, given: SchedulerLike | None) -> Mechanism:
         if given is None:

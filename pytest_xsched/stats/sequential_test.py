@@ -132,7 +132,7 @@ def decide(
         raise ValueError(f"decide: allowed {allowed} is outside (0, 1)")
     n, misses = len(missed), int(np.count_nonzero(missed))
     size, worse = _fail_bets(missed, allowed, block)
-    better = _pass_bets(n, misses, _design_effect(missed, size, burst), allowed)
+    better = _pass_bets(n, misses, design_effect(missed, size, burst), allowed)
     log_pass = float(_log_mean_exp(better.logs, better.stakes))
     log_fail, log_without = _fail_evidence(worse)
     status = UNDECIDED
@@ -229,7 +229,7 @@ def _bursts(missed: Misses, block: int, allowed: float) -> int | None:
     return int(np.count_nonzero(np.diff(at) > block)) + 1 if len(at) else 0
 
 
-def _design_effect(missed: Misses, size: int, burst: float) -> float:
+def design_effect(missed: Misses, size: int, burst: float) -> float:
     """Return how many misses count for one independent miss, at least 1.
 
     The variance of the number of misses in a block, against that of independent ones. One burst of

@@ -21,6 +21,7 @@ SHOWN = {
     "test_live_queues": (1, ("priority=10", "priority=0"), 0),
     "test_priority_change": (1, ("priority=0", "priority=2"), 0),
     "test_any_mix": (1, ("check_invariants(run)", "assert not list(run)"), 0),
+    "test_highest_rate": (1, NATIVE, 0),
     "test_worst_mix": (1, ("below(100)", "below(1)"), 0),
     "test_compare": (3, ('["native", "builtin"]', '["builtin", "native"]'), 1),
     "test_benchmark": (1, NATIVE, 0),

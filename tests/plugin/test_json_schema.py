@@ -24,6 +24,14 @@ CASES = """
         comparison = xsched.compare(*load, arms=["alone"], duration="15s")
         comparison.high.assert_p99_improved(by=1.1)
 
+    def test_highest_rate(xsched, load):
+        found = xsched.find_rate(load, queue="high", target=p99_below("50ms"), budget="100s")
+        found.assert_sustains("30/s")
+
+    def test_hopeless_rate(xsched, load):
+        found = xsched.find_rate(load, queue="high", target=p95_below("1us"), budget="60s")
+        found.assert_sustains("30/s")
+
     def test_stages(xsched):
         load = stages({"calm": ("5s", "100/s"), "burst": ("5s", "300/s"), "rest": ("5s", "9/s")})
         run = xsched.run(xsched.queue("high", spin("1ms"), arrivals=load))
@@ -54,6 +62,7 @@ def test_runs_in_virtual_time(load, sim, pytester):
     runs = document["xsched"]["runs"]
     assert {verdict["status"] for run in runs for verdict in run["verdicts"]} == {"PASS", "FAIL"}
     assert document["xsched"]["comparisons"] and document["xsched"]["baselines"]
+    assert [found["hopeless"] for found in document["xsched"]["rate_searches"]] == [False, True]
     assert document["xsched"]["without_a_row"] and document["benchmarks"]
     check(document)
 

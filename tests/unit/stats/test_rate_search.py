@@ -1,0 +1,184 @@
+"""The search for a rate on simulated requests, whose true limit is known."""
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_xsched.stats.rate_search import LOOK, NO_VERDICT, Plan, fit, search
+from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
+
+ROOT = Path(__file__).resolve().parents[3]
+S = 10**9
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("of_rates", ROOT / "bench" / "find_rate.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look
+    spec.loader.exec_module(module)
+    return module
+
+
+class Cliff:
+    """No request misses below a rate, and all do from there on."""
+
+    def __init__(self, edge_hz, rate_hz, least_ns, most_ns, alone):
+        self.rate_hz, self.most_ns, self.alone = rate_hz, most_ns, alone
+        self.fails = rate_hz >= edge_hz
+        self.saturated, self.refused = False, ""
+        self.block, self.measured_ns = max(1, round(rate_hz)), min(least_ns, most_ns)
+
+    @property
+    def missed(self):
+        return np.full(round(self.rate_hz * self.measured_ns / S), self.fails)
+
+    def measure_on(self):
+        more = min(self.most_ns - self.measured_ns, 5 * S)
+        self.measured_ns += more
+        return more > 0
+
+
+def plan(**changes):
+    values = {
+        "allowed": 0.01,
+        "start_hz": 50.0,
+        "lowest_hz": 4.0,
+        "highest_hz": 1e5,
+        "within": 0.05,
+        "budget_ns": 600 * S,
+        "alpha": 1e-3,
+        "beta": 0.075,
+    }
+    return Plan(**values | changes)
+
+
+def of_cliff(edge_hz, **changes):
+    made = []
+
+    def measure(*args):
+        made.append(Cliff(edge_hz, *args))
+        return made[-1]
+
+    return search(plan(**changes), measure), made
+
+
+@pytest.mark.parametrize("start_hz", [5.0, 50.0, 97.0, 98.0, 3000.0])
+def test_a_cliff_is_found_from_any_first_rate(start_hz):
+    found, _ = of_cliff(97.3, start_hz=start_hz)
+    assert found.lower.rate_hz < 97.3 <= found.upper.rate_hz <= 1.05 * found.lower.rate_hz
+    assert found.lower.rate_hz <= found.rate_hz <= found.upper.rate_hz
+    assert found.ended == "both bounds are within 5 %"
+    assert found.measured_ns <= 600 * S
+
+
+def test_no_rate_beyond_the_lowest_and_the_highest_is_tried():
+    _, made = of_cliff(97.3, lowest_hz=60.0, highest_hz=110.0, start_hz=70.0)
+    assert all(60 <= probe.rate_hz <= 110 for probe in made)
+
+
+def test_a_target_that_holds_at_the_highest_rate_has_no_upper_bound():
+    found, _ = of_cliff(97.3, highest_hz=80.0)
+    assert (found.lower.rate_hz, found.upper, found.hopeless) == (80, None, False)
+    assert found.ended == "the target holds at the highest rate that may be tried"
+
+
+def test_a_target_that_fails_at_the_lowest_rate_ends_the_search_early():
+    found, made = of_cliff(1.0)
+    assert (found.upper.rate_hz, found.lower, found.hopeless) == (4, None, True)
+    assert [(p.rate_hz, p.status, p.alone) for p in found.points[-2:]] == [
+        (4, FAIL, False),
+        (4, FAIL, True),  # the queue alone, which says whether the others are the cause
+    ]
+    assert found.measured_ns < 400 * S
+    assert [probe.alone for probe in made].count(True) == 1
+
+
+def test_looks_count_for_no_verdict():
+    found, _ = of_cliff(97.3)
+    looks = [point for point in found.points if point.status == LOOK]
+    assert looks and all(point.decision is None for point in looks)
+    assert found.lower.decision.n == found.lower.n  # its own requests, and no look's
+
+
+class Saturated(Cliff):
+    """More is offered than is done, although no request has missed so far."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.saturated, self.fails = self.fails, False
+
+
+def test_a_saturated_rate_is_never_shown_to_hold():
+    found = search(plan(highest_hz=400.0), lambda *args: Saturated(97.3, *args))
+    assert found.lower.rate_hz < 97.3
+    assert all(p.status != PASS for p in found.points if p.rate_hz >= 97.3)
+
+
+class Refused(Cliff):
+    """The evidence speaks against every run from a rate on."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.refused, self.fails = "late" if self.fails else "", False
+
+
+def test_a_rate_without_evidence_has_no_verdict():
+    found = search(plan(highest_hz=400.0), lambda *args: Refused(97.3, *args))
+    beyond = {p.status for p in found.points if p.rate_hz >= 97.3}
+    assert beyond == {NO_VERDICT}
+    assert found.upper is None and found.lower.rate_hz < 97.3
+
+
+def test_only_trials_that_did_not_pass_make_a_wrong_pass_less_likely(bench):
+    """The k-th of them leaves beta / (k + 1) / (k + 2) to the next, and the same of FAIL."""
+    model = bench.MODELS["5 ms on average, exponential, limit 60 ms"]
+    found = bench.one_search(model, 4, 3000)
+    trials = [point for point in found.points if point.decision is not None]
+    assert len({point.status for point in trials}) >= 2
+    not_passed = not_failed = 0
+    for point in trials:
+        parts = [(k + 1) * (k + 2) for k in (not_passed, not_failed)]
+        assert point.decision.beta == pytest.approx(0.075 / parts[0])
+        assert point.decision.alpha == pytest.approx(5e-4 / parts[1])
+        not_passed += point.status != PASS
+        not_failed += point.status != FAIL
+
+
+def test_the_rate_of_a_server_is_found_within_three_percent(bench):
+    model = bench.MODELS["5 ms each, limit 25 ms"]
+    truth_hz = bench.truth(model, 400_000)
+    for seed in range(3):
+        found = bench.one_search(model, seed, 12_000, within=0.03)
+        assert found.rate_hz == pytest.approx(truth_hz, rel=0.03)
+        assert found.lower.rate_hz < truth_hz < found.upper.rate_hz
+
+
+def test_what_is_shown_to_hold_is_as_rarely_wrong_as_claimed(bench):
+    """Where misses come in the longest bursts of bench/find_rate.py, and time is short."""
+    model = bench.MODELS["5 ms each, limit 100 ms"]
+    truth_hz = bench.truth(model, 400_000)
+    found = [bench.one_search(model, seed, 400) for seed in range(100)]
+    lower = [one.lower.rate_hz for one in found if one.lower]
+    assert len(lower) > 20  # or there would be nothing that could be wrong
+    assert sum(rate > truth_hz for rate in lower) <= 0.075 * len(found)
+    assert not any(one.upper and one.upper.rate_hz < truth_hz for one in found)
+
+
+def test_a_short_budget_is_kept_and_leaves_rates_undecided(bench):
+    model = bench.MODELS["3 ms, one of 20 takes 40 ms, limit 80 ms"]
+    found = bench.one_search(model, 1, 60)
+    assert found.measured_ns <= 61 * S
+    assert {point.status for point in found.points} <= {LOOK, PASS, FAIL, UNDECIDED}
+    assert found.ended
+
+
+def test_points_at_one_rate_have_a_line():
+    logs, n = np.log([100.0, 100.0]), np.array([1000.0, 1000.0])
+    line = fit(logs, n, np.array([0.0, 0.0]), allowed=0.01, effect=1.0, around=math.log(100.0))
+    assert math.log(100) < line.crossing < math.log(300)
+    assert math.isfinite(line.error) and line.error > 0
