@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import pytest
 
-from pytest_xsched.errors import DeviceUnavailable, ScenarioError
+from pytest_xsched.analysis.assertion import level_of_the_test
+from pytest_xsched.analysis.run import Run
+from pytest_xsched.errors import DeviceUnavailable, ScenarioError, XSchedWarning
+from pytest_xsched.monitoring.noise import Rules
 from pytest_xsched.reporting.progress_line import ProgressLine
 from pytest_xsched.runner.measure import Measurement
+from pytest_xsched.runner.stream_limits import stream_warnings
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.profile import Profile
 from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.session.adaptive import add_remark, run_in_windows
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.host_machine import HostMachine, HostRun
 from pytest_xsched.session.settings import HERE, Settings, unknown_host
@@ -28,13 +35,14 @@ class Machines:
 
     Attributes:
         here: this machine.
+        settings: of the session.
         current: the host of the test that is running, unless it names another; None: this machine.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.here = DevicePool(settings)
         self.current = settings.host
-        self._settings = settings
+        self.settings = settings
         self._hosts: dict[str, HostMachine] = {}
 
     def choose(self, given: str | None, marker: Mapping[str, Any]) -> str | None:
@@ -49,8 +57,8 @@ class Machines:
             return self.current
         if name == HERE:
             return None
-        if name not in self._settings.hosts:
-            raise ScenarioError(f"{what}: {unknown_host(name, self._settings.hosts)}")
+        if name not in self.settings.hosts:
+            raise ScenarioError(f"{what}: {unknown_host(name, self.settings.hosts)}")
         return str(name)
 
     def get(self, host: str | None) -> Machine:
@@ -58,8 +66,8 @@ class Machines:
         if host is None:
             return self.here
         if host not in self._hosts:
-            prefix = self._settings.hosts[host]
-            self._hosts[host] = HostMachine(host, prefix, self._settings)
+            prefix = self.settings.hosts[host]
+            self._hosts[host] = HostMachine(host, prefix, self.settings)
         return self._hosts[host]
 
     def close(self) -> None:
@@ -75,7 +83,7 @@ class Machines:
         try:
             yield
         except DeviceUnavailable as error:
-            required = self._settings.require_device
+            required = self.settings.require_device
             if required is None:
                 pytest.skip(f"no {device} device: {error}")
             pytest.fail(f"--xsched-require-device={required}: {error}", pytrace=False)
@@ -112,6 +120,26 @@ class MeasuredRun:
         names = ", ".join(queue.name for queue in scenario.queues)
         where = scenario.device if host is None else f"{scenario.device} of {host}"
         self._label = f"{names}: {scenario.scheduler} on {where}"
+
+    def begin(self, scenario: Scenario, *, fixed: bool, at_least_ns: int, trace: str) -> Run:
+        """Measure the first window, and return the run, which measures on; see `run_in_windows`.
+
+        Warns:
+            XSchedWarning: on "hip", streams cannot have what the scenario asks of them.
+        """
+        machine, settings = self._machines.get(self._host), self._machines.settings
+        for sentence in stream_warnings(scenario, machine.hardware_queues()):
+            warnings.warn(sentence, XSchedWarning, stacklevel=level_of_the_test())
+        run = run_in_windows(
+            scenario,
+            self.measure,
+            fixed=fixed,
+            rules=Rules(mode=settings.noise, limit_ns=settings.noise_limit_ns),
+            at_least_ns=at_least_ns,
+            trace=trace,
+        )
+        self.tell(functools.partial(add_remark, run))
+        return run
 
     def measure(self, window: Scenario) -> Measurement:
         """Measure a window; skip the test where its device is missing."""

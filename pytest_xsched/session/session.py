@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +24,9 @@ from pytest_xsched.base.units import (
 from pytest_xsched.base.validation import check_flag, device_name, integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import Arm, compare_runs
-from pytest_xsched.errors import ScenarioError, XSchedWarning
-from pytest_xsched.monitoring.noise import Rules
+from pytest_xsched.errors import ScenarioError
 from pytest_xsched.reporting.progress_line import ProgressLine
 from pytest_xsched.runner.live_queues import XQueues
-from pytest_xsched.runner.stream_limits import stream_warnings
 from pytest_xsched.scenario.arrival_process import Arrivals, one_load
 from pytest_xsched.scenario.builds import Build
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
@@ -38,7 +35,7 @@ from pytest_xsched.scenario.scenario import Scenario, default_drain_ns
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
-from pytest_xsched.session.adaptive import add_remark, run_in_windows
+from pytest_xsched.session.adaptive import add_remark
 from pytest_xsched.session.arguments import (
     Chosen,
     marker_check,
@@ -634,21 +631,9 @@ class Session:
         host: str | None = None,
         files: SentFiles = NO_FILES,
     ) -> Run:
-        machine = self.machines.get(host)
-        for sentence in stream_warnings(scenario, machine.hardware_queues()):
-            warnings.warn(sentence, XSchedWarning, stacklevel=3)
         record = trace != "off"
         measured = MeasuredRun(self.machines, host, scenario, files, self._progress, record)
-        rules = Rules(mode=self.settings.noise, limit_ns=self.settings.noise_limit_ns)
-        run = run_in_windows(
-            scenario,
-            measured.measure,
-            fixed=fixed,
-            rules=rules,
-            at_least_ns=at_least_ns,
-            trace=trace,
-        )
-        measured.tell(functools.partial(add_remark, run))
+        run = measured.begin(scenario, fixed=fixed, at_least_ns=at_least_ns, trace=trace)
         run.origin, run.fixture, run.host = self.origin, self.fixture, host
         run.least_ns = lambda: min(self.least_ns, scenario.duration_ns)
         run.budget, run.undecided = self.budget, self.settings.undecided
