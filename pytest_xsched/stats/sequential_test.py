@@ -175,14 +175,14 @@ def decide_once(
     """Judge a stream that does not grow, such as a stage of a load; see `decide`.
 
     FAIL is that of `decide`. PASS takes no bets, which pay for looks that do not come: it is the
-    exact test of a binomial share at beta, as if every `_design_effect`-th request counted. Of 1000
+    exact test of a binomial share at beta, as if every `design_effect`-th request counted. Of 1000
     requests 5 may miss a P99, where bets allow 2.
     """
     decision = decide(missed, allowed=allowed, block=block, alpha=alpha, beta=beta, burst=burst)
     if decision.status == FAIL:
         return decision
     n, misses = decision.n, decision.misses
-    effect = _design_effect(missed, decision.block, burst)
+    effect = design_effect(missed, decision.block, burst)
     chance = _chance_of_at_most(math.ceil(misses / effect), math.floor(n / effect), allowed)
     passes = n >= BLOCKS_MIN * block and chance <= beta
     needed = 0 if passes else decision.needed
