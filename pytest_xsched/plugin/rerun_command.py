@@ -24,13 +24,14 @@ _NOT_REPEATED = {"json", "html", "trace", "save", "compare", "baselines", "lock_
 """Settings that change neither what is measured nor how it is judged."""
 
 
-def rerun_command(item: pytest.Item, *, device: str, seed: int) -> str:
+def rerun_command(item: pytest.Item, *, device: str, seed: int, host: str | None = None) -> str:
     """Return the command, quoted for a shell, to be run in the directory where pytest was started.
 
     Args:
         item: the test.
         device: on which it was measured, also if pytest chose it.
         seed: that was drawn or set.
+        host: on which it was measured, if it was one of all hosts.
     """
     config = item.config
     options = {name: config.getoption(f"xsched_{name}") for name in OPTION_NAMES}
@@ -46,6 +47,8 @@ def rerun_command(item: pytest.Item, *, device: str, seed: int) -> str:
             path = os.path.abspath(value) if "/" in value else value
             settings.append(f"{ini_key(name)}={path}")
     options |= {"device": device, "seed": str(seed)}
+    if host is not None:
+        options |= {"host": host, "hosts": None}
     file = os.path.relpath(item.path, config.invocation_params.dir)
     words = ["pytest", "::".join([file, *item.nodeid.split("::")[1:]])]
     if "xsched" in config.option.plugins:

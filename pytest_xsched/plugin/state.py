@@ -314,7 +314,10 @@ class State:
         """Return the command that runs a test again."""
         from pytest_xsched.plugin.rerun_command import rerun_command
 
-        return rerun_command(item, device=device or self.settings.device, seed=self.settings.seed)
+        # A test that was spread over hosts runs again on the host that it had.
+        host = self.session.machines.current if self.session and self.settings.spread else None
+        device = device or self.settings.device
+        return rerun_command(item, device=device, seed=self.settings.seed, host=host)
 
     def require_a_compared_run(self) -> None:
         """Add a finding if there was no run to compare with --xsched-compare's baseline."""

@@ -440,6 +440,29 @@ def test_a_root_of_its_own_with_its_own_processes(folder, hosts, monkeypatch):
     assert link.facts["pid"] == 1
 
 
+def test_a_gpu_that_is_not_there_skips_the_test(hosts):
+    session = hosts(gpu7=f"env {sys.executable}")
+    session.read_overrides = lambda: {"device": "cuda:99", "host": "gpu7"}
+    with pytest.raises(pytest.skip.Exception, match=r"^no cuda:99 device: host 'gpu7': "):
+        session.run(session.queue("q", spin("1ms")), duration="1s")
+    with pytest.raises(pytest.skip.Exception, match=r"^no cuda:99 device: host 'gpu7': "):
+        session.live()
+
+
+def test_a_gpu_there_is_measured_in_a_worker_and_has_live_queues(hosts, fake_gpu):
+    """The driver is the one that the environment there names."""
+    session = hosts(gpu7=f"env {sys.executable}")
+    session.read_overrides = lambda: {"device": fake_gpu, "host": "gpu7"}
+    queue = session.queue("q", spin("1ms"), rate="50/s")
+    run = session.run(queue, scheduler="native", duration="300ms")
+    assert run.q.n == 15 and run.fingerprint.devices[0].kind == fake_gpu
+    with contextlib.closing(session.live()) as queues:
+        first = queues(priority=1)
+        first.submit(spin("1ms")).wait()
+        assert first.counts.completed == 1 and queues.is_elsewhere and not queues.is_virtual
+        assert queues.now < "60s"
+
+
 def test_files_that_cannot_be_sent(hosts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     session = hosts(gpu7=f"env {sys.executable}")

@@ -128,12 +128,17 @@ def test_tests_are_spread(fleet, pytester, inside):
 
         @pytest.mark.parametrize("number", range(4))
         def test_it(xsched, number):
-            run = xsched.run(xsched.queue("q", spin("1ms")), duration="1s")
+            run = xsched.run(xsched.queue("q", spin("1ms")), duration="15s")
             assert run.host == "abca"[number]
+            if number == 1:
+                run.q.assert_p99_below("1us")
         """
     )
     fleet()
-    inside("--xsched-hosts=any", "--xsched-device=sim", "test_spread.py").assert_outcomes(passed=4)
+    result = inside("--xsched-hosts=any", "--xsched-device=sim", "test_spread.py")
+    result.assert_outcomes(passed=3, failed=1)
+    (again,) = [line for line in result.outlines if "--xsched-host" in line]
+    assert "test_it[1]" in again and again.count("--xsched-host") == 1 and "=b" in again
 
 
 @pytest.mark.parametrize(
