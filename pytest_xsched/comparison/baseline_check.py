@@ -22,6 +22,7 @@ from pytest_xsched.comparison.episode import STORED, falls_behind, first_with_a_
 from pytest_xsched.comparison.stored_line import no_figure
 from pytest_xsched.reporting.json_export import commit_info
 from pytest_xsched.reporting.run_table import title
+from pytest_xsched.stats.kept_runs import FEWEST, is_below, is_beyond
 from pytest_xsched.stats.sequential_test import FAIL
 
 RUNS_NEEDED = 19
@@ -31,7 +32,8 @@ RUNS_NEEDED_BUT_ONE = 39
 """With 39 stored runs it may be better than one of them, or one bad run that was stored would hide
 all that is worse later: of 40 runs two are the worst, 5 % as well."""
 MARGIN = 0.1
-"""And it must differ from their median by more than this share."""
+"""And it must differ from their median by more than this share, unless --xsched-regression names
+another one: then FEWEST stored runs can show something; see `kept_runs`."""
 
 _HISTORY_MAX = 100
 """The most stored runs in the history of a queue."""
@@ -56,11 +58,12 @@ class BaselineResult:
     """What came of one queue, one run or one line of a file.
 
     Attributes:
-        status: ``"worse"``, ``"better"``, ``"no difference shown"``, ``"undecided"`` (worse than
-            all stored runs, which are too few to show it), ``"no figure"`` (on neither side, while
-            another queue of the run was compared), ``"not compared"`` (a figure on one side only,
-            or none of the run at all), ``"not applicable"``, ``"no baseline"``, ``"damaged"``,
-            ``"saved"``, ``"not saved"`` or ``"failed"`` (to read or write).
+        status: ``"first"`` (no stored run is alike, and this one is stored), ``"worse"``,
+            ``"better"``, ``"no difference shown"``, ``"undecided"`` (worse than all stored runs,
+            which are too few to show it), ``"no figure"`` (on neither side, while another queue of
+            the run was compared), ``"not compared"`` (a figure on one side only, or none of the run
+            at all), ``"not applicable"``, ``"no baseline"``, ``"damaged"``, ``"saved"``, ``"not
+            saved"`` or ``"failed"`` (to read or write).
         sentence: all of it in words.
         origin: node id of the test that made the run.
         unit: of `history`: ``"ns"`` or ``"Hz"``.
@@ -86,7 +89,12 @@ def exit_status(findings: Iterable[Record]) -> int:
 
 
 def compare_and_store(
-    runs: list[Run], *, compare: Baseline | None, save: Baseline | None, rootdir: Path
+    runs: list[Run],
+    *,
+    compare: Baseline | None,
+    save: Baseline | None,
+    rootdir: Path,
+    regression: float | None = None,
 ) -> list[BaselineResult]:
     """Compare the runs of a session with one baseline, then add them to another.
 
@@ -95,11 +103,14 @@ def compare_and_store(
         compare: with what; None: not.
         save: where; None: not.
         rootdir: of the tests, for the commit they are of.
+        regression: the margin by which a run must be worse than few stored ones; None: few show
+            nothing.
     """
     found = []
+    begins = compare is not None and save is not None and compare.path == save.path
     try:
         if compare is not None:
-            found += _compare_all(compare, runs)
+            found += _compare_all(compare, runs, regression, begins=begins)
         if save is not None:
             found += _store_all(save, runs, rootdir)
     except OSError as error:
@@ -111,14 +122,7 @@ def _store_all(baseline: Baseline, runs: list[Run], rootdir: Path) -> list[Basel
     commit, found = commit_info(rootdir), []
     for run in runs:
         name = title(run.to_dict())
-        reasons = list(run.evidence.faults)
-        reasons += [
-            f"it missed a target: {verdict.sentence}"
-            for verdict in run.verdicts
-            if verdict.status == FAIL
-        ]
-        reasons += [f"it missed a target: {text}" for text in run.plain_misses]
-        if reasons:
+        if reasons := _why_not_stored(run):
             sentence = f"{name} is not stored: {'; '.join(reasons)}"
             found.append(BaselineResult(status="not saved", sentence=sentence, origin=run.origin))
             continue
@@ -133,16 +137,41 @@ def _store_all(baseline: Baseline, runs: list[Run], rootdir: Path) -> list[Basel
     return found
 
 
-def _compare_all(baseline: Baseline, runs: list[Run]) -> list[BaselineResult]:
-    """Compare the runs with the stored ones of the same scenario, scheduler and machine."""
+def _why_not_stored(run: Run) -> list[str]:
+    """Return a sentence for each fact that makes a run unfit to be compared with."""
+    missed = [verdict.sentence for verdict in run.verdicts if verdict.status == FAIL]
+    missed += run.plain_misses
+    return [*run.evidence.faults, *(f"it missed a target: {text}" for text in missed)]
+
+
+def _compare_all(
+    baseline: Baseline, runs: list[Run], regression: float | None, *, begins: bool
+) -> list[BaselineResult]:
+    """Compare the runs with the stored ones of the same scenario, scheduler and machine.
+
+    Args:
+        baseline: with which.
+        runs: of the session.
+        regression: see `compare_and_store`.
+        begins: whether the runs are stored there afterwards, so that a run may be the first one.
+    """
     kept = baseline.read()
     found = [BaselineResult(status="damaged", sentence=sentence) for sentence in kept.damaged]
     for run in runs:
-        found += _compare(run, kept.entries, baseline)
+        results = _compare(run, kept.entries, baseline, regression)
+        is_first = begins and results[0].status == "no baseline" and not kept.damaged
+        if is_first and not _why_not_stored(run):
+            sentence = f"{title(run.to_dict())} is the first of its kind in {baseline.path}"
+            if kept.entries:
+                sentence += f", compared with nothing: {results[0].sentence.partition(': ')[2]}"
+            results = [BaselineResult(status="first", sentence=sentence, origin=run.origin)]
+        found += results
     return found
 
 
-def _compare(run: Run, entries: list[Record], baseline: Baseline) -> list[BaselineResult]:
+def _compare(
+    run: Run, entries: list[Record], baseline: Baseline, regression: float | None
+) -> list[BaselineResult]:
     record = run.to_dict()
     name, origin = title(record), run.origin
     found = [differences(entry["run"], record, scheduler=True) for entry in entries]
@@ -156,7 +185,7 @@ def _compare(run: Run, entries: list[Record], baseline: Baseline) -> list[Baseli
         sentence = f"baseline not applicable to {name}: {fields}"
         return [BaselineResult(status="not applicable", sentence=sentence, origin=origin)]
     kept = [entry["run"] for entry in alike]
-    judged = [_judge(record, queue, kept) for queue in record["queues"]]
+    judged = [_judge(record, queue, kept, regression) for queue in record["queues"]]
     if all(status == "no figure" for status, _ in judged):  # or pytest would exit with 0
         judged = [("not compared", sentence) for _, sentence in judged]
     results = []
@@ -200,13 +229,20 @@ def _nearest(found: list[list[Difference]]) -> str:
     return f"the nearest stored run differs in {'; '.join(shown)}"
 
 
-def _judge(record: Record, queue: Record, kept: list[Record]) -> tuple[str, str]:
+def _judge(
+    record: Record, queue: Record, kept: list[Record], regression: float | None
+) -> tuple[str, str]:
     """Compare the P99 of an open loop, or a lower percentile; of a closed one the throughput."""
-    return first_with_a_figure(lambda q: _judge_by(record, queue, kept, q), lambda found: found[0])
+    return first_with_a_figure(
+        lambda q: _judge_by(record, queue, kept, regression, q), lambda found: found[0]
+    )
 
 
-def _judge_by(record: Record, queue: Record, kept: list[Record], q: float) -> tuple[str, str]:
+def _judge_by(
+    record: Record, queue: Record, kept: list[Record], regression: float | None, q: float
+) -> tuple[str, str]:
     name = queue["name"]
+    needed = RUNS_NEEDED if regression is None else FEWEST
     closed = queue["offered_hz"] is None
     metric, key, unit = percentile_name(q), STORED[q], "ns"
     if closed:
@@ -226,7 +262,7 @@ def _judge_by(record: Record, queue: Record, kept: list[Record], q: float) -> tu
     if reason:
         has = "1 stored run has" if count == 1 else f"{count} stored runs have"
         behind = [falls_behind(run, other) for run, other in theirs]
-        if falls_behind(record, queue) and not any(behind) and count >= RUNS_NEEDED:
+        if falls_behind(record, queue) and not any(behind) and count >= needed:
             return "worse", f"{name}: {reason}; {has} its {metric}: worse"
         return "not compared", f"{name} is not compared: {reason}; {has} its {metric}"
     if not others:
@@ -239,16 +275,21 @@ def _judge_by(record: Record, queue: Record, kept: list[Record], q: float) -> tu
         f"stored run{'s' * (count > 1)} ({show(others[0], unit)} to {show(others[-1], unit)})"
     )
     spare = 1 if count >= RUNS_NEEDED_BUT_ONE else 0
-    high = now > others[-1 - spare] and now > middle * (1 + MARGIN)
-    low = now < others[spare] and now < middle * (1 - MARGIN)
+    margin = MARGIN if regression is None else regression
+    high = now > others[-1 - spare] and now > middle * (1 + margin)
+    low = now < others[spare] and now < middle * (1 - margin)
+    if regression is not None and FEWEST <= count < RUNS_NEEDED:
+        high = high and is_beyond(now, others, margin)
+        low = low and is_below(now, others, margin)
     if not (high or low):
         return "no difference shown", f"{sentence}: no difference shown"
     status = "worse" if high != closed else "better"
-    if count < RUNS_NEEDED:
+    if count < needed:
+        advice = "" if regression is not None else " (with --xsched-regression=20% 3 gate)"
         return (
             "undecided" if status == "worse" else "no difference shown",
-            f"{sentence}: {status} than all of them, but at least {RUNS_NEEDED} stored runs are "
-            "needed to show a difference",
+            f"{sentence}: {status} than all of them, but at least {needed} stored runs are "
+            f"needed to show a difference{advice}",
         )
     return status, f"{sentence}: {status}"
 

@@ -17,7 +17,7 @@ _OF_BASELINES = {
     "FAIL": ("worse", "failed"),
     "NO VERDICT": ("no difference shown",),
     "UNDECIDED": ("not applicable", "no baseline", "not compared", "damaged", "not saved"),
-    "PASS": ("better", "saved"),
+    "PASS": ("better", "saved", "first"),
 }
 _OF_RULES = {"failed": "FAIL", "once": "UNDECIDED", "unseen": "NO VERDICT", "holds": "PASS"}
 _WORDS = {"failed": "FAILED", "once": "ONCE", "unseen": "UNSEEN", "holds": "HOLDS"}

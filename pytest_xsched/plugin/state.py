@@ -348,6 +348,7 @@ class State:
             compare=compare or None,
             save=save or None,
             rootdir=self.config.rootpath,
+            regression=self.settings.regression,
         )
         self.findings += [finding.to_dict() for finding in found]
 

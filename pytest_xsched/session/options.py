@@ -17,7 +17,7 @@ MARKER_KEYS = ("device", "scheduler", "policy", "duration", "seed", "host")
 # Name, placeholder and help text. Each is a command-line option and an ini key.
 OPTIONS = (
     ("device", "NAME", "auto (default), cpu, sim, hip, cuda or opencl; with an index: cuda:1"),
-    ("scheduler", "NAME", "native, priority, builtin (default) or xsched"),
+    ("scheduler", "NAME", "native, priority, builtin (default), xsched, time-slicing or mps"),
     ("duration", "TIME", 'measured time of every run, instead of what the tests say: "10s"'),
     ("seed", "N", "seed of arrivals and inputs, or 'random' (default: 0)"),
     (
@@ -33,6 +33,11 @@ OPTIONS = (
     ("corpus", "DIR", "save scenarios that fail in DIR, and run the saved ones"),
     ("save", "NAME", "save the runs as a baseline called NAME"),
     ("compare", "NAME", "compare the runs with the baseline called NAME"),
+    (
+        "regression",
+        "SHARE",
+        "fail a run that is worse by this share (0.2) than 3 or more stored runs",
+    ),
     ("baselines", "DIR", "directory of the baselines (default: .xsched in the rootdir)"),
     ("alpha", "P", "probability of any wrong FAIL in the session (default: 0.01)"),
     ("noise", "HOW", "noisy seconds: mask, note, off, or auto (default: mask on GPUs, else note)"),

@@ -20,7 +20,7 @@ from pytest_xsched.base.constants import DEVICES, NOISE, NOISE_LIMIT_NS, SCHEDUL
 from pytest_xsched.base.extras import require_extra
 from pytest_xsched.base.output_file import directory_fault, output_fault
 from pytest_xsched.base.paths import expand_path
-from pytest_xsched.base.units import TIME_UNITS, parse_duration
+from pytest_xsched.base.units import TIME_UNITS, parse_duration, parse_fraction
 from pytest_xsched.base.validation import device_name
 from pytest_xsched.errors import MissingExtra, ScenarioError
 from pytest_xsched.reporting.trace_file import PERFETTO_SUFFIXES
@@ -67,6 +67,8 @@ class Settings:
     """Name of the baseline to which the runs are added."""
     compare: str | None = None
     """Name of the baseline with which the runs are compared."""
+    regression: float | None = None
+    """Share by which a run must be worse than few stored runs to fail; None: few show nothing."""
     baselines: Path = Path(".xsched")
     """Directory of the baselines."""
     corpus: Path | None = None
@@ -170,6 +172,7 @@ def _read(config: pytest.Config) -> Settings:
         trace_failures_only=values["trace"][0] == ON_FAILURE,
         save=save,
         compare=_plain_name(*values["compare"]),
+        regression=_regression(*values["regression"]),
         baselines=baselines,
         corpus=existing_folder_at(values["corpus"], folder_of),
         alpha=_probability(*values["alpha"]),
@@ -365,6 +368,15 @@ def _probability(text: str | None, origin: str) -> float:
     if not 0 < number < 1:
         raise ScenarioError(f"{origin}: {text!r} is not a probability, above 0 and below 1")
     return number
+
+
+def _regression(text: str | None, origin: str) -> float | None:
+    if text is None:
+        return None
+    share = parse_fraction(text, what=origin, allow_zero=False)
+    if share == 1 and "%" not in text:  # who writes 1 means 1 %
+        raise ScenarioError(f'{origin}: {text!r} lets a figure double; write "1%", or "100%"')
+    return share
 
 
 def _file(value: Given, folder_of: FolderOf) -> Path | None:

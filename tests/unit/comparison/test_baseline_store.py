@@ -40,8 +40,10 @@ def kept(baseline, runs):
         baseline.store(run, COMMIT)
 
 
-def findings(baseline, run):
-    found = compare_and_store([run], compare=baseline, save=None, rootdir=baseline.path.parent)
+def findings(baseline, run, **more):
+    found = compare_and_store(
+        [run], compare=baseline, save=None, rootdir=baseline.path.parent, **more
+    )
     return [(finding.status, finding.sentence) for finding in found]
 
 
@@ -359,6 +361,46 @@ def test_few_kept_runs_decide_nothing_and_are_not_green(baseline, run):
     assert exit_status([{"status": high}]) == 8
     assert findings(baseline, run(1))[0][0] == "no difference shown"
     assert "low: throughput 199.9/s against 199.9/s" in throughput
+
+
+def test_three_kept_runs_gate_by_a_margin_that_the_user_names(baseline, run):
+    kept(baseline, [run(ms) for ms in (5, 5.05)])
+    status, sentence = findings(baseline, run(50), regression=0.2)[0]
+    assert status == "undecided" and "but at least 3 stored runs are needed" in sentence
+    kept(baseline, [run(4.95)])
+    for ms, status in ((7.5, "worse"), (5.9, "no difference shown"), (4.1, "no difference shown")):
+        assert findings(baseline, run(ms), regression=0.2)[0][0] == status
+    assert findings(baseline, run(3), regression=0.2)[0][0] == "better"
+    assert findings(baseline, run(5, low_ms=10), regression=0.2)[1][0] == "worse"
+    assert findings(baseline, run(5, low_ms=3), regression=0.2)[1][0] == "better"
+    assert findings(baseline, run(7.5))[0][0] == "undecided"
+
+
+def test_kept_runs_that_differ_much_need_more_than_the_margin(baseline, run):
+    kept(baseline, [run(ms) for ms in (4, 5, 6)])
+    assert findings(baseline, run(7.5), regression=0.2)[0][0] == "no difference shown"
+    assert findings(baseline, run(20), regression=0.2)[0][0] == "worse"
+
+
+def test_the_first_run_that_is_kept_is_green(baseline, run, made_run, made_queue):
+    def of(now, save):
+        found = compare_and_store(
+            [now], compare=baseline, save=save, rootdir=baseline.path.parent, regression=0.2
+        )
+        return [(one.status, one.sentence) for one in found]
+
+    other = Baseline(baseline.path.parent, "other")
+    assert [status for status, _ in of(run(), other)] == ["no baseline", "saved"]
+    (first, sentence), (saved, _) = of(run(), baseline)
+    assert (first, saved) == ("first", "saved")
+    assert sentence.endswith(f"is the first of its kind in {baseline.path}")
+    assert exit_status([{"status": first}, {"status": saved}]) == 0
+    (again, _), *_ = of(run(), baseline)
+    assert again == "no difference shown"
+    (changed, sentence), *_ = of(made_run(made_queue([5] * 300)), baseline)
+    assert changed == "first" and "the nearest stored run differs in queues" in sentence
+    spoilt = made_run(made_queue([5] * 300, name="only"), wrong_results=("it is spoilt",))
+    assert [status for status, _ in of(spoilt, baseline)] == ["no baseline", "not saved"]
 
 
 def test_many_kept_runs_show_one(baseline, run):
