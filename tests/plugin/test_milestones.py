@@ -25,7 +25,8 @@ TESTS = """
     """
 
 
-def test_each_report_has_each_latency_by_its_name(load, sim, pytester):
+def test_each_report_has_each_latency_by_its_name(load, sim, pytester, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
     load(TESTS)
     result = sim(
         *("--xsched-json=out.json", "--xsched-html=out.html", "--xsched-trace=t.json"),
@@ -79,6 +80,8 @@ def test_each_report_has_each_latency_by_its_name(load, sim, pytester):
         r'xsched_latency_seconds\{.*latency="per_token".*\} 0\.001\n', files["out.prom"]
     )
     assert 'latency="first_token",rule="P99 below"' in files["out.prom"]
+    summary = (pytester.path / "summary.md").read_text(encoding="utf-8")
+    assert r"| chat.first\_token | " in summary and r"FAIL chat.first\_token: P99 7 ms" in summary
     assert 'name="xsched.chat.first_token.p99_below.status" value="FAIL"' in files["junit.xml"]
 
 
