@@ -315,7 +315,8 @@ class _Words:
 
     def _unknown(self) -> tuple[str, str]:
         if self.queue.workload.own_program is not None:
-            return "unknown", f"in the program of {self.me}, whose commands are not on record"
+            where = "program" if self.queue.workload.endpoint is None else "server"
+            return "unknown", f"in the {where} of {self.me}, whose commands are not on record"
         if self.run.trace.mode == "off":
             return "unknown", 'not on record: the run was measured with trace="off"'
         return "unknown", "not on record: later commands pushed these out"

@@ -290,10 +290,19 @@ def _failures(run: Record) -> list[str]:
     for queue, count in run["evidence"].get("held", {}).items():
         was = "requests of {} were" if count > 1 else "request of {} was"
         lines.append(
-            f"{count} {was.format(queue)} due while as many as its program allows were in flight; "
-            "the latency counts from then"
+            f"{count} {was.format(queue)} due while as many as {_allows(run, queue)} were in "
+            "flight; the latency counts from then"
         )
     return lines
+
+
+def _allows(run: Record, name: str) -> str:
+    """Return what limits the requests of a queue that are in flight."""
+    for queue in run["scenario"]["queues"]:
+        endpoint = queue["workload"].get("endpoint")
+        if queue["name"] == name and endpoint is not None:
+            return f"in_flight={endpoint['in_flight']} allows"
+    return "its program allows"
 
 
 def _times(failure: Record) -> str:

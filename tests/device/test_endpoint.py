@@ -22,6 +22,7 @@ import pytest
 from pytest_xsched import Session, endpoint, openai_chat, own_client
 from pytest_xsched.client import fail, milestone
 from pytest_xsched.errors import MissingExtra, ScenarioError
+from pytest_xsched.reporting import run_table
 from pytest_xsched.scenario.arrival_process import closed, replay
 from pytest_xsched.scenario.endpoint import LOAD_MODULE
 from pytest_xsched.scenario.scenario import QueueSpec
@@ -102,6 +103,21 @@ def test_tokens_of_a_stream_are_latencies_of_the_queue(session, server):
     assert (last_ns < chat.latency_ns).all()
     assert chat.goodput(first_token="1h", per_token="1h").value == 5
     assert chat.goodput(first_token="1h", per_token="1ms").value == 0
+
+
+def test_the_report_has_the_reasons_of_failures_and_what_held_requests(session, server):
+    busy = endpoint(f"{server.url}/after/0.05", in_flight=1)
+    fails = endpoint(f"{server.url}/dies/60", body=number_of)  # the warm-up sends 0 to 49
+    arrivals = replay([f"{at}ms" for at in range(0, 350, 5)])
+    run = session.run(
+        session.queue("busy", busy, arrivals=replay(["0ms", "1ms", "2ms"])),
+        session.queue("fails", fails, arrivals=arrivals),
+        **{"duration": "500ms", "warmup": "0s", "scheduler": "native"},
+    )
+    text = "\n".join(run_table.table(json.loads(run.to_json())))
+    assert (run.busy.held, run.fails.failed) == (2, 10)
+    assert "2 requests of busy were due while as many as in_flight=1 allows were in flight" in text
+    assert "10 requests of fails failed: 9 times 'connection refused', and 1 time 'the ser" in text
 
 
 def test_a_closed_loop_has_one_request_at_a_time(measure, server):
