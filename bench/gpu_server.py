@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 
 from measure import finish, judge, table
+from mechanisms import Told
 
-from pytest_xsched import MPS, Session, model, openai_chat, server
+from pytest_xsched import MPS, model, openai_chat, server
 from pytest_xsched.base.units import format_duration, format_rate
 from pytest_xsched.session.settings import Settings
 
@@ -61,7 +62,7 @@ def main() -> int:
     ]
     if os.environ.get("XSCHED_HOME"):
         schedulers.append("xsched")
-    session = Session(Settings(device=given.device, process="worker"))
+    session = Told(Settings(device=given.device, process="worker"))
     comparison = session.compare(
         session.queue("chat", chat, priority=10, rate=given.rate),
         session.queue("train", train, priority=1),
