@@ -125,5 +125,6 @@ def test_usage_errors_of_an_option(load, two_workers):
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert [line for line in result.errlines if line] == [
-        "ERROR: --xsched-scheduler: 'fair' is unknown; known: native, priority, builtin, xsched"
+        "ERROR: --xsched-scheduler: 'fair' is unknown; known: native, priority, builtin, xsched, "
+        "time-slicing, mps"
     ]
