@@ -289,10 +289,8 @@ def _failures(run: Record) -> list[str]:
         lines.append(f"! {what} failed: {_times(first)}{more}")
     for queue, count in run["evidence"].get("held", {}).items():
         was = "requests of {} were" if count > 1 else "request of {} was"
-        lines.append(
-            f"{count} {was.format(queue)} due while as many as {_allows(run, queue)} were in "
-            "flight; the latency counts from then"
-        )
+        due = f"{was.format(queue)} due while as many as {_allows(run, queue)}"
+        lines.append(f"{count} {due} were in flight; the latency counts from then")
     return lines
 
 
