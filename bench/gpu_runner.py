@@ -88,6 +88,10 @@ def at_a_rate(
             for arm in samples
         ],
     )
+    for arm, of in samples.items():  # processes may have levels of their own
+        medians = sorted(float(np.median(s)) / 1000 for s in of)
+        print(f"P50 of each process of {arm}: {' '.join(f'{us:.1f}' for us in medians)}")
+    print()
     p50, _, p99 = (a / b for a, b in zip(figures["runner"], figures["loop"], strict=True))
     return [
         (f"{title}: P50 is {p50:.3f} of the loop's, 0.97 to 1.03", 0.97 <= p50 <= 1.03),
