@@ -15,9 +15,11 @@ import pytest
 
 from pytest_xsched import MPS, DeviceError, InvalidRun, SchedulerInactive, command, model, spin
 from pytest_xsched.analysis.comparability import differences
+from pytest_xsched.session import adaptive
 from pytest_xsched.system import mps_keeper
 from pytest_xsched.system.process_tree import marked
 from pytest_xsched.workers import mps as module
+from pytest_xsched.workers import run_processes
 from pytest_xsched.workers.mps import MARK, mps_daemon, running_daemons
 
 CLIENT = """
@@ -123,6 +125,24 @@ def test_a_program_and_an_eager_model_are_clients(session, program, tmp_path):
     )
     assert run.evidence.faults == ()
     assert [len(run.evidence.mps.queues[name]) for name in ("high", "low", "ours")] == [1, 1, 1]
+
+
+def test_one_daemon_serves_all_windows_of_programs(session, program, monkeypatch):
+    monkeypatch.setattr(adaptive, "FIRST_NS", 300_000_000)
+    monkeypatch.setattr(adaptive, "NEXT_NS", 300_000_000)
+    monkeypatch.setattr(run_processes, "IDLE_S", 600.0)
+    run = session.run(
+        session.queue("high", spin("100us"), think="10ms"),
+        session.queue("low", program(CLIENT), think="10ms"),
+        scheduler="mps",
+        duration="900ms",
+    )
+    assert run.windows == 1 and len(run.evidence.mps.servers) == 1
+    assert run.measure_on() and run.measure_on() and not run.measure_on()
+    assert run.evidence.faults == () and run.windows == 3
+    assert len(run.evidence.mps.servers) == 1
+    (high, low) = (run.evidence.mps.queues[name] for name in ("high", "low"))
+    assert len(low) == 1 and len(high) >= 1  # the program lived on
 
 
 def test_a_program_that_bypasses_mps_makes_the_run_invalid(session, program):
