@@ -213,7 +213,9 @@ def test_the_parts_of_a_report_that_are_explained_exist():
     shown = "".join(re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
     sources = [*(ROOT / "pytest_xsched/reporting").glob("*.py")]
     sources.append(ROOT / "pytest_xsched/stats/sequential_test.py")
-    sources += [ROOT / f"pytest_xsched/plugin/{name}.py" for name in ("hooks", "misses")]
+    sources += [
+        ROOT / f"pytest_xsched/plugin/{name}.py" for name in ("hook_calls", "hooks", "misses")
+    ]
     sources += [
         ROOT / f"pytest_xsched/{name}.py"
         for name in ("analysis/run", "analysis/final_verdict", "analysis/contention")

@@ -12,6 +12,7 @@ def records(monkeypatch):
     text = github_summary.run_table
     monkeypatch.setattr(text, "title", lambda run: f"run {run['n']}")
     monkeypatch.setattr(text, "rows", lambda run: [("queue", "P99"), ("höher", "1 ms")])
+    monkeypatch.setattr(text, "rows_with_latencies", lambda run: text.rows(run))
     monkeypatch.setattr(text, "remarks", lambda run: ["r" * 200])
     return [
         {

@@ -9,7 +9,7 @@ import pytest
 from pytest_xsched import Session, XSched, at, spin
 from pytest_xsched.reporting.policy_hints import policy_hints
 from pytest_xsched.reporting.run_table import remarks
-from pytest_xsched.session import comparing
+from pytest_xsched.session.mechanism import arms_by_name
 from pytest_xsched.session.settings import Settings
 
 
@@ -79,5 +79,5 @@ def test_a_level_that_was_only_asked_for_is_said_to_show_nothing():
 
 
 def test_levels_of_one_policy_can_be_compared():
-    named = comparing._named([XSched(level=1), XSched(level=2), XSched(policy="cfs")], [])
+    named = arms_by_name([XSched(level=1), XSched(level=2), XSched(policy="cfs")], [])
     assert list(named) == ["xsched hpf", "xsched hpf level 2", "xsched cfs"]
