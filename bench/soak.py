@@ -27,17 +27,21 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from pytest_xsched.base.constants import GPUS
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.doctor.gpu_idle import used_bytes
+from pytest_xsched.errors import WorkerCrashed
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.session import Session
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.invariants import check_invariants
-from pytest_xsched.stress.state_machine import check_xqueues
+from pytest_xsched.stress.state_machine import REPLAYS, check_xqueues, is_flaky
 from pytest_xsched.stress.strategies import arrivals, scenarios, without_tests
 
 SLACK_BYTES = 8 * 2**20
 """Allowed growth after the first quarter: caches of Python, of malloc and of a driver."""
 GROWTH = 0.01
 """The same for the memory of the process, as a part of it: a framework has gigabytes."""
+
+FINDINGS = (AssertionError, WorkerCrashed)
+"""What a round reports as a fault of the scheduler under test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +159,17 @@ def _round(session: Session, seed: int, counts: dict[str, int]) -> list[str]:
         device=session.device, loads=None if virtual else arrivals(closed_loops=False)
     )
 
+    broken: list[tuple[Scenario, Exception]] = []
+
     @hypothesis.seed(seed)
     @settings
     @hypothesis.given(space)
     def try_one(scenario: Scenario) -> None:
-        check_invariants(session.run_scenario(scenario))
+        try:
+            check_invariants(session.run_scenario(scenario))
+        except FINDINGS as error:
+            broken.append((scenario, error))
+            raise
         counts["scenarios"] += 1
 
     for name in ("scenarios", "sequences of steps"):
@@ -170,12 +180,30 @@ def _round(session: Session, seed: int, counts: dict[str, int]) -> list[str]:
             session.live, hypothesis.settings(settings, max_examples=1, derandomize=False)
         )
         counts["sequences of steps"] += 1
-    except AssertionError as error:
+    except FINDINGS as error:
         # hypothesis asserts that it has begun, also where an interrupt kept it from that.
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
-        return [line for line in str(error).splitlines() if line] or ["an invariant does not hold"]
+        return _lines(error)
+    except Exception as error:
+        if not broken or not is_flaky(error):
+            raise
+        scenario, first = broken[0]
+        again = sum(_is_broken(session, scenario) for _ in range(REPLAYS))
+        return [*_lines(first), f"the scenario broke a rule again in {again} of {REPLAYS} replays"]
     return []
+
+
+def _is_broken(session: Session, scenario: Scenario) -> bool:
+    try:
+        check_invariants(session.run_scenario(scenario))
+    except FINDINGS:
+        return True
+    return False
+
+
+def _lines(error: Exception) -> list[str]:
+    return [line for line in str(error).splitlines() if line] or ["an invariant does not hold"]
 
 
 def _pci_id(session: Session) -> str | None:

@@ -7,7 +7,6 @@ hypothesis, which needs hundreds of attempts; a call that hangs takes seconds.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,7 @@ except ModuleNotFoundError:
 
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.stress.state_machine import OpenDevices, XQueuesMachine, machine_of
-from pytest_xsched.stress.step_executor import StepExecutor
-from pytest_xsched.stress.steps import BrokenRule, Step
+from pytest_xsched.stress.steps import BrokenRule, Step, numbered
 
 __all__ = ["Counterexample", "all_broken", "first_broken"]
 
@@ -153,7 +151,7 @@ def _fewest(
     def again(steps: _Program, tries: int = 1) -> BrokenRule | None:
         """Return the breach in a fresh process; in a used one, earlier steps may cause it."""
         while tries:
-            broken = _play(pool, steps, without, patience)
+            broken = pool.play(steps, without, patience)
             same = broken is not None and found.broken.rule.startswith(broken.rule)
             if same and pool.were_fresh:  # or the same without a held queue, which is simpler
                 return broken
@@ -171,7 +169,7 @@ def _counterexample(broken: BrokenRule, *, reproduced: bool) -> Counterexample:
     return Counterexample(
         rule=broken.rule,
         sentence=broken.sentence,
-        steps=tuple(map(str, _numbered(broken.steps))),
+        steps=tuple(map(str, numbered(broken.steps))),
         reproduced=reproduced,
     )
 
@@ -191,23 +189,6 @@ def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None
             else:
                 at += 1
     return best
-
-
-def _play(
-    pool: OpenDevices, steps: Sequence[Step], without: Collection[str], patience: str
-) -> BrokenRule | None:
-    opened = pool.open()
-    broken: BrokenRule | None = None
-    try:
-        executor = StepExecutor(opened, without=without, patience=patience)
-        for step in steps:
-            executor.execute(step)
-        executor.finish()
-    except BrokenRule as error:
-        broken = error
-    finally:
-        pool.leave(opened, broken=broken is not None)
-    return broken
 
 
 def _barest(steps: _Program) -> _Program:
@@ -241,9 +222,3 @@ def _with_a_plain_step(steps: _Program) -> list[_Program]:
     return [
         (*steps[:i], plain[i], *steps[i + 1 :]) for i in range(len(steps)) if plain[i] != steps[i]
     ]
-
-
-def _numbered(steps: _Program) -> _Program:
-    """Number the queues from 0."""
-    numbers = {step.queue: i for i, step in enumerate(s for s in steps if s.does == "create")}
-    return tuple(dataclasses.replace(s, queue=numbers.get(s.queue, s.queue)) for s in steps)

@@ -6,13 +6,14 @@ its process. `steps` describes the steps, `rules` the rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 try:
     import hypothesis
     from hypothesis import strategies as st
+    from hypothesis.errors import Flaky
     from hypothesis.stateful import (
         RuleBasedStateMachine,
         initialize,
@@ -29,12 +30,14 @@ except ModuleNotFoundError:
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress.step_executor import StepExecutor
-from pytest_xsched.stress.steps import Step
+from pytest_xsched.stress.steps import BrokenRule, Step, numbered
 from pytest_xsched.stress.strategies import launch_configurations, priorities
 
 __all__ = ["XQueuesMachine", "check_xqueues"]
 
 QUEUES_MAX = 6
+REPLAYS = 5
+"""Replays that tell how often the same steps break a rule."""
 _DURATIONS = ("1ms", "2ms", "100us")  # of commands, and of pauses
 _REQUESTS = st.builds(
     lambda duration, layers: spin(duration, layers=layers),
@@ -67,6 +70,7 @@ class OpenDevices:
     Attributes:
         were_fresh: whether the live XQueues that were opened last had no example before.
         history: the steps of the examples that they had.
+        broken: the breaches that the examples showed, in order.
     """
 
     def __init__(self, make: Callable[[], XQueues], devices: int) -> None:
@@ -75,6 +79,7 @@ class OpenDevices:
         self._kept: list[XQueues] = []
         self.were_fresh = True
         self.history: list[Step] = []
+        self.broken: list[BrokenRule] = []
 
     def open(self) -> list[XQueues]:
         """Return live XQueues for an example, without queues."""
@@ -94,6 +99,23 @@ class OpenDevices:
             return
         for live in devices:
             live.close()
+
+    def play(
+        self, steps: Sequence[Step], without: Collection[str], patience: str
+    ) -> BrokenRule | None:
+        """Execute steps, and return the breach that they show."""
+        opened = self.open()
+        broken: BrokenRule | None = None
+        try:
+            executor = StepExecutor(opened, without=without, patience=patience)
+            for step in steps:
+                executor.execute(step)
+            executor.finish()
+        except BrokenRule as error:
+            broken = error
+        finally:
+            self.leave(opened, broken=broken is not None)
+        return broken
 
     def close(self) -> None:
         """Close the live XQueues that were kept."""
@@ -133,7 +155,11 @@ class XQueuesMachine(RuleBasedStateMachine):
     def do(self, action: Callable[[], None]) -> None:
         """Call an action, and note whether it broke a rule."""
         self.broken = True  # unless the action returns
-        action()
+        try:
+            action()
+        except BrokenRule as broken:
+            self.source.broken.append(broken)
+            raise
         self.broken = False
 
     @initialize(data=st.data(), new=_NEW)
@@ -242,14 +268,38 @@ def check_xqueues(
         without: ids of rules in `rules.RULES` that are not checked.
 
     Raises:
-        BrokenRule: a rule does not hold; hypothesis shows the fewest steps that break it.
+        BrokenRule: a rule does not hold; hypothesis shows the fewest steps that break it. If the
+            same steps break it only sometimes, the error has the first steps that did, and says in
+            how many replays they did it again.
     """
     source = OpenDevices(make, devices)
-    machine = machine_of(XQueuesMachine, source, without, XQueuesMachine.patience)
+    patience = XQueuesMachine.patience
+    machine = machine_of(XQueuesMachine, source, without, patience)
     try:
         run_state_machine_as_test(machine, settings=settings)
+    except Exception as error:
+        # What is random in a scheduler is a fault of the scheduler, and not of the test.
+        if not is_flaky(error) or not source.broken:
+            raise
+        raise replayed(source, without, patience) from None
     finally:
         source.close()
+
+
+def is_flaky(error: BaseException) -> bool:
+    """Check whether hypothesis reports that the same example had two outcomes."""
+    return isinstance(error, Flaky) or any(map(is_flaky, getattr(error, "exceptions", ())))
+
+
+def replayed(source: OpenDevices, without: Collection[str], patience: str) -> BrokenRule:
+    """Return the first breach, and say how often its steps show it again."""
+    first, again = source.broken[0], 0
+    for _ in range(REPLAYS):
+        source.close()  # in a used process, earlier steps may be the cause
+        broken = source.play(first.steps, without, patience)
+        again += broken is not None and broken.rule == first.rule
+    sentence = f"{first.sentence}; these steps broke the rule again in {again} of {REPLAYS} replays"
+    return BrokenRule(first.rule, sentence, numbered(first.steps))
 
 
 def machine_of(

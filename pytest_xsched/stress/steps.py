@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.workload import Workload, spin
 
-__all__ = ["BrokenRule", "Step"]
+__all__ = ["BrokenRule", "Step", "numbered"]
 
 _PLAIN = spin("1ms")
 IDLE = "50ms"
@@ -67,3 +68,9 @@ class BrokenRule(AssertionError):
         self.sentence = sentence
         self.steps = tuple(steps)
         super().__init__("\n".join([f"{rule}: {sentence}", *map(str, self.steps)]))
+
+
+def numbered(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Number the queues from 0."""
+    numbers = {step.queue: i for i, step in enumerate(s for s in steps if s.does == "create")}
+    return tuple(dataclasses.replace(s, queue=numbers.get(s.queue, s.queue)) for s in steps)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_xsched import Session
+from pytest_xsched.session.settings import Settings
+
 SOAK = Path(__file__).resolve().parents[2] / "bench" / "soak.py"
 
 
@@ -57,6 +60,21 @@ def test_ctrl_c_ends_it(tmp_path, monkeypatch):
     assert first.startswith("soak: ")
     assert "soak: interrupted after" in rest
     assert process.returncode == 130
+
+
+def test_a_rule_that_breaks_by_chance_is_a_finding_and_not_a_traceback(bench, monkeypatch):
+    once = iter([AssertionError("highest first: low ran before high")])
+
+    def check(run):
+        if error := next(once, None):
+            raise error
+
+    monkeypatch.setattr(bench, "check_invariants", check)
+    session, lines = Session(Settings(device="sim")), []
+    assert bench.soak(session, 10**9, lines.append) == 1
+    session.close()
+    assert "soak: highest first: low ran before high" in lines
+    assert "soak: the scenario broke a rule again in 0 of 5 replays" in lines
 
 
 def test_growth_is_named(bench):

@@ -1,19 +1,23 @@
 """What random steps find, with the fewest steps, where a scheduler in virtual time is made bad."""
 
 import dataclasses
+import itertools
 
 import pytest
 from hypothesis import settings
+from hypothesis.errors import Flaky
 
 from pytest_xsched import CpuModel, Duration, SimModel, WorkerHung, spin
 from pytest_xsched.base.units import parse_duration
 from pytest_xsched.native.binding import Device
 from pytest_xsched.runner.live_queues import Here, XQueues
 from pytest_xsched.stress.minimize import all_broken, first_broken
+from pytest_xsched.stress.state_machine import OpenDevices, check_xqueues, replayed
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
 
 MANY = settings(max_examples=200, stateful_step_count=20, derandomize=True, database=None)
+FEW = settings(max_examples=10, stateful_step_count=20, derandomize=True, database=None)
 
 
 def hangs(queue):
@@ -43,6 +47,20 @@ class BadQueue:
         self._said = priority
 
 
+class BadAtTimes(BadQueue):
+    """A queue that may hang when it is destroyed, by chance."""
+
+    def __init__(self, queue, chance):
+        super().__init__(queue, "", 0)
+        self._instead = {"destroy": self._destroy}
+        self._chance = chance
+
+    def _destroy(self):
+        if self._queue.counts().submitted and self._chance():
+            hangs(self._queue)
+        self._queue.destroy()
+
+
 class BadRun:
     def __init__(self, run, fault):
         self._run = run
@@ -57,6 +75,8 @@ class BadRun:
         if self._fault == "priority":  # each queue is below those before it, and says it is not
             settings = dataclasses.replace(settings, priority=-self._made)
         self._made += 1
+        if callable(self._fault):
+            return BadAtTimes(self._run.add_manual(settings), self._fault)
         return BadQueue(self._run.add_manual(settings), self._fault, given)
 
     def switch_off(self):
@@ -78,8 +98,8 @@ def make(fault):
 
 
 def test_nothing_is_found_in_what_is_good():
-    assert first_broken(make(""), settings(max_examples=10, stateful_step_count=20)) is None
-    assert all_broken(make(""), settings(max_examples=10, stateful_step_count=20)) == []
+    assert first_broken(make(""), FEW) is None
+    assert all_broken(make(""), FEW) == []
 
 
 def test_a_queue_that_is_never_resumed():
@@ -117,6 +137,46 @@ def test_equals_of_which_one_starves(last):
         executor.execute(Step(does="submit", queue=number, workload=spin("1ms", layers=12)))
     with pytest.raises(BrokenRule, match="equals run together: xq"):
         executor.execute(Step(does=last, queue=0))
+
+
+def test_a_scheduler_that_breaks_a_rule_by_chance_is_the_finding_and_not_the_test():
+    """Hypothesis alone ends in FlakyFailure, or in FlakyStrategyDefinition."""
+    once = iter([True])
+    with pytest.raises(BrokenRule) as raised:
+        check_xqueues(make(lambda: next(once, False)), MANY, devices=1)
+    broken = raised.value
+    assert broken.rule == "destroy returns"
+    assert str(broken.steps[0]).startswith("q0 = xqueues(")
+    assert str(broken.steps[-1]).endswith(".destroy()")
+    assert broken.sentence == (
+        "XSched did not return from destroying it within 5 s; "
+        "these steps broke the rule again in 0 of 5 replays"
+    )
+
+
+def test_replays_of_what_a_scheduler_does_by_chance_are_counted():
+    chance = itertools.cycle([True, False])
+    pool = OpenDevices(make(lambda: next(chance)), 1)
+    steps = [Step(does="create"), Step(does="submit", queue=0), Step(does="destroy", queue=0)]
+    broken = pool.play(steps, (), "1s")
+    assert broken is not None and broken.rule == "destroy returns"
+    pool.broken.append(broken)
+    assert "in 2 of 5 replays" in str(replayed(pool, (), "1s"))
+
+
+def test_an_error_of_hypothesis_without_a_broken_rule_stays_what_it_is():
+    class Broken(Exception):
+        pass
+
+    once = iter([True])
+
+    def opened():
+        if next(once, False):
+            raise Broken
+        return make("")()
+
+    with pytest.raises(Flaky):
+        check_xqueues(opened, FEW, devices=1)
 
 
 class Burning:
