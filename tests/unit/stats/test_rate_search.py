@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -182,3 +183,15 @@ def test_points_at_one_rate_have_a_line():
     line = fit(logs, n, np.array([0.0, 0.0]), allowed=0.01, effect=1.0, around=math.log(100.0))
     assert math.log(100) < line.crossing < math.log(300)
     assert math.isfinite(line.error) and line.error > 0
+
+
+def test_the_page_has_no_error_rate_above_what_is_allowed():
+    text = (ROOT / "docs/explanation/error_rates.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ ms.*\| \d+ s \| ([\d.]+) % \| ([\d.]+) % \|", text, re.MULTILINE)
+    assert len(rows) == 12
+    assert max(float(holds) for holds, _ in rows) <= 7.5
+    assert max(float(fails) for _, fails in rows) <= 0.05
+    mixes = re.findall(r"^\| \d+ \| .* \| ([+-][\d.]+) % \| .* \| (\d+) % \|$", text, re.MULTILINE)
+    assert len(mixes) == 20
+    assert max(abs(float(off)) for off, _ in mixes) <= 3
+    assert max(int(part) for _, part in mixes) <= 25
