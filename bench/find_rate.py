@@ -4,7 +4,8 @@
     python bench/find_rate.py errors     # how often "sustains" and its opposite are wrong
     python bench/find_rate.py cpu        # bounds of five searches on `cpu`, against long runs
 
-The first two print tables of docs/explanation/error_rates.md, the same ones every time.
+The first two print tables of docs/explanation/error_rates.md, the same ones every time. The third
+needs a machine on which nothing else runs; it takes 15 minutes.
 
 Brute force measures every rate in steps of 1 % between a third of the first rate and three times
 that, each for 5,000 requests. That is too coarse near the limit: seven rates there are measured
@@ -311,7 +312,7 @@ def cpu(count: int) -> None:
             mix.queues,
             queue="chat",
             target=mix.target,
-            budget="40s",
+            budget="2min",
             scheduler=mix.scheduler,
             seed=seed,
         )
