@@ -60,11 +60,12 @@ def examine(
     started = start_gpu_probe(target, device, driver, compiler, limit_s=left_s)
     own_environment = _start_report(target)
     preloaded = run_preloaded(target)
+    own_report = _report(own_environment)
     before = (
         check_libraries(target),
         check_symbols(target),
         check_preload(target, preloaded),
-        check_variables(environment),
+        check_variables(environment, own_report),
     )
     fork = read_check(pytest_process)
     if isinstance(started, str):
@@ -75,7 +76,7 @@ def examine(
         *before,
         check_canary(target, report),
         check_stream(report),
-        check_scheduler(report, _report(own_environment)),
+        check_scheduler(report, own_report),
         check_priorities(report),
         check_ladder(report),
         check_threads(fork, report),
@@ -91,9 +92,14 @@ def examine(
     )
 
 
-def check_variables(environment: Mapping[str, str]) -> Finding:
-    """Check 4: does XSched know the variables that are set, and their values?"""
-    found = faults(environment)
+def check_variables(environment: Mapping[str, str], own_report: str = "") -> Finding:
+    """Check 4: does XSched know the variables that are set, and their values?
+
+    Args:
+        environment: of this process.
+        own_report: what XSched reports in this environment.
+    """
+    found = faults(environment, own_report)
     if found:
         return failed("; ".join(found), "correct or unset them: XSched itself reports no fault")
     known = [name for name in sorted(environment) if name.startswith(("XSCHED_", "XLOG_"))]

@@ -86,12 +86,19 @@ def is_xsched_variable(name: str) -> bool:
     return name.startswith(_PREFIXES) and name not in OWN
 
 
-def faults(environment: Mapping[str, str]) -> tuple[str, ...]:
+_REPORT = re.compile(r"using (?P<scheduler>[\w-]+) scheduler(?: with policy (?P<policy>\w+))?")
+_REPORTED = {"app-managed": "APP", "local": "LCL", "global": "GLB"}
+
+
+def faults(environment: Mapping[str, str], report: str = "") -> tuple[str, ...]:
     """Return a sentence for each variable that XSched would not follow, sorted by name.
 
     Args:
         environment: of the process that will load XSched.
+        report: a text in which XSched reports the scheduler and the policy that are in effect in
+            this environment; "": it was not asked. What is in effect is spelled right.
     """
+    environment = _as_in_effect(environment, report)
     found: list[str] = []
     for name in sorted(filter(is_xsched_variable, environment)):
         value = environment[name]
@@ -100,6 +107,23 @@ def faults(environment: Mapping[str, str]) -> tuple[str, ...]:
         elif value:  # XSched treats an empty value as one that is not set
             found += _of_value(name, value)
     return (*found, *_of_together(environment))
+
+
+def _as_in_effect(environment: Mapping[str, str], report: str) -> Mapping[str, str]:
+    """Spell scheduler and policy as XSched 1.2 does, where XSched reports them to be in effect.
+
+    XSched 1.2 knows capitals only, and later versions know each spelling.
+    """
+    seen = _REPORT.search(report)
+    if seen is None:
+        return environment
+    words = {"XSCHED_SCHEDULER": _REPORTED.get(seen["scheduler"]), "XSCHED_POLICY": seen["policy"]}
+    spelled = {
+        name: word.upper()
+        for name, word in words.items()
+        if word and environment.get(name, "").upper() == word.upper()
+    }
+    return {**environment, **spelled}
 
 
 def _meant(name: str) -> str:

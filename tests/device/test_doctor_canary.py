@@ -124,6 +124,19 @@ def test_the_users_own_settings_are_told(doctor, xsched_double, cuda):
     )
 
 
+@pytest.mark.parametrize("faults", ["", "ignore-case"])
+def test_a_spelling_is_judged_by_what_is_in_effect(doctor, xsched_double, cuda, faults):
+    """XSched 1.2 knows capitals only; later versions know each spelling."""
+    found = doctor(xsched_double, cuda, XSCHED_POLICY="hpf", PREEMPT_DOUBLE=faults)
+
+    in_effect = (
+        "in this environment reports 'using local scheduler with policy HPF'" in found[7]["seen"]
+    )
+    assert in_effect is bool(faults)
+    assert found[4]["status"] == ("ok" if in_effect else "failed")
+    assert found[4]["seen"].startswith("XSCHED_POLICY=hpf" if in_effect else "XSCHED_POLICY='hpf'")
+
+
 def test_no_gpu_behind_the_driver(doctor, xsched_double, cuda):
     found = doctor(xsched_double, cuda, XS_FAKE_FAULT="cuInit:1:100")
 

@@ -143,3 +143,29 @@ def test_whose_a_variable_is():
     assert is_xsched_variable("CUXTRA_CUDA_LIB")
     assert not is_xsched_variable("XSCHED_HOME") and not is_xsched_variable("PYTEST_XSCHED_CACHE")
     assert all(is_xsched_variable(name) for name in VARIABLES)
+
+
+LOWER = {"XSCHED_POLICY": "hpf"}
+
+
+def test_a_spelling_that_is_in_effect_is_right():
+    """XSched 1.2 knows capitals only; later versions know each spelling."""
+    local = "reports 'using local scheduler with policy HPF'"
+    assert faults(LOWER, local) == ()
+    assert faults({"XSCHED_SCHEDULER": "lcl", **LOWER}, local) == ()
+    assert faults({"XSCHED_SCHEDULER": "glb"}, "using global scheduler") == ()
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "",  # it was not asked
+        "using app-managed scheduler",
+        "using local scheduler with policy KEDF",
+        "a program that loads XSched in this environment ended with exit status 1",
+    ],
+)
+def test_a_spelling_that_is_not_in_effect_is_a_fault(report):
+    (fault,) = faults(LOWER, report)
+    assert fault.endswith("did you mean HPF?")
+    assert faults({"XSCHED_POLCY": "HPF"}, report)

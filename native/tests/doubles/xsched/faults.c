@@ -34,6 +34,7 @@ static const struct {
     {"never-resume", &preempt_faults.never_resume},
     {"inactive", &preempt_faults.inactive},
     {"drop", &preempt_faults.drop},
+    {"ignore-case", &preempt_faults.ignore_case},
 };
 
 #define VICE_COUNT (sizeof table / sizeof table[0])
@@ -54,7 +55,8 @@ static void turn_on(char *name)
     _exit(2);
 }
 
-__attribute__((constructor)) static void read_faults(void)
+/* Before the constructor of scheduler.c, which asks for them. */
+__attribute__((constructor(101))) static void read_faults(void)
 {
     const char *text = getenv("PREEMPT_DOUBLE");
     char *names = strdup(text != NULL ? text : ""), *rest = names;

@@ -23,6 +23,8 @@ struct faults {
     bool never_resume;    /* "never-resume": a suspended queue stays suspended */
     bool inactive;        /* "inactive": a scheduler is accepted and not set */
     bool drop;            /* "drop": every 7th command is not launched, and counts */
+    bool ignore_case; /* "ignore-case": names of schedulers and policies in the environment may be
+                       * in any case, as in the versions after 1.2; no fault */
 };
 
 extern struct faults preempt_faults;

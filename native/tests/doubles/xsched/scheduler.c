@@ -4,6 +4,7 @@
  * an event decides, not one of its own, so that a test sees decisions take effect at once. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "faults.h"
@@ -145,16 +146,21 @@ static void choose(int to_scheduler, int to_policy)
     say();
 }
 
+static bool same(const char *a, const char *b)
+{
+    return (preempt_faults.ignore_case ? strcasecmp(a, b) : strcmp(a, b)) == 0;
+}
+
 /* XSCHED_POLICY makes it local; "LCL" without a policy, and unknown names, do nothing. */
 __attribute__((constructor)) static void read_environment(void)
 {
     const char *kind = getenv("XSCHED_SCHEDULER"), *name = getenv("XSCHED_POLICY");
     for (int i = 1; name != NULL && i < POLICY_END; i++)
-        if (strcmp(name, policy_names[i]) == 0) {
+        if (same(name, policy_names[i])) {
             choose(SCHEDULER_LOCAL, i);
             return;
         }
-    if (kind != NULL && strcmp(kind, "GLB") == 0)
+    if (kind != NULL && same(kind, "GLB"))
         scheduler = SCHEDULER_GLOBAL;
     say();
 }
