@@ -7,6 +7,7 @@ import contextlib
 import pytest
 
 from pytest_xsched.errors import InvalidRun
+from pytest_xsched.reporting.run_table import table
 from pytest_xsched.runner.measure import Measurement
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.adaptive import run_in_windows
@@ -41,7 +42,7 @@ def measured(made_queue, made_fingerprint):
                 fingerprint=made_fingerprint(),
                 counts=(queue.counts,),
                 samples=(queue.samples,),
-                activity=activity,
+                activity=activity() if callable(activity) else activity,
                 **(by_default | shown if here else by_default),
             )
 
@@ -116,6 +117,20 @@ def test_work_that_was_not_done_in_one_window_is_seen(measured, window):
 def test_a_remark_about_any_window_is_kept(measured, window):
     run, _ = measured(window, remark="in a process of its own")
     assert run.remark == "in a process of its own"
+
+
+def test_the_commands_of_all_windows_are_counted_once_in_the_report(measured):
+    """The line about XSched has the same count as the table of queues."""
+    each = [20 * seconds for seconds in WINDOWS]
+    seen = iter(
+        Activity(report="", order=(), commands={"high": (count, count)}, files=()) for count in each
+    )
+    run, _ = measured(activity=lambda: next(seen))
+    shown = run.to_dict()
+    in_table = shown["queues"][0]["commands"]["completed"]
+    assert in_table == sum(each)
+    (line,) = [line for line in table(shown) if "XSched:" in line]
+    assert line.endswith(f"all {in_table} commands went through it")
 
 
 def test_polls_of_all_windows_show_that_a_program_went_past_xsched(measured):
