@@ -129,11 +129,11 @@ def _misses(decision: Decision | None) -> str:
     if decision is None:
         return ""
     may = math.floor(decision.n * decision.allowed * (1 + 1e-12))
-    bursts = ""
+    groups = ""
     if decision.misses and decision.bursts is not None:
-        bursts = f" in {decision.bursts} burst{'s' if decision.bursts != 1 else ''}"
+        groups = f" in {decision.bursts} group{'s' if decision.bursts != 1 else ''}"
     missed = f"{decision.misses} miss{'es' if decision.misses != 1 else ''}"
-    text = f", {missed}{bursts}, {may} allowed"
+    text = f", {missed}{groups}, {may} allowed"
     if decision.noisy and decision.status != PASS:
         text += f", {decision.noisy} of them in noisy seconds"
     if decision.status == FAIL:

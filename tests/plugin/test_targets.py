@@ -51,7 +51,7 @@ def test_missed_targets_fail_with_figures_and_table(two_models, sim):
         [
             "*__ test_latency __*",
             "E *TargetMissed: high: P99 * ms is not below 10 ms (n = 300, max * ms, "
-            "68 misses in 1 burst, 3 allowed, odds * to 1 against chance); missed in the 15 s "
+            "68 misses in 1 group, 3 allowed, odds * to 1 against chance); missed in the 15 s "
             "of 60 s that were measured, builtin on sim, seed 0, limit of test_qos.py:15",
             "*- xsched run -*",
             "builtin (hpf) on sim, 15 s of 60 s, seed 0",

@@ -44,7 +44,7 @@ def test_a_missed_target_raises_its_verdict(high):
     (verdict,) = high._run.verdicts
     assert error.value.verdict is verdict
     assert str(error.value) == (
-        "high: P99 297 ms is not below 50 ms (n = 300, max 300 ms, 251 misses in 1 burst, "
+        "high: P99 297 ms is not below 50 ms (n = 300, max 300 ms, 251 misses in 1 group, "
         "3 allowed, odds over a billion to 1 against chance); high ran alone, builtin on sim, "
         f"seed 3, limit of {verdict.limit_origin}"
     )

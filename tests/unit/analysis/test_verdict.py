@@ -27,7 +27,7 @@ MS, S = 1_000_000, 10**9
             lambda q: targets.percentile_below(q, 0.99, 200 * MS),
             "FAIL",
             297 * MS,
-            "high: P99 297 ms is not below 200 ms (n = 300, max 300 ms, 101 misses in 1 burst, "
+            "high: P99 297 ms is not below 200 ms (n = 300, max 300 ms, 101 misses in 1 group, "
             "3 allowed, odds over a billion to 1 against chance)",
         ),
         (
@@ -35,14 +35,14 @@ MS, S = 1_000_000, 10**9
             "UNDECIDED",
             297 * MS,
             "high: P99 297 ms may or may not be below 289 ms (n = 300, max 300 ms, 12 misses "
-            "in 8 bursts, 3 allowed); about 83 more requests would decide it",
+            "in 8 groups, 3 allowed); about 83 more requests would decide it",
         ),
         (
             lambda q: targets.percentile_below(q, 0.99, 298 * MS),
             "UNDECIDED",
             297 * MS,
             "high: P99 297 ms may or may not be below 298 ms (n = 300, max 300 ms, 3 misses "
-            "in 3 bursts, 3 allowed); the misses are too close to the limit for any number of "
+            "in 3 groups, 3 allowed); the misses are too close to the limit for any number of "
             "requests to decide it",
         ),
         (
@@ -68,7 +68,7 @@ MS, S = 1_000_000, 10**9
             "FAIL",
             1.98,
             "high: P99/P50 1.98 is not below 1.2 (n = 300, max 300 ms, P50 150 ms, P99 297 ms, "
-            "86 misses in 1 burst, 3 allowed, odds over a billion to 1 against chance)",
+            "86 misses in 1 group, 3 allowed, odds over a billion to 1 against chance)",
         ),
         (
             # 1.98 by itself, but P50 may be as low as 132 ms.
@@ -76,7 +76,7 @@ MS, S = 1_000_000, 10**9
             "UNDECIDED",
             1.98,
             "high: P99/P50 1.98 may or may not be below 2 (n = 300, max 300 ms, P50 150 ms, "
-            "P99 297 ms, 41 misses in 4 bursts, 3 allowed); about 300 more requests would "
+            "P99 297 ms, 41 misses in 4 groups, 3 allowed); about 300 more requests would "
             "decide it",
         ),
         (

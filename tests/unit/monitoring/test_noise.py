@@ -328,11 +328,11 @@ def test_a_noisy_environment_is_no_verdict(made_queue):
         (
             (1, 4),
             ((1, 2), (4, 5)),
-            "20 misses in 2 bursts, 3 allowed, 20 of them in noisy seconds)",
+            "20 misses in 2 groups, 3 allowed, 20 of them in noisy seconds)",
         ),
-        ((1, 4), ((4, 6),), "20 misses in 2 bursts, 3 allowed, 10 of them in noisy seconds)"),
-        ((1, 4), (), "20 misses in 2 bursts, 3 allowed)"),
-        ((1, 4), ((0, 16),), "20 misses in 2 bursts, 3 allowed)"),  # all are: says nothing
+        ((1, 4), ((4, 6),), "20 misses in 2 groups, 3 allowed, 10 of them in noisy seconds)"),
+        ((1, 4), (), "20 misses in 2 groups, 3 allowed)"),
+        ((1, 4), ((0, 16),), "20 misses in 2 groups, 3 allowed)"),  # all are: says nothing
     ],
 )
 def test_a_failure_says_which_misses_were_in_noisy_seconds(
