@@ -118,7 +118,7 @@ def conform(
             parts = [WEIGHTS[other.policy.scheduler] for other in subjects[index:]]
             limits = _limits(subject.policy, left_s * parts[0] / sum(parts), request)
             started_s = time.monotonic()
-            found = _examined(subject, limits, settings.seed)
+            found = _examined(subject, limits, settings.seed, say if text else None)
             left_s -= min(limits.search_s, time.monotonic() - started_s)
             done.append(found)
             kept = _keep(found, directory)
@@ -145,7 +145,9 @@ def conform(
     return done
 
 
-def _examined(subject: Subject, limits: Limits, seed: int) -> Conformance:
+def _examined(
+    subject: Subject, limits: Limits, seed: int, say: Callable[[str], None] | None
+) -> Conformance:
     begin_s = time.monotonic()
     found = examine(
         subject.tested,
@@ -158,7 +160,7 @@ def _examined(subject: Subject, limits: Limits, seed: int) -> Conformance:
     )
     if subject.live is None:
         return found
-    results = (*found.results, *take_steps(subject.live, subject.policy))
+    results = (*found.results, *take_steps(subject.live, subject.policy, say))
     return replace(found, results=results, seconds=time.monotonic() - begin_s)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import hypothesis
 
 from pytest_xsched.base.policies import Policy
@@ -30,12 +32,15 @@ MOST = 3
 """The most broken rules of a policy that are searched for."""
 
 
-def take_steps(session: Session, policy: Policy) -> tuple[Result, ...]:
+def take_steps(
+    session: Session, policy: Policy, say: Callable[[str], None] | None = None
+) -> tuple[Result, ...]:
     """Take random steps on live queues.
 
     Args:
         session: of the device, with the home of XSched.
         policy: one of XSched's.
+        say: prints each finding as soon as it is found.
 
     Returns:
         A result for each broken rule; a single one if all rules hold.
@@ -50,6 +55,7 @@ def take_steps(session: Session, policy: Policy) -> tuple[Result, ...]:
             without=NOT_CLAIMED,
             patience="3s",
             most=MOST,
+            say=None if say is None else lambda text: say(f"\nfound under {policy.name}: {text}"),
         )
     if found:
         return tuple(_result(counterexample) for counterexample in found)

@@ -125,12 +125,15 @@ def all_broken(
     without: Collection[str] = (),
     patience: str = "10s",
     most: int = 10,
+    say: Callable[[str], None] | None = None,
 ) -> list[Counterexample]:
     """Repeat `first_broken`, each time without the rules that were found broken before.
 
     Args:
         make: as for `first_broken`, like the other arguments.
         most: the most counterexamples to search for.
+        say: prints each counterexample as soon as it is found, because the search for all of them
+            may take minutes: ``print``. None: nothing is printed.
     """
     found: list[Counterexample] = []
     while len(found) < most:
@@ -139,6 +142,8 @@ def all_broken(
         if counterexample is None:
             break
         found.append(counterexample)
+        if say is not None:
+            say(str(counterexample))
     return found
 
 

@@ -122,6 +122,21 @@ def test_a_call_that_hangs_in_some_state():
     ]
 
 
+def test_each_finding_is_printed_before_the_search_for_the_next_one():
+    events, opened = [], make("destroy")
+
+    def open_one():
+        events.append("open")
+        return opened()
+
+    found = all_broken(open_one, FEW, say=events.append)
+    said = [event for event in events if event != "open"]
+    assert said == [str(one) for one in found] and said
+    assert "q0.destroy()" in said[0].splitlines()
+    # Each was followed by a search, the last one by one that found nothing.
+    assert all(events[events.index(text) + 1] == "open" for text in said)
+
+
 def test_a_scheduler_that_is_switched_off_and_is_not():
     found = first_broken(make("switch_off"), MANY)
     assert found.rule == "off means off"

@@ -250,6 +250,17 @@ def test_steps_on_live_queues(monkeypatch, reproduced, status):
     assert (result.status, result.looked) == (HOLDS, 5)
 
 
+def test_a_finding_on_live_queues_is_printed_as_it_comes(monkeypatch):
+    def all_broken(make, *_, say, **__):
+        say("destroy returns: It did not.")
+        return []
+
+    monkeypatch.setattr(live_engine, "all_broken", all_broken)
+    lines = []
+    live_engine.take_steps(None, XS_HPF, lines.append)
+    assert lines == ["\nfound under hpf: destroy returns: It did not."]
+
+
 def test_the_text_of_what_is_no_finding():
     unseen = examined(lambda run: None)
     assert unseen.results[0].status == UNSEEN and unseen.results[1].status == HOLDS
@@ -271,4 +282,5 @@ def test_the_json(found):
         "definition": "what returns in time means",
         "status": "holds",
         "looked": found.scenarios,
+        "unit": "scenario",
     }
