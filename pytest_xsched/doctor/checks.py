@@ -123,5 +123,12 @@ def _report(child: Probe | None) -> str:
     lines = re.findall(r"using [\w-]+ scheduler(?: with policy \w+)?", ended.output)
     if not lines:
         return f"a program that loads XSched in this environment {ended.end_phrase}"
-    nothing = ", which schedules nothing" if "app-managed" in lines[-1] else ""
-    return f"a program that loads XSched in this environment reports '{lines[-1]}'{nothing}"
+    more = ""
+    if "app-managed" in lines[-1]:
+        more = ", which schedules nothing"
+    elif "global" in lines[-1]:
+        more = (
+            ", whose server (xserver) listens on every network interface and asks for no password: "
+            "let a firewall close its port"
+        )
+    return f"a program that loads XSched in this environment reports '{lines[-1]}'{more}"

@@ -38,7 +38,7 @@ from pytest_xsched.workers.program_samples import ProgramResult
 from pytest_xsched.workers.server_process import ServerProcess
 from pytest_xsched.workers.worker import LEFT, LOCKED, READY
 from pytest_xsched.workers.worker_process import Environment, WorkerMessages, WorkerProcess
-from pytest_xsched.workers.xserver import Server
+from pytest_xsched.workers.xserver import EXPOSED, Server
 from pytest_xsched.xsched.activation import merge_activities
 from pytest_xsched.xsched.installation import Files, Home
 from pytest_xsched.xsched.preload import Preload, prepare_preload, processes_of_session, with_driver
@@ -252,6 +252,8 @@ class _Window:
         self._require_locked()
         whole = unite([(group, results[p]) for group, p in zip(groups, members, strict=True)])
         remarks = [remark for remark in (*self._remarks, whole.remark) if remark]
+        if run.server is not None and run.server.is_exposed():
+            remarks.append(EXPOSED)
         whole = dataclasses.replace(whole, remark="; ".join(remarks))
         return self._with_clients(_with_programs(whole, results), groups)
 

@@ -16,7 +16,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -35,6 +35,13 @@ _STOP_S = 5.0
 _POLL_S = 0.05
 _SAID_BYTES = 2**24
 _IPC_RMID = 0
+EXPOSED = (
+    "XSched's server listened on every network interface of this machine and asks for no password: "
+    "every process that reaches its port can change policy and hints"
+)
+"""A remark on a run."""
+_LISTENS = "0A"
+"""State of a socket in /proc/net/tcp."""
 
 
 class Server:
@@ -59,6 +66,10 @@ class Server:
         """Return its output so far."""
         # Not with seek(), which would move the position at which the server writes.
         return printable(os.pread(self._output.fileno(), _SAID_BYTES, 0).decode(errors="replace"))
+
+    def is_exposed(self) -> bool:
+        """Check whether it can be reached from other machines; False: no, or not known."""
+        return any(_is_everywhere(line.split(), self.port) for line in _sockets())
 
     def busy_processes(self) -> frozenset[int] | None:
         """Return the ids of processes with an XQueue that has unfinished work; None: no answer."""
@@ -183,6 +194,19 @@ def _running_server() -> int | None:
             if path.read_text() == "xserver\n":
                 return int(path.parent.name)
     return None  # the queue of a server that was killed
+
+
+def _sockets() -> Iterator[str]:
+    """Yield the lines of the kernel about the TCP sockets of this machine."""
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            yield from Path("/proc/net", name).read_text(encoding="ascii").splitlines()[1:]
+
+
+def _is_everywhere(fields: Sequence[str], port: int) -> bool:
+    """Check whether a socket listens on a port of all interfaces: its address is 0 there."""
+    address, _, number = fields[1].partition(":")
+    return fields[3] == _LISTENS and not address.strip("0") and int(number, 16) == port
 
 
 def _free_port() -> int:

@@ -21,6 +21,7 @@ import pytest
 from pytest_xsched import InvalidRun, SchedulerInactive, XSched, command, matmul
 from pytest_xsched.reporting import run_table
 from pytest_xsched.workers import program_process
+from pytest_xsched.workers.xserver import EXPOSED
 from pytest_xsched.xsched.installation import Home
 from pytest_xsched.xsched.preload import Preload, ProcessRecord, with_driver
 
@@ -351,6 +352,13 @@ def test_a_later_window_without_work_in_xsched_is_named(with_server, in_windows,
     (tmp_path / "over").touch()
     with pytest.raises(InvalidRun, match="in window 2: scheduler inactive: queue 'low'"):
         run.measure_on()
+
+
+@pytest.mark.parametrize(("address", "remark"), [("127.0.0.1", ""), ("0.0.0.0", EXPOSED)])
+def test_a_run_says_that_other_machines_reach_its_server(with_server, tmp_path, address, remark):
+    program = tmp_path / "installed/bin/xserver"
+    program.write_text(program.read_text().replace("127.0.0.1", address))
+    assert with_server(ready="yes").remark == remark
 
 
 def test_a_server_that_ends_between_windows_is_an_error(with_server, in_windows, tmp_path):

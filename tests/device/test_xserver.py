@@ -106,6 +106,14 @@ def test_it_is_there_for_a_while(program, policy):
     assert not message_queue()  # also that of one which had to be killed
 
 
+@pytest.mark.parametrize(("address", "exposed"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_a_server_that_other_machines_reach_is_seen(program, address, exposed):
+    path = Path(program)
+    path.write_text(path.read_text().replace("127.0.0.1", address))
+    with xserver(program, "HPF") as server:
+        assert server.is_exposed() is exposed
+
+
 @pytest.mark.parametrize(
     ("answer", "ready"),
     [
