@@ -154,7 +154,7 @@ class Found:
     upper: Point | None = None
     rate_hz: float | None = None
     points: list[Point] = field(default_factory=list)
-    ended: str = ""
+    ended: str = "the budget is spent"
     hopeless: bool = False
 
     @property
@@ -205,6 +205,8 @@ class _Search:
     def run(self) -> Found:
         found, plan = self._found, self._plan
         below, above = self._bracket()
+        if not (below and above) and self._rest_ns < S:
+            return found
         if below is None:
             self._show_hopeless()
         elif above is None:
@@ -238,7 +240,7 @@ class _Search:
                 above, following = rate, self._bounded(rate / _STEP)
             else:
                 below, following = rate, self._bounded(rate * _STEP)
-            if (below and above) or following == rate:
+            if (below and above) or following == rate or self._rest_ns < S:
                 return below, above
             rate = following
 
@@ -257,7 +259,7 @@ class _Search:
         return point.misses > self._plan.allowed * point.n
 
     def _look(self, rate_hz: float, requests: float) -> Point:
-        time_ns = max(S, math.ceil(requests / rate_hz) * S)
+        time_ns = max(S, min(math.ceil(requests / rate_hz) * S, self._rest_ns))
         probe = self._measure(rate_hz, time_ns, time_ns, False)
         point = Point(rate_hz=rate_hz, status=NO_VERDICT if probe.refused else LOOK, probe=probe)
         self._found.points.append(point)
@@ -381,7 +383,7 @@ class _Search:
                 start, end = low or edge / _CLOSE, high or edge * _CLOSE
                 middle = self._bounded(math.sqrt(start * end))
                 times *= 2
-                self._look(middle, min(times * _LOOKED / plan.allowed, self._rest_ns / S * middle))
+                self._look(middle, times * _LOOKED / plan.allowed)
                 line = self._fit(math.log(middle))
                 if not start < math.exp(line.crossing) < end:
                     line = _Line(math.log(middle), line.error, line.slope)
@@ -408,7 +410,6 @@ class _Search:
             point = self._trial(rate, most_ns, least_ns)
             if point.status not in (PASS, FAIL):
                 widened[wanted] *= 1.6
-        found.ended = "the budget is spent"
 
     def _margin(self, line: _Line, wanted: str, time_ns: float) -> tuple[float, float]:
         """Return how far from the crossing a trial can be decided in a time, and the requests.

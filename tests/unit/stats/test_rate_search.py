@@ -178,6 +178,33 @@ def test_a_short_budget_is_kept_and_leaves_rates_undecided(bench):
     assert found.ended
 
 
+@pytest.mark.parametrize("edge_hz", [1.7, 97.3, 1e6])
+def test_looks_at_slow_rates_end_with_the_budget(edge_hz):
+    """At 1/s a look takes the requests of 400 s, and the budget has 60 s."""
+    found, _ = of_cliff(edge_hz, budget_ns=60 * S, start_hz=1.0, lowest_hz=1.0)
+    assert found.measured_ns <= 62 * S  # no look is shorter than a second
+    assert found.ended == "the budget is spent"
+
+
+def test_an_undecided_trial_at_the_lowest_rate_ends_with_the_budget():
+    """At any rate 1.4 % miss: too many to hold, and too few to fail in that time."""
+
+    class Close(Cliff):
+        @property
+        def missed(self):
+            return np.arange(round(self.rate_hz * self.measured_ns / S)) % 70 == 0
+
+    found = search(plan(start_hz=20.0), lambda *args: Close(0.0, *args))
+    assert (found.points[-1].rate_hz, found.points[-1].status) == (4, UNDECIDED)
+    assert found.ended == "the budget is spent"
+
+
+def test_an_undecided_trial_at_the_highest_rate_ends_with_the_budget():
+    found, _ = of_cliff(1e9, start_hz=70.0, highest_hz=80.0, budget_ns=20 * S)
+    assert (found.points[-1].rate_hz, found.points[-1].status) == (80, UNDECIDED)
+    assert found.ended == "the budget is spent"
+
+
 def test_points_at_one_rate_have_a_line():
     logs, n = np.log([100.0, 100.0]), np.array([1000.0, 1000.0])
     line = fit(logs, n, np.array([0.0, 0.0]), allowed=0.01, effect=1.0, around=math.log(100.0))
