@@ -236,6 +236,8 @@ def find_rate(
     def measure(rate_hz: float, least_ns: int, most_ns: int, alone: bool) -> _Probe:
         if probes:
             figures.append(probes[-1].close())
+        most_ns = min(most_ns, _longest_ns(request, rate_hz))
+        least_ns = min(least_ns, most_ns)
         scenario = _at_rate(request, describe, rate_hz, most_ns, alone)
         seed = (scenario.seed + next(numbers) * _SEED_STEP) % 2**32
         made = run(
@@ -283,6 +285,12 @@ def find_rate(
         curve=curve,
         first=runs[0],
     )
+
+
+def _longest_ns(request: RateRequest, rate_hz: float) -> int:
+    """Return how long a run at a rate may be, so that with its warm-up its requests fit."""
+    others_hz = [one.arrivals.rate_hz or 0.0 for one in request.queues if one is not request.spec]
+    return int(SAMPLES_MAX * S / 2 / (rate_hz + sum(others_hz)))
 
 
 def _at_rate(

@@ -126,6 +126,20 @@ def test_a_deadline_is_kept_by_a_latency_that_is_equal_to_it(sim):
     assert below.hopeless
 
 
+def test_a_run_at_a_high_rate_is_no_longer_than_its_requests_fit(sim):
+    """What is left of 60 s has 15 million requests at the highest rate; a run may have 10."""
+    found = sim.find_rate(
+        [sim.queue("chat", spin("1us"), rate="100/s")],
+        queue="chat",
+        target=p95_below("6ms"),
+        highest="300000/s",
+        budget="60s",
+        scheduler="native",
+        sim=BARE,
+    )
+    found.assert_sustains("300000/s")
+
+
 def test_targets_are_values():
     assert str(percentile_below(0.9, "50ms")) == "P90 below 50 ms"
     assert str(attainment_at_least("50ms", "99%")) == "99 % within 50 ms"
