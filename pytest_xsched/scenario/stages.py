@@ -185,7 +185,7 @@ def _stage(part: object, what: str, name: str) -> Stage:
     if not isinstance(part, (tuple, list)) or len(part) not in (2, 3):
         raise ScenarioError(f"{what} of stages: {one_line(part)} is not a stage; write {_FORMS}")
     length, *rates = part
-    refuse_swapped(length, rates[0], f"{_FORMS}")
+    refuse_swapped(length, rates[0], _FORMS)
     hz = [_rate(rate, f"rate of {what} of stages") for rate in rates]
     return Stage(
         duration_ns=parse_duration(length, what=f"length of {what} of stages"),

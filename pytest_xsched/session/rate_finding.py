@@ -85,7 +85,7 @@ class RateRequest:
                 f"{', '.join(known)}"
             )
         spec = known[name]
-        if spec.arrivals.rate_hz is None or not hasattr(spec.arrivals, "rate_hz"):
+        if spec.arrivals.rate_hz is None:
             raise ScenarioError(
                 f"queue of find_rate: {name!r} has no rate that could be varied; write "
                 'rate="20/s" or arrivals=poisson("20/s")'
