@@ -33,9 +33,9 @@ def title(search: Record) -> str:
     others = ", ".join(
         queue["name"] for queue in search["scenario"]["queues"] if queue["name"] != search["queue"]
     )
-    beside = f" next to {others}" if others else ""
+    with_others = f" next to {others}" if others else ""
     return (
-        f"highest rate of {search['queue']} with {search['target']['text']}{beside}, "
+        f"highest rate of {search['queue']} with {search['target']['text']}{with_others}, "
         f"{search['scheduler']} on {device_title(search)}, "
         f"{format_duration(search['measured_ns'])} of {format_duration(search['budget_ns'])}, "
         f"seed {search['scenario']['seed']}"
