@@ -97,7 +97,7 @@ class RunWorker:
         try:
             if self._worker is not None and self._worker.is_running():
                 worker = self._worker
-                worker.messages.begin_again(progress, waiting)
+                worker.messages.begin_again(self._allowed_s(scenario), progress, waiting)
                 worker.measure_again(scenario.to_dict())
             else:
                 self.close()
@@ -127,7 +127,7 @@ class RunWorker:
         libraries = self._libraries
         if libraries is None:
             libraries = find_libraries(scenario.device_kind)
-        allowed_s = self._set_up_s + run_s(scenario)
+        allowed_s = self._allowed_s(scenario)
         messages = WorkerMessages(allowed_s, self._grace_s, progress, waiting)
         job = make_job(
             scenario,
@@ -148,6 +148,9 @@ class RunWorker:
         )
         self._around.callback(worker.end)
         return worker
+
+    def _allowed_s(self, scenario: Scenario) -> float:
+        return self._set_up_s + run_s(scenario)
 
     def close(self) -> None:
         """End the process, and remove its files."""

@@ -102,9 +102,21 @@ class WorkerMessages:
         self.unwritable = ""
         self.answers: list[str] = []
 
-    def begin_again(self, progress: Progress | None, waiting: Callable[[str], None] | None) -> None:
-        """Forget that the worker has left its data, and who follows its progress."""
+    def begin_again(
+        self,
+        allowed_s: float,
+        progress: Progress | None,
+        waiting: Callable[[str], None] | None,
+    ) -> None:
+        """Forget that the worker has left its data, how long it had, and who followed its progress.
+
+        Args:
+            allowed_s: see the class; another window may be longer.
+            progress: see the class.
+            waiting: see the class.
+        """
         self.reached.discard(LEFT)
+        self.allowed_s = allowed_s
         self._progress, self._waiting = progress, waiting
 
     def read(self, messages: Sequence[str]) -> float | None:

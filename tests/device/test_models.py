@@ -495,10 +495,10 @@ def test_requests_that_never_launch_the_same_kernels_are_no_model(gpu):
 def window(gpu):
     """Measures a window of a run of a model in the processes of the run."""
 
-    def measure(processes, work, index=0):
+    def measure(processes, work, index=0, duration_ns=10**8):
         scenario = session_scenario(gpu, gpu.queue("q", work, rate="50/s"))
         return measure_in_processes(
-            adaptive.window(scenario, index, scenario.duration_ns),
+            adaptive.window(scenario, index, duration_ns),
             None,
             waiting=None,
             libraries=find_libraries(gpu.device_kind),
@@ -539,6 +539,17 @@ def test_a_worker_that_ended_between_two_windows_is_started_anew(window, place):
     processes.close()
     first, second = builders(place)
     assert first != second and not os.path.exists(f"/proc/{second}")
+
+
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
+def test_a_worker_has_more_time_for_a_longer_window(window):
+    """Windows grow: with the time of the first one, it would be killed in the middle of a long."""
+    processes = RunProcesses(10**9)
+    window(processes, chain())
+    first_s = processes.worker._worker.messages.allowed_s
+    window(processes, chain(), 1, 3 * 10**8)
+    assert processes.worker._worker.messages.allowed_s == pytest.approx(first_s + 0.2)
+    processes.close()
 
 
 @pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
