@@ -6,9 +6,9 @@
  *
  * The runner cannot take back a launched command, so a low-priority queue delays a
  * high-priority one by at most `threshold` commands. A mark is set after every
- * `batch_size`-th command and after the last command of a request. Only a passed mark moves
- * `completed`. An automatic threshold (pace.h) bounds the time in flight instead: it sets
- * `full`, and decides where else marks are set.
+ * `batch_size`-th command, and after the last command of a request and of a milestone. Only a
+ * passed mark moves `completed`. An automatic threshold (pace.h) bounds the time in flight
+ * instead: it sets `full`, and decides where else marks are set.
  *
  * No function here blocks, allocates or fails. The caller owns the struct, uses it from one
  * thread at a time, and calls xs_xqueue_next_step() for the next step. The two callers are

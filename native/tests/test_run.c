@@ -282,6 +282,7 @@ static void bad_values_are_named(struct xs_device *dev)
     struct xs_command command = spin(-7);
     struct xs_sample sample;
     const int64_t back[] = {5, 4};
+    const uint32_t ends[] = {1, 1, 2, 0};
     const struct xs_queue_spec good = {
         .name = "q",
         .threshold = 2,
@@ -328,6 +329,14 @@ static void bad_values_are_named(struct xs_device *dev)
     expect_refused(run, &bad, "a record of 1024 commands");
     bad.record.command_cap = 2000, bad.load.kind = XS_LOAD_MANUAL, bad.command_count = 0;
     expect_refused(run, &bad, "a queue without a load has none");
+    bad.record.command_cap = 0, bad.load.milestones = ends, bad.load.milestone_count = 1;
+    expect_refused(run, &bad, "a queue without a load has no milestones");
+    bad = good, bad.load.milestones = ends, bad.load.milestone_count = 2;
+    expect_refused(run, &bad, "a milestone after command 1; they must ascend");
+    bad.load.milestones = ends + 2, bad.load.milestone_count = 1;
+    expect_refused(run, &bad, "a milestone after command 2; they must ascend and be among the 1");
+    bad.load.milestones = ends + 3;
+    expect_refused(run, &bad, "a milestone after command 0");
     struct xs_timing timing = {.warmup_ns = -1};
     CHECK_EQ(xs_run_start(run, &timing, &err), XS_EINVAL);
     timing.warmup_ns = 0;
