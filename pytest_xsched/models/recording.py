@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.captured import CapturedModel
 from pytest_xsched.models.factory import Place, find_factory
 from pytest_xsched.models.grouping import finest, is_steady
@@ -39,7 +38,7 @@ def record_model(
     Args:
         device: on which it runs; nothing else must run there.
         name: of the device.
-        model: of the user.
+        model: of the user, without steps.
         place: of the user's code.
         requests: how many of them are timed.
 
@@ -49,13 +48,7 @@ def record_model(
     """
     captured = CapturedModel(device, name, model, place)
     try:
-        (graph, _), *more = captured.request.parts
-        if more or model.steps is not None:
-            raise ScenarioError(
-                f"{model.name}: a request with steps cannot be recorded; record prefill and step "
-                'as models of their own, and join them: sequence([recorded("prefill.json"), '
-                '*[recorded("step.json")] * 16], milestone="token")'
-            )
+        ((graph, _),) = captured.request.parts
         request_ns, commands = record_graph(graph, requests)
     finally:
         captured.close()

@@ -42,6 +42,12 @@ def require_recordable(model: Model, device: str) -> None:
             f"{model.name}: mode {model.mode!r} has no commands whose times could be recorded; "
             'leave it out, which is mode="graph"'
         )
+    if model.steps is not None:
+        raise ScenarioError(
+            f"{model.name}: a request with steps cannot be recorded; record prefill and step as "
+            'models of their own, and join them: sequence([recorded("prefill.json"), '
+            '*[recorded("step.json")] * 16], milestone="token")'
+        )
 
 
 def record_in_worker(

@@ -82,10 +82,12 @@ def test_a_session_measures_after_it_has_recorded(gpu):
     run_of(gpu, work).require()
 
 
-def test_a_request_with_steps_is_recorded_in_its_parts(gpu):
+def test_a_request_with_steps_is_recorded_in_its_parts(gpu, place):
     run = run_of(gpu, graph("nets.py:llm", 4, steps=2))
+    built = (place / "built.txt").read_text()
     with pytest.raises(ScenarioError, match="record prefill and step as models of their own, and"):
         run.q.profile()
+    assert (place / "built.txt").read_text() == built  # it is refused before it is built again
 
 
 def test_what_has_no_commands_is_refused_in_a_sentence(place):
