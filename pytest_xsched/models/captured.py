@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -181,13 +182,12 @@ class CapturedModel:
         """
         names = self._kernels()
         text = "\n".join(names)
-        counted = {name: names.count(name) for name in dict.fromkeys(names)}
         return ModelFacts(
             queue=queue,
             framework=self._of_user.framework,
             nodes=sum(graph.nodes * times for graph, times in self.request.parts),
             kernels=len(names),
-            kernel_names=tuple(counted.items()),
+            kernel_names=tuple(Counter(names).items()),
             kernels_digest=hashlib.sha256(text.encode()).hexdigest()[:16],
             commands=self.request.segments,
             outputs=self.outputs,
