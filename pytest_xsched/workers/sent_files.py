@@ -189,7 +189,7 @@ def find_files(files: Any) -> SentFiles:
 def _found(given: str) -> list[SentFile]:
     here = os.getcwd()
     path = os.path.normpath(os.path.join(here, given))
-    inside = path.startswith(here + os.sep)
+    inside = path == here or path.startswith(here + os.sep)
     name = os.path.relpath(path, here) if inside else os.path.basename(path)
     if os.path.isfile(path):
         return [_sent(name, path)]
@@ -201,7 +201,8 @@ def _found(given: str) -> list[SentFile]:
         for one in sorted(names):
             full = os.path.join(folder, one)
             if os.path.isfile(full):
-                files.append(_sent(os.path.join(name, os.path.relpath(full, path)), full))
+                there = os.path.normpath(os.path.join(name, os.path.relpath(full, path)))
+                files.append(_sent(there, full))
     return files
 
 
@@ -216,10 +217,10 @@ def save_part(directory: Path, part: FilePart, content: bytes) -> None:
         ScenarioError: the name of the file would lead out of the directory.
     """
     name, mode, at = part
-    words = PurePosixPath(name).parts
-    if not words or words[0] == "/" or ".." in words:
+    where = PurePosixPath(name)
+    if not where.parts or where.is_absolute() or ".." in where.parts:
         raise ScenarioError(f"files: the name {name!r} leads out of the directory")
-    path = directory.joinpath(*words)
+    path = directory / where
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "r+b" if at else "wb") as file:
         file.seek(at)
