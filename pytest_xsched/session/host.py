@@ -122,6 +122,16 @@ class _Channel:
         Args:
             end_now: called if the main thread does not end in time.
         """
+        with contextlib.suppress(OSError, ValueError):  # a reset socket, or no message: the end too
+            self._read_requests()
+        self._requests.put(None)
+        main = threading.main_thread()
+        if self._is_working and main.ident is not None:
+            signal.pthread_kill(main.ident, signal.SIGINT)
+        time.sleep(_END_S)
+        end_now()
+
+    def _read_requests(self) -> None:
         decoder = Decoder()
         while select.select([self._in], [], [], host_frames.LOST_S)[0]:
             data = os.read(self._in, _READ_BYTES)
@@ -131,12 +141,6 @@ class _Channel:
             while (found := decoder.next()) is not None:
                 if "call" in found[0]:
                     self._requests.put(found)
-        self._requests.put(None)
-        main = threading.main_thread()
-        if self._is_working and main.ident is not None:
-            signal.pthread_kill(main.ident, signal.SIGINT)
-        time.sleep(_END_S)
-        end_now()
 
     def beat(self) -> None:
         """Show the other machine, in a thread, that this process is there while it works."""

@@ -19,7 +19,8 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.workers.host_frames import Message
-from pytest_xsched.workers.host_link import HostLink
+from pytest_xsched.workers.host_link import Heard, HostLink
+from pytest_xsched.workers.isolated import SET_UP_S
 from pytest_xsched.workers.live_proxy import RemoteRun
 from pytest_xsched.workers.measurement_data import ARRAYS, from_plain, unpack
 from pytest_xsched.workers.sent_files import SentFiles
@@ -140,7 +141,7 @@ class HostMachine:
             "patience_ns": patience_ns,
         }
         is_virtual, _ = link.call("live", values, doing="it opened the device", heard=self._heard)
-        return _HostLive(link, number, is_virtual=is_virtual)
+        return _HostLive(link, number, self._heard, is_virtual=is_virtual)
 
     def close(self) -> None:
         """End the host's process."""
@@ -168,7 +169,7 @@ class HostMachine:
             raise HostError(self._why_not)
         self._sent.clear()
         try:
-            timeout_s = self._settings.lock_timeout_ns / 1e9
+            timeout_s = max(SET_UP_S, self._settings.lock_timeout_ns / 1e9)
             self._link = HostLink(self.name, self._prefix, timeout_s=timeout_s, waiting=waiting)
         except HostError as error:
             self._why_not = str(error)
@@ -186,7 +187,7 @@ class HostMachine:
         if digest and digest not in self._sent:
             for of, parts in files.messages():
                 values = {"digest": digest, "of": of}
-                link.call("files", values, parts, doing="it received files")
+                link.call("files", values, parts, doing="it received files", heard=self._heard)
             self._sent.add(digest)
         return digest
 
@@ -194,9 +195,10 @@ class HostMachine:
 class _HostLive:
     """A device for live queues on a host."""
 
-    def __init__(self, link: HostLink, number: int, *, is_virtual: bool) -> None:
+    def __init__(self, link: HostLink, number: int, heard: Heard, *, is_virtual: bool) -> None:
         self._link = link
         self._number = number
+        self._heard = heard
         self._is_closed = False
         self.is_virtual = is_virtual
 
@@ -218,9 +220,10 @@ class _HostLive:
             "allowed_ns": allowed_ns,
             "values": values,
         }
-        return self._link.call("live_call", request, doing="it had live queues")[0]
+        doing = "it had live queues"
+        return self._link.call("live_call", request, doing=doing, heard=self._heard)[0]
 
     def close(self) -> None:
         if not self.is_over:
             self._is_closed = True
-            self._link.call("live_close", {"number": self._number})
+            self._link.call("live_close", {"number": self._number}, heard=self._heard)

@@ -22,6 +22,7 @@ from pytest_xsched import HostError, ScenarioError, Session, WorkerCrashed, comm
 from pytest_xsched.session.settings import Settings, hosts_of
 from pytest_xsched.workers import host_frames
 from pytest_xsched.workers.host_link import HostLink
+from pytest_xsched.workers.sent_files import find_files
 
 PROGRAM = """
 import os
@@ -392,6 +393,69 @@ def test_a_silent_connection_is_lost(hosts, monkeypatch):
     with pytest.raises(HostError, match=r"was lost while it measured: .* said nothing for 0\.3 s"):
         measured(session, "stopped")
     assert await_end([link.facts["pid"]]) == []
+
+
+REMARKS = """
+import os
+from pytest_xsched.monitoring.environment import package_version
+from pytest_xsched.workers.host_frames import HELLO, Decoder, encode
+
+os.write(1, HELLO + encode({"version": package_version("pytest-xsched")}))
+decoder = Decoder()
+while data := os.read(0, 2**16):
+    decoder.feed(data)
+    while found := decoder.next():
+        call = found[0].get("call", "beat")
+        if call not in ("open", "beat"):
+            os.write(1, encode({"run": int(os.environ["RUN"]), "remark": f"before {call}"}))
+        os.write(1, encode({"answer": True}))
+"""
+
+
+def test_a_remark_is_heard_in_each_call(hosts, tmp_path, monkeypatch):
+    """Programs that wait for a window that does not come end later, in the time of other calls."""
+    monkeypatch.chdir(tmp_path)
+    Path("sent").write_text("1")
+    (tmp_path / "remarks.py").write_text(REMARKS)
+    machine = hosts(
+        gpu7=script(tmp_path / "starts", f"exec {sys.executable} {tmp_path}/remarks.py")
+    ).machines.get("gpu7")
+    heard = []
+    run = machine.begin(10**9, find_files(["sent"]))
+    run.tell = heard.append
+    monkeypatch.setenv("RUN", str(run.number))
+    machine._send(machine._connected(), run.files, run.digest)
+    live = machine.live("sim", "hpf", None, 10**9)
+    live.call("now")
+    live.close()
+    calls = ("files", "live", "live_call", "live_close")
+    assert heard == [f"before {call}" for call in calls]
+
+
+@pytest.mark.parametrize("last", [b"", b"this is no message\n"])
+def test_a_host_ends_whatever_ends_its_input(last):
+    """A launcher may give it a socket, whose end is an error where something was not read."""
+    ours, its = socket.socketpair()
+    command = [sys.executable, "-m", host_frames.MODULE]
+    with its, ours, subprocess.Popen(command, stdin=its, stdout=its) as host:
+        its.close()
+        ours.settimeout(20)
+        try:
+            if last:
+                ours.sendall(last)
+            else:
+                assert ours.recv(len(host_frames.HELLO)) == host_frames.HELLO
+                ours.close()
+            assert host.wait(20) == 0
+        finally:
+            host.kill()
+
+
+def test_a_session_that_waits_for_no_lock_reaches_a_host():
+    launchers = {"gpu7": ("env", sys.executable)}
+    session = Session(Settings(device="sim", lock_timeout_ns=0, hosts=launchers))
+    with contextlib.closing(session):
+        assert measured(session, "gpu7").host == "gpu7"
 
 
 def test_a_fork_has_connections_of_its_own(hosts):
