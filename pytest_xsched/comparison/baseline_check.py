@@ -49,6 +49,10 @@ _STATUSES = {
     "not compared": NOT_APPLICABLE,
     "undecided": NOT_APPLICABLE,
 }
+_IS_WORSE = (
+    "it is worse than the stored runs, and would hide that the next one is; to accept it, run with "
+    "--xsched-save and without --xsched-compare"
+)
 _FIELDS_SHOWN = 5
 """Of those in which the nearest stored run differs: another test differs in all of them."""
 
@@ -98,6 +102,8 @@ def compare_and_store(
 ) -> list[BaselineResult]:
     """Compare the runs of a session with one baseline, then add them to another.
 
+    Where both are the same one, a run that is worse is not added.
+
     Args:
         runs: all of the session.
         compare: with what; None: not.
@@ -106,23 +112,27 @@ def compare_and_store(
         regression: the margin by which a run must be worse than few stored ones; None: few show
             nothing.
     """
-    found = []
-    begins = compare is not None and save is not None and compare.path == save.path
+    found: list[BaselineResult] = []
+    worse: set[int] = set()
+    same = compare is not None and save is not None and compare.path == save.path
     try:
         if compare is not None:
-            found += _compare_all(compare, runs, regression, begins=begins)
+            results, worse = _compare_all(compare, runs, regression, begins=same)
+            found += results
         if save is not None:
-            found += _store_all(save, runs, rootdir)
+            found += _store_all(save, runs, rootdir, worse if same else set())
     except OSError as error:
         found.append(BaselineResult(status="failed", sentence=f"baselines: {error}"))
     return found
 
 
-def _store_all(baseline: Baseline, runs: list[Run], rootdir: Path) -> list[BaselineResult]:
+def _store_all(
+    baseline: Baseline, runs: list[Run], rootdir: Path, worse: set[int]
+) -> list[BaselineResult]:
     commit, found = commit_info(rootdir), []
-    for run in runs:
+    for place, run in enumerate(runs):
         name = title(run.to_dict())
-        if reasons := _why_not_stored(run):
+        if reasons := [*_why_not_stored(run), *([_IS_WORSE] if place in worse else [])]:
             sentence = f"{name} is not stored: {'; '.join(reasons)}"
             found.append(BaselineResult(status="not saved", sentence=sentence, origin=run.origin))
             continue
@@ -146,7 +156,7 @@ def _why_not_stored(run: Run) -> list[str]:
 
 def _compare_all(
     baseline: Baseline, runs: list[Run], regression: float | None, *, begins: bool
-) -> list[BaselineResult]:
+) -> tuple[list[BaselineResult], set[int]]:
     """Compare the runs with the stored ones of the same scenario, scheduler and machine.
 
     Args:
@@ -154,10 +164,14 @@ def _compare_all(
         runs: of the session.
         regression: see `compare_and_store`.
         begins: whether the runs are stored there afterwards, so that a run may be the first one.
+
+    Returns:
+        What was found, and the places of the runs that are worse.
     """
     kept = baseline.read()
     found = [BaselineResult(status="damaged", sentence=sentence) for sentence in kept.damaged]
-    for run in runs:
+    worse: set[int] = set()
+    for place, run in enumerate(runs):
         results = _compare(run, kept.entries, baseline, regression)
         is_first = begins and results[0].status == "no baseline" and not kept.damaged
         if is_first and not _why_not_stored(run):
@@ -165,8 +179,10 @@ def _compare_all(
             if kept.entries:
                 sentence += f", compared with nothing: {results[0].sentence.partition(': ')[2]}"
             results = [BaselineResult(status="first", sentence=sentence, origin=run.origin)]
+        if any(result.status == "worse" for result in results):
+            worse.add(place)
         found += results
-    return found
+    return found, worse
 
 
 def _compare(

@@ -403,6 +403,21 @@ def test_the_first_run_that_is_kept_is_green(baseline, run, made_run, made_queue
     assert [status for status, _ in of(spoilt, baseline)] == ["no baseline", "not saved"]
 
 
+def test_a_run_that_is_worse_does_not_hide_that_the_next_one_is(baseline, run):
+    kept(baseline, [run(ms) for ms in (5, 5.05, 4.95)])
+    given = {"compare": baseline, "rootdir": baseline.path.parent, "regression": 0.2}
+    for _ in range(2):
+        found = compare_and_store([run(7.5), run(5)], save=baseline, **given)
+        saved = [one for one in found if "saved" in one.status]
+        assert found[0].status == "worse" and [one.status for one in saved] == [
+            "not saved",
+            "saved",
+        ]
+        assert "worse than the stored runs" in saved[0].sentence
+    other = Baseline(baseline.path.parent, "other")
+    assert compare_and_store([run(7.5)], save=other, **given)[-1].status == "saved"
+
+
 def test_many_kept_runs_show_one(baseline, run):
     kept(baseline, [run(5 + i / 100) for i in range(19)])
     cases = [
