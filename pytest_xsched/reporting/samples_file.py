@@ -84,8 +84,8 @@ def _rows(columns: dict[str, Any]) -> str:
 def _cells(values: Sequence[object]) -> str:
     """Return the cells of a row, quoted where a name has commas, quotes or ends of lines."""
     row = io.StringIO()
-    csv.writer(row, lineterminator="").writerow(values)
-    return row.getvalue()
+    csv.writer(row).writerow(values)  # before Python 3.13 it quotes only the ends that it writes
+    return row.getvalue().removesuffix("\r\n")
 
 
 def _packed(text: str) -> str:
