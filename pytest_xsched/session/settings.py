@@ -374,8 +374,11 @@ def _regression(text: str | None, origin: str) -> float | None:
     if text is None:
         return None
     share = parse_fraction(text, what=origin, allow_zero=False)
-    if share == 1 and "%" not in text:  # who writes 1 means 1 %
-        raise ScenarioError(f'{origin}: {text!r} lets a figure double; write "1%", or "100%"')
+    if share == 1:
+        raise ScenarioError(
+            f"{origin}: {text!r} finds no throughput too low, since none is below 0; write a share "
+            'below 100%, such as "20%"'
+        )
     return share
 
 

@@ -289,6 +289,14 @@ def test_wrong_names(load, sim, name, option):
     result.stderr.fnmatch_lines([f"ERROR: --xsched-{option}: {name!r} is not a name of letters, *"])
 
 
+@pytest.mark.parametrize("share", ["100%", "1"])
+def test_a_margin_that_no_throughput_can_miss_is_refused(load, sim, share):
+    load(BODY.format(limit="1h"))
+    result = sim("--xsched-compare=main", f"--xsched-regression={share}")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*--xsched-regression: '{share}' finds no throughput too low*"])
+
+
 def test_it_cannot_be_written(load, sim, pytester):
     load(BODY.format(limit="1h"))
     (pytester.path / ".xsched").mkdir()
