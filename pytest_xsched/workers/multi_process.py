@@ -58,8 +58,8 @@ class SeparateProcesses:
     """Processes that measure a run, all of them at once in each of its windows.
 
     Each program has a process. The other queues have one each if the scenario says so, else one
-    together. Workers measure one window. A program lives on over the windows of the run, if it can;
-    then a worker without queues holds the locks.
+    together. Workers measure one window. A program lives on over the windows of the run, if it can,
+    and a server does in any case; then a worker without queues holds the locks.
 
     Args are those of `isolated.measure_in_worker`, and
 
@@ -100,7 +100,7 @@ class SeparateProcesses:
         self._directory: TemporaryDirectory | None = None
         self._directories_made = 0
         self.holder: WorkerProcess | None = None
-        """Holds the locks while programs live on."""
+        """Holds the locks while programs or servers live on."""
         self.waiting_programs: dict[int, ProgramProcess] = {}
         """Programs that wait for another window, by index of their queue."""
         self.servers: dict[ServerSpec, ServerProcess] = {}
@@ -309,12 +309,12 @@ class _Window:
         return self._run.daemon.variables(scenario.queues[queues[0]].name if queues else None)
 
     def _lock(self) -> Member | None:
-        """Start the process that holds the locks for several windows, if programs may live on."""
+        """Start the process that holds the locks, if programs or servers may live on."""
         run = self._run
         if run.holder is not None and not run.holder.is_running():
             self._remarks.append(run.close())  # without the locks no program may be on the GPU
         some_go_on = any(map(self._may_go_on, range(len(self._scenario.queues))))
-        some_go_on = some_go_on or (bool(self._scenario.servers) and not self._is_last)
+        some_go_on = some_go_on or bool(self._scenario.servers)  # which end after the window
         if run.holder is not None or not some_go_on:
             return None
         run.holder = WorkerProcess(
@@ -365,7 +365,11 @@ class _Window:
                     if is_program
                     else self._start_worker(group)
                 )
-        return failed or _wait_for_all(members, READY)
+        failed = failed or _wait_for_all(members, READY)
+        if failed is None:
+            return None
+        # A load process fails when its server has ended.
+        return next((one for one in self._run.servers.values() if not one.is_running()), failed)
 
     def _server_of(self, index: int) -> ServerProcess | None:
         endpoint = self._scenario.queues[index].workload.endpoint

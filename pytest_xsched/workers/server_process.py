@@ -24,6 +24,7 @@ from pytest_xsched.scenario.endpoint import Endpoint
 from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.scenario.servers import Server
 from pytest_xsched.system import marked_keeper
 from pytest_xsched.workers.program_process import MARK, ProgramProcess
 from pytest_xsched.workers.worker import READY
@@ -84,7 +85,11 @@ class ServerProcess(ProgramProcess):
             allowed_s=allowed_s,
         )
         self.allow(self._server.start_ns / 1e9)
-        self._keeper = marked_keeper.start(f"{MARK}={self._mark}")
+        try:
+            self._keeper = marked_keeper.start(f"{MARK}={self._mark}")
+        except BaseException:
+            super().end()
+            raise
 
     def _of(self, spec: QueueSpec) -> tuple[Program, Endpoint | None]:
         return self._server.program, None
@@ -128,7 +133,7 @@ class ServerProcess(ProgramProcess):
         now_s = time.monotonic()
         if now_s < self._asked_s + _ASK_S:
             return False
-        self._said = _fault(self._server.ready, self._verify)
+        self._said = _fault(self._server, self._verify)
         self._asked_s = time.monotonic()
         if not self._said:
             self._record_processes()
@@ -163,18 +168,17 @@ def _connected(address: tuple[str, int] | str) -> socket.socket:
     return connection
 
 
-def _fault(ready: str, verify: str | None) -> str:
+def _fault(server: Server, verify: str | None) -> str:
     """Ask a server whether it is ready; return "" if it is, else what it says instead.
 
     Args:
-        ready: as of `Server`.
+        server: to ask.
         verify: as of `Endpoint`.
     """
-    parts = urlsplit(ready)
+    parts = urlsplit(server.ready)
     try:
         if parts.scheme in ("tcp", "unix"):
-            address = (parts.hostname or "", parts.port or 0) if parts.port else parts.path
-            with _connected(address):
+            with _connected(server.address):
                 return ""
         connection: http.client.HTTPConnection
         if parts.scheme == "https":

@@ -22,8 +22,10 @@ from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.scenario import QueueSpec, Scenario
 from pytest_xsched.session import adaptive
 from pytest_xsched.session.settings import Settings
+from pytest_xsched.system import marked_keeper
 from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.program_process import MARK
+from pytest_xsched.workers.server_process import ServerProcess
 
 pytest.importorskip("aiohttp", reason="the extra http is not installed")
 
@@ -36,6 +38,7 @@ port, mode = int(sys.argv[1]), sys.argv[2]
 started = time.monotonic()
 child = subprocess.Popen(["sleep", "600"], start_new_session=True)
 print("server", os.getpid(), "child", child.pid, flush=True)
+most = {"dies": 20, "dies early": 2}.get(mode, 10**9)
 if mode == "ends":
     print("no model here", flush=True)
     sys.exit(3)
@@ -50,7 +53,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         Handler.asked += 1
-        if mode == "dies" and self.path == "/work" and Handler.asked > 20:
+        if self.path == "/work" and Handler.asked > most:
             print("out of memory", flush=True)
             os._exit(9)
         warm = mode != "unready" and time.monotonic() > started + 0.3
@@ -147,10 +150,43 @@ def test_one_that_is_never_ready_says_what_it_answers(session, serve, tmp_path):
     assert not left(str(tmp_path / "serve.py"))
 
 
-def test_one_that_dies_in_the_middle_ends_the_run(session, serve):
+@pytest.mark.parametrize("mode", ["dies", "dies early"])
+def test_one_that_dies_in_the_middle_or_in_the_warm_up_ends_the_run(session, serve, mode):
     with pytest.raises(WorkerCrashed, match="the server of queue 'q'") as error:
-        measure(session, *serve("dies"), duration="3s")
+        measure(session, *serve(mode), duration="3s")
     assert "out of memory" in str(error.value)
+
+
+def test_the_locks_are_held_until_it_has_ended(scenario, serve, monkeypatch):
+    """Also in a run of one window: else the next run would begin on a GPU that it still uses."""
+    serving, url = serve()
+    queue = QueueSpec(
+        name="q", workload=endpoint(f"{url}/work", server=serving), arrivals=constant("50/s")
+    )
+    changes = {"scheduler": "native", "policy": "none", "drain_ns": 10**9}
+    whole = scenario("cpu", queues=(queue,), duration_ns=300 * MS, **changes)
+    processes = SeparateProcesses()
+    held = []
+    end = ServerProcess.end
+
+    def end_and_look(self):
+        end(self)
+        held.append(processes.holder is not None and processes.holder.is_running())
+
+    monkeypatch.setattr(ServerProcess, "end", end_and_look)
+    processes.measure(whole)
+    assert held == [True]
+    assert processes.holder is None
+
+
+def test_one_whose_keeper_does_not_start_is_ended(session, serve, tmp_path, monkeypatch):
+    def refuse(mark):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(marked_keeper, "start", refuse)
+    with pytest.raises(OSError, match="no more processes"):
+        measure(session, *serve())
+    assert not left(str(tmp_path / "serve.py"))
 
 
 def test_a_port_that_is_taken_is_no_server_of_the_run(session, serve):
