@@ -193,7 +193,7 @@ async def _concurrent_window(
         current_request.set(request)
         try:
             await work(number)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             fail(f"{type(error).__name__}: {error}")
         request.end()
 
@@ -280,7 +280,7 @@ class _Connection:
         self.is_numbered = int(os.environ.pop(PROTOCOL, "1")) >= 2
 
     def write(self, line: str) -> None:
-        os.write(self._report, f"{line}\n".encode())
+        os.write(self._report, f"{line}\n".encode(errors="backslashreplace"))
 
     def ready(self) -> None:
         self.write(f"ready {os.getpid()}" + (" 2" if self.is_numbered else ""))

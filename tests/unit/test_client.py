@@ -391,6 +391,26 @@ def test_a_milestone_outside_of_all_requests_is_an_error(numbered, monkeypatch):
     assert errors and "asyncio.to_thread() gives it" in errors[0]
 
 
+def test_no_reason_of_a_failure_loses_the_request(numbered, monkeypatch):
+    """Neither a text that is no UTF-8, such as the name of a file, nor a cancelled future."""
+
+    async def work(number):
+        if number == 0:
+            raise OSError("no file \udcff")
+        cancelled = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        await cancelled
+
+    lines = concurrent(numbered, monkeypatch, work, [0, 1])
+    assert sorted(lines) == [
+        "begin 0",
+        "begin 1",
+        "done",
+        "fail 0 OSError: no file \\udcff",
+        "fail 1 CancelledError:",
+    ]
+
+
 @pytest.mark.parametrize(
     ("more", "error"), [({"limit": 0}, "limit 0"), ({"limit": 2.0}, "limit"), ({"warmup": -1}, "")]
 )
