@@ -81,7 +81,6 @@ class Engine:
         self._running: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: Timer | None = None
-        self._failed = 0
         self.fault = ""
         """Why a request of a warm-up failed; empty: it did not."""
 
@@ -183,33 +182,34 @@ class Engine:
     async def _watched(self, request: Request) -> None:
         """Send one request on its own, with its deadline."""
         task = asyncio.ensure_future(self._do(request))
-        self._deadlines.append((time.monotonic_ns() + self._timeout_ns, request, task))
-        while not task.done():
-            left_ns = self._deadlines[0][0] - time.monotonic_ns()
-            await asyncio.wait([task], timeout=max(0, left_ns) / 1e9 + 0.001)
-            self._cancel_late()
-        self._deadlines.clear()
-        task.result()
+        if not (await asyncio.wait([task], timeout=self._timeout_ns / 1e9))[0]:
+            request.timed_out = True
+            task.cancel()
+        await task
 
     async def _do(self, request: Request) -> None:
         try:
             if isinstance(request.prepared, _Unprepared):
                 raise request.prepared.error
             await self._sender.send(request)
-        except asyncio.CancelledError:
-            if not request.timed_out:
-                raise
-            self._fail(request, f"no whole answer within {self._timeout_ns / 1e9:g} s")
+        except asyncio.CancelledError:  # by us for its time, or by the user's code
+            self._fail(request, self._late() if request.timed_out else "it was cancelled")
         except Exception as error:
             self._fail(request, self._sender.describe(error))
         else:
+            request.begin()
+            request.end()
             if request.reason:
                 self._fail(request, request.reason)
+            elif request.timed_out or request.ended_ns - request.begun_ns > self._timeout_ns:
+                self._fail(request, self._late())
             else:
                 request.report_success()
 
+    def _late(self) -> str:
+        return f"no whole answer within {self._timeout_ns / 1e9:g} s"
+
     def _fail(self, request: Request, reason: str) -> None:
-        self._failed += 1
         self.fault = reason
         request.report_failure(reason)
 
