@@ -48,6 +48,7 @@ FUNCTION = re.compile(r"(?:[^\s:]+\.py|(?!\d)\w+(?:\.(?!\d)\w+)*):(?!\d)\w+(?:\.
 _SECRET = re.compile(
     r"auth|cookie|token|secret|passw|api[-_]?key|credential|signature|^key$", re.IGNORECASE
 )
+_USER = re.compile(r"([A-Za-z0-9+.-]*:?//)?[^/?#]*@")
 FROM_ENVIRONMENT = re.compile(r"(?P<before>(?:[A-Za-z]+ )?)env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 """A value of a header that a variable holds: "env:TOKEN" or "Bearer env:TOKEN"."""
 
@@ -205,29 +206,31 @@ def _check_text(what: str, value: object) -> None:
 
 
 def check_url(what: str, url: str, schemes: tuple[str, ...]) -> None:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ScenarioError(f"{what}: {url!r} is no URL: {error}") from None
-    if parts.username is not None or parts.password is not None:
+    """Raise ScenarioError unless a URL is one, without a secret; no message shows a secret."""
+    if _USER.match(url):
         raise ScenarioError(
             f"{what}: a URL with a password would be in the report; write "
             'headers={"Authorization": "Basic env:NAME"}, and put user:password in base64 into '
             "the variable NAME"
         )
+    query = url.partition("#")[0].partition("?")[2]
+    for name, _ in parse_qsl(query, keep_blank_values=True):
+        if _SECRET.search(name):
+            raise ScenarioError(
+                f"{what}: {name} in the URL would be in the report; write it as a header with "
+                '"env:NAME", where the variable NAME holds it'
+            )
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ScenarioError(f"{what}: {url!r} is no URL: {error}") from None
     if parts.scheme not in schemes or not host or re.search(r"[\s\x00-\x1f]", url):
         bare = url if re.fullmatch(r"[\w.-]+(:\d+)?(/\S*)?", url) else "127.0.0.1:8000/"
         raise ScenarioError(
             f'{what}: {url!r} is no URL; write {what}("{schemes[0]}://{bare}"); known are '
             f"{', '.join(schemes)}"
         )
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
-        if _SECRET.search(name):
-            raise ScenarioError(
-                f"{what}: {name} in the URL would be in the report; write it as a header with "
-                '"env:NAME", where the variable NAME holds it'
-            )
 
 
 def _checked_headers(what: str, headers: object) -> tuple[tuple[str, str], ...]:
@@ -239,7 +242,7 @@ def _checked_headers(what: str, headers: object) -> tuple[tuple[str, str], ...]:
         if not isinstance(name, str) or not _HEADER.fullmatch(name):
             raise ScenarioError(f"{what}: {one_line(name)} cannot name a header")
         if not isinstance(value, str):
-            raise ScenarioError(f"{what}: header {name} is {one_line(value)}, and not a text")
+            raise ScenarioError(f"{what}: header {name} is {type(value).__name__}, and no text")
         if FROM_ENVIRONMENT.fullmatch(value) is None:
             if _SECRET.search(name) or re.match(r"(?i)(bearer|basic) ", value):
                 raise ScenarioError(

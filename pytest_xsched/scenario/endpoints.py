@@ -410,7 +410,8 @@ def make_endpoint(
     given = dict(headers or {}) if isinstance(headers, (Mapping, type(None))) else headers
     if not isinstance(given, dict):
         raise ScenarioError(
-            f"{what}: headers {one_line(headers)} are no mapping of names to values"
+            f"{what}: headers of type {type(headers).__name__} are no mapping of names to values; "
+            'write headers={"Authorization": "Bearer env:NAME"}'
         )
     fields_of_body, is_json = _body(what, body)
     if parameters is not None:
