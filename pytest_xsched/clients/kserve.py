@@ -112,7 +112,8 @@ class GrpcSender:
         if not callable(message):
             return self._secrets.hide(describe_error(error))
         status = str(error.status() or "").removeprefix("StatusCode.")  # type: ignore[attr-defined]
-        return self._secrets.hide(f"gRPC {status}: {str(message()).splitlines()[0]}")
+        lines = str(message() or "").splitlines()
+        return self._secrets.hide(f"gRPC {status}: {lines[0]}" if lines else f"gRPC {status}")
 
 
 def _tensors(inputs: Any) -> list[Any]:

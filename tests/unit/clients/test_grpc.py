@@ -26,7 +26,8 @@ class Inference(service.GRPCInferenceServiceServicer):
         metadata = dict(context.invocation_metadata())
         self.asked.append((request.model_name, request.model_version, request, metadata))
         if request.model_name != "net":
-            context.abort(grpc.StatusCode.NOT_FOUND, "unknown model")
+            details = "" if request.model_name == "silent" else "unknown model"
+            context.abort(grpc.StatusCode.NOT_FOUND, details)
         return messages.ModelInferResponse(model_name="net", model_version="1")
 
 
@@ -71,6 +72,8 @@ def test_inputs_by_a_function_and_a_version(inference, send):
 def test_an_error_of_the_server_is_the_reason(inference, send):
     failed = send(kserve(inference.url, model="other", inputs=[TENSOR]), [0]).failed
     assert failed == {0: "gRPC NOT_FOUND: unknown model"}
+    failed = send(kserve(inference.url, model="silent", inputs=[TENSOR]), [0, 0]).failed
+    assert failed == dict.fromkeys((0, 1), "gRPC NOT_FOUND")
 
 
 def test_where_no_server_listens(send):
