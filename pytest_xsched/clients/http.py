@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from pytest_xsched.clients.engine import causes, describe_error
@@ -256,7 +257,11 @@ class Http2Sender(HttpSender):
             retries=0,
         )
         self._session = httpx.AsyncClient(
-            transport=transport, timeout=None, trust_env=False, headers=self.secrets.headers
+            transport=transport,
+            timeout=None,
+            trust_env=False,
+            headers=self.secrets.headers,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # which takes none
         )
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import ClassVar
 
 import pytest
 
@@ -16,9 +17,10 @@ events = pytest.importorskip("h2.events")
 
 
 class Multiplexed(asyncio.Protocol):
-    """Answers each request after 50 ms, with its path as the status."""
+    """Answers each request after 50 ms, with its path as the status, and with a cookie."""
 
     connections = 0
+    cookies: ClassVar = []
 
     def connection_made(self, transport):
         Multiplexed.connections += 1
@@ -32,13 +34,15 @@ class Multiplexed(asyncio.Protocol):
     def data_received(self, data):
         for event in self.h2.receive_data(data):
             if isinstance(event, events.RequestReceived):
-                status = dict(event.headers)[":path"].strip("/")
+                headers = dict(event.headers)
+                Multiplexed.cookies.append(headers.get("cookie"))
+                status = headers[":path"].strip("/")
                 loop = asyncio.get_running_loop()
                 loop.call_later(0.05, self.answer, event.stream_id, status)
         self.transport.write(self.h2.data_to_send())
 
     def answer(self, stream, status):
-        self.h2.send_headers(stream, [(":status", status)])
+        self.h2.send_headers(stream, [(":status", status), ("set-cookie", "a=b")])
         self.h2.send_data(stream, b"fine", end_stream=True)
         self.transport.write(self.h2.data_to_send())
 
@@ -61,6 +65,7 @@ def url():
     thread.start()
     found.wait()
     Multiplexed.connections = 0
+    Multiplexed.cookies.clear()
     yield address[0]
     loop.call_soon_threadsafe(closing.set)
     thread.join(10)
@@ -72,6 +77,11 @@ def test_requests_share_a_connection(url, send):
     assert sorted(window.ended) == [0, 1, 2, 3]
     assert min(window.latency.values()) >= 0.05
     assert Multiplexed.connections == 1
+
+
+def test_cookies_are_not_sent_back(url, send):
+    send(endpoint(f"{url}/200", http2=True), [0, 0.1])
+    assert Multiplexed.cookies == [None, None]
 
 
 def test_a_status_is_a_failure(url, send):
