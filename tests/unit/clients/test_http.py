@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
@@ -21,6 +22,10 @@ def seven(number):
 
 def failing(number):
     raise ValueError(f"no body {number}")
+
+
+def shows_the_secret(number):
+    raise ValueError(f"no body with {os.environ['MY_TOKEN']}")
 
 
 def is_fine(status, body):
@@ -126,6 +131,13 @@ def test_headers_take_secrets_from_the_environment(server, send, monkeypatch):
     send(endpoint(f"{server.url}/ok", headers=headers), [0])
     assert server.requests[0][2]["authorization"] == "Bearer s3cret"
     assert server.requests[0][2]["x-plain"] == "yes"
+
+
+def test_the_reason_of_a_failure_shows_no_secret(server, send, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "s3cret")
+    headers = {"Authorization": "Bearer env:MY_TOKEN"}
+    window = send(endpoint(f"{server.url}/ok", headers=headers, body=shows_the_secret), [0])
+    assert window.failed[0].startswith("endpoint(shows_the_secret): ValueError: no body with *** (")
 
 
 def test_a_secret_that_is_not_there_is_one_sentence(server, send, monkeypatch):

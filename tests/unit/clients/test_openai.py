@@ -102,7 +102,7 @@ async def raises(number):
     raise ValueError(f"no answer to {number}")
 
 
-async def blocks_a_little(number):
+async def loses_its_connection(number):
     raise ConnectionResetError
 
 
@@ -118,12 +118,25 @@ async def connected():
     yield ask
 
 
+@contextlib.asynccontextmanager
+async def all_four():
+    begun, are_all = set(), asyncio.Event()
+
+    async def ask(number):
+        begun.add(number)
+        if len(begun) == 4:
+            are_all.set()
+        await are_all.wait()
+
+    yield ask
+
+
 def not_async(number=0):
     return 1
 
 
 def test_an_own_client_has_many_requests_in_flight(send):
-    window = send(own_client(waits), [0, 0.01, 0.02, 0.03])
+    window = send(own_client(all_four), [0, 0.01, 0.02, 0.03])
     assert sorted(window.ended) == [0, 1, 2, 3]
     assert max(window.begun.values()) < min(window.ended.values())
 
@@ -139,7 +152,7 @@ def test_an_own_client_may_open_a_connection_once(send):
 def test_an_own_client_that_raises_has_failed(send):
     window = send(own_client(raises), [0, 0.01])
     assert window.failed[1].startswith("ValueError: no answer to 1 (test_openai.py:")
-    assert send(own_client(blocks_a_little), [0]).failed == {0: "connection reset"}
+    assert send(own_client(loses_its_connection), [0]).failed == {0: "connection reset"}
 
 
 def test_an_own_client_is_a_coroutine_function(send):

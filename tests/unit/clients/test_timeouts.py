@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 
@@ -29,10 +30,8 @@ async def takes_its_time_to_stop(number):
 
 
 async def goes_on_when_cancelled(number):
-    try:
+    with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
-    except asyncio.CancelledError:
-        pass
 
 
 async def takes_5_ms(number):
