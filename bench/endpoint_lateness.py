@@ -78,7 +78,10 @@ def measure(kind: type[asyncio.Protocol], workload: Any, rate: int, seconds: int
         queue = session.queue("web", workload(url), rate=f"{rate}/s")
         run = session.run(queue, duration=f"{seconds}s", scheduler="native", trace="off")
         session.close()
-        return run.web.measured
+        samples = run.web.measured
+        if failed := int((samples["completed_ns"] < 0).sum()):
+            raise SystemExit(f"{failed} of {len(samples)} requests did not succeed")
+        return samples
     finally:
         server.terminate()
 
