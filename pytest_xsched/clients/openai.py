@@ -48,7 +48,7 @@ class OpenAISender(HttpSender):
 
     async def receive(self, request: Request, answer: Any) -> None:
         """Read an answer; each piece of a stream is a milestone."""
-        if answer.status != 200 or not self._is_stream:
+        if answer.status // 100 != 2 or not self._is_stream:
             await super().receive(request, answer)
             return
         if "json" in answer.headers.get("Content-Type", ""):

@@ -167,6 +167,16 @@ class Endpoint:
         """Return host and port of the server, for messages."""
         return f"unix socket {self.unix_socket}" if self.unix_socket else urlsplit(self.url).netloc
 
+    @property
+    def address(self) -> tuple[str, int] | str | None:
+        """Host and port of the server, or the path of its socket; None: only a client knows."""
+        if self.unix_socket:
+            return self.unix_socket
+        parts = urlsplit(self.url)
+        if parts.hostname is None:
+            return None
+        return parts.hostname, parts.port or (443 if parts.scheme in ("https", "grpcs") else 80)
+
     def to_json(self) -> str:
         """Return the endpoint as JSON text; `from_json` reads it."""
         return json.dumps(asdict(self))

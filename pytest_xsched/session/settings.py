@@ -172,7 +172,7 @@ def _read(config: pytest.Config) -> Settings:
         trace_failures_only=values["trace"][0] == ON_FAILURE,
         save=save,
         compare=_plain_name(*values["compare"]),
-        regression=_regression(*values["regression"]),
+        regression=_regression(*values["regression"], compares=bool(values["compare"][0])),
         baselines=baselines,
         corpus=existing_folder_at(values["corpus"], folder_of),
         alpha=_probability(*values["alpha"]),
@@ -370,9 +370,14 @@ def _probability(text: str | None, origin: str) -> float:
     return number
 
 
-def _regression(text: str | None, origin: str) -> float | None:
+def _regression(text: str | None, origin: str, *, compares: bool) -> float | None:
+    """Read the margin; the ini file may have one for the sessions that compare."""
     if text is None:
         return None
+    if origin.startswith("--") and not compares:
+        raise ScenarioError(
+            f"{origin}={text} alone compares nothing; write --xsched-compare=NAME with it"
+        )
     share = parse_fraction(text, what=origin, allow_zero=False)
     if share == 1:
         raise ScenarioError(

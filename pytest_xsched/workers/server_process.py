@@ -12,7 +12,7 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -70,12 +70,7 @@ class ServerProcess(ProgramProcess):
         self._server, self._verify = endpoint.server, endpoint.verify
         self._asked_s = 0.0
         self._said = "nothing listens there"
-        if _accepts(self._server.address):
-            raise ScenarioError(
-                f"queue {scenario.queues[index].name!r}: another process listens at "
-                f"{self._server.ready} already, so the server {self._server.label} cannot; end it, "
-                "take another port, or leave server= out to measure the one that runs"
-            )
+        _require_free(self._server, scenario.servers[self._server])
         super().__init__(
             directory,
             scenario,
@@ -146,6 +141,22 @@ class ServerProcess(ProgramProcess):
             f"start_timeout= gives it more time{last_words(output)}",
             returncode=self.exit_status,
         )
+
+
+def _require_free(server: Server, queues: Sequence[QueueSpec]) -> None:
+    """Raise ScenarioError if another process has the server's address, or takes its requests."""
+    taken = [(queues[0].name, server.ready, server.address)]
+    for queue in queues:
+        endpoint = queue.workload.endpoint
+        if endpoint is not None and (address := endpoint.address) is not None:
+            taken.append((queue.name, endpoint.host, address))
+    for name, where, address in taken:
+        if _accepts(address):
+            raise ScenarioError(
+                f"queue {name!r}: another process listens at {where} already, so the server "
+                f"{server.label} cannot; end it, take another port, or leave server= out to "
+                "measure the one that runs"
+            )
 
 
 def _accepts(address: tuple[str, int] | str) -> bool:

@@ -197,6 +197,14 @@ def test_a_port_that_is_taken_is_no_server_of_the_run(session, serve):
         measure(session, serving, url)
 
 
+def test_requests_that_another_process_would_take_are_not_those_of_the_server(session, serve):
+    serving, _ = serve()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        url = f"http://127.0.0.1:{stranger.getsockname()[1]}"
+        with pytest.raises(ScenarioError, match=f"another process listens at {url[7:]} already"):
+            measure(session, serving, url)
+
+
 def test_a_program_that_does_not_exist(session, serve):
     _, url = serve()
     gone = server(["/no/such/server"], ready=f"{url}/health", start_timeout="5s")

@@ -297,6 +297,14 @@ def test_a_margin_that_no_throughput_can_miss_is_refused(load, sim, share):
     result.stderr.fnmatch_lines([f"*--xsched-regression: '{share}' finds no throughput too low*"])
 
 
+def test_a_margin_that_compares_with_nothing_is_a_usage_error(load, sim):
+    load(BODY.format(limit="1h"))
+    result = sim("--xsched-regression=20%")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--xsched-regression=20% alone compares nothing*"])
+    sim("-o", "xsched_regression=20%").assert_outcomes(passed=1)  # for sessions that compare
+
+
 def test_it_cannot_be_written(load, sim, pytester):
     load(BODY.format(limit="1h"))
     (pytester.path / ".xsched").mkdir()
