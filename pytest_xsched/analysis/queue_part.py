@@ -313,6 +313,8 @@ def after_stage(queue: MeasuredQueue, which: int | str | None) -> MeasuredQueue:
 def stage_span_ns(queue: MeasuredQueue, which: int | str) -> tuple[tuple[int, int], str]:
     """Return when a stage was measured, ns since the start of the run, and how it is called.
 
+    The name says how much of a stage was measured that the end of the run cut.
+
     Raises:
         InvalidRun: the run ended before the stage.
     """
@@ -326,6 +328,9 @@ def stage_span_ns(queue: MeasuredQueue, which: int | str) -> tuple[tuple[int, in
             f"run took {_seconds(last_ns - first_ns)}",
             run=queue._run,
         )
+    if first_ns + end_ns > last_ns:
+        reached_ns = last_ns - first_ns - start_ns
+        label += f" (the first {_seconds(reached_ns)} of its {_seconds(end_ns - start_ns)})"
     return (first_ns + start_ns, min(first_ns + end_ns, last_ns)), label
 
 

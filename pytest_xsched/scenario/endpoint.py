@@ -46,7 +46,9 @@ _METHOD = re.compile("[A-Z]{1,20}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 FUNCTION = re.compile(r"(?:[^\s:]+\.py|(?!\d)\w+(?:\.(?!\d)\w+)*):(?!\d)\w+(?:\.(?!\d)\w+)*")
 _SECRET = re.compile(
-    r"auth|cookie|token|secret|passw|api[-_]?key|credential|signature|^key$", re.IGNORECASE
+    r"auth(?!ors?$)|cookie|token(?!s)|secret|passw|pwd|(api|subscription)[-_]?key|credential"
+    r"|signature|^sig$|^key$",
+    re.IGNORECASE,
 )
 _USER = re.compile(r"([A-Za-z0-9+.-]*:?//)?[^/?#]*@")
 FROM_ENVIRONMENT = re.compile(r"(?P<before>(?:[A-Za-z]+ )?)env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)")

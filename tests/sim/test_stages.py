@@ -53,6 +53,17 @@ def test_a_target_of_a_stage_is_judged_by_its_requests_alone(burst):
     assert burst.high.stage("calm").p99 < "2ms"
 
 
+def test_a_stage_that_the_end_of_the_run_cuts_says_how_much_of_it_was_measured(sim, bare):
+    high = sim.queue("high", spin("1ms"), arrivals=stages(BURST, process="constant"))
+    run = sim.run(high, duration="16s", warmup="0s", sim=bare)
+    run.high.stage("calm").assert_max_below("2ms")
+    run.high.stage("after").assert_max_below("6s")
+    said = "high in stage 'after' (the first 6 s of its 20 s): max 5 s is below 6 s"
+    assert run.high.stage("after").n == 600
+    assert run.verdicts[-1].sentence.startswith(said)
+    assert run.verdicts[0].part == "in stage 'calm'"
+
+
 def test_recovery_is_when_the_latency_is_back(burst):
     # Request i after the burst takes 4996.25 - 9 i ms: 554 is the last that takes 5 ms. The first
     # 20 in a row with at most one such begin there, 5 + 10 * 554 ms after the burst.

@@ -174,3 +174,17 @@ def test_this_machine():
 def test_a_stream_has_tokens_also_if_none_comes(workload, names):
     """A server that fails every request then has latencies above every limit, and not none."""
     assert workload.milestone_names == names
+
+
+@pytest.mark.parametrize("name", ["sig", "pwd", "access_token", "auth", "Subscription-Key"])
+def test_a_secret_of_the_url_would_be_in_the_report(name):
+    with pytest.raises(ScenarioError, match=f"{name} in the URL would be in the report"):
+        endpoint(f"{HERE}/?{name}=pw")
+    with pytest.raises(ScenarioError, match=f"header {name} would be in the report"):
+        endpoint(HERE, headers={name: "pw"})
+
+
+def test_what_only_looks_like_a_secret_is_none():
+    endpoint(f"{HERE}/?max_tokens=5&author=x&significant=1", headers={"X-Max-Tokens": "5"})
+    with pytest.raises(ScenarioError, match="header Authorization would be in the report"):
+        endpoint(HERE, headers={"Authorization": "pw"})
