@@ -91,6 +91,12 @@ class Server:
         writer.write(b"HTTP/1.1 302 Found\r\nLocation: /ok\r\nContent-Length: 0\r\n\r\n")
         return True
 
+    async def do_away(self, writer, value):
+        writer.write(
+            b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n"
+        )
+        return True
+
     async def do_reset(self, writer, value):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
         await writer.drain()

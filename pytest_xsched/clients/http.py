@@ -12,12 +12,14 @@ import socket
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from pytest_xsched.clients.engine import causes, describe_error
 from pytest_xsched.clients.functions import UserFunction
 from pytest_xsched.clients.request import Failed, Request
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.endpoint import FROM_ENVIRONMENT, MAKERS, Endpoint
+from pytest_xsched.scenario.endpoints import is_here
 
 
 class Secrets:
@@ -158,6 +160,7 @@ class HttpSender:
         trace = aiohttp.TraceConfig()
         trace.on_connection_create_start.append(_begun)
         trace.on_request_headers_sent.append(_begun)
+        trace.on_request_redirect.append(self._redirected)
         headers = dict(self.secrets.headers)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -173,6 +176,16 @@ class HttpSender:
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self._session.close()
+
+    async def _redirected(self, _: Any, __: Any, found: Any) -> None:
+        """Look at a redirect before it is followed."""
+        self.require_here(found.response.url, found.response.headers.get("Location", ""))
+
+    def require_here(self, url: object, location: str) -> None:
+        """Raise Failed if a redirect leads to another machine, which would get the headers, too."""
+        host = urlsplit(urljoin(str(url), location)).hostname or ""
+        if not self.endpoint.remote and not is_here(host):
+            raise Failed(f"redirected to {host}, which is not this machine")
 
     def prepare(self, number: int, sizes: dict[str, int] | None) -> Any:
         """Return the body."""
@@ -261,6 +274,7 @@ class Http2Sender(HttpSender):
             timeout=None,
             trust_env=False,
             headers=self.secrets.headers,
+            event_hooks={"response": [self._answered]},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # which takes none
         )
         return self
@@ -268,6 +282,11 @@ class Http2Sender(HttpSender):
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self._session.aclose()
+
+    async def _answered(self, answer: Any) -> None:
+        """Look at a redirect before it is followed."""
+        if self.endpoint.redirects and answer.has_redirect_location:
+            self.require_here(answer.url, answer.headers["Location"])
 
     async def send(self, request: Request) -> None:
         """Send a request; see `engine.Sender`."""

@@ -90,6 +90,11 @@ def test_redirects_are_followed_where_they_are_wanted(server, send):
     assert not send(endpoint(f"{server.url}/elsewhere", redirects=True), [0]).failed
 
 
+def test_no_redirect_leads_to_another_machine(server, send):
+    window = send(endpoint(f"{server.url}/away", redirects=True), [0])
+    assert window.failed == {0: "redirected to 192.0.2.1, which is not this machine"}
+
+
 def test_other_statuses_may_be_success(server, send):
     assert not send(endpoint(f"{server.url}/status/404", success=[200, 404]), [0]).failed
     assert send(endpoint(f"{server.url}/ok", success=204), [0]).failed == {0: "status 200"}
