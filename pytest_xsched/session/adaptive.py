@@ -227,7 +227,7 @@ def run_in_windows(
         keep_commands(later, span_ns, offset_ns)
         news = _watch(scenario, later, span_ns, offset_ns, rules)
         watched.extend(news)
-        for index, (queue, counts, samples) in enumerate(
+        for place, (queue, counts, samples) in enumerate(
             zip(queues, later.counts, later.samples, strict=True)
         ):
             queue.extend(
@@ -236,8 +236,8 @@ def run_in_windows(
                 span_ns,
                 offset_ns,
                 _noisy_ns(news),
-                milestones=_of(later.milestones, index),
-                failures=_of(later.failures, index),
+                milestones=_of(later.milestones, place),
+                failures=_of(later.failures, place),
             )
         others.extend(_others(scenario, later))
         effects.append(later.priority_effect)
