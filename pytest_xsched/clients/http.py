@@ -178,7 +178,7 @@ class HttpSender:
         await self._session.close()
 
     async def _redirected(self, _: Any, __: Any, found: Any) -> None:
-        """Look at a redirect before it is followed."""
+        """Check a redirect before it is followed."""
         self.require_here(found.response.url, found.response.headers.get("Location", ""))
 
     def require_here(self, url: object, location: str) -> None:
@@ -284,7 +284,7 @@ class Http2Sender(HttpSender):
         await self._session.aclose()
 
     async def _answered(self, answer: Any) -> None:
-        """Look at a redirect before it is followed."""
+        """Check a redirect before it is followed."""
         if self.endpoint.redirects and answer.has_redirect_location:
             self.require_here(answer.url, answer.headers["Location"])
 
