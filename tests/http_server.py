@@ -17,6 +17,7 @@ class Server:
         self.connections = 0
         self._writers, self._answered = [], []
         self.stall_until = 0.0  # of time.monotonic(): until then no request is answered
+        self.stall_requests = 0  # nor before there were as many requests
         self._path, self._tls = path, tls
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -57,6 +58,8 @@ class Server:
             headers[name.lower()] = value.strip()
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.requests.append((method, path, headers, body))
+        while len(self.requests) < self.stall_requests:
+            await asyncio.sleep(0.001)
         if (left_s := self.stall_until - time.monotonic()) > 0:
             await asyncio.sleep(left_s)
         word, _, value = path.strip("/").partition("/")

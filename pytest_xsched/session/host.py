@@ -187,7 +187,7 @@ class _Host:
             answer, parts = self._functions[request["call"]](**request["values"], **more)
         except XSchedError as error:
             self._channel.send({"error": error_to_dict(error)})
-        except Exception:
+        except Exception:  # a fault of ours, which the other side shows
             self._channel.send({"failed": traceback.format_exc()})
         else:
             self._channel.send({"answer": answer}, parts)

@@ -74,7 +74,7 @@ def test_recovery_is_when_the_latency_is_back(burst):
     )
     with pytest.raises(TargetMissed, match=r"recovery 5\.545 s is not below 5\.545 s"):
         burst.high.assert_recovers_within("5545ms", after="burst", below="5ms")
-    # Of a P99 100 in a row count, of which again one may be late; of a P50 half of 20.
+    # For a P99 100 in a row count, and one of them may be late; for a P50 half of 20 may.
     burst.high.assert_recovers_within("5.5451s", after=1, below="5ms", percentile=0.99)
     burst.high.assert_recovers_within("5.456s", after=1, below="5ms", percentile=0.5)
     assert burst.verdicts[-1].value == 5_455_000_000  # 10 of requests 545 to 564 are late

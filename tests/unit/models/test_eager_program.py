@@ -36,7 +36,7 @@ def test_the_last_sentence_about_the_model_is_its_error():
 
 
 def serve(monkeypatch, compiles):
-    """Do 3 requests of a warm-up and 4 measured ones, of which some compile, by their number."""
+    """Do 3 requests of a warm-up and 4 measured ones; `compiles` tells which compile."""
     stats, at = {"unique_graphs": 0}, [-1]
     utils = types.SimpleNamespace(counters={"stats": stats})
 
