@@ -107,7 +107,7 @@ class ProgramProcess(ManagedProcess):
         self._directory = directory
         self._may_go_on = may_go_on
         self._made_xqueue = False
-        self._program, self._endpoint = self._of(self.spec)
+        self._program, self._endpoint = self._program_of(self.spec)
         if self._endpoint is not None:
             load.require_packages(self._endpoint)
         self._setting = setting
@@ -141,7 +141,7 @@ class ProgramProcess(ManagedProcess):
             self.stop(0)
             raise
 
-    def _of(self, spec: QueueSpec) -> tuple[Program, Endpoint | None]:
+    def _program_of(self, spec: QueueSpec) -> tuple[Program, Endpoint | None]:
         """Return the program of a queue, and the endpoint where it is a load process."""
         program = spec.workload.own_program
         assert program is not None

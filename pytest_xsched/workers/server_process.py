@@ -86,7 +86,7 @@ class ServerProcess(ProgramProcess):
             super().end()
             raise
 
-    def _of(self, spec: QueueSpec) -> tuple[Program, Endpoint | None]:
+    def _program_of(self, spec: QueueSpec) -> tuple[Program, Endpoint | None]:
         return self._server.program, None
 
     # ---- what `multi_process` calls
