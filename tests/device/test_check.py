@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pytest_xsched import (
     CpuModel,
     InvalidRun,
     ScenarioError,
+    SimModel,
     empty,
     matmul,
     sequence,
@@ -15,6 +17,8 @@ from pytest_xsched import (
     trace,
     vector_add,
 )
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import QueueSettings, Run
 
 pytestmark = pytest.mark.xsched(device="cpu", duration="150ms")
 
@@ -127,3 +131,21 @@ def test_sim_has_nothing_to_check(xsched):
         "check=True: the device sim computes nothing, so there are no results to check; "
         "leave check out, or use the device cpu or a GPU"
     )
+
+
+def test_results_of_commands_that_a_request_does_not_have():
+    device = Device("cpu", cpu=CpuModel(), sim=SimModel())
+    run = Run(device, "none")
+    settings = QueueSettings(name="q", priority=0, stream_priority=0, threshold=2, batch_size=1)
+    commands = sequence([vector_add(3), matmul(2)]).commands
+    queue = run.add_open(settings, commands, np.array([0]))
+    run.start(warmup_ns=0, duration_ns=10_000_000, drain_ns=1_000_000_000)
+    while not run.wait():
+        pass
+    assert [queue.checksum(index)[0] for index in (0, 1)] == [1, 1]
+    assert [len(queue.output(index, count)) for index, count in ((0, 3), (1, 4))] == [3, 4]
+    for index in (2, 2**32 - 1):
+        with pytest.raises(ScenarioError, match=f"queue 'q' has no command {index} in its"):
+            queue.output(index, 1)
+    run.close()
+    device.close()

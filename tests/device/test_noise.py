@@ -6,9 +6,12 @@ import fnmatch
 import os
 import sys
 
+import numpy as np
 import pytest
 
-from pytest_xsched import Session, command, spin
+from pytest_xsched import CpuModel, Session, SimModel, command, spin
+from pytest_xsched.native.binding import Device
+from pytest_xsched.native.run import QueueSettings, Run
 from pytest_xsched.reporting import run_table
 from pytest_xsched.session.settings import Settings
 
@@ -36,6 +39,31 @@ def test_every_block_has_a_heartbeat(process, processes):
     assert len(window.readings.run_delay_ns) in (0, 3)  # a kernel may not tell
     assert run.high.n == 15
     assert run.to_dict()["evidence"]["noise"]["mode"] == "note"
+
+
+def test_a_late_beat_spoils_every_block_of_its_sleep():
+    """Blocks of 1 us: a thread that sleeps until a time wakes up several of them later."""
+    late_ns = np.zeros(100_000, np.int64)
+    device = Device("cpu", cpu=CpuModel(), sim=SimModel())
+    run = Run(device, "none")
+    settings = QueueSettings(name="q", priority=0, stream_priority=0, threshold=2, batch_size=1)
+    run.add_closed(settings, spin("1ms").commands, concurrency=1, think_ns=0)
+    run.start(
+        warmup_ns=0,
+        duration_ns=100_000_000,
+        drain_ns=1_000_000_000,
+        heartbeat_ns=late_ns,
+        slot_ns=1_000,
+    )
+    while not run.wait():
+        pass
+    run.close()
+    device.close()
+    latest = int(late_ns.max())
+    # It spoils at least so many whole blocks, except for what lies outside of the window.
+    blocks = np.flatnonzero(late_ns == latest)
+    is_at_the_border = blocks[0] == 0 or blocks[-1] == len(late_ns) - 1
+    assert is_at_the_border or len(blocks) >= latest // 1_000
 
 
 @pytest.mark.parametrize(

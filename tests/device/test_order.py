@@ -76,3 +76,14 @@ def test_a_request_is_late_by_its_arrival():
     assert samples["scheduled_ns"].tolist() == [5_000_000, 5_000_000, 11_000_000]
     # Equal where the thread spun right up to the arrival.
     assert (samples["submitted_ns"] >= samples["scheduled_ns"]).all()
+
+
+def test_a_run_ends_on_time_and_waits_for_what_is_in_flight():
+    """At the end of the drain the first of forty requests is on the device, and is the last."""
+    session = Session(Settings(device="cpu", fixed_duration=True))
+    queue = session.queue("q", spin("25ms"), arrivals=replay(["0ms"] * 40), threshold=1)
+    counts = session.run(queue, duration="5ms", warmup="0s", drain="5ms").q.counts
+    session.close()
+    assert counts.submitted == 40
+    assert counts.launched < 40
+    assert counts.completed == counts.launched

@@ -8,7 +8,17 @@ from datetime import timedelta
 
 import pytest
 
-from pytest_xsched import QueueTimeout, ScenarioError, XSchedError, matmul, ms, spin, us, vector_add
+from pytest_xsched import (
+    QueueTimeout,
+    ScenarioError,
+    XSchedError,
+    matmul,
+    ms,
+    sequence,
+    spin,
+    us,
+    vector_add,
+)
 
 LAUNCH_NS = 5_000  # from a launch to the device, on sim
 
@@ -317,6 +327,16 @@ def test_times_of_a_request_in_virtual_time(xqueues):
     assert ticket.completed_ns == 1_000_000 + LAUNCH_NS + 3_000_000
     assert ticket.latency.ns == LAUNCH_NS + 3_000_000
     assert xqueues.now.ns == ticket.completed_ns
+
+
+@pytest.mark.xsched(device="sim")
+@pytest.mark.parametrize("times", [("1ms", "3ms"), ("1ms",), ("1ms", "2ms", "4ms")])
+def test_requests_that_begin_alike_are_not_the_same(xqueues, times):
+    """The queue keeps what it prepared for a request, and uses it for equal requests only."""
+    xq = xqueues(threshold=4, batch_size=1)
+    xq.submit(sequence([spin("1ms"), spin("2ms")])).wait()
+    ticket = xq.submit(sequence([spin(time) for time in times])).wait()
+    assert ticket.latency.ns == LAUNCH_NS + sum(int(time[0]) for time in times) * 10**6
 
 
 @pytest.mark.xsched(device="sim")
