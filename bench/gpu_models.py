@@ -49,7 +49,8 @@ EQUAL = {
     "builtin, fair": {"scheduler": "builtin", "policy": "fair"},
 }
 STEPS = 32
-ANSWERS = ("high alone", "native", "priority", "builtin")
+ANSWERS = ("high alone", "low alone", "native", "priority", "builtin")
+ANSWERS_PER_S = 10
 TOKEN_MOST = 1.2
 """P99 of the time between tokens under `builtin`, as a multiple of that alone."""
 APART = 0.05
@@ -192,19 +193,25 @@ def answers(given: argparse.Namespace) -> list[tuple[str, bool]]:
     runs: dict[str, list[Run]] = {arm: [] for arm in ANSWERS}
     for arm in alternate(given.repetitions, ANSWERS):
         high = session.queue(
-            "high", workload("answer", given.commands, STEPS), priority=10, rate="10/s"
+            "high",
+            workload("answer", given.commands, STEPS),
+            priority=10,
+            rate=f"{ANSWERS_PER_S}/s",
         )
         low = session.queue("low", workload("training_step", given.commands), priority=1)
-        queues = [high] if arm.endswith("alone") else [high, low]
+        queues = {"high alone": [high], "low alone": [low]}.get(arm, [high, low])
         scheduler = "native" if arm.endswith("alone") else arm
         seed = len(runs[arm])
         run = session.run(
             *queues, duration=given.duration, whole=True, scheduler=scheduler, seed=seed
         )
         runs[arm].append(run)
-        times = (run.high.first_token, run.high.between_tokens)
+        times = []
+        if high in queues:
+            times = [run.high.first_token, run.high.between_tokens, run.high]
         faults = run.evidence.faults or ""
-        print("answers", arm, *(f"{one.p50} {one.p99}" for one in times), faults, flush=True)
+        rate = run.low.throughput if low in queues else ""
+        print("answers", arm, *(f"{one.p50} {one.p99}" for one in times), rate, faults, flush=True)
     session.close()
     print(f"\nanswers on {runs['native'][0].device_name}, {given.repetitions} x {given.duration}\n")
 
@@ -214,19 +221,28 @@ def answers(given: argparse.Namespace) -> list[tuple[str, bool]]:
 
     rows = []
     for arm, of in runs.items():
-        times = [
-            middle(arm, one, q) for one in ("first_token", "between_tokens") for q in (0.5, 0.99)
-        ]
-        multiple = times[3] / middle("high alone", "between_tokens", 0.99)
+        row = ["-"] * 6
+        if "high" in of[0].queues:
+            times = [
+                middle(arm, one, q)
+                for one in ("first_token", "between_tokens")
+                for q in (0.5, 0.99)
+            ]
+            multiple = times[3] / middle("high alone", "between_tokens", 0.99)
+            spelled = (format_duration(round(ns)) for ns in times)
+            row = [sum(run.high.n for run in of), *spelled, f"{multiple:.2f}"]
         low = format_rate(median(of, "low", None)) if "low" in of[0].queues else "-"
-        spelled = (format_duration(round(ns)) for ns in times)
-        rows.append([arm, sum(run.high.n for run in of), *spelled, f"{multiple:.2f}", low])
+        rows.append([arm, *row, low])
     header = ["", "n", "first P50", "first P99", "between P50", "between P99", "x alone", "low"]
     table(header, rows)
     multiple = middle("builtin", "between_tokens", 0.99) / middle(
         "high alone", "between_tokens", 0.99
     )
-    kept = median(runs["builtin"], "low", None) / median(runs["native"], "low", None)
+    low = {arm: median(runs[arm], "low", None) for arm in ANSWERS if arm != "high alone"}
+    kept = low["builtin"] / low["native"]
+    free = 1 - ANSWERS_PER_S * median(runs["high alone"], "high", 0.5) / 1e9
+    fits = format_rate(free * low["low alone"])
+    print(f"\nhigh alone leaves {free:.0%} of the time free: {fits} of low fit there\n")
     targets = [
         (
             f"answers: between tokens P99 is {multiple:.2f} x alone, at most {TOKEN_MOST}",
