@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "runtime/run.h"
 
 /* Lets all threads wait for their first arrival before time 0. */
@@ -278,6 +279,7 @@ static void *queue_main(void *argument)
     struct xs_error err = {0};
     bool over = false;
     q->thread_id = syscall(SYS_gettid);
+    xs__thread_rename(XS_QUEUE_THREAD);
     xs__clock_precise_thread();
     int rc = q->device->ops->bind_thread(q->device, &err);
     wait_for_start(q);

@@ -33,6 +33,8 @@ from pytest_xsched.native.milestones import Milestones, no_milestones
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Command
+from pytest_xsched.system.heap import heap_bytes
+from pytest_xsched.system.scheduler_cost import QUEUES, SchedulerCost, read_cost
 
 _STATES = {
     lib.XS_QUEUE_IDLE: "idle",
@@ -436,6 +438,14 @@ class Run:
     def cpu_ns(self) -> int:
         """Return the processor time that the process of the run has used."""
         return time.process_time_ns()
+
+    def cost(self) -> SchedulerCost:
+        """Return what the threads of the queues have used, which schedule, launch and wait."""
+        return read_cost(QUEUES)
+
+    def heap_bytes(self) -> int | None:
+        """Return the memory that malloc has given to the process; None: not known."""
+        return heap_bytes()
 
     def switch_off(self) -> None:
         """Switch the policy off until the end of the run."""

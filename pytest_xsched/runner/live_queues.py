@@ -18,6 +18,7 @@ from pytest_xsched.native.run import Counts, QueueSettings, Run
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX, QueueSpec
 from pytest_xsched.scenario.workload import Command, Workload, empty
+from pytest_xsched.system.scheduler_cost import SchedulerCost
 
 _NOTHING = empty()  # a spec needs a workload; here each request has its own
 
@@ -42,6 +43,8 @@ class NativeRun(Protocol):
     def now_ns(self) -> int: ...
     def switch_off(self) -> None: ...
     def cpu_ns(self) -> int: ...
+    def cost(self) -> SchedulerCost: ...
+    def heap_bytes(self) -> int | None: ...
     def advance(self, duration_ns: int) -> None: ...
     def close(self) -> None: ...
 
@@ -304,6 +307,21 @@ class XQueues:
     def processor_time(self) -> Duration:
         """Processor time that all threads of the process of the queues have used."""
         return Duration(self._run.cpu_ns())
+
+    @property
+    def scheduler_cost(self) -> SchedulerCost:
+        """What the threads of the scheduler have used so far; subtract an earlier one.
+
+        Under XSched these are the threads that XSched started, with the launches that they make.
+        Our own scheduler works in the threads of the queues, which also wait for the device. In
+        virtual time there are no threads.
+        """
+        return self._run.cost()
+
+    @property
+    def heap_bytes(self) -> int | None:
+        """Memory that malloc has given to the process of the queues; None: not known."""
+        return self._run.heap_bytes()
 
     def switch_off(self) -> None:
         """Switch the scheduler off: all queues run, except those that the test suspended.

@@ -161,6 +161,37 @@ _ALL = (
         definition="While no queue has work, the process uses less than half a processor.",
         live=True,
     ),
+    # Of what a scheduler costs; `costs` measures it on live queues.
+    Rule(
+        id="costs little",
+        definition="With 200 requests a second, each on an idle queue, the threads of the "
+        "scheduler use at most a fifth of a processor.",
+        live=True,
+    ),
+    Rule(
+        id="wake-ups grow with events",
+        definition="A request on one of twelve queues wakes threads of the scheduler about as "
+        "often as a request on a single queue, at a low and at a high rate: at most twice as "
+        "often, and four times more.",
+        live=True,
+    ),
+    Rule(
+        id="memory is given back",
+        definition="After a burst of commands, the process has no more memory than before: at most "
+        "16 bytes for each command.",
+        live=True,
+    ),
+    Rule(
+        id="commands are small",
+        definition="A command that was submitted and not launched takes at most 4096 bytes of "
+        "memory.",
+        live=True,
+    ),
+    Rule(
+        id="suspend returns soon",
+        definition="suspend() and resume() return within 100 ms.",
+        live=True,
+    ),
     Rule(id="no call fails", definition="No call raises an error.", live=True),
     Rule(id="the process survives", definition="No call ends its process.", live=True),
     Rule(

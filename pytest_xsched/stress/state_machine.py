@@ -29,6 +29,7 @@ except ModuleNotFoundError:
 
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.workload import Workload, spin
+from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step, numbered
 from pytest_xsched.stress.strategies import launch_configurations, priorities
@@ -277,6 +278,7 @@ def check_xqueues(
     machine = machine_of(XQueuesMachine, source, without, patience)
     try:
         run_state_machine_as_test(machine, settings=settings)
+        too_costly = first_breach(lambda steps: source.play(steps, without, patience), without)
     except Exception as error:
         # What is random in a scheduler is a fault of the scheduler, and not of the test.
         if not is_flaky(error) or not source.broken:
@@ -284,6 +286,8 @@ def check_xqueues(
         raise replayed(source, without, patience) from None
     finally:
         source.close()
+    if too_costly is not None:
+        raise too_costly
 
 
 def is_flaky(error: BaseException) -> bool:

@@ -10,13 +10,14 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_xsched.errors import QueueTimeout, WorkerCrashed, WorkerHung, XSchedError
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.live_queues import Ticket, XQueue, XQueues
 from pytest_xsched.scenario.workload import Workload, spin
+from pytest_xsched.stress import costs
 from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 
 __all__ = ["QueueState", "StepExecutor"]
@@ -99,12 +100,17 @@ class StepExecutor:
             return
         self.executed.append(step)
         with self._watched(name):
-            getattr(self, f"_{step.does}")(step)
+            if step.does in costs.STEPS:
+                costs.measure(step.does, self.devices[step.device], self._without)
+            else:
+                getattr(self, f"_{step.does}")(step)
             self._check_all()
 
     def _can(self, step: Step) -> bool:
         if step.does in ("sleep", "switch_off"):
             return True
+        if step.does in costs.STEPS:
+            return not self.devices[step.device].is_virtual
         if step.does == "idle":
             return not any(state.pending for state in self.queues.values())
         return step.queue in self.queues and (step.does != "share" or bool(self._equal(step)))
@@ -172,15 +178,34 @@ class StepExecutor:
 
     def _suspend(self, step: Step) -> None:
         state = self.queues[step.queue]
-        state.xq.suspend()
+        self._return_soon(state, state.xq.suspend, state.xq.resume)
         state.held = True
         state.seen = state.xq.counts
 
     def _resume(self, step: Step) -> None:
         state = self.queues[step.queue]
         state.held = False
-        state.xq.resume()
+        self._return_soon(state, state.xq.resume, state.xq.suspend)
         self._changed.add(state)
+
+    def _return_soon(
+        self, state: QueueState, call: Callable[[], None], undo: Callable[[], None]
+    ) -> None:
+        """Call something that must return soon; one that is late gets more attempts."""
+        for attempt in range(costs.ATTEMPTS):
+            if attempt:
+                undo()
+            begin_s = time.monotonic()
+            call()
+            took_s = time.monotonic() - begin_s
+            if took_s <= costs.SOON_S:
+                return
+        self._check(
+            "suspend returns soon",
+            self.devices[state.device].is_virtual,
+            f"{state.xq.name}: {self.executed[-1].does}() took {1e3 * took_s:.0f} ms, and more "
+            f"than {1e3 * costs.SOON_S:.0f} ms in each of {costs.ATTEMPTS} attempts",
+        )
 
     def _set_priority(self, step: Step) -> None:
         state = self.queues[step.queue]

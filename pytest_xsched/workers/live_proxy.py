@@ -21,6 +21,7 @@ from pytest_xsched.native.run import Counts, QueueSettings
 from pytest_xsched.scenario.workload import Command
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
+from pytest_xsched.system.scheduler_cost import SchedulerCost
 from pytest_xsched.workers.isolated import GRACE_S, POLL_S, SET_UP_S
 from pytest_xsched.workers.worker_process import (
     Environment,
@@ -37,6 +38,8 @@ _DOING = {
     "now": "reading the clock",
     "advance": "letting time pass",
     "cpu": "reading its processor time",
+    "heap": "reading how much memory it has",
+    "cost": "reading the counters of its threads",
     "switch_off": "switching the scheduler off",
     "add": "making",
     "submit": "submitting to",
@@ -230,6 +233,15 @@ class RemoteRun:
         """Return the processor time that the process has used, in ns."""
         used_ns: int = self._process.call("cpu")
         return used_ns
+
+    def cost(self) -> SchedulerCost:
+        """Return what the threads of the scheduler in the process have used so far."""
+        return SchedulerCost.from_rows(self._process.call("cost"))
+
+    def heap_bytes(self) -> int | None:
+        """Return the memory that malloc has given to the process; None: not known."""
+        found: int | None = self._process.call("heap")
+        return found
 
     def advance(self, duration_ns: int) -> None:
         """Let time pass: virtual time at once, real time by sleeping."""

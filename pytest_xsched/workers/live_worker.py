@@ -24,6 +24,8 @@ from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import read_command
 from pytest_xsched.scenario.xsched_settings import read_xsched
 from pytest_xsched.system.driver_files import Libraries
+from pytest_xsched.system.heap import heap_bytes
+from pytest_xsched.system.scheduler_cost import QUEUES, SCHEDULER, read_cost
 from pytest_xsched.workers.worker import (
     ANSWER,
     DOING,
@@ -124,6 +126,12 @@ class LiveCalls:
 
     def cpu(self) -> int:
         return time.process_time_ns()
+
+    def cost(self) -> list[list[int]]:
+        return read_cost(SCHEDULER if self._below else QUEUES).rows()
+
+    def heap(self) -> int | None:
+        return heap_bytes()
 
     def switch_off(self) -> None:
         assert self._run is not None

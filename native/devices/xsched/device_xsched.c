@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "devices/device.h"
 #include "devices/xsched/xsched_api.h"
 
@@ -175,6 +176,16 @@ static void xsched_stream_destroy(struct xs_stream *s)
     free(s);
 }
 
+static int make_xqueue(struct xs_stream *s, struct xs_error *err)
+{
+    struct xs_device *inner = s->x->inner;
+    TRY(s->x, HwQueueCreate(&s->hwq, inner->ops->stream_handle(s->inner)), "hwqueue_create");
+    struct xs_thread_name old = xs__thread_rename(XS_SCHEDULER_THREAD);
+    int32_t result = s->x->api.XQueueCreate(&s->xq, s->hwq, s->x->level, 0);
+    xs__thread_rename(old.text);
+    return xs__xsched_status(result, "xsched.xqueue_create", err);
+}
+
 static int make_stream(struct xs_stream *s, int32_t priority, const uint32_t *units, uint32_t words,
                        struct xs_error *err)
 {
@@ -184,9 +195,7 @@ static int make_stream(struct xs_stream *s, int32_t priority, const uint32_t *un
                  : inner->ops->stream_create_on(inner, priority, units, words, &s->inner, err);
     if (rc != XS_OK)
         return rc;
-    TRY(s->x, HwQueueCreate(&s->hwq, inner->ops->stream_handle(s->inner)), "hwqueue_create");
-    TRY(s->x, XQueueCreate(&s->xq, s->hwq, s->x->level, 0), "xqueue_create");
-    return XS_OK;
+    return make_xqueue(s, err);
 }
 
 static int xsched_stream_create_on(struct xs_device *dev, int32_t priority, const uint32_t *units,
@@ -292,11 +301,19 @@ static void xsched_close(struct xs_device *dev)
     free(dev);
 }
 
+/* XSched may start threads of its own here. */
+static int choose(struct xsched *x, int32_t scheduler, int32_t policy, struct xs_error *err)
+{
+    struct xs_thread_name old = xs__thread_rename(XS_SCHEDULER_THREAD);
+    int32_t result = x->api.XHintSetScheduler(scheduler, policy);
+    xs__thread_rename(old.text);
+    return xs__xsched_status(result, "xsched.set_scheduler", err);
+}
+
 static int xsched_enable(struct xs_device *dev, bool on, struct xs_error *err)
 {
     struct xsched *x = xsched_from(dev);
-    TRY(x, XHintSetScheduler(on ? x->scheduler : APP_MANAGED, on ? x->policy : 0), "set_scheduler");
-    return XS_OK;
+    return choose(x, on ? x->scheduler : APP_MANAGED, on ? x->policy : 0, err);
 }
 
 /* A graph belongs to `inner`: its own launches, for timing, do not go through XSched. A segment
@@ -353,7 +370,9 @@ static int set_policy(struct xsched *x, const struct xs_xsched_options *o, struc
 {
     x->scheduler = o->scheduler;
     x->policy = o->policy;
-    TRY(x, XHintSetScheduler(o->scheduler, o->policy), "set_scheduler");
+    int rc = choose(x, o->scheduler, o->policy, err);
+    if (rc != XS_OK)
+        return rc;
     if (o->timeslice_us > 0)
         TRY(x, XHintTimeslice(o->timeslice_us), "timeslice");
     if (o->k > 0)
@@ -363,7 +382,9 @@ static int set_policy(struct xsched *x, const struct xs_xsched_options *o, struc
 
 static int load(struct xsched *x, const struct xs_xsched_options *o, struct xs_error *err)
 {
+    struct xs_thread_name old = xs__thread_rename(XS_SCHEDULER_THREAD);
     int rc = xs__xsched_load(&x->api, x->inner->ops->kind, o->preempt, o->hal, err);
+    xs__thread_rename(old.text);
     return rc == XS_OK ? set_policy(x, o, err) : rc;
 }
 
@@ -380,8 +401,8 @@ int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *o
     if (options->policy == 0) /* the policy is in another process */
         return XS_OK;
     int32_t other = options->policy == HPF ? HHPF : HPF;
-    TRY(xsched_from(device), XHintSetScheduler(options->scheduler, other), "set_scheduler");
-    return set_policy(xsched_from(device), options, err);
+    int rc = choose(xsched_from(device), options->scheduler, other, err);
+    return rc == XS_OK ? set_policy(xsched_from(device), options, err) : rc;
 }
 
 int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *options,

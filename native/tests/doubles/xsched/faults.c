@@ -34,6 +34,11 @@ static const struct {
     {"never-resume", &preempt_faults.never_resume},
     {"inactive", &preempt_faults.inactive},
     {"drop", &preempt_faults.drop},
+    {"poll", &preempt_faults.poll},
+    {"wake-all", &preempt_faults.wake_all},
+    {"slow-suspend", &preempt_faults.slow_suspend},
+    {"keep-memory", &preempt_faults.keep_memory},
+    {"large-commands", &preempt_faults.large_commands},
     {"ignore-case", &preempt_faults.ignore_case},
 };
 

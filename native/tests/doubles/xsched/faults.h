@@ -23,6 +23,11 @@ struct faults {
     bool never_resume;    /* "never-resume": a suspended queue stays suspended */
     bool inactive;        /* "inactive": a scheduler is accepted and not set */
     bool drop;            /* "drop": every 7th command is not launched, and counts */
+    bool poll;            /* "poll": a thread polls for some ms after its queue has become idle */
+    bool wake_all;        /* "wake-all": each decision wakes the threads of all queues */
+    bool slow_suspend;    /* "slow-suspend": XQueueSuspend() takes 200 ms */
+    bool keep_memory;     /* "keep-memory": that of a command is not given back */
+    bool large_commands;  /* "large-commands": each takes 64 KiB until it was launched */
     bool ignore_case; /* "ignore-case": names of schedulers and policies in the environment may be
                        * in any case, as in the versions after 1.2; no fault */
 };

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "faults.h"
+
+#define LARGE 65536 /* bytes: the fault "large-commands" */
+
 static struct hw_queue *hw_queues;
 static struct command *commands; /* not submitted */
 
@@ -121,7 +125,8 @@ struct command *preempt_take_command(HwCommandHandle handle)
 
 int HwCommandCreateCallback(HwCommandHandle *hw_cmd, LaunchCallback launch, void *data)
 {
-    struct command *command = calloc(1, sizeof *command);
+    size_t size = sizeof(struct command) + (preempt_faults.large_commands ? LARGE : 0);
+    struct command *command = calloc(1, size);
     if (hw_cmd == NULL || command == NULL) {
         free(command);
         return PREEMPT_INVALID_VALUE;

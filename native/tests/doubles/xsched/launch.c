@@ -9,6 +9,18 @@
 #include "faults.h"
 #include "state.h"
 
+/* The fault "poll". */
+#define POLL_NS 6000000
+
+static void poll(void)
+{
+    pthread_mutex_unlock(&preempt_lock);
+    for (xs_ns end = xs__clock_ns() + 20000; xs__clock_ns() < end;)
+        xs__clock_relax();
+    xs__clock_yield();
+    pthread_mutex_lock(&preempt_lock);
+}
+
 /* Nothing to launch and nothing in flight, or suspended. */
 static void rest(struct queue *q)
 {
@@ -16,6 +28,8 @@ static void rest(struct queue *q)
     if (q->ready) { /* suspended: check again, because laxity ends without an event */
         xs__cond_wait_until(&q->changed, &preempt_lock, xs__clock_ns() + 1000000);
         preempt_schedule();
+    } else if (preempt_faults.poll && xs__clock_ns() < q->ready_ns + POLL_NS) {
+        poll();
     } else {
         pthread_cond_wait(&q->changed, &preempt_lock);
     }
@@ -37,7 +51,8 @@ static void run_callback(struct queue *q, struct command *command)
         rc = command->launch((HwQueueHandle)(uintptr_t)q->hw->native, command->data);
     if (rc != 0)
         preempt_log("ERRO", "Assertion failed: a launch callback returned %d", rc);
-    free(command);
+    if (!preempt_faults.keep_memory)
+        free(command);
 }
 
 /* Called with the lock, and releases it meanwhile, because the launch lock comes first. */

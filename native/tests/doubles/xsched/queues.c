@@ -223,6 +223,8 @@ int XQueueSuspend(XQueueHandle xq, int64_t flags)
         return PREEMPT_NOT_FOUND;
     preempt_set_suspended(q, true);
     pthread_mutex_unlock(&preempt_lock);
+    if (preempt_faults.slow_suspend)
+        xs__clock_sleep_until(xs__clock_ns() + 200000000);
     pthread_mutex_lock(&q->launching);
     pthread_mutex_unlock(&q->launching);
     return flags & SUSPEND_SYNC_HW_QUEUE

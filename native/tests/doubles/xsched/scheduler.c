@@ -110,6 +110,8 @@ void preempt_schedule(void)
     for (uint32_t i = 0; i < count; i++)
         if (queues[i]->xqueue.suspended != suspend[i])
             preempt_set_suspended(queues[i], suspend[i]);
+    for (uint32_t i = 0; preempt_faults.wake_all && i < count; i++)
+        pthread_cond_broadcast(&queues[i]->changed);
 }
 
 void preempt_set_ready(struct queue *q, bool ready)

@@ -1,0 +1,109 @@
+"""What a scheduler costs: XSched's threads are told apart, and faults of the double are found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from pytest_xsched import spin
+from pytest_xsched.stress import costs
+from pytest_xsched.stress.minimize import first_broken
+from pytest_xsched.stress.step_executor import StepExecutor
+from pytest_xsched.stress.steps import BrokenRule, Step
+
+
+@pytest.fixture
+def live(xsched_gpu, session_on, monkeypatch):
+    """Opens live queues under the double of XSched with a fault."""
+    session = session_on("cuda", lock_timeout_ns=10**10)
+
+    def opened(fault=""):
+        monkeypatch.setenv("PREEMPT_DOUBLE", fault)
+        return session.live(scheduler="xsched")
+
+    return opened
+
+
+@pytest.fixture
+def one_attempt(monkeypatch):
+    """Measures once, although other load of the machine may cross a limit."""
+    monkeypatch.setattr(costs, "ATTEMPTS", 1)
+
+
+def test_the_threads_of_xsched_are_one_for_each_queue(live):
+    queues = live()
+    made = [queues() for _ in range(3)]
+    assert queues.scheduler_cost.threads == 3
+    before = queues.scheduler_cost
+    for _ in range(5):
+        made[0].submit(spin("1ms")).wait()
+        queues.sleep("5ms")  # its thread goes to sleep
+    used = queues.scheduler_cost - before
+    awake = [thread for thread, (cpu, wakeups, _) in used.by_thread.items() if cpu and wakeups]
+    assert len(awake) == 1
+    assert used.wakeups >= 5
+    made[0].destroy()
+    assert queues.scheduler_cost.threads == 2
+    queues.close()
+
+
+@pytest.mark.parametrize(("where", "threads"), [("cpu", 2), ("sim", 0)])
+def test_our_own_scheduler_works_in_the_threads_of_the_queues(session_on, where, threads):
+    queues = session_on(where).live()
+    for _ in range(2):
+        queues().submit(spin("1ms")).wait()
+    assert queues.scheduler_cost.threads == threads
+    assert (queues.scheduler_cost.processor_time.ns > 0) is (threads > 0)
+    queues.close()
+
+
+@pytest.mark.parametrize("step", costs.STEPS)
+@pytest.mark.parametrize("where", ["cpu", "sim"])
+def test_our_own_scheduler_keeps_the_limits(session_on, where, step):
+    queues = session_on(where).live()
+    executor = StepExecutor([queues])
+    executor.execute(Step(does=step))
+    assert bool(executor.executed) is (where == "cpu")  # in virtual time nothing is measured
+    queues.close()
+
+
+def test_the_double_keeps_the_limits(live):
+    queues = live()
+    for step in costs.STEPS:
+        costs.measure(step, queues, ())
+    queues.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "step", "rule"),
+    [
+        ("poll", "measure_events", "costs little"),
+        ("wake-all", "measure_events", "wake-ups grow with events"),
+        ("keep-memory", "measure_memory", "memory is given back"),
+        ("large-commands", "measure_memory", "commands are small"),
+    ],
+)
+def test_faults_cross_the_limits(live, one_attempt, fault, step, rule):
+    queues = live(fault)
+    with pytest.raises(BrokenRule) as broken:
+        costs.measure(step, queues, ())
+    assert broken.value.rule == rule
+    queues.close()
+
+
+def test_a_suspend_that_takes_long_is_found(live):
+    queues = live("slow-suspend")
+    executor = StepExecutor([queues])
+    executor.execute(Step(does="create", queue=0))
+    with pytest.raises(BrokenRule, match=r"suspend returns soon: xq0: suspend\(\) took 2\d\d ms"):
+        executor.execute(Step(does="suspend", queue=0))
+    queues.close()
+
+
+def test_costs_are_found_before_random_steps(live):
+    no_steps = settings(max_examples=1, stateful_step_count=1, database=None)
+    found = first_broken(lambda: live("keep-memory"), no_steps)
+    assert found is not None and found.reproduced
+    assert (found.rule, found.steps) == ("memory is given back", ("measure_memory(xqueues)",))
+    known = {"memory is given back", *costs.STEPS["measure_events"][1]}
+    assert first_broken(lambda: live("keep-memory"), no_steps, without=known) is None
