@@ -15,11 +15,18 @@ from pathlib import Path
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.constants import GPUS, split_device
 from pytest_xsched.base.policies import Policy
-from pytest_xsched.conformance.engine import Conformance, Limits, Runner, examine
+from pytest_xsched.conformance.engine import (
+    ENOUGH,
+    Conformance,
+    Examination,
+    Limits,
+    Runner,
+    take_turns,
+)
 from pytest_xsched.conformance.generators import contests, simpler
-from pytest_xsched.conformance.live_engine import take_steps
+from pytest_xsched.conformance.live_engine import NOT_CLAIMED, take_steps
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
-from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, PolicyUnderTest
+from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, NotClaimed, PolicyUnderTest
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.scenario.corpus import save
 from pytest_xsched.scenario.scenario import Scenario
@@ -36,8 +43,8 @@ SET_UP_S = 5.0
 """Time for a worker to start and to compile, in addition to its run; later it counts as hung."""
 EXAMPLES = 100
 """The most scenarios of a policy."""
-WEIGHTS = {"builtin": 1, "xsched": 3}
-"""Parts of the budget, by scheduler: a scenario in real time takes a second."""
+SECONDS_OF_EXAMPLE = 4
+"""Of the budget, for each scenario that is drawn of a policy of XSched; more would not run."""
 SHRINKING = 0.2
 """The part of the budget to shrink the scenario of a failure, in addition to the budget."""
 SHRINKING_LEAST_S = 60.0
@@ -93,7 +100,7 @@ def conform(
         The outcome for each policy.
 
     Raises:
-        KeyboardInterrupt: after the report of the policies before it, if all of them hold.
+        KeyboardInterrupt: after the report of what ran before it, if no rule is broken.
         ScenarioError: a name is unknown, or XSched cannot run on the device.
         DeviceUnavailable: there is no such device.
     """
@@ -112,14 +119,18 @@ def conform(
     done: list[Conformance] = []
     files: dict[tuple[str, str, str], Path] = {}
     interrupted = False
-    left_s = request.budget_ns / 1e9
+    examinations: list[Examination] = []
     try:
-        for index, subject in enumerate(subjects):
-            parts = [WEIGHTS[other.policy.scheduler] for other in subjects[index:]]
-            limits = _limits(subject.policy, left_s * parts[0] / sum(parts), request)
-            started_s = time.monotonic()
-            found = _examined(subject, limits, settings.seed, say if text else None)
-            left_s -= min(limits.search_s, time.monotonic() - started_s)
+        for subject in subjects:
+            examinations.append(_examination(subject, request, settings.seed))
+        take_turns(examinations, request.budget_ns / 1e9, _printing(say) if text else None)
+    except KeyboardInterrupt:
+        interrupted = True
+    try:
+        for subject, one in zip(subjects, examinations, strict=False):
+            if not one.scenarios:
+                continue  # interrupted before
+            found = _concluded(subject, one, interrupted, say if text else None)
             done.append(found)
             kept = _keep(found, directory)
             files |= {(found.policy.scheduler, found.policy.name, c): f for c, f in kept.items()}
@@ -145,23 +156,48 @@ def conform(
     return done
 
 
-def _examined(
-    subject: Subject, limits: Limits, seed: int, say: Callable[[str], None] | None
-) -> Conformance:
-    begin_s = time.monotonic()
-    found = examine(
+def _printing(say: Callable[[str], None]) -> Callable[[PolicyUnderTest, str, str], None]:
+    """Return a function that prints the first breach of a rule when it is seen."""
+
+    def found(tested: PolicyUnderTest, rule: str, sentence: str) -> None:
+        policy = tested.policy
+        say(f"\nseen under {policy.scheduler} {policy.name}: {rule}: {sentence}")
+
+    return found
+
+
+def _examination(subject: Subject, request: ConformanceRequest, seed: int) -> Examination:
+    return Examination(
         subject.tested,
         contests(subject.policy, subject.device),
         subject.run,
         subject.run_fresh,
-        limits,
+        _limits(subject.policy, request),
         seed=seed,
         simpler=simpler if subject.policy.scheduler == "xsched" else None,
     )
-    if subject.live is None:
+
+
+def _concluded(
+    subject: Subject, one: Examination, interrupted: bool, say: Callable[[str], None] | None
+) -> Conformance:
+    found = one.conclude(shorten=not interrupted)
+    if subject.live is None or interrupted:
         return found
+    begin_s = time.monotonic()
     results = (*found.results, *take_steps(subject.live, subject.policy, say))
-    return replace(found, results=results, seconds=time.monotonic() - begin_s)
+    claimed = {result.rule for result in results}
+    live = tuple(
+        NotClaimed(rule=id, why=why)
+        for id, why in NOT_CLAIMED.items()
+        if id not in claimed  # scenarios show it
+    )
+    return replace(
+        found,
+        results=results,
+        not_claimed=(*found.not_claimed, *live),
+        seconds=found.seconds + time.monotonic() - begin_s,
+    )
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -237,11 +273,13 @@ def theirs(tested: PolicyUnderTest, device: str, settings: Settings, home: Home)
     return Subject(tested, device, fresh, fresh, live)
 
 
-def _limits(policy: Policy, search_s: float, request: ConformanceRequest) -> Limits:
+def _limits(policy: Policy, request: ConformanceRequest) -> Limits:
+    budget_s = request.budget_ns / 1e9
+    few = max(ENOUGH, int(budget_s / SECONDS_OF_EXAMPLE))
     return Limits(
-        search_s=search_s,
-        examples=EXAMPLES,
-        shrink_s=max(SHRINKING_LEAST_S, SHRINKING * request.budget_ns / 1e9),
+        search_s=budget_s,
+        examples=EXAMPLES if policy.scheduler == "builtin" else min(EXAMPLES, few),
+        shrink_s=max(SHRINKING_LEAST_S, SHRINKING * budget_s),
         shrink_runs=RUNS[policy.scheduler],
     )
 

@@ -1,15 +1,17 @@
 """Check policies against their rules: run random scenarios, and find the shortest that fails.
 
-The engine runs a scenario once and remembers the outcome. A failure counts if two of three runs
-show it. The engine then makes the scenario simpler as long as it still fails. It runs the result
-again from the text that will be printed, each time in a fresh process.
+The engine runs a scenario once and remembers the outcome. The next scenario is of the policy that
+had the least time so far, and it is one that may show something about rules that no scenario showed
+yet. A failure counts if two of three runs show it. The engine then makes the scenario simpler as
+long as it still fails. It runs the result again from the text that will be printed, each time in a
+fresh process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -20,7 +22,7 @@ from hypothesis.strategies import SearchStrategy
 import pytest_xsched
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.policies import Policy
-from pytest_xsched.conformance.spec import IN_EFFECT, RETURNS, PolicyUnderTest
+from pytest_xsched.conformance.spec import IN_EFFECT, RETURNS, Check, NotClaimed, PolicyUnderTest
 from pytest_xsched.errors import (
     DeviceBusy,
     DeviceUnavailable,
@@ -37,6 +39,8 @@ LEAST = 3
 """Scenarios of a policy that run even if no time is left."""
 ENOUGH = 10
 """A policy was not checked if the budget was over before it ran this many scenarios."""
+UNSEEN_COUNTS = 0.5
+"""What a second counts that a policy has had, while a scenario may show an unseen rule of it."""
 HOLDS, FAILED, ONCE, UNSEEN = "holds", "failed", "once", "unseen"
 
 Simpler: TypeAlias = Callable[[Scenario], Iterator[Scenario]]
@@ -51,7 +55,7 @@ class Limits:
     """How much to run.
 
     Attributes:
-        search_s: time for random scenarios of a policy; LEAST of them run in any case.
+        search_s: time for random scenarios of all policies; LEAST of each run in any case.
         examples: the most random scenarios of a policy.
         shrink_s: time to make the scenario of one failure shorter.
         shrink_runs: the most runs for the same.
@@ -82,6 +86,7 @@ class Result:
         steps: on live queues, the fewest that break the rule, as lines of Python.
         reproduced: how many of `repeats` runs of the printed text broke the rule again.
         repeats: runs of the printed text.
+        shown: on live queues, in how many of `looked` each rule was checked.
     """
 
     rule: str
@@ -95,6 +100,7 @@ class Result:
     steps: tuple[str, ...] = ()
     reproduced: int = 0
     repeats: int = 0
+    shown: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +114,7 @@ class Conformance:
         seconds: time that all of it took.
         results: one for each rule.
         cut: whether the time was over before all scenarios had run.
+        not_claimed: the rules to which the policy is not held, and why.
     """
 
     policy: Policy
@@ -116,6 +123,7 @@ class Conformance:
     seconds: float
     results: tuple[Result, ...]
     cut: bool = False
+    not_claimed: tuple[NotClaimed, ...] = ()
 
     @property
     def too_few(self) -> bool:
@@ -153,18 +161,129 @@ def examine(
     Raises:
         DeviceUnavailable, DeviceBusy, NotBuilt: no scenario could be run at all.
     """
-    start_s = time.monotonic()
-    search = _Search(tested, space, run, limits, seed, simpler)
-    cut = search.explore()
-    results = tuple(_result(search, run_fresh, check.rule) for check in tested.checks)
-    return Conformance(
-        policy=tested.policy,
-        scenarios=len(search.seen),
-        runs=search.runs,
-        seconds=time.monotonic() - start_s,
-        results=results,
-        cut=cut,
-    )
+    one = Examination(tested, space, run, run_fresh, limits, seed=seed, simpler=simpler)
+    take_turns([one], limits.search_s)
+    return one.conclude()
+
+
+class Examination:
+    """The scenarios of one policy, which run one after another, and what they show.
+
+    Args:
+        tested: see `examine`, like the other arguments.
+
+    Attributes:
+        seconds: the time that its scenarios took so far.
+        cut: whether the time was over before all scenarios had run.
+    """
+
+    def __init__(
+        self,
+        tested: PolicyUnderTest,
+        space: SearchStrategy[Scenario],
+        run: Runner,
+        run_fresh: Runner,
+        limits: Limits,
+        *,
+        seed: int,
+        simpler: Simpler | None = None,
+    ) -> None:
+        self.tested = tested
+        self.seconds = 0.0
+        self.cut = False
+        self._search = _Search(tested, space, run, limits, seed, simpler)
+        self._run_fresh = run_fresh
+        self._left: list[Scenario] | None = None  # drawn in its first turn
+        self._next = 0
+        self._may_show_unseen = True
+
+    @property
+    def has_more(self) -> bool:
+        """Whether scenarios are left to run."""
+        return self._left is None or bool(self._left)
+
+    @property
+    def scenarios(self) -> int:
+        """Count the scenarios that ran."""
+        return len(self._search.seen)
+
+    @property
+    def cost_s(self) -> float:
+        """Return its time so far; it counts less while a scenario may show an unseen rule."""
+        return self.seconds * (UNSEEN_COUNTS if self._may_show_unseen else 1)
+
+    def run_next(self) -> tuple[tuple[str, str], ...]:
+        """Run the next scenario; return rule and sentence of each first breach of a rule."""
+        begin_s = time.monotonic()
+        if self._left is None:
+            self._left = list(self._search.drawn())
+            self._choose(self._left)
+        known = self._search.broken()
+        outcome = self._search.first_outcome(self._left.pop(self._next))
+        self._choose(self._left)
+        self.seconds += time.monotonic() - begin_s
+        return tuple(
+            (rule, sentences[0])
+            for rule, sentences in outcome.items()
+            if sentences and rule not in known
+        )
+
+    def _choose(self, left: Sequence[Scenario]) -> None:
+        """Choose the first scenario that may show something about most of the unseen rules."""
+        unseen = self._search.unseen()
+        counts = [sum(check.may_show(scenario) for check in unseen) for scenario in left]
+        self._next = counts.index(max(counts)) if counts else 0
+        self._may_show_unseen = max(counts, default=0) > 0
+
+    def conclude(self, *, shorten: bool = True) -> Conformance:
+        """Return the outcome; scenarios that fail are made shorter and run again first.
+
+        Args:
+            shorten: False leaves that out, and what failed counts as seen once.
+        """
+        begin_s = time.monotonic()
+        fresh = self._run_fresh if shorten else None
+        results = [_result(self._search, fresh, check.rule) for check in self.tested.checks]
+        self.seconds += time.monotonic() - begin_s
+        return Conformance(
+            policy=self.tested.policy,
+            scenarios=self.scenarios,
+            runs=self._search.runs,
+            seconds=self.seconds,
+            results=tuple(results),
+            cut=self.cut,
+            not_claimed=self.tested.not_claimed,
+        )
+
+
+def take_turns(
+    examinations: Sequence[Examination],
+    search_s: float,
+    found: Callable[[PolicyUnderTest, str, str], None] | None = None,
+) -> None:
+    """Run the scenarios of all policies until the time is over.
+
+    The next scenario is of the policy that took the least time. After the time is over, those run
+    that had fewer than LEAST.
+
+    Args:
+        examinations: one for each policy.
+        search_s: the time.
+        found: called with the policy, the rule and the sentence of each first breach of a rule.
+    """
+    deadline_s = time.monotonic() + search_s
+    while examinations:
+        may_run = [one for one in examinations if one.has_more]
+        if time.monotonic() > deadline_s:
+            may_run = [one for one in may_run if one.scenarios < LEAST]
+        if not may_run:
+            break
+        one = min(may_run, key=lambda one: one.cost_s)
+        for rule, sentence in one.run_next():
+            if found is not None:
+                found(one.tested, rule, sentence)
+    for one in examinations:
+        one.cut = one.has_more
 
 
 def check_scenario(tested: PolicyUnderTest, run: Runner, scenario: Scenario) -> _Outcome:
@@ -180,13 +299,24 @@ def check_scenario(tested: PolicyUnderTest, run: Runner, scenario: Scenario) -> 
     return {check.rule.id: check.judge(found) for check in tested.checks}
 
 
-def _result(search: _Search, run_fresh: Runner, rule: Rule) -> Result:
+def _result(search: _Search, run_fresh: Runner | None, rule: Rule) -> Result:
     outcomes = [outcome.get(rule.id) for outcome in search.seen.values()]
     looked = sum(outcome is not None for outcome in outcomes)
     failing = sum(bool(outcome) for outcome in outcomes)
     if not failing:
         status = HOLDS if looked else UNSEEN
         return Result(rule=rule.id, definition=rule.text, status=status, looked=looked)
+    if run_fresh is None:
+        (scenario, *_) = search.failing(rule.id)
+        return Result(
+            rule=rule.id,
+            definition=rule.text,
+            status=ONCE,
+            looked=looked,
+            failing=failing,
+            sentence=search.sentence(scenario, rule.id),
+            scenario=scenario,
+        )
     # A simpler scenario may have failed by chance, and fail less often.
     for scenario in search.shortest(rule.id):
         printed = from_text(scenario.to_python())
@@ -246,12 +376,27 @@ class _Search:
     """Whether two of three runs break a rule: by id of the rule and digest of the scenario."""
     _deadline_s: float = 0.0
     _runs_left: int = 0
-    _in_any_case: int = 0
 
-    def explore(self) -> bool:
-        """Run random scenarios; return whether the time was over before all of them had run."""
-        self._allow(self.limits.search_s, self.limits.examples, least=LEAST)
-        return self._draw([Phase.generate], self._outcome_in_time)
+    def drawn(self) -> tuple[Scenario, ...]:
+        """Return different random scenarios, without a run of any."""
+        found: dict[str, Scenario] = {}
+        self._draw([Phase.generate], lambda scenario: found.setdefault(scenario.digest(), scenario))
+        return tuple(found.values())
+
+    def unseen(self) -> tuple[Check, ...]:
+        """Return the checks about whose rules no scenario showed anything yet."""
+        shown = {
+            rule for outcome in self.seen.values() for rule in outcome if outcome[rule] is not None
+        }
+        return tuple(check for check in self.tested.checks if check.rule.id not in shown)
+
+    def broken(self) -> set[str]:
+        """Return the ids of the rules that a scenario broke."""
+        return {rule for outcome in self.seen.values() for rule in outcome if outcome[rule]}
+
+    def failing(self, rule: str) -> list[Scenario]:
+        """Return the scenarios whose first run broke a rule."""
+        return [self.scenarios[key] for key in self.seen if self.seen[key].get(rule)]
 
     def shortest(self, rule: str) -> tuple[Scenario, ...]:
         """Return the simplest scenario found that breaks a rule in two of three runs.
@@ -259,7 +404,7 @@ class _Search:
         The scenario from which it was made follows, if that is another one.
         """
         self._allow(self.limits.shrink_s, self.limits.shrink_runs)
-        failing = [self.scenarios[key] for key in self.seen if self.seen[key].get(rule)]
+        failing = self.failing(rule)
         if self.simpler is None:
             return (self._shrunk(rule) or failing[0],)
         for scenario in sorted(failing, key=lambda scenario: len(scenario.to_python())):
@@ -299,25 +444,26 @@ class _Search:
         """Return the breach that the first run of a scenario showed."""
         return (self.seen[scenario.digest()].get(rule) or [""])[0]
 
-    def _allow(self, seconds: float, runs: int, *, least: int = 0) -> None:
-        self._deadline_s, self._runs_left = time.monotonic() + seconds, runs
-        self._in_any_case = least
-
-    def _may_run(self) -> bool:
-        self._runs_left -= 1
-        self._in_any_case -= 1
-        in_time = self._runs_left >= 0 and time.monotonic() <= self._deadline_s
-        return in_time or self._in_any_case >= 0
-
-    def _outcome(self, scenario: Scenario) -> _Outcome | None:
-        """Return the outcome of the first run of a scenario; None: no time is left for a run."""
+    def first_outcome(self, scenario: Scenario) -> _Outcome:
+        """Return the outcome of the first run of a scenario."""
         key = scenario.digest()
         if key not in self.seen:
-            if not self._may_run():
-                return None
             self.scenarios[key] = scenario
             self.seen[key] = self.run_again(scenario, self.run)
         return self.seen[key]
+
+    def _allow(self, seconds: float, runs: int) -> None:
+        self._deadline_s, self._runs_left = time.monotonic() + seconds, runs
+
+    def _may_run(self) -> bool:
+        self._runs_left -= 1
+        return self._runs_left >= 0 and time.monotonic() <= self._deadline_s
+
+    def _outcome(self, scenario: Scenario) -> _Outcome | None:
+        """Return the outcome of the first run of a scenario; None: no time is left for a run."""
+        if scenario.digest() not in self.seen and not self._may_run():
+            return None
+        return self.first_outcome(scenario)
 
     def _outcome_in_time(self, scenario: Scenario) -> None:
         if self._outcome(scenario) is None:

@@ -6,7 +6,8 @@ show what it does, and all end within about a second. Each grid begins with its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +114,57 @@ def _commands(name: str) -> tuple[tuple[str, int], ...]:
     if name == "mlfq":
         return LONG_COMMANDS
     return COMMANDS[2:] if name in ALIKE else COMMANDS  # short ones show no shares
+
+
+def _work_ns(queue: QueueSpec) -> int:
+    assert isinstance(queue.arrivals, Replay)
+    each_ns = sum(command.duration_ns for command in queue.workload.commands)
+    return each_ns * len(queue.arrivals.times_ns)
+
+
+def _begin_ns(queue: QueueSpec) -> int:
+    assert isinstance(queue.arrivals, Replay)
+    return int(queue.arrivals.times_ns[0])
+
+
+def _urgent(one: QueueSpec, other: QueueSpec) -> bool:
+    """Whether a queue becomes more urgent than another one when its laxity is over."""
+    highest = other.priority if other.laxity_ns is not None else 0
+    return (
+        one.laxity_ns is not None
+        and one.priority > max(0, highest)
+        and one.laxity_ns < _work_ns(other)
+    )
+
+
+_SHOWN_BY: dict[str, Callable[[QueueSpec, QueueSpec], bool]] = {
+    "highest first": lambda one, other: one.priority > other.priority,
+    "earliest first": lambda one, other: (
+        one.deadline_ns is not None
+        and (other.deadline_ns is None or one.deadline_ns < other.deadline_ns)
+    ),
+    "critical first": _urgent,
+    "equals run together": lambda one, other: (
+        (one.priority, one.laxity_ns) == (other.priority, other.laxity_ns)
+    ),
+    "time by weight": lambda one, other: _begin_ns(one) == _begin_ns(other),
+    "takes turns": lambda one, other: True,
+}
+"""Which pairs of bursts that overlap may show something about a rule, by the rule's id."""
+
+
+def may_show(rule: str, scenario: Scenario) -> bool:
+    """Return whether a scenario of bursts may show something about a rule.
+
+    Args:
+        rule: id of the rule; of one that every run shows, the answer is True.
+        scenario: drawn by `contests` for a policy of XSched.
+    """
+    shown_by = _SHOWN_BY.get(rule)
+    return shown_by is None or any(
+        shown_by(one, other) and abs(_begin_ns(one) - _begin_ns(other)) < 2 * _work_ns(one)
+        for one, other in itertools.permutations(scenario.queues, 2)
+    )
 
 
 def simpler(scenario: Scenario) -> Iterator[Scenario]:

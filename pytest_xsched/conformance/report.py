@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from pytest_xsched.conformance.engine import (
     Conformance,
     Result,
 )
-from pytest_xsched.page.findings import CONFORMANCE_FORMAT
+from pytest_xsched.page.findings import CONFORMANCE_FORMAT, shown_by_rule
 from pytest_xsched.reporting.table_layout import aligned
 
 _WORDS = {HOLDS: "holds", FAILED: "FAILED", ONCE: "once", UNSEEN: "unseen"}
 _WIDTHS = {0: 6, 1: 26}
+_LINE = 100
 
 
 def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
@@ -40,14 +42,37 @@ def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
     table = [(_WORDS[one.status], one.rule, _sentence(one)) for one in found.results]
     for result, line in zip(found.results, aligned(table, least=_WIDTHS), strict=True):
         lines += [f"  {line}", *_details(result, files.get(result.rule))]
-    return lines
+    return lines + _not_claimed(found)
+
+
+def _not_claimed(found: Conformance) -> list[str]:
+    reasons = "; ".join(f"{', '.join(ids)} ({why})" for why, ids in _reasons(found))
+    if not reasons:
+        return []
+    return textwrap.wrap(
+        f"not claimed: {reasons}",
+        width=_LINE,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+    )
+
+
+def _reasons(found: Conformance) -> list[tuple[str, list[str]]]:
+    """Return the reasons why rules are not claimed, each with the ids of its rules."""
+    reasons: dict[str, list[str]] = {}
+    for one in found.not_claimed:
+        reasons.setdefault(one.why, []).append(one.rule)
+    return list(reasons.items())
 
 
 def _sentence(result: Result) -> str:
     if result.status == UNSEEN:
         return "no scenario showed anything about this rule"
     if result.status == HOLDS:
-        return _count(result.looked, result.unit)
+        return _count(result.looked, result.unit) + shown_by_rule(result.shown)
+    if result.status == ONCE and not result.repeats:
+        return f"failed, and was not run again: {result.sentence}"
     if result.status == ONCE:
         return f"failed, but was reproduced in {_again(result)} only: {result.sentence}"
     return result.sentence
@@ -117,6 +142,7 @@ def to_json(
                 _plain(result, files.get((found.policy.scheduler, found.policy.name, result.rule)))
                 for result in found.results
             ],
+            "not_claimed": [{"claim": one.rule, "why": one.why} for one in found.not_claimed],
         }
         for found in all_found
     ]
@@ -141,6 +167,8 @@ def _plain(result: Result, file: Path | None) -> dict[str, Any]:
         "looked": result.looked,
         "unit": result.unit,
     }
+    if result.shown:
+        plain["shown"] = dict(result.shown)
     if result.sentence:
         plain |= {
             "failing": result.failing,

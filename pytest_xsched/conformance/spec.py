@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base import policies
 from pytest_xsched.base.policies import Policy
 from pytest_xsched.conformance import realtime_checks
+from pytest_xsched.conformance.generators import may_show
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stress import invariants
 from pytest_xsched.stress.rules import RULES, Rule
 
+ONLY_LIVE = "a scenario cannot show it; first_broken checks it on live queues"
+"""Why a scenario checks no rule of live queues."""
+NO_CHECK = "these runs are not checked against it"
+"""Why the rest of the rules is not claimed."""
 RETURNS = "returns in time"
 IN_EFFECT = "in effect"
 
@@ -30,10 +36,25 @@ class Check:
         rule: what must hold.
         judge: returns a sentence for each breach, or None if the run shows nothing about the rule,
             which is no sign that the rule holds.
+        may_show: returns False for a scenario whose run cannot show anything about the rule.
     """
 
     rule: Rule
     judge: Callable[[Run], list[str] | None]
+    may_show: Callable[[Scenario], bool] = lambda scenario: True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotClaimed:
+    """A rule to which a policy is not held.
+
+    Attributes:
+        rule: id of the rule.
+        why: the reason, as a sentence without its first capital and its end.
+    """
+
+    rule: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +64,12 @@ class PolicyUnderTest:
     Attributes:
         policy: as the registry describes it.
         checks: of the general rules, then of its own.
+        not_claimed: the rules to which it is not held.
     """
 
     policy: Policy
     checks: tuple[Check, ...]
+    not_claimed: tuple[NotClaimed, ...] = ()
 
 
 def _different(scenario: Scenario, field: str) -> bool:
@@ -81,6 +104,7 @@ def _exact(id: str) -> Check:
     return Check(
         rule=RULES[id],
         judge=lambda run: list(broken(run)) if shows is None or shows(run.scenario) else None,
+        may_show=shows or (lambda scenario: True),
     )
 
 
@@ -105,18 +129,42 @@ _IN_REAL_TIME: dict[str, Callable[[Run], list[str] | None]] = {
 
 def _in_real_time(policy: Policy) -> tuple[Check, ...]:
     general = [id for id in _IN_REAL_TIME if RULES[id].general]
-    return tuple(Check(rule=RULES[id], judge=_IN_REAL_TIME[id]) for id in (*general, *policy.rules))
+    return tuple(
+        Check(rule=RULES[id], judge=_IN_REAL_TIME[id], may_show=partial(may_show, id))
+        for id in (*general, *policy.rules)
+    )
+
+
+def _not_claimed(checks: tuple[Check, ...], *, live: bool) -> tuple[NotClaimed, ...]:
+    """Return the rules without a check.
+
+    Args:
+        checks: of the policy.
+        live: whether the policy is checked on live queues, too.
+    """
+    claimed = {check.rule.id for check in checks}
+    found = []
+    for rule in RULES.values():
+        if rule.id in claimed or (rule.live and live):
+            continue
+        why = f"only {rule.of} keep it" if rule.of else ONLY_LIVE if rule.live else NO_CHECK
+        found.append(NotClaimed(rule=rule.id, why=why))
+    return tuple(found)
+
+
+def _under_test(policy: Policy, checks: tuple[Check, ...], *, live: bool) -> PolicyUnderTest:
+    return PolicyUnderTest(
+        policy=policy, checks=checks, not_claimed=_not_claimed(checks, live=live)
+    )
 
 
 BUILTIN = tuple(
-    PolicyUnderTest(policy=policy, checks=tuple(map(_exact, invariants.rules_of(policy))))
+    _under_test(policy, tuple(map(_exact, invariants.rules_of(policy))), live=False)
     for policy in policies.BUILTIN
 )
 """Our own policies, with the exact checks of virtual time."""
 
-XSCHED = tuple(
-    PolicyUnderTest(policy=policy, checks=_in_real_time(policy)) for policy in policies.XSCHED
-)
+XSCHED = tuple(_under_test(policy, _in_real_time(policy), live=True) for policy in policies.XSCHED)
 """XSched's policies, with the checks of real time."""
 
 NAMES = tuple(dict.fromkeys((*policies.POLICIES, *policies.XSCHED_POLICIES)))

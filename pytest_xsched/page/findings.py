@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_xsched.base.units import format_duration
@@ -158,6 +158,9 @@ def _policy(policy: Record) -> Record:
         ),
         "bad": [rule for rule in rules if rule["python"]],
         "rules": rules,
+        "not_claimed": [
+            {"rule": one["claim"], "why": one["why"]} for one in policy.get("not_claimed", [])
+        ],
     }
 
 
@@ -166,7 +169,7 @@ def _rule(claim: Record) -> Record:
     sentence = claim.get("sentence", "")
     looked = _count(claim["looked"], claim["unit"])
     if status == "holds":
-        sentence = f"in {looked}"
+        sentence = f"in {looked}{shown_by_rule(claim.get('shown', {}))}"
     elif status == "unseen":
         sentence = "no scenario showed anything about this rule"
     again = ""
@@ -182,6 +185,13 @@ def _rule(claim: Record) -> Record:
         "again": again,
         "python": claim.get("python", ""),
     }
+
+
+def shown_by_rule(shown: Mapping[str, int]) -> str:
+    """Return in how many sequences of steps each rule of live queues was checked."""
+    checked = ", ".join(f"{rule} {count}" for rule, count in shown.items() if count)
+    unseen = ", ".join(rule for rule, count in shown.items() if not count)
+    return (f": {checked}" if checked else "") + (f"; unseen: {unseen}" if unseen else "")
 
 
 def _count(number: int, what: str, more: str = "s") -> str:

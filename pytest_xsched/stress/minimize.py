@@ -8,6 +8,7 @@ hypothesis, which needs hundreds of attempts; a call that hangs takes seconds.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ def first_broken(
     devices: int = 1,
     without: Collection[str] = (),
     patience: str = "10s",
+    shown: Counter[str] | None = None,
 ) -> Counterexample | None:
     """Take random steps on live XQueues until a rule breaks, and minimize the steps.
 
@@ -94,6 +96,7 @@ def first_broken(
         without: ids of rules that are not checked: rules that a scheduler does not claim, and rules
             that were found broken before. Steps that would break them are left out.
         patience: how long a wait for a queue may take.
+        shown: receives, by rule, the count of random sequences of steps that checked it.
 
     Returns:
         The first broken rule with few steps that break it; None: all rules hold.
@@ -118,6 +121,8 @@ def first_broken(
         return _fewest(pool, found, without, patience)
     finally:
         pool.close()
+        if shown is not None:
+            shown.update(pool.shown)
     return None
 
 
@@ -129,6 +134,7 @@ def all_broken(
     patience: str = "10s",
     most: int = 10,
     say: Callable[[str], None] | None = None,
+    shown: Counter[str] | None = None,
 ) -> list[Counterexample]:
     """Repeat `first_broken`, each time without the rules that were found broken before.
 
@@ -137,11 +143,12 @@ def all_broken(
         most: the most counterexamples to search for.
         say: prints each counterexample as soon as it is found, because the search for all of them
             may take minutes: ``print``. None: nothing is printed.
+        shown: receives, by rule, the count of random sequences of steps that checked it.
     """
     found: list[Counterexample] = []
     while len(found) < most:
         known = {*without, *(one.rule for one in found)}
-        counterexample = first_broken(make, settings, without=known, patience=patience)
+        counterexample = first_broken(make, settings, without=known, patience=patience, shown=shown)
         if counterexample is None:
             break
         found.append(counterexample)
@@ -159,7 +166,9 @@ def _first_too_costly(
     """Take the steps that measure, which are no matter of chance, and then once more."""
 
     def play(steps: _Program) -> BrokenRule | None:
-        return pool.play(steps, without, patience)
+        broken = pool.play(steps, without, patience)
+        pool.shown.update(pool.played)
+        return broken
 
     broken = first_breach(play, without)
     if broken is None:

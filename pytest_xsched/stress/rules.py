@@ -22,6 +22,7 @@ class Rule:
         source: where the rule comes from; empty: it follows from what a queue is.
         general: whether it holds for runs of every policy, and not only for those that name it.
         live: whether it holds for live queues under hpf.
+        of: the only runs or policies that the rule is about, for reports; empty: not named.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Rule:
     source: str = ""
     general: bool = False
     live: bool = False
+    of: str = ""
 
     @property
     def text(self) -> str:
@@ -44,12 +46,14 @@ _ALL = (
         id="returns in time",
         definition="Every call returns, and the measuring process ends by itself, with a result.",
         general=True,
+        of="runs under XSched",
     ),
     Rule(
         id="in effect",
         definition="XSched reports that the policy is in effect, and hints decide which of two "
         "queues goes first.",
         general=True,
+        of="runs under XSched",
     ),
     # Of every queue.
     Rule(
@@ -62,6 +66,7 @@ _ALL = (
         id="all through XSched",
         definition="XSched counts and launches as many commands as it received.",
         general=True,
+        of="runs under XSched",
     ),
     Rule(
         id="order of counts",
@@ -99,39 +104,46 @@ _ALL = (
         definition="While a queue is ready, no queue of lower priority launches.",
         source="HPF of XSched",
         live=True,
+        of="policies that order the queues of a process by priority",
     ),
     Rule(
         id="delay of the highest",
         definition="The only queue of the highest priority waits for the commands that other "
         "queues had in flight when its burst began, and for nothing else.",
+        of="runs of our own hpf, in virtual time,",
     ),
     Rule(
         id="earliest first",
         definition="While a request waits, no queue launches that is due later. A queue without a "
         "deadline is due last.",
         source="C. L. Liu, J. W. Layland, 1973",
+        of="policies that order queues by deadline",
     ),
     Rule(
         id="critical first",
         definition="When a queue has been ready for longer than its laxity, no queue launches that "
         "is less urgent.",
+        of="policies that read a laxity",
     ),
     Rule(
         id="equals run together",
         definition="A queue does not keep another queue from running if the policy treats the two "
         "alike.",
         live=True,
+        of="policies under which several queues run at a time",
     ),
     Rule(
         id="time by weight",
         definition="Queues that have work at the same time get device time in proportion to their "
         "weights, apart from a turn of each and from what is in flight at its end.",
         source="C. A. Waldspurger, W. E. Weihl, 1995",
+        of="policies that divide time among the queues of a process",
     ),
     Rule(
         id="takes turns",
         definition="A waiting queue has its turn when all others had one, no matter what any of "
         "them used before.",
+        of="policies with turns of a known length, in real time,",
     ),
     # Of live queues only.
     Rule(

@@ -6,6 +6,7 @@ its process. `steps` describes the steps, `rules` the rules.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,8 @@ class OpenDevices:
         were_fresh: whether the live XQueues that were opened last had no example before.
         history: the steps of the examples that they had.
         broken: the breaches that the examples showed, in order.
+        shown: by rule, the count of examples that checked it.
+        played: the rules that the last call of `play` checked.
     """
 
     def __init__(self, make: Callable[[], XQueues], devices: int) -> None:
@@ -81,6 +84,8 @@ class OpenDevices:
         self.were_fresh = True
         self.history: list[Step] = []
         self.broken: list[BrokenRule] = []
+        self.shown: Counter[str] = Counter()
+        self.played: frozenset[str] = frozenset()
 
     def open(self) -> list[XQueues]:
         """Return live XQueues for an example, without queues."""
@@ -107,8 +112,8 @@ class OpenDevices:
         """Execute steps, and return the breach that they show."""
         opened = self.open()
         broken: BrokenRule | None = None
+        executor = StepExecutor(opened, without=without, patience=patience)
         try:
-            executor = StepExecutor(opened, without=without, patience=patience)
             for step in steps:
                 executor.execute(step)
             executor.finish()
@@ -116,6 +121,7 @@ class OpenDevices:
             broken = error
         finally:
             self.leave(opened, broken=broken is not None)
+        self.played = frozenset(executor.shown)
         return broken
 
     def close(self) -> None:
@@ -251,6 +257,7 @@ class XQueuesMachine(RuleBasedStateMachine):
         finally:
             self.source.leave(self.devices, broken=self.broken)
             self.source.history += self.executor.executed
+            self.source.shown.update(self.executor.shown)
 
 
 def check_xqueues(

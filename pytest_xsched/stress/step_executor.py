@@ -84,6 +84,8 @@ class StepExecutor:
         self._patience = patience
         self._changed: set[QueueState] = set()  # resumed or with a new priority in the last step
         self._off: set[int] = set()  # devices without a scheduler
+        self.shown: set[str] = set()
+        """Ids of the rules that a step checked."""
 
     # ---- executing steps
 
@@ -99,8 +101,10 @@ class StepExecutor:
         if name in self._without or _RULE_OF_STEP.get(step.does) in self._without:
             return
         self.executed.append(step)
+        self.shown |= {"no call fails", "the process survives", "returns"}
         with self._watched(name):
             if step.does in costs.STEPS:
+                self.shown.update(costs.STEPS[step.does][1])
                 costs.measure(step.does, self.devices[step.device], self._without)
             else:
                 getattr(self, f"_{step.does}")(step)
@@ -154,6 +158,7 @@ class StepExecutor:
         return BrokenRule(rule, sentence, self.executed)
 
     def _check(self, rule: str, holds: bool, sentence: str) -> None:
+        self.shown.add(rule)
         if not holds and rule not in self._without:
             raise BrokenRule(rule, sentence)
 
@@ -274,6 +279,7 @@ class StepExecutor:
                 and not state.held
                 and not self.devices[step.device].is_virtual
             ):
+                self.shown.add("off means off")
                 try:
                     state.xq.wait(self._patience)
                     state.pending = False
@@ -292,6 +298,7 @@ class StepExecutor:
         """Keep a queue at work until another one makes progress or has its work on the device."""
         one, other = self.queues[step.queue], self._equal(step)
         assert other is not None
+        self.shown.add("equals run together")
         self._submit_to(one, _SHORT)
         self._submit_to(other, _SHARED)
         before, rounds, begin_s = other.xq.counts.launched, 0, time.monotonic()

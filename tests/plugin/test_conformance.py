@@ -43,6 +43,7 @@ def test_all_of_ours(conformance):
     heads = [line.split(":")[0] for line in lines if line.startswith("builtin ")]
     assert heads == [f"builtin {name}" for name in ("none", "hpf", "edf", "partition", "fair")]
     assert any(line.startswith("  holds   highest first ") for line in lines)
+    assert any("earliest first (only policies that order queues by" in line for line in lines)
     assert lines[-1].startswith("0 findings in ")
 
 
@@ -104,12 +105,27 @@ def test_ctrl_c(conformance, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "examine", interrupt)
+    monkeypatch.setattr(command, "take_turns", interrupt)
     code, lines, err = conformance("hpf", BUDGET)
 
     assert code == ExitCode.INTERRUPTED
     assert lines[-1].startswith("interrupted: 0 findings in 0 scenarios")
     assert err == "pytest-xsched: interrupted\n"
+
+
+def test_ctrl_c_keeps_what_ran_before_it(conformance, monkeypatch):
+    take_turns = command.take_turns
+
+    def some(examinations, search_s, found):
+        take_turns(examinations, -1, found)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "take_turns", some)
+    code, lines, err = conformance("hpf", BUDGET)
+
+    assert (code, err) == (ExitCode.INTERRUPTED, "pytest-xsched: interrupted\n")
+    assert any(line.startswith("builtin hpf: 3 scenarios") for line in lines)
+    assert lines[-2].startswith("interrupted: 0 findings in 3 scenarios")
 
 
 @pytest.mark.parametrize(

@@ -328,13 +328,15 @@ def test_the_findings_of_conformance_are_a_page_alone_and_next_to_runs(load, sim
     ],
 )
 def test_policies_without_a_finding(pytester, report, status, checked, headline):
-    claim = {**OTHER, "status": status}
+    claim = {**OTHER, "status": status, "shown": {"threshold": 2, "off means off": 0}}
     if status == "once":
         claim = {**CLAIM, "status": "once"}
     conformance_file(pytester.path / "policies.json", claims=[claim], checked=checked)
     assert report("policies.json", "-o", "page.html")[0] == ExitCode.OK
     text = (pytester.path / "page.html").read_text()
     assert f"<h1>{headline}</h1>" in text and status.upper() in words(text)
+    sentence = "in 9 scenarios: threshold 2; unseen: off means off"
+    assert (sentence in words(text)) == (status == "holds")
 
 
 def test_what_the_command_writes_is_what_the_page_reads(pytester, report, capsys, monkeypatch):
@@ -342,7 +344,9 @@ def test_what_the_command_writes_is_what_the_page_reads(pytester, report, capsys
     assert main(["conformance", "hpf", "--json", "--budget=1us"]) == ExitCode.UNDECIDED
     (pytester.path / "policies.json").write_text(capsys.readouterr().out)
     assert report("policies.json", "-o", "page.html")[0] == ExitCode.OK
-    assert "1 was not checked" in (pytester.path / "page.html").read_text()
+    text = (pytester.path / "page.html").read_text()
+    assert "1 was not checked" in text
+    assert "earliest first only policies that order queues by deadline keep it" in words(text)
 
 
 def test_a_file_of_conformance_of_another_format_is_one_sentence(pytester, report):

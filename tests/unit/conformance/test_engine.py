@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from pytest_xsched.base import policies
 from pytest_xsched.base.policies import POLICIES, Policy
-from pytest_xsched.conformance import live_engine
+from pytest_xsched.conformance import engine, live_engine
 from pytest_xsched.conformance.engine import (
     FAILED,
     HOLDS,
@@ -18,10 +19,12 @@ from pytest_xsched.conformance.engine import (
     ONCE,
     UNSEEN,
     Conformance,
+    Examination,
     Limits,
     check_scenario,
     examine,
     from_text,
+    take_turns,
 )
 from pytest_xsched.conformance.generators import contests, simpler
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
@@ -32,6 +35,7 @@ from pytest_xsched.conformance.spec import (
     RETURNS,
     XSCHED,
     Check,
+    NotClaimed,
     PolicyUnderTest,
 )
 from pytest_xsched.errors import DeviceUnavailable, SchedulerInactive, WorkerCrashed
@@ -148,6 +152,88 @@ def test_two_of_three_count():
     assert (found.results[0].status, found.results[0].reproduced) == (FAILED, 2)
 
 
+# ---- which scenario is next
+
+
+class Clock:
+    """Stands in for `time`: it moves only where a run takes time."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 0.0
+        monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+
+    def taking(self, seconds, ran):
+        def slow(scenario):
+            self.now_s += seconds
+            ran.append(scenario)
+            return run(scenario)
+
+        return slow
+
+
+def examination(judge, one_run, policy=XS_HPF, may_show=None, limits=LIMITS):
+    checks = (Check(rule=Rule(id="few queues", definition="Few."), judge=judge),)
+    if may_show is not None:
+        checks = (dataclasses.replace(checks[0], may_show=may_show),)
+    tested = PolicyUnderTest(policy=policy, checks=checks)
+    return Examination(tested, contests(policy, "opencl"), one_run, one_run, limits, seed=1)
+
+
+def test_policies_get_the_same_time_and_not_one_after_the_other(monkeypatch):
+    clock, order = Clock(monkeypatch), []
+
+    def taking(seconds):
+        one_run = clock.taking(seconds, [])
+        return lambda scenario: order.append(seconds) or one_run(scenario)
+
+    both = [examination(nothing, taking(seconds)) for seconds in (10, 2)]
+    take_turns(both, 17)
+    assert order == [10, 2, 2, 2, 2, *[10] * (LEAST - 1)]
+    assert [one.cut for one in both] == [True, True]
+
+
+def test_a_policy_whose_rules_are_unseen_gets_more_scenarios(monkeypatch):
+    clock, seen, unseen = Clock(monkeypatch), [], []
+    both = [
+        examination(nothing, clock.taking(1, seen)),
+        examination(lambda run: None, clock.taking(1, unseen)),
+    ]
+    take_turns(both, 11)
+    assert (len(seen), len(unseen)) == (4, 8)
+
+
+def test_the_first_scenario_may_show_what_is_unseen(monkeypatch):
+    ran = []
+    one = examination(
+        lambda run: [] if len(run.scenario.queues) == 3 else None,
+        Clock(monkeypatch).taking(1, ran),
+        may_show=lambda scenario: len(scenario.queues) == 3,
+    )
+    take_turns([one], 60)
+    assert len(ran[0].queues) == 3
+    assert {len(scenario.queues) for scenario in ran} == {1, 2, 3}
+
+
+def test_a_first_breach_is_reported_at_once():
+    said = []
+    one = examination(lambda run: [f"{len(run.scenario.queues)} queues"], run)
+    take_turns([one], 60, lambda tested, rule, sentence: said.append((rule, sentence)))
+    assert [rule for rule, _ in said] == ["few queues"]
+    outcome = one.conclude(shorten=False)
+    assert (outcome.results[0].status, outcome.results[0].repeats) == (ONCE, 0)
+    assert policy_lines(outcome, {})[2].endswith("failed, and was not run again: " + said[0][1])
+
+
+@pytest.mark.parametrize("policy", policies.XSCHED, ids=lambda policy: policy.name)
+def test_each_rule_of_a_policy_has_scenarios_that_may_show_it(policy):
+    (tested,) = [one for one in XSCHED if one.policy == policy]
+    scenarios = []
+    one = examination(nothing, lambda s: scenarios.append(s) or run(s), policy)
+    take_turns([one], 60)
+    for check in tested.checks:
+        assert any(map(check.may_show, scenarios)), check.rule.id
+
+
 def test_the_end_of_a_process_is_a_finding():
     def crash(scenario):
         raise WorkerCrashed("the worker process was ended by SIGSEGV")
@@ -232,8 +318,8 @@ def test_steps_on_live_queues(monkeypatch, reproduced, status):
     monkeypatch.setattr(live_engine, "all_broken", lambda make, *_, **__: [finding])
     results = live_engine.take_steps(None, XS_HPF)
     found = Conformance(policy=XS_HPF, scenarios=1, runs=1, seconds=1.0, results=results)
-    assert [result.status for result in results] == [status]
-    lines = policy_lines(found, {})[2:]
+    assert [result.status for result in results] == [status, HOLDS]
+    lines = policy_lines(found, {})[2:-1]
     if reproduced:
         assert lines[0] == "  FAILED  live queues: destroy returns  It did not."
         assert lines[1].startswith("          claimed: Each call returns")
@@ -242,12 +328,30 @@ def test_steps_on_live_queues(monkeypatch, reproduced, status):
             "          q0 = xqueues(priority=0)",
             "          q0.destroy()",
         ]
-    (plain,) = json.loads(to_json([found], {}, facts={}, seconds=1))["policies"][0]["claims"]
+    plain, _ = json.loads(to_json([found], {}, facts={}, seconds=1))["policies"][0]["claims"]
     assert (plain["python"], plain["file"]) == ("\n".join(steps), None)
 
     monkeypatch.setattr(live_engine, "all_broken", lambda make, *_, **__: [])
     (result,) = live_engine.take_steps(None, XS_HPF)
     assert (result.status, result.looked) == (HOLDS, 5)
+
+
+def test_live_queues_say_how_many_sequences_checked_each_rule(monkeypatch):
+    def all_broken(make, *_, shown, **__):
+        shown.update({"threshold": 4, "returns": 5})
+        return []
+
+    monkeypatch.setattr(live_engine, "all_broken", all_broken)
+    (result,) = live_engine.take_steps(None, XS_HPF)
+    assert (result.shown["threshold"], result.shown["off means off"]) == (4, 0)
+    found = Conformance(policy=XS_HPF, scenarios=1, runs=1, seconds=1.0, results=(result,))
+    line = policy_lines(found, {})[2]
+    assert line.startswith("  holds   live queues                 5 sequences: ")
+    shown, unseen = line.split("; unseen: ")
+    assert "threshold 4" in shown and "returns 5" in shown
+    assert "off means off" in unseen and "threshold" not in unseen
+    (plain,) = json.loads(to_json([found], {}, facts={}, seconds=1))["policies"][0]["claims"]
+    assert plain["shown"] == dict(result.shown)
 
 
 def test_a_finding_on_live_queues_is_printed_as_it_comes(monkeypatch):
@@ -259,6 +363,18 @@ def test_a_finding_on_live_queues_is_printed_as_it_comes(monkeypatch):
     lines = []
     live_engine.take_steps(None, XS_HPF, lines.append)
     assert lines == ["\nfound under hpf: destroy returns: It did not."]
+
+
+def test_rules_that_are_not_claimed_come_with_the_reason():
+    reasons = (("a", "only A keep it"), ("b", "only B keep it"), ("c", "only A keep it"))
+    found = dataclasses.replace(
+        examined(nothing), not_claimed=tuple(NotClaimed(rule=r, why=why) for r, why in reasons)
+    )
+    assert policy_lines(found, {})[-1] == (
+        "  not claimed: a, c (only A keep it); b (only B keep it)"
+    )
+    (plain,) = json.loads(to_json([found], {}, facts={}, seconds=1))["policies"]
+    assert plain["not_claimed"][1] == {"claim": "b", "why": "only B keep it"}
 
 
 def test_the_text_of_what_is_no_finding():

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_xsched.base.policies import BUILTIN, XSCHED
 from pytest_xsched.conformance import live_engine, spec
-from pytest_xsched.stress import invariants, rules, step_executor
+from pytest_xsched.stress import costs, invariants, rules, step_executor
 from pytest_xsched.stress.rules import RULES
 
 
@@ -39,10 +39,28 @@ def test_a_policy_without_rules_keeps_the_general_ones():
 
 
 def test_live_queues_are_checked_against_the_live_rules():
-    text = Path(step_executor.__file__).read_text(encoding="utf-8")
+    checkers = (step_executor, costs)
+    text = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in checkers)
     live = {id for id, rule in RULES.items() if rule.live}
-    named = set(re.findall(r'"([a-z, ]+)"', text)) & set(RULES)
+    named = set(re.findall(r'"([a-z, -]+)"', text)) & set(RULES)
     assert named | {"returns"} == live
-    assert {id.partition(" returns")[0] for id in live_engine.NOT_CLAIMED - live} == {
+    assert {id.partition(" returns")[0] for id in live_engine.NOT_CLAIMED.keys() - live} == {
         *("wait", "set_launch_config", "destroy"),
     }
+
+
+@pytest.mark.parametrize("tested", [*spec.BUILTIN, *spec.XSCHED], ids=lambda t: str(t.policy.name))
+def test_every_rule_is_claimed_of_a_policy_or_not_with_a_reason(tested):
+    claimed = [check.rule.id for check in tested.checks]
+    reasons = {one.rule: one.why for one in tested.not_claimed}
+    on_live_queues = set()
+    if tested.policy.scheduler == "xsched":
+        on_live_queues = {id for id, rule in RULES.items() if rule.live}
+    assert not set(claimed) & set(reasons)
+    assert set(claimed) | set(reasons) | on_live_queues == set(RULES)
+    assert all(reasons.values())
+
+
+def test_a_rule_of_some_policies_names_them():
+    named = {id for policy in [*BUILTIN, *XSCHED] for id in policy.rules}
+    assert all(RULES[id].of for id in named)
