@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_xsched.analysis import fairness, queue_part, targets
+from pytest_xsched.analysis import fairness, queue_part, run_cost, targets
 from pytest_xsched.analysis.around import around
 from pytest_xsched.analysis.assertion import (
     Unjudged,
@@ -31,6 +31,7 @@ from pytest_xsched.analysis.trace import Trace
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.extras import require_extra
 from pytest_xsched.base.units import format_duration, one_line, parse_fraction
+from pytest_xsched.base.validation import finite_number
 from pytest_xsched.errors import (
     InvalidRun,
     ScenarioError,
@@ -39,6 +40,7 @@ from pytest_xsched.errors import (
     XSchedWarning,
 )
 from pytest_xsched.monitoring.environment import Fingerprint
+from pytest_xsched.monitoring.run_cost import RunCost
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.profile import Profile
 from pytest_xsched.scenario.scenario import Scenario
@@ -77,6 +79,7 @@ class Run:
         at_least_ns: int = 0,
         trace: Trace | None = None,
         alone_ns: Sequence[int | None] = (),
+        scheduler_cost: RunCost | None = None,
     ) -> None:
         self.scenario = scenario
         self.device_kind = scenario.device_kind
@@ -115,6 +118,8 @@ class Run:
         """The commands on record."""
         self.alone_ns = alone_ns
         """Time of a request of each queue alone, ns; None: not known; empty: of none."""
+        self.scheduler_cost = scheduler_cost
+        """What the threads of the scheduler used; None: not measured."""
         self.parts = queue_part
         """What makes parts of its queues."""
         self._measure_on = measure_on
@@ -198,6 +203,51 @@ class Run:
 
         self.judge(rule, reads=[queue._run for queue in (alone or {}).values()])
 
+    @asserts
+    def assert_scheduler_cost(
+        self, *, processors: float | None = None, wakeups_per_request: float | None = None
+    ) -> None:
+        """Assert that the threads of the scheduler use little: facts about the measured windows.
+
+        Under XSched these are the threads that XSched started, with the launches that they make.
+        Our own scheduler works in the threads of the queues, which also wait for the device.
+
+        Args:
+            processors: what they use must be below this, in processors: 0.05 is a twentieth.
+            wakeups_per_request: how often one of them waits and is woken, for each request of all
+                queues, must be below this.
+
+        Raises:
+            QosAssertionError: they use as much or more.
+            InvalidRun: what they use was not measured.
+            ScenarioError: no limit is given, or one is not a number above 0.
+        """
+        __tracebackhide__ = True
+        limits = {
+            rule: finite_number(f"assert_scheduler_cost: {name}", limit, above=0)
+            for name, rule, limit in (
+                ("processors", run_cost.PROCESSORS, processors),
+                ("wakeups_per_request", run_cost.WAKEUPS, wakeups_per_request),
+            )
+            if limit is not None
+        }
+        if not limits:
+            raise ScenarioError(
+                "assert_scheduler_cost: no limit is given; pass processors=0.05 or "
+                "wakeups_per_request=10"
+            )
+
+        def judged(name: str, limit: float, _: ErrorBudget) -> Verdict:
+            __tracebackhide__ = True
+            self.require()
+            if self.scheduler_cost is None or not self.scheduler_cost.requests:
+                why = run_cost.reason(self.scenario, self.scheduler_cost)
+                raise InvalidRun(f"no verdict: {why}", run=self)
+            return run_cost.below(self.scheduler_cost, name, limit)
+
+        for name, limit in limits.items():
+            self.judge(functools.partial(judged, name, limit), fact=True)
+
     def judge(
         self,
         rule: Callable[[ErrorBudget], Verdict],
@@ -266,7 +316,7 @@ class Run:
 
     def _gets_worse(self, verdict: Verdict) -> bool:
         """Check whether later blocks of what was judged are worse; False if all was measured."""
-        if self._whole:
+        if self._whole or not verdict.queue:
             return False
         # All pairs of blocks are compared, so a long run has longer ones.
         block_ns = max(self._block_ns, self.measured_ns // _TREND_BLOCKS)
@@ -388,6 +438,7 @@ class Run:
             "remark": self.remark,
             "origin": self.origin,
             "host": self.host,
+            "scheduler_cost": self.scheduler_cost and self.scheduler_cost.to_dict(),
             "fixture": self.fixture and dict(zip(("name", "scope"), self.fixture, strict=True)),
             "queues": [
                 {

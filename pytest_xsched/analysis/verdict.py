@@ -17,7 +17,7 @@ class Verdict:
 
     Attributes:
         status: ``"PASS"``, ``"FAIL"`` or ``"UNDECIDED"``.
-        queue: name of the queue.
+        queue: name of the queue; "" of the scheduler.
         rule: "P99 below", "throughput at least".
         value: what was measured, in `unit`; inf for never.
         limit: what it is compared with, in `unit`.
@@ -50,7 +50,7 @@ class Verdict:
     @property
     def judged(self) -> str:
         """Name of what was judged: of the queue, or of a latency of it, "chat.first_token"."""
-        return f"{self.queue}.{self.latency}" if self.latency else self.queue
+        return f"{self.queue}.{self.latency}" if self.latency else self.queue or "scheduler"
 
     def with_remark(self, remark: str) -> Verdict:
         """Return the verdict with a remark after its sentence."""

@@ -355,4 +355,4 @@ def property_name(verdict: Record) -> str:
 def judged(verdict: Record) -> str:
     """Return the name of what was judged: a queue, or a latency as in `run.chat.first_token`."""
     latency = verdict.get("latency")  # absent in old records
-    return f"{verdict['queue']}.{latency}" if latency else str(verdict["queue"])
+    return f"{verdict['queue']}.{latency}" if latency else str(verdict["queue"] or "scheduler")

@@ -24,6 +24,7 @@ from pytest_xsched.monitoring.environment import Fingerprint, take_fingerprint
 from pytest_xsched.monitoring.gpu_monitor import monitor_of
 from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Readings
+from pytest_xsched.monitoring.run_cost import CostReader, RunCost
 from pytest_xsched.monitoring.sampler import Sampler
 from pytest_xsched.native.binding import SLICE_NS, Device
 from pytest_xsched.native.command_record import CommandRecord
@@ -58,6 +59,7 @@ class Measurement:
         remark: one sentence about the measurement, or "".
         activity: the evidence that XSched was in effect; None under other schedulers.
         mps: which processes were clients of MPS; None under other schedulers.
+        cost: what the threads of the scheduler used; None: not measured.
         readings: what other than the device may have delayed requests; None: not measured.
         faults: one sentence for each fault that spoils the whole measurement.
         records: of the commands of each queue; empty: the run kept none.
@@ -78,6 +80,7 @@ class Measurement:
     remark: str = ""
     activity: Activity | None = None
     mps: MpsClients | None = None
+    cost: RunCost | None = None
     readings: Readings | None = None
     faults: tuple[str, ...] = ()
     records: tuple[CommandRecord, ...] = ()
@@ -216,6 +219,7 @@ def _measure(
                 gpus=[gpu for one in infos if (gpu := monitor_of(one.kind, one.pci_id))],
                 family=family,
             )
+        reader = _cost_reader(scenario, queues) if not info.virtual_time else None
         native.start(
             warmup_ns=scenario.warmup_ns,
             duration_ns=scenario.duration_ns,
@@ -227,7 +231,7 @@ def _measure(
         )
         if sampler is not None and not queues:
             _watch(native, scenario, progress, sampler)
-        _wait(native, scenario, progress, sampler)
+        _wait(native, scenario, progress, [one for one in (sampler, reader) if one is not None])
         fingerprint = dataclasses.replace(
             take_fingerprint(infos),
             models=tuple(model.facts(name) for name, model in captured.items()),
@@ -244,6 +248,8 @@ def _measure(
             measurement = dataclasses.replace(measurement, records=records)
         if sampler is not None:
             measurement = dataclasses.replace(measurement, readings=sampler.readings())
+        if reader is not None:
+            measurement = dataclasses.replace(measurement, cost=reader.cost())
         if activity is not None:
             of = [spec.name for spec in specs]
             shown = with_commands(activity, dict(zip(of, queues, strict=True)))
@@ -255,17 +261,31 @@ def _measure(
         native.close()  # also after Ctrl-C and time-outs, which interrupt `_wait`
 
 
+def _cost_reader(scenario: Scenario, queues: Sequence[Queue]) -> CostReader | None:
+    """Return what reads the counters of the scheduler's threads; None: there are none here."""
+    if scenario.scheduler not in ("builtin", "xsched") or not queues:
+        return None
+    return CostReader(
+        own_threads=scenario.scheduler == "xsched",
+        start_ns=scenario.warmup_ns,
+        end_ns=scenario.warmup_ns + scenario.duration_ns,
+    )
+
+
 def _wait(
-    native: NativeRun, scenario: Scenario, progress: Progress | None, sampler: Sampler | None
+    native: NativeRun,
+    scenario: Scenario,
+    progress: Progress | None,
+    readers: Sequence[Sampler | CostReader],
 ) -> None:
     total_ns = scenario.warmup_ns + scenario.duration_ns
     while not native.wait():
-        if sampler is not None:
-            sampler.poll(native.now_ns())
+        for reader in readers:
+            reader.poll(native.now_ns())
         if progress is not None:
             progress(min(native.now_ns(), total_ns), total_ns)
-    if sampler is not None:
-        sampler.poll(native.now_ns(), last=True)
+    for reader in readers:
+        reader.poll(native.now_ns(), last=True)
 
 
 def _watch(

@@ -37,6 +37,7 @@ RESERVED_NAMES = frozenset(
     | {"asserted", "measured_ns", "refused", "undecided", "windows", "fixture", "is_too_short"}
     | {"least_ns", "take_unjudged", "asserted_in_phase", "plain_misses"}
     | {"device_kind", "device_name", "fingerprint", "scheduler", "to_dict", "to_json"}
+    | {"scheduler_cost", "assert_scheduler_cost"}
     | {"trace", "alone_ns", "why", "parts", "has_failed", "record_profile", "to_frame", "host"}
 )
 

@@ -20,6 +20,7 @@ from pytest_xsched.analysis.trace import Trace
 from pytest_xsched.base.constants import uuid_of
 from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
+from pytest_xsched.monitoring.run_cost import RunCost
 from pytest_xsched.reporting.policy_hints import order_remarks
 from pytest_xsched.runner.measure import Measurement
 from pytest_xsched.scenario.arrival_process import Closed, has_own_times, request_count
@@ -253,6 +254,8 @@ def run_in_windows(
         so_far = evidence(activity, mps).keeping(before)
         run.evidence = so_far.keeping(alone, f"in window {index + 1}: ")
         add_remark(run, later.remark)
+        later_cost = _cost(scenario, later)
+        run.scheduler_cost = later_cost and later_cost.added_to(run.scheduler_cost)
         return True
 
     return Run(
@@ -271,7 +274,15 @@ def run_in_windows(
         at_least_ns=at_least_ns,
         trace=kept,
         alone_ns=alone_ns,
+        scheduler_cost=_cost(scenario, measurement),
     )
+
+
+def _cost(scenario: Scenario, measurement: Measurement) -> RunCost | None:
+    """Return what the scheduler cost in a window; None where programs have threads of it, too."""
+    if measurement.cost is None or any(q.workload.own_program for q in scenario.queues):
+        return None
+    return measurement.cost.of_requests(measurement.samples)
 
 
 def _of(of_queues: Sequence[_One], index: int) -> _One | None:

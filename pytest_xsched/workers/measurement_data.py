@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Readings
+from pytest_xsched.monitoring.run_cost import RunCost
 from pytest_xsched.native.command_record import CommandRecord
 from pytest_xsched.native.milestones import Milestones
 from pytest_xsched.native.run import Counts
@@ -33,6 +34,7 @@ def to_plain(measurement: Measurement) -> dict[str, Any]:
         "alone_ns": list(measurement.alone_ns),
         "activity": measurement.activity and measurement.activity.to_dict(),
         "mps": measurement.mps and measurement.mps.to_dict(),
+        "cost": measurement.cost and measurement.cost.to_dict(),
         "readings": measurement.readings and measurement.readings.to_dict(),
         "remark": measurement.remark,
         "faults": list(measurement.faults),
@@ -66,6 +68,7 @@ def from_plain(
         alone_ns=tuple(data["alone_ns"]),
         activity=data["activity"] and Activity.from_dict(data["activity"]),
         mps=data["mps"] and MpsClients.from_dict(data["mps"]),
+        cost=data["cost"] and RunCost.from_dict(data["cost"]),
         readings=data["readings"] and Readings.from_dict(data["readings"]),
         remark=data["remark"],
         faults=tuple(data["faults"]),

@@ -24,6 +24,7 @@ from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.monitoring.environment import DeviceFacts, Fingerprint, MappedLibrary
 from pytest_xsched.monitoring.mps_clients import MpsClients, bypass_fault
 from pytest_xsched.monitoring.noise import unite_readings
+from pytest_xsched.monitoring.run_cost import unite_costs
 from pytest_xsched.native.command_record import CommandRecord, no_record
 from pytest_xsched.native.milestones import Milestones, no_milestones
 from pytest_xsched.native.run import Counts
@@ -558,6 +559,7 @@ def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) ->
         failures=tuple(one.failures for one in in_order),
         wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
         activity=merge_activities([part.activity for part in measured if part.activity]),
+        cost=unite_costs([part.cost for part in measured if part.cost]),
         readings=unite_readings([part.readings for part in measured if part.readings]),
         remark="; ".join(part.remark for _, part in parts if part.remark),
         program_files={

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from pytest_xsched import spin
+from pytest_xsched import InvalidRun, ScenarioError, TargetMissed, spin
 from pytest_xsched.stress import costs
 from pytest_xsched.stress.minimize import first_broken
 from pytest_xsched.stress.step_executor import StepExecutor
@@ -107,3 +107,51 @@ def test_costs_are_found_before_random_steps(live):
     assert (found.rule, found.steps) == ("memory is given back", ("measure_memory(xqueues)",))
     known = {"memory is given back", *costs.STEPS["measure_events"][1]}
     assert first_broken(lambda: live("keep-memory"), no_steps, without=known) is None
+
+
+# ---- of a run
+
+
+def measured(session, **settings):
+    a = session.queue("a", spin("1ms"), priority=1, rate="100/s")
+    b = session.queue("b", spin("1ms"), rate="50/s")
+    return session.run(a, b, duration="600ms", warmup="100ms", **settings)
+
+
+def test_a_run_has_what_its_scheduler_costs(session_on, xsched_gpu):
+    run = measured(session_on("cuda", lock_timeout_ns=10**10), scheduler="xsched")
+    cost = run.scheduler_cost
+    assert (cost.own_threads, cost.threads) == (True, 2)
+    assert 0 < cost.requests <= 105
+    assert cost.wakeups and cost.processor_ns
+    assert run.to_dict()["scheduler_cost"] == cost.to_dict()
+    run.assert_scheduler_cost(processors=2.01, wakeups_per_request=1000)
+    with pytest.raises(TargetMissed, match=r"^scheduler: processors 0\..* is not below 1e-09"):
+        run.assert_scheduler_cost(processors=1e-9)
+    with pytest.raises(TargetMissed, match=r"^scheduler: wake-ups a request .* not below 0\.001"):
+        run.assert_scheduler_cost(wakeups_per_request=0.001)
+    assert [verdict.judged for verdict in run.verdicts] == ["scheduler"] * 4
+
+
+@pytest.mark.parametrize(
+    ("where", "scheduler", "words"),
+    [
+        ("sim", "builtin", "in virtual time the scheduler has no threads"),
+        ("cpu", "native", "under native no scheduler of this machine has threads"),
+    ],
+)
+def test_where_there_is_no_thread_there_is_no_verdict(session_on, where, scheduler, words):
+    run = measured(session_on(where), scheduler=scheduler)
+    assert run.scheduler_cost is None
+    with pytest.raises(InvalidRun, match=f"^no verdict: {words}"):
+        run.assert_scheduler_cost(processors=0.5)
+    with pytest.raises(ScenarioError, match=r"no limit is given; pass processors=0\.05"):
+        run.assert_scheduler_cost()
+    with pytest.raises(ScenarioError, match="assert_scheduler_cost: processors"):
+        run.assert_scheduler_cost(processors=0)
+
+
+def test_our_own_scheduler_costs_what_the_threads_of_the_queues_use(session_on):
+    cost = measured(session_on("cpu"), scheduler="builtin").scheduler_cost
+    assert (cost.own_threads, cost.threads) == (False, 2)
+    assert cost.wakeups and cost.processor_ns and cost.requests
