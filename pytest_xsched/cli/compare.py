@@ -8,47 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_xsched.analysis.comparability import likeness, machine_part
-from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.comparison.comparison import Comparison
-from pytest_xsched.comparison.effect import Effect
-from pytest_xsched.comparison.episode import Episode, falls_behind, first_with_a_figure
 from pytest_xsched.comparison.existing_runs import compare_runs
-from pytest_xsched.errors import IncomparableError, InvalidRun, ScenarioError
+from pytest_xsched.comparison.pairs import Judgement, judge_pairs
+from pytest_xsched.errors import IncomparableError, ScenarioError
 from pytest_xsched.reporting import comparison_table
 from pytest_xsched.reporting.json_export import part_of, read_content
 from pytest_xsched.reporting.run_table import Record, title
-from pytest_xsched.stats.paired import episodes_needed, show_bounds
-
-MARGIN = 0.1
-"""B is worse only if it is worse by more than this share: how far equal runs of two sessions differ
-is not known."""
 
 _KEYS = {"scenario", "queues", "fingerprint", "evidence", "scheduler", "measured_ns"}
 _SCENARIO_KEYS = {"duration_ns", "seed", "scheduler", "policy", "xsched", "processes", "changes"}
 _QUEUE_KEYS = {"name", "n", "p50_ns", "p95_ns", "p99_ns", "throughput_hz", "offered_hz"}
 _DEVICE_KEYS = {"kind", "index", "driver_version", "kernel_driver_version"}
 """What is read of a run, of its scenario, and of each of its queues and devices."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What the paired runs show of one queue.
-
-    Attributes:
-        status: ``"worse"``, ``"better"``, ``"no difference shown"``, ``"undecided"`` (too few
-            pairs, or B looks worse and the pairs do not show it), ``"not compared"`` (a run of
-            one side has no figure) or ``"no figure"`` (on neither side).
-        sentence: with the figures.
-    """
-
-    status: str
-    sentence: str
 
 
 @dataclass(slots=True)
@@ -194,71 +171,5 @@ def _compare(first: list[Record], second: list[Record], result: Result) -> None:
     except IncomparableError as error:
         result.notes.append(f"not comparable: {name}: {'; '.join(map(str, error.differences))}")
         return
-    judged = [_judge(comparison, queue) for queue in comparison.queues]
+    judged = [judge_pairs(comparison, queue) for queue in comparison.queues]
     result.comparisons.append((comparison, judged))
-
-
-def _judge(comparison: Comparison, name: str) -> Judgement:
-    """Judge the P99 of an open loop, or a lower percentile; of a closed one the throughput."""
-    return first_with_a_figure(lambda q: _judge_by(comparison, name, q), lambda found: found.status)
-
-
-def _judge_by(comparison: Comparison, name: str, q: float) -> Judgement:
-    queue = comparison[name]
-    a, b = (comparison.episodes(arm) for arm in (comparison.baseline, *comparison.schedulers))
-    closed = a[0].numbers(name)["offered_hz"] is None
-    what = "throughput" if closed else percentile_name(q)
-    broken = _count_broken(a, name), _count_broken(b, name)
-    if any(broken) and not all(broken):
-        return _judge_broken(name, broken, len(a))
-    reasons = [[_no_figure(one, name, q, closed=closed) for one in arm] for arm in (a, b)]
-    missing = [reason for reason in (*reasons[0], *reasons[1]) if reason]
-    if missing:
-        nowhere = len(missing) == len(a) + len(b)
-        return Judgement(status="no figure" if nowhere else "not compared", sentence=missing[0])
-    try:
-        effect: Effect = queue.throughput() if closed else queue.latency(q)
-    except InvalidRun as error:  # arms under unlike noise
-        return Judgement(status="not compared", sentence=_reason(error))
-    ratio = effect.ratio
-    pairs = len(ratio.episodes)
-    sentence = f"{name}: {what} of B is {ratio.value:.4g} times that of A ({show_bounds(ratio)})"
-    if pairs < episodes_needed():
-        few = f"{pairs} pair{'s' * (pairs > 1)} of runs, and {episodes_needed()} are needed"
-        return Judgement(status="undecided", sentence=f"{sentence}; {few}")
-    higher, lower = ratio.low > 1 + MARGIN, ratio.high < 1 - MARGIN
-    if higher or lower:
-        return Judgement(status="worse" if higher != closed else "better", sentence=sentence)
-    looks_worse = ratio.value < 1 - MARGIN if closed else ratio.value > 1 + MARGIN
-    if looks_worse:
-        more = "B looks worse, but the pairs differ too much to show it"
-        return Judgement(status="undecided", sentence=f"{sentence}; {more}")
-    return Judgement(status="no difference shown", sentence=sentence)
-
-
-def _count_broken(episodes: Sequence[Episode], name: str) -> int:
-    """Count the runs in which a queue is saturated or completes nothing."""
-    return sum(falls_behind(one.record, one.numbers(name)) for one in episodes)
-
-
-def _judge_broken(name: str, broken: tuple[int, int], pairs: int) -> Judgement:
-    """Judge a queue that is saturated, or completes nothing, in runs of one side only."""
-    side, other = ("A", "B") if broken[0] else ("B", "A")
-    sentence = (
-        f"{name}: saturated, or without a completed request, in {max(broken)} of {pairs} "
-        f"run{'s' * (pairs > 1)} of {side} and in none of {other}"
-    )
-    return Judgement(status="worse" if broken[1] else "better", sentence=sentence)
-
-
-def _no_figure(episode: Episode, name: str, q: float, *, closed: bool) -> str:
-    """Describe why a run has no figure of a queue; "" if it has one."""
-    try:
-        _ = episode.throughput_hz(name) if closed else episode.percentile_ns(name, q)
-    except InvalidRun as error:
-        return _reason(error)
-    return ""
-
-
-def _reason(error: InvalidRun) -> str:
-    return str(error).removeprefix("no verdict: ")

@@ -138,14 +138,21 @@ def _parser() -> _Parser:
     compare = _add_command(
         commands,
         "compare",
-        "Compare the runs of two files of `pytest --xsched-json=FILE`. Runs of the same scenario "
+        "Compare two builds, two baselines or two files of `pytest --xsched-json=FILE`. Two names "
+        "of the ini key xsched_builds are measured alternately: pytest runs the tests, with the "
+        "arguments that follow. Two names of baselines are compared with the claim that their "
+        "stored runs allow. Of files, runs of the same scenario "
         "are compared, in the order in which they were made. B is worse if a P99 is more than "
         "10 % higher, or the throughput of a closed loop more than 10 % lower, and at least 6 "
         "pairs of runs show it; or if a queue is saturated or completes nothing in B only. What "
         "is not compared or not decided ends with exit code 8.",
     )
-    compare.add_argument("a", metavar="A", help="the earlier runs")
-    compare.add_argument("b", metavar="B", help="the later runs")
+    compare.add_argument("a", metavar="A", help="a build, a baseline, or a file: the reference")
+    compare.add_argument("b", metavar="B", help="what may be worse than A")
+    rest = compare.add_argument(
+        "arguments", metavar="ARGUMENTS", nargs=argparse.REMAINDER, help="of pytest, for builds"
+    )
+    rest.required = False  # or argparse says that they are missing where B is
     compare.set_defaults(command=_compare)
 
     record = _add_command(
@@ -288,16 +295,35 @@ def _print_now(line: str) -> None:
 
 
 def _compare(options: argparse.Namespace) -> ExitCode:
+    words = [word for word in options.arguments if word != "--json"]
+    is_json = options.json or len(words) < len(options.arguments)
+    if not (_is_file(options.a) or _is_file(options.b)):
+        from pytest_xsched.plugin.compare_names import compare_names
+
+        if is_json:
+            raise ScenarioError(
+                "compare: --json is for two files; of builds, --xsched-json=FILE writes all"
+            )
+        return ExitCode(compare_names(options.a, options.b, words))
+    if words:
+        raise ScenarioError(
+            f"compare: {options.a} and {options.b} are files, so nothing is measured; leave "
+            f"{' '.join(words)!r} out"
+        )
     from pytest_xsched.cli.compare import compare_files
 
     a, b = (Path(expand_path(text, "compare")) for text in (options.a, options.b))
     result = compare_files(a, b)
-    print(result.to_json() if options.json else "\n".join(result.lines()))
+    print(result.to_json() if is_json else "\n".join(result.lines()))
     if result.worse:
         return ExitCode.FINDING
     if result.nothing_compared:
         return ExitCode.UNAVAILABLE
     return ExitCode.UNDECIDED if result.undecided else ExitCode.OK
+
+
+def _is_file(text: str) -> bool:
+    return text.endswith(".json") or os.sep in text or Path(text).is_file()
 
 
 def _record(options: argparse.Namespace) -> ExitCode:

@@ -58,10 +58,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
     settings = state.settings
     required = f", required {settings.require_device}" if settings.require_device else ""
-    hosts = settings.shown_hosts()
+    builds, hosts = settings.shown_builds(), settings.shown_hosts()
     device = settings.device if hosts else shown_device(settings.device)
     return (
-        f"xsched: {hosts}device {device}{required}, scheduler {settings.scheduler}, "
+        f"xsched: {builds}{hosts}device {device}{required}, scheduler {settings.scheduler}, "
         f"seed {settings.seed}"
     )
 

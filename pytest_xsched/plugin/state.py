@@ -322,12 +322,16 @@ class State:
     def require_a_compared_run(self) -> None:
         """Add a finding if there was no run to compare with --xsched-compare's baseline."""
         about_runs = [one for one in self.findings if one["status"] not in _NOT_ABOUT_COMPARING]
-        if not self.opened or self.settings.compare is None or about_runs:
+        if self.settings.compare is None or about_runs:
+            return
+        reference = self.settings.reference
+        if not self.opened and reference is None:
             return
         from pytest_xsched.comparison.baseline_check import BaselineResult
 
+        what = "baseline" if reference is None else "build"
         sentence = (
-            f"nothing was compared with the baseline {self.settings.compare!r}: no test measured "
+            f"nothing was compared with the {what} {self.settings.compare!r}: no test measured "
             "with xsched.run(); the runs of compare() are compared with each other only"
         )
         self.findings.append(BaselineResult(status="not compared", sentence=sentence).to_dict())
@@ -336,7 +340,9 @@ class State:
         """Compare the runs with --xsched-compare's baseline and add them to --xsched-save's."""
         if self.session is None:
             return
-        names = self.settings.compare, self.settings.save
+        self.findings += [found.to_dict() for found in self.session.alternating.results()]
+        stored = self.settings.compare if self.settings.reference is None else None
+        names = stored, self.settings.save
         if names == (None, None):
             return
         from pytest_xsched.comparison.baseline_check import compare_and_store

@@ -135,8 +135,9 @@ def _ratio(contrast: dict[str, Any]) -> str:
         text += " (too few episodes for bounds)"
     else:
         text += f" ({ratio['low']:.4g} to {ratio['high']:.4g}"
-        text += f", noise {floor:.4g})" if floor is not None else ")"
-        if not contrast["difference_shown"]:
+        text += f", noise {floor:.4g})" if floor is not None else ", noise not measured)"
+        is_unknown = floor is None and not ratio["low"] <= 1 <= ratio["high"]
+        if not (contrast["difference_shown"] or is_unknown):
             text += ", no difference shown"
     removed = contrast.get("contention_removed")
     if removed is not None:

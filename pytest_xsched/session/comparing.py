@@ -15,7 +15,7 @@ from pytest_xsched.scenario.builds import Build
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.session.mechanism import ArmLike, arms_by_name, replaced_queues
 
-_SEED_STEP = 104_729  # between episodes: a prime, so that no two of a session's seeds meet soon
+SEED_STEP = 104_729  # between episodes: a prime, so that no two of a session's seeds meet soon
 
 _ATTRIBUTES = ("again", "arms", "baseline", "builds", "forced", "judgements", "schedulers")
 """Of a comparison, in addition to its methods and to those of a run."""
@@ -77,7 +77,7 @@ class Comparing:
         for episode, arm in turns(episodes, list(plan)):
             of_arm, scheduler = plan[arm]
             measured[arm].append(
-                run(of_arm, named[scheduler], (seed + episode * _SEED_STEP) % 2**32)
+                run(of_arm, named[scheduler], (seed + episode * SEED_STEP) % 2**32)
             )
         del self._runs[before:]  # the report shows them as one comparison
         together = [run for arm in (*named, again) for run in measured[arm]]

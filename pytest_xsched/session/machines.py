@@ -55,6 +55,12 @@ class Machines:
         name = marker.get("host") if name is None else name
         if name is None:
             return self.current
+        for build in filter(None, (self.settings.build, self.settings.reference)):
+            if build.host:
+                raise ScenarioError(
+                    f"{what} is {name!r}, but the build {build.name!r} is measured on "
+                    f"{build.host!r}; leave the host out of the test"
+                )
         if name == HERE:
             return None
         if name not in self.settings.hosts:
@@ -69,6 +75,17 @@ class Machines:
             prefix = self.settings.hosts[host]
             self._hosts[host] = HostMachine(host, prefix, self.settings)
         return self._hosts[host]
+
+    def let_go(self, host: str | None) -> None:
+        """End the processes of runs on all machines but one, because they hold locks of devices.
+
+        Two hosts may be two containers of one machine.
+        """
+        if host is not None:
+            self.here.let_go()
+        for name, machine in self._hosts.items():
+            if name != host:
+                machine.close()
 
     def close(self) -> None:
         """Close the devices here, and end the processes on hosts."""

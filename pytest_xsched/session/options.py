@@ -27,12 +27,18 @@ OPTIONS = (
     ),
     ("host", "NAME", "measure on another machine, which the ini key xsched_hosts names"),
     ("hosts", "NAMES", "repeat each test on these machines, a,b,c; any: spread the tests over all"),
+    ("build", "NAME", "measure this build, which the ini key xsched_builds names"),
     ("process", "WHERE", "measure in a worker process, inside pytest's process, or auto (default)"),
     ("home", "DIR", "the directory where XSched is installed (for scheduler xsched)"),
     ("gpu-driver", "PATH", "the GPU's driver library (default: searched)"),
     ("corpus", "DIR", "save scenarios that fail in DIR, and run the saved ones"),
     ("save", "NAME", "save the runs as a baseline called NAME"),
     ("compare", "NAME", "compare the runs with the baseline called NAME"),
+    (
+        "baseline-episodes",
+        "N",
+        "measure the build that --xsched-compare names and this one alternately, N times each",
+    ),
     (
         "regression",
         "SHARE",
@@ -66,6 +72,8 @@ OPTION_NAMES = tuple(name.replace("-", "_") for name, _, _ in OPTIONS)
 NAMES = (*OPTION_NAMES, *(name.replace("-", "_") for name, _ in INI_ONLY))
 
 
+LINES = (("builds", "builds, one a line, NAME: what differs, as in pr: home=build/pr"),)
+"""Ini keys of more than one line, whose names no option has."""
 _HOST_LINES = "other machines, one a line: NAME = COMMAND, as in gpu7 = ssh gpu7"
 
 
@@ -81,6 +89,8 @@ def add_options(parser: pytest.Parser) -> None:
             _add_ini_key(parser, name, ini_text)
     for name, text in INI_ONLY:
         _add_ini_key(parser, name, text)
+    for name, text in LINES:
+        parser.addini(ini_key(name), help=text, type="linelist")
 
 
 def _add_ini_key(parser: pytest.Parser, name: str, text: str) -> None:

@@ -36,6 +36,7 @@ from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import add_remark
+from pytest_xsched.session.alternating import Alternating
 from pytest_xsched.session.arguments import (
     Chosen,
     marker_check,
@@ -61,6 +62,7 @@ from pytest_xsched.session.mechanism import (
     mechanism_of,
     scheduler_of,
 )
+from pytest_xsched.session.named_builds import NamedBuild
 from pytest_xsched.session.rate_finding import RateRequest, find_rate, scenario_maker
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
@@ -91,6 +93,7 @@ class Session:
         """Name and scope of the fixture that is being set up for more than one test."""
         self.runs: list[Run] = []
         self.comparing = Comparing(self.runs, settings.undecided)
+        self.alternating = Alternating(self.machines, self.comparing)
         self.rates: list[HighestRate] = []
         self.budget = SessionBudget(settings.alpha)
         self.searches: list[tuple[str, Worst]] = []
@@ -316,14 +319,11 @@ class Session:
         scenario, remark = scenario_of(
             self.settings, self.overrides, queues, duration, warmup, describe
         )
-        run = self._run(
-            scenario,
-            fixed=whole or self.settings.fixed_duration,
-            at_least_ns=at_least_ns,
-            trace=trace,
-            host=host,
-            files=sent,
+        fixed = whole or self.settings.measures_whole
+        measure = functools.partial(
+            self._run, fixed=fixed, at_least_ns=at_least_ns, trace=trace, files=sent
         )
+        run = self.alternating.run(scenario, host, measure)
         add_remark(run, remark)
         run.check_marker = check_marker
         self.runs.append(run)
@@ -571,7 +571,7 @@ class Session:
             scheduler: the installed XSched, ``"xsched"`` or ``XSched(policy="cfs")``; else our own.
             patience: how long a call may take there, beyond its own wait: then `WorkerHung`.
         """
-        _, xsched, _ = self._scheduler(scheduler)
+        xsched = self.settings.build.apply_home(self._scheduler(scheduler).xsched)
         patience_ns = parse_duration(patience, what="patience")
         policy = self._of_marker("policy", POLICIES) or "hpf"
         host = self.machines.choose(None, self.overrides)
@@ -630,7 +630,9 @@ class Session:
         trace: str = "worst",
         host: str | None = None,
         files: SentFiles = NO_FILES,
+        build: NamedBuild | None = None,
     ) -> Run:
+        scenario = (self.settings.build if build is None else build).apply(scenario)
         record = trace != "off"
         measured = MeasuredRun(self.machines, host, scenario, files, self._progress, record)
         run = measured.begin(scenario, fixed=fixed, at_least_ns=at_least_ns, trace=trace)

@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from pytest_xsched.base.validation import device_name
 from pytest_xsched.errors import MissingExtra, ScenarioError
 from pytest_xsched.reporting.trace_file import PERFETTO_SUFFIXES
 from pytest_xsched.session.duration import RUN_UNITS
+from pytest_xsched.session.named_builds import NOW, NamedBuild, builds_of, unknown_build
 from pytest_xsched.session.options import NAMES, NOISE_VARIABLE, given
 from pytest_xsched.stats.error_budget import SESSION_ALPHA
 from pytest_xsched.system.driver_files import VARIABLES, LibraryFile
@@ -34,6 +35,7 @@ from pytest_xsched.xsched.installation import Home
 ON_FAILURE, TRACE_ON_FAILURE = "on-failure", "xsched-trace.json"
 """The value of --xsched-trace that asks for runs that failed, and the file that then gets them."""
 LOCK_TIMEOUT_NS = 600 * 10**9
+EPISODES_MAX = 1000
 HERE, ANY = "here", "any"
 """As a host: this machine. Of --xsched-hosts: all hosts, each test on one."""
 Given = tuple[str | None, str]
@@ -63,6 +65,12 @@ class Settings:
     """File of the timelines; its name says the format, see `trace_file`."""
     trace_failures_only: bool = False
     """Whether only runs that missed a target, or gave no verdict, have a timeline."""
+    build: NamedBuild = field(default_factory=NamedBuild)
+    """The one that is measured."""
+    reference: NamedBuild | None = None
+    """The build with which it is compared alternately; None: with stored runs, or not."""
+    baseline_episodes: int = 0
+    """How often each of the two is measured."""
     save: str | None = None
     """Name of the baseline to which the runs are added."""
     compare: str | None = None
@@ -106,6 +114,20 @@ class Settings:
     fixed_duration: bool = False
     """Whether a run measures its whole duration even when its targets are decided."""
 
+    @property
+    def measures_whole(self) -> bool:
+        """Whether each run measures its whole duration: those of two builds must be as long."""
+        return self.fixed_duration or self.reference is not None
+
+    def shown_builds(self) -> str:
+        """Return the builds that are measured, as the start of a list; "" without a name."""
+        if self.reference is not None:
+            return (
+                f"build {self.build.name}, alternately with {self.reference.name}, "
+                f"{self.baseline_episodes} episodes, "
+            )
+        return "" if self.build.name == NOW else f"build {self.build.name}, "
+
     def shown_hosts(self) -> str:
         """Return the machines that measure, as the start of a list; "" for this one."""
         if self.spread:
@@ -125,6 +147,22 @@ def read_settings(config: pytest.Config) -> Settings:
         return _read(config)
     except ScenarioError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def read_builds(config: pytest.Config) -> dict[str, NamedBuild]:
+    """Read the builds of the ini key xsched_builds, by name.
+
+    Raises:
+        pytest.UsageError: a line is wrong.
+    """
+    try:
+        return _builds(config, hosts_of(config.getini("xsched_hosts")))
+    except ScenarioError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _builds(config: pytest.Config, hosts: Iterable[str]) -> dict[str, NamedBuild]:
+    return builds_of(config.getini("xsched_builds"), tuple(hosts), config.rootpath)
 
 
 def _read(config: pytest.Config) -> Settings:
@@ -147,9 +185,16 @@ def _read(config: pytest.Config) -> Settings:
         _require_output(baselines / f"{save}.jsonl", values["save"][1])
     hosts = hosts_of(config.getini("xsched_hosts"))
     fleet, spread = fleet_of(values["hosts"], hosts)
+    builds = _builds(config, hosts)
+    build = _build(values["build"], builds)
+    reference, episodes = _alternating(values, builds, build)
+    _require_one_place(build, reference, values)
     return Settings(
         hosts=hosts,
-        host=_host(values["host"], hosts),
+        host=build.host or _host(values["host"], hosts),
+        build=build,
+        reference=reference,
+        baseline_episodes=episodes,
         fleet=fleet,
         spread=spread,
         device=device_of(values["device"], ("auto", *DEVICES)) or "auto",
@@ -326,6 +371,72 @@ def fleet_of(value: Given, hosts: Mapping[str, object]) -> tuple[tuple[str, ...]
         if names.count(name) > 1:
             raise ScenarioError(f"{origin}: {text!r} names {name!r} twice; leave one out")
     return names, False
+
+
+def _build(value: Given, builds: Mapping[str, NamedBuild]) -> NamedBuild:
+    text, origin = value
+    if text is None:
+        return NamedBuild()
+    if text not in builds:
+        raise ScenarioError(f"{origin}: {unknown_build(text, builds)}")
+    return builds[text]
+
+
+def _alternating(
+    values: Mapping[str, Given], builds: Mapping[str, NamedBuild], build: NamedBuild
+) -> tuple[NamedBuild | None, int]:
+    """Read with which build the one that is measured is compared alternately, and how often."""
+    (text, origin), (name, of_name) = values["baseline_episodes"], values["compare"]
+    if text is None:
+        return None, 0
+    if not text.isdecimal() or not 1 <= int(text) <= EPISODES_MAX:
+        from pytest_xsched.stats.paired import episodes_needed  # imports numpy
+
+        raise ScenarioError(
+            f"{origin}: {text!r} is not a whole number from 1 to {EPISODES_MAX}; fewer than "
+            f"{episodes_needed()} episodes decide nothing"
+        )
+    if name is None or name not in builds:
+        if not origin.startswith("--"):  # of the sessions that compare with a build
+            return None, 0
+        if name is None:
+            raise ScenarioError(
+                f"{origin}={text} alone compares nothing; write --xsched-compare=NAME with it, "
+                "where NAME is a build of the ini key xsched_builds"
+            )
+        raise ScenarioError(
+            f"{of_name}: {unknown_build(name, builds)}; without {origin} the runs are compared "
+            f"with the stored runs called {name!r}"
+        )
+    reference = builds[name]
+    if name == build.name:
+        raise ScenarioError(
+            f"{of_name}={name} and --xsched-build={name} name one build twice; name another one"
+        )
+    if replace(reference, name="") == replace(build, name=""):
+        raise ScenarioError(
+            f"the builds {name!r} and {build.name!r} of the ini key xsched_builds are the same: "
+            f"{build.shown()}"
+        )
+    if values["save"][0] == name:
+        raise ScenarioError(
+            f"{values['save'][1]}={name} would store runs of the build {build.name!r} under the "
+            "name of the one that it is compared with; write another name"
+        )
+    return reference, int(text)
+
+
+def _require_one_place(
+    build: NamedBuild, reference: NamedBuild | None, values: Mapping[str, Given]
+) -> None:
+    """Raise ScenarioError where a build has a host, and an option names where tests measure."""
+    for one in filter(None, (build, reference)):
+        for text, origin in (values["host"], values["hosts"]):
+            if one.host and text is not None:
+                raise ScenarioError(
+                    f"{origin}={text}: the build {one.name!r} is measured on {one.host!r}; leave "
+                    f"{origin} out"
+                )
 
 
 def _choice(value: Given, known: tuple[str, ...]) -> str | None:

@@ -18,7 +18,9 @@ OPTIONS_PAGE = (ROOT / "docs/reference/options.md").read_text(encoding="utf-8")
 COMMANDS = ("doctor", "conformance", "compare", "record", "report")
 
 OPTIONS = {f"--xsched-{name}" for name, _, _ in options.OPTIONS}
-INI_KEYS = {options.ini_key(name) for name in options.NAMES}
+INI_KEYS = {
+    options.ini_key(name) for name in (*options.NAMES, *(name for name, _ in options.LINES))
+}
 
 
 def help_of(capsys, *words):

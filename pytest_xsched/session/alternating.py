@@ -1,0 +1,129 @@
+"""Two named builds, measured alternately: each run of a test becomes episodes of two arms.
+
+The test gets the first run of its own build. What the episodes show is judged at the end of the
+session, as a comparison with stored runs is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pytest_xsched.analysis.comparability import Difference
+from pytest_xsched.analysis.run import Run
+from pytest_xsched.comparison.baseline_check import BaselineResult
+from pytest_xsched.comparison.comparison import Comparison
+from pytest_xsched.comparison.existing_runs import unlike
+from pytest_xsched.comparison.pairs import MARGIN, judge_pairs
+from pytest_xsched.reporting.run_table import title
+from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.session.comparing import SEED_STEP, Comparing, turns
+from pytest_xsched.session.machines import Machines
+from pytest_xsched.session.named_builds import NamedBuild
+
+_OF_AN_IMAGE = ("host.name", "libraries", "environment")
+"""Where runs of two hosts on one machine may differ, two containers for example."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What came of one run of a test: a comparison, or a sentence that there is none."""
+
+    run: Run
+    found: Comparison | str
+
+
+class Alternating:
+    """Measures the runs of a session with both builds.
+
+    Args:
+        machines: of the session.
+        comparing: keeps the comparisons of the session.
+    """
+
+    def __init__(self, machines: Machines, comparing: Comparing) -> None:
+        self._machines = machines
+        self._comparing = comparing
+        self._settings = machines.settings
+        self._measured: list[_Measured] = []
+
+    def run(self, scenario: Scenario, host: str | None, measure: Callable[..., Run]) -> Run:
+        """Measure a scenario with both builds; return the first run of the one that is tested.
+
+        Args:
+            scenario: of the test.
+            host: of the test; None: this machine.
+            measure: measures a run of a scenario, with a `host` and a `build`.
+        """
+        settings = self._settings
+        build, reference = settings.build, settings.reference
+        if reference is None:
+            return measure(scenario, host=host, build=build)
+        hosts = {build: host, reference: reference.host or (None if build.host else host)}
+        scenarios = [one.apply(scenario) for one in (reference, build)]
+        if scenarios[0] == scenarios[1] and hosts[build] == hosts[reference]:
+            return self._keep(measure(scenario, host=host, build=build), _same(reference, build))
+        runs: dict[NamedBuild, list[Run]] = {reference: [], build: []}
+        for episode, name in turns(settings.baseline_episodes, (reference.name, build.name)):
+            arm = build if name == build.name else reference
+            self._machines.let_go(hosts[arm])
+            seed = (scenario.seed + episode * SEED_STEP) % 2**32
+            runs[arm].append(measure(replace(scenario, seed=seed), host=hosts[arm], build=arm))
+        pairs = zip(scenarios[0].queues, scenarios[1].queues, strict=True)
+        replaced = {one.name for one, other in pairs if one.workload != other.workload}
+        found = unlike([*runs[reference], *runs[build]], [], replaced=replaced)
+        if more := [
+            one for one in found if not (_of_image(one) and hosts[build] != hosts[reference])
+        ]:
+            return self._keep(runs[build][0], _differ(reference, build, more))
+        comparison = Comparison(
+            {one.name: of_build for one, of_build in runs.items()},
+            queues=[queue.name for queue in scenario.queues],
+            baseline=reference.name,
+            schedulers=[build.name],
+            builds=[reference.name, build.name],
+        )
+        return self._keep(runs[build][0], self._comparing.add(comparison))
+
+    def _keep(self, run: Run, found: Comparison | str) -> Run:
+        self._measured.append(_Measured(run, found))
+        return run
+
+    def results(self) -> list[BaselineResult]:
+        """Return what the episodes show of each queue of each run, at the end of the session."""
+        found = []
+        for measured in self._measured:
+            name, origin = title(measured.run.to_dict()), measured.run.origin
+            for status, sentence in self._judge(measured.found):
+                sentence = f"{name}: {sentence}"
+                found.append(BaselineResult(status=status, sentence=sentence, origin=origin))
+        return found
+
+    def _judge(self, found: Comparison | str) -> list[tuple[str, str]]:
+        if isinstance(found, str):
+            return [("not compared", found)]
+        margin = self._settings.regression or MARGIN
+        sides = found.baseline, found.schedulers[0]
+        judged = [judge_pairs(found, queue, sides=sides, margin=margin) for queue in found.queues]
+        nothing = all(one.status == "no figure" for one in judged)  # or pytest would exit with 0
+        return [("not compared" if nothing else one.status, one.sentence) for one in judged]
+
+
+def _same(reference: NamedBuild, build: NamedBuild) -> str:
+    return (
+        f"nothing of it differs between the builds {reference.name} "
+        f"({reference.shown()}) and {build.name} ({build.shown() or 'nothing named'}): a home is "
+        "for the scheduler 'xsched', program and env are for command() and server()"
+    )
+
+
+def _differ(reference: NamedBuild, build: NamedBuild, found: list[Difference]) -> str:
+    return (
+        f"the builds {reference.name} and {build.name} differ in more than "
+        f"the ini key xsched_builds says: {'; '.join(map(str, found))}"
+    )
+
+
+def _of_image(difference: Difference) -> bool:
+    field = difference.field
+    return field in _OF_AN_IMAGE or field.partition(".")[0] in _OF_AN_IMAGE
