@@ -4,8 +4,8 @@
 
 Needs PyTorch, torchvision, aiohttp and nvidia-cuda-mps-control. `chat` streams 16 tokens an answer
 from `examples/server/serve.py`; `train` is the training step of `models.py`, eagerly, in a process
-of its own. The server is started anew for each arm of each episode. The arm `xsched` is measured if
-XSCHED_HOME names an installation. Figures are medians over the episodes.
+of its own. Arms that follow each other share the server if they start it alike. The arm `xsched`
+is measured if XSCHED_HOME names an installation. Figures are medians over the episodes.
 """
 
 from __future__ import annotations

@@ -66,9 +66,10 @@ def server(
     """Describe a server that a run starts, for ``endpoint(..., server=)`` and its kin.
 
     It is started once for all windows of a run, before the first request, and it is ended with all
-    that it started. Queues with equal servers share one. It runs under the scheduler of the run as
-    a program does: in its driver's time slices, as a client of MPS, or with XSched preloaded, with
-    the priority of its queues.
+    that it started. Runs of a comparison or of `find_rate` that follow each other share it if they
+    would start it alike. Queues with equal servers share one. It runs under the scheduler of the
+    run as a program does: in its driver's time slices, as a client of MPS, or with XSched
+    preloaded, with the priority of its queues.
 
     Args:
         argv: the program and its arguments.

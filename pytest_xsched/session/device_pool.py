@@ -33,6 +33,7 @@ from pytest_xsched.workers.dispatch import (
     open_live_process,
     why_own_process,
 )
+from pytest_xsched.workers.kept_servers import KeptServers
 from pytest_xsched.workers.live_proxy import LiveProcess
 from pytest_xsched.workers.recording import record_in_worker, require_recordable
 from pytest_xsched.workers.run_processes import RunProcesses
@@ -54,6 +55,8 @@ class DevicePool:
         self._lives: list[tuple[str, LiveProcess]] = []
         self._processes: RunProcesses | None = None
         """Of the run that was measured last; see `_only`."""
+        self._kept: KeptServers | None = None
+        """Those of the last run, while servers outlive their runs."""
         self._pid = os.getpid()
         self.models = CapturedModels()
 
@@ -67,12 +70,15 @@ class DevicePool:
         """End the processes of the last run, and close the devices unless live queues use them."""
         if self._lives:
             self._only(None)
+            if self._kept is not None:
+                self._kept.end()
         else:
             self.close()
 
     def close(self) -> None:
         """Close the devices, and end the processes of the last run."""
         self._only(None)
+        self.keep_servers(False)
         for _, place in self._lives:
             place.close()
         self._lives.clear()
@@ -89,6 +95,12 @@ class DevicePool:
     def libraries(self, kind: str) -> Libraries:
         """Return the driver files that the user named for a kind of device."""
         return find_libraries(kind, self._settings.gpu_driver, self._settings.gpu_compiler)
+
+    def keep_servers(self, outlive: bool) -> None:
+        """Set whether servers outlive their run, for the next one if that would start the same."""
+        if self._kept is not None:
+            self._kept.end()
+        self._kept = KeptServers() if outlive else None
 
     def get(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
         """Return a device that stays open until `close`."""
@@ -172,6 +184,7 @@ class DevicePool:
             DeviceUnavailable: a worker process found no such device.
         """
         self._only(processes)
+        processes.kept = self._kept
         watch = self._settings.noise != "off"
         why = why_own_process(scenario)
         if why and self._settings.process == "inside":
@@ -188,6 +201,8 @@ class DevicePool:
                 record=record,
                 processes=processes,
             )
+        if self._kept is not None:  # which hold locks
+            self._kept.end()
         devices = {name: self.get(name, scenario.cpu, scenario.sim) for name in scenario.devices}
         with self.cpu_locked(scenario.devices, waiting):
             return measure(

@@ -176,6 +176,7 @@ class _Host:
             "live": self._live,
             "live_call": self._live_call,
             "live_close": self._live_close,
+            "keep_servers": self._keep_servers,
             "finish": self._finish,
             "where": lambda: ([one.name for one in self._directories.values()], ()),
         }
@@ -222,6 +223,10 @@ class _Host:
         self._pool = DevicePool(
             Settings(process="host", noise=noise, lock_timeout_ns=lock_timeout_ns)
         )
+        return None, ()
+
+    def _keep_servers(self, outlive: bool) -> tuple[Any, Parts]:
+        self._pool.keep_servers(outlive)
         return None, ()
 
     def _files(self, digest: str, of: Sequence[FilePart], parts: Parts = ()) -> tuple[Any, Parts]:

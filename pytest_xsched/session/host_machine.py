@@ -69,6 +69,7 @@ class HostMachine:
         self._sent: set[str] = set()
         """Digests of files that the host has."""
         self._runs: dict[int, HostRun] = {}
+        self._keeps_servers = False
 
     def auto_device(self) -> str:
         """Return the device that ``auto`` takes there."""
@@ -77,6 +78,13 @@ class HostMachine:
     def hardware_queues(self) -> int:
         """Return the number of hardware queues of a class there; see `stream_limits`."""
         return int(self._connected().facts["hardware_queues"])
+
+    def keep_servers(self, outlive: bool) -> None:
+        """Set whether servers outlive their run; see `DevicePool.keep_servers`."""
+        self._keeps_servers = outlive
+        if self._link is not None and not self._link.is_over and self._pid == os.getpid():
+            with contextlib.suppress(XSchedError):  # of what is over
+                self._link.call("keep_servers", {"outlive": outlive}, heard=self._heard)
 
     def begin(self, duration_ns: int, files: SentFiles) -> HostRun:
         """Begin a run; see `DevicePool.begin`.
@@ -180,6 +188,8 @@ class HostMachine:
             "lock_timeout_ns": self._settings.lock_timeout_ns,
         }
         self._link.call("open", values)
+        if self._keeps_servers:
+            self._link.call("keep_servers", {"outlive": True})
         return self._link
 
     def _send(self, link: HostLink, files: SentFiles, digest: str) -> str:

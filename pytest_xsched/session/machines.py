@@ -87,6 +87,16 @@ class Machines:
             if name != host:
                 machine.close()
 
+    @contextlib.contextmanager
+    def keeping_servers(self, host: str | None) -> Iterator[None]:
+        """Let the servers of a machine outlive their runs, until the end of the block."""
+        machine = self.get(host)
+        machine.keep_servers(True)
+        try:
+            yield
+        finally:
+            machine.keep_servers(False)
+
     def close(self) -> None:
         """Close the devices here, and end the processes on hosts."""
         with contextlib.ExitStack() as around:

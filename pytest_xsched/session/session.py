@@ -434,14 +434,15 @@ class Session:
         # Each arm has its own scheduler, whatever a marker says.
         chosen = functools.partial(self._chosen, "builtin", policy, duration, seed, queues, host)
         check_marker = self._marker_check(chosen)
-        comparison = self.comparing.compare(
-            queues,
-            schedulers,
-            arms=arms,
-            episodes=episodes,
-            seed=self.seed if seed is None else seed,
-            run=run,
-        )
+        with self.machines.keeping_servers(self.machines.choose(host, self.overrides)):
+            comparison = self.comparing.compare(
+                queues,
+                schedulers,
+                arms=arms,
+                episodes=episodes,
+                seed=self.seed if seed is None else seed,
+                run=run,
+            )
         comparison.check_marker = check_marker
         return comparison
 
@@ -549,7 +550,8 @@ class Session:
             require_gpu(request.queues, uses_xsched=mechanism.xsched is not None)
         describe = scenario_maker(settings, mechanism, self.settings, processes, cpu, sim)
         burst, host = self.settings.burst, settings.host
-        found = find_rate(request, describe, self._run, self.budget, burst, host)
+        with self.machines.keeping_servers(host):
+            found = find_rate(request, describe, self._run, self.budget, burst, host)
         found.check_marker, found.undecided = self._marker_check(chosen), self.settings.undecided
         self.rates.append(found)
         return found

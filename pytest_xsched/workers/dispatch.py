@@ -145,6 +145,8 @@ def measure_in_processes(
     if has_model:
         set_up_s = max(set_up_s, MODEL_SET_UP_S)
     with processes.window(scenario.duration_ns) as around:
+        if processes.kept is not None and processes.separate is None:
+            processes.separate = processes.kept.take(scenario)
         if scenario.xsched is not None:
             found = _home(scenario.xsched, home)
             files = files_for(scenario.device_kind, found)
@@ -193,7 +195,8 @@ def measure_in_processes(
                 record=record,
                 set_up_s=set_up_s,
             )
-            around.callback(processes.separate.close)
+            if processes.kept is None or not processes.kept.keep(processes.separate, scenario):
+                around.callback(processes.separate.close)
         return processes.separate.measure(
             scenario, progress, waiting=waiting, is_last=processes.is_last
         )

@@ -9,25 +9,15 @@ have finished.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeAlias
 
 from pytest_xsched.base.constants import APART
 from pytest_xsched.base.temporary import TemporaryDirectory
-from pytest_xsched.monitoring.environment import DeviceFacts, Fingerprint, MappedLibrary
 from pytest_xsched.monitoring.mps_clients import MpsClients, bypass_fault
-from pytest_xsched.monitoring.noise import unite_readings
-from pytest_xsched.monitoring.run_cost import unite_costs
-from pytest_xsched.native.command_record import CommandRecord, no_record
-from pytest_xsched.native.milestones import Milestones, no_milestones
-from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.servers import Server as ServerSpec
@@ -37,10 +27,10 @@ from pytest_xsched.workers.mps import FAMILY, NO_DAEMON, PIPE, MpsDaemon
 from pytest_xsched.workers.program_process import ProgramProcess
 from pytest_xsched.workers.program_samples import ProgramResult
 from pytest_xsched.workers.server_process import ServerProcess
+from pytest_xsched.workers.united import unite
 from pytest_xsched.workers.worker import LEFT, LOCKED, READY
 from pytest_xsched.workers.worker_process import Environment, WorkerMessages, WorkerProcess
 from pytest_xsched.workers.xserver import EXPOSED, Server
-from pytest_xsched.xsched.activation import merge_activities
 from pytest_xsched.xsched.installation import Files, Home
 from pytest_xsched.xsched.preload import Preload, prepare_preload, processes_of_session, with_driver
 from pytest_xsched.xsched.server_poll import Coverage, ServerPoller
@@ -106,6 +96,10 @@ class SeparateProcesses:
         """Programs that wait for another window, by index of their queue."""
         self.servers: dict[ServerSpec, ServerProcess] = {}
         """That run, also between windows."""
+        self.keeps_servers = False
+        """Whether servers, and the locks, outlive the run; see `kept_servers`."""
+        self._started_for: tuple[object, ...] = ()
+        """What decides how the servers are started."""
         self.for_one_window: set[int] = set()
         """Indices of queues whose program did not report that it could go on."""
 
@@ -143,28 +137,32 @@ class SeparateProcesses:
         except BaseException:
             self.close()
             raise
+        self._started_for = _start_of_servers(scenario)
         if not is_last and (self.waiting_programs or self.servers):
             return measurement
-        remark = self.close()
+        remark = self.end_run()
         together = "; ".join(part for part in (measurement.remark, remark) if part)
         return dataclasses.replace(measurement, remark=together)
 
+    def serve(self, scenario: Scenario) -> bool:
+        """Check whether the servers that run are those that a run would start."""
+        are_there = self.holder is not None and bool(self.servers)
+        return are_there and self._started_for == _start_of_servers(scenario)
+
+    def end_run(self) -> str:
+        """End all processes but servers that outlive the run; return what `close` returns."""
+        if not self.keeps_servers or not self.servers:
+            return self.close()
+        programs, self.waiting_programs = [*self.waiting_programs.values()], {}
+        self.for_one_window.clear()
+        return self._end_programs(programs)
+
     def close(self) -> str:
         """End all processes; return a remark on programs that did not end well, or ''."""
-        waiting = [*self.waiting_programs.values(), *self.servers.values()]
-        programs = [one for one in waiting if not one.has_exit_status]
+        programs = [*self.waiting_programs.values(), *self.servers.values()]
         self.waiting_programs, self.servers = {}, {}
-        remarks = []
         try:
-            try:
-                for program in programs:
-                    program.request_stop()
-                for program in programs:
-                    _await_end(program, self.grace_s)
-            finally:
-                for program in programs:
-                    program.end()
-                    remarks.append(program.remark())
+            return self._end_programs(programs)
         finally:  # after the programs, which are on the GPU
             if self.holder is not None:
                 self.holder.end()
@@ -172,6 +170,19 @@ class SeparateProcesses:
             if self._directory is not None:
                 self._directory.cleanup()
                 self._directory = None
+
+    def _end_programs(self, waiting: Sequence[ProgramProcess]) -> str:
+        programs = [one for one in waiting if not one.has_exit_status]
+        remarks = []
+        try:
+            for program in programs:
+                program.request_stop()
+            for program in programs:
+                _await_end(program, self.grace_s)
+        finally:
+            for program in programs:
+                program.end()
+                remarks.append(program.remark())
         return "; ".join(remark for remark in remarks if remark)
 
     def make_directory(self) -> Path:
@@ -301,7 +312,7 @@ class _Window:
         load process is none: its server is.
         """
         scenario = self._scenario
-        if scenario.scheduler not in APART or scenario.device_kind != "cuda":
+        if not _is_apart(scenario):
             return None
         if self._run.daemon is None or queues is None:
             return {PIPE: NO_DAEMON}
@@ -396,7 +407,7 @@ class _Window:
                 allowed_s=self._allowed_s,
             )
             self._run.servers[endpoint.server] = running
-        elif not running.renew(self._scenario, allowed_s=self._allowed_s):
+        elif not running.renew_for(self._scenario, index, allowed_s=self._allowed_s):
             return running
         self._ready_servers.append(running)
         return _wait_for_all([running], READY)
@@ -479,6 +490,17 @@ class _Window:
         return [one for one in staying if one.goes_on()]
 
 
+def _is_apart(scenario: Scenario) -> bool:
+    """Check whether processes learn from variables how they share the GPU."""
+    return scenario.scheduler in APART and scenario.device_kind == "cuda"
+
+
+def _start_of_servers(scenario: Scenario) -> tuple[object, ...]:
+    """Return what decides how the servers of a run are started."""
+    servers = frozenset(scenario.servers)
+    return scenario.devices, servers, _is_apart(scenario), scenario.xsched, scenario.mps
+
+
 def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Preload]:
     """Return how XSched is preloaded under each program, by index of its queue."""
     if scenario.xsched is None or home is None:
@@ -509,69 +531,6 @@ def divide(scenario: Scenario) -> list[tuple[int, ...]]:
     return [others, *((i,) for i in programs)]
 
 
-class _QueuePart(NamedTuple):
-    counts: Counts
-    samples: NDArray[np.void]
-    alone_ns: int | None
-    record: CommandRecord
-    milestones: Milestones
-    failures: Mapping[str, int]
-
-
-def unite(parts: Sequence[tuple[Sequence[int], Measurement | ProgramResult]]) -> Measurement:
-    """Return one measurement of the results of all processes, each for the queues of its group."""
-    measured = [part for _, part in parts if isinstance(part, Measurement)]
-    by_queue: dict[int, _QueuePart] = {}
-    for indices, part in parts:
-        if isinstance(part, ProgramResult):
-            by_queue[indices[0]] = _QueuePart(
-                part.counts, part.samples, None, no_record(), part.milestones, part.failures
-            )
-        else:
-            count = len(part.counts)
-            theirs = zip(
-                part.counts,
-                part.samples,
-                part.alone_ns,
-                part.records or (no_record(),) * count,
-                part.milestones or (no_milestones(),) * count,
-                part.failures or ({},) * count,
-                strict=True,
-            )
-            by_queue |= dict(zip(indices, itertools.starmap(_QueuePart, theirs), strict=True))
-    in_order = [by_queue[index] for index in sorted(by_queue)]
-    return dataclasses.replace(
-        measured[0],
-        fingerprint=_unite_fingerprints(
-            [part.fingerprint for part in measured],
-            {
-                library.path: library
-                for _, part in parts
-                if isinstance(part, ProgramResult)
-                for library in part.libraries
-            },
-        ),
-        counts=tuple(one.counts for one in in_order),
-        samples=tuple(one.samples for one in in_order),
-        alone_ns=tuple(one.alone_ns for one in in_order),
-        records=tuple(one.record for one in in_order),
-        milestones=tuple(one.milestones for one in in_order),
-        failures=tuple(one.failures for one in in_order),
-        wrong_results=tuple(sentence for part in measured for sentence in part.wrong_results),
-        activity=merge_activities([part.activity for part in measured if part.activity]),
-        cost=unite_costs([part.cost for part in measured if part.cost]),
-        readings=unite_readings([part.readings for part in measured if part.readings]),
-        remark="; ".join(part.remark for _, part in parts if part.remark),
-        program_files={
-            index: part.files
-            for indices, part in parts
-            for index in indices
-            if isinstance(part, ProgramResult)
-        },
-        output="".join(part.output for _, part in parts),
-    )
-
-
 def _with_programs(
     whole: Measurement, results: Mapping[Member, Measurement | ProgramResult]
 ) -> Measurement:
@@ -592,22 +551,6 @@ def _with_programs(
         coverage[member.spec.name] = result.coverage or coverage.get(member.spec.name)
     return dataclasses.replace(
         whole, activity=dataclasses.replace(whole.activity, coverage=coverage)
-    )
-
-
-def _unite_fingerprints(
-    parts: Sequence[Fingerprint], libraries: Mapping[str, MappedLibrary]
-) -> Fingerprint:
-    """Return one fingerprint; host and settings are those of the first, which all inherited."""
-    devices: dict[tuple[str, int], DeviceFacts] = {}
-    for device in (device for part in parts for device in part.devices):
-        devices.setdefault((device.kind, device.index), device)
-    by_path = {library.path: library for part in parts for library in part.libraries}
-    return dataclasses.replace(
-        parts[0],
-        devices=tuple(devices.values()),
-        libraries=tuple(library for _, library in sorted({**libraries, **by_path}.items())),
-        models=tuple(model for part in parts for model in part.models),
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.workers.isolated import RunWorker
+from pytest_xsched.workers.kept_servers import KeptServers
 from pytest_xsched.workers.mps import MpsDaemon
 from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.xserver import Server
@@ -32,6 +33,7 @@ class RunProcesses:
         duration_ns: the most that all windows measure together.
 
     Attributes:
+        kept: servers that outlive their run; None: none do.
         separate: processes of earlier windows that live on; None: there are none.
         worker: the process that measures all queues, which lives on; None: there is none.
         server: XSched's server, which lives on with them; None: there is none.
@@ -41,6 +43,7 @@ class RunProcesses:
     """
 
     def __init__(self, duration_ns: int) -> None:
+        self.kept: KeptServers | None = None
         self.separate: SeparateProcesses | None = None
         self.worker: RunWorker | None = None
         self.server: Server | None = None
@@ -97,13 +100,13 @@ class RunProcesses:
             return
         self._stop_waiting()
         with self._lock:
-            self._end()
+            self._end(SeparateProcesses.end_run)
 
-    def _end(self) -> None:
+    def _end(self, end: Callable[[SeparateProcesses], str]) -> None:
         separate = self.separate
         self.separate = self.server = self.daemon = self.worker = None
         try:
-            remark = "" if separate is None else separate.close()
+            remark = "" if separate is None else end(separate)
         finally:
             with contextlib.suppress(XSchedError):
                 self._around.close()
@@ -138,4 +141,4 @@ class RunProcesses:
             if self._idle is threading.current_thread():
                 self._idle = None
                 atexit.unregister(self.close)
-                self._end()
+                self._end(SeparateProcesses.close)

@@ -95,11 +95,11 @@ class ServerProcess(ProgramProcess):
         """Check whether it runs."""
         return self.is_running()
 
-    def renew(self, scenario: Scenario, *, allowed_s: float) -> bool:
-        """Prepare it for another window; return False if it has ended."""
+    def renew_for(self, scenario: Scenario, index: int, *, allowed_s: float) -> bool:
+        """Prepare it for another window, or run, with one of its queues; False: it has ended."""
         if not self.is_running():
             return False
-        self.scenario = scenario
+        self.scenario, self.index, self.spec = scenario, index, scenario.queues[index]
         self._start_ns = None
         self.reached = {READY}
         self.allow(allowed_s)

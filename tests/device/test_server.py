@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import pytest_xsched
-from pytest_xsched import Session, endpoint, server
+from pytest_xsched import Build, Session, endpoint, percentile_below, server, spin
 from pytest_xsched.errors import ScenarioError, WorkerCrashed
 from pytest_xsched.scenario.arrival_process import constant
 from pytest_xsched.scenario.python_source import python_text
@@ -38,6 +38,9 @@ port, mode = int(sys.argv[1]), sys.argv[2]
 started = time.monotonic()
 child = subprocess.Popen(["sleep", "600"], start_new_session=True)
 print("server", os.getpid(), "child", child.pid, flush=True)
+if "STARTS" in os.environ:
+    with open(os.environ["STARTS"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
 most = {"dies": 20, "dies early": 2}.get(mode, 10**9)
 if mode == "ends":
     print("no model here", flush=True)
@@ -112,6 +115,63 @@ def test_requests_come_when_it_is_ready_and_nothing_of_it_is_left(session, serve
     assert run.q.n == 25 and not run.q.failures
     assert not left(str(tmp_path / "serve.py"))
     assert not left(f"{MARK}={os.getpid()}-")
+
+
+def starts(path):
+    return len(path.read_text().splitlines())
+
+
+def compare(session, *queues, **more):
+    """Compare two builds of a neighbour of a server."""
+    builds = [Build(name, {"other": spin(time)}) for name, time in (("a", "1ms"), ("b", "2ms"))]
+    other = session.queue("other", spin("1ms"), rate="50/s")
+    return session.compare(
+        *queues, other, schedulers=builds, **{"episodes": 1, "duration": "300ms", **more}
+    )
+
+
+def test_a_comparison_starts_a_server_once_for_arms_that_start_it_alike(session, serve, tmp_path):
+    serving, url = serve(env={"STARTS": str(tmp_path / "starts")})
+    chat = session.queue("chat", endpoint(f"{url}/work", server=serving), rate="50/s")
+    comparison = compare(session, chat)
+    assert all(one.run.chat.n == 15 for arm in comparison.arms for one in comparison.episodes(arm))
+    assert starts(tmp_path / "starts") == 1
+    assert not left(str(tmp_path / "serve.py")) and not left(f"{MARK}={os.getpid()}-")
+
+
+def test_a_server_ends_before_an_arm_that_does_not_have_it(session, serve, tmp_path):
+    serving, url = serve(env={"STARTS": str(tmp_path / "starts")})
+    chat = session.queue("chat", endpoint(f"{url}/work", server=serving), rate="50/s")
+    compare(session, chat, arms=["alone"])
+    assert starts(tmp_path / "starts") == 2  # alone, without it, and then in all arms
+    assert not left(str(tmp_path / "serve.py"))
+
+
+def test_a_server_that_ends_between_two_arms_is_an_error_and_nothing_is_left(
+    session, serve, tmp_path
+):
+    serving, url = serve("dies", env={"STARTS": str(tmp_path / "starts")})
+    chat = session.queue("chat", endpoint(f"{url}/work", server=serving), rate="50/s")
+    with pytest.raises(WorkerCrashed, match=r"the server of queue 'chat', .* out of memory"):
+        compare(session, chat)
+    assert starts(tmp_path / "starts") == 1
+    assert not left(str(tmp_path / "serve.py"))
+
+
+def test_a_search_for_the_highest_rate_starts_a_server_once(session, serve, tmp_path):
+    serving, url = serve(env={"STARTS": str(tmp_path / "starts")})
+    chat = session.queue("chat", endpoint(f"{url}/work", server=serving), rate="50/s")
+    session.find_rate(
+        [chat],
+        queue="chat",
+        target=percentile_below(0.5, "5s"),
+        lowest="40/s",
+        highest="60/s",
+        budget="500ms",
+        scheduler="native",
+    )
+    assert starts(tmp_path / "starts") == 1
+    assert not left(str(tmp_path / "serve.py"))
 
 
 def test_queues_with_equal_servers_share_one(session, serve):
