@@ -3,7 +3,10 @@
  * Open loop: requests arrive at given times. Latency is measured from the arrival, so the
  * waiting time of a request counts. Closed loop: request r of c clients arrives when request
  * r - c is complete and its client has thought. Manual: the user submits requests at any
- * time, and the samples are a ring. */
+ * time, and the samples are a ring.
+ *
+ * A request of an open loop or of the user may wait for a request of another queue. The caller
+ * sets `released`, and the waiting counts as latency, but not as a stall. */
 #include "core/load.h"
 
 void xs_load_init(struct xs_load *load, const struct xs_load_spec *spec, uint32_t commands,
@@ -12,6 +15,7 @@ void xs_load_init(struct xs_load *load, const struct xs_load_spec *spec, uint32_
     XS_ASSERT((spec->kind == XS_LOAD_MANUAL) == (sizes != NULL));
     *load = (struct xs_load){.spec = *spec,
                              .commands = commands,
+                             .released = UINT64_MAX,
                              .sizes = sizes,
                              .window_start = window_start,
                              .window_end = window_end};
@@ -32,6 +36,8 @@ xs_ns xs_load_due(const struct xs_load *load)
 {
     const struct xs_load_spec *spec = &load->spec;
     uint64_t next = load->submitted;
+    if (next >= load->released)
+        return XS_NEVER;
     switch (spec->kind) {
     case XS_LOAD_OPEN:
         return next < spec->arrival_count ? spec->arrivals_ns[next] : XS_NEVER;
@@ -115,7 +121,8 @@ bool xs_load_next_is_end(const struct xs_load *load)
 static void note_stall(struct xs_load *load, xs_ns now)
 {
     if (load->spec.kind != XS_LOAD_MANUAL && load->completed < load->submitted) {
-        xs_ns since = xs_load_sample(load, load->completed)->scheduled_ns;
+        const struct xs_sample *sample = xs_load_sample(load, load->completed);
+        xs_ns since = load->released == UINT64_MAX ? sample->scheduled_ns : sample->submitted_ns;
         since = load->moved > since ? load->moved : since;
         bool measured = since < load->window_end && now > load->window_start;
         if (measured && now - since > load->longest_stall)
@@ -170,7 +177,7 @@ void xs_load_censor(struct xs_load *load, xs_ns now)
         return;
     note_stall(load, now);
     while (spec->kind == XS_LOAD_OPEN && load->submitted < spec->arrival_count) {
-        open_sample(load, load->submitted, xs_load_due(load));
+        open_sample(load, load->submitted, spec->arrivals_ns[load->submitted]);
         load->submitted++;
     }
     for (uint64_t r = load->completed; r < load->submitted; r++)

@@ -16,6 +16,7 @@ struct xs_load {
     xs_ns window_start, window_end;
     bool closing;                  /* XS_LOAD_CLOSED: no further request arrives */
     uint64_t pushed;               /* XS_LOAD_MANUAL: requests that the user submitted */
+    uint64_t released;             /* requests that may start; UINT64_MAX: none waits for another */
     uint64_t submitted, completed; /* requests */
     uint64_t launching;            /* the request whose commands are launched next */
     uint32_t launched_of_it;       /* how many commands of that request were launched */

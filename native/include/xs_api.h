@@ -389,9 +389,10 @@ struct xs_timing {
 };
 
 enum xs_queue_state {
-    XS_QUEUE_IDLE = 1,     /* all submitted commands are complete */
-    XS_QUEUE_READY = 2,    /* it has unfinished commands and may launch */
-    XS_QUEUE_SUSPENDED = 3 /* the user or the policy suspends it */
+    XS_QUEUE_IDLE = 1,      /* all submitted commands are complete */
+    XS_QUEUE_READY = 2,     /* it has unfinished commands and may launch */
+    XS_QUEUE_SUSPENDED = 3, /* the user or the policy suspends it */
+    XS_QUEUE_WAITING = 4    /* its next request waits for a request of another queue */
 };
 
 struct xs_queue_counts {
@@ -429,6 +430,10 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
                  struct xs_error *err);
 /* Drop the submitted commands and wait for the launched ones. Accepts NULL. */
 void xs_queue_destroy(struct xs_queue *queue);
+/* Let request n of a queue start when request n of `source` is complete, and not before its
+ * own arrival. Both are XS_LOAD_OPEN queues of a run that has not started, and `source` has at
+ * least as many arrivals. XS_EINVAL if `source` waits for the queue, through others, too. */
+int xs_queue_after(struct xs_queue *queue, struct xs_queue *source, struct xs_error *err);
 int xs_queue_counts(struct xs_queue *queue, struct xs_queue_counts *out, struct xs_error *err);
 /* The kernel's id (gettid) of the thread that drives the queue; 0: there is no thread, as in
  * virtual time, or it has not started. */
@@ -457,6 +462,12 @@ int xs_queue_scheduler_counts(struct xs_queue *queue, struct xs_scheduler_counts
 /* XS_LOAD_MANUAL. Submit one request; *ticket counts from 0. */
 int xs_queue_submit(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,
                     uint64_t *ticket, struct xs_error *err);
+/* The same, for a request that starts when request `source_ticket` of `source`, an
+ * XS_LOAD_MANUAL queue of the same run, is complete, or when that queue is destroyed. NULL:
+ * at once. Later requests of the queue start after it. */
+int xs_queue_submit_after(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,
+                          struct xs_queue *source, uint64_t source_ticket, uint64_t *ticket,
+                          struct xs_error *err);
 /* Wait until the request of the ticket is complete (XS_OK; fills *out unless it is NULL) or
  * timeout_ns are over (XS_EAGAIN). The timeout is virtual time where the device has it; then
  * the call also returns XS_EAGAIN after some 50 ms of wall time. */

@@ -44,6 +44,8 @@ static int complete_and_submit(struct xs_run *run, bool *completed, struct xs_er
         if (!run->queues[i]->finished) {
             rc = xs__queue_poll(run->queues[i], &moved, err);
             *completed = *completed || moved;
+            if (moved && run->queues[i]->awaited)
+                xs__release_dependents(run->queues[i]);
         }
     for (uint32_t i = 0; i < run->queue_count && rc == XS_OK; i++)
         if (!run->queues[i]->finished) {

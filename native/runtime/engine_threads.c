@@ -53,15 +53,23 @@ static xs_ns block_until(const struct xs_queue *q, xs_ns due, xs_ns now)
 }
 
 /* The same while the thread blocks in the device, where it sees neither a submit nor a
- * resume: shorter if one of them could let the queue launch. */
+ * resume, nor that another queue releases a request: shorter if one of them could let the
+ * queue launch. */
 static xs_ns block_in_device_until(const struct xs_queue *q, xs_ns due, xs_ns now)
 {
-    bool could_launch = q->load.spec.kind == XS_LOAD_MANUAL || q->xq.suspended;
+    bool could_launch =
+        q->load.spec.kind == XS_LOAD_MANUAL || q->xq.suspended || q->load.released != UINT64_MAX;
     xs_ns until = block_until(q, due, now);
     return could_launch ? earlier(until, q->run->epoch + now + XS_SPIN_NS) : until;
 }
 
-/* Wait until `due`, a resume or a submit: before that, there is nothing to launch. */
+/* Return whether the user submitted a request that may start. */
+static bool has_pushed(struct xs_queue *q)
+{
+    return q->load.spec.kind == XS_LOAD_MANUAL && xs__queue_startable(q) != q->load.submitted;
+}
+
+/* Wait until `due`, a resume, a submit or a release: before that, there is nothing to launch. */
 static void wait_idle(struct xs_queue *q, xs_ns due, xs_ns now)
 {
     struct xs_run *run = q->run;
@@ -70,14 +78,16 @@ static void wait_idle(struct xs_queue *q, xs_ns due, xs_ns now)
         xs__clock_relax();
         return;
     }
-    if (q->load.spec.kind == XS_LOAD_OPEN && !xs_xqueue_busy(&q->xq)) {
+    bool waits = q->load.released != UINT64_MAX; /* for requests of another queue */
+    if (q->load.spec.kind == XS_LOAD_OPEN && !waits && !xs_xqueue_busy(&q->xq)) {
         xs__clock_sleep_until(until); /* only the next arrival can end this wait */
         return;
     }
     pthread_mutex_lock(&run->lock);
-    bool pushed = q->pushed != q->load.submitted && q->load.spec.kind == XS_LOAD_MANUAL;
+    bool released = q->released != q->load.released;
+    bool pushed = has_pushed(q);
     bool resumed = xs_xqueue_busy(&q->xq) && !q->suspended;
-    if (!pushed && !resumed && !should_leave(q))
+    if (!released && !pushed && !resumed && !should_leave(q))
         xs__cond_wait_until(&q->wake, &run->lock, until);
     pthread_mutex_unlock(&run->lock);
 }
@@ -121,13 +131,19 @@ static void update_busy(struct xs_queue *q, bool completed, xs_ns now)
     if (busy == q->busy && !policy_wanted)
         return;
     pthread_mutex_lock(&run->lock);
-    bool pushed = q->load.spec.kind == XS_LOAD_MANUAL && q->pushed != q->load.submitted;
-    busy = busy || pushed;
+    busy = busy || has_pushed(q);
     if (busy != q->busy)
         xs__queue_set_busy(q, busy);
     else if ((completed && run->policy->per_request) || now >= run->policy_due)
         xs__schedule(run); /* unless another thread called it meanwhile */
     pthread_mutex_unlock(&run->lock);
+}
+
+static void release_dependents(struct xs_queue *q)
+{
+    pthread_mutex_lock(&q->run->lock);
+    xs__release_dependents(q);
+    pthread_mutex_unlock(&q->run->lock);
 }
 
 static void signal_completion(struct xs_run *run)
@@ -164,6 +180,8 @@ static int queue_step(struct xs_queue *q, bool *over, struct xs_error *err)
         rc = xs__queue_submit_due(q, now, err);
     if (rc != XS_OK)
         return rc;
+    if (moved && q->awaited)
+        release_dependents(q);
     update_busy(q, moved, now);
     if (moved && q->load.spec.kind == XS_LOAD_MANUAL)
         signal_completion(run);

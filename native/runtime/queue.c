@@ -10,6 +10,7 @@ static const struct xs_device_ops *ops_of(const struct xs_queue *q)
 static xs_ns load_due(struct xs_queue *q)
 {
     q->load.pushed = q->pushed;
+    q->load.released = q->released;
     return xs_load_due(&q->load);
 }
 

@@ -195,6 +195,7 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     if (q == NULL)
         return xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for queue '%s'", spec->name);
     q->run = run;
+    q->released = UINT64_MAX;
     q->device = spec->device != NULL ? spec->device : run->device;
     q->seed = spec->seed;
     q->command_ns = spec->command_ns > 0 ? spec->command_ns : 0;
@@ -238,6 +239,7 @@ void xs__queue_free(struct xs_queue *q)
     free(q->pending);
     free(q->samples);
     free(q->sizes);
+    free(q->dependencies);
     pthread_cond_destroy(&q->wake);
     pthread_mutex_destroy(&q->submit_lock);
     free(q);
@@ -253,6 +255,8 @@ static void delist(struct xs_queue *q)
     for (; at + 1 < run->queue_count; at++)
         run->queues[at] = run->queues[at + 1];
     run->queue_count--;
+    if (q->awaited)
+        xs__forget_source(q);
     xs__schedule(run);
     if (run->engine->settle != NULL)
         run->engine->settle(run);
@@ -296,7 +300,12 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     out->most_in_flight = q->most_in_flight;
     out->longest_stall_ns = q->longest_stall;
     out->priority = q->priority;
-    out->state = q->suspended ? XS_QUEUE_SUSPENDED : q->busy ? XS_QUEUE_READY : XS_QUEUE_IDLE;
+    bool waits =
+        q->released <= out->requests_completed && out->requests_completed < out->requests_submitted;
+    out->state = q->suspended ? XS_QUEUE_SUSPENDED
+                 : q->busy    ? XS_QUEUE_READY
+                 : waits      ? XS_QUEUE_WAITING
+                              : XS_QUEUE_IDLE;
     pthread_mutex_unlock(&q->run->lock);
     return XS_OK;
 }
@@ -316,8 +325,8 @@ int xs_queue_scheduler_counts(struct xs_queue *q, struct xs_scheduler_counts *ou
 }
 
 /* Lock held. */
-static int push(struct xs_queue *q, struct xs_prepared_request *request, uint64_t *ticket,
-                struct xs_error *err)
+static int push(struct xs_queue *q, struct xs_prepared_request *request, struct xs_queue *source,
+                uint64_t source_ticket, uint64_t *ticket, struct xs_error *err)
 {
     struct xs_run *run = q->run;
     int rc = xs__run_status(run, err);
@@ -331,6 +340,9 @@ static int push(struct xs_queue *q, struct xs_prepared_request *request, uint64_
         return xs__fail(err, XS_EINVAL, "queue.submit", 0,
                         "queue '%s' has %d unfinished requests; wait for some of them", q->name,
                         XS_PENDING_MAX);
+    rc = xs__queue_depend(q, source, source_ticket, err);
+    if (rc != XS_OK)
+        return rc;
     uint64_t at = q->pushed % XS_PENDING_MAX;
     q->pending[at] = request;
     q->sizes[at] = request->count;
@@ -345,7 +357,8 @@ static int push(struct xs_queue *q, struct xs_prepared_request *request, uint64_
     q->submitted += request->count;
     q->requests_submitted++;
     q->pushed++;
-    xs__queue_set_busy(q, true);
+    if (q->released >= q->pushed)
+        xs__queue_set_busy(q, true);
     run->engine->wake(q);
     if (run->engine->settle != NULL)
         run->engine->settle(run);
@@ -354,6 +367,13 @@ static int push(struct xs_queue *q, struct xs_prepared_request *request, uint64_
 
 int xs_queue_submit(struct xs_queue *q, const struct xs_command *commands, uint32_t count,
                     uint64_t *ticket, struct xs_error *err)
+{
+    return xs_queue_submit_after(q, commands, count, NULL, 0, ticket, err);
+}
+
+int xs_queue_submit_after(struct xs_queue *q, const struct xs_command *commands, uint32_t count,
+                          struct xs_queue *source, uint64_t source_ticket, uint64_t *ticket,
+                          struct xs_error *err)
 {
     struct xs_error why = {.status = XS_EINVAL};
     *ticket = 0;
@@ -375,7 +395,7 @@ int xs_queue_submit(struct xs_queue *q, const struct xs_command *commands, uint3
             *err = why;
     } else {
         pthread_mutex_lock(&q->run->lock);
-        rc = push(q, request, ticket, err);
+        rc = push(q, request, source, source_ticket, ticket, err);
         pthread_mutex_unlock(&q->run->lock);
     }
     pthread_mutex_unlock(&q->submit_lock);

@@ -88,6 +88,12 @@ struct xs_prepared_request {
     struct xs_prepared_command *commands[];
 };
 
+/* A request waits for a request of `queue`. NULL: for none, or that queue is gone. */
+struct xs_dependency {
+    struct xs_queue *queue;
+    uint64_t ticket;
+};
+
 struct xs_queue {
     struct xs_run *run;                  /* (setup) */
     struct xs_device *device;            /* (setup) the device of the run, or another one */
@@ -111,7 +117,13 @@ struct xs_queue {
     struct xs_prepared_command *commands; /* (setup), or a submitter */
     struct xs_prepared_request *requests; /* (setup), or a submitter */
     _Atomic uint64_t pushed;              /* requests that the user submitted */
+    struct xs_dependency *dependencies;   /* (lock) ring; NULL: no request ever waited */
     bool enlisted;                        /* (lock) it is in run->queues */
+
+    struct xs_queue *after;    /* (lock) request n waits for its request n; NULL: for none */
+    _Atomic bool awaited;      /* requests of other queues may wait for its requests */
+    _Atomic uint64_t released; /* requests before it may start; written with the lock held;
+                                  UINT64_MAX: none waits */
 
     const struct xs_change *changes; /* (setup) */
     uint32_t change_count;           /* (setup) */
@@ -166,6 +178,19 @@ void xs__queue_end(struct xs_queue *q);
 /* After that, count the commands in flight as they complete. *left: number of those left. */
 int xs__queue_drain(struct xs_queue *q, uint64_t *left, struct xs_error *err);
 void xs__queue_free(struct xs_queue *q); /* accepts a queue that is only partly made */
+
+/* ---- dependency.c --------------------------------------------------------- */
+
+/* Return how many of the user's requests may start. */
+uint64_t xs__queue_startable(struct xs_queue *q);
+/* Release what waited for requests of a queue that completed some of them, or that is gone.
+ * Lock held. */
+void xs__release_dependents(const struct xs_queue *source);
+void xs__forget_source(const struct xs_queue *source);
+/* Let the request of q that is pushed next wait for a request of `source`, or, if that is
+ * NULL, for none. Lock held. */
+int xs__queue_depend(struct xs_queue *q, struct xs_queue *source, uint64_t ticket,
+                     struct xs_error *err);
 
 /* ---- record.c: what the caller wants to know of each command --------------- */
 
