@@ -255,6 +255,68 @@ static void time_passes(int32_t virtual_time)
     xs_run_close(run);
 }
 
+static uint64_t submit_after(struct xs_queue *q, struct xs_queue *source, uint64_t ticket)
+{
+    struct xs_command command = spin(100000);
+    uint64_t made = UINT64_MAX;
+    CHECK_EQ(xs_queue_submit_after(q, &command, 1, source, ticket, &made, NULL), XS_OK);
+    return made;
+}
+
+static void a_request_waits_for_one_of_another_queue(void)
+{
+    begin();
+    struct xs_queue *first = live("first", 0), *second = live("second", 10);
+    CHECK_EQ(xs_queue_suspend(first, NULL), XS_OK);
+    uint64_t early = submit(first, 100000, 3), late = submit(first, 100000, 3);
+    submit(second, 1000, 1); /* waits for nothing */
+    uint64_t waits = submit_after(second, first, early),
+             waits_too = submit_after(second, first, late);
+    uint64_t behind = submit(second, 1000, 1);
+    done(second, 0);
+    CHECK_EQ(xs_queue_wait(second, waits, 5 * MS, NULL, NULL), XS_EAGAIN);
+    CHECK_EQ(counts(second).launched, 1);
+    CHECK_EQ(counts(second).state, XS_QUEUE_WAITING);
+    CHECK_EQ(xs_queue_resume(first, NULL), XS_OK); /* second is not ready, so first runs */
+    CHECK(done(second, waits).launched_ns >= done(first, early).completed_ns);
+    CHECK(done(second, waits_too).launched_ns >= done(first, late).completed_ns);
+    CHECK(done(second, behind).launched_ns >= done(second, waits_too).launched_ns);
+    CHECK_EQ(done(second, submit_after(second, first, early)).flags, 0); /* over long since */
+    CHECK_EQ(done(second, submit_after(second, second, behind)).flags, 0);
+    for (int i = 0; i < XS_PENDING_MAX + 10; i++) /* the ring of dependencies turns over */
+        done(second, submit_after(second, first, submit(first, 0, 1)));
+    CHECK_EQ(counts(second).state, XS_QUEUE_IDLE);
+    xs_run_close(run);
+}
+
+static void a_queue_that_is_gone_is_not_waited_for(void)
+{
+    begin();
+    struct xs_queue *first = live("first", 0), *second = live("second", 10);
+    CHECK_EQ(xs_queue_suspend(first, NULL), XS_OK);
+    uint64_t ticket = submit(first, 1000, 1);
+    uint64_t waits = submit_after(second, first, ticket);
+    CHECK_EQ(xs_queue_wait(second, waits, 5 * MS, NULL, NULL), XS_EAGAIN);
+    xs_queue_destroy(first);
+    done(second, waits);
+    xs_run_close(run);
+}
+
+static void what_cannot_be_waited_for_is_refused(void)
+{
+    begin();
+    struct xs_queue *first = live("first", 0), *second = live("second", 10);
+    struct xs_command command = spin(0);
+    struct xs_error err;
+    uint64_t ticket;
+    CHECK_EQ(xs_queue_submit_after(second, &command, 1, first, 0, &ticket, &err), XS_EINVAL);
+    CHECK(strcmp(err.message, "queue 'first' has no ticket 0") == 0);
+    CHECK_EQ(xs_queue_after(second, first, &err), XS_EINVAL); /* the run has started */
+    CHECK(strstr(err.message, "set before the run starts"));
+    CHECK_EQ(counts(second).submitted, 0);
+    xs_run_close(run);
+}
+
 int main(void)
 {
     for (uint32_t i = 0; xs_device_kind(i) != NULL; i++) {
@@ -272,6 +334,9 @@ int main(void)
         priority_decides();
         destroying_with_work_pending();
         a_full_queue_says_so();
+        a_request_waits_for_one_of_another_queue();
+        a_queue_that_is_gone_is_not_waited_for();
+        what_cannot_be_waited_for_is_refused();
         time_passes(info.virtual_time);
         xs_device_close(dev);
     }

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pytest_xsched.native.command_record import CommandRecord, device_tells
 
+AFTER = "after"
 HARNESS = "harness"
 OWN = "own"
 HELD = "held"
@@ -35,7 +36,7 @@ STRETCHED = "stretched"
 SEEN = "seen"
 UNKNOWN = "unknown"
 PARTS = (
-    *(HARNESS, OWN, HELD, HELD_BY_TEST, ROOM, LAUNCH, IN_FLIGHT, SHARED, RUNNING, STRETCHED),
+    *(AFTER, HARNESS, OWN, HELD, HELD_BY_TEST, ROOM, LAUNCH, IN_FLIGHT, SHARED, RUNNING, STRETCHED),
     *(SEEN, UNKNOWN),
 )
 """Parts of a latency, in the order of the docstring of `Explanation`."""
@@ -51,7 +52,8 @@ class Piece:
     Attributes:
         part: one of `PARTS`.
         ns: its length, above 0.
-        queue: the other queue, for `IN_FLIGHT`, `SHARED` and `HELD`; "" where there is none.
+        queue: the other queue, for `AFTER`, `IN_FLIGHT`, `SHARED` and `HELD`; "" where there is
+            none.
         command: the request and the index of the command that the request waited for there.
         launched_ns: when that command was launched.
         whole_ns: how long that command took.
@@ -76,6 +78,8 @@ class Request:
         submitted_ns: when it was submitted; -1: never.
         end_ns: its completion, or until when its time is to be explained.
         completed: whether it completed.
+        after: the queue whose request it waited for; "": it waited for none.
+        released_ns: when that request completed, or `NEVER`.
     """
 
     number: int
@@ -84,6 +88,14 @@ class Request:
     submitted_ns: int
     end_ns: int
     completed: bool = True
+    after: str = ""
+    released_ns: int = 0
+
+    def before(self, submitted_ns: int) -> Iterator[Piece]:
+        """Yield where the time until the request was submitted went."""
+        released = min(max(self.released_ns, self.scheduled_ns), submitted_ns)
+        yield from _piece(AFTER, self.scheduled_ns, released, queue=self.after)
+        yield from _piece(HARNESS, released, submitted_ns)
 
 
 class _Times:
@@ -165,7 +177,7 @@ class Attribution:
     def _pieces(self, request: Request) -> Iterator[Piece]:
         end = request.end_ns
         submitted = end if request.submitted_ns < 0 else min(request.submitted_ns, end)
-        yield from _piece(HARNESS, request.scheduled_ns, submitted)
+        yield from request.before(submitted)
         own = self._own
         numbers = own.rows["request"]
         first = int(np.searchsorted(numbers, request.number, side="left"))

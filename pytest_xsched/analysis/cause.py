@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_xsched.analysis.attribution import (
+    AFTER,
     HARNESS,
     HELD,
     HELD_BY_TEST,
@@ -37,7 +38,7 @@ CAUSES = (
     *("none", "work", "long command", "threshold", "policy off", "equal priorities"),
     *("not held back", "priority", "starvation", "held by test", "backlog", "clients", "burst"),
     *("piled up", "room", "launch", "cold start", "clock", "slow", "noise", "harness", "seen"),
-    "unknown",
+    *("after", "unknown"),
 )
 """What `find_cause` returns."""
 _MOSTLY = 0.9
@@ -117,6 +118,7 @@ class _Words:
         if self.part in (IN_FLIGHT, SHARED):
             return self._in_flight()
         find = {
+            AFTER: self._after,
             HARNESS: self._harness,
             OWN: self._own,
             HELD: self._held,
@@ -305,6 +307,11 @@ class _Words:
     def _warmed_up(self) -> int:
         start_ns = self.queue.windows_ns[0][0]
         return int(np.searchsorted(self.queue.samples["scheduled_ns"], start_ns))
+
+    def _after(self) -> tuple[str, str]:
+        lower = self.run.queues[self.other].spec.priority < self.queue.spec.priority
+        words = f"waiting for the requests of {self.other}, which {self.me} starts after"
+        return "after", f"{words}; {self.other} has the lower priority" if lower else words
 
     def _harness(self) -> tuple[str, str]:
         noise = self.run.evidence.noise

@@ -63,7 +63,7 @@ class Contenders:
         self._queues = queues
         self._holds = holds or {}
         self._devices = {queue.name: queue.spec.device or device for queue in queues}
-        self._work = {queue.name: self._spans(queue, "scheduled_ns") for queue in queues}
+        self._work = {queue.name: self._spans(queue, _begin(queue)) for queue in queues}
 
     def met(self) -> tuple[Contention, ...]:
         """Return what the queues of the highest priority met of each other queue.
@@ -237,10 +237,16 @@ def _device_share(queue: QueueResult, alone_ns: int | None) -> float | None:
     return float(count * alone_ns / (queue.seconds * 1e9))
 
 
+def _begin(queue: QueueResult) -> str:
+    """Return from which time of a request on it is work: not while it waits for another queue."""
+    return "scheduled_ns" if queue.spec.after is None else "submitted_ns"
+
+
 def _share(one: QueueResult, work: Work) -> float:
     """Return the share of the requests of a queue that overlap with work of another queue."""
     measured = one.measured
-    return _met(measured["scheduled_ns"], _or_never(measured["completed_ns"]), work)
+    starts, ends = measured[_begin(one)], measured["completed_ns"]
+    return _met(_or_never(starts), _or_never(ends), work)
 
 
 def _tenths(work: Work, windows_ns: Sequence[tuple[int, int]]) -> int:

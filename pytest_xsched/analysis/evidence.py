@@ -15,6 +15,7 @@ import numpy as np
 
 from pytest_xsched.analysis.cold_program import cold_program
 from pytest_xsched.analysis.contention import Contenders, Contention, Holds
+from pytest_xsched.analysis.inversion import Inversion, inversions
 from pytest_xsched.analysis.plausibility import Plausible, overwork, plausible
 from pytest_xsched.analysis.queue_result import QueueResult
 from pytest_xsched.base.units import format_duration
@@ -59,6 +60,7 @@ class Evidence:
             often, most frequent first.
         held: by queue that has any, how many of its requests began late because of a limit of its
             program; their latency counts from their arrival.
+        inversions: queues that waited for one of lower priority, under a policy by priority.
     """
 
     faults: tuple[str, ...]
@@ -81,6 +83,7 @@ class Evidence:
     ranks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failures: dict[str, dict[str, int]] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
+    inversions: tuple[Inversion, ...] = ()
 
     def against(self, queue: str | None, needs: str = LATENCY) -> tuple[str, ...]:
         """Return the faults that forbid a verdict on a queue; None: on the whole run.
@@ -165,6 +168,7 @@ class Evidence:
                 for name, found in self.failures.items()
             },
             "held": dict(self.held),
+            **({"inversions": [i.to_dict() for i in self.inversions]} if self.inversions else {}),
             "plausible": [one.to_dict() for one in self.plausible],
             "xsched": None if self.activity is None else self.activity.to_dict(),
             **({} if self.mps is None else {"mps": self.mps.to_dict()}),
@@ -188,6 +192,7 @@ def gather(
     device: str | None = None,
     order: Mapping[str, Sequence[str]] | None = None,
     ranks: Mapping[str, Sequence[str]] | None = None,
+    by_priority: bool = False,
 ) -> Evidence:
     """Judge a run by its counts, its arrivals, its speed and, with check=True, its results.
 
@@ -207,6 +212,7 @@ def gather(
         device: name of the run's device, which is that of every queue that names none.
         order: by queue, that nothing orders it and its contenders; see `policy_hints`.
         ranks: by queue, which contenders go first.
+        by_priority: whether queues of higher priority go first.
     """
     alone_ns = alone_ns or (None,) * len(queues)
     speed = plausible(queues, alone_ns, exact=slots is not None)
@@ -263,6 +269,7 @@ def gather(
             queue.name: dict(queue.failures.most_common()) for queue in queues if queue.failures
         },
         held={queue.name: queue.held for queue in queues if queue.held},
+        inversions=inversions(queues, alone_ns) if by_priority else (),
     )
 
 
@@ -352,7 +359,7 @@ def _late(queue: QueueResult) -> list[str]:
     """
     if queue.workload.endpoint is not None:
         return _late_process(queue)
-    if queue.closed_loop or queue.saturated or queue.n == 0:
+    if queue.closed_loop or queue.saturated or queue.n == 0 or queue.spec.after is not None:
         return []
     late = _late_share(queue)
     if late <= 0.02:

@@ -34,6 +34,7 @@ class Explanation:
             up to the sum of their latencies. The names, and what the oldest command of the queue
             that had not ended did meanwhile:
 
+            - after: the request waited for one of the other queue, which it starts after;
             - harness: the request was not yet submitted;
             - own: it was one of an earlier request, and it ran;
             - held: the policy suspended its queue;
@@ -126,6 +127,7 @@ class Explanation:
 OF_LATENCY = ("P99/P50 below", "slowdown below", "attainment at least")
 """Rules about latencies whose limit is no time."""
 _NAMES = {
+    "after": "waiting for the request",
     "harness": "not yet sent by the harness",
     "own": "running its own earlier requests",
     "held": "held by the policy",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_xsched.analysis.attribution import (
-    HARNESS,
+    NEVER,
     PARTS,
     RUNNING,
     STRETCHED,
@@ -152,7 +152,16 @@ class LateRequests:
             submitted_ns=int(sample["submitted_ns"]),
             end_ns=end,
             completed=completed,
+            after=queue.spec.after or "",
+            released_ns=self._released_ns(index),
         )
+
+    def _released_ns(self, index: int) -> int:
+        """Return when the request ended that a request had to wait for; 0: there is none."""
+        if self._queue.spec.after is None:
+            return 0
+        ended = int(self._run.queues[self._queue.spec.after].samples["completed_ns"][index])
+        return NEVER if ended < 0 else ended
 
     def _window_of(self, index: int) -> int | None:
         name, windows = self._queue.name, self._run.trace.windows
@@ -197,8 +206,8 @@ def exact_alone_ns(run: Run, queue: str) -> int | None:
 
 def _without_commands(request: Request) -> list[Piece]:
     submitted = request.end_ns if request.submitted_ns < 0 else request.submitted_ns
-    lengths = {HARNESS: submitted - request.scheduled_ns, UNKNOWN: request.end_ns - submitted}
-    return [Piece(part, ns) for part, ns in lengths.items() if ns > 0]
+    unknown = Piece(UNKNOWN, request.end_ns - submitted)
+    return [*request.before(submitted), *([unknown] if unknown.ns > 0 else [])]
 
 
 def _stretched(pieces: list[Piece], alone_ns: int | None) -> list[Piece]:

@@ -223,7 +223,12 @@ class QueueResult:
 
     @property
     def lateness_ns(self) -> NDArray[np.int64]:
-        """Submitted minus scheduled: how late the load generator was, int64[submitted], ns."""
+        """Submitted minus scheduled: how late the load generator was, int64[submitted], ns.
+
+        Empty where requests wait for those of another queue, which is no lateness.
+        """
+        if self.spec.after is not None:
+            return np.empty(0, np.int64)
         m = self.arrived[self.arrived["submitted_ns"] >= 0]
         return np.asarray(m["submitted_ns"] - m["scheduled_ns"], np.int64)
 

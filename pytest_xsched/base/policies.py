@@ -63,7 +63,7 @@ BUILTIN = (
         source="XSched, OSDI'25, section 5",
         reads=("priority",),
         stream_priority=True,
-        rules=("highest first", "delay of the highest"),
+        rules=("inversion is bounded", "highest first", "delay of the highest"),
     ),
     Policy(
         name="edf",

@@ -80,7 +80,22 @@ def _one_slot_and_free_launches(scenario: Scenario) -> bool:
     return scenario.sim.slots == 1 and not scenario.sim.launch_ns
 
 
+def _has_pipeline(scenario: Scenario) -> bool:
+    return any(queue.after is not None for queue in scenario.queues)
+
+
+def _has_inversion(scenario: Scenario) -> bool:
+    priority = {queue.name: queue.priority for queue in scenario.queues}
+    return not scenario.changes and any(
+        queue.after is not None and priority[queue.after] < queue.priority
+        for queue in scenario.queues
+    )
+
+
 _SHOWN_BY: dict[str, Callable[[Scenario], bool]] = {
+    "starts after": _has_pipeline,
+    "no circular wait": _has_pipeline,
+    "inversion is bounded": _has_inversion,
     "works while there is work": lambda s: (
         _one_slot_and_free_launches(s) and all(q.depth[0] for q in s.queues)
     ),

@@ -40,6 +40,7 @@ _STATES = {
     lib.XS_QUEUE_IDLE: "idle",
     lib.XS_QUEUE_READY: "ready",
     lib.XS_QUEUE_SUSPENDED: "suspended",
+    lib.XS_QUEUE_WAITING: "waiting",
 }
 
 
@@ -61,7 +62,8 @@ class Counts:
     """The largest number of commands in flight at once."""
     priority: int
     state: str
-    """``"idle"``, ``"ready"`` (it has unfinished work and may launch) or ``"suspended"``."""
+    """``"idle"``, ``"ready"`` (it has unfinished work and may launch), ``"suspended"``, or
+    ``"waiting"`` (its next request waits for a request of another queue)."""
     longest_stall_ns: int = 0
     """Longest time in the window in which the queue had an unfinished request and did not move.
 
@@ -249,13 +251,23 @@ class Queue:
         """Undo `suspend`. The policy may still suspend the queue."""
         call(lib.xs_queue_resume, self._pointer)
 
-    def submit(self, commands: Work) -> int:
-        """Submit one request, and return its ticket, counted from 0."""
+    def start_after(self, source: Queue) -> None:
+        """Let request n start when request n of another open loop is complete; before the start."""
+        call(lib.xs_queue_after, self._pointer, source._pointer)
+
+    def submit(self, commands: Work, after: tuple[Queue, int] | None = None) -> int:
+        """Submit one request, and return its ticket, counted from 0.
+
+        Args:
+            commands: of the request.
+            after: a queue and its ticket that must be complete before the request starts.
+        """
         ticket = ffi.new("uint64_t *")
+        source, number = (ffi.NULL, 0) if after is None else (after[0]._pointer, after[1])
         array, kept = _native_commands(commands)  # copied by the call
         if kept is commands and not any(kept is other for other in self._keep):
             self._keep = (*self._keep, kept)
-        call(lib.xs_queue_submit, self._pointer, array, len(array), ticket)
+        call(lib.xs_queue_submit_after, self._pointer, array, len(array), source, number, ticket)
         return int(ticket[0])
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:

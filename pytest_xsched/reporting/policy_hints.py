@@ -46,6 +46,14 @@ def level_hints(scenario: dict[str, Any]) -> list[str]:
     ]
 
 
+def orders_by_priority(scenario: dict[str, Any]) -> bool:
+    """Return whether the queues of higher priority go first, from the begin to the end of a run."""
+    policy = _policy(scenario)
+    if policy is None or scenario["changes"]:
+        return False
+    return policy.reads[:1] == ("priority",) and not policy.by_weight
+
+
 def order_remarks(
     scenario: dict[str, Any], priority_effect: str | None
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

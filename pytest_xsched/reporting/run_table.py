@@ -133,6 +133,7 @@ def remarks(run: Record) -> list[str]:
         for met in evidence["contention"]
         if met["queue"] not in uncontended
     ]
+    lines += [f"! {one['sentence']}" for one in evidence.get("inversions", ())]
     for queue in run["queues"]:
         if ratio := queue.get("cold_start"):
             lines.append(

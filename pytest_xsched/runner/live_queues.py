@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_xsched.base.units import MAX_NS, Duration, DurationLike, one_line, parse_duration
 from pytest_xsched.base.validation import integer
@@ -30,7 +30,7 @@ class NativeQueue(Protocol):
     def set_priority(self, priority: int) -> None: ...
     def suspend(self) -> None: ...
     def resume(self) -> None: ...
-    def submit(self, commands: Sequence[Command]) -> int: ...
+    def submit(self, commands: Sequence[Command], after: Any = None) -> int: ...
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None: ...
     def set_depth(self, threshold: int, batch_size: int) -> None: ...
     def destroy(self) -> None: ...
@@ -94,6 +94,11 @@ class Ticket:
         self._times: tuple[int, int, int, int] | None = None
 
     @property
+    def queue(self) -> XQueue:
+        """The queue that the request was submitted to."""
+        return self._queue
+
+    @property
     def done(self) -> bool:
         """Whether the request has completed."""
         return self._poll(0) is not None
@@ -152,15 +157,39 @@ class XQueue:
         """Name of the queue."""
         return self.spec.name
 
-    def submit(self, workload: Workload) -> Ticket:
-        """Submit one request and return at once. At most 4096 requests may be unfinished."""
+    def submit(self, workload: Workload, *, after: Ticket | None = None) -> Ticket:
+        """Submit one request and return at once. At most 4096 requests may be unfinished.
+
+        Args:
+            workload: the commands of the request.
+            after: a ticket of another queue: the request starts when that one is complete, or when
+                that queue is destroyed. Later requests of this queue wait for this one. Until
+                then, the queue is ``"waiting"``, and holds no other queue back.
+        """
         if not isinstance(workload, Workload) or not workload.commands:
             raise ScenarioError(
                 f"queue {self.name!r}: submit takes a workload such as matmul(512), "
                 f"not {one_line(workload)}"
             )
-        self._last = Ticket(self, self.native.submit(workload.commands))
+        if after is None:
+            number = self.native.submit(workload.commands)
+        else:
+            self._check_after(after)
+            number = self.native.submit(workload.commands, (after.queue.native, after.number))
+        self._last = Ticket(self, number)
         return self._last
+
+    def _check_after(self, after: Ticket) -> None:
+        if not isinstance(after, Ticket):
+            raise ScenarioError(
+                f"queue {self.name!r}: after={one_line(after)} is no ticket; write "
+                "after=other.submit(...)"
+            )
+        if after.queue._clock_ns != self._clock_ns:  # each run has its own
+            raise ScenarioError(
+                f"queue {self.name!r}: after names a ticket of {after.queue.name!r}, which is not "
+                "one of the queues next to it; only queues of the same xqueues wait for each other"
+            )
 
     def wait(self, timeout: DurationLike = "10s") -> None:
         """Wait until all submitted requests complete.
@@ -229,7 +258,7 @@ class XQueue:
 
     @property
     def state(self) -> str:
-        """``"idle"``, ``"ready"`` (has work and may launch) or ``"suspended"``."""
+        """``"idle"``, ``"ready"`` (has work and may launch), ``"suspended"`` or ``"waiting"``."""
         return self.counts.state
 
     def destroy(self) -> None:

@@ -209,6 +209,10 @@ def _measure(
             )
             for spec, taken_ns in zip(specs, alone_ns, strict=True)
         ]
+        by_name = {spec.name: queue for spec, queue in zip(specs, queues, strict=True)}
+        for spec, queue in zip(specs, queues, strict=True):
+            if spec.after is not None:
+                queue.start_after(by_name[spec.after])
         sampler = None
         if watch and not info.virtual_time:
             sampler = Sampler(
@@ -394,7 +398,7 @@ def _add(
         warmup_ns=scenario.warmup_ns,
         duration_ns=scenario.duration_ns,
         seed=scenario.seed,
-        name=spec.name,
+        name=scenario.first_queue_of(spec).name,
     )
     return native.add_open(settings, work, arrivals_ns, milestones)
 

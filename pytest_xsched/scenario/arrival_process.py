@@ -304,8 +304,11 @@ def one_load(
     arrivals: Arrivals | None,
     concurrency: int | None,
     think: DurationLike | None,
+    after: object = None,
 ) -> Arrivals:
     """Return the arrivals that the arguments of a queue name; default: a closed loop of one.
+
+    A queue that starts after another one has none of its own, and `closed()` stands for them.
 
     Raises:
         ScenarioError: they name two kinds of load, or a value is wrong.
@@ -317,6 +320,11 @@ def one_load(
         ("concurrency or think", is_closed),
     )
     given = [what for what, is_given in named if is_given]
+    if given and after is not None:
+        raise ScenarioError(
+            f"queue {name!r}: after={one_line(after)} and {' and '.join(given)}: its requests "
+            f"arrive with those of the other queue; leave {' and '.join(given)} out"
+        )
     if len(given) > 1:
         raise ScenarioError(f"queue {name!r}: {' and '.join(given)} are two loads; name one")
     if isinstance(rate, Arrivals):

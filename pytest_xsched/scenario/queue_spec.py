@@ -64,6 +64,9 @@ class QueueSpec:
         deadline_ns: deadline of a request, from its arrival, for policies that use deadlines.
             XSched takes it as the deadline of a burst of work, from the begin of the burst.
         laxity_ns: how long a burst of work may wait before it is urgent, for policies that use it.
+        after: name of a queue of the scenario. Request n arrives with request n of that queue, and
+            starts when that one is complete. `arrivals` are those of that queue; ``closed()``
+            stands for them until the scenario is made.
     """
 
     name: str
@@ -78,6 +81,7 @@ class QueueSpec:
     utilization: int | None = None
     deadline_ns: int | None = None
     laxity_ns: int | None = None
+    after: str | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -107,6 +111,8 @@ class QueueSpec:
         for name in ("deadline_ns", "laxity_ns"):
             if getattr(self, name) is not None:
                 set_integer(self, name, what, 1000, MAX_NS)
+        if self.after is not None:
+            self._check_after(what)
 
     @property
     def depth(self) -> tuple[int, int]:
@@ -114,6 +120,19 @@ class QueueSpec:
         if self.batch_size is None:
             return 0, 0
         return int(self.threshold), self.batch_size
+
+    def _check_after(self, what: str) -> None:
+        if isinstance(self.after, QueueSpec):
+            object.__setattr__(self, "after", self.after.name)
+        if not isinstance(self.after, str):
+            raise ScenarioError(
+                f'{what}: after={one_line(self.after)} is no name of a queue; write after="first"'
+            )
+        if self.after == self.name:
+            raise ScenarioError(
+                f"{what}: after={self.after!r}: a queue cannot wait for itself; its requests "
+                "already start one after another"
+            )
 
     def _check_auto(self, what: str) -> None:
         if self.batch_size is not None:
@@ -239,6 +258,8 @@ def _check_name(name: object) -> None:
 
 def read_queue(data: Any) -> QueueSpec:
     """Return a queue spec from its JSON."""
+    if isinstance(data, Mapping):  # absent in records of versions without it
+        data = {"after": None, **data}
     values = checked_fields(QueueSpec, data, "queue")
     values["workload"] = read_workload(values["workload"])
     values["arrivals"] = read_arrivals(values["arrivals"])

@@ -34,6 +34,7 @@ from pytest_xsched.base.validation import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX, known_count, plain_arrivals
+from pytest_xsched.scenario.dependencies import first_queue, place_dependents
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.mps_settings import MPS, read_mps
 from pytest_xsched.scenario.python_source import python_text
@@ -121,6 +122,7 @@ class Scenario:
                     f"scenario: {name} {getattr(self, name)!r} is not a {kind.__name__}"
                 )
         self._place_models()
+        object.__setattr__(self, "queues", place_dependents(self.queues))
         self._check_queues()
         if self.has_separate_processes:
             self._check_separate()
@@ -240,6 +242,12 @@ class Scenario:
         if self.device_kind == "sim":
             raise ScenarioError(f"{what}: processes share no virtual time; the device is 'sim'")
         for queue in self.queues:
+            if queue.after is not None:
+                raise ScenarioError(
+                    f"{what}: queue {queue.name!r} has after={queue.after!r}, and only queues of "
+                    "one process can wait for each other"
+                )
+        for queue in self.queues:
             if queue.sm_share is not None or queue.cu_mask is not None:
                 raise ScenarioError(
                     f"{what}: queue {queue.name!r} has a share of the multiprocessors, which are "
@@ -342,6 +350,10 @@ class Scenario:
         """Return the queues of one of `devices`."""
         return tuple(queue for queue in self.queues if (queue.device or self.device) == device)
 
+    def first_queue_of(self, queue: QueueSpec) -> QueueSpec:
+        """Return the queue that begins the pipeline of a queue: itself, but for its `after`."""
+        return first_queue(queue, self.queues)
+
     def stream_priority_of(self, queue: QueueSpec, least: int, most: int) -> int:
         """Return the priority of a queue's stream on a device, from `least` to `most`.
 
@@ -361,6 +373,9 @@ class Scenario:
         data["queues"] = [
             {**_plain(queue), "arrivals": plain_arrivals(queue.arrivals)} for queue in self.queues
         ]
+        for queue in data["queues"]:
+            if queue["after"] is None:  # as in records of versions without it
+                del queue["after"]
         if self.mps is None:  # as in records of versions without it
             del data["mps"]
         if self.xsched is not None and self.xsched.home is None:

@@ -21,7 +21,7 @@ from pytest_xsched.base.constants import uuid_of
 from pytest_xsched.monitoring.mps_clients import MpsClients
 from pytest_xsched.monitoring.noise import Noise, Rules, Spans, WatchedWindow, masks, own_lateness
 from pytest_xsched.monitoring.run_cost import RunCost
-from pytest_xsched.reporting.policy_hints import order_remarks
+from pytest_xsched.reporting.policy_hints import order_remarks, orders_by_priority
 from pytest_xsched.runner.measure import Measurement
 from pytest_xsched.scenario.arrival_process import Closed, has_own_times, request_count
 from pytest_xsched.scenario.queue_spec import QueueSpec
@@ -187,6 +187,7 @@ def run_in_windows(
             device=scenario.device,
             order=order,
             ranks=ranks,
+            by_priority=orders_by_priority(plain),
         )
 
     def window_evidence(
@@ -330,7 +331,9 @@ def _watch(
     paced = [
         samples
         for spec, samples in zip(scenario.queues, measurement.samples, strict=True)
-        if not isinstance(spec.arrivals, Closed) and spec.workload.own_program is None
+        if not isinstance(spec.arrivals, Closed)
+        and spec.workload.own_program is None
+        and spec.after is None
     ]
     return [
         WatchedWindow(

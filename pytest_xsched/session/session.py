@@ -174,10 +174,12 @@ class Session:
         utilization: int | None = None,
         deadline: DurationLike | None = None,
         laxity: DurationLike | None = None,
+        after: str | None = None,
     ) -> QueueSpec:
         """Describe an XQueue and the load on it; nothing runs yet.
 
-        Without `rate` and `arrivals` it is a closed loop: the next request when the last is done.
+        Without `rate`, `arrivals` and `after` it is a closed loop: the next request when the last
+        is done.
 
         Args:
             name: how the run calls it, an identifier: ``run.high``.
@@ -199,6 +201,9 @@ class Session:
             utilization: percent of the device, in [1, 100], for policies that divide it.
             deadline: of a burst of work, from its begin, for policies that use deadlines.
             laxity: how long a burst may wait before it is urgent, for policies that use it.
+            after: name of another queue of the run, for pipelines: request n arrives with request n
+                of that queue, and starts when that one is complete. The latency counts from the
+                arrival.
 
         Raises:
             ScenarioError: a value is wrong, or two kinds of load are named.
@@ -207,7 +212,7 @@ class Session:
             name=name,
             workload=workload,
             priority=priority,
-            arrivals=one_load(name, rate, arrivals, concurrency, think),
+            arrivals=one_load(name, rate, arrivals, concurrency, think, after),
             threshold=threshold,
             batch_size=batch_size,
             sm_share=sm_share,
@@ -216,6 +221,7 @@ class Session:
             utilization=utilization,
             deadline_ns=ns_or_none(deadline, f"queue {name!r}: deadline"),
             laxity_ns=ns_or_none(laxity, f"queue {name!r}: laxity"),
+            after=after,
         )
 
     def run(

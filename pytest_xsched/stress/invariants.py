@@ -118,11 +118,22 @@ def _everything_ends(run: Run) -> Iterator[str]:
         return
     loops = [q.spec for q in run.queues.values() if isinstance(q.spec.arrivals, Closed)]
     for queue in run.queues.values():
-        if queue.spec in loops or any(_may_starve(run, loop, queue.spec) for loop in loops):
+        pipeline = _pipeline(run, queue.spec)
+        if queue.spec in loops or any(
+            _may_starve(run, loop, spec) for loop in loops for spec in pipeline
+        ):
             continue
         waiting = int(np.count_nonzero(queue.samples["completed_ns"] < 0))
         if waiting:
             yield f"{queue.name}: {waiting} requests did not complete within the drain"
+
+
+def _pipeline(run: Run, spec: QueueSpec) -> list[QueueSpec]:
+    """Return a queue, the one that it starts after, the one before that, and so on."""
+    found = [spec]
+    while (name := found[-1].after) is not None:
+        found.append(run.queues[name].spec)
+    return found
 
 
 def _may_starve(run: Run, loop: QueueSpec, spec: QueueSpec) -> bool:
@@ -176,6 +187,86 @@ def _merged(starts: _Times, ends: _Times) -> tuple[_Times, _Times]:
     begins = np.concatenate([[True], starts[1:] > latest[:-1]])
     last = np.concatenate([begins[1:], [True]])
     return starts[begins], latest[last]
+
+
+# ---- queues that start after others
+
+
+def _pairs(run: Run) -> Iterator[tuple[MeasuredQueue, MeasuredQueue]]:
+    """Yield each queue that starts after another one, and that one."""
+    for queue in run.queues.values():
+        if queue.spec.after is not None:
+            yield queue, run.queues[queue.spec.after]
+
+
+def _starts_after(run: Run) -> Iterator[str]:
+    for queue, source in _pairs(run):
+        ends, begun = source.samples["completed_ns"], queue.samples["launched_ns"]
+        early = (begun >= 0) & ((ends < 0) | (begun < ends))
+        if np.any(early):
+            at = int(np.argmax(early))
+            yield (
+                f"{queue.name}: request {at} launched at {begun[at]} ns, before that of "
+                f"{source.name} was complete"
+            )
+        submitted = queue.samples["submitted_ns"]
+        if run.device_kind == "sim" and np.any((submitted >= 0) & (submitted != ends)):
+            at = int(np.argmax((submitted >= 0) & (submitted != ends)))
+            yield (
+                f"{queue.name}: request {at} could start at {submitted[at]} ns, and that of "
+                f"{source.name} was complete at {ends[at]} ns"
+            )
+
+
+def _no_circular_wait(run: Run) -> Iterator[str]:
+    """Find two queues without an end, one after the other, when no further queue has work."""
+    open_ones = {
+        queue.name
+        for queue in run.queues.values()
+        if np.any(queue.samples["completed_ns"] < 0) or isinstance(queue.spec.arrivals, Closed)
+    }
+    for queue, source in _pairs(run):
+        if {queue.name, source.name} == open_ones:
+            at = int(np.argmax(source.samples["completed_ns"] < 0))
+            yield (
+                f"{queue.name} waited for request {at} of {source.name}, which did not complete, "
+                "although no other queue had work"
+            )
+
+
+def _inversion_is_bounded(run: Run) -> Iterator[str]:
+    """Bound each wait for a lower queue by what that one had to do and what goes before it."""
+    if run.device_kind != "sim" or run.scenario.changes:
+        return
+    for queue, source in _pairs(run):
+        if source.spec.priority >= queue.spec.priority:
+            continue
+        for index, (begin, end) in enumerate(zip(*_span(source), strict=True)):
+            if end < 0:
+                continue  # it is not known how long the wait would have been
+            explained_ns = _explained_ns(run, source, index, int(begin), int(end))
+            if end - begin > explained_ns:
+                yield (
+                    f"{queue.name}: request {index} waited {end - begin} ns for {source.name}, of "
+                    f"lower priority; its work and that of queues before it is {explained_ns} ns"
+                )
+                break
+
+
+def _explained_ns(run: Run, source: MeasuredQueue, index: int, begin: int, end: int) -> int:
+    """Return the most time that a request of a queue can take under a policy by priority."""
+    total = 0
+    for other in run.queues.values():
+        submitted, completed = _span(other)
+        ended = np.where(completed < 0, NEVER, completed)
+        there = (submitted >= 0) & (submitted < end) & (ended > begin)
+        if other is source:
+            there[index + 1 :] = False
+        each_ns = _cost_ns(run, other) + run.scenario.sim.launch_ns * len(other.workload.commands)
+        all_ns = int(np.count_nonzero(there)) * each_ns
+        before = other.spec.priority >= source.spec.priority
+        total += all_ns if before else min(all_ns, _most_in_flight_ns(run, other))
+    return total
 
 
 # ---- order by priority
@@ -336,6 +427,9 @@ CHECKS: dict[str, Callable[[Run], Iterator[str]]] = {
     "threshold": _threshold,
     "everything ends": _everything_ends,
     "works while there is work": _works_while_there_is_work,
+    "starts after": _starts_after,
+    "no circular wait": _no_circular_wait,
+    "inversion is bounded": _inversion_is_bounded,
     "highest first": _highest_first,
     "delay of the highest": _delay_of_the_highest,
     "earliest first": _earliest_first,

@@ -98,6 +98,25 @@ _ALL = (
         definition="The device is never idle while a queue has work.",
         general=True,
     ),
+    # Of queues that start after others.
+    Rule(
+        id="starts after",
+        definition="A request that starts after one of another queue launches nothing before that "
+        "one is complete.",
+        general=True,
+    ),
+    Rule(
+        id="no circular wait",
+        definition="A request that starts after one of another queue completes when no further "
+        "queue has work.",
+        general=True,
+    ),
+    Rule(
+        id="inversion is bounded",
+        definition="A queue that starts after one of lower priority waits for the work of that "
+        "one, for that of queues which go before it, for what was in flight, and for nothing else.",
+        source="L. Sha, R. Rajkumar, J. P. Lehoczky, 1990",
+    ),
     # Of the order of queues.
     Rule(
         id="highest first",

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 try:
@@ -30,6 +31,7 @@ from pytest_xsched.base.validation import integer
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import (
     Arrivals,
+    Closed,
     bursts,
     closed,
     constant,
@@ -234,6 +236,7 @@ def _usual_loads(duration_ns: int) -> SearchStrategy[Arrivals]:
 
 _UTILIZATIONS = _grid(UTILIZATIONS)
 _DEADLINES_NS = _grid(DEADLINES_NS)
+_SELDOM = _grid([False, False, False, True])
 
 
 @st.composite
@@ -343,6 +346,7 @@ def scenarios(
     priority: SearchStrategy[int] | None = None,
     depths: SearchStrategy[tuple[int | str, int | None]] | None = None,
     changes: bool = False,
+    pipelines: bool = True,
 ) -> Scenario:
     """Draw a whole scenario, for `xsched.run_scenario`.
 
@@ -360,22 +364,24 @@ def scenarios(
         priority: priorities; see `queue_specs`.
         depths: thresholds and batch sizes; see `queue_specs`.
         changes: whether priorities change during the run.
+        pipelines: whether some queues start after another one, whose load they then have.
     """
     count = draw(st.integers(least, queues))
-    return Scenario(
-        queues=tuple(
-            draw(
-                queue_specs(
-                    name,
-                    duration=duration,
-                    work=work,
-                    loads=loads,
-                    priority=priority,
-                    depths=depths,
-                )
+    specs = tuple(
+        draw(
+            queue_specs(
+                name,
+                duration=duration,
+                work=work,
+                loads=loads,
+                priority=priority,
+                depths=depths,
             )
-            for name in NAMES[:count]
-        ),
+        )
+        for name in NAMES[:count]
+    )
+    return Scenario(
+        queues=_with_pipelines(draw, specs) if pipelines else specs,
         duration_ns=parse_duration(duration, what="duration of scenarios"),
         warmup_ns=0,
         # In virtual time: long enough for all requests that the grids allow.
@@ -387,6 +393,18 @@ def scenarios(
         changes=draw(priority_changes(NAMES[:count], duration=duration)) if changes else (),
         sim=draw(_grid(models)) if device == "sim" else SimModel(),
     )
+
+
+def _with_pipelines(draw: DrawFn, specs: tuple[QueueSpec, ...]) -> tuple[QueueSpec, ...]:
+    """Let each queue, seldom, start after an earlier one, directly or through others."""
+    made: list[QueueSpec] = []
+    for spec in specs:
+        open_ones = [one.name for one in made if one.after or not isinstance(one.arrivals, Closed)]
+        waits = draw(_SELDOM) if open_ones else False
+        if waits:
+            spec = replace(spec, arrivals=closed(), after=draw(_grid(open_ones)))
+        made.append(spec)
+    return tuple(made)
 
 
 @_checked(_check_contentions)

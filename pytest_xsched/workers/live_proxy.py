@@ -290,13 +290,16 @@ class RemoteQueue:
         """Undo `suspend`; the policy may still suspend the queue."""
         self._call("resume")
 
-    def submit(self, commands: Sequence[Command]) -> int:
-        """Submit one request; return its ticket, counted from 0."""
+    def submit(
+        self, commands: Sequence[Command], after: tuple[RemoteQueue, int] | None = None
+    ) -> int:
+        """Submit one request, after a ticket of another queue; return its ticket, from 0."""
         runs = [
             (dataclasses.asdict(command), len(list(equal)))
             for command, equal in itertools.groupby(commands)
         ]
-        number: int = self._call("submit", commands=runs)
+        waits = None if after is None else (after[0]._number, after[1])
+        number: int = self._call("submit", commands=runs, after=waits)
         return number
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:

@@ -145,9 +145,15 @@ class LiveCalls:
             given = dataclasses.replace(given, hints=hints, threshold=THRESHOLD_MAX, batch_size=1)
         self._queues[queue] = self._run.add_manual(given)
 
-    def submit(self, queue: int, commands: list[tuple[dict[str, Any], int]]) -> int:
+    def submit(
+        self,
+        queue: int,
+        commands: list[tuple[dict[str, Any], int]],
+        after: tuple[int, int] | None = None,
+    ) -> int:
         return self._queues[queue].submit(
-            [command for data, count in commands for command in [read_command(data)] * count]
+            [command for data, count in commands for command in [read_command(data)] * count],
+            None if after is None else (self._queues[after[0]], after[1]),
         )
 
     def wait(self, queue: int, ticket: int, timeout_ns: int) -> tuple[int, ...] | None:

@@ -387,3 +387,34 @@ def test_sleep_and_time_outs_take_at_least_their_real_time(xqueues):
     with pytest.raises(QueueTimeout):
         ticket.wait("120ms")
     assert time.monotonic() - started >= 0.12
+
+
+def test_a_request_starts_after_one_of_another_queue(device, xqueues):
+    first, second = xqueues(priority=0), xqueues(priority=1)
+    first.suspend()
+    early = first.submit(spin("1ms", layers=3))
+    late = second.submit(spin("1ms"), after=early)
+    xqueues.sleep("5ms")
+    assert (second.state, second.counts.launched, late.done) == ("waiting", 0, False)
+    first.resume()
+    assert late.wait().launched_ns >= early.completed_ns
+    assert late.latency >= 6 * ms
+    assert second.submit(spin("1ms"), after=late).wait().done
+
+
+def test_a_request_that_was_dropped_is_not_waited_for(device, xqueues):
+    first, second = xqueues(), xqueues()
+    first.suspend()
+    late = second.submit(spin("1ms"), after=first.submit(spin("1ms")))
+    first.destroy()
+    assert late.wait().done
+
+
+def test_only_tickets_of_queues_next_to_it_can_be_waited_for(device, xqueues):
+    first = xqueues()
+    old = first.submit(spin("1ms"))
+    with pytest.raises(ScenarioError, match=r"^queue 'xq0': after='xq1' is no ticket; write"):
+        first.submit(spin("1ms"), after="xq1")
+    xqueues.clear()
+    with pytest.raises(ScenarioError, match="only queues of the same xqueues wait for each other"):
+        xqueues().submit(spin("1ms"), after=old)

@@ -46,6 +46,13 @@ CASES = """
             for i, load in enumerate(loads)
         ]
         xsched.run(*queues, duration="2s", changes=[at("1s", "q1", priority=3)], policy="edf")
+
+    def test_pipeline(xsched):
+        first = xsched.queue("first", spin("1ms"), rate="50/s")
+        second = xsched.queue("second", spin("1ms"), after="first", priority=1)
+        run = xsched.run(first, second, duration="2s", policy="hpf")
+        assert run.evidence.inversions
+        run.second.assert_max_below("1ms")
     """
 
 

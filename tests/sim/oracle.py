@@ -88,8 +88,9 @@ class Queue:
                 warmup_ns=scenario.warmup_ns,
                 duration_ns=scenario.duration_ns,
                 seed=scenario.seed,
-                name=spec.name,
+                name=scenario.first_queue_of(spec).name,
             ).tolist()
+        self.source = None  # the queue whose request n must be complete before request n starts
         self.requests = []  # [scheduled, submitted, launched, completed]
         self.launched = self.completed = self.finished_requests = 0
         self.marks = []  # after this many launches
@@ -106,7 +107,9 @@ class Queue:
     def due(self):
         n = len(self.requests)
         if not self.closed:
-            return self.arrivals[n] if n < len(self.arrivals) else NEVER
+            if n == len(self.arrivals) or (self.source and self.source.finished_requests <= n):
+                return NEVER
+            return self.arrivals[n]
         if self.closing:
             return NEVER
         clients = self.spec.arrivals.concurrency
@@ -176,6 +179,8 @@ def expected(scenario):
     """
     device = Device(scenario.sim)
     queues = [Queue(scenario, spec, device) for spec in scenario.queues]
+    for queue in queues:
+        queue.source = next((q for q in queues if q.spec.name == queue.spec.after), None)
     window_end = scenario.warmup_ns + scenario.duration_ns
     now = 0
     while not all(queue.finished for queue in queues):
@@ -195,7 +200,9 @@ def expected(scenario):
                     queue.requests.append([queue.due(), now, -1, -1])
                     happened = True
             for queue in queues:
-                at_end = queue.closing if queue.closed else queue.due() == NEVER
+                at_end = (
+                    queue.closing if queue.closed else len(queue.requests) == len(queue.arrivals)
+                )
                 if at_end and not queue.busy and not queue.finished:
                     queue.finished = happened = True
             suspend(scenario.policy, queues)

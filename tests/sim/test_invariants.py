@@ -19,6 +19,8 @@ def runs(sim, bare):
     """Makes a run of a policy: low begins, high comes and goes before it."""
 
     def make(policy):
+        if policy == "pipeline":
+            return pipeline(sim, bare)
         if policy in ("partition", "fair"):
             queues = [queue(sim, name, closed()) for name in ("high", "low")]
         else:
@@ -33,6 +35,15 @@ def runs(sim, bare):
 
 def queue(sim, name, arrivals, **more):
     return sim.queue(name, spin("1ms"), arrivals=arrivals, threshold=1, batch_size=1, **more)
+
+
+def pipeline(sim, bare):
+    """A run under hpf: low works 0-3 ms, each of the requests of high runs after one of low."""
+    queues = [
+        queue(sim, "low", replay(["0ms"] * 3)),
+        sim.queue("high", spin("1ms"), after="low", priority=1, threshold=1),
+    ]
+    return sim.run(*queues, duration="100ms", warmup="0s", policy="hpf", sim=bare)
 
 
 def count(run, **changes):
@@ -71,7 +82,22 @@ def starve(run):
     run.low.samples["completed_ns"][10:] = 10**9
 
 
+def begin_early(run):
+    run.high.samples["launched_ns"][1] = 2 * MS
+
+
+def wait_in_a_circle(run):
+    run.low.samples["completed_ns"][-1] = run.high.samples["completed_ns"][-1] = -1
+
+
+def invert(run):
+    run.low.samples["completed_ns"][-1] += 5 * MS
+
+
 SPOILED = {
+    "starts after": ("pipeline", begin_early),
+    "no circular wait": ("pipeline", wait_in_a_circle),
+    "inversion is bounded": ("pipeline", invert),
     "nothing lost, nothing twice": ("none", lose),
     "in order": ("none", swap),
     "threshold": ("none", flood),
@@ -94,7 +120,7 @@ def test_a_spoiled_run_is_noticed(runs, rule):
     (check,) = [
         one
         for tested in BUILTIN
-        if tested.policy.name == policy
+        if tested.policy.name == policy.replace("pipeline", "hpf")
         for one in tested.checks
         if one.rule.id == rule
     ]
@@ -105,6 +131,14 @@ def test_a_queue_that_is_alone_shows_no_order(sim, bare):
     alone = sim.run(queue(sim, "a", replay(["0ms"])), duration="10ms", warmup="0s", sim=bare)
     shown = {check.rule.id: check.judge(alone) for tested in BUILTIN for check in tested.checks}
     assert shown["works while there is work"] == []
-    order = ("highest first", "delay of the highest", "earliest first", "time by weight")
+    order = (
+        "inversion is bounded",
+        "starts after",
+        "no circular wait",
+        "highest first",
+        "delay of the highest",
+        "earliest first",
+        "time by weight",
+    )
     assert [shown[name] for name in order] == [None] * len(order)
     assert np.all(alone.a.samples["completed_ns"] > 0)

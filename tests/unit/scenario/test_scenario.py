@@ -13,7 +13,7 @@ from pytest_xsched.scenario.arrival_process import bursts, closed, constant, gam
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.scenario import QueueSpec, Scenario, default_drain_ns, default_warmup_ns
 from pytest_xsched.scenario.timed_changes import at
-from pytest_xsched.scenario.workload import matmul, spin, vector_add
+from pytest_xsched.scenario.workload import command, matmul, spin, vector_add
 from pytest_xsched.scenario.xsched_settings import XSched
 
 S = 10**9
@@ -362,3 +362,78 @@ def test_each_device_ranks_its_own_queues():
     )
     scenario = make_scenario(queues=queues, device="cuda")
     assert [scenario.stream_priority_of(queue, 0, 5) for queue in queues] == [0, 5, 4]
+
+
+def pipeline(*queues, **changes):
+    return make_scenario(queues=queues, **changes)
+
+
+def test_a_queue_after_another_has_its_load():
+    first, second = pipeline(
+        make_queue("second", arrivals=closed(), after="first"), make_queue("first")
+    ).queues
+    assert (first.arrivals, second.arrivals) == (poisson("20/s"), poisson("20/s"))
+
+
+def test_a_pipeline_goes_to_json_and_back_and_old_records_have_none():
+    made = pipeline(make_queue("first"), make_queue("second", arrivals=closed(), after="first"))
+    data = json.loads(json.dumps(made.to_dict()))
+    assert Scenario.from_dict(data) == made
+    assert data["queues"][1]["after"] == "first"
+    assert "after" not in data["queues"][0]
+    assert make_queue("second", after=make_queue("first")).after == "first"
+
+
+@pytest.mark.parametrize(
+    ("queues", "message"),
+    [
+        (
+            [make_queue("b", arrivals=closed(), after="a")],
+            "queue 'b': after='a': there is no queue 'a'; known: b",
+        ),
+        (
+            [
+                make_queue("a", arrivals=closed(), after="b"),
+                make_queue("b", arrivals=closed(), after="c"),
+                make_queue("c", arrivals=closed(), after="b"),
+            ],
+            "queue 'a': after='b': no request of these queues could ever start: 'b' after 'c' "
+            "after 'b'",
+        ),
+        (
+            [make_queue("a", arrivals=closed()), make_queue("b", arrivals=closed(), after="a")],
+            "queue 'b': after='a': 'a' is a closed loop, which has no arrivals to begin a pipeline "
+            'with; give \'a\' a rate="20/s" or arrivals=poisson("20/s")',
+        ),
+        (
+            [make_queue("a"), make_queue("b", arrivals=poisson("10/s"), after="a")],
+            "queue 'b': after='a': its requests arrive with those of 'a', so it has no load of its "
+            "own; leave rate, arrivals, concurrency and think out",
+        ),
+        (
+            [make_queue("a"), make_queue("b", arrivals=closed(2), after="a")],
+            "queue 'b': after='a': its requests arrive with those of 'a', so it has no load of its "
+            "own; leave rate, arrivals, concurrency and think out",
+        ),
+    ],
+)
+def test_a_pipeline_that_cannot_run_is_refused(queues, message):
+    with pytest.raises(ScenarioError) as error:
+        pipeline(*queues)
+    assert str(error.value) == message
+
+
+def test_a_queue_does_not_wait_for_itself_nor_for_what_is_no_name():
+    with pytest.raises(ScenarioError, match="'a': after='a': a queue cannot wait for itself"):
+        make_queue("a", after="a")
+    with pytest.raises(ScenarioError, match='after=7 is no name of a queue; write after="first"'):
+        make_queue("a", after=7)
+
+
+def test_only_queues_of_one_process_wait_for_each_other():
+    queues = (make_queue("a"), make_queue("b", arrivals=closed(), after="a"))
+    with pytest.raises(ScenarioError, match="queue 'b' has after='a', and only queues of one"):
+        pipeline(*queues, device="cpu", scheduler="native", policy="none", processes="separate")
+    program = make_queue("a", workload=command(["true"]))
+    with pytest.raises(ScenarioError, match="the requests of 'a' are in a program or a process"):
+        pipeline(program, queues[1], device="cpu", scheduler="native", policy="none")
