@@ -116,6 +116,7 @@ _ALL = (
         definition="A queue that starts after one of lower priority waits for the work of that "
         "one, for that of queues which go before it, for what was in flight, and for nothing else.",
         source="L. Sha, R. Rajkumar, J. P. Lehoczky, 1990",
+        of="policies that order the queues of a process by priority",
     ),
     # Of the order of queues.
     Rule(
