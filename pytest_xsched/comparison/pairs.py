@@ -35,6 +35,7 @@ class Judgement:
 def judge_pairs(
     comparison: Comparison,
     name: str,
+    latency: str = "",
     *,
     sides: tuple[str, str] = ("A", "B"),
     margin: float = MARGIN,
@@ -44,38 +45,61 @@ def judge_pairs(
     Args:
         comparison: of two arms, whose runs are paired in their order.
         name: of a queue.
+        latency: of it to a milestone, also of a closed loop; "": the one to the completion.
         sides: what the sentence calls the arms.
         margin: share by which the second side must be worse, or better.
     """
+    closed = not latency and _is_closed(comparison, name)
     return first_with_a_figure(
-        lambda q: _judge_by(comparison, name, q, sides, margin), lambda found: found.status
+        lambda q: judge_figure(comparison, name, None if closed else q, latency, sides, margin),
+        lambda found: found.status,
     )
 
 
-def _judge_by(
-    comparison: Comparison, name: str, q: float, sides: tuple[str, str], margin: float
+def _is_closed(comparison: Comparison, name: str) -> bool:
+    """Check whether a queue is a closed loop."""
+    first = comparison.episodes(comparison.baseline)[0]
+    return first.numbers(name)["offered_hz"] is None
+
+
+def judge_figure(
+    comparison: Comparison,
+    name: str,
+    q: float | None,
+    latency: str = "",
+    sides: tuple[str, str] = ("A", "B"),
+    margin: float = MARGIN,
 ) -> Judgement:
-    queue = comparison[name]
+    """Judge one figure of a queue; see `judge_pairs`.
+
+    Args:
+        comparison: of two arms, whose runs are paired in their order.
+        name: of a queue.
+        q: of the percentile, in (0, 1); None: the throughput.
+        latency: whose percentile it is.
+        sides: what the sentence calls the arms.
+        margin: share by which the second side must be worse, or better.
+    """
+    queue = comparison[name].latencies[latency] if latency else comparison[name]
     a, b = (comparison.episodes(arm) for arm in (comparison.baseline, *comparison.schedulers))
-    closed = a[0].numbers(name)["offered_hz"] is None
-    what = "throughput" if closed else percentile_name(q)
+    what = "throughput" if q is None else percentile_name(q)
     broken = _count_broken(a, name), _count_broken(b, name)
     if any(broken) and not all(broken):
         return _judge_broken(name, broken, len(a), sides)
-    reasons = [[_no_figure(one, name, q, closed=closed) for one in arm] for arm in (a, b)]
+    reasons = [[_no_figure(one, name, q, latency) for one in arm] for arm in (a, b)]
     missing = [reason for reason in (*reasons[0], *reasons[1]) if reason]
     if missing:
         nowhere = len(missing) == len(a) + len(b)
         return Judgement(status="no figure" if nowhere else "not compared", sentence=missing[0])
     try:
-        effect: Effect = queue.throughput() if closed else queue.latency(q)
+        effect: Effect = queue.throughput() if q is None else queue.latency(q)
     except InvalidRun as error:  # arms under unlike noise
         return Judgement(status="not compared", sentence=_reason(error))
     ratio = effect.ratio
     pairs = len(ratio.episodes)
     first, second = sides
     sentence = (
-        f"{name}: {what} of {second} is {ratio.value:.4g} times that of {first} "
+        f"{queue.label}: {what} of {second} is {ratio.value:.4g} times that of {first} "
         f"({show_bounds(ratio)})"
     )
     if pairs < episodes_needed():
@@ -83,8 +107,10 @@ def _judge_by(
         return Judgement(status="undecided", sentence=f"{sentence}; {few}")
     higher, lower = ratio.low > 1 + margin, ratio.high < 1 - margin
     if higher or lower:
-        return Judgement(status="worse" if higher != closed else "better", sentence=sentence)
-    looks_worse = ratio.value < 1 - margin if closed else ratio.value > 1 + margin
+        return Judgement(
+            status="worse" if higher == (q is not None) else "better", sentence=sentence
+        )
+    looks_worse = ratio.value < 1 - margin if q is None else ratio.value > 1 + margin
     if looks_worse:
         more = f"{second} looks worse, but the pairs differ too much to show it"
         return Judgement(status="undecided", sentence=f"{sentence}; {more}")
@@ -108,10 +134,10 @@ def _judge_broken(
     return Judgement(status="worse" if broken[1] else "better", sentence=sentence)
 
 
-def _no_figure(episode: Episode, name: str, q: float, *, closed: bool) -> str:
+def _no_figure(episode: Episode, name: str, q: float | None, latency: str) -> str:
     """Describe why a run has no figure of a queue; "" if it has one."""
     try:
-        _ = episode.throughput_hz(name) if closed else episode.percentile_ns(name, q)
+        _ = episode.throughput_hz(name) if q is None else episode.percentile_ns(name, q, latency)
     except InvalidRun as error:
         return _reason(error)
     return ""

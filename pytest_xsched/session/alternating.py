@@ -6,15 +6,17 @@ session, as a comparison with stored runs is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pytest_xsched.analysis.comparability import Difference
 from pytest_xsched.analysis.run import Run
+from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.comparison.baseline_check import BaselineResult
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import unlike
-from pytest_xsched.comparison.pairs import MARGIN, judge_pairs
+from pytest_xsched.comparison.pairs import MARGIN, judge_figure, judge_pairs
 from pytest_xsched.reporting.run_table import title
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.comparing import SEED_STEP, Comparing, turns
@@ -94,19 +96,37 @@ class Alternating:
         found = []
         for measured in self._measured:
             name, origin = title(measured.run.to_dict()), measured.run.origin
-            for status, sentence in self._judge(measured.found):
+            for status, sentence in self._judge(measured):
                 sentence = f"{name}: {sentence}"
                 found.append(BaselineResult(status=status, sentence=sentence, origin=origin))
         return found
 
-    def _judge(self, found: Comparison | str) -> list[tuple[str, str]]:
+    def _judge(self, measured: _Measured) -> list[tuple[str, str]]:
+        """Judge each queue, each latency to a milestone, and what the targets are about."""
+        found = measured.found
         if isinstance(found, str):
             return [("not compared", found)]
         margin = self._settings.regression or MARGIN
         sides = found.baseline, found.schedulers[0]
-        judged = [judge_pairs(found, queue, sides=sides, margin=margin) for queue in found.queues]
+        judged = []
+        for name, queue in found.queues.items():
+            for latency in ("", *queue.latencies):
+                judged.append(judge_pairs(found, name, latency, sides=sides, margin=margin))
+        for name, latency, q in _of_targets(measured.run.verdicts):
+            judged.append(judge_figure(found, name, q, latency, sides, margin))
+        judged = list(dict.fromkeys(judged))
         nothing = all(one.status == "no figure" for one in judged)  # or pytest would exit with 0
         return [("not compared" if nothing else one.status, one.sentence) for one in judged]
+
+
+def _of_targets(verdicts: Iterable[Verdict]) -> Iterator[tuple[str, str, float | None]]:
+    """Yield queue, latency and percentile of each target; no percentile: the throughput."""
+    for verdict in verdicts:
+        percentile = re.fullmatch(r"P(\d+(?:\.\d+)?) below", verdict.rule)
+        if percentile and not verdict.part:
+            yield verdict.queue, verdict.latency, round(float(percentile[1]) / 100, 9)
+        elif verdict.rule == "throughput at least":
+            yield verdict.queue, "", None
 
 
 def _same(reference: NamedBuild, build: NamedBuild) -> str:

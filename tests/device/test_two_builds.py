@@ -18,6 +18,7 @@ from pytest_xsched import (
     spin,
 )
 from pytest_xsched.reporting import comparison_table
+from pytest_xsched.session.named_builds import NamedBuild
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "docs/reference/xsched-json.schema.json").read_text(encoding="utf-8"))
@@ -82,6 +83,31 @@ def test_a_home_that_is_not_there(session):
 def test_live_queues_have_the_home_of_their_scheduler(session, xsched_double):
     queues = session.live(scheduler=XSched(home=xsched_double))
     queues(name="q").submit(spin("1ms")).wait("10s")
+
+
+def test_each_named_build_has_its_own_home(session_on, xsched_gpu, xsched_double, spoiled):
+    """Also live queues, and a run that names its own home is the same in both."""
+    builds = {
+        name: NamedBuild(name=name, home=str(home))
+        for name, home in (("main", xsched_double), ("pr", spoiled("libpreempt.so", "-g")))
+    }
+    settings = {"build": builds["pr"], "reference": builds["main"], "baseline_episodes": 1}
+    session = session_on("cuda", scheduler="xsched", **settings)
+    run = session.run(*two(session), duration="100ms")
+    (comparison,) = session.comparing.comparisons
+    assert comparison.arms["pr"][0].run is run
+    for name, build in builds.items():
+        assert mapped(comparison, name) == {
+            f"{build.home}/lib/{library}" for library in ("libpreempt.so", "libhalcuda.so")
+        }
+    statuses = {one.status for one in session.alternating.results()}
+    assert statuses <= {"undecided", "no figure"}
+
+    session.run(*two(session), scheduler=XSched(home=xsched_double), duration="100ms")
+    last = session.alternating.results()[-1]
+    assert last.status == "not compared"
+    assert "nothing of it differs between the builds main (home=" in last.sentence
+    session.live()(name="q").submit(spin("1ms")).wait("10s")
 
 
 # ---- of a program

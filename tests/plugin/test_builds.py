@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pytest_xsched import spin
+from pytest_xsched import sequence, spin
 from pytest_xsched.cli.main import ExitCode, main
 from pytest_xsched.session.named_builds import NamedBuild
 
@@ -80,6 +80,61 @@ def test_a_build_that_is_worse_than_another_fails_in_one_session(builds, sim, py
     result = sim("--xsched-compare=pr", "--xsched-build=main", f"{TURNS}=6")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["BETTER *: high: P99 of main is * times that of pr (*)"])
+
+
+def test_what_the_targets_are_about_is_compared_as_well(builds, sim):
+    builds(
+        body="""
+    def test_it(xsched, load):
+        run = xsched.run(*load, duration="15s")
+        run.high.assert_p99_below("1h")
+        run.high.assert_percentile_below(0.9, "1h")
+        run.high.assert_throughput_at_least("1/s")
+        run.low.assert_throughput_at_least("1/s")
+    """
+    )
+    result = sim("--xsched-compare=main", "--xsched-build=pr", f"{TURNS}=6")
+    assert figures(result) == [
+        "high: P99 of pr is 1.164",
+        "low: throughput of pr is 0.9796",
+        "high: P90 of pr is 1.176",
+        "high: throughput of pr is 1",
+    ]
+
+
+def test_a_latency_to_a_milestone_is_compared_as_well(builds, sim, monkeypatch):
+    builds(
+        body="""
+    def test_it(xsched):
+        parts = [spin("5ms"), spin("1ms")]
+        chat = xsched.queue("chat", sequence(parts, milestone="token"), rate="20/s")
+        xsched.run(chat, duration="15s")
+    """
+    )
+
+    def apply(build, scenario):
+        (chat,) = scenario.queues
+        if build.name != "pr":
+            return scenario
+        late = sequence([spin("8ms"), spin("1ms")], milestone="token", label=chat.workload.label)
+        chat = dataclasses.replace(chat, workload=late)
+        return dataclasses.replace(scenario, queues=(chat,))
+
+    monkeypatch.setattr(NamedBuild, "apply", apply)
+    result = sim("--xsched-compare=main", "--xsched-build=pr", f"{TURNS}=6")
+    assert result.ret == 1
+    assert figures(result) == [
+        "chat: P99 of pr is 1.5",
+        "chat.first_token: P99 of pr is 1.599",
+        "chat.per_token: P99 of pr is 1",
+        "chat.between_tokens: P99 of pr is 1",
+    ]
+
+
+def figures(result):
+    """Return what the summary says of each figure, without its bounds."""
+    said = (line.partition("seed 0: ")[2].partition(" times")[0] for line in result.outlines)
+    return [one for one in said if ": " in one]
 
 
 def test_the_builds_take_turns_and_the_next_episode_is_backwards(builds, sim, pytester):

@@ -233,6 +233,7 @@ def test_the_help_of_pytest_has_these_options_and_ini_keys(inside):
     names = {f"--xsched-{name}" for name, _, _ in options.OPTIONS}
     assert set(re.findall(r"--xsched-[a-z-]+", printed)) == names
     keys = {options.ini_key(name) for name in options.NAMES}
+    keys |= {options.ini_key(name) for name, _ in options.LINES}
     assert set(re.findall(r"^  (xsched_[a-z_]+)", printed, re.MULTILINE)) == keys
 
 
