@@ -302,7 +302,7 @@ class StepExecutor:
         self._submit_to(one, _SHORT)
         self._submit_to(other, _SHARED)
         before, rounds, begin_s = other.xq.counts.launched, 0, time.monotonic()
-        while (c := other.xq.counts).launched == before and c.launched == c.completed:
+        while (c := other.xq.counts).launched == before and c.launched == c.completed < c.submitted:
             self._submit_to(one, _SHORT)  # before the last one ends, so that it never idles
             one.tickets[-2].wait(self._patience)
             rounds += 1

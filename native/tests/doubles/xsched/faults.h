@@ -30,6 +30,29 @@ struct faults {
     bool large_commands;  /* "large-commands": each takes 64 KiB until it was launched */
     bool ignore_case; /* "ignore-case": names of schedulers and policies in the environment may be
                        * in any case, as in the versions after 1.2; no fault */
+    /* Their names are the same, with hyphens: */
+    bool threshold_plus_one; /* one more command is in flight */
+    bool reorder;            /* a resume swaps the first two waiting commands */
+    bool twice;              /* every 7th command is launched twice */
+    bool count_falls;        /* the count of commands begins anew at 50 */
+    bool lose_at_config;     /* a new launch configuration drops what waits */
+    bool lose_at_resume;     /* the first command after a resume is skipped */
+    bool lost_wakeup;        /* a submit does not wake an idle queue next to a busy one */
+    bool slow_resume;        /* a resumed queue launches nothing for 300 ms */
+    bool late_preemption;    /* a queue that gets work suspends none */
+    bool equals_in_turn;     /* of queues with equal priority one runs */
+    bool latest_first;       /* the latest deadline goes first */
+    bool always_lax;         /* laxity never ends */
+    bool no_turns;           /* where queues have turns or shares, one runs */
+    bool other_policy;       /* another policy than the chosen one is set */
+    bool destroyed_holds;    /* a queue destroyed with work holds others */
+    bool off_holds;          /* queues stay suspended without the scheduler */
+    bool one_more;           /* a suspended queue launches one more command */
+    bool suspends_add_up;    /* each suspend needs a resume */
+    bool idle_spin;          /* a thread without work spins */
+    bool hang_config;        /* a new launch configuration hangs where work is */
+    bool crash_destroy;      /* SIGSEGV when a queue with work is destroyed */
+    bool few_queues;         /* no more than three queues can be created */
 };
 
 extern struct faults preempt_faults;

@@ -9,6 +9,9 @@
 #include "faults.h"
 #include "state.h"
 
+#define SLOW_NS 300000000 /* of "slow-resume" */
+#define TWICE 7
+
 /* The fault "poll". */
 #define POLL_NS 6000000
 
@@ -25,6 +28,12 @@ static void poll(void)
 static void rest(struct queue *q)
 {
     preempt_set_ready(q, xs_xqueue_busy(&q->xqueue));
+    if (preempt_faults.idle_spin && !q->ready) {
+        pthread_mutex_unlock(&preempt_lock);
+        xs__clock_relax();
+        pthread_mutex_lock(&preempt_lock);
+        return;
+    }
     if (q->ready) { /* suspended: check again, because laxity ends without an event */
         xs__cond_wait_until(&q->changed, &preempt_lock, xs__clock_ns() + 1000000);
         preempt_schedule();
@@ -44,10 +53,12 @@ static void synchronize(struct queue *q)
     pthread_cond_broadcast(&q->changed);
 }
 
-static void run_callback(struct queue *q, struct command *command)
+static void run_callback(struct queue *q, struct command *command, bool resumed)
 {
     int rc = 0;
-    if (preempt_fault_allows(++q->callbacks))
+    bool skip = !preempt_fault_allows(++q->callbacks) || (preempt_faults.lose_at_resume && resumed);
+    bool again = preempt_faults.twice && q->callbacks % TWICE == 0;
+    for (int i = 0; rc == 0 && !skip && i < 1 + again; i++)
         rc = command->launch((HwQueueHandle)(uintptr_t)q->hw->native, command->data);
     if (rc != 0)
         preempt_log("ERRO", "Assertion failed: a launch callback returned %d", rc);
@@ -55,15 +66,31 @@ static void run_callback(struct queue *q, struct command *command)
         free(command);
 }
 
+/* Let the first two of at least three waiting commands change places. */
+static void swap_first(struct queue *q)
+{
+    struct command *first = q->first, *second = first->next;
+    if (second == NULL || second->next == NULL)
+        return;
+    first->next = second->next;
+    second->next = first;
+    q->first = second;
+}
+
 /* Called with the lock, and releases it meanwhile, because the launch lock comes first. */
 static void launch_one(struct queue *q)
 {
     struct command *command = NULL;
+    bool resumed = false;
     uint32_t slot;
     pthread_mutex_unlock(&preempt_lock);
     pthread_mutex_lock(&q->launching);
     pthread_mutex_lock(&preempt_lock);
     if (xs_xqueue_next_step(&q->xqueue) == XS_STEP_LAUNCH) { /* unless suspended meanwhile */
+        resumed = q->resumed;
+        q->resumed = false;
+        if (preempt_faults.reorder && resumed)
+            swap_first(q);
         command = q->first;
         q->first = command->next;
         if (q->first == NULL)
@@ -72,9 +99,24 @@ static void launch_one(struct queue *q)
     }
     pthread_mutex_unlock(&preempt_lock);
     if (command != NULL)
-        run_callback(q, command);
+        run_callback(q, command, resumed);
     pthread_mutex_unlock(&q->launching);
     pthread_mutex_lock(&preempt_lock);
+}
+
+/* The fault "one-more". */
+static void launch_suspended(struct queue *q)
+{
+    q->owes = false;
+    q->xqueue.suspended = false;
+    launch_one(q);
+    q->xqueue.suspended = true;
+}
+
+/* The fault "slow-resume". */
+static bool is_slow(const struct queue *q)
+{
+    return preempt_faults.slow_resume && !q->stopping && xs__clock_ns() < q->resumed_ns + SLOW_NS;
 }
 
 void *preempt_launch_thread(void *arg)
@@ -85,13 +127,18 @@ void *preempt_launch_thread(void *arg)
         q->hw->driver->enter(q->hw->context);
     pthread_mutex_lock(&preempt_lock);
     for (;;) {
+        preempt_tick();
         if (q->stopping)
             q->xqueue.suspended = false; /* destroying waits for its commands */
         enum xs_step step = xs_xqueue_next_step(&q->xqueue);
         if (xs_xqueue_oldest_mark(&q->xqueue, &slot))
             synchronize(q);
+        else if (step == XS_STEP_LAUNCH && is_slow(q))
+            xs__cond_wait_until(&q->changed, &preempt_lock, q->resumed_ns + SLOW_NS);
         else if (step == XS_STEP_LAUNCH)
             launch_one(q);
+        else if (step == XS_STEP_PAUSED && q->owes && preempt_faults.one_more)
+            launch_suspended(q);
         else if (step == XS_STEP_IDLE && xs_xqueue_flush(&q->xqueue, &slot))
             synchronize(q);
         else if (step == XS_STEP_IDLE && q->stopping)

@@ -34,6 +34,8 @@ enum {
 enum {
     POLICY_UNKNOWN = 0,
     POLICY_HPF = 1,
+    POLICY_HHPF = 2,
+    POLICY_UP = 4,
     POLICY_SPUP = 6,
     POLICY_KEDF = 7,
     POLICY_LAX = 8,

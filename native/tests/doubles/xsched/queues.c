@@ -1,6 +1,7 @@
 /* queues.c - the XQueues of the double: the calls on them. */
 #include "state.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -9,7 +10,9 @@
 
 enum {
     DEFAULT_THRESHOLD = 16,
-    DEFAULT_BATCH_SIZE = 8
+    DEFAULT_BATCH_SIZE = 8,
+    FEW = 3,         /* of "few-queues" */
+    COUNTED_MAX = 50 /* of "count-falls" */
 };
 
 pthread_mutex_t preempt_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -66,6 +69,14 @@ static bool make_queue(struct hw_queue *hw)
     return true;
 }
 
+static int count_queues(void)
+{
+    int count = 0;
+    for (struct queue *q = preempt_queues; q != NULL; q = q->next)
+        count++;
+    return count;
+}
+
 int XQueueCreate(XQueueHandle *xq, HwQueueHandle hwq, int64_t level, int64_t flags)
 {
     (void)level; /* not checked: all are level 1 */
@@ -77,6 +88,8 @@ int XQueueCreate(XQueueHandle *xq, HwQueueHandle hwq, int64_t level, int64_t fla
     struct hw_queue *hw = preempt_find_hw(hwq);
     if (hw == NULL)
         return unlock(PREEMPT_NOT_FOUND);
+    if (preempt_faults.few_queues && count_queues() >= FEW)
+        return unlock(PREEMPT_NOT_ALLOWED);
     if (hw->queue != NULL)
         preempt_log("WARN", "there is an XQueue over the hardware queue already");
     else if (!make_queue(hw))
@@ -101,6 +114,9 @@ int XQueueDestroy(XQueueHandle xq)
     struct queue *q = lock_queue(xq), **at = &preempt_queues;
     if (q == NULL)
         return PREEMPT_NOT_FOUND;
+    bool had_work = xs_xqueue_busy(&q->xqueue);
+    if (preempt_faults.crash_destroy && had_work)
+        raise(SIGSEGV);
     q->stopping = true; /* waits for its commands, also if suspended */
     pthread_cond_broadcast(&q->changed);
     pthread_mutex_unlock(&preempt_lock);
@@ -108,10 +124,15 @@ int XQueueDestroy(XQueueHandle xq)
         pause();
     pthread_join(q->thread, NULL);
     pthread_mutex_lock(&preempt_lock);
+    q->hw->queue = NULL;
+    if (preempt_faults.destroyed_holds && had_work) {
+        q->ready = true; /* and it is never freed */
+        preempt_schedule();
+        return unlock(PREEMPT_SUCCESS);
+    }
     while (*at != q)
         at = &(*at)->next;
     *at = q->next;
-    q->hw->queue = NULL;
     preempt_schedule();
     pthread_mutex_unlock(&preempt_lock);
     pthread_mutex_destroy(&q->launching);
@@ -143,12 +164,30 @@ static void wait_all(struct queue *q)
         pthread_cond_wait(&q->changed, &preempt_lock);
 }
 
+/* The fault "lose-at-config". */
+static void drop_waiting(struct queue *q)
+{
+    for (struct command *command; (command = q->first) != NULL; free(command)) {
+        q->first = command->next;
+        q->xqueue.submitted--;
+    }
+    q->last = NULL;
+    pthread_cond_broadcast(&q->changed);
+}
+
 /* Zero and below: no change. The marks of the XQueue itself come after `threshold` launches. */
 int XQueueSetLaunchConfig(XQueueHandle xq, int64_t threshold, int64_t batch_size)
 {
     struct queue *q = lock_queue(xq);
     if (q == NULL)
         return PREEMPT_NOT_FOUND;
+    bool hangs = preempt_faults.hang_config && xs_xqueue_busy(&q->xqueue);
+    if (hangs)
+        pthread_mutex_unlock(&preempt_lock);
+    while (hangs)
+        pause();
+    if (preempt_faults.lose_at_config)
+        drop_waiting(q);
     while (xs_xqueue_busy(&q->xqueue))
         wait_all(q);
     if (threshold <= 0)
@@ -159,9 +198,18 @@ int XQueueSetLaunchConfig(XQueueHandle xq, int64_t threshold, int64_t batch_size
         preempt_log("ERRO", "Assertion failed: threshold %lld is less than batch size %lld",
                     (long long)threshold, (long long)batch_size);
     q->batch_size = batch_size;
+    threshold += preempt_faults.threshold_plus_one;
     q->xqueue.threshold = threshold < XS_THRESHOLD_MAX ? (uint32_t)threshold : XS_THRESHOLD_MAX;
     q->xqueue.batch_size = q->xqueue.threshold;
     return unlock(PREEMPT_SUCCESS);
+}
+
+static bool is_one_ready(void)
+{
+    const struct queue *q = preempt_queues;
+    while (q != NULL && !q->ready)
+        q = q->next;
+    return q != NULL;
 }
 
 int XQueueSubmit(XQueueHandle xq, HwCommandHandle hw_cmd)
@@ -178,8 +226,10 @@ int XQueueSubmit(XQueueHandle xq, HwCommandHandle hw_cmd)
         q->first = command;
     q->last = command;
     xs_xqueue_submit(&q->xqueue, 1);
+    bool wake = q->ready || !preempt_faults.lost_wakeup || !is_one_ready();
     preempt_set_ready(q, true);
-    pthread_cond_broadcast(&q->changed);
+    if (wake)
+        pthread_cond_broadcast(&q->changed);
     return unlock(PREEMPT_SUCCESS);
 }
 
@@ -221,6 +271,7 @@ int XQueueSuspend(XQueueHandle xq, int64_t flags)
     struct queue *q = lock_queue(xq);
     if (q == NULL)
         return PREEMPT_NOT_FOUND;
+    q->suspends++;
     preempt_set_suspended(q, true);
     pthread_mutex_unlock(&preempt_lock);
     if (preempt_faults.slow_suspend)
@@ -238,7 +289,9 @@ int XQueueResume(XQueueHandle xq, int64_t flags)
     (void)flags; /* commands are not dropped at level 1 */
     if (q == NULL)
         return PREEMPT_NOT_FOUND;
-    preempt_set_suspended(q, false);
+    q->suspends -= q->suspends > 0;
+    if (q->suspends == 0 || !preempt_faults.suspends_add_up)
+        preempt_set_suspended(q, false);
     return unlock(PREEMPT_SUCCESS);
 }
 
@@ -248,5 +301,7 @@ int XQueueProfileHwCommandCount(XQueueHandle xq, int64_t *count)
     if (q == NULL)
         return PREEMPT_NOT_FOUND;
     *count = (int64_t)q->xqueue.submitted;
+    if (preempt_faults.count_falls)
+        *count %= COUNTED_MAX;
     return unlock(PREEMPT_SUCCESS);
 }

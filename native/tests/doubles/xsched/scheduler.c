@@ -1,7 +1,8 @@
 /* scheduler.c - the schedulers and hints of the double: app-managed (no scheduler), local (a
  * policy decides at every edge of a queue and at every hint) and global (recorded only). HPF
- * is ours; KEDF and LAX are here; the other policies suspend no queue. The thread that brings
- * an event decides, not one of its own, so that a test sees decisions take effect at once. */
+ * is ours, also for HHPF; KEDF, LAX and UP are here; the other policies suspend no queue. The
+ * thread that brings an event decides, not one of its own, so that a test sees decisions take
+ * effect at once. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,16 +14,23 @@
 
 #define QUEUE_MAX 256
 #define NS_PER_US INT64_C(1000)
+#define NS_PER_MS INT64_C(1000000)
+#define UTILIZATION_MAX 100
 
 static const char *const policy_names[POLICY_END] = {"UNK",  "HPF",  "HHPF", "CHPF", "UP",  "PUP",
                                                      "SPUP", "KEDF", "LAX",  "AWF",  "CFS", "MLFQ"};
 
 static int scheduler = SCHEDULER_APP, policy = POLICY_UNKNOWN;
 static size_t k_deadline = 1;
+static int64_t timeslice_ns = 5 * NS_PER_MS;
+static struct {
+    const struct queue *queue; /* whose turn it is; NULL: no one's */
+    xs_ns end_ns;
+} turn;
 
 struct hints preempt_no_hints(void)
 {
-    struct hints none = {.deadline_ns = -1, .laxity_ns = -1};
+    struct hints none = {.deadline_ns = -1, .laxity_ns = -1, .utilization = UTILIZATION_MAX};
     return none;
 }
 
@@ -37,6 +45,9 @@ static void decide_hpf(struct queue *const *queues, uint32_t count, bool *suspen
         views[i].ready = queues[i]->ready;
     }
     xs_policy_hpf.decide(0, views, count, suspend);
+    for (uint32_t i = 0; preempt_faults.equals_in_turn && i < count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            suspend[i] |= views[j].ready && views[j].priority == views[i].priority;
 }
 
 static xs_ns deadline_of(const struct queue *q)
@@ -51,7 +62,8 @@ static void decide_kedf(struct queue *const *queues, uint32_t count, bool *suspe
         size_t earlier = 0;
         for (uint32_t j = 0; j < count; j++) {
             xs_ns mine = deadline_of(queues[i]), other = deadline_of(queues[j]);
-            earlier += j != i && queues[j]->ready && (other < mine || (other == mine && j < i));
+            bool is_before = preempt_faults.latest_first ? other > mine : other < mine;
+            earlier += j != i && queues[j]->ready && (is_before || (other == mine && j < i));
         }
         suspend[i] = earlier >= k_deadline;
     }
@@ -60,6 +72,7 @@ static void decide_kedf(struct queue *const *queues, uint32_t count, bool *suspe
 static int32_t priority_under_lax(const struct queue *q, xs_ns now)
 {
     bool is_lax = q->hints.laxity_ns >= 0 && now < xs__later(q->ready_ns, q->hints.laxity_ns);
+    is_lax |= preempt_faults.always_lax;
     return is_lax ? q->hints.lax_priority : q->hints.critical_priority;
 }
 
@@ -75,10 +88,44 @@ static void decide_lax(struct queue *const *queues, uint32_t count, bool *suspen
         suspend[i] = priority_under_lax(queues[i], now) < top;
 }
 
+/* Return the ready queue that follows the one whose turn it is, in the order of their creation;
+ * NULL: none is ready. */
+static const struct queue *next_in_turn(struct queue *const *queues, uint32_t count)
+{
+    uint32_t at = 0;
+    while (at < count && queues[at] != turn.queue)
+        at++;
+    for (uint32_t i = 1; i <= count; i++)
+        if (queues[(at + i) % count]->ready)
+            return queues[(at + i) % count];
+    return NULL;
+}
+
+/* A round takes the timeslice. Each ready queue gets a part of it, by its utilization. */
+static void decide_up(struct queue *const *queues, uint32_t count, bool *suspend)
+{
+    xs_ns now = xs__clock_ns();
+    int64_t sum = 0;
+    bool goes_on = false;
+    for (uint32_t i = 0; i < count; i++) {
+        sum += queues[i]->ready ? queues[i]->hints.utilization : 0;
+        goes_on |= queues[i] == turn.queue && queues[i]->ready && now < turn.end_ns;
+    }
+    if (!goes_on) {
+        turn.queue = count > 0 ? next_in_turn(queues, count) : NULL;
+        if (turn.queue != NULL)
+            turn.end_ns = now + timeslice_ns * turn.queue->hints.utilization / sum;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        suspend[i] = turn.queue != NULL && queues[i] != turn.queue;
+}
+
 static void decide_nothing(struct queue *const *queues, uint32_t count, bool *suspend)
 {
-    (void)queues;
     memset(suspend, 0, count * sizeof *suspend);
+    for (uint32_t i = 0; preempt_faults.no_turns && i < count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            suspend[i] |= queues[j]->ready;
 }
 
 /* ---- events of the queues ------------------------------------------------------ */
@@ -87,6 +134,11 @@ void preempt_set_suspended(struct queue *q, bool suspended)
 {
     if (!suspended && preempt_faults.never_resume)
         return;
+    if (q->xqueue.suspended && !suspended) {
+        q->resumed = true;
+        q->resumed_ns = xs__clock_ns();
+    }
+    q->owes = suspended;
     q->xqueue.suspended = suspended;
     pthread_cond_broadcast(&q->changed);
 }
@@ -104,6 +156,8 @@ void preempt_schedule(void)
         queues[count++] = q;
     }
     (policy == POLICY_HPF    ? decide_hpf
+     : policy == POLICY_HHPF ? decide_hpf
+     : policy == POLICY_UP   ? decide_up
      : policy == POLICY_KEDF ? decide_kedf
      : policy == POLICY_LAX  ? decide_lax
                              : decide_nothing)(queues, count, suspend);
@@ -114,13 +168,20 @@ void preempt_schedule(void)
         pthread_cond_broadcast(&queues[i]->changed);
 }
 
+void preempt_tick(void)
+{
+    if (policy == POLICY_LAX || policy == POLICY_UP)
+        preempt_schedule();
+}
+
 void preempt_set_ready(struct queue *q, bool ready)
 {
     if (q->ready == ready)
         return;
     q->ready = ready;
     q->ready_ns = xs__clock_ns();
-    preempt_schedule();
+    if (!ready || !preempt_faults.late_preemption)
+        preempt_schedule();
 }
 
 /* ---- setting the policy ---------------------------------------------------------- */
@@ -143,7 +204,8 @@ static void choose(int to_scheduler, int to_policy)
     policy = to_policy;
     for (struct queue *q = preempt_queues; q != NULL; q = q->next) {
         q->hints = preempt_no_hints();
-        preempt_set_suspended(q, false);
+        if (!preempt_faults.off_holds)
+            preempt_set_suspended(q, false);
     }
     say();
 }
@@ -179,6 +241,8 @@ int XHintSetScheduler(int to_scheduler, int to_policy)
     pthread_mutex_lock(&preempt_lock);
     if (to_policy != POLICY_UNKNOWN)
         to_scheduler = SCHEDULER_LOCAL;
+    if (preempt_faults.other_policy && to_policy != POLICY_UNKNOWN)
+        to_policy = to_policy == POLICY_HPF ? POLICY_KEDF : POLICY_HPF;
     if (preempt_faults.inactive)
         say();
     else if ((to_scheduler != scheduler || to_policy != policy) &&
@@ -222,17 +286,22 @@ int XHintPriority(XQueueHandle xq, int32_t priority)
     return take_effect(q);
 }
 
+/* Out of range: as without a hint. */
 int XHintUtilization(XQueueHandle xq, int32_t utilization)
 {
     struct queue *q;
-    (void)lock_hints(xq, &q);
-    (void)utilization; /* for UP and PUP, which the double does not have */
+    struct hints *hints = lock_hints(xq, &q);
+    bool fits = utilization > 0 && utilization <= UTILIZATION_MAX;
+    if (hints != NULL)
+        hints->utilization = fits ? utilization : UTILIZATION_MAX;
     return take_effect(q);
 }
 
 int XHintTimeslice(int64_t timeslice_us)
 {
-    (void)timeslice_us; /* likewise */
+    pthread_mutex_lock(&preempt_lock);
+    timeslice_ns = timeslice_us * NS_PER_US;
+    pthread_mutex_unlock(&preempt_lock);
     return PREEMPT_SUCCESS;
 }
 

@@ -29,6 +29,7 @@ struct hw_queue {
 struct hints {
     int32_t priority, lax_priority, critical_priority;
     int64_t deadline_ns, laxity_ns; /* negative: none */
+    int32_t utilization;
 };
 
 struct queue {
@@ -44,6 +45,11 @@ struct queue {
     pthread_cond_t changed;
     pthread_mutex_t launching;
     unsigned callbacks; /* of its commands so far; guarded by `launching` */
+    /* For faults: */
+    bool resumed;     /* and nothing was launched since */
+    bool owes;        /* one command, although it is suspended */
+    xs_ns resumed_ns; /* when it was resumed last */
+    int suspends;     /* calls of XQueueSuspend() without one of XQueueResume() */
 };
 
 extern pthread_mutex_t preempt_lock;
@@ -55,6 +61,8 @@ void *preempt_launch_thread(void *arg);
 /* scheduler.c, all with the lock held. Decide which queues are suspended, and wake their
  * threads. */
 void preempt_schedule(void);
+/* The same if the policy decides by the time. */
+void preempt_tick(void);
 /* One edge of a queue: it got work, or has none left. */
 void preempt_set_ready(struct queue *q, bool ready);
 void preempt_set_suspended(struct queue *q, bool suspended);
