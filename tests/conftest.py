@@ -42,6 +42,7 @@ SHARED = ("-shared", "-fPIC")
 LIBRARIES = {
     "libpreempt.so": (
         *("hardware.c", "launch.c", "log.c", "queues.c", "scheduler.c", "faults.c"),
+        "process.c",
         *("base/base.c", "base/clock.c"),  # of the runner
         *("core/xqueue.c", "policies/hpf.c"),
     ),

@@ -114,9 +114,12 @@ def _parser() -> _Parser:
         commands,
         "conformance",
         "Check scheduling policies in random scenarios. The policies of pytest-xsched run on the "
-        "simulator; those of XSched run on a GPU if --home or XSCHED_HOME says where it is.",
+        "simulator; those of XSched run on a GPU if --home or XSCHED_HOME says where it is. So do "
+        "the programs of the part 'processes', which show what XSched's shim does to processes.",
     )
-    conformance.add_argument("policies", metavar="POLICY", nargs="*", help="default: all")
+    conformance.add_argument(
+        "policies", metavar="POLICY", nargs="*", help="or 'processes'; default: all"
+    )
     _add_place(conformance)
     _add_libraries(conformance)
     conformance.add_argument(

@@ -25,6 +25,7 @@ from pytest_xsched.conformance.engine import (
 )
 from pytest_xsched.conformance.generators import contests, simpler
 from pytest_xsched.conformance.live_engine import NOT_CLAIMED, take_steps
+from pytest_xsched.conformance.process_cases import PART, check_processes
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
 from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, NotClaimed, PolicyUnderTest
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
@@ -59,7 +60,7 @@ class ConformanceRequest:
 
     Attributes:
         form: form of the report, ``"text"`` or ``"json"``.
-        names: names of policies; none: all.
+        names: names of policies, and of the part ``"processes"``; none: all.
         budget_ns: time for random scenarios of all policies together.
     """
 
@@ -109,12 +110,13 @@ def conform(
     home = _home(settings, request.names)
     session = Session(replace(settings, device="sim", require_device=None))
     subjects = [ours(policy, session) for policy in _named(BUILTIN, request.names)]
+    device = None
     if home is not None:
         device = _device(settings)
         subjects += [theirs(p, device, settings, home) for p in _named(XSCHED, request.names)]
     text = request.form == "text"
     if text:
-        where = f"XSched ({home.origin}) on {subjects[-1].device}" if home else "no XSched"
+        where = f"XSched ({home.origin}) on {device}" if home else "no XSched"
         say(f"xsched conformance: builtin on sim, {where}, seed {settings.seed}")
     done: list[Conformance] = []
     files: dict[tuple[str, str, str], Path] = {}
@@ -136,6 +138,12 @@ def conform(
             files |= {(found.policy.scheduler, found.policy.name, c): f for c, f in kept.items()}
             if text:
                 say("\n".join(["", *policy_lines(found, kept)]))
+        with_processes = not interrupted and _is_named(PART.name, request.names)
+        if with_processes and home is not None and device is not None:
+            found = check_processes(device, home, settings.gpu_driver, say if text else None)
+            done.append(found)
+            if text:
+                say("\n".join(["", *policy_lines(found, {})]))
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -146,7 +154,7 @@ def conform(
     else:
         facts = {
             "home": home and home.path,
-            "device": subjects[-1].device if home else None,
+            "device": device,
             "seed": settings.seed,
             "interrupted": interrupted,
         }
@@ -202,9 +210,10 @@ def _concluded(
 
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
-        if name not in NAMES:
+        if name not in (*NAMES, PART.name):
             raise ScenarioError(
-                f"conformance: policy {name!r} is unknown; known: {', '.join(NAMES)}"
+                f"conformance: policy {name!r} is unknown; known: {', '.join(NAMES)}; and the part "
+                f"{PART.name}, which is about programs under XSched"
             )
 
 
@@ -212,15 +221,20 @@ def _named(all_of_them: Sequence[PolicyUnderTest], names: Sequence[str]) -> list
     return [tested for tested in all_of_them if not names or tested.policy.name in names]
 
 
+def _is_named(name: str, names: Sequence[str]) -> bool:
+    return not names or name in names
+
+
 def _home(settings: Settings, names: Sequence[str]) -> Home | None:
     """Return the home of XSched; None: none is named, and no requested policy needs it."""
-    if names and not _named(XSCHED, names):
+    if names and not _named(XSCHED, names) and PART.name not in names:
         return None
     if settings.xsched_home is None and not os.environ.get(VARIABLE):
         ours = {tested.policy.name for tested in BUILTIN}
         if missing := [name for name in names if name not in ours]:
+            what = "the part about" if missing[0] == PART.name else "a policy of"
             raise ScenarioError(
-                f"conformance: {missing[0]!r} is a policy of XSched; name the directory of XSched "
+                f"conformance: {missing[0]!r} is {what} XSched; name the directory of XSched "
                 f"with --home or {VARIABLE}"
             )
         return None

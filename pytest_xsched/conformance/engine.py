@@ -84,6 +84,7 @@ class Result:
         sentence: the breach in the shortest of these.
         scenario: the shortest of these; None if the rule holds, and for steps.
         steps: on live queues, the fewest that break the rule, as lines of Python.
+        command: of a program that breaks the rule, the command line that runs it again.
         reproduced: how many of `repeats` runs of the printed text broke the rule again.
         repeats: runs of the printed text.
         shown: on live queues, in how many of `looked` each rule was checked.
@@ -98,6 +99,7 @@ class Result:
     sentence: str = ""
     scenario: Scenario | None = None
     steps: tuple[str, ...] = ()
+    command: str = ""
     reproduced: int = 0
     repeats: int = 0
     shown: Mapping[str, int] = field(default_factory=dict)

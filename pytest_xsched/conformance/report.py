@@ -68,7 +68,7 @@ def _reasons(found: Conformance) -> list[tuple[str, list[str]]]:
 
 def _sentence(result: Result) -> str:
     if result.status == UNSEEN:
-        return "no scenario showed anything about this rule"
+        return result.sentence or "no scenario showed anything about this rule"
     if result.status == HOLDS:
         return _count(result.looked, result.unit) + shown_by_rule(result.shown)
     if result.status == ONCE and not result.repeats:
@@ -87,6 +87,8 @@ def _details(result: Result, file: Path | None) -> list[str]:
         return []
     again = _again(result)
     lines = [f"          claimed: {result.definition}"]
+    if result.command:
+        return [*lines, f"          reproduced in {again} by:", f"          {result.command}"]
     if result.scenario is None:
         lines += [f"          reproduced in {again} by these steps of the fixture xqueues:"]
         return lines + [f"          {line}" for line in result.steps]
@@ -171,6 +173,7 @@ def _plain(result: Result, file: Path | None) -> dict[str, Any]:
         plain["shown"] = dict(result.shown)
     if result.sentence:
         plain |= {
+            "command": result.command,
             "failing": result.failing,
             "sentence": result.sentence,
             "reproduced": result.reproduced,

@@ -156,7 +156,7 @@ def _policy(policy: Record) -> Record:
             f"{_count(policy['scenarios'], 'scenario')}, {_count(policy['runs'], 'run')} in "
             f"{policy['seconds']:.1f} s{few}"
         ),
-        "bad": [rule for rule in rules if rule["python"]],
+        "bad": [rule for rule in rules if rule["python"] or rule["command"]],
         "rules": rules,
         "not_claimed": [
             {"rule": one["claim"], "why": one["why"]} for one in policy.get("not_claimed", [])
@@ -171,9 +171,9 @@ def _rule(claim: Record) -> Record:
     if status == "holds":
         sentence = f"in {looked}{shown_by_rule(claim.get('shown', {}))}"
     elif status == "unseen":
-        sentence = "no scenario showed anything about this rule"
+        sentence = sentence or "no scenario showed anything about this rule"
     again = ""
-    if claim.get("python"):
+    if claim.get("python") or claim.get("command"):
         times = f"{claim['reproduced']} of {_count(claim['repeats'], 'fresh process', 'es')}"
         again = f"in {claim['failing']} of {looked}; reproduced in {times}"
     return {
@@ -184,6 +184,7 @@ def _rule(claim: Record) -> Record:
         "sentence": sentence,
         "again": again,
         "python": claim.get("python", ""),
+        "command": claim.get("command", ""),
     }
 
 

@@ -233,6 +233,36 @@ _ALL = (
         "queue` or `next to a held queue` if the user held that queue, or another one, with work.",
         live=True,
     ),
+    # Of processes under XSched's shim.
+    Rule(
+        id="ends as without",
+        definition="A program ends under XSched as it ends without it: in time, with the same exit "
+        "status, also with pending work.",
+    ),
+    Rule(
+        id="a child works as without",
+        definition="A forked child, a process that a program starts, and a program that a process "
+        "becomes by exec use the device and end as they do without XSched.",
+    ),
+    Rule(
+        id="a child is scheduled",
+        definition="XSched's shim is also in the programs that a process under it starts or "
+        "becomes.",
+    ),
+    Rule(
+        id="any pid namespace",
+        definition="A program in a pid namespace of its own, as in a container, works under a "
+        "server outside of it.",
+    ),
+    Rule(
+        id="the server may go",
+        definition="When XSched's server ends, the programs under it go on without it.",
+    ),
+    Rule(
+        id="the server may come back",
+        definition="When XSched's server has started again, it schedules the programs that ran "
+        "meanwhile.",
+    ),
 )
 
 RULES = {rule.id: rule for rule in _ALL}

@@ -53,6 +53,17 @@ struct faults {
     bool hang_config;        /* a new launch configuration hangs where work is */
     bool crash_destroy;      /* SIGSEGV when a queue with work is destroyed */
     bool few_queues;         /* no more than three queues can be created */
+    /* Likewise; what a shim does to processes (process.c): */
+    bool fork_hangs;    /* a forked child hangs when it launches */
+    bool fork_exit;     /* a forked child never ends */
+    bool exec_hangs;    /* hangs when the process becomes another program */
+    bool exec_loses;    /* programs that the process becomes or starts have no shim */
+    bool exit_pending;  /* a process with pending work never ends */
+    bool exit_status;   /* a process with pending work ends with exit status 1 */
+    bool pid_namespace; /* hangs if the server knows the process by another id */
+    bool server_gone;   /* hangs when the server ends */
+    bool server_kills;  /* exit(1) when the server ends */
+    bool server_back;   /* never connects again */
 };
 
 extern struct faults preempt_faults;

@@ -1,0 +1,574 @@
+"""What XSched's shim does to processes: run small programs under it and without it, and compare.
+
+`python -m pytest_xsched.conformance.process_cases NAME --device KIND --home DIR` runs one case in a
+fresh process; its exit status is 1 if the case breaks a rule. A case is a program of
+`process_programs`, the scheduler over it, and what happens meanwhile. A rule counts as broken only
+where the same program ends as it should without XSched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from pytest_xsched.base.constants import split_device, visible_devices
+from pytest_xsched.base.policies import Policy
+from pytest_xsched.conformance import process_programs
+from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, UNSEEN, Conformance, Result
+from pytest_xsched.doctor.libraries import DRIVER_NAMES
+from pytest_xsched.doctor.subprocesses import clean, start_loading
+from pytest_xsched.errors import DeviceUnavailable, SchedulerInactive, XSchedError
+from pytest_xsched.scenario.arrival_process import Closed
+from pytest_xsched.scenario.programs import Program
+from pytest_xsched.scenario.queue_spec import QueueSpec
+from pytest_xsched.scenario.workload import spin
+from pytest_xsched.scenario.xsched_settings import XSched
+from pytest_xsched.stress.rules import RULES
+from pytest_xsched.system.driver_files import LibraryFile, find_libraries
+from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
+from pytest_xsched.workers.worker_process import last_words
+from pytest_xsched.workers.xserver import xserver
+from pytest_xsched.xsched.installation import Home
+from pytest_xsched.xsched.preload import prepare_preload
+
+MODULE = "pytest_xsched.conformance.process_cases"
+"""Of this file, which is also run as a program."""
+
+PART = Policy(
+    name="processes",
+    scheduler="xsched",
+    definition="Programs that fork, exec, spawn, end with pending work, lose their server or live "
+    "in a pid namespace end under XSched's shim as they end without it.",
+)
+"""Stands for the part of the command in its report, in place of a policy."""
+
+ENDS, CHILD, SCHEDULED = "ends as without", "a child works as without", "a child is scheduled"
+NAMESPACE, GOES, RETURNS = "any pid namespace", "the server may go", "the server may come back"
+PART_RULES = (ENDS, CHILD, SCHEDULED, NAMESPACE, GOES, RETURNS)
+
+LIMIT_S = 8.0
+"""Time for a program, in addition to three times what it took without XSched."""
+ALONE_S = 30.0
+"""Time for a program without XSched: OpenCL may compile its kernel at the first run."""
+REPEATS = 3
+_ROUNDS = 3
+"""Rounds of a program in each state of its server."""
+_KNOWN_S = 3.0
+"""Time in which a server that has started again must have work of the program."""
+_POLL_S = 0.02
+_UNSHARE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A program and what happens to it.
+
+    Attributes:
+        name: for reports and for the command line.
+        program: of `process_programs.PROGRAMS`.
+        rules: ids of those that it may break.
+        server: "": the scheduler is in the process; "stays": it is a server; "goes" and "returns":
+            the server ends while the program runs, and starts again.
+        has_namespace: whether the program lives in a pid namespace of its own.
+    """
+
+    name: str
+    program: str
+    rules: tuple[str, ...] = (ENDS,)
+    server: str = ""
+    has_namespace: bool = False
+
+    def contains(self, other: Case) -> bool:
+        """Check whether another case happens in this one, so that its fault would show again."""
+        same = other.program in ("plain", self.program)
+        return self != other and same and other.server in ("", self.server and "stays")
+
+
+_CHILD, _SCHEDULED = (CHILD,), (CHILD, SCHEDULED)
+CASES = {
+    case.name: case
+    for case in (
+        Case(name="plain", program="plain"),
+        Case(name="exit-pending", program="exit-pending"),
+        Case(name="killed-pending", program="killed-pending"),
+        Case(name="fork-first", program="fork-first", rules=_CHILD),
+        Case(name="fork-idle", program="fork-idle", rules=_CHILD),
+        Case(name="exec", program="exec", rules=_SCHEDULED),
+        Case(name="spawn", program="spawn", rules=_SCHEDULED),
+        Case(name="server-plain", program="plain", server="stays"),
+        Case(name="server-exit-pending", program="exit-pending", server="stays"),
+        Case(name="server-fork-first", program="fork-first", rules=_CHILD, server="stays"),
+        Case(name="server-exec", program="exec", rules=_SCHEDULED, server="stays"),
+        Case(
+            name="pid-namespace",
+            program="plain",
+            rules=(NAMESPACE,),
+            server="stays",
+            has_namespace=True,
+        ),
+        Case(name="server-goes", program="until-told", rules=(GOES,), server="goes"),
+        Case(name="server-returns", program="until-told", rules=(RETURNS,), server="returns"),
+    )
+}
+"""All cases, by name; the simplest first."""
+
+
+# ---- one program, observed ---------------------------------------------------------------
+
+
+class Observed(ManagedProcess):
+    """A program of ours: what it does, by its own report.
+
+    Attributes:
+        rounds: those that it has completed.
+        doing: the last step of each of its processes.
+        shims: for each program that began in it, whether a shim was mapped.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], limit_s: float):
+        super().__init__(limit_s)
+        self.rounds = 0
+        self.doing: dict[str, str] = {}
+        self.shims: list[bool] = []
+        self._limit_s = limit_s
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        self._begin_s = time.monotonic()
+        self.start(
+            command,
+            environment=environment,
+            output=self._output,
+            directory="/",
+            has_stdin=True,
+            messages_on_stdout=True,
+        )
+
+    def receive(self, messages: Sequence[str]) -> None:
+        """Keep what it reports."""
+        for message in messages:
+            who, _, what = message.partition(": ")
+            if who == "round":
+                self.rounds += 1
+            elif who == "shim":
+                self.shims.append(what == "yes")
+            else:
+                self.doing[who] = what
+
+    def goes_on(self, rounds: int) -> bool:
+        """Wait until it has completed more rounds; return False if it ended or hangs first."""
+        target = self.rounds + rounds
+        self.allow(self._limit_s)
+        while self.rounds < target:
+            if not self.is_running() or self.is_late():
+                return False
+            self.listen(_POLL_S)
+        return True
+
+    def end(self) -> Ended:
+        """Wait until it ends or hangs, and kill it then."""
+        while self.is_running() and not self.is_late():
+            self.listen(_POLL_S)
+        self.drain()
+        has_ended = self.stop(0)
+        with self._output:
+            self._output.seek(0)
+            output = self._output.read().decode(errors="replace")
+        child, program = self.doing.get("child"), self.doing.get("program", "starts")
+        if child is not None and program.startswith("waits for its child"):
+            last = f"its child hangs when it {child}"
+        else:
+            last = f"its program hangs when it {program}"
+        return Ended(
+            status=self.exit_status if has_ended else None,
+            seconds=time.monotonic() - self._begin_s,
+            last=last,
+            shims=tuple(self.shims),
+            words=last_words(output),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended.
+
+    Attributes:
+        status: exit status, negative for a signal; None: it hung and was killed.
+        seconds: from start to end.
+        last: where it hung, if it did.
+        shims: for each program that began in it, whether a shim was mapped.
+        words: the end of its output, as the end of a sentence, or "".
+    """
+
+    status: int | None
+    seconds: float
+    last: str
+    shims: tuple[bool, ...]
+    words: str
+
+    @property
+    def phrase(self) -> str:
+        """Return how it ended, with its subject."""
+        if self.status is None:
+            return self.last
+        return f"its program {describe_exit(self.status)}{self.words}"
+
+
+# ---- the cases under an installation -----------------------------------------------------
+
+
+class Skipped(Exception):
+    """A case cannot be run here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where cases run.
+
+    Attributes:
+        device: its name.
+        home: the installation of XSched.
+        driver: the file of the device's driver.
+        named_driver: the same, where the user named it; else "".
+    """
+
+    device: str
+    home: Home
+    driver: str
+    named_driver: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the device."""
+        return split_device(self.device)[0]
+
+    @classmethod
+    def find(cls, device: str, home: Home, driver: LibraryFile | None) -> Place:
+        """Find the driver's file.
+
+        Raises:
+            DeviceUnavailable: there is none.
+            Skipped: there are no programs for the kind of device.
+        """
+        kind, index = split_device(device)
+        if kind not in process_programs.KINDS:
+            raise Skipped(f"there are no programs for the device {kind}")
+        if kind == "opencl" and index:
+            raise Skipped("the programs for opencl use the first device only")
+        named = find_libraries(kind, driver).driver
+        names = DRIVER_NAMES[kind] if named is None else (named.path,)
+        probe = start_loading("load", *names, environment=clean(os.environ)).end()
+        answer = probe.answer or {}
+        stem = os.path.basename(names[-1])
+        files = [
+            file for file in answer.get("files", ()) if os.path.basename(file).startswith(stem)
+        ]
+        loaded = answer.get("loaded")
+        if not loaded:
+            raise DeviceUnavailable(
+                f"device unavailable: {device}: no driver of {', '.join(names)} can be loaded"
+            )
+        file = files[0] if files and "/" not in loaded else os.path.realpath(loaded)
+        return cls(device=device, home=home, driver=file, named_driver=named.path if named else "")
+
+    def command(self, program: str) -> list[str]:
+        """Return the command line of a program."""
+        script = os.path.abspath(process_programs.__file__)
+        return [sys.executable, "-I", "-S", script, program, self.device, self.driver]
+
+    def variables(self, scheduler: str) -> dict[str, str]:
+        """Return the variables that preload XSched's shim, with a policy in effect.
+
+        Raises:
+            Skipped: there is no shim, or it intercepts nothing.
+        """
+        settings = XSched(policy="hpf", scheduler=scheduler)
+        spec = QueueSpec(name="program", workload=spin("1ms"), arrivals=Closed())
+        driver = LibraryFile(path=self.driver, origin="the loader")
+        libraries = replace(find_libraries(self.kind), driver=driver)
+        try:
+            made = prepare_preload(
+                *(spec, settings, self.kind, self.home, libraries, self.environment),
+                Program(argv=tuple(self.command("plain"))),
+            )
+        except SchedulerInactive as error:
+            raise Skipped(str(error).removeprefix("scheduler inactive: ")) from None
+        return made.variables
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of programs, without anything of XSched."""
+        return {**clean(os.environ), **visible_devices(self.device)}
+
+
+@dataclass(slots=True)
+class Trial:
+    """Runs cases in one place, and keeps how their programs end without XSched."""
+
+    place: Place
+    runs: int = 0
+    _alone: dict[str, Ended] = field(default_factory=dict)
+
+    def broken(self, case: Case) -> dict[str, str]:
+        """Run a case under XSched; return a sentence for each rule that it breaks.
+
+        Raises:
+            Skipped: it cannot be run here, or shows nothing.
+        """
+        alone = self._alone_as(case.program)
+        limit_s = LIMIT_S + 3 * alone.seconds
+        self.runs += 1
+        if case.server in ("goes", "returns"):
+            return self._while_server_ends(case, limit_s)
+        with self._server(case.server != ""):
+            found = self._start(case, limit_s).end()
+        if found.shims and not found.shims[0]:
+            raise Skipped("XSched's shim is not mapped in the program")
+        if fault := _difference(alone, found):
+            return {case.rules[0]: fault}
+        if SCHEDULED in case.rules and not all(found.shims):
+            return {SCHEDULED: "the program that it starts has not mapped XSched's shim"}
+        return {}
+
+    def shell_line(self, case: Case) -> str:
+        """Return the command that starts the program of a case under XSched."""
+        return shlex.join(self._command(case))
+
+    def _alone_as(self, program: str) -> Ended:
+        """Return how a program ends without XSched."""
+        if program not in self._alone:
+            self.runs += 1
+            command = self.place.command(program)
+            process = Observed(command, self.place.environment, ALONE_S)
+            if program == "until-told":
+                process.goes_on(_ROUNDS)
+                process.close_input()
+            self._alone[program] = process.end()
+        alone = self._alone[program]
+        if alone.status is None:
+            raise Skipped(f"without XSched, too, {alone.last}")
+        expected = {"exit-pending": process_programs.STATUS, "killed-pending": -15}
+        if alone.status != expected.get(program, 0):
+            raise Skipped(f"without XSched, too, {alone.phrase}")
+        return alone
+
+    def _command(self, case: Case) -> list[str]:
+        """Return the command line of the program of a case, with the variables of XSched."""
+        values = self.place.variables("global" if case.server else "local")
+        prefix = _UNSHARE if case.has_namespace else ()
+        settings = (f"{name}={value}" for name, value in sorted(values.items()))
+        return [*prefix, "env", *settings, *self.place.command(case.program)]
+
+    def _start(self, case: Case, limit_s: float) -> Observed:
+        command = self._command(case)
+        if case.has_namespace:
+            _require_namespace()
+        return Observed(command, self.place.environment, limit_s)
+
+    @contextlib.contextmanager
+    def _server(self, is_needed: bool) -> Iterator[Callable[[], frozenset[int] | None]]:
+        """Run XSched's server; yields what reads which processes have work."""
+        if not is_needed:
+            yield lambda: None
+            return
+        with contextlib.ExitStack() as stack:
+            try:
+                program = self.place.home.program("xserver")
+                server = stack.enter_context(xserver(program, "HPF"))
+            except XSchedError as error:
+                raise Skipped(str(error).removeprefix("scheduler inactive: ")) from None
+            yield server.busy_processes
+
+    def _while_server_ends(self, case: Case, limit_s: float) -> dict[str, str]:
+        with self._server(True):
+            process = self._start(case, limit_s)
+            begun = process.goes_on(_ROUNDS)
+        outlived = begun and process.goes_on(_ROUNDS)
+        known = True
+        if outlived and case.server == "returns":
+            with self._server(True) as busy_processes:
+                outlived = process.goes_on(_ROUNDS)
+                known = outlived and _is_known(process, busy_processes)
+        process.close_input()
+        ended = process.end()
+        if not begun:
+            raise Skipped(f"under a server its program does not begin: {ended.phrase}")
+        if not outlived or ended.status != 0:
+            if case.server == "returns" and not outlived:
+                raise Skipped(f"its program does not outlive the server: {ended.phrase}")
+            return {case.rules[0]: f"after the server has ended, {ended.phrase}"}
+        if not known:
+            return {
+                RETURNS: f"the server that has started again has no work of its program within "
+                f"{_KNOWN_S:g} s, and the program goes on launching"
+            }
+        return {}
+
+
+def _is_known(process: Observed, busy_processes: Callable[[], frozenset[int] | None]) -> bool:
+    deadline_s = time.monotonic() + _KNOWN_S
+    while time.monotonic() < deadline_s and process.is_running():
+        if process.pid in (busy_processes() or ()):
+            return True
+        process.listen(_POLL_S)
+    return False
+
+
+def _require_namespace() -> None:
+    """Raise Skipped where the system makes no pid namespace."""
+    try:
+        done = subprocess.run(
+            [*_UNSHARE, "true"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Skipped(f"no pid namespace can be made here: {error}") from None
+    if done.returncode != 0:
+        raise Skipped(f"no pid namespace can be made here: {done.stderr.strip()}")
+
+
+def _difference(alone: Ended, found: Ended) -> str:
+    """Return what is different under XSched, or ""."""
+    if found.status == alone.status:
+        return ""
+    return f"{found.phrase}; without XSched it {describe_exit(alone.status or 0)}"
+
+
+# ---- all cases, for the command -----------------------------------------------------------
+
+
+def check_processes(
+    device: str, home: Home, driver: LibraryFile | None, say: Callable[[str], None] | None
+) -> Conformance:
+    """Run all cases; each finding is run again in fresh processes.
+
+    Args:
+        device: name of the device.
+        home: the installation of XSched.
+        driver: file of the device's driver, where the user named one.
+        say: prints each finding as soon as it is found.
+    """
+    begin_s = time.monotonic()
+    try:
+        trial = Trial(Place.find(device, home, driver))
+    except (Skipped, DeviceUnavailable) as error:
+        results = [_of_rule(rule, 0, str(error)) for rule in PART_RULES]
+        return Conformance(policy=PART, scenarios=0, runs=0, seconds=0.0, results=tuple(results))
+    findings: list[Result] = []
+    held = dict.fromkeys(PART_RULES, 0)
+    reasons: dict[str, str] = {}
+    failed: list[Case] = []
+    for case in CASES.values():
+        try:
+            if simpler := next(filter(case.contains, failed), None):
+                raise Skipped(f"{simpler.name} breaks a rule already")
+            broken = trial.broken(case)
+        except Skipped as reason:
+            for rule in case.rules:
+                reasons.setdefault(rule, f"{case.name}: {reason}")
+            continue
+        if broken:
+            failed.append(case)
+        for rule, sentence in broken.items():
+            if say is not None:
+                say(f"\nfound in processes: {case.name}: {sentence}")
+            findings.append(_reproduced(trial, case, rule, sentence))
+        for rule in case.rules:
+            if case.rules[0] in broken:
+                reasons.setdefault(rule, f"{case.name}: it breaks {case.rules[0]!r} before")
+            else:
+                held[rule] += rule not in broken
+    with_finding = {result.rule.partition(": ")[0] for result in findings}
+    results = [
+        *findings,
+        *(
+            _of_rule(rule, held[rule], reasons.get(rule, ""))
+            for rule in PART_RULES
+            if rule not in with_finding
+        ),
+    ]
+    return Conformance(
+        policy=PART,
+        scenarios=0,
+        runs=trial.runs,
+        seconds=time.monotonic() - begin_s,
+        results=tuple(results),
+    )
+
+
+def _of_rule(rule: str, held: int, reason: str) -> Result:
+    """Return the outcome for a rule that no case broke."""
+    return Result(
+        rule=rule,
+        definition=RULES[rule].text,
+        status=HOLDS if held else UNSEEN,
+        looked=held,
+        unit="program",
+        sentence="" if held else reason,
+    )
+
+
+def _reproduced(trial: Trial, case: Case, rule: str, sentence: str) -> Result:
+    """Run a case again in fresh processes, by the command that is printed."""
+    command = _reproducing_command(trial.place, case)
+    at_once = 1 if case.server else REPEATS  # a machine has one server
+    with ThreadPoolExecutor(at_once) as pool:
+        again = sum(pool.map(lambda _: _breaks(command), range(REPEATS)))
+    trial.runs += REPEATS
+    return Result(
+        rule=f"{rule}: {case.name}",
+        definition=RULES[rule].text,
+        status=FAILED if 2 * again > REPEATS else ONCE,
+        looked=1,
+        unit="program",
+        failing=1,
+        sentence=sentence,
+        command=shlex.join(command),
+        reproduced=again,
+        repeats=REPEATS,
+    )
+
+
+def _reproducing_command(place: Place, case: Case) -> list[str]:
+    command = [sys.executable, "-m", MODULE, case.name, "--device", place.device]
+    command += ["--home", place.home.path]
+    return [*command, "--gpu-driver", place.named_driver] if place.named_driver else command
+
+
+def _breaks(command: Sequence[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one case; return 1 if it breaks a rule, 3 if it cannot be run here."""
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--home", required=True, help="where XSched is installed")
+    parser.add_argument("--gpu-driver", help="the file of the GPU's driver")
+    options = parser.parse_args(arguments)
+    case = CASES[options.case]
+    named = LibraryFile(path=options.gpu_driver, origin="--gpu-driver")
+    home = Home(path=os.path.abspath(options.home), origin="--home")
+    try:
+        trial = Trial(Place.find(options.device, home, named if options.gpu_driver else None))
+        print(trial.shell_line(case), flush=True)
+        broken = trial.broken(case)
+    except (Skipped, XSchedError) as error:
+        print(error)
+        return 3
+    for rule, sentence in broken.items():
+        print(f"BROKEN {rule}: {sentence}")
+    if not broken:
+        print(f"{case.name} breaks no rule")
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
