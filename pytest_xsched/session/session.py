@@ -15,12 +15,7 @@ from pytest_xsched.analysis.trace import TRACES
 from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
 from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.policies import POLICIES
-from pytest_xsched.base.units import (
-    DurationLike,
-    RateLike,
-    one_line,
-    parse_duration,
-)
+from pytest_xsched.base.units import DurationLike, RateLike, one_line, parse_duration
 from pytest_xsched.base.validation import check_flag, device_name, integer, one_of
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import Arm, compare_runs
