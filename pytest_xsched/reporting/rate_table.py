@@ -44,6 +44,11 @@ def title(search: Record) -> str:
 
 def metric(search: Record) -> str:
     """Name the percentile that the target is about."""
+    of = search["target"].get("latency", "")  # which older files do not have
+    return f"{_percentile(search)}{f' of {of}' if of else ''}"
+
+
+def _percentile(search: Record) -> str:
     return f"P{round(100 * search['target']['share'], 6):g}"
 
 
@@ -56,7 +61,7 @@ def rows(search: Record) -> list[tuple[str, ...]]:
             kept[key] = point
     points = [kept[key] for key in sorted(kept)]
     of_target = search["target"]["share"] not in _USUAL
-    more = [metric(search)] if of_target else []
+    more = [_percentile(search)] if of_target else []
     heads = ("rate", "shown", "P50", "P95", "P99", *more)
     return [
         (*heads, "misses", "n", "measured"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_xsched.analysis.evidence import LOWER_BOUND
 from pytest_xsched.analysis.latency_target import LatencyTarget
+from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.units import (
     MAX_HZ,
@@ -141,14 +142,32 @@ class _Probe:
         run = self._run
         assert run is not None
         run.require()
-        queue = run[self._queue]
+        queue = self._judged(run)
         faults = run.evidence.against(self._queue, LOWER_BOUND)
         self.refused = "" if not faults else faults[0]
-        self.saturated = queue.saturated
+        self.saturated = run[self._queue].saturated
         self.measured_ns = run.measured_ns
         self.block = queue.requests_in(min(S, max(1, run.scenario.duration_ns // 20)))
         bounds = queue.lower_bounds() if run.evidence.growing.get(self._queue) else queue
         self.missed: Misses = self._target.missed(bounds)
+
+    def _judged(self, run: Run) -> MeasuredQueue:
+        """Return the queue, or the latency of it that the target is about.
+
+        Raises:
+            ScenarioError: its requests have no such latency.
+        """
+        queue = run[self._queue]
+        if not self._target.latency:
+            return queue
+        found = queue.find_latency(self._target.latency)
+        if found is None:
+            known = ", ".join(queue.latencies) or "none"
+            raise ScenarioError(
+                f"target of find_rate: {self._queue} has no latency {self._target.latency!r}; "
+                f"those to milestones: {known}"
+            )
+        return found
 
     def measure_on(self) -> bool:
         """Measure another window."""
@@ -161,7 +180,7 @@ class _Probe:
         """Return the percentiles, and drop the requests themselves."""
         run, self._run = self._run, None
         assert run is not None
-        latency_ns = run[self._queue].client_latency_ns
+        latency_ns = self._judged(run).client_latency_ns
         shares = (*_FIGURES, self._target.share)
         values = [nearest_rank(latency_ns, q) if len(latency_ns) else CENSORED_NS for q in shares]
         names = ("p50_ns", "p95_ns", "p99_ns", "value_ns")

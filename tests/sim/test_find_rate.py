@@ -21,6 +21,7 @@ from pytest_xsched import (
     p99_below,
     percentile_below,
     poisson,
+    sequence,
     spin,
 )
 
@@ -222,3 +223,27 @@ def test_it_finds_what_brute_force_finds_in_a_quarter_of_its_time(sim, bench):
     assert found.measured_ns <= seconds / 4 * 1e9
     assert found.rate.value == pytest.approx(truth_hz, rel=0.03)
     assert found.lower.value <= truth_hz <= found.upper.value
+
+
+def test_a_target_may_be_about_a_milestone_of_the_requests(sim):
+    """The first token comes after 2 ms, the answer after 5 ms; from 200/s on both wait."""
+    answer = sequence([spin("2ms"), spin("3ms")], milestone="token", label="answer")
+    queues = [sim.queue("chat", answer, rate="50/s")]
+    first = p99_below("3ms", latency="first_token")
+    found = sim.find_rate(queues, queue="chat", target=first, scheduler="native", sim=BARE)
+    assert str(first) == "P99 of first_token below 3 ms"
+    assert found.lower.value <= 200 < found.upper.value <= 1.05 * found.lower.value
+    assert {point.value_ns for point in found.curve if point.rate_hz <= 200} == {2_000_000}
+    answers = sim.find_rate(
+        queues, queue="chat", target=p99_below("3ms"), scheduler="native", sim=BARE
+    )
+    assert answers.lower is None and answers.hopeless
+    assert found.to_dict()["target"]["latency"] == "first_token"
+
+
+def test_a_latency_that_requests_do_not_have_is_named(sim):
+    target = p99_below("3ms", latency="first_word")
+    with pytest.raises(ScenarioError, match=r"chat has no latency 'first_word'.*: none"):
+        sim.find_rate([five_ms(sim)], queue="chat", target=target, scheduler="native", sim=BARE)
+    with pytest.raises(ScenarioError, match="is no name of a latency"):
+        p99_below("3ms", latency=3)
