@@ -54,6 +54,9 @@ struct xs_scheduler_ops {
     int (*set_depth)(struct xs_stream *stream, uint32_t threshold, uint32_t batch_size,
                      struct xs_error *err);
     int (*count)(struct xs_stream *stream, struct xs_scheduler_counts *out, struct xs_error *err);
+    /* The call of the scheduler that has not returned yet, or NULL, and the number of commands
+     * that the scheduler launched. It calls nothing, so it returns while the scheduler hangs. */
+    const char *(*call)(const struct xs_stream *stream, uint64_t *launched);
     /* When the scheduler launched launch `number` of the stream (from 0), by the clock. Valid
      * for a complete launch, until XS_THRESHOLD_MAX later launches. */
     xs_ns (*launched_at)(const struct xs_stream *stream, uint64_t number);

@@ -438,6 +438,9 @@ int xs_queue_counts(struct xs_queue *queue, struct xs_queue_counts *out, struct 
 /* The kernel's id (gettid) of the thread that drives the queue; 0: there is no thread, as in
  * virtual time, or it has not started. */
 int64_t xs_queue_thread(struct xs_queue *queue);
+/* The call of XSched on this queue that has not returned yet; NULL: none, or another scheduler.
+ * `launched` gets the number of commands that XSched has launched. It does not call XSched. */
+const char *xs_queue_scheduler_call(struct xs_queue *queue, uint64_t *launched);
 int xs_queue_set_priority(struct xs_queue *queue, int32_t priority, struct xs_error *err);
 /* How many commands may be in flight, and how many lie between two marks. After a lower
  * threshold, more commands may still be in flight until they complete. XS_EINVAL for an

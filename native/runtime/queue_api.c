@@ -280,6 +280,15 @@ int64_t xs_queue_thread(struct xs_queue *q)
     return xs__device_check(q->device, "queue.thread", NULL) == XS_OK ? q->thread_id : 0;
 }
 
+const char *xs_queue_scheduler_call(struct xs_queue *q, uint64_t *launched)
+{
+    const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
+    *launched = q->launched;
+    if (scheduler == NULL || xs__device_check(q->device, "queue.call", NULL) != XS_OK)
+        return NULL;
+    return scheduler->call(q->stream, launched);
+}
+
 int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_error *err)
 {
     memset(out, 0, sizeof *out);

@@ -239,6 +239,12 @@ class Queue:
         call(lib.xs_queue_scheduler_counts, self._pointer, out)
         return SchedulerCounts(int(out.submitted), int(out.launched), int(out.in_flight))
 
+    def scheduler_call(self) -> tuple[str, int]:
+        """Return the call of XSched that has not returned, or "", and the commands it launched."""
+        launched = ffi.new("uint64_t *")
+        name = lib.xs_queue_scheduler_call(self._pointer, launched)
+        return "" if name == ffi.NULL else ffi.string(name).decode(), int(launched[0])
+
     def set_priority(self, priority: int) -> None:
         """Change the priority that the policy sees."""
         call(lib.xs_queue_set_priority, self._pointer, priority)

@@ -35,6 +35,7 @@ from pytest_xsched.runner.calibration import Work, calibrate, command_ns
 from pytest_xsched.runner.priority_probe import priority_effect
 from pytest_xsched.runner.reference import wrong_results
 from pytest_xsched.runner.sm_partition import partition
+from pytest_xsched.runner.unfinished import Doing, Unfinished
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX, Closed
 from pytest_xsched.scenario.arrival_times import arrival_times
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX, QueueSpec
@@ -118,6 +119,7 @@ def measure(
     family: int | None = None,
     record: bool = True,
     models: CapturedModels | None = None,
+    doing: Doing | None = None,
 ) -> Measurement:
     """Run a scenario on its devices.
 
@@ -133,6 +135,8 @@ def measure(
         record: whether to record each command.
         family: process whose descendants all belong to the run; None: this process.
         models: that this process has captured; None: those of the run are released at its end.
+        doing: called with what the run waits for after its end, and with the queues that it
+            destroys.
 
     Raises:
         ScenarioError: the device cannot run the scenario, or there would be too many requests.
@@ -153,6 +157,7 @@ def measure(
             family=family,
             record=record,
             models=models,
+            doing=doing,
         )
 
 
@@ -168,6 +173,7 @@ def _measure(
     family: int | None,
     record: bool,
     models: CapturedModels,
+    doing: Doing | None,
 ) -> Measurement:
     names = devices_of(scenario, None if part is None else part.queues)
     infos = [devices[name].describe() for name in names]
@@ -235,7 +241,10 @@ def _measure(
         )
         if sampler is not None and not queues:
             _watch(native, scenario, progress, sampler)
-        _wait(native, scenario, progress, [one for one in (sampler, reader) if one is not None])
+        by_name = dict(zip([spec.name for spec in specs], queues, strict=True))
+        unfinished = Unfinished(by_name, scenario, doing) if doing is not None else None
+        readers = [one for one in (sampler, reader, unfinished) if one is not None]
+        _wait(native, scenario, progress, readers)
         fingerprint = dataclasses.replace(
             take_fingerprint(infos),
             models=tuple(model.facts(name) for name, model in captured.items()),
@@ -260,6 +269,11 @@ def _measure(
             measurement = dataclasses.replace(measurement, activity=shown)
         if keep is not None:
             keep(measurement)
+        if doing is not None:
+            for name, queue in reversed(by_name.items()):  # as native.close() does
+                doing(f"it destroyed queue {name!r}", False)
+                queue.destroy()
+            doing("it closed the run", False)
         return measurement
     finally:
         native.close()  # also after Ctrl-C and time-outs, which interrupt `_wait`
@@ -280,7 +294,7 @@ def _wait(
     native: NativeRun,
     scenario: Scenario,
     progress: Progress | None,
-    readers: Sequence[Sampler | CostReader],
+    readers: Sequence[Sampler | CostReader | Unfinished],
 ) -> None:
     total_ns = scenario.warmup_ns + scenario.duration_ns
     while not native.wait():

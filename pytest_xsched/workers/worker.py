@@ -49,6 +49,9 @@ AGAIN = "again"
 SCENARIO = "scenario.json"
 DOING = "doing "
 """Start of a message that says what begins; an error message has it after "while"."""
+MOVED = "moved"
+"""Message: commands completed after the end of the run, so the process is slow and does not hang.
+It has its whole time again."""
 UNWRITABLE = "unwritable "
 """Start of a message that says why no file could be written. The output may be empty then."""
 FAILED = 3
@@ -83,7 +86,14 @@ def _do(job: dict[str, Any]) -> int:
     except XSchedError as error:
         write(ERROR, error_to_dict(error))
         return FAILED
+    report(job["progress_fd"], f"{DOING}it ended")
     return 0
+
+
+def report(progress_fd: int, line: str) -> None:
+    """Write a message to a parent that may no longer read."""
+    with contextlib.suppress(OSError):
+        os.write(progress_fd, f"{line}\n".encode())
 
 
 def send(progress_fd: int, line: str) -> None:
@@ -142,6 +152,11 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
         if part is not None:
             sys.stdin.read()  # others may still measure, and tearing down would disturb them
 
+    def doing(sentence: str, moved: bool) -> None:
+        report(progress_fd, f"{DOING}{sentence}")
+        if moved:
+            report(progress_fd, MOVED)
+
     part = None if indices is None else Part(queues=tuple(indices), turn=_exclusive, ready=ready)
     send(progress_fd, f"{DOING}it opened the device")
     devices = {
@@ -167,6 +182,7 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
             record=job["record"],
             family=job["parent"],
             models=models,
+            doing=doing,
         )
         if not job["may_go_on"] or sys.stdin.readline().strip() != AGAIN:
             return

@@ -26,6 +26,7 @@ from pytest_xsched.workers.worker import (
     JOB,
     LEFT,
     LOCKED,
+    MOVED,
     OUTPUT,
     READY,
     RESULT,
@@ -128,7 +129,7 @@ class WorkerMessages:
         """
         more_s = None
         for message in messages:
-            if message.startswith(WAITING):
+            if message.startswith(WAITING) or message == MOVED:
                 more_s = self.allowed_s
             elif message in (LOCKED, READY, LEFT):
                 self.reached.add(message)
@@ -263,7 +264,10 @@ class WorkerProcess(ManagedProcess):
             if not self.is_in_time:
                 how = "did not end and was killed"
             why = f" ({error})" if error else ""
-            remark = f"{self._name} {how}{why}, after it had left its data{last_words(output)}"
+            remark = (
+                f"{self._name} {how}{self._when()}{why}, after it had left its data"
+                f"{last_words(output)}"
+            )
         return self.data(remark)
 
     def data(self, remark: str = "") -> Measurement:
@@ -290,12 +294,15 @@ class WorkerProcess(ManagedProcess):
         how = describe_exit(self.exit_status)
         if not self.is_in_time:
             how = "did not end in time and was killed"
-        when = f" while {self.messages.doing}" if self.messages.doing else ""
+        when = self._when()
         why = f" ({self.messages.unwritable})" if self.messages.unwritable else ""
         return WorkerCrashed(
             f"{self._name} {how}{when}{lacking}{why}{last_words(self._output())}",
             returncode=self.exit_status,
         )
+
+    def _when(self) -> str:
+        return f" while {self.messages.doing}" if self.messages.doing else ""
 
     def _output(self) -> str:
         return end_of_output(self._directory / OUTPUT)

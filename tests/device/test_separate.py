@@ -179,7 +179,8 @@ def test_a_fault_behind_the_data_of_one_is_a_remark(two, with_body):
     measurement = SeparateProcesses(module=module).measure(two())
     assert len(measurement.samples[0]) == 25
     assert measurement.remark == (
-        "the worker process of queue 'low' was ended by SIGABRT, after it had left its data"
+        "the worker process of queue 'low' was ended by SIGABRT while it closed the run, after it "
+        "had left its data"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import threading
 from pathlib import Path
@@ -184,14 +185,28 @@ def test_a_hang_in_the_tearing_down_says_where(session, hurried, monkeypatch):
     good(session)
 
 
+@pytest.mark.parametrize(
+    ("fault", "inside"),
+    [("hang-callback", ""), ("hang-submit", ", inside XQueueSubmit")],
+)
+def test_a_hang_names_the_queue_and_the_call(session, hurried, monkeypatch, fault, inside):
+    with monkeypatch.context() as patch, hurried("waited for queue"):
+        patch.setenv("PREEMPT_DOUBLE", f"{fault}:{NTH}")
+        with pytest.raises(WorkerCrashed) as caught:
+            two_queues(session)
+    one = rf"queue '\w+', of whose \d+ commands \d+ were launched and \d+ completed{inside}"
+    assert re.search(rf" was killed while it waited for {one}", str(caught.value))
+    good(session)
+
+
 # ---- behind the samples: the run is good, and its remark says it
 
 
 @pytest.mark.parametrize(
     ("fault", "remark"),
     [
-        ("hang-exit", "the worker process did not end and was killed, after it had left its data"),
-        ("crash-exit", "the worker process was ended by SIGSEGV, after it had left its data"),
+        ("hang-exit", "did not end and was killed while it ended, after it had left its data"),
+        ("crash-exit", "was ended by SIGSEGV while it ended, after it had left its data"),
     ],
 )
 def test_a_bad_end_keeps_the_samples(session, monkeypatch, fault, remark):
@@ -200,7 +215,7 @@ def test_a_bad_end_keeps_the_samples(session, monkeypatch, fault, remark):
         if fault == "hang-exit":
             patch.setitem(measure_in_worker.__kwdefaults__, "grace_s", 0.5)
         run = two_queues(session)
-    assert run.remark == remark
+    assert run.remark == f"the worker process {remark}"
     assert run.high.n == 30
     assert not run.evidence.faults
     assert children() == []

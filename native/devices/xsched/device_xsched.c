@@ -50,6 +50,7 @@ struct xs_stream {
     uint64_t first_in_flight;   /* (launch thread) launches before this one are complete */
     _Atomic uint64_t in_flight; /* the largest number so far */
     bool bound;                 /* (launch thread) */
+    _Atomic(const char *) call; /* of XSched, on this stream, that has not returned; or NULL */
     struct xs_error error;      /* (launch thread) until `failed` */
     _Atomic bool failed;
 };
@@ -58,6 +59,23 @@ struct xs_stream {
 #define TRY(x, call, what)                                                                         \
     do {                                                                                           \
         int try_rc = xs__xsched_status((x)->api.call, "xsched." what, err);                        \
+        if (try_rc != XS_OK)                                                                       \
+            return try_rc;                                                                         \
+    } while (0)
+
+static int32_t returned(struct xs_stream *s, int32_t result)
+{
+    s->call = NULL;
+    return result;
+}
+
+/* The result of a call of XSched on a stream, which says meanwhile what it is in. */
+#define ON(s, name, ...) ((s)->call = #name, returned(s, (s)->x->api.name(__VA_ARGS__)))
+
+/* The same as TRY() for ON(). */
+#define TRY_ON(s, what, name, ...)                                                                 \
+    do {                                                                                           \
+        int try_rc = xs__xsched_status(ON(s, name, __VA_ARGS__), "xsched." what, err);             \
         if (try_rc != XS_OK)                                                                       \
             return try_rc;                                                                         \
     } while (0)
@@ -129,8 +147,8 @@ static int xsched_launch(struct xs_stream *s, struct xs_kernel *kernel, uint32_t
     if (rc != XS_OK)
         return rc;
     *c = (struct call){.stream = s, .kernel = kernel, .number = s->launches, .argument = argument};
-    TRY(s->x, HwCommandCreateCallback(&command, on_launch, c), "command_create");
-    rc = xs__xsched_status(s->x->api.XQueueSubmit(s->xq, command), "xsched.submit", err);
+    TRY_ON(s, "command_create", HwCommandCreateCallback, &command, on_launch, c);
+    rc = xs__xsched_status(ON(s, XQueueSubmit, s->xq, command), "xsched.submit", err);
     if (rc == XS_OK)
         s->launches++;
     else
@@ -232,36 +250,36 @@ static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spe
     const struct xs_hints *hints = &spec->hints;
     s->counts_in_flight = spec->load.kind == XS_LOAD_MANUAL;
     if (hints->threshold > 0)
-        TRY(s->x, XQueueSetLaunchConfig(s->xq, hints->threshold, hints->batch_size), "config");
-    TRY(s->x, XHintPriority(s->xq, spec->priority), "priority");
+        TRY_ON(s, "config", XQueueSetLaunchConfig, s->xq, hints->threshold, hints->batch_size);
+    TRY_ON(s, "priority", XHintPriority, s->xq, spec->priority);
     if (hints->utilization > 0)
-        TRY(s->x, XHintUtilization(s->xq, hints->utilization), "utilization");
+        TRY_ON(s, "utilization", XHintUtilization, s->xq, hints->utilization);
     if (hints->deadline_ns > 0)
-        TRY(s->x, XHintDeadline(s->xq, us_of(hints->deadline_ns)), "deadline");
+        TRY_ON(s, "deadline", XHintDeadline, s->xq, us_of(hints->deadline_ns));
     if (hints->laxity_ns > 0)
-        TRY(s->x, XHintLaxity(s->xq, us_of(hints->laxity_ns), 0, spec->priority), "laxity");
+        TRY_ON(s, "laxity", XHintLaxity, s->xq, us_of(hints->laxity_ns), 0, spec->priority);
     return XS_OK;
 }
 
 static int xsched_set_priority(struct xs_stream *s, int32_t priority, struct xs_error *err)
 {
-    TRY(s->x, XHintPriority(s->xq, priority), "priority");
+    TRY_ON(s, "priority", XHintPriority, s->xq, priority);
     return XS_OK;
 }
 
 static int xsched_hold(struct xs_stream *s, bool held, struct xs_error *err)
 {
     if (held)
-        TRY(s->x, XQueueSuspend(s->xq, 0), "suspend");
+        TRY_ON(s, "suspend", XQueueSuspend, s->xq, 0);
     else
-        TRY(s->x, XQueueResume(s->xq, 0), "resume");
+        TRY_ON(s, "resume", XQueueResume, s->xq, 0);
     return XS_OK;
 }
 
 static int xsched_set_depth(struct xs_stream *s, uint32_t threshold, uint32_t batch_size,
                             struct xs_error *err)
 {
-    TRY(s->x, XQueueSetLaunchConfig(s->xq, threshold, batch_size), "config");
+    TRY_ON(s, "config", XQueueSetLaunchConfig, s->xq, threshold, batch_size);
     return XS_OK;
 }
 
@@ -273,6 +291,12 @@ static int xsched_count(struct xs_stream *s, struct xs_scheduler_counts *out, st
     out->launched = s->callbacks;
     out->in_flight = s->in_flight;
     return XS_OK;
+}
+
+static const char *xsched_call(const struct xs_stream *s, uint64_t *launched)
+{
+    *launched = s->callbacks;
+    return s->call;
 }
 
 static int xsched_kernel_create(struct xs_stream *s, const struct xs_command *command,
@@ -339,6 +363,7 @@ static const struct xs_scheduler_ops scheduler = {
     .hold = xsched_hold,
     .set_depth = xsched_set_depth,
     .count = xsched_count,
+    .call = xsched_call,
     .launched_at = xsched_launched_at,
 };
 

@@ -27,6 +27,7 @@ static const struct {
     {"oom", &preempt_faults.out_of_memory},
     {"hang-callback", &preempt_faults.hangs},
     {"callback", &preempt_faults.callback_fails},
+    {"hang-submit", &preempt_faults.hang_submit},
     {"hang-destroy", &preempt_faults.hang_destroy},
     {"hang-exit", &preempt_faults.hang_exit},
     {"crash-exit", &preempt_faults.crash_exit},
@@ -149,6 +150,12 @@ bool preempt_fault_allows(unsigned n)
             preempt_log("ERRO", "Assertion failed: a launch callback returned 1");
     }
     return !preempt_faults.drop || n % DROPPED != 0;
+}
+
+void preempt_fault_after_submit(uint64_t n)
+{
+    if (preempt_faults.hang_submit && n == nth)
+        hang();
 }
 
 __attribute__((destructor)) static void end(void)

@@ -5,6 +5,7 @@
 #define XS_PREEMPT_FAULTS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct faults {
     /* What a launch thread does instead of the 20th callback: */
@@ -15,6 +16,7 @@ struct faults {
     bool out_of_memory;  /* "oom": memory can no longer be allocated */
     bool hangs;          /* "hang-callback": never returns */
     bool callback_fails; /* "callback": behaves as if it had returned 1 */
+    bool hang_submit;    /* "hang-submit": the 20th XQueueSubmit() of a queue never returns */
     /* The names of the others say what they do. */
     bool hang_destroy;    /* "hang-destroy": XQueueDestroy() never returns */
     bool hang_exit;       /* "hang-exit": the process never ends */
@@ -70,5 +72,8 @@ extern struct faults preempt_faults;
 
 /* Called before the n-th callback of a queue, n from 1; false: skip it. */
 bool preempt_fault_allows(unsigned n);
+
+/* Called without a lock after the n-th command of a queue was submitted, n from 1. */
+void preempt_fault_after_submit(uint64_t n);
 
 #endif

@@ -230,7 +230,10 @@ int XQueueSubmit(XQueueHandle xq, HwCommandHandle hw_cmd)
     preempt_set_ready(q, true);
     if (wake)
         pthread_cond_broadcast(&q->changed);
-    return unlock(PREEMPT_SUCCESS);
+    uint64_t submitted = q->xqueue.submitted;
+    unlock(PREEMPT_SUCCESS);
+    preempt_fault_after_submit(submitted);
+    return PREEMPT_SUCCESS;
 }
 
 /* Useless, as in the original: a submitted command is not found any more, and one that is not
