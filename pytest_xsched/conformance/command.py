@@ -24,7 +24,7 @@ from pytest_xsched.conformance.engine import (
     take_turns,
 )
 from pytest_xsched.conformance.generators import contests, simpler
-from pytest_xsched.conformance.live_engine import NOT_CLAIMED, take_steps
+from pytest_xsched.conformance.live_engine import NOT_CLAIMED, costs, take_steps
 from pytest_xsched.conformance.process_cases import PART, check_processes
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
 from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, NotClaimed, PolicyUnderTest
@@ -203,6 +203,7 @@ def _concluded(
     return replace(
         found,
         results=results,
+        costs=costs(subject.live, subject.policy),
         not_claimed=(*found.not_claimed, *live),
         seconds=found.seconds + time.monotonic() - begin_s,
     )

@@ -32,6 +32,7 @@ from pytest_xsched.errors import (
     XSchedError,
 )
 from pytest_xsched.scenario.scenario import Scenario
+from pytest_xsched.stress.costs import Costs
 from pytest_xsched.stress.rules import Rule
 from pytest_xsched.stress.strategies import without_tests
 
@@ -117,6 +118,7 @@ class Conformance:
         results: one for each rule.
         cut: whether the time was over before all scenarios had run.
         not_claimed: the rules to which the policy is not held, and why.
+        costs: what the scheduler costs under it; None: not measured.
     """
 
     policy: Policy
@@ -126,6 +128,7 @@ class Conformance:
     results: tuple[Result, ...]
     cut: bool = False
     not_claimed: tuple[NotClaimed, ...] = ()
+    costs: Costs | None = None
 
     @property
     def too_few(self) -> bool:

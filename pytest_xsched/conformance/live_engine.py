@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 
@@ -9,8 +10,10 @@ import hypothesis
 
 from pytest_xsched.base.policies import Policy
 from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, Result
+from pytest_xsched.errors import XSchedError
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.session import Session
+from pytest_xsched.stress.costs import Costs, all_costs
 from pytest_xsched.stress.minimize import Counterexample, all_broken
 from pytest_xsched.stress.rules import RULES
 from pytest_xsched.stress.strategies import without_tests
@@ -75,6 +78,17 @@ def take_steps(
         shown={id: shown[id] for id in claimed if RULES[id].text not in known},
     )
     return (*broken, held)
+
+
+def costs(session: Session, policy: Policy) -> Costs | None:
+    """Measure what the scheduler costs under a policy; None: it did not get that far."""
+    with contextlib.suppress(XSchedError):
+        live = session.live(scheduler=XSched(policy=policy.name))
+        try:
+            return all_costs(live)
+        finally:
+            live.close()
+    return None
 
 
 def _result(found: Counterexample) -> Result:

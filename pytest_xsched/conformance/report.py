@@ -42,6 +42,7 @@ def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
     table = [(_WORDS[one.status], one.rule, _sentence(one)) for one in found.results]
     for result, line in zip(found.results, aligned(table, least=_WIDTHS), strict=True):
         lines += [f"  {line}", *_details(result, files.get(result.rule))]
+    lines += [] if found.costs is None else [f"  cost   {line}" for line in found.costs.lines()]
     return lines + _not_claimed(found)
 
 
@@ -144,6 +145,7 @@ def to_json(
                 _plain(result, files.get((found.policy.scheduler, found.policy.name, result.rule)))
                 for result in found.results
             ],
+            "costs": found.costs and found.costs.to_dict(),
             "not_claimed": [{"claim": one.rule, "why": one.why} for one in found.not_claimed],
         }
         for found in all_found

@@ -149,6 +149,12 @@ def _changes(changes: tuple[Change, ...]) -> Any:
     return ffi.new("struct xs_change[]", rows)
 
 
+def _timed(function: Any, pointer: Any) -> int:
+    begin_ns = time.monotonic_ns()
+    call(function, pointer)
+    return time.monotonic_ns() - begin_ns
+
+
 class Queue:
     """A queue of a run. `Run` makes it; it is valid until `destroy` or until the run is closed."""
 
@@ -249,13 +255,16 @@ class Queue:
         """Change the priority that the policy sees."""
         call(lib.xs_queue_set_priority, self._pointer, priority)
 
-    def suspend(self) -> None:
-        """Launch nothing until `resume`."""
-        call(lib.xs_queue_suspend, self._pointer)
+    def suspend(self) -> int:
+        """Launch nothing until `resume`; return how long the call took, in ns."""
+        return _timed(lib.xs_queue_suspend, self._pointer)
 
-    def resume(self) -> None:
-        """Undo `suspend`. The policy may still suspend the queue."""
-        call(lib.xs_queue_resume, self._pointer)
+    def resume(self) -> int:
+        """Undo `suspend`; return how long the call took, in ns.
+
+        The policy may still suspend the queue.
+        """
+        return _timed(lib.xs_queue_resume, self._pointer)
 
     def start_after(self, source: Queue) -> None:
         """Let request n start when request n of another open loop is complete; before the start."""

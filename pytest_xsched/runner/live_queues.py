@@ -28,8 +28,8 @@ class NativeQueue(Protocol):
 
     def counts(self) -> Counts: ...
     def set_priority(self, priority: int) -> None: ...
-    def suspend(self) -> None: ...
-    def resume(self) -> None: ...
+    def suspend(self) -> int: ...
+    def resume(self) -> int: ...
     def submit(self, commands: Sequence[Command], after: Any = None) -> int: ...
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None: ...
     def set_depth(self, threshold: int, batch_size: int) -> None: ...
@@ -215,13 +215,24 @@ class XQueue:
                 "commands completed"
             )
 
-    def suspend(self) -> None:
-        """Launch nothing until `resume`; commands in flight complete."""
-        self.native.suspend()
+    def suspend(self) -> Duration:
+        """Launch nothing until `resume`; commands in flight complete.
 
-    def resume(self) -> None:
-        """Undo `suspend`. The policy may still suspend the queue."""
-        self.native.resume()
+        Returns:
+            How long the scheduler took for the call, in the process of the queue; 0 on `sim`.
+        """
+        return self._took(self.native.suspend())
+
+    def resume(self) -> Duration:
+        """Undo `suspend`. The policy may still suspend the queue.
+
+        Returns:
+            How long the scheduler took for the call, as of `suspend`.
+        """
+        return self._took(self.native.resume())
+
+    def _took(self, ns: int) -> Duration:
+        return Duration(0 if self._slice_ns == MAX_NS else ns)  # real time is none of virtual time
 
     @property
     def priority(self) -> int:

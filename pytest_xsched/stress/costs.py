@@ -8,9 +8,10 @@ They leave room of a factor of ten for slow processors.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pytest_xsched.base.units import Duration
 from pytest_xsched.runner.live_queues import XQueues
@@ -21,22 +22,35 @@ __all__ = [
     "STEPS",
     "CostOfCommands",
     "CostOfEvents",
+    "CostOfSuspend",
+    "CostOfTime",
+    "Costs",
+    "all_costs",
+    "cost_at_rest",
     "cost_of_commands",
     "cost_of_events",
+    "cost_of_suspend",
+    "cost_of_time",
+    "cost_under_load",
     "first_breach",
     "measure",
     "measure_events",
     "measure_memory",
+    "measure_rest",
 ]
 
 SHARE_MOST = 0.2
 """The most processors that 200 events a second may take."""
 RATE = 200
-SOON_S = 0.1
+SOON = Duration(100_000_000)
 """How long suspend() and resume() may take."""
 ATTEMPTS = 3
 """A limit is crossed if that many measurements cross it."""
 QUEUES = 12
+EVENTS = ((1, 30, "5ms"), (QUEUES, 30, "5ms"), (QUEUES, 120, "1ms"))
+"""Queues, count and pause of the events that are measured."""
+REST_MOST_HZ = 100
+"""Wake-ups a second of a thread without work."""
 BURST, BURSTS = 2000, 3
 PENDING = 500
 KEPT_MOST, PENDING_MOST = 16, 4096
@@ -117,11 +131,113 @@ def cost_of_events(live: XQueues, queues: int, events: int, pause: str) -> CostO
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostOfTime:
+    """What the threads of a scheduler use in some time.
+
+    Attributes:
+        threads: of the scheduler.
+        processors: that they used; 0.05 is a twentieth of one.
+        wakeups_hz: wake-ups of all threads in a second.
+    """
+
+    threads: int
+    processors: float
+    wakeups_hz: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.threads} thread{'s' if self.threads != 1 else ''}, "
+            f"{self.processors:.3f} processors, {self.wakeups_hz:.0f} wake-ups a second"
+        )
+
+
+def cost_of_time(live: XQueues, duration: str) -> CostOfTime:
+    """Measure what the threads of a scheduler use while a duration passes."""
+    before, begin = live.scheduler_cost, live.now
+    live.sleep(duration)
+    used, passed_s = live.scheduler_cost - before, (live.now - begin).ns / 1e9
+    return CostOfTime(
+        threads=used.threads,
+        processors=used.processor_time.ns / 1e9 / passed_s,
+        wakeups_hz=used.wakeups / passed_s,
+    )
+
+
+def cost_at_rest(live: XQueues) -> CostOfTime:
+    """Measure what the threads of a scheduler use while no queue has work: three new queues."""
+    made = [live() for _ in range(3)]
+    for xq in made:
+        xq.submit(_NOTHING).wait()
+    live.sleep("20ms")  # some spin for a while before they sleep
+    cost = cost_of_time(live, "100ms")
+    for xq in made:
+        xq.destroy()
+    return cost
+
+
+def cost_under_load(live: XQueues) -> CostOfTime:
+    """Measure what the threads of a scheduler use while three queues always have work."""
+    made = [live(priority=priority) for priority in range(3)]
+    for xq in made:
+        xq.submit(spin("1ms", layers=300))
+    cost = cost_of_time(live, "200ms")
+    for xq in reversed(made):
+        xq.wait()
+        xq.destroy()
+    return cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostOfSuspend:
+    """What suspend() and resume() of a queue with work take.
+
+    Attributes:
+        suspend: median time of the call.
+        suspend_most: the longest.
+        resume: median time of the call.
+        resume_most: the longest.
+    """
+
+    suspend: Duration
+    suspend_most: Duration
+    resume: Duration
+    resume_most: Duration
+
+    def __str__(self) -> str:
+        return (
+            f"suspend() {self.suspend}, at most {self.suspend_most}; "
+            f"resume() {self.resume}, at most {self.resume_most}"
+        )
+
+
+def cost_of_suspend(live: XQueues) -> CostOfSuspend:
+    """Measure twenty calls of suspend() and resume() on a queue with work."""
+    xq = live()
+    xq.submit(spin("1ms", layers=100))
+    took = [(xq.suspend(), xq.resume()) for _ in range(20)]
+    xq.wait()
+    xq.destroy()
+    suspends, resumes = (sorted(column) for column in zip(*took, strict=True))
+    return CostOfSuspend(
+        suspend=suspends[10],
+        suspend_most=suspends[-1],
+        resume=resumes[10],
+        resume_most=resumes[-1],
+    )
+
+
+def measure_rest(live: XQueues) -> list[Breach]:
+    """Measure the threads while no queue has work, and return what is too much."""
+    cost = cost_at_rest(live)
+    if cost.wakeups_hz <= REST_MOST_HZ * cost.threads:
+        return []
+    return [Breach("rests without work", f"while no queue had work: {cost}")]
+
+
 def measure_events(live: XQueues) -> list[Breach]:
     """Measure events of one queue, of many queues, and at a high rate; return what is too much."""
-    one = cost_of_events(live, 1, 30, "5ms")
-    many = cost_of_events(live, QUEUES, 30, "5ms")
-    fast = cost_of_events(live, QUEUES, 120, "1ms")
+    one, many, fast = (cost_of_events(live, *how) for how in EVENTS)
     found = [
         Breach("costs little", f"{cost}: 200 a second take {cost.share:.2f} processors")
         for cost in (one, many)
@@ -146,6 +262,12 @@ class CostOfCommands:
 
     pending: float
     kept: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pending:.0f} bytes of a command that waits, {self.kept:.1f} of one that is "
+            "complete"
+        )
 
 
 def cost_of_commands(live: XQueues) -> CostOfCommands | None:
@@ -196,7 +318,69 @@ def measure_memory(live: XQueues) -> list[Breach]:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """All that is measured of a scheduler, by the functions `cost_*`.
+
+    Attributes:
+        rest: while no queue has work.
+        load: while three queues have work.
+        events: of one queue, of many queues, and of these at a high rate.
+        commands: memory; None: not known.
+        suspend: time of the calls.
+    """
+
+    rest: CostOfTime
+    load: CostOfTime
+    events: tuple[CostOfEvents, ...]
+    commands: CostOfCommands | None
+    suspend: CostOfSuspend
+
+    def lines(self) -> list[str]:
+        """Return a line of text for each kind of cost."""
+        memory = [] if self.commands is None else [f"memory: {self.commands}"]
+        return [
+            f"at rest: {self.rest}",
+            f"under load: {self.load}",
+            *(f"events: {one}" for one in self.events),
+            *memory,
+            str(self.suspend),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it in JSON's types; times in ns, memory in bytes."""
+        return {
+            "at_rest": dataclasses.asdict(self.rest),
+            "under_load": dataclasses.asdict(self.load),
+            "events": [
+                {
+                    "queues": one.queues,
+                    "events": one.events,
+                    "pause": one.pause,
+                    "processor_ns": one.processor_time.ns,
+                    "wakeups": one.wakeups,
+                }
+                for one in self.events
+            ],
+            "commands": self.commands and dataclasses.asdict(self.commands),
+            "suspend_ns": {"median": self.suspend.suspend.ns, "max": self.suspend.suspend_most.ns},
+            "resume_ns": {"median": self.suspend.resume.ns, "max": self.suspend.resume_most.ns},
+        }
+
+
+def all_costs(live: XQueues) -> Costs:
+    """Measure all of them, on live queues without work in real time."""
+    return Costs(
+        rest=cost_at_rest(live),
+        load=cost_under_load(live),
+        events=tuple(cost_of_events(live, *how) for how in EVENTS),
+        commands=cost_of_commands(live),
+        suspend=cost_of_suspend(live),
+    )
+
+
 STEPS: dict[str, tuple[Callable[[XQueues], list[Breach]], tuple[str, ...]]] = {
+    "measure_rest": (measure_rest, ("rests without work",)),
     "measure_memory": (measure_memory, ("memory is given back", "commands are small")),
     "measure_events": (measure_events, ("costs little", "wake-ups grow with events")),
 }

@@ -195,6 +195,12 @@ _ALL = (
     ),
     # Of what a scheduler costs; `costs` measures it on live queues.
     Rule(
+        id="rests without work",
+        definition="While no queue has work, each thread of the scheduler wakes up at most 100 "
+        "times a second.",
+        live=True,
+    ),
+    Rule(
         id="costs little",
         definition="With 200 requests a second, each on an idle queue, the threads of the "
         "scheduler use at most a fifth of a processor.",

@@ -24,8 +24,7 @@ class Step:
 
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_launch_config",
-            "sleep", "idle", "share", "switch_off", "measure_events" or
-            "measure_memory".
+            "sleep", "idle", "share", "switch_off" or one of `costs.STEPS`.
         queue: number of the queue, in order of creation.
         device: number of the device that the queue is on.
     """
@@ -52,9 +51,7 @@ class Step:
             "idle": f'xqueues.sleep("{IDLE}")',
             "share": f"share({name})",
             "switch_off": f"{xqueues}.switch_off()",
-            "measure_events": f"measure_events({xqueues})",
-            "measure_memory": f"measure_memory({xqueues})",
-        }.get(self.does, f"{name}.{self.does}()")
+        }.get(self.does, f"{self.does}({xqueues})" if self.queue < 0 else f"{name}.{self.does}()")
 
 
 class BrokenRule(AssertionError):

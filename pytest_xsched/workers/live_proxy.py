@@ -282,13 +282,15 @@ class RemoteQueue:
         """Change the priority that the policy sees."""
         self._call("set_priority", priority=priority)
 
-    def suspend(self) -> None:
-        """Launch nothing until `resume`."""
-        self._call("suspend")
+    def suspend(self) -> int:
+        """Launch nothing until `resume`; return how long the call took there, in ns."""
+        took_ns: int = self._call("suspend")
+        return took_ns
 
-    def resume(self) -> None:
-        """Undo `suspend`; the policy may still suspend the queue."""
-        self._call("resume")
+    def resume(self) -> int:
+        """Undo `suspend`; the policy may still suspend the queue. Return as `suspend` does."""
+        took_ns: int = self._call("resume")
+        return took_ns
 
     def submit(
         self, commands: Sequence[Command], after: tuple[RemoteQueue, int] | None = None

@@ -159,13 +159,15 @@ class LiveCalls:
     def wait(self, queue: int, ticket: int, timeout_ns: int) -> tuple[int, ...] | None:
         return self._queues[queue].wait(ticket, timeout_ns)
 
-    def suspend(self, queue: int) -> None:
-        self._queues[queue].suspend()
+    def suspend(self, queue: int) -> int:
+        took_ns = self._queues[queue].suspend()
         self._held.add(queue)
+        return took_ns
 
-    def resume(self, queue: int) -> None:
-        self._queues[queue].resume()
+    def resume(self, queue: int) -> int:
+        took_ns = self._queues[queue].resume()
         self._held.discard(queue)
+        return took_ns
 
     def set_priority(self, queue: int, priority: int) -> None:
         self._queues[queue].set_priority(priority)

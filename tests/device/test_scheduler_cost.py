@@ -77,6 +77,7 @@ def test_the_double_keeps_the_limits(live):
 @pytest.mark.parametrize(
     ("fault", "step", "rule"),
     [
+        ("ticks", "measure_rest", "rests without work"),
         ("poll", "measure_events", "costs little"),
         ("wake-all", "measure_events", "wake-ups grow with events"),
         ("keep-memory", "measure_memory", "memory is given back"),
@@ -95,9 +96,35 @@ def test_a_suspend_that_takes_long_is_found(live):
     queues = live("slow-suspend")
     executor = StepExecutor([queues])
     executor.execute(Step(does="create", queue=0))
-    with pytest.raises(BrokenRule, match=r"suspend returns soon: xq0: suspend\(\) took 2\d\d ms"):
+    with pytest.raises(BrokenRule, match=r"suspend returns soon: xq0: suspend\(\) took 2\d\d.* ms"):
         executor.execute(Step(does="suspend", queue=0))
     queues.close()
+
+
+@pytest.mark.parametrize("where", ["cpu", "sim"])
+def test_suspend_and_resume_return_how_long_they_took(session_on, where):
+    queues = session_on(where).live()
+    xq = queues()
+    took = [xq.suspend(), xq.resume()]
+    assert all((one.ns > 0) is (where == "cpu") for one in took)
+    assert max(took) < "10s"
+    queues.close()
+
+
+def test_all_costs_are_reported(live):
+    queues = live()
+    found = costs.all_costs(queues)
+    queues.close()
+    *lines, last = found.lines()
+    kinds = ["at rest", "under load", "events", "events", "events", "memory"]
+    assert [line.partition(":")[0] for line in lines] == kinds
+    assert last.startswith("suspend() ")
+    plain = found.to_dict()
+    assert plain["under_load"]["threads"] == plain["at_rest"]["threads"] == 3
+    assert plain["under_load"]["wakeups_hz"] > plain["at_rest"]["wakeups_hz"]
+    assert [one["queues"] for one in plain["events"]] == [1, 12, 12]
+    assert 0 < plain["suspend_ns"]["median"] <= plain["suspend_ns"]["max"]
+    assert plain["commands"]["pending"] > 10 > plain["commands"]["kept"]
 
 
 def test_costs_are_found_before_random_steps(live):

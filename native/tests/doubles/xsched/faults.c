@@ -36,6 +36,7 @@ static const struct {
     {"inactive", &preempt_faults.inactive},
     {"drop", &preempt_faults.drop},
     {"poll", &preempt_faults.poll},
+    {"ticks", &preempt_faults.ticks},
     {"wake-all", &preempt_faults.wake_all},
     {"slow-suspend", &preempt_faults.slow_suspend},
     {"keep-memory", &preempt_faults.keep_memory},

@@ -26,6 +26,7 @@ struct faults {
     bool inactive;        /* "inactive": a scheduler is accepted and not set */
     bool drop;            /* "drop": every 7th command is not launched, and counts */
     bool poll;            /* "poll": a thread polls for some ms after its queue has become idle */
+    bool ticks;           /* "ticks": a thread without work wakes up each millisecond */
     bool wake_all;        /* "wake-all": each decision wakes the threads of all queues */
     bool slow_suspend;    /* "slow-suspend": XQueueSuspend() takes 200 ms */
     bool keep_memory;     /* "keep-memory": that of a command is not given back */

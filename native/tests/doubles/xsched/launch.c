@@ -39,6 +39,8 @@ static void rest(struct queue *q)
         preempt_schedule();
     } else if (preempt_faults.poll && xs__clock_ns() < q->ready_ns + POLL_NS) {
         poll();
+    } else if (preempt_faults.ticks) {
+        xs__cond_wait_until(&q->changed, &preempt_lock, xs__clock_ns() + 1000000);
     } else {
         pthread_cond_wait(&q->changed, &preempt_lock);
     }
