@@ -25,8 +25,60 @@ VerdictsOf: TypeAlias = Callable[[Made], list[Record]]
 """Returns the targets of a run or a comparison."""
 
 
+class Hosts:
+    """Tell hosts of one name apart: another file may know another machine by it.
+
+    In one file hosts of a name are one machine where processor and kernel are the same. In two
+    files they are another one also where they have GPUs, and none in common.
+
+    Args:
+        everything: runs and comparisons of the page.
+    """
+
+    def __init__(self, everything: Iterable[Made]) -> None:
+        gpus: dict[tuple[str, ...], set[str]] = {}
+        for made in filter(_host, everything):
+            gpus.setdefault(_in_its_file(made), set()).update(_gpus(made))
+        known: dict[tuple[str, ...], list[set[str]]] = {}
+        self._keys: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for place, found in gpus.items():
+            _, *facts = place
+            alike = known.setdefault(tuple(facts), [])
+            there = (n for n, one in enumerate(alike) if not (one and found) or one & found)
+            number = next(there, len(alike))
+            if number == len(alike):
+                alike.append(set())
+            alike[number] |= found
+            self._keys[place] = ("host", *facts, str(number))
+
+    def key(self, made: Made) -> tuple[str, ...]:
+        """Return what tells the machine of a run or a comparison from others."""
+        if not _host(made):
+            return machine_key(made.source.document)
+        return self._keys[_in_its_file(made)]
+
+    def name(self, made: Made) -> str:
+        """Return the name of a host, with a number where there are several of that name."""
+        host = _host(made)
+        same = list(dict.fromkeys(key for key in self._keys.values() if key[1] == host))
+        return host if len(same) == 1 else f"{host} ({same.index(self.key(made)) + 1})"
+
+
+def _in_its_file(made: Made) -> tuple[str, ...]:
+    facts = _run(made)["fingerprint"]
+    return (
+        *(str(id(made.source)), _host(made)),
+        *(str(facts[name]) for name in ("cpu", "kernel", "cpu_count")),
+    )
+
+
+def _gpus(made: Made) -> set[str]:
+    devices = _run(made)["fingerprint"]["devices"]
+    return {str(device["uuid"]) for device in devices if device.get("uuid")}
+
+
 def machines(
-    sources: Sequence[Source], everything: Sequence[Made], verdicts_of: VerdictsOf
+    sources: Sequence[Source], everything: Sequence[Made], verdicts_of: VerdictsOf, hosts: Hosts
 ) -> list[Record]:
     """Describe every machine in a row; none where there is one only."""
     rows: dict[tuple[str, ...], Record] = {}
@@ -39,9 +91,9 @@ def machines(
     for made in everything:
         if _host(made):
             facts = _run(made)["fingerprint"]
-            what = _joined(_host(made), facts["cpu"], f"Linux {facts['kernel']}")
-            _add(rows, _key(made), made.source, what, _run(made)["device_name"])
-        row = rows[_key(made)]
+            what = _joined(hosts.name(made), facts["cpu"], f"Linux {facts['kernel']}")
+            _add(rows, hosts.key(made), made.source, what, _run(made)["device_name"])
+        row = rows[hosts.key(made)]
         row["runs"] += made.anchor.startswith("run")
         row["counts"].update(verdict["status"] for verdict in verdicts_of(made))
     if len(sources) < 2 and len(rows) < 2:
@@ -95,12 +147,7 @@ def _host(made: Made) -> str:
     return str(_run(made).get("host") or "")  # absent in old files
 
 
-def _key(made: Made) -> tuple[str, ...]:
-    host = _host(made)
-    return ("host", host) if host else machine_key(made.source.document)
-
-
-def alike(runs: Iterable[Made], verdicts_of: VerdictsOf) -> list[Record]:
+def alike(runs: Iterable[Made], verdicts_of: VerdictsOf, hosts: Hosts) -> list[Record]:
     """Describe what was measured on several machines: a table a scenario, a row a run."""
     groups: dict[tuple[str, ...], list[Made]] = {}
     for made in runs:
@@ -110,11 +157,12 @@ def alike(runs: Iterable[Made], verdicts_of: VerdictsOf) -> list[Record]:
         groups.setdefault(key, []).append(made)
     tables = []
     for (origin, *_), of_scenario in groups.items():
-        if len(set(map(_key, of_scenario))) < 2:
+        if len(set(map(hosts.key, of_scenario))) < 2:
             continue
         rows = [
             {
-                "machine": _host(made) or made.source.document["machine_info"]["node"],
+                "machine": (_host(made) and hosts.name(made))
+                or made.source.document["machine_info"]["node"],
                 "device": run_table.device_title(made.record),
                 "anchor": made.anchor,
                 "queue": name,

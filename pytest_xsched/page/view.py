@@ -18,7 +18,7 @@ from pytest_xsched.analysis.explanation import OF_LATENCY, part_name
 from pytest_xsched.base.units import format_duration
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.page import charts, findings, session_facts, why
-from pytest_xsched.page.machines import alike, machines, worst
+from pytest_xsched.page.machines import Hosts, alike, machines, worst
 from pytest_xsched.page.rate_curve import rate_curve
 from pytest_xsched.page.ratios import intervals
 from pytest_xsched.page.source import Made, Source
@@ -128,6 +128,7 @@ def _page(
         verdicts += findings.search_verdicts(made.record, made.anchor, made.source.name)
     verdicts.sort(key=lambda verdict: STATUSES.index(verdict["status"]))
     counts = Counter(verdict["status"] for verdict in verdicts)
+    hosts = Hosts(judged)
     folded = max(0, counts["PASS"] - _MOST_PASSES)
     if not several:
         verdicts = [{**verdict, "file": ""} for verdict in verdicts]
@@ -137,8 +138,8 @@ def _page(
         "verdicts": verdicts[: len(verdicts) - folded],
         "more": verdicts[len(verdicts) - folded :],
         "session": session_facts.session(sources[0].document) if len(sources) == 1 else {},
-        "machines": machines(sources, judged, _verdicts),
-        "alike": alike(runs, _verdicts),
+        "machines": machines(sources, judged, _verdicts, hosts),
+        "alike": alike(runs, _verdicts, hosts),
         "overview": [_overview(made) for made in runs] if len(runs) > 1 else [],
         "runs": [_run(made, several=several) for made in runs],
         "comparisons": [_comparison(made, several=several) for made in comparisons],

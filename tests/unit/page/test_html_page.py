@@ -325,6 +325,31 @@ def test_hosts_of_one_session_have_a_row_each_too(run, source, read):
 HOSTS = (None, "gpu7", "gpu8")
 
 
+@pytest.mark.parametrize(
+    ("cpus", "uuids", "rows"),
+    [
+        (("a", "a"), ("GPU-1", "GPU-1"), ["gpu7"]),
+        (("a", "a"), ("GPU-1", None), ["gpu7"]),  # a run without its GPU
+        (("a", "a"), ("GPU-1", "GPU-2"), ["gpu7 (1)", "gpu7 (2)"]),
+        (("a", "b"), (None, None), ["gpu7 (1)", "gpu7 (2)"]),
+    ],
+)
+def test_two_files_may_know_two_machines_by_one_name(run, source, read, cpus, uuids, rows):
+    made = []
+    for number, (cpu, uuid) in enumerate(zip(cpus, uuids, strict=True)):
+        one = copy.deepcopy({**run, "host": "gpu7"})
+        one["fingerprint"]["cpu"] = cpu
+        one["fingerprint"]["devices"][0]["uuid"] = uuid
+        made.append(source(one, name=f"{number}.json"))
+    (section,) = read(page(made)).find("section", id="machines")
+    machines, *alike = section.find("tbody")
+    found = [next(row.find("th")).text.partition(",")[0] for row in machines.find("tr")]
+    assert found == rows
+    assert bool(alike) == (len(rows) == 2)
+    names = [next(row.find("a")).text for table in alike for row in table.find("tr")]
+    assert names == (rows * 2 if alike else [])
+
+
 def test_many_targets_that_pass_are_folded_and_the_others_are_not(run, source, read):
     run["verdicts"] = [run["verdicts"][1]] + [run["verdicts"][0]] * 30
     root = read(page([source(run)]))
