@@ -22,6 +22,34 @@ def repeat_on_hosts(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(HOST, hosts, indirect=True, scope="session")
 
 
+def keep_one_of_each(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect repetitions of tests whose `pytest.param` has a marker with a host.
+
+    Such a marker is known only when the tests are there. The one that is kept has the id of its
+    host, or of the first where its host is none of --xsched-hosts.
+    """
+    hosts = state_of(config).settings.fleet
+    left: list[pytest.Item] = []
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        host = _named_host(item) if HOST in parameters else None
+        if host is None:
+            continue
+        if parameters[HOST] != (host if host in hosts else hosts[0]):
+            left.append(item)
+        parameters[HOST] = host  # what the fixture returns
+    if left:
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
+
+
+def _named_host(item: pytest.Item) -> Any:
+    try:
+        return read_marker(item).get("host")
+    except pytest.UsageError:  # which the set-up of the test raises again
+        return None
+
+
 def make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Return a scheduler of xdist that runs the tests of a host in one worker, hosts side by side.
 

@@ -67,6 +67,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("xsched_hosts"):
+        from pytest_xsched.plugin.fleet import keep_one_of_each
+
+        keep_one_of_each(config, items)
     if is_worker(config):
         return  # xdist takes a usage error here for a crash; the set-up of the test raises it
     for item in items:

@@ -111,6 +111,37 @@ def test_three_hosts_side_by_side_and_one_of_them_dies(fleet, pytester, fresh):
     assert len(workers["a"] | workers["b"] | workers["c"]) == 3
 
 
+PARAMS = """
+import pytest
+from pytest_xsched import spin
+
+HOST = pytest.mark.xsched
+
+@pytest.mark.parametrize(
+    "name", ["all", *(pytest.param(host, marks=HOST(host=host)) for host in ("a", "c", "here"))]
+)
+def test_it(xsched, xsched_host, name):
+    run = xsched.run(xsched.queue("q", spin("1ms")), duration="1s")
+    assert (run.host or "here") == (xsched_host or "here")
+    assert name in ("all", run.host or "here")
+"""
+
+
+@pytest.mark.parametrize("how", [(), ("-pxdist.plugin", "-n2")], ids=["plain", "xdist"])
+def test_a_parameter_whose_marker_names_a_host_is_not_repeated(fleet, inside, fresh, how):
+    """The id of one that is none of --xsched-hosts is that of the first."""
+    fleet(PARAMS)
+    measure = fresh if how else inside
+    result = measure(*how, "--xsched-hosts=b,a", "--xsched-device=sim", "-v")
+    words = " ".join(result.outlines).split()
+    ran = {word.rstrip(",") for word in words if "test_it[" in word}
+    assert {one.partition("[")[2] for one in ran} == {
+        *("b-all]", "a-all]", "a-a]", "b-c]", "b-here]"),
+    }
+    assert result.parseoutcomes()["passed"] == 5
+    assert how or result.parseoutcomes()["deselected"] == 3
+
+
 def test_a_module_fixture_measures_on_each_host(fleet, pytester, inside):
     fleet()
     result = inside("--xsched-hosts=a,here", "--xsched-device=sim", "-k", "latency", "-v")
