@@ -7,6 +7,7 @@ many stored runs show how large these are. To compare schedulers, use `compare`.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -53,6 +54,11 @@ _IS_WORSE = (
     "it is worse than the stored runs, and would hide that the next one is; to accept it, run with "
     "--xsched-save and without --xsched-compare"
 )
+_ALTHOUGH = (
+    ", although it may be worse, because chance does that to equal builds, too; if the build is to "
+    "blame, delete that line"
+)
+_OF_THE_WORKLOAD = re.compile(r"queues\..+\.(workload|kernels|framework)")
 _FIELDS_SHOWN = 5
 """Of those in which the nearest stored run differs: another test differs in all of them."""
 
@@ -99,10 +105,12 @@ def compare_and_store(
     save: Baseline | None,
     rootdir: Path,
     regression: float | None = None,
+    first_passes: bool = True,
 ) -> list[BaselineResult]:
     """Compare the runs of a session with one baseline, then add them to another.
 
-    Where both are the same one, a run that is worse is not added.
+    Where both are the same one, a run that is worse is not added. One that may be worse is: it may
+    be chance, and without such runs the stored ones would be the best ones only.
 
     Args:
         runs: all of the session.
@@ -111,28 +119,36 @@ def compare_and_store(
         rootdir: of the tests, for the commit they are of.
         regression: the margin by which a run must be worse than few stored ones; None: few show
             nothing.
+        first_passes: whether a run that is the first of its kind, and is stored, is green.
     """
     found: list[BaselineResult] = []
-    worse: set[int] = set()
+    statuses: list[set[str]] = [set() for _ in runs]
     same = compare is not None and save is not None and compare.path == save.path
     try:
         if compare is not None:
-            results, worse = _compare_all(compare, runs, regression, begins=same)
-            found += results
+            kept = compare.read()
+            found += [BaselineResult(status="damaged", sentence=text) for text in kept.damaged]
+            begins = same and first_passes and not kept.damaged
+            for place, run in enumerate(runs):
+                results = _compare_or_begin(run, kept.entries, compare, regression, begins=begins)
+                found += results
+                if same:
+                    statuses[place] = {result.status for result in results}
         if save is not None:
-            found += _store_all(save, runs, rootdir, worse if same else set())
+            found += _store_all(save, runs, rootdir, statuses)
     except OSError as error:
         found.append(BaselineResult(status="failed", sentence=f"baselines: {error}"))
     return found
 
 
 def _store_all(
-    baseline: Baseline, runs: list[Run], rootdir: Path, worse: set[int]
+    baseline: Baseline, runs: list[Run], rootdir: Path, statuses: list[set[str]]
 ) -> list[BaselineResult]:
+    """Store the runs, each unless it is worse than those that are stored there."""
     commit, found = commit_info(rootdir), []
-    for place, run in enumerate(runs):
+    for run, of_run in zip(runs, statuses, strict=True):
         name = title(run.to_dict())
-        if reasons := [*_why_not_stored(run), *([_IS_WORSE] if place in worse else [])]:
+        if reasons := [*_why_not_stored(run), *([_IS_WORSE] if "worse" in of_run else [])]:
             sentence = f"{name} is not stored: {'; '.join(reasons)}"
             found.append(BaselineResult(status="not saved", sentence=sentence, origin=run.origin))
             continue
@@ -143,6 +159,8 @@ def _store_all(
             found.append(BaselineResult(status="failed", sentence=sentence, origin=run.origin))
             continue
         sentence = f"{name} is stored in {baseline.path} as {key}"
+        if "undecided" in of_run:
+            sentence += _ALTHOUGH
         found.append(BaselineResult(status="saved", sentence=sentence, origin=run.origin))
     return found
 
@@ -154,35 +172,47 @@ def _why_not_stored(run: Run) -> list[str]:
     return [*run.evidence.faults, *(f"it missed a target: {text}" for text in missed)]
 
 
-def _compare_all(
-    baseline: Baseline, runs: list[Run], regression: float | None, *, begins: bool
-) -> tuple[list[BaselineResult], set[int]]:
-    """Compare the runs with the stored ones of the same scenario, scheduler and machine.
+def _compare_or_begin(
+    run: Run,
+    entries: list[Record],
+    baseline: Baseline,
+    regression: float | None,
+    *,
+    begins: bool,
+) -> list[BaselineResult]:
+    """Compare a run with the stored ones of the same scenario, scheduler and machine.
 
     Args:
+        run: of the session.
+        entries: of the baseline.
         baseline: with which.
-        runs: of the session.
         regression: see `compare_and_store`.
-        begins: whether the runs are stored there afterwards, so that a run may be the first one.
-
-    Returns:
-        What was found, and the places of the runs that are worse.
+        begins: whether a run that is stored there afterwards may be the first one.
     """
-    kept = baseline.read()
-    found = [BaselineResult(status="damaged", sentence=sentence) for sentence in kept.damaged]
-    worse: set[int] = set()
-    for place, run in enumerate(runs):
-        results = _compare(run, kept.entries, baseline, regression)
-        is_first = begins and results[0].status == "no baseline" and not kept.damaged
-        if is_first and not _why_not_stored(run):
-            sentence = f"{title(run.to_dict())} is the first of its kind in {baseline.path}"
-            if kept.entries:
-                sentence += f", compared with nothing: {results[0].sentence.partition(': ')[2]}"
-            results = [BaselineResult(status="first", sentence=sentence, origin=run.origin)]
-        if any(result.status == "worse" for result in results):
-            worse.add(place)
-        found += results
-    return found, worse
+    results = _compare(run, entries, baseline, regression)
+    if not begins or results[0].status != "no baseline" or _why_not_stored(run):
+        return results
+    sentence = f"{title(run.to_dict())} is the first of its kind in {baseline.path}"
+    if entries:
+        sentence += f", compared with nothing: {results[0].sentence.partition(': ')[2]}"
+    if count := _with_other_workloads(run, entries):
+        sentence += (
+            f"; {count} stored run{'s' * (count > 1)} of this test differ{'s' * (count == 1)} in "
+            "nothing but the workload, and while it changes nothing is compared: "
+            "xsched_first_run=fail makes that exit status 8"
+        )
+    return [BaselineResult(status="first", sentence=sentence, origin=run.origin)]
+
+
+def _with_other_workloads(run: Run, entries: list[Record]) -> int:
+    """Count the stored runs of the same test that differ in what their queues ran only."""
+    record = run.to_dict()
+    found = (
+        differences(entry["run"], record, scheduler=True)
+        for entry in entries
+        if entry["run"].get("origin") == run.origin
+    )
+    return sum(all(_OF_THE_WORKLOAD.fullmatch(one.field) for one in fields) for fields in found)
 
 
 def _compare(
@@ -305,7 +335,7 @@ def _judge_by(
         return (
             "undecided" if status == "worse" else "no difference shown",
             f"{sentence}: {status} than all of them, but at least {needed} stored runs are "
-            f"needed to show a difference{advice}",
+            f"needed to show a difference{advice}; by chance 1 of {count + 1} equal runs is",
         )
     return status, f"{sentence}: {status}"
 

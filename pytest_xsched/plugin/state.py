@@ -355,6 +355,7 @@ class State:
             save=save or None,
             rootdir=self.config.rootpath,
             regression=self.settings.regression,
+            first_passes=self.settings.first_passes,
         )
         self.findings += [finding.to_dict() for finding in found]
 

@@ -77,6 +77,8 @@ class Settings:
     """Name of the baseline with which the runs are compared."""
     regression: float | None = None
     """Share by which a run must be worse than few stored runs to fail; None: few show nothing."""
+    first_passes: bool = True
+    """Whether a run that is stored and has nothing to be compared with is green."""
     baselines: Path = Path(".xsched")
     """Directory of the baselines."""
     corpus: Path | None = None
@@ -218,6 +220,7 @@ def _read(config: pytest.Config) -> Settings:
         save=save,
         compare=_plain_name(*values["compare"]),
         regression=_regression(*values["regression"], compares=bool(values["compare"][0])),
+        first_passes=_choice(values["first_run"], ("pass", "fail")) != "fail",
         baselines=baselines,
         corpus=existing_folder_at(values["corpus"], folder_of),
         alpha=_probability(*values["alpha"]),

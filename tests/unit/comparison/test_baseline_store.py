@@ -403,6 +403,48 @@ def test_the_first_run_that_is_kept_is_green(baseline, run, made_run, made_queue
     assert [status for status, _ in of(spoilt, baseline)] == ["no baseline", "not saved"]
 
 
+def test_a_workload_that_changes_each_time_is_said_and_may_fail(baseline, made_run, made_queue):
+    """Its runs are the first of their kind again and again, so nothing is ever compared."""
+
+    def of(label, origin="a.py::test", **more):
+        now = made_run(made_queue([5] * 300))
+        now.origin = origin
+        (spec,) = now.scenario.queues
+        workload = dataclasses.replace(spec.workload, label=label)
+        queues = (dataclasses.replace(spec, workload=workload),)
+        now.scenario = dataclasses.replace(now.scenario, queues=queues)
+        found = compare_and_store(
+            [now], compare=baseline, save=baseline, rootdir=baseline.path.parent, **more
+        )
+        return found[0].status, found[0].sentence
+
+    assert "nothing but the workload" not in of("one")[1]
+    status, sentence = of("two")
+    assert status == "first"
+    assert (
+        "; 1 stored run of this test differs in nothing but the workload, and while it changes "
+        "nothing is compared: xsched_first_run=fail makes that exit status 8"
+    ) in sentence
+    assert "; 2 stored runs of this test differ in" in of("three")[1]
+    assert "nothing but the workload" not in of("four", origin="a.py::other")[1]
+    assert of("five", first_passes=False)[0] == "no baseline"
+    assert of("five", first_passes=False)[0] == "no difference shown"
+
+
+def test_a_run_that_may_be_worse_is_kept_and_says_so(baseline, run):
+    """If it was not kept, only the best runs would be, and equal builds would be worse."""
+    kept(baseline, [run(5)])
+    given = {"compare": baseline, "save": baseline, "rootdir": baseline.path.parent}
+    undecided, _, saved = compare_and_store([run(7.5)], **given)
+    assert (undecided.status, saved.status) == ("undecided", "saved")
+    assert undecided.sentence.endswith("; by chance 1 of 2 equal runs is")
+    assert saved.sentence.endswith(
+        ", although it may be worse, because chance does that to equal builds, too; if the build "
+        "is to blame, delete that line"
+    )
+    assert len(baseline.read().entries) == 2
+
+
 def test_a_run_that_is_worse_does_not_hide_that_the_next_one_is(baseline, run):
     kept(baseline, [run(ms) for ms in (5, 5.05, 4.95)])
     given = {"compare": baseline, "rootdir": baseline.path.parent, "regression": 0.2}
