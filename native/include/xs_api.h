@@ -398,6 +398,8 @@ enum xs_queue_state {
 struct xs_queue_counts {
     uint64_t submitted, launched, completed, failed; /* commands */
     uint64_t requests_submitted, requests_completed;
+    /* The part of those submitted that a load in the background made. */
+    uint64_t background_commands, background_requests;
     uint64_t suspended;      /* how often the queue was suspended while it had work */
     uint64_t suspensions;    /* how often it changed between suspended and not suspended */
     uint64_t most_in_flight; /* the largest number of commands in flight at once */
@@ -461,6 +463,15 @@ struct xs_scheduler_counts {
  * as XSched. XS_ENOTSUP if there is none. */
 int xs_queue_scheduler_counts(struct xs_queue *queue, struct xs_scheduler_counts *out,
                               struct xs_error *err);
+
+/* XS_LOAD_MANUAL. Start a load in the background, in place of an earlier one: the queue submits
+ * such requests itself, between those that the user submits. One arrives every `every_ns`, or
+ * with 0 as soon as there is room: at most `most` requests of the queue are unfinished, and
+ * arrivals without room are left out. */
+int xs_queue_start_load(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,
+                        uint32_t most, int64_t every_ns, struct xs_error *err);
+/* Stop the load. What it has submitted stays. *requests: all requests of the queue so far. */
+int xs_queue_stop_load(struct xs_queue *queue, uint64_t *requests, struct xs_error *err);
 
 /* XS_LOAD_MANUAL. Submit one request; *ticket counts from 0. */
 int xs_queue_submit(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,

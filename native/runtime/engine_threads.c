@@ -85,7 +85,7 @@ static void wait_idle(struct xs_queue *q, xs_ns due, xs_ns now)
     }
     pthread_mutex_lock(&run->lock);
     bool released = q->released != q->load.released;
-    bool pushed = has_pushed(q);
+    bool pushed = has_pushed(q) || xs__background_due(q) <= now;
     bool resumed = xs_xqueue_busy(&q->xq) && !q->suspended;
     if (!released && !pushed && !resumed && !should_leave(q))
         xs__cond_wait_until(&q->wake, &run->lock, until);

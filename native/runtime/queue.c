@@ -16,7 +16,8 @@ static xs_ns load_due(struct xs_queue *q)
 
 xs_ns xs__queue_due(struct xs_queue *q)
 {
-    xs_ns due = load_due(q);
+    xs_ns due = load_due(q), background = xs__background_due(q);
+    due = background < due ? background : due;
     if (q->changed < q->change_count && q->changes[q->changed].at_ns < due)
         due = q->changes[q->changed].at_ns;
     return due;
@@ -39,6 +40,7 @@ static void publish_oldest(struct xs_queue *q)
 int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
 {
     close_loop(q, now);
+    xs__background_submit(q, now);
     while (load_due(q) <= now) {
         if (!xs_load_has_room(&q->load))
             return xs__fail(err, XS_EINVAL, "queue.submit", 0,

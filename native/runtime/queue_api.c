@@ -304,6 +304,8 @@ int xs_queue_counts(struct xs_queue *q, struct xs_queue_counts *out, struct xs_e
     out->failed = q->failed;
     out->requests_completed = q->requests_completed;
     out->requests_submitted = q->requests_submitted;
+    out->background_commands = q->background_commands;
+    out->background_requests = q->background_requests;
     out->suspended = q->suspended_count;
     out->suspensions = q->suspensions;
     out->most_in_flight = q->most_in_flight;
@@ -334,6 +336,24 @@ int xs_queue_scheduler_counts(struct xs_queue *q, struct xs_scheduler_counts *ou
 }
 
 /* Lock held. */
+void xs__queue_push(struct xs_queue *q, struct xs_prepared_request *request)
+{
+    uint64_t at = q->pushed % XS_PENDING_MAX;
+    q->pending[at] = request;
+    q->sizes[at] = request->count;
+    xs_ns now = q->run->engine->now(q->run);
+    q->samples[at] = (struct xs_sample){.scheduled_ns = now < 0 ? 0 : now,
+                                        .submitted_ns = -1,
+                                        .launched_ns = -1,
+                                        .completed_ns = -1};
+    if (q->requests_completed == q->pushed)
+        q->oldest = q->samples[at].scheduled_ns;
+    q->submitted += request->count;
+    q->requests_submitted++;
+    q->pushed++;
+}
+
+/* Lock held. */
 static int push(struct xs_queue *q, struct xs_prepared_request *request, struct xs_queue *source,
                 uint64_t source_ticket, uint64_t *ticket, struct xs_error *err)
 {
@@ -352,20 +372,8 @@ static int push(struct xs_queue *q, struct xs_prepared_request *request, struct 
     rc = xs__queue_depend(q, source, source_ticket, err);
     if (rc != XS_OK)
         return rc;
-    uint64_t at = q->pushed % XS_PENDING_MAX;
-    q->pending[at] = request;
-    q->sizes[at] = request->count;
-    xs_ns now = run->engine->now(run);
-    q->samples[at] = (struct xs_sample){.scheduled_ns = now < 0 ? 0 : now,
-                                        .submitted_ns = -1,
-                                        .launched_ns = -1,
-                                        .completed_ns = -1};
-    if (q->requests_completed == q->pushed)
-        q->oldest = q->samples[at].scheduled_ns;
     *ticket = q->pushed;
-    q->submitted += request->count;
-    q->requests_submitted++;
-    q->pushed++;
+    xs__queue_push(q, request);
     if (q->released >= q->pushed)
         xs__queue_set_busy(q, true);
     run->engine->wake(q);

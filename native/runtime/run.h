@@ -124,6 +124,13 @@ struct xs_queue {
     _Atomic bool awaited;      /* requests of other queues may wait for its requests */
     _Atomic uint64_t released; /* requests before it may start; written with the lock held;
                                   UINT64_MAX: none waits */
+    /* XS_LOAD_MANUAL: the load in the background, see xs_queue_start_load(). Written with the
+     * lock held. */
+    struct xs_prepared_request *background; /* (lock) */
+    _Atomic uint32_t background_most;       /* most unfinished requests; 0: no load */
+    xs_ns background_every;                 /* (lock) 0: as soon as one completes */
+    _Atomic xs_ns background_due;           /* when the next request arrives */
+    _Atomic uint64_t background_commands, background_requests; /* that it has submitted */
 
     const struct xs_change *changes; /* (setup) */
     uint32_t change_count;           /* (setup) */
@@ -191,6 +198,15 @@ void xs__forget_source(const struct xs_queue *source);
  * NULL, for none. Lock held. */
 int xs__queue_depend(struct xs_queue *q, struct xs_queue *source, uint64_t ticket,
                      struct xs_error *err);
+
+/* ---- background.c ---------------------------------------------------------- */
+
+/* When the next request of the load in the background arrives, or XS_NEVER. */
+xs_ns xs__background_due(const struct xs_queue *q);
+/* Submit the requests of that load that are due. Called by the owner. */
+void xs__background_submit(struct xs_queue *q, xs_ns now);
+/* Put a request into the ring, which has room. Lock held. */
+void xs__queue_push(struct xs_queue *q, struct xs_prepared_request *request);
 
 /* ---- record.c: what the caller wants to know of each command --------------- */
 

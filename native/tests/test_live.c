@@ -238,6 +238,37 @@ static void a_full_queue_says_so(void)
     xs_run_close(run);
 }
 
+static void a_load_in_the_background(void)
+{
+    begin();
+    struct xs_queue *low = live("low", 1), *high = live("high", 2);
+    struct xs_command command = spin(100000);
+    struct xs_error err;
+    uint64_t requests;
+    CHECK_EQ(xs_queue_start_load(high, &command, 1, 0, 0, &err), XS_EINVAL);
+    CHECK_EQ(xs_queue_start_load(high, &command, 1, XS_PENDING_MAX, 0, &err), XS_EINVAL);
+    CHECK_EQ(xs_queue_start_load(high, &command, 1, 3, -1, &err), XS_EINVAL);
+    CHECK_EQ(xs_queue_stop_load(high, &requests, &err), XS_OK);
+    CHECK_EQ(requests, 0);
+    CHECK_EQ(xs_queue_start_load(high, &command, 1, 3, 0, &err), XS_OK);
+    uint64_t below = submit(low, 100000, 4);
+    for (int i = 0; i < 20; i++) { /* between those of the load */
+        done(high, submit(high, 100000, 2));
+        struct xs_queue_counts c = counts(high);
+        CHECK_EQ(c.submitted - c.background_commands, 2 * (i + 1));
+        CHECK_EQ(c.requests_submitted - c.background_requests, i + 1);
+    }
+    CHECK(counts(high).background_requests > 10);
+    CHECK_EQ(xs_queue_stop_load(high, &requests, &err), XS_OK);
+    done(high, requests - 1);
+    CHECK_EQ(counts(high).requests_completed, requests);
+    done(low, below);
+    CHECK_EQ(counts(high).requests_submitted, requests);
+    CHECK_EQ(xs_queue_start_load(low, &command, 1, 1, 1 * MS, &err), XS_OK);
+    xs_queue_destroy(low); /* with its load */
+    xs_run_close(run);
+}
+
 static void time_passes(int32_t virtual_time)
 {
     begin();
@@ -337,6 +368,7 @@ int main(void)
         a_request_waits_for_one_of_another_queue();
         a_queue_that_is_gone_is_not_waited_for();
         what_cannot_be_waited_for_is_refused();
+        a_load_in_the_background();
         time_passes(info.virtual_time);
         xs_device_close(dev);
     }

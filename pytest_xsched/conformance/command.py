@@ -24,7 +24,7 @@ from pytest_xsched.conformance.engine import (
     take_turns,
 )
 from pytest_xsched.conformance.generators import contests, simpler
-from pytest_xsched.conformance.live_engine import NOT_CLAIMED, costs, take_steps
+from pytest_xsched.conformance.live_engine import costs, not_claimed, take_steps
 from pytest_xsched.conformance.process_cases import PART, check_processes
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
 from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, NotClaimed, PolicyUnderTest
@@ -197,7 +197,7 @@ def _concluded(
     claimed = {result.rule for result in results}
     live = tuple(
         NotClaimed(rule=id, why=why)
-        for id, why in NOT_CLAIMED.items()
+        for id, why in not_claimed(subject.policy).items()
         if id not in claimed  # scenarios show it
     )
     return replace(

@@ -54,6 +54,10 @@ class Counts:
     failed: int
     requests_submitted: int
     requests_completed: int
+    background_commands: int = 0
+    """Those of the submitted commands that a load in the background made."""
+    background_requests: int = 0
+    """Likewise, requests."""
     suspended: int
     """How often the queue was suspended while it had work."""
     suspensions: int = 0
@@ -75,6 +79,7 @@ class Counts:
         names = [
             *("submitted", "launched", "completed", "failed"),
             *("requests_submitted", "requests_completed", "suspended", "suspensions"),
+            *("background_commands", "background_requests"),
         ]
         sums = {name: getattr(self, name) + getattr(later, name) for name in names}
         most = max(self.most_in_flight, later.most_in_flight)
@@ -185,6 +190,8 @@ class Queue:
             failed=c.failed,
             requests_submitted=c.requests_submitted,
             requests_completed=c.requests_completed,
+            background_commands=c.background_commands,
+            background_requests=c.background_requests,
             suspended=c.suspended,
             suspensions=c.suspensions,
             most_in_flight=c.most_in_flight,
@@ -284,6 +291,17 @@ class Queue:
             self._keep = (*self._keep, kept)
         call(lib.xs_queue_submit_after, self._pointer, array, len(array), source, number, ticket)
         return int(ticket[0])
+
+    def start_load(self, commands: Sequence[Command], most: int, every_ns: int) -> None:
+        """Start a load in the background; see `xs_queue_start_load`."""
+        array, _kept = _native_commands(commands)  # copied by the call
+        call(lib.xs_queue_start_load, self._pointer, array, len(array), most, every_ns)
+
+    def stop_load(self) -> int:
+        """Stop the load in the background, and return the count of all requests so far."""
+        requests = ffi.new("uint64_t *")
+        call(lib.xs_queue_stop_load, self._pointer, requests)
+        return int(requests[0])
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
         """Wait for a ticket, and return its scheduled, submitted, launched and completed ns.

@@ -20,6 +20,8 @@ from pytest_xsched.scenario.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESH
 from pytest_xsched.scenario.workload import Command, Workload, empty
 from pytest_xsched.system.scheduler_cost import SchedulerCost
 
+PENDING_MAX = 4096
+"""Unfinished requests of a queue at most: XS_PENDING_MAX."""
 _NOTHING = empty()  # a spec needs a workload; here each request has its own
 
 
@@ -31,6 +33,8 @@ class NativeQueue(Protocol):
     def suspend(self) -> int: ...
     def resume(self) -> int: ...
     def submit(self, commands: Sequence[Command], after: Any = None) -> int: ...
+    def start_load(self, commands: Sequence[Command], most: int, every_ns: int) -> None: ...
+    def stop_load(self) -> int: ...
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None: ...
     def set_depth(self, threshold: int, batch_size: int) -> None: ...
     def destroy(self) -> None: ...
@@ -166,18 +170,49 @@ class XQueue:
                 that queue is destroyed. Later requests of this queue wait for this one. Until
                 then, the queue is ``"waiting"``, and holds no other queue back.
         """
-        if not isinstance(workload, Workload) or not workload.commands:
-            raise ScenarioError(
-                f"queue {self.name!r}: submit takes a workload such as matmul(512), "
-                f"not {one_line(workload)}"
-            )
+        commands = self._commands("submit", workload)
         if after is None:
-            number = self.native.submit(workload.commands)
+            number = self.native.submit(commands)
         else:
             self._check_after(after)
-            number = self.native.submit(workload.commands, (after.queue.native, after.number))
+            number = self.native.submit(commands, (after.queue.native, after.number))
         self._last = Ticket(self, number)
         return self._last
+
+    def _commands(self, call: str, workload: Workload) -> tuple[Command, ...]:
+        if not isinstance(workload, Workload) or not workload.commands:
+            raise ScenarioError(
+                f"queue {self.name!r}: {call} takes a workload such as matmul(512), "
+                f"not {one_line(workload)}"
+            )
+        return workload.commands
+
+    def load(
+        self, workload: Workload, *, concurrency: int = 2, every: DurationLike | None = None
+    ) -> None:
+        """Let requests arrive in the background until `unload`; other calls go on meanwhile.
+
+        A load takes the place of an earlier one. Requests can be submitted to the queue, too.
+
+        Args:
+            workload: of each request.
+            concurrency: most unfinished requests of the queue, in [1, 4095]. While it has as many,
+                the load submits none.
+            every: time from one request to the next: an open loop, which leaves out requests for
+                which there is no room. None: a closed loop, whose next request arrives as soon as
+                there is room, so that the queue always has work.
+        """
+        commands = self._commands("load", workload)
+        what = f"queue {self.name!r}"
+        integer(f"{what}: concurrency", concurrency, 1, PENDING_MAX - 1)
+        every_ns = 0 if every is None else parse_duration(every, what=f"{what}: every")
+        self.native.start_load(commands, concurrency, every_ns)
+
+    def unload(self) -> None:
+        """End the load of `load`. Its unfinished requests stay, and `wait` waits for them."""
+        count = self.native.stop_load()
+        if count:
+            self._last = Ticket(self, count - 1)
 
     def _check_after(self, after: Ticket) -> None:
         if not isinstance(after, Ticket):
@@ -198,7 +233,8 @@ class XQueue:
             QueueTimeout: they did not complete within `timeout`.
         """
         parse_duration(timeout, what="timeout", allow_zero=True)
-        if self._last is not None:
+        # The times of an old request are gone where a load has made thousands since.
+        if self._last is not None and self.counts.requests_completed <= self._last.number:
             self._last.wait(timeout)
 
     def await_ticket(self, ticket: Ticket, timeout_ns: int) -> None:

@@ -6,10 +6,11 @@ its process. `steps` describes the steps, `rules` the rules.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 try:
     import hypothesis
@@ -30,6 +31,7 @@ except ModuleNotFoundError:
 
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.workload import Workload, spin
+from pytest_xsched.stress.background_load import WINDOW
 from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step, numbered
@@ -41,6 +43,7 @@ QUEUES_MAX = 6
 REPLAYS = 5
 """Replays that tell how often the same steps break a rule."""
 _DURATIONS = ("1ms", "2ms", "100us")  # of commands, and of pauses
+_EVERY = ("", "", "2ms", "500us")  # of loads; without, it is a closed loop
 _REQUESTS = st.builds(
     lambda duration, layers: spin(duration, layers=layers),
     st.sampled_from(_DURATIONS),
@@ -53,15 +56,31 @@ _OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
 
 @dataclass(frozen=True, slots=True)
 class NewQueue:
-    """A queue to be created. Many are held or get work at once, because these show most faults."""
+    """A queue to be created. Most are held or get work at once, because these show most faults.
+
+    Attributes:
+        first: what is done with it at once: names of steps.
+        workload: of the request or load.
+        every: of the load.
+    """
 
     priority: int
     depth: tuple[int, int]
-    held: bool
-    work: Workload | None
+    first: tuple[str, ...]
+    workload: Workload
+    every: str
 
 
-_NEW = st.builds(NewQueue, priorities(), _DEPTHS, st.booleans(), st.none() | _REQUESTS)
+_NEW = st.builds(
+    NewQueue,
+    priorities(),
+    _DEPTHS,
+    st.sampled_from(
+        ((), ("suspend",), ("submit",), ("load",), ("suspend", "submit"), ("load", "submit"))
+    ),
+    _REQUESTS,
+    st.sampled_from(_EVERY),
+)
 
 
 class OpenDevices:
@@ -169,10 +188,11 @@ class XQueuesMachine(RuleBasedStateMachine):
             raise
         self.broken = False
 
-    @initialize(data=st.data(), new=_NEW)
-    def begin(self, data: Any, new: NewQueue) -> None:
-        """Create a first queue."""
-        self._make(data, new)
+    @initialize(data=st.data(), some=st.lists(_NEW, min_size=1, max_size=3))
+    def begin(self, data: Any, some: list[NewQueue]) -> None:
+        """Create the first queues."""
+        for new in some:
+            self._make(data, new)
 
     @precondition(lambda self: len(self.executor.queues) < QUEUES_MAX)
     @rule(data=st.data(), new=_NEW)
@@ -186,10 +206,14 @@ class XQueuesMachine(RuleBasedStateMachine):
             device = data.draw(st.integers(0, len(self.devices) - 1), label="device")
         self._take("create", device=device, priority=new.priority, depth=new.depth)
         number = next(reversed(self.executor.queues))
-        if new.held:
-            self.do(lambda: self.executor.execute(Step(does="suspend", queue=number)))
-        if (work := new.work) is not None:
-            self.do(lambda: self.executor.execute(Step(does="submit", queue=number, workload=work)))
+        for does in new.first:
+            if does == "suspend":
+                step = Step(does=does, queue=number)
+            elif does == "submit":
+                step = Step(does=does, queue=number, workload=new.workload)
+            else:
+                step = Step(does=does, queue=number, workload=new.workload, every=new.every)
+            self.do(functools.partial(self.executor.execute, step))
 
     @rule(data=st.data(), workload=_REQUESTS)
     def submit(self, data: Any, workload: Workload) -> None:
@@ -226,10 +250,26 @@ class XQueuesMachine(RuleBasedStateMachine):
         """Destroy a queue in any state."""
         self._take("destroy", data)
 
+    @rule(data=st.data(), workload=_REQUESTS, every=st.sampled_from(_EVERY))
+    def load(self, data: Any, workload: Workload, every: str) -> None:
+        """Start a load of a queue that goes on in the background of other steps."""
+        self._take("load", data, workload=workload, every=every)
+
+    @rule(data=st.data())
+    def unload(self, data: Any) -> None:
+        """End a load."""
+        self._take("unload", data)
+
     @rule(duration=st.sampled_from(_DURATIONS))
     def sleep(self, duration: str) -> None:
         """Let time pass."""
         self._take("sleep", duration=duration)
+
+    @precondition(lambda self: self.executor.has_outranked())
+    @rule()
+    def watch(self) -> None:
+        """Let time pass while a queue has work below a load that always has some."""
+        self._take("sleep", duration=WINDOW)
 
     @precondition(lambda self: len(self.executor.queues) > 1)
     @rule(data=st.data())
@@ -313,9 +353,12 @@ def replayed(source: OpenDevices, without: Collection[str], patience: str) -> Br
     return BrokenRule(first.rule, sentence, numbered(first.steps))
 
 
+_Machine = TypeVar("_Machine", bound=XQueuesMachine)
+
+
 def machine_of(
-    base: type[XQueuesMachine], source: OpenDevices, without: Collection[str], patience: str
-) -> type[XQueuesMachine]:
+    base: type[_Machine], source: OpenDevices, without: Collection[str], patience: str
+) -> type[_Machine]:
     """Return the class for hypothesis, with the settings of its examples as attributes."""
     values = {"source": source, "without": without, "patience": patience}
     return type("Machine", (base,), values)

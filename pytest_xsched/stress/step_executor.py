@@ -16,13 +16,22 @@ from dataclasses import dataclass, field
 from pytest_xsched.base.units import Duration
 from pytest_xsched.errors import QueueTimeout, WorkerCrashed, WorkerHung, XSchedError
 from pytest_xsched.native.run import Counts
-from pytest_xsched.runner.live_queues import Ticket, XQueue, XQueues
+from pytest_xsched.runner.live_queues import PENDING_MAX, Ticket, XQueue, XQueues
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress import costs
+from pytest_xsched.stress.background_load import (
+    WINDOW,
+    WINDOWS,
+    is_always_ready,
+    outranked,
+    starves,
+    took_over,
+)
 from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 
 __all__ = ["QueueState", "StepExecutor"]
 
+_VAIN = "20ms"  # a wait that need not succeed
 _SHORT, _SHARED = spin("100us", layers=5), spin("200us", layers=24)
 
 
@@ -52,11 +61,24 @@ class QueueState:
     """The largest threshold that the queue had."""
     widest: int = 0
     """The largest batch size that the queue had."""
+    load: Step | None = None
+    """The step that started its load in the background, while it goes on."""
+    durations_ns: set[int] = field(default_factory=set)
+    """Of its commands so far."""
     seen: Counts | None = None
     """Counts of the queue after the last step."""
 
     def is_ready(self, counts: Counts) -> bool:
         return counts.completed < counts.submitted and not self.held
+
+    def note(self, workload: Workload) -> None:
+        """Note that the queue got work."""
+        self.pending = True
+        self.durations_ns |= {command.duration_ns for command in workload.commands}
+
+    def all_submitted(self) -> int:
+        """Return the commands of the user and of loads so far."""
+        return self.submitted + self.xq.counts.background_commands
 
 
 class StepExecutor:
@@ -116,12 +138,17 @@ class StepExecutor:
             return True
         if step.does in costs.STEPS:
             return not self.devices[step.device].is_virtual
+        if step.does == "unload":
+            return step.queue in self.queues and self.queues[step.queue].load is not None
         if step.does == "idle":
             return not any(state.pending for state in self.queues.values())
         return step.queue in self.queues and (step.does != "share" or bool(self._equal(step)))
 
     def finish(self) -> None:
-        """Resume all queues, wait for everything that was submitted, and destroy the queues."""
+        """End all loads, resume and destroy all queues after their work."""
+        for number, state in self.queues.items():
+            if state.load is not None:
+                self.execute(Step(does="unload", queue=number))
         for number, state in self.queues.items():
             if state.held:
                 self.execute(Step(does="resume", queue=number))
@@ -136,11 +163,22 @@ class StepExecutor:
             self.execute(Step(does="destroy", queue=number))
 
     def _circumstance(self, step: Step) -> str:
-        """Return whether the step's own queue is held with work, or another one, as words."""
+        """Return what may keep the step's queue from running, as words.
+
+        It is held with work, another one is, or it is below a load.
+        """
         held = [n for n, state in self.queues.items() if state.held and state.pending]
-        if step.queue < 0 or step.does == "create" or not held:
+        if step.queue < 0 or step.does == "create":
             return ""
-        return " of a held queue" if step.queue in held else " next to a held queue"
+        if held:
+            return " of a held queue" if step.queue in held else " next to a held queue"
+        return " below a load" if self._may_starve(self.queues[step.queue]) else ""
+
+    def _may_starve(self, state: QueueState) -> bool:
+        by_priority = "highest first" not in self._without
+        return state.device not in self._off and starves(
+            state, self.queues.values(), by_priority=by_priority
+        )
 
     @contextlib.contextmanager
     def _watched(self, name: str) -> Iterator[None]:
@@ -181,6 +219,17 @@ class StepExecutor:
 
     def _submit(self, step: Step) -> None:
         self._submit_to(self.queues[step.queue], step.workload)
+
+    def _load(self, step: Step) -> None:
+        state = self.queues[step.queue]
+        state.xq.load(step.workload, every=step.every or None)
+        state.load = step
+        state.note(step.workload)
+
+    def _unload(self, step: Step) -> None:
+        state = self.queues[step.queue]
+        state.xq.unload()
+        state.load = None
 
     def _suspend(self, step: Step) -> None:
         state = self.queues[step.queue]
@@ -225,28 +274,42 @@ class StepExecutor:
 
     def _wait(self, step: Step) -> None:
         state = self.queues[step.queue]
-        if not state.held:
-            state.xq.wait(self._patience)
-            state.pending = False
-            done = state.xq.counts.completed
+        if state.held:
+            if state.xq.counts.completed < state.all_submitted():
+                self._wait_in_vain(state)
+            return
+        if self._may_starve(state):
+            with contextlib.suppress(QueueTimeout):
+                state.xq.wait(_VAIN)
+            return
+        state.xq.wait(self._patience)
+        c, submitted = state.xq.counts, state.all_submitted()
+        if state.load is not None:  # the wait was for the last request that was submitted
+            last = state.tickets[-1].number if state.tickets else -1
             self._check(
                 "nothing lost, nothing twice",
-                done == state.submitted,
-                f"{state.xq.name}: {done} of {state.submitted} commands completed after a wait",
+                c.requests_completed > last,
+                f"{state.xq.name}: after a wait for request {last}, {c.requests_completed} "
+                "requests are complete",
             )
-        elif state.xq.counts.completed < state.submitted:
-            self._wait_in_vain(state)
+            return
+        state.pending = False
+        self._check(
+            "nothing lost, nothing twice",
+            c.completed == submitted,
+            f"{state.xq.name}: {c.completed} of {submitted} commands completed after a wait",
+        )
 
     def _wait_in_vain(self, state: QueueState) -> None:
         """Wait for a held queue: it may end by itself only if all of its work is in flight."""
         launched = state.xq.counts.launched
         try:
-            state.xq.wait("20ms")
+            state.xq.wait(_VAIN)
         except QueueTimeout:
             return
         self._check(
             "held launches nothing",
-            launched == state.submitted,
+            launched >= state.submitted,
             f"{state.xq.name} completed commands that it had not launched when it was held",
         )
 
@@ -255,8 +318,42 @@ class StepExecutor:
         del self.queues[step.queue]
 
     def _sleep(self, step: Step) -> None:
-        for live in self.devices:
-            live.sleep(step.duration)
+        for number, live in enumerate(self.devices):
+            found = None if step.duration != WINDOW else self._outranked(number)
+            if found is None or live.is_virtual:
+                live.sleep(step.duration)
+            else:
+                self._watch_the_highest(live, *found)
+
+    def _outranked(self, device: int) -> tuple[QueueState, list[QueueState]] | None:
+        if device in self._off:
+            return None
+        return outranked([state for state in self.queues.values() if state.device == device])
+
+    def has_outranked(self) -> bool:
+        """Check whether a queue has work below a queue that always has some."""
+        return any(
+            self._outranked(number) is not None
+            for number, live in enumerate(self.devices)
+            if not live.is_virtual
+        )
+
+    def _watch_the_highest(self, live: XQueues, top: QueueState, lower: list[QueueState]) -> None:
+        """Sleep, repeatedly while a queue gets more than a higher one leaves."""
+        states = (top, *lower)
+        for _ in range(WINDOWS):
+            before = {state: state.xq.counts for state in states}
+            live.sleep(WINDOW)
+            now = {state: state.xq.counts for state in states}
+            bad = took_over(top, lower, before, now)
+            if bad is None:
+                return
+            did, mine = (now[state].launched - before[state].launched for state in (bad, top))
+            sentence = (
+                f"in {WINDOW}, {bad.xq.name} launched {did} commands below {top.xq.name}, which "
+                f"always had work and launched {mine}"
+            )
+        self._check("highest first", False, sentence)
 
     def _idle(self, _step: Step) -> None:
         for live in self.devices:
@@ -279,7 +376,7 @@ class StepExecutor:
                 self.shown.add("off means off")
                 try:
                     state.xq.wait(self._patience)
-                    state.pending = False
+                    state.pending = state.load is not None
                 except QueueTimeout as error:
                     raise BrokenRule("off means off", str(error)) from error
 
@@ -313,7 +410,7 @@ class StepExecutor:
     def _submit_to(self, state: QueueState, workload: Workload) -> None:
         state.tickets.append(state.xq.submit(workload))
         state.submitted += len(workload.commands)
-        state.pending = True
+        state.note(workload)
 
     # ---- checks after each step
 
@@ -330,7 +427,8 @@ class StepExecutor:
 
     def _check_counts(self, state: QueueState, c: Counts) -> None:
         name = state.xq.name
-        counted = (c.submitted, c.requests_submitted, c.failed)
+        commands = c.submitted - c.background_commands
+        counted = (commands, c.requests_submitted - c.background_requests, c.failed)
         given = (state.submitted, len(state.tickets), 0)
         self._check(
             "nothing lost, nothing twice",
@@ -374,6 +472,8 @@ class StepExecutor:
             for higher in () if off else ready:
                 if state.seen is None or state in self._changed or higher in self._changed:
                     continue
+                if higher.load is not None and not is_always_ready(higher):
+                    continue
                 was_ready = higher.seen is not None and higher.is_ready(higher.seen)
                 if higher.priority > state.priority and was_ready:
                     self._check(
@@ -391,6 +491,8 @@ class StepExecutor:
         """
         if self.executed[-1].does not in ("sleep", "wait"):
             return
+        if any(state.load is not None and state.load.every for state in now):
+            return  # a queue may have been idle meanwhile
         before = [k for k in now if k.seen is not None and k.is_ready(k.seen)]
         top = max((state.priority for state in before), default=None)
         equals = [state for state in before if state.priority == top]
@@ -407,14 +509,19 @@ class StepExecutor:
 
     def _check_end(self, state: QueueState) -> None:
         c, name = state.xq.counts, state.xq.name
-        all_of = c.submitted == c.launched == c.completed == state.submitted
+        all_of = c.submitted == c.launched == c.completed
         self._check(
             "nothing lost, nothing twice",
-            all_of and c.requests_completed == len(state.tickets),
+            all_of
+            and c.submitted == state.submitted + c.background_commands
+            and c.requests_completed == len(state.tickets) + c.background_requests,
             f"{name} in the end: {c.submitted} commands submitted, {c.launched} launched, "
-            f"{c.completed} completed; {c.requests_completed} of {len(state.tickets)} requests",
+            f"{c.completed} completed; {c.requests_completed} requests completed, "
+            f"{len(state.tickets)} were submitted and {c.background_requests} came from a load",
         )
-        times = [(ticket.launched_ns, ticket.completed_ns) for ticket in state.tickets]
+        first = c.requests_submitted - PENDING_MAX  # the times of older ones are gone
+        tickets = [ticket for ticket in state.tickets if ticket.number >= first]
+        times = [(ticket.launched_ns, ticket.completed_ns) for ticket in tickets]
         ends = [end for _, end in times]
         self._check(
             "in order",

@@ -25,6 +25,7 @@ class Step:
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_launch_config",
             "sleep", "idle", "share", "switch_off" or one of `costs.STEPS`.
+        every: of a load: the time from one request to the next; empty: a closed loop.
         queue: number of the queue, in order of creation.
         device: number of the device that the queue is on.
     """
@@ -36,15 +37,18 @@ class Step:
     depth: tuple[int, int] = (4, 2)
     workload: Workload = _PLAIN
     duration: str = "1ms"
+    every: str = ""
 
     def __str__(self) -> str:
         """Return the step as Python."""
         name = f"q{self.queue}"
         depth = f"threshold={self.depth[0]}, batch_size={self.depth[1]}"
+        every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
         return {
             "create": f"{name} = {xqueues}(priority={self.priority}, {depth})",
             "submit": f"{name}.submit({python_text(self.workload)})",
+            "load": f"{name}.load({python_text(self.workload)}{every})",
             "set_priority": f"{name}.priority = {self.priority}",
             "set_launch_config": f"{name}.set_launch_config({depth})",
             "sleep": f'xqueues.sleep("{self.duration}")',

@@ -43,6 +43,8 @@ _DOING = {
     "switch_off": "switching the scheduler off",
     "add": "making",
     "submit": "submitting to",
+    "start_load": "starting a load on",
+    "stop_load": "stopping the load of",
     "wait": "waiting for",
     "suspend": "suspending",
     "resume": "resuming",
@@ -258,6 +260,14 @@ class RemoteRun:
             self._process.call("close")
 
 
+def _runs(commands: Sequence[Command]) -> list[tuple[dict[str, Any], int]]:
+    """Return runs of equal commands: each with its count, for JSON."""
+    return [
+        (dataclasses.asdict(command), len(list(equal)))
+        for command, equal in itertools.groupby(commands)
+    ]
+
+
 class RemoteQueue:
     """A queue in another process, with the methods of `native.run.Queue`."""
 
@@ -296,13 +306,18 @@ class RemoteQueue:
         self, commands: Sequence[Command], after: tuple[RemoteQueue, int] | None = None
     ) -> int:
         """Submit one request, after a ticket of another queue; return its ticket, from 0."""
-        runs = [
-            (dataclasses.asdict(command), len(list(equal)))
-            for command, equal in itertools.groupby(commands)
-        ]
         waits = None if after is None else (after[0]._number, after[1])
-        number: int = self._call("submit", commands=runs, after=waits)
+        number: int = self._call("submit", commands=_runs(commands), after=waits)
         return number
+
+    def start_load(self, commands: Sequence[Command], most: int, every_ns: int) -> None:
+        """Start a load in the background."""
+        self._call("start_load", commands=_runs(commands), most=most, every_ns=every_ns)
+
+    def stop_load(self) -> int:
+        """Stop the load in the background, and return the count of all requests so far."""
+        count: int = self._call("stop_load")
+        return count
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
         """Wait for a ticket; return its scheduled, submitted, launched, completed ns, or None."""

@@ -21,7 +21,7 @@ from pytest_xsched.native.binding import Device
 from pytest_xsched.native.run import Counts, Hints, Queue, QueueSettings, Run
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
-from pytest_xsched.scenario.workload import read_command
+from pytest_xsched.scenario.workload import Command, read_command
 from pytest_xsched.scenario.xsched_settings import read_xsched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.heap import heap_bytes
@@ -80,6 +80,10 @@ def _answer(live: LiveCalls, request: dict[str, Any]) -> dict[str, Any]:
         return {"value": call(**request["values"])}
     except XSchedError as error:
         return {"error": error_to_dict(error)}
+
+
+def _commands(runs: list[tuple[dict[str, Any], int]]) -> list[Command]:
+    return [command for data, count in runs for command in [read_command(data)] * count]
 
 
 class LiveCalls:
@@ -152,9 +156,16 @@ class LiveCalls:
         after: tuple[int, int] | None = None,
     ) -> int:
         return self._queues[queue].submit(
-            [command for data, count in commands for command in [read_command(data)] * count],
-            None if after is None else (self._queues[after[0]], after[1]),
+            _commands(commands), None if after is None else (self._queues[after[0]], after[1])
         )
+
+    def start_load(
+        self, queue: int, commands: list[tuple[dict[str, Any], int]], most: int, every_ns: int
+    ) -> None:
+        self._queues[queue].start_load(_commands(commands), most, every_ns)
+
+    def stop_load(self, queue: int) -> int:
+        return self._queues[queue].stop_load()
 
     def wait(self, queue: int, ticket: int, timeout_ns: int) -> tuple[int, ...] | None:
         return self._queues[queue].wait(ticket, timeout_ns)
@@ -180,10 +191,17 @@ class LiveCalls:
         return dataclasses.asdict(self._seen_below(queue, counts) if self._below else counts)
 
     def _seen_below(self, queue: int, counts: Counts) -> Counts:
-        """Return the counts with XSched's, read later, so that completed is at most launched."""
+        """Return the counts with XSched's.
+
+        The order of reading is that of the counts: completed <= launched <= submitted.
+        """
         below = self._queues[queue].scheduler_counts()
         counts = dataclasses.replace(
-            counts, launched=below.launched, most_in_flight=below.in_flight
+            self._queues[queue].counts(),
+            completed=counts.completed,
+            requests_completed=counts.requests_completed,
+            launched=below.launched,
+            most_in_flight=below.in_flight,
         )
         # XSched does not report suspended queues, so this is the state that the user set.
         held = queue in self._held

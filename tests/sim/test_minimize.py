@@ -160,7 +160,7 @@ def test_a_scheduler_that_breaks_a_rule_by_chance_is_the_finding_and_not_the_tes
     with pytest.raises(BrokenRule) as raised:
         check_xqueues(make(lambda: next(once, False)), MANY, devices=1)
     broken = raised.value
-    assert broken.rule == "destroy returns"
+    assert broken.rule.startswith("destroy returns")  # of some queue
     assert str(broken.steps[0]).startswith("q0 = xqueues(")
     assert str(broken.steps[-1]).endswith(".destroy()")
     assert broken.sentence == (

@@ -58,8 +58,10 @@ static void synchronize(struct queue *q)
 static void run_callback(struct queue *q, struct command *command, bool resumed)
 {
     int rc = 0;
-    bool skip = !preempt_fault_allows(++q->callbacks) || (preempt_faults.lose_at_resume && resumed);
+    bool skip = !preempt_fault_allows(++q->callbacks) || q->loses ||
+                (preempt_faults.lose_at_resume && resumed);
     bool again = preempt_faults.twice && q->callbacks % TWICE == 0;
+    q->loses = false;
     for (int i = 0; rc == 0 && !skip && i < 1 + again; i++)
         rc = command->launch((HwQueueHandle)(uintptr_t)q->hw->native, command->data);
     if (rc != 0)
@@ -130,11 +132,14 @@ void *preempt_launch_thread(void *arg)
     pthread_mutex_lock(&preempt_lock);
     for (;;) {
         preempt_tick();
-        if (q->stopping)
+        if (q->stopping && !preempt_faults.hang_destroy_below)
             q->xqueue.suspended = false; /* destroying waits for its commands */
         enum xs_step step = xs_xqueue_next_step(&q->xqueue);
+        q->configured = q->configured && q->xqueue.launched > q->xqueue.completed;
         if (xs_xqueue_oldest_mark(&q->xqueue, &slot))
             synchronize(q);
+        else if (q->configured && xs_xqueue_flush(&q->xqueue, &slot))
+            synchronize(q); /* the new threshold may be full of commands without a mark */
         else if (step == XS_STEP_LAUNCH && is_slow(q))
             xs__cond_wait_until(&q->changed, &preempt_lock, q->resumed_ns + SLOW_NS);
         else if (step == XS_STEP_LAUNCH)

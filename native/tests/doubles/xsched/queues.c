@@ -188,8 +188,12 @@ int XQueueSetLaunchConfig(XQueueHandle xq, int64_t threshold, int64_t batch_size
         pause();
     if (preempt_faults.lose_at_config)
         drop_waiting(q);
-    while (xs_xqueue_busy(&q->xqueue))
-        wait_all(q);
+    wait_all(q);
+    if (preempt_faults.lose_during_config) {
+        pthread_mutex_unlock(&preempt_lock);
+        usleep(3000);
+        pthread_mutex_lock(&preempt_lock);
+    }
     if (threshold <= 0)
         threshold = q->xqueue.threshold;
     if (batch_size <= 0)
@@ -199,8 +203,11 @@ int XQueueSetLaunchConfig(XQueueHandle xq, int64_t threshold, int64_t batch_size
                     (long long)threshold, (long long)batch_size);
     q->batch_size = batch_size;
     threshold += preempt_faults.threshold_plus_one;
-    q->xqueue.threshold = threshold < XS_THRESHOLD_MAX ? (uint32_t)threshold : XS_THRESHOLD_MAX;
-    q->xqueue.batch_size = q->xqueue.threshold;
+    uint32_t most = threshold < XS_THRESHOLD_MAX ? (uint32_t)threshold : XS_THRESHOLD_MAX;
+    xs_xqueue_configure(&q->xqueue, most, most);
+    q->configured = true;
+    q->loses = preempt_faults.lose_during_config && xs_xqueue_busy(&q->xqueue);
+    pthread_cond_broadcast(&q->changed);
     return unlock(PREEMPT_SUCCESS);
 }
 

@@ -16,6 +16,7 @@
 #define NS_PER_US INT64_C(1000)
 #define NS_PER_MS INT64_C(1000000)
 #define UTILIZATION_MAX 100
+#define TIRED_NS INT64_C(40000000)
 
 static const char *const policy_names[POLICY_END] = {"UNK",  "HPF",  "HHPF", "CHPF", "UP",  "PUP",
                                                      "SPUP", "KEDF", "LAX",  "AWF",  "CFS", "MLFQ"};
@@ -36,13 +37,18 @@ struct hints preempt_no_hints(void)
 
 /* ---- policies: which of queues[count] are suspended ---------------------------- */
 
+static bool is_tired(const struct queue *q)
+{
+    return preempt_faults.tire && xs__clock_ns() - q->ready_ns > TIRED_NS;
+}
+
 static void decide_hpf(struct queue *const *queues, uint32_t count, bool *suspend)
 {
     struct xs_queue_view views[QUEUE_MAX];
     memset(views, 0, sizeof views);
     for (uint32_t i = 0; i < count; i++) {
         views[i].priority = queues[i]->hints.priority;
-        views[i].ready = queues[i]->ready;
+        views[i].ready = queues[i]->ready && !is_tired(queues[i]);
     }
     xs_policy_hpf.decide(0, views, count, suspend);
     for (uint32_t i = 0; preempt_faults.equals_in_turn && i < count; i++)

@@ -39,7 +39,9 @@ struct queue {
     struct command *first, *last; /* submitted, not launched */
     int64_t batch_size;           /* no effect for callbacks, but it must fit */
     bool ready, stopping;
-    xs_ns ready_ns; /* when it became ready */
+    bool configured;    /* with commands in flight */
+    _Atomic bool loses; /* the next command is not launched, and counts */
+    xs_ns ready_ns;     /* when it became ready */
     struct hints hints;
     pthread_t thread;
     pthread_cond_t changed;

@@ -1,0 +1,76 @@
+"""Steps under loads in real time: our own scheduler keeps the rules, and faults of XSched that show
+only under a load that does not end are found. The double of XSched has them."""
+
+import pytest
+
+from pytest_xsched import Session, spin
+from pytest_xsched.conformance.live_engine import NOT_CLAIMED
+from pytest_xsched.session.settings import Settings
+from pytest_xsched.stress.background_load import WINDOW
+from pytest_xsched.stress.state_machine import OpenDevices
+from pytest_xsched.stress.steps import Step
+
+LONG = spin("2ms", layers=12)
+LOW_BELOW_A_LOAD = (
+    Step(does="create", queue=0, priority=1, depth=(1, 1)),
+    Step(does="load", queue=0, workload=LONG),
+    Step(does="create", queue=1),
+    Step(does="load", queue=1, workload=LONG),
+    Step(does="sleep", duration="20ms"),  # until XSched has its commands
+)
+UNDER_ITS_OWN_LOAD = (
+    Step(does="create", queue=0),
+    Step(does="load", queue=0, workload=spin("2ms", layers=5)),
+    *[Step(does="set_launch_config", queue=0, depth=depth) for depth in ((8, 5), (1, 1), (2, 2))],
+)
+DESTROYED = (*LOW_BELOW_A_LOAD, Step(does="destroy", queue=1))
+WATCHED = (*LOW_BELOW_A_LOAD, *[Step(does="sleep", duration=WINDOW)] * 2)
+
+
+@pytest.fixture
+def session(xsched_gpu, session_on):
+    return session_on("cuda", lock_timeout_ns=10**10)
+
+
+def played(make, steps):
+    pool = OpenDevices(make, 1)
+    try:
+        return pool.play(steps, NOT_CLAIMED, "5s")
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("steps", [DESTROYED, WATCHED, UNDER_ITS_OWN_LOAD])
+def test_our_own_scheduler_keeps_the_rules_under_load(steps):
+    session = Session(Settings(device="cpu"))
+    assert played(session.live, steps) is None
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "steps", "rule"),
+    [
+        ("hang-destroy-below", DESTROYED, "destroy returns below a load"),
+        ("tire", WATCHED, "highest first"),
+        ("lose-during-config", UNDER_ITS_OWN_LOAD, "order of counts"),
+    ],
+)
+def test_a_fault_that_shows_only_under_load(session, monkeypatch, fault, steps, rule):
+    def make():
+        return session.live(scheduler="xsched", patience="2s")
+
+    assert played(make, steps) is None
+    monkeypatch.setenv("PREEMPT_DOUBLE", fault)
+    broken = played(make, steps)
+    assert broken is not None and broken.rule == rule
+
+
+def test_xsched_alone_schedules_live_queues_under_it(session, monkeypatch):
+    """A policy of ours above it would hide that it ignores priorities."""
+    monkeypatch.setenv("PREEMPT_DOUBLE", "ignore-priority")
+    queues = session.live(scheduler="xsched")
+    low, high = queues(priority=1, threshold=1, batch_size=1), queues(priority=2)
+    high.load(LONG)
+    low.submit(spin("1ms", layers=3)).wait()
+    assert high.counts.background_requests > 0
+    queues.close()
