@@ -32,10 +32,13 @@ MIXES = (
 )
 """The model and the rate of each queue, by falling priority; None: a closed loop."""
 ARMS = ("native", "priority", "builtin", "builtin fair")
+TOLERANCES = {"training_step": None, "decode_step": 0.02}
+"""Of models whose results are not equal to the last bit: training changes its model, and two eager
+decode steps have been seen to differ by one rounding on an H200."""
 
 
 def workload(name: str) -> Workload:
-    return model(f"{MODELS}:{name}", tolerance=None if name == "training_step" else 0.0)
+    return model(f"{MODELS}:{name}", tolerance=TOLERANCES.get(name, 0.0))
 
 
 def one_round(session: Session, number: int, counts: dict[str, int]) -> list[str]:
