@@ -3,9 +3,12 @@
     python bench/find_rate.py mixes      # 20 random mixes on `sim`, against brute force
     python bench/find_rate.py errors     # how often "sustains" and its opposite are wrong
     python bench/find_rate.py cpu        # bounds of five searches on `cpu`, against long runs
+    python bench/find_rate.py server     # the same, for requests to the example's server
 
-The first two print tables of docs/explanation/error_rates.md, the same ones every time. The third
-needs a machine on which nothing else runs; it takes 15 minutes.
+The first two print tables of docs/explanation/error_rates.md, the same ones every time. The others
+need a machine on which nothing else runs, and take 15 minutes. With `--first 2 --count 1` one does
+the third of its searches only, so that several can go on next to each other where there are cores
+for all: each needs two, and PYTEST_XSCHED_CPU_LOCK=off, so that none waits for another.
 
 Brute force measures every rate in steps of 1 % between a third of the first rate and three times
 that, each for 5,000 requests. That is too coarse near the limit: seven rates there are measured
@@ -19,12 +22,15 @@ import argparse
 import dataclasses
 import math
 import random
+import socket
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from pytest_xsched import Session, p95_below, p99_below, poisson, spin
+from pytest_xsched import Session, openai_chat, p95_below, p99_below, poisson, server, spin
 from pytest_xsched.analysis.latency_target import LatencyTarget
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
@@ -102,7 +108,7 @@ def measure(session: Session, mix: Mix, rate_hz: float, requests: int, seed: int
             seed=seed,
             device=session.device,
             scheduler=mix.scheduler,
-            policy="hpf",
+            policy="hpf" if mix.scheduler == "builtin" else "none",
         ),
         trace="off",
     )
@@ -294,20 +300,46 @@ def errors(count: int) -> None:
 # ---- a real device
 
 
-def cpu(count: int) -> None:
+def on_cpu(session: Session) -> Mix:
+    chat = session.queue(
+        "chat", spin("5ms"), priority=1, arrivals=poisson("50/s"), threshold=1, batch_size=1
+    )
+    low = session.queue("low", spin("2ms", layers=4), threshold=1, batch_size=1)
+    return Mix((chat, low), p95_below("150ms"), "builtin")
+
+
+def of_server(session: Session) -> Mix:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{one.getsockname()[1]}"
+    serve = Path(__file__).resolve().parent.parent / "examples" / "server" / "serve.py"
+    size = ("--layers", "20", "--width", "1024")
+    serving = server(
+        [sys.executable, serve, "--port", url.rpartition(":")[2], *size],
+        ready=f"{url}/health",
+        env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+    asks = openai_chat(
+        f"{url}/v1",
+        model="small",
+        messages="Which planets have rings?",
+        parameters={"max_tokens": 4},
+        server=serving,
+    )
+    chat = session.queue("chat", asks, arrivals=poisson("15/s"))
+    return Mix((chat,), p95_below("300ms"), "native")
+
+
+def real(make: Callable[[Session], Mix], first: int, count: int) -> None:
     """Print the bounds of searches in real time, and the misses of long runs there."""
     print(
         "| search | shown to hold | shown to fail | misses there, long run | and there | inside |"
     )
     print("|---|---|---|---|---|---|")
     inside = 0
-    for seed in range(count):
+    for seed in range(first, first + count):
         session = Session(Settings(device="cpu", seed=seed))
-        chat = session.queue(
-            "chat", spin("5ms"), priority=1, arrivals=poisson("50/s"), threshold=1, batch_size=1
-        )
-        low = session.queue("low", spin("2ms", layers=4), threshold=1, batch_size=1)
-        mix = Mix((chat, low), p95_below("150ms"), "builtin")
+        mix = make(session)
         found = session.find_rate(
             mix.queues,
             queue="chat",
@@ -337,12 +369,18 @@ def cpu(count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("mixes", "errors", "cpu"))
+    parser.add_argument("what", choices=("mixes", "errors", "cpu", "server"))
     parser.add_argument("--count", type=int, help="mixes (20), searches a row (200), searches (5)")
+    parser.add_argument(
+        "--first", type=int, default=0, help="seed of the first search, in real time"
+    )
     args = parser.parse_args()
     started = time.monotonic()
-    run = {"mixes": mixes, "errors": errors, "cpu": cpu}[args.what]
-    run(args.count or {"mixes": 20, "errors": 200, "cpu": 5}[args.what])
+    if args.what in ("cpu", "server"):
+        real({"cpu": on_cpu, "server": of_server}[args.what], args.first, args.count or 5)
+    else:
+        run = {"mixes": mixes, "errors": errors}[args.what]
+        run(args.count or {"mixes": 20, "errors": 200}[args.what])
     print(f"\n({time.monotonic() - started:.0f} s)")
 
 

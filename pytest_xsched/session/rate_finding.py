@@ -281,6 +281,7 @@ def find_rate(
         alpha=budget.next_alpha(),
         beta=BETA,
         burst=burst,
+        has_others=len(request.queues) > 1,
     )
     found = rate_search.search(plan, measure)
     figures.append(probes[-1].close())

@@ -177,6 +177,7 @@ class Plan:
         alpha: probability of any wrong FAIL.
         beta: probability of any wrong PASS.
         burst: requests that miss together, as long as no burst was seen.
+        has_others: whether other queues are next to it.
     """
 
     allowed: float
@@ -188,6 +189,7 @@ class Plan:
     alpha: float
     beta: float
     burst: float = 1.0
+    has_others: bool = True
 
 
 def search(plan: Plan, measure: Measure) -> Found:
@@ -314,7 +316,8 @@ class _Search:
             return
         found.hopeless = True
         found.ended = "the target fails at the lowest rate that may be tried"
-        self._trial(lowest_hz, max(self._rest_ns, point.probe.measured_ns), alone=True)
+        if self._plan.has_others:
+            self._trial(lowest_hz, max(self._rest_ns, point.probe.measured_ns), alone=True)
 
     def _burst(self) -> float:
         """Return how many misses came together near the rate that is searched for."""

@@ -247,3 +247,10 @@ def test_a_latency_that_requests_do_not_have_is_named(sim):
         sim.find_rate([five_ms(sim)], queue="chat", target=target, scheduler="native", sim=BARE)
     with pytest.raises(ScenarioError, match="is no name of a latency"):
         p99_below("3ms", latency=3)
+
+
+def test_a_hopeless_queue_without_others_is_not_measured_again_alone(sim):
+    found = sim.find_rate(
+        [five_ms(sim)], queue="chat", target=p99_below("4ms"), scheduler="native", sim=BARE
+    )
+    assert found.hopeless and [point.alone for point in found.curve] == [False] * len(found.curve)
