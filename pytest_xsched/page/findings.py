@@ -161,6 +161,7 @@ def _policy(policy: Record) -> Record:
         "not_claimed": [
             {"rule": one["claim"], "why": one["why"]} for one in policy.get("not_claimed", [])
         ],
+        "costs": (policy.get("costs") or {}).get("said", []),  # absent in old files
     }
 
 

@@ -139,16 +139,19 @@ class CostOfTime:
         threads: of the scheduler.
         processors: that they used; 0.05 is a twentieth of one.
         wakeups_hz: wake-ups of all threads in a second.
+        preemptions_hz: how often the kernel took the processor of one of them, in a second.
     """
 
     threads: int
     processors: float
     wakeups_hz: float
+    preemptions_hz: float
 
     def __str__(self) -> str:
         return (
             f"{self.threads} thread{'s' if self.threads != 1 else ''}, "
-            f"{self.processors:.3f} processors, {self.wakeups_hz:.0f} wake-ups a second"
+            f"{self.processors:.3f} processors, {self.wakeups_hz:.0f} wake-ups and "
+            f"{self.preemptions_hz:.0f} preemptions a second"
         )
 
 
@@ -161,6 +164,7 @@ def cost_of_time(live: XQueues, duration: str) -> CostOfTime:
         threads=used.threads,
         processors=used.processor_time.ns / 1e9 / passed_s,
         wakeups_hz=used.wakeups / passed_s,
+        preemptions_hz=used.preemptions / passed_s,
     )
 
 
@@ -365,6 +369,7 @@ class Costs:
             "commands": self.commands and dataclasses.asdict(self.commands),
             "suspend_ns": {"median": self.suspend.suspend.ns, "max": self.suspend.suspend_most.ns},
             "resume_ns": {"median": self.suspend.resume.ns, "max": self.suspend.resume_most.ns},
+            "said": self.lines(),
         }
 
 

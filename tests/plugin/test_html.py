@@ -287,10 +287,12 @@ OTHER = {"claim": "in order", "definition": "All.", "looked": 9, "unit": "scenar
 
 
 def conformance_file(path, *, claims=(CLAIM, {**OTHER, "status": "holds"}), checked=True, **more):
+    costs = {"said": ["at rest: 4 threads & no processor"]} if checked else None
     policy = {
         **{"scheduler": "builtin", "policy": "hpf", "definition": "Highest priority first."},
         **{"scenarios": 9, "runs": 11, "seconds": 0.5, "checked": checked},
         "claims": list(claims),
+        "costs": costs,
     }
     facts = {"format": 1, "home": None, "device": None, "seed": 3, "interrupted": False}
     content = {**facts, "ok": False, "seconds": 0.5, "policies": [policy], **more}
@@ -335,6 +337,7 @@ def test_policies_without_a_finding(pytester, report, status, checked, headline)
     assert report("policies.json", "-o", "page.html")[0] == ExitCode.OK
     text = (pytester.path / "page.html").read_text()
     assert f"<h1>{headline}</h1>" in text and status.upper() in words(text)
+    assert ("at rest: 4 threads &amp; no processor" in words(text)) == checked
     sentence = "in 9 scenarios: threshold 2; unseen: off means off"
     assert (sentence in words(text)) == (status == "holds")
 
