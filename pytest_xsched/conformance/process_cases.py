@@ -52,8 +52,9 @@ PART = Policy(
 """Stands for the part of the command in its report, in place of a policy."""
 
 ENDS, CHILD, SCHEDULED = "ends as without", "a child works as without", "a child is scheduled"
-NAMESPACE, GOES, RETURNS = "any pid namespace", "the server may go", "the server may come back"
-PART_RULES = (ENDS, CHILD, SCHEDULED, NAMESPACE, GOES, RETURNS)
+NAMESPACE, STAYS = "any pid namespace", "the server stays"
+GOES, RETURNS = "the server may go", "the server may come back"
+PART_RULES = (ENDS, CHILD, SCHEDULED, STAYS, NAMESPACE, GOES, RETURNS)
 
 LIMIT_S = 8.0
 """Time for a program, in addition to three times what it took without XSched."""
@@ -64,8 +65,16 @@ _ROUNDS = 3
 """Rounds of a program in each state of its server."""
 _KNOWN_S = 3.0
 """Time in which a server that has started again must have work of the program."""
+_NOTICES_S = 0.5
+"""Time for a server to notice that a program has ended."""
 _POLL_S = 0.02
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+_NAMESPACES = {
+    "": (),
+    "first": _UNSHARE,
+    "second": (*_UNSHARE, "sh", "-c", '"$@"; exit $?', "sh"),
+}
+"""What precedes a command line, by the place that its program gets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,47 +84,57 @@ class Case:
     Attributes:
         name: for reports and for the command line.
         program: of `process_programs.PROGRAMS`.
-        rules: ids of those that it may break.
+        rules: ids of those that it may break; one that breaks the first shows nothing of the next.
         server: "": the scheduler is in the process; "stays": it is a server; "goes" and "returns":
             the server ends while the program runs, and starts again.
-        has_namespace: whether the program lives in a pid namespace of its own.
+        namespace: "first" or "second": the program has that place in a pid namespace of its own, as
+            the program of a container, or as one that its shell starts; "": it has no own one.
     """
 
     name: str
     program: str
     rules: tuple[str, ...] = (ENDS,)
     server: str = ""
-    has_namespace: bool = False
+    namespace: str = ""
 
     def contains(self, other: Case) -> bool:
         """Check whether another case happens in this one, so that its fault would show again."""
+        if self == other or other.namespace:
+            return False
         same = other.program in ("plain", self.program)
-        return self != other and same and other.server in ("", self.server and "stays")
+        return same and other.server in ("", self.server and "stays")
 
 
-_CHILD, _SCHEDULED = (CHILD,), (CHILD, SCHEDULED)
+_ALONE: dict[str, tuple[str, ...]] = {
+    "plain": (ENDS,),
+    "exit-pending": (ENDS,),
+    "killed-pending": (ENDS,),
+    "fork-first": (CHILD,),
+    "fork-idle": (CHILD,),
+    "exec": (CHILD, SCHEDULED),
+    "spawn": (CHILD, SCHEDULED),
+}
+"""Rules of programs whose scheduler is in their own process."""
+_UNDER_SERVER = ("plain", "exit-pending", "killed-pending", "fork-first", "exec")
 CASES = {
     case.name: case
     for case in (
-        Case(name="plain", program="plain"),
-        Case(name="exit-pending", program="exit-pending"),
-        Case(name="killed-pending", program="killed-pending"),
-        Case(name="fork-first", program="fork-first", rules=_CHILD),
-        Case(name="fork-idle", program="fork-idle", rules=_CHILD),
-        Case(name="exec", program="exec", rules=_SCHEDULED),
-        Case(name="spawn", program="spawn", rules=_SCHEDULED),
-        Case(name="server-plain", program="plain", server="stays"),
-        Case(name="server-exit-pending", program="exit-pending", server="stays"),
-        Case(name="server-fork-first", program="fork-first", rules=_CHILD, server="stays"),
-        Case(name="server-exec", program="exec", rules=_SCHEDULED, server="stays"),
-        Case(
-            name="pid-namespace",
-            program="plain",
-            rules=(NAMESPACE,),
-            server="stays",
-            has_namespace=True,
+        *(Case(name=name, program=name, rules=rules) for name, rules in _ALONE.items()),
+        *(
+            Case(name=f"server-{name}", program=name, rules=(*_ALONE[name], STAYS), server="stays")
+            for name in _UNDER_SERVER
         ),
-        Case(name="server-goes", program="until-told", rules=(GOES,), server="goes"),
+        *(
+            Case(
+                name=f"pid-namespace-{place}",
+                program="plain",
+                rules=(NAMESPACE, STAYS),
+                server="stays",
+                namespace=place,
+            )
+            for place in ("second", "first")
+        ),
+        Case(name="server-goes", program="until-told", rules=(GOES, STAYS), server="goes"),
         Case(name="server-returns", program="until-told", rules=(RETURNS,), server="returns"),
     )
 }
@@ -228,6 +247,10 @@ class Skipped(Exception):
     """A case cannot be run here; the message says why."""
 
 
+class ServerEnded(Exception):
+    """A server ended by itself; the message says how."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where cases run.
@@ -315,6 +338,7 @@ class Trial:
     place: Place
     runs: int = 0
     _alone: dict[str, Ended] = field(default_factory=dict)
+    _process: Observed | None = None
 
     def broken(self, case: Case) -> dict[str, str]:
         """Run a case under XSched; return a sentence for each rule that it breaks.
@@ -325,10 +349,15 @@ class Trial:
         alone = self._alone_as(case.program)
         limit_s = LIMIT_S + 3 * alone.seconds
         self.runs += 1
-        if case.server in ("goes", "returns"):
-            return self._while_server_ends(case, limit_s)
-        with self._server(case.server != ""):
-            found = self._start(case, limit_s).end()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._stop)
+            try:
+                if case.server in ("goes", "returns"):
+                    return self._while_server_ends(case, limit_s)
+                with self._server(case.server != ""):
+                    found = self._start(case, limit_s).end()
+            except ServerEnded as error:
+                return {STAYS: str(error)}
         if found.shims and not found.shims[0]:
             raise Skipped("XSched's shim is not mapped in the program")
         if fault := _difference(alone, found):
@@ -362,29 +391,43 @@ class Trial:
     def _command(self, case: Case) -> list[str]:
         """Return the command line of the program of a case, with the variables of XSched."""
         values = self.place.variables("global" if case.server else "local")
-        prefix = _UNSHARE if case.has_namespace else ()
+        prefix = _NAMESPACES[case.namespace]
         settings = (f"{name}={value}" for name, value in sorted(values.items()))
         return [*prefix, "env", *settings, *self.place.command(case.program)]
 
     def _start(self, case: Case, limit_s: float) -> Observed:
         command = self._command(case)
-        if case.has_namespace:
+        if case.namespace:
             _require_namespace()
-        return Observed(command, self.place.environment, limit_s)
+        self._process = Observed(command, self.place.environment, limit_s)
+        return self._process
+
+    def _stop(self) -> None:
+        """Stop the program that runs, after an error."""
+        if self._process is not None and not self._process.has_exit_status:
+            self._process.stop(0)
+        self._process = None
 
     @contextlib.contextmanager
     def _server(self, is_needed: bool) -> Iterator[Callable[[], frozenset[int] | None]]:
-        """Run XSched's server; yields what reads which processes have work."""
+        """Run XSched's server; yields what reads which processes have work.
+
+        Raises:
+            Skipped: it cannot be started.
+            ServerEnded: it has ended before the end of the `with`.
+        """
         if not is_needed:
             yield lambda: None
             return
-        with contextlib.ExitStack() as stack:
-            try:
-                program = self.place.home.program("xserver")
-                server = stack.enter_context(xserver(program, "HPF"))
-            except XSchedError as error:
-                raise Skipped(str(error).removeprefix("scheduler inactive: ")) from None
-            yield server.busy_processes
+        has_begun = False
+        try:
+            with xserver(self.place.home.program("xserver"), "HPF") as server:
+                has_begun = True
+                yield server.busy_processes
+                time.sleep(_NOTICES_S)  # it may end because of what the program did last
+        except XSchedError as error:
+            text = str(error).removeprefix("scheduler inactive: ")
+            raise (ServerEnded if has_begun else Skipped)(text) from None
 
     def _while_server_ends(self, case: Case, limit_s: float) -> dict[str, str]:
         with self._server(True):

@@ -256,6 +256,10 @@ _ALL = (
         "becomes.",
     ),
     Rule(
+        id="the server stays",
+        definition="XSched's server runs until it is stopped, in whatever way its programs end.",
+    ),
+    Rule(
         id="any pid namespace",
         definition="A program in a pid namespace of its own, as in a container, works under a "
         "server outside of it.",

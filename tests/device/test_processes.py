@@ -23,6 +23,7 @@ from pytest_xsched.conformance.process_cases import (
     PART_RULES,
     RETURNS,
     SCHEDULED,
+    STAYS,
     Place,
     Skipped,
     Trial,
@@ -58,7 +59,8 @@ def namespace_or_skip():
         pytest.skip(str(reason))
 
 
-def test_every_rule_holds_without_a_fault(home, capsys):
+def test_every_rule_holds_without_a_fault(home, capsys, monkeypatch):
+    monkeypatch.setattr(process_cases, "_NOTICES_S", 0.1)
     code = main(["conformance", "processes", "--device=cuda", "--json"])
 
     assert code == ExitCode.OK
@@ -101,9 +103,10 @@ def test_the_command_prints_what_reproduces_a_finding(home, capsys, monkeypatch)
         ("exec-loses", "exec", SCHEDULED, "the program that it starts has not mapped XSched's "),
         ("exec-loses", "spawn", SCHEDULED, "the program that it starts has not mapped XSched's "),
         (
-            *("pid-namespace", "pid-namespace", NAMESPACE),
+            *("pid-namespace", "pid-namespace-first", NAMESPACE),
             "its program hangs when it calls cuLaunchKernel(); without",
         ),
+        ("server-dies", "server-plain", STAYS, "xserver HPF was ended by SIGABRT"),
         (
             *("server-gone", "server-goes", GOES),
             "after the server has ended, its program hangs when it calls cuLaunchKernel()",
@@ -119,7 +122,7 @@ def test_the_command_prints_what_reproduces_a_finding(home, capsys, monkeypatch)
     ],
 )
 def test_each_fault_breaks_its_rule(trial, monkeypatch, fault, case, rule, sentence):
-    if case == "pid-namespace":
+    if CASES[case].namespace:
         namespace_or_skip()
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
     monkeypatch.setattr(process_cases, "LIMIT_S", 1.5)

@@ -51,6 +51,7 @@ static const struct {
     {"server-gone", &preempt_faults.server_gone},
     {"server-kills", &preempt_faults.server_kills},
     {"server-back", &preempt_faults.server_back},
+    {"server-dies", &preempt_faults.server_dies},
     {"hang-destroy-below", &preempt_faults.hang_destroy_below},
     {"tire", &preempt_faults.tire},
     {"lose-during-config", &preempt_faults.lose_during_config},

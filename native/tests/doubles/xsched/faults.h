@@ -67,6 +67,7 @@ struct faults {
     bool server_gone;   /* hangs when the server ends */
     bool server_kills;  /* exit(1) when the server ends */
     bool server_back;   /* never connects again */
+    bool server_dies;   /* the server aborts when a process ends (xserver.py) */
     /* Likewise; they show only next to a load that does not end: */
     bool hang_destroy_below; /* destroying a queue waits while the policy suspends it */
     bool tire;               /* after 40 ms of work, a queue has no priority any more */

@@ -2,7 +2,8 @@
 
 Shims of the double connect to the socket that PREEMPT_DOUBLE_SERVER names. Each gets the line
 "go PID" with its process id as the server sees it, and may launch. HTTP on PORT answers like the
-original: /policy, and /xqueues with the processes that are connected.
+original: /policy, and /xqueues with the processes that are connected. With the fault "server-dies"
+it aborts when one of them ends.
 """
 
 import http.server
@@ -27,6 +28,8 @@ def serve(connection):
         connection.sendall(f"go {pid}\n".encode())
         connection.recv(1)  # returns at the end of the connection
     connected.discard(pid)
+    if "server-dies" in os.environ.get("PREEMPT_DOUBLE", "").split(","):
+        os.abort()
 
 
 def accept(listener):
