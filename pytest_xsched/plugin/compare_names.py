@@ -80,9 +80,9 @@ class _Names:
         self.interrupted = True
 
     def _compare_stored(self, config: pytest.Config, builds: dict[str, Any]) -> int:
-        from pytest_xsched.comparison.baseline_check import MARGIN, BaselineResult, exit_status
+        from pytest_xsched.comparison.baseline_check import BaselineResult, exit_status
         from pytest_xsched.comparison.baseline_store import Baseline
-        from pytest_xsched.comparison.stored_sides import compare_stored
+        from pytest_xsched.comparison.stored_sides import MARGIN, compare_stored
         from pytest_xsched.session.settings import read_settings
 
         config.option.xsched_compare = self._a

@@ -1,11 +1,15 @@
 """Two groups of figures: how often chance alone puts one so far above the other."""
 
 import itertools
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from pytest_xsched.stats.ranks import CHANCE, chance_above, runs_missing
+
+BENCH = Path(__file__).resolve().parents[3] / "bench"
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 1), (1, 4), (3, 3), (4, 2)])
@@ -36,3 +40,17 @@ def test_so_many_runs_are_missing_before_anything_can_be_shown(first, second, mi
     lower, upper = [1.0] * first, [2.0] * (second + missing)
     assert chance_above(lower, upper) <= CHANCE
     assert not missing or chance_above(lower, upper[1:]) > CHANCE
+
+
+def test_equal_builds_rarely_fail_under_drift_and_slow_ones_do(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    import aa_comparisons
+    import build_rates
+
+    monkeypatch.setattr(aa_comparisons, "REQUESTS", 1000)
+    drift, latencies = aa_comparisons.random_walk, aa_comparisons.independent
+    found = build_rates.rates(latencies, drift, sessions=300, seed=1)
+    assert len(found) == 4
+    assert all(equal <= 0.05 and slower >= 0.95 for equal, slower in found)
+    for name in ("aa_comparisons", "build_rates"):
+        del sys.modules[name]
