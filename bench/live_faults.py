@@ -27,7 +27,10 @@ FAKE = (
     *("fake_cuda.c", "fake_errors.c", "fake_graph.c"),
     *("fake_identity.c", "fake_kernels.c", "fake_nvrtc.c"),
 )
-FAULTS = ("hang-destroy", "never-resume", "drop")
+FAULTS = (
+    *("hang-destroy", "never-resume", "drop"),
+    *("inherit-hints", "hint-late", "hint-border"),
+)
 
 
 def main() -> None:

@@ -313,6 +313,7 @@ struct xs_hints {
     int32_t utilization;            /* share of the device in percent, [0, 100] */
     int64_t deadline_ns;            /* deadline of a burst of work, from its start */
     int64_t laxity_ns;              /* when a burst becomes critical, from its start */
+    int32_t without_priority;       /* 1: XSched gets no priority of the queue, and takes its own */
 };
 
 enum xs_change_kind {

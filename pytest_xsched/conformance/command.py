@@ -195,6 +195,7 @@ def _concluded(
     begin_s = time.monotonic()
     results = (*found.results, *take_steps(subject.live, subject.policy, say))
     claimed = {result.rule for result in results}
+    claimed |= {one.rule for one in found.not_claimed}
     live = tuple(
         NotClaimed(rule=id, why=why)
         for id, why in not_claimed(subject.policy).items()

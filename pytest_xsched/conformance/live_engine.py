@@ -68,11 +68,12 @@ def take_steps(
         max_examples=SEQUENCES, stateful_step_count=STEPS, derandomize=True
     )
     shown: Counter[str] = Counter()
+    without = not_claimed(policy)
     with without_tests():
         found = all_broken(
             lambda: session.live(scheduler=XSched(policy=policy.name)),
             settings,
-            without=not_claimed(policy),
+            without=without,
             patience="3s",
             most=MOST,
             shown=shown,
@@ -80,7 +81,7 @@ def take_steps(
         )
     broken = tuple(_result(counterexample) for counterexample in found)
     known = {result.definition for result in broken}
-    claimed = [id for id in RULES if RULES[id].live and id not in not_claimed(policy)]
+    claimed = [id for id in RULES if RULES[id].live and id not in without]
     held = Result(
         rule=NAME,
         definition=f"Random steps on live queues break none of: {', '.join(claimed)}.",

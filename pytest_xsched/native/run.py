@@ -104,6 +104,8 @@ class Hints:
     utilization: int = 0
     deadline_ns: int = 0
     laxity_ns: int = 0
+    without_priority: int = 0
+    """1: XSched gets no priority, and takes its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +304,10 @@ class Queue:
         requests = ffi.new("uint64_t *")
         call(lib.xs_queue_stop_load, self._pointer, requests)
         return int(requests[0])
+
+    def submit_times(self, commands: Work, times: int) -> list[int]:
+        """Submit several equal requests, and return their tickets."""
+        return [self.submit(commands) for _ in range(times)]
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
         """Wait for a ticket, and return its scheduled, submitted, launched and completed ns.

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from pytest_xsched.base.policies import Policy, policy_of
 from pytest_xsched.base.units import MAX_NS, Duration, DurationLike, one_line, parse_duration
 from pytest_xsched.base.validation import integer
 from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.native.binding import SLICE_NS, Device
-from pytest_xsched.native.run import Counts, QueueSettings, Run
+from pytest_xsched.native.run import Counts, Hints, QueueSettings, Run
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX, QueueSpec
 from pytest_xsched.scenario.workload import Command, Workload, empty
@@ -22,6 +23,7 @@ from pytest_xsched.system.scheduler_cost import SchedulerCost
 
 PENDING_MAX = 4096
 """Unfinished requests of a queue at most: XS_PENDING_MAX."""
+HPF = policy_of("builtin", "hpf")
 _NOTHING = empty()  # a spec needs a workload; here each request has its own
 
 
@@ -35,6 +37,7 @@ class NativeQueue(Protocol):
     def submit(self, commands: Sequence[Command], after: Any = None) -> int: ...
     def start_load(self, commands: Sequence[Command], most: int, every_ns: int) -> None: ...
     def stop_load(self) -> int: ...
+    def submit_times(self, commands: Sequence[Command], times: int) -> list[int]: ...
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None: ...
     def set_depth(self, threshold: int, batch_size: int) -> None: ...
     def destroy(self) -> None: ...
@@ -214,6 +217,13 @@ class XQueue:
         if count:
             self._last = Ticket(self, count - 1)
 
+    def submit_times(self, workload: Workload, times: int) -> list[Ticket]:
+        """Submit equal requests, also to another process in a single call."""
+        numbers = self.native.submit_times(workload.commands, times)
+        tickets = [Ticket(self, number) for number in numbers]
+        self._last = tickets[-1]
+        return tickets
+
     def _check_after(self, after: Ticket) -> None:
         if not isinstance(after, Ticket):
             raise ScenarioError(
@@ -314,9 +324,14 @@ class XQueue:
 
 
 class XQueues:
-    """A set of live XQueues under one policy, on a device of their own; the fixture `xqueues`."""
+    """A set of live XQueues under one policy, on a device of their own; the fixture `xqueues`.
 
-    def __init__(self, place: Place, *, seed: int = 0) -> None:
+    Attributes:
+        policy: the policy that schedules them, as the registry describes it.
+    """
+
+    def __init__(self, place: Place, *, seed: int = 0, policy: Policy = HPF) -> None:
+        self.policy = policy
         self._place = place
         self._virtual = place.is_virtual
         self._seed = seed
@@ -326,7 +341,7 @@ class XQueues:
     def __call__(
         self,
         *,
-        priority: int = 0,
+        priority: int | None = 0,
         threshold: int | str = 4,
         batch_size: int | None = None,
         name: str | None = None,
@@ -337,7 +352,8 @@ class XQueues:
         effect.
 
         Args:
-            priority: in [-255, 255], higher wins.
+            priority: in [-255, 255], higher wins. None: the scheduler gets no priority for the
+                queue, which counts as 0.
             threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``.
             batch_size: commands from mark to mark, at least 1; default 2. None with ``"auto"``.
             name: used in messages; ``"xq0"``, ``"xq1"``, ... by default.
@@ -346,7 +362,7 @@ class XQueues:
         spec = QueueSpec(
             name=name,
             workload=_NOTHING,
-            priority=priority,
+            priority=0 if priority is None else priority,
             arrivals=Closed(),
             threshold=threshold,
             batch_size=batch_size,
@@ -358,6 +374,7 @@ class XQueues:
             threshold=spec.depth[0],
             batch_size=spec.depth[1],
             seed=(self._seed + self._count) % 2**32,
+            hints=Hints(without_priority=int(priority is None)),
         )
         self._count += 1
         # A call that advances virtual time returns soon, however long the time is.

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from pytest_xsched.base.policies import Policy, policy_of
 from pytest_xsched.base.units import one_line
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.builds import Build
@@ -95,3 +96,10 @@ def replaced_queues(arms: Iterable[ArmLike]) -> set[str]:
 def for_queues(given: SchedulerLike, names: Collection[str]) -> SchedulerLike:
     """Return a scheduler without settings of other queues than some."""
     return given.for_queues(names) if isinstance(given, MPS) else given
+
+
+def policy_of_queues(policy: str, xsched: XSched | None) -> Policy:
+    """Return the policy of live queues: ours by its name, or that of XSched."""
+    if xsched is None or xsched.policy == "none":
+        return policy_of("builtin", policy if xsched is None else "none")
+    return policy_of("xsched", xsched.policy)

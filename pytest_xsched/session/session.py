@@ -55,6 +55,7 @@ from pytest_xsched.session.mechanism import (
     SchedulerLike,
     for_queues,
     mechanism_of,
+    policy_of_queues,
     scheduler_of,
 )
 from pytest_xsched.session.named_builds import NamedBuild
@@ -581,7 +582,7 @@ class Session:
         device = self._device(host)
         with self.machines.skipping(device):
             place = self.machines.get(host).live(device, policy, xsched, patience_ns)
-            return XQueues(place, seed=self.seed)
+            return XQueues(place, seed=self.seed, policy=policy_of_queues(policy, xsched))
 
     def _chosen(
         self,

@@ -199,7 +199,10 @@ def _fewest(
         return None
 
     own = tuple(found.broken.steps)
-    for program, tries in ((_barest(own), 1), (own, _TRIES), (found.before + own, _TRIES)):
+    # The cause is often among the last steps of the example before.
+    parts = [found.before[-last:] for last in (8, 32) if last < len(found.before)]
+    earlier = [(before + own, _TRIES) for before in (*parts, found.before)]
+    for program, tries in ((_barest(own), 1), (own, _TRIES), *earlier):
         if (best := again(program, tries)) is not None:
             return _counterexample(_shrunk(best, again), reproduced=True)
     return _counterexample(found.broken, reproduced=False)
@@ -218,7 +221,13 @@ def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None
     """Make the steps simpler as long as they break the same rule."""
     # A breach that shows at once, and not by waiting in vain, gets a second attempt.
     tries = 1 if " returns" in best.rule else 2
-    for simpler in (_without_a_queue, _without_a_step, _without_a_hold, _with_a_plain_step):
+    for simpler in (
+        _without_a_part,
+        _without_a_queue,
+        _without_a_step,
+        _without_a_hold,
+        _with_a_plain_step,
+    ):
         at = 0
         while at < len(programs := simpler(best.steps)):
             broken = again(programs[at], tries)
@@ -235,6 +244,18 @@ def _barest(steps: _Program) -> _Program:
     """Return the last step and the step that creates its queue."""
     last = steps[-1]
     return tuple(s for s in steps if s is last or (s.does == "create" and s.queue == last.queue))
+
+
+def _without_a_part(steps: _Program) -> list[_Program]:
+    """Leave out a half, a quarter, an eighth: many steps may come from earlier examples."""
+    count = len(steps) - 1
+    parts = [
+        (begin, begin + size)
+        for size in (count // 2, count // 4, count // 8)
+        if size > 1
+        for begin in range(0, count, size)
+    ]
+    return [steps[:begin] + steps[min(end, count) :] for begin, end in parts]
 
 
 def _without_a_queue(steps: _Program) -> list[_Program]:

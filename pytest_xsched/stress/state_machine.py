@@ -64,7 +64,7 @@ class NewQueue:
         every: of the load.
     """
 
-    priority: int
+    priority: int | None
     depth: tuple[int, int]
     first: tuple[str, ...]
     workload: Workload
@@ -73,7 +73,7 @@ class NewQueue:
 
 _NEW = st.builds(
     NewQueue,
-    priorities(),
+    priorities() | st.none(),
     _DEPTHS,
     st.sampled_from(
         ((), ("suspend",), ("submit",), ("load",), ("suspend", "submit"), ("load", "submit"))
@@ -121,6 +121,7 @@ class OpenDevices:
             for live in devices:
                 live.clear()
             self._kept = devices
+            self.history.append(Step(does="clear"))
             return
         for live in devices:
             live.close()
@@ -168,6 +169,7 @@ class XQueuesMachine(RuleBasedStateMachine):
         self.broken = False
 
     def _take(self, does: str, data: Any = None, **values: Any) -> None:
+        """Execute a step; with data, on a queue that is drawn."""
         if data is not None:
             numbers = list(self.executor.queues)
             # A precondition would be in the way of shrinking: hypothesis could not leave out the
@@ -277,6 +279,35 @@ class XQueuesMachine(RuleBasedStateMachine):
         """Keep two queues of equal priority at work, if there are two: both make progress."""
         self._take("share", data)
 
+    @precondition(lambda self: len(self.executor.queues) > 1)
+    @rule(data=st.data(), priority=st.none() | priorities())
+    def compete(self, data: Any, priority: int | None) -> None:
+        """Let all queues compete, perhaps after a change of one priority."""
+        if priority is not None:
+            self._take("set_priority", data, priority=priority)
+        self._compete_all()
+
+    @precondition(lambda self: len(self.executor.queues) > 1)
+    @rule(data=st.data(), depth=_DEPTHS)
+    def replace(self, data: Any, depth: tuple[int, int]) -> None:
+        """Create a queue without a hint where one was destroyed; it has no hint of that one."""
+        numbers = list(self.executor.queues)
+        old = numbers[data.draw(st.integers(0, len(numbers) - 1), label="queue")]
+        device = self.executor.queues[old].device
+        self._take("destroy", queue=old)
+        self._take("create", device=device, priority=None, depth=depth)
+        self._compete_all()
+
+    def _compete_all(self) -> None:
+        """Submit to each queue in turn while those that it precedes are at work: they stop."""
+        for number, state in list(self.executor.queues.items()):
+            if state.load is not None:
+                self._take("unload", queue=number)
+            if state.held:
+                self._take("resume", queue=number)
+        for number in list(self.executor.queues):
+            self._take("compete", queue=number)
+
     @rule()
     def idle(self) -> None:
         """Sleep while no queue has work."""
@@ -290,14 +321,15 @@ class XQueuesMachine(RuleBasedStateMachine):
         self._take("switch_off", device=device)
 
     def teardown(self) -> None:
-        """Check that everything that was submitted ends when no queue is held."""
+        """Let all queues compete, and check that everything that was submitted ends."""
         try:
             if not self.broken:
+                self._compete_all()
                 self.do(self.executor.finish)
         finally:
-            self.source.leave(self.devices, broken=self.broken)
             self.source.history += self.executor.executed
             self.source.shown.update(self.executor.shown)
+            self.source.leave(self.devices, broken=self.broken)
 
 
 def check_xqueues(

@@ -27,6 +27,7 @@ from pytest_xsched.stress.background_load import (
     starves,
     took_over,
 )
+from pytest_xsched.stress.competition import ATTEMPTS, BREACHES, overtaken, preceded, rule_of
 from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 
 __all__ = ["QueueState", "StepExecutor"]
@@ -38,9 +39,14 @@ _SHORT, _SHARED = spin("100us", layers=5), spin("200us", layers=24)
 _RULE_OF_STEP = {
     "idle": "idle burns nothing",
     "share": "equals run together",
+    "compete": "highest first",
     "switch_off": "off means off",
 }
 """Steps that serve one rule only."""
+
+
+_CALL_OF_STEP = {"compete": "wait"}
+"""Steps that consist of other calls: the one that may not return."""
 
 
 @dataclass(eq=False)
@@ -67,6 +73,10 @@ class QueueState:
     """Of its commands so far."""
     seen: Counts | None = None
     """Counts of the queue after the last step."""
+
+    @property
+    def name(self) -> str:
+        return self.xq.name
 
     def is_ready(self, counts: Counts) -> bool:
         return counts.completed < counts.submitted and not self.held
@@ -120,7 +130,7 @@ class StepExecutor:
             self._made = step.queue + 1
         elif not self._can(step):
             return
-        name = f"{step.does} returns{self._circumstance(step)}"
+        name = f"{_CALL_OF_STEP.get(step.does, step.does)} returns{self._circumstance(step)}"
         if name in self._without or _RULE_OF_STEP.get(step.does) in self._without:
             return
         self.executed.append(step)
@@ -134,7 +144,7 @@ class StepExecutor:
             self._check_all()
 
     def _can(self, step: Step) -> bool:
-        if step.does in ("sleep", "switch_off"):
+        if step.does in ("sleep", "switch_off", "clear"):
             return True
         if step.does in costs.STEPS:
             return not self.devices[step.device].is_virtual
@@ -142,7 +152,10 @@ class StepExecutor:
             return step.queue in self.queues and self.queues[step.queue].load is not None
         if step.does == "idle":
             return not any(state.pending for state in self.queues.values())
-        return step.queue in self.queues and (step.does != "share" or bool(self._equal(step)))
+        if step.queue not in self.queues:
+            return False
+        needed = {"share": self._equal, "compete": self._below}.get(step.does)
+        return needed is None or bool(needed(step))
 
     def finish(self) -> None:
         """End all loads, resume and destroy all queues after their work."""
@@ -211,9 +224,11 @@ class StepExecutor:
         c = xq.counts
         used = c.submitted or c.launched or c.completed or c.suspended or c.most_in_flight
         self._check(
-            "a fresh queue is fresh", not used and c.priority == step.priority, f"{xq.name}: {c}"
+            "a fresh queue is fresh",
+            not used and c.priority == (step.priority or 0),
+            f"{xq.name}: {c}",
         )
-        state = QueueState(xq, step.device, step.priority, threshold)
+        state = QueueState(xq, step.device, step.priority or 0, threshold)
         state.deepest, state.widest = threshold, batch_size
         self.queues[step.queue] = state
 
@@ -260,6 +275,7 @@ class StepExecutor:
 
     def _set_priority(self, step: Step) -> None:
         state = self.queues[step.queue]
+        assert step.priority is not None
         state.xq.priority = state.priority = step.priority
         self._changed.add(state)
         seen = state.xq.priority
@@ -380,10 +396,16 @@ class StepExecutor:
                 except QueueTimeout as error:
                     raise BrokenRule("off means off", str(error)) from error
 
+    def _clear(self, _step: Step) -> None:
+        for live in self.devices:
+            live.clear()
+        self.queues.clear()
+        self._off.clear()
+
     def _equal(self, step: Step) -> QueueState | None:
         """Return a queue of equal priority, unless a queue is held or a higher one has work."""
         one = self.queues[step.queue]
-        here = [state for state in self.queues.values() if state.device == one.device]
+        here = self._next_to(one)
         if any(state.held or (state.pending and state.priority > one.priority) for state in here):
             return None
         return next((k for k in here if k is not one and k.priority == one.priority), None)
@@ -393,9 +415,10 @@ class StepExecutor:
         one, other = self.queues[step.queue], self._equal(step)
         assert other is not None
         self.shown.add("equals run together")
+        before = other.xq.counts.launched  # later, all of its work may be complete already
         self._submit_to(one, _SHORT)
         self._submit_to(other, _SHARED)
-        before, rounds, begin_s = other.xq.counts.launched, 0, time.monotonic()
+        rounds, begin_s = 0, time.monotonic()
         while (c := other.xq.counts).launched == before and c.launched == c.completed < c.submitted:
             self._submit_to(one, _SHORT)  # before the last one ends, so that it never idles
             one.tickets[-2].wait(self._patience)
@@ -407,10 +430,56 @@ class StepExecutor:
                 )
                 return
 
+    def _next_to(self, one: QueueState) -> list[QueueState]:
+        """Return the queues of a queue's device, itself included."""
+        return [state for state in self.queues.values() if state.device == one.device]
+
+    def _below(self, step: Step) -> list[QueueState]:
+        """Return the queues that must wait for a queue, unless a queue is held or has a load."""
+        one = self.queues[step.queue]
+        here = self._next_to(one)
+        unclear = one.device in self._off or any(state.held or state.load for state in here)
+        if unclear or not rule_of(self.devices[one.device].policy):
+            return []
+        return preceded(one, here)
+
+    def _compete(self, step: Step) -> None:
+        """Submit to a queue while all those that it precedes are at work: they stop."""
+        one, below = self.queues[step.queue], self._below(step)
+        live = self.devices[one.device]
+        rule = rule_of(live.policy)
+        breaches = []
+        for _ in range(ATTEMPTS):
+            self._drain(self._next_to(one))
+            sentence = overtaken(live, one, below, self._submit_times)
+            for state in self._next_to(one):
+                state.seen = state.xq.counts
+            if sentence == "":
+                self.shown.add(rule)
+                return
+            breaches += [sentence] if sentence else []
+            self._check(rule, len(breaches) < BREACHES, breaches[-1] if breaches else "")
+
+    def _drain(self, states: Collection[QueueState]) -> None:
+        """Wait until some queues have no work."""
+        for state in states:
+            try:
+                state.xq.wait(self._patience)
+            except QueueTimeout as error:
+                raise BrokenRule("wait returns", str(error)) from error
+            state.pending = False
+
     def _submit_to(self, state: QueueState, workload: Workload) -> None:
         state.tickets.append(state.xq.submit(workload))
         state.submitted += len(workload.commands)
         state.note(workload)
+
+    def _submit_times(self, state: QueueState, workload: Workload, times: int) -> list[Ticket]:
+        tickets = state.xq.submit_times(workload, times)
+        state.tickets += tickets
+        state.submitted += times * len(workload.commands)
+        state.note(workload)
+        return tickets
 
     # ---- checks after each step
 

@@ -24,7 +24,8 @@ class Step:
 
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_launch_config",
-            "sleep", "idle", "share", "switch_off" or one of `costs.STEPS`.
+            "sleep", "idle", "share", "compete", "switch_off", "clear" (the end of an example) or
+            one of `costs.STEPS`.
         every: of a load: the time from one request to the next; empty: a closed loop.
         queue: number of the queue, in order of creation.
         device: number of the device that the queue is on.
@@ -33,7 +34,7 @@ class Step:
     does: str
     queue: int = -1
     device: int = 0
-    priority: int = 0
+    priority: int | None = 0
     depth: tuple[int, int] = (4, 2)
     workload: Workload = _PLAIN
     duration: str = "1ms"
@@ -54,6 +55,8 @@ class Step:
             "sleep": f'xqueues.sleep("{self.duration}")',
             "idle": f'xqueues.sleep("{IDLE}")',
             "share": f"share({name})",
+            "compete": f"compete({name})",
+            "clear": "xqueues.clear()",
             "switch_off": f"{xqueues}.switch_off()",
         }.get(self.does, f"{self.does}({xqueues})" if self.queue < 0 else f"{name}.{self.does}()")
 

@@ -45,6 +45,7 @@ _DOING = {
     "submit": "submitting to",
     "start_load": "starting a load on",
     "stop_load": "stopping the load of",
+    "submit_times": "submitting to",
     "wait": "waiting for",
     "suspend": "suspending",
     "resume": "resuming",
@@ -219,6 +220,7 @@ class RemoteRun:
         number = next(self._numbers)
         names = ("name", "priority", "stream_priority", "threshold", "batch_size", "seed")
         given = {name: getattr(settings, name) for name in names}
+        given["hints"] = dataclasses.asdict(settings.hints)
         self._process.call("add", settings.name, queue=number, settings=given)
         self._queues.append(RemoteQueue(self._process, settings.name, number))
         return self._queues[-1]
@@ -318,6 +320,11 @@ class RemoteQueue:
         """Stop the load in the background, and return the count of all requests so far."""
         count: int = self._call("stop_load")
         return count
+
+    def submit_times(self, commands: Sequence[Command], times: int) -> list[int]:
+        """Submit several equal requests, and return their tickets."""
+        tickets: list[int] = self._call("submit_times", commands=_runs(commands), times=times)
+        return tickets
 
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
         """Wait for a ticket; return its scheduled, submitted, launched, completed ns, or None."""

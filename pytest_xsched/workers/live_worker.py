@@ -143,9 +143,11 @@ class LiveCalls:
 
     def add(self, queue: int, settings: dict[str, Any]) -> None:
         assert self._run is not None
-        given = QueueSettings(**settings)
+        given = QueueSettings(**{**settings, "hints": Hints(**settings["hints"])})
         if self._below:
-            hints = Hints(threshold=given.threshold, batch_size=given.batch_size)
+            hints = dataclasses.replace(
+                given.hints, threshold=given.threshold, batch_size=given.batch_size
+            )
             given = dataclasses.replace(given, hints=hints, threshold=THRESHOLD_MAX, batch_size=1)
         self._queues[queue] = self._run.add_manual(given)
 
@@ -166,6 +168,11 @@ class LiveCalls:
 
     def stop_load(self, queue: int) -> int:
         return self._queues[queue].stop_load()
+
+    def submit_times(
+        self, queue: int, commands: list[tuple[dict[str, Any], int]], times: int
+    ) -> list[int]:
+        return self._queues[queue].submit_times(_commands(commands), times)
 
     def wait(self, queue: int, ticket: int, timeout_ns: int) -> tuple[int, ...] | None:
         return self._queues[queue].wait(ticket, timeout_ns)

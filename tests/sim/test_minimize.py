@@ -20,6 +20,9 @@ MANY = settings(max_examples=200, stateful_step_count=20, derandomize=True, data
 FEW = settings(max_examples=10, stateful_step_count=20, derandomize=True, database=None)
 
 
+HELD = {f"destroy returns {where} a held queue" for where in ("of", "next to")}
+
+
 def hangs(queue):
     if queue.counts().submitted:
         raise WorkerHung("XSched did not return from destroying it within 5 s")
@@ -158,7 +161,7 @@ def test_a_scheduler_that_breaks_a_rule_by_chance_is_the_finding_and_not_the_tes
     """Hypothesis alone ends in FlakyFailure, or in FlakyStrategyDefinition."""
     once = iter([True])
     with pytest.raises(BrokenRule) as raised:
-        check_xqueues(make(lambda: next(once, False)), MANY, devices=1)
+        check_xqueues(make(lambda: next(once, False)), MANY, devices=1, without=HELD)
     broken = raised.value
     assert broken.rule.startswith("destroy returns")  # of some queue
     assert str(broken.steps[0]).startswith("q0 = xqueues(")
@@ -210,3 +213,18 @@ def test_an_idle_process_that_burns_a_processor():
     with pytest.raises(BrokenRule, match="idle burns nothing: 50000000 ns of 50000000 ns"):
         StepExecutor([Burning()]).execute(Step(does="idle"))
     StepExecutor([Burning()], without={"idle burns nothing"}).execute(Step(does="idle"))
+
+
+def test_a_queue_that_does_not_stop_for_a_higher_one():
+    executor = StepExecutor([make("priority")()], without={"highest runs"})
+    executor.execute(Step(does="create", priority=1))  # it is the higher one, whatever it says
+    executor.execute(Step(does="create", priority=2))
+    with pytest.raises(BrokenRule, match=r"highest first: xq0 launched .* while xq1"):
+        executor.execute(Step(does="compete", queue=1))
+    good = StepExecutor([make("")()])
+    for step in (Step(does="create", priority=1), Step(does="create", priority=2)):
+        good.execute(step)
+    good.execute(Step(does="compete", queue=1))
+    good.execute(Step(does="compete", queue=0))  # nothing is below it, so nothing happens
+    assert [step.does for step in good.executed] == ["create", "create", "compete"]
+    good.finish()

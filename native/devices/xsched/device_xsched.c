@@ -251,7 +251,8 @@ static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spe
     s->counts_in_flight = spec->load.kind == XS_LOAD_MANUAL;
     if (hints->threshold > 0)
         TRY_ON(s, "config", XQueueSetLaunchConfig, s->xq, hints->threshold, hints->batch_size);
-    TRY_ON(s, "priority", XHintPriority, s->xq, spec->priority);
+    if (!hints->without_priority)
+        TRY_ON(s, "priority", XHintPriority, s->xq, spec->priority);
     if (hints->utilization > 0)
         TRY_ON(s, "utilization", XHintUtilization, s->xq, hints->utilization);
     if (hints->deadline_ns > 0)

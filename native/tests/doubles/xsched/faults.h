@@ -31,6 +31,9 @@ struct faults {
     bool slow_suspend;    /* "slow-suspend": XQueueSuspend() takes 200 ms */
     bool keep_memory;     /* "keep-memory": that of a command is not given back */
     bool large_commands;  /* "large-commands": each takes 64 KiB until it was launched */
+    bool inherit_hints;   /* "inherit-hints": a new queue has the hints of one that was destroyed */
+    bool hint_late;       /* "hint-late": a hint that a queue has is never changed */
+    bool hint_border; /* "hint-border": the highest and the lowest priority are taken for none */
     bool ignore_case; /* "ignore-case": names of schedulers and policies in the environment may be
                        * in any case, as in the versions after 1.2; no fault */
     /* Their names are the same, with hyphens: */

@@ -17,6 +17,8 @@ enum {
 
 pthread_mutex_t preempt_lock = PTHREAD_MUTEX_INITIALIZER;
 struct queue *preempt_queues;
+static struct hints hints_of_destroyed;
+static bool has_destroyed;
 
 /* ---- look-up ---------------------------------------------------------------------- */
 
@@ -56,6 +58,8 @@ static bool make_queue(struct hw_queue *hw)
     if (q == NULL)
         return false;
     *q = (struct queue){.hw = hw, .batch_size = DEFAULT_BATCH_SIZE, .hints = preempt_no_hints()};
+    if (preempt_faults.inherit_hints && has_destroyed)
+        q->hints = hints_of_destroyed;
     xs_xqueue_init(&q->xqueue, DEFAULT_THRESHOLD, DEFAULT_THRESHOLD);
     pthread_mutex_init(&q->launching, NULL);
     if (xs__cond_init(&q->changed) != 0 ||
@@ -133,6 +137,8 @@ int XQueueDestroy(XQueueHandle xq)
     while (*at != q)
         at = &(*at)->next;
     *at = q->next;
+    hints_of_destroyed = q->hints;
+    has_destroyed = true;
     preempt_schedule();
     pthread_mutex_unlock(&preempt_lock);
     pthread_mutex_destroy(&q->launching);

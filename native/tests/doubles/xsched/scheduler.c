@@ -285,10 +285,15 @@ int XHintPriority(XQueueHandle xq, int32_t priority)
     struct hints *hints = lock_hints(xq, &q);
     if (priority < XS_PRIORITY_MIN || priority > XS_PRIORITY_MAX)
         preempt_log("WARN", "priority %d is out of range", priority);
-    if (hints != NULL)
+    if (hints != NULL && !(preempt_faults.hint_late && hints->has_priority)) {
         hints->priority = priority < XS_PRIORITY_MIN   ? XS_PRIORITY_MIN
                           : priority > XS_PRIORITY_MAX ? XS_PRIORITY_MAX
                                                        : priority;
+        bool is_border = hints->priority == XS_PRIORITY_MIN || hints->priority == XS_PRIORITY_MAX;
+        if (preempt_faults.hint_border && is_border)
+            hints->priority = 0;
+        hints->has_priority = true;
+    }
     return take_effect(q);
 }
 

@@ -1,0 +1,85 @@
+"""Step "compete": a queue gets work while those that it precedes are at work, so they stop.
+
+The step shows which hints a scheduler has in effect, because it reports none. It compares the times
+of launches, so it works on every device; `StepExecutor` calls it with queues that have no work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from pytest_xsched.base.policies import Policy
+from pytest_xsched.runner.live_queues import Ticket, XQueues
+from pytest_xsched.scenario.workload import Workload, spin
+
+__all__ = ["ATTEMPTS", "BREACHES", "Competitor", "overtaken", "preceded", "rule_of"]
+
+BREACHES, ATTEMPTS = 3, 8
+"""A scheduler on a busy machine may be late once, so the rule is broken if it is this often. On a
+busy machine, too, many attempts may show nothing."""
+_REACTION_NS = 20_000_000
+"""Time until a decision of the scheduler is in effect, on a busy machine."""
+_BELOW, _ABOVE = 40, 60
+"""Requests of a queue that stops, and commands of the one that goes first, in addition to those of
+its threshold. Only the first launch of a request is known."""
+
+
+class Competitor(Protocol):
+    """What the step uses of the state of a queue."""
+
+    priority: int
+    threshold: int
+
+    @property
+    def name(self) -> str: ...
+
+
+_Queue = TypeVar("_Queue", bound=Competitor)
+
+
+def rule_of(policy: Policy) -> str:
+    """Return the rule that says which queue goes first under a policy; "": there is none."""
+    return next((rule for rule in policy.rules if rule == "highest first"), "")
+
+
+def preceded(one: _Queue, others: Sequence[_Queue]) -> list[_Queue]:
+    """Return queues that must wait while one has work: the next, the last and the newest one."""
+    below = [other for other in others if other.priority < one.priority]
+    if len(below) < 3:
+        return below
+    by_rank = sorted(below, key=lambda other: other.priority)
+    return list({id(other): other for other in (by_rank[-1], by_rank[0], below[-1])}.values())
+
+
+def overtaken(
+    live: XQueues,
+    one: _Queue,
+    below: Sequence[_Queue],
+    submit: Callable[[_Queue, Workload, int], list[Ticket]],
+) -> str | None:
+    """Submit to the queues below, then to the one above them, and compare their launches.
+
+    Args:
+        live: the queues are of these.
+        one: precedes the others; none of them has work.
+        below: the others.
+        submit: submits equal requests to a queue.
+
+    Returns:
+        The launches below while the one above waited, as a sentence; "": there were none. None: the
+        queues below had ended too early to show anything.
+    """
+    lower = {other.name: submit(other, spin("1ms", layers=2), _BELOW) for other in below}
+    (first,) = submit(one, spin("1ms", layers=one.threshold + _ABOVE), 1)
+    (last,) = submit(one, spin("1ms"), 1)
+    end_ns = last.launched_ns
+    start_ns = first.completed_ns - first.latency.ns + (0 if live.is_virtual else _REACTION_NS)
+    shown = False
+    for name, tickets in lower.items():
+        times = [ticket.launched_ns for ticket in tickets]
+        count = sum(start_ns < time < end_ns for time in times)
+        if count:
+            return f"{name} launched {count} requests while {one.name}, which precedes it, waited"
+        shown = shown or times[-1] >= end_ns
+    return "" if shown else None
