@@ -493,10 +493,14 @@ class MeasuredQueue(QueueResult):
         """
         __tracebackhide__ = True
         self._require_evidence()
-        scenario, numbers = self._run.scenario, self.to_dict()
+        scenario = self._run.scenario
         facts = {"scheduler": scenario.scheduler, "device": scenario.device, "seed": scenario.seed}
+        publish(self, benchmark, {"queue": self.label, **facts, **self._published()})
+
+    def _published(self) -> dict[str, Any]:
+        """Return the figures that go into a benchmark's row, next to its own."""
         keys = ("workload", "n", "p50_ns", "p95_ns", "p99_ns", "max_ns", "throughput_hz")
-        publish(self, benchmark, {"queue": self.name, **facts, **{k: numbers[k] for k in keys}})
+        return {key: value for key, value in self.to_dict().items() if key in keys}
 
     @property
     def _unjudged(self) -> list[Unjudged]:

@@ -46,7 +46,6 @@ class MilestoneLatency(MeasuredQueue):
     goodput: Any = _Refused()
     assert_goodput_at_least: Any = _Refused()
     explain: Any = _Refused()
-    publish: Any = _Refused()
     profile: Any = _Refused()
 
     def __init__(self, queue: MeasuredQueue, latency: str) -> None:
@@ -118,6 +117,9 @@ class MilestoneLatency(MeasuredQueue):
     def _time_for(self, requests: int) -> str:
         return "" if self.counted != "requests" else super()._time_for(requests)
 
+    def _published(self) -> dict[str, Any]:
+        return {"workload": str(self.spec.workload), **_figures(self)}
+
     @property
     def _interval_ns(self) -> int:
         return 0
@@ -137,12 +139,18 @@ def latencies_to_list(queue: MeasuredQueue, block_ns: int) -> list[dict[str, Any
     """
     found = []
     for one in queue.latencies.values():
-        data: dict[str, Any] = {"name": one.latency, "n": one.n, "censored": one.censored}
-        for key in ("p50", "p95", "p99", "max"):
-            value = getattr(one, key).value if one.n else math.inf
-            data[f"{key}_ns"] = None if value == math.inf else int(value)
+        data: dict[str, Any] = {"name": one.latency, "censored": one.censored, **_figures(one)}
         found.append({**data, "spread": spread(one.latency_ns), **one.drawing(block_ns)})
     return found
+
+
+def _figures(latency: MilestoneLatency) -> dict[str, int | None]:
+    """Return n and percentiles of a latency in ns; None: never."""
+    data: dict[str, int | None] = {"n": latency.n}
+    for key in ("p50", "p95", "p99", "max"):
+        value = getattr(latency, key).value if latency.n else math.inf
+        data[f"{key}_ns"] = None if value == math.inf else int(value)
+    return data
 
 
 MeasuredQueue.latency_type = MilestoneLatency  # which knows this module; it cannot import it

@@ -1,6 +1,7 @@
 """Every request of a session as one CSV file, which pandas, numpy, R and databases read at once.
 
-The columns of a request are those of `Run.to_frame`. Those before them say which run it is of.
+The columns of a request are those of `Run.to_frame`. Those before them say which run it is of, and
+which latency of its requests.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from pytest_xsched.analysis.run import Run
 
-_OF_RUN = ("test", "run", "comparison", "arm", "episode", "scheduler", "device", "queue")
+_OF_RUN = ("test", "run", "comparison", "arm", "episode", "scheduler", "device", "queue", "latency")
 _OF_REQUEST = (
     *("scheduled_ns", "submitted_ns", "launched_ns", "completed_ns"),
     *("flags", "latency_ns", "measured"),
@@ -45,10 +46,12 @@ def part(runs: Iterable[tuple[str, int, Run]], *, is_comparison: bool) -> Part:
                 "scheduler": run.scheduler,
                 "device": queue.spec.device or run.scenario.device,
                 "queue": queue.name,
+                "latency": queue.latency,
                 "rows": _packed(_rows(queue.columns())),
             }
             for arm, episode, run in runs
-            for queue in run.queues.values()
+            for of_requests in run.queues.values()
+            for queue in (of_requests, *of_requests.latencies.values())
         ],
     }
 

@@ -1,10 +1,14 @@
 """Milestones of requests of our own kernels in virtual time: each time to the nanosecond."""
 
+import csv
+import io
 import itertools
+from pathlib import Path
 
 import pytest
 
 from pytest_xsched import InvalidRun, Session, SimModel, sequence, spin
+from pytest_xsched.reporting.samples_file import part, samples_file
 from pytest_xsched.session.settings import Settings
 
 MS = 1_000_000
@@ -107,3 +111,34 @@ def test_a_target_is_judged_on_all_windows_of_a_run():
     assert run.windows > 1
     assert run.q.first_token is first and first.n == run.q.n > before
     session.close()
+
+
+def test_a_latency_to_a_milestone_can_be_published(sim, bare):
+    class Benchmark:
+        enabled, extra_info = True, {}
+
+        def pedantic(self, function, rounds):
+            self.rounds = rounds
+
+    run = sim.run(sim.queue("q", ANSWER, rate="20/s"), duration="1s", scheduler="native", sim=bare)
+    benchmark = Benchmark()
+    run.q.first_token.publish(benchmark)
+    assert benchmark.rounds == run.q.n == 20
+    assert benchmark.extra_info["queue"] == "q.first_token"
+    assert benchmark.extra_info["p99_ns"] == 5 * MS
+
+
+def test_the_file_of_samples_has_rows_of_each_latency(sim, bare):
+    queue = sim.queue("q", ANSWER, rate="20/s")
+    run = sim.run(queue, duration="1s", warmup="0s", scheduler="native", sim=bare)
+    content = samples_file(Path("samples.csv"), [part([("", 0, run)], is_comparison=False)])
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    ns = {}
+    for row in rows:
+        ns.setdefault(row["latency"], []).append(int(row["latency_ns"]))
+    assert ns == {
+        "": [8 * MS] * 20,
+        "first_token": [5 * MS] * 20,
+        "per_token": [MS] * 20,
+        "between_tokens": [MS] * 60,
+    }
