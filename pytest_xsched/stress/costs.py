@@ -22,6 +22,7 @@ __all__ = [
     "STEPS",
     "CostOfCommands",
     "CostOfEvents",
+    "CostOfQueues",
     "CostOfSuspend",
     "CostOfTime",
     "Costs",
@@ -29,6 +30,7 @@ __all__ = [
     "cost_at_rest",
     "cost_of_commands",
     "cost_of_events",
+    "cost_of_queues",
     "cost_of_suspend",
     "cost_of_time",
     "cost_under_load",
@@ -36,6 +38,7 @@ __all__ = [
     "measure",
     "measure_events",
     "measure_memory",
+    "measure_queues",
     "measure_rest",
 ]
 
@@ -55,6 +58,9 @@ BURST, BURSTS = 2000, 3
 PENDING = 500
 KEPT_MOST, PENDING_MOST = 16, 4096
 """Bytes of a command that is complete, and of one that waits."""
+GONE = 20
+KEPT_OF_QUEUE_MOST = 1024
+"""Bytes of a queue that was destroyed."""
 _LONG = spin("50ms")
 _NOTHING = spin("0s")
 
@@ -129,6 +135,53 @@ def cost_of_events(live: XQueues, queues: int, events: int, pause: str) -> CostO
         processor_time=Duration(used.processor_time.ns // events),
         wakeups=used.wakeups / events,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostOfQueues:
+    """What remains of queues that were created, used and destroyed.
+
+    Attributes:
+        threads: of the scheduler, of all queues together.
+        kept: bytes of each queue; None: not known.
+    """
+
+    threads: int
+    kept: float | None
+
+    def __str__(self) -> str:
+        memory = "" if self.kept is None else f", {self.kept:.0f} bytes of each"
+        return f"{self.threads} threads of destroyed queues{memory}"
+
+
+def cost_of_queues(live: XQueues) -> CostOfQueues:
+    """Measure what remains of twenty queues, one after the other."""
+
+    def use() -> None:
+        xq = live()
+        xq.submit(_NOTHING).wait()
+        xq.destroy()
+
+    for _ in range(3):  # what is made once
+        use()
+    live.sleep("10ms")
+    before, threads = live.heap_bytes, live.scheduler_cost.threads
+    for _ in range(GONE):
+        use()
+    live.sleep("10ms")
+    after = live.heap_bytes
+    return CostOfQueues(
+        threads=live.scheduler_cost.threads - threads,
+        kept=None if before is None or after is None else (after - before) / GONE,
+    )
+
+
+def measure_queues(live: XQueues) -> list[Breach]:
+    """Measure what remains of destroyed queues, and return what is too much."""
+    cost = cost_of_queues(live)
+    if cost.threads <= 0 and (cost.kept is None or cost.kept <= KEPT_OF_QUEUE_MOST):
+        return []
+    return [Breach("a destroyed queue leaves nothing", f"after {GONE} queues: {cost}")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,6 +384,7 @@ class Costs:
         load: while three queues have work.
         events: of one queue, of many queues, and of these at a high rate.
         commands: memory; None: not known.
+        queues: that were destroyed.
         suspend: time of the calls.
     """
 
@@ -338,6 +392,7 @@ class Costs:
     load: CostOfTime
     events: tuple[CostOfEvents, ...]
     commands: CostOfCommands | None
+    queues: CostOfQueues
     suspend: CostOfSuspend
 
     def lines(self) -> list[str]:
@@ -348,6 +403,7 @@ class Costs:
             f"under load: {self.load}",
             *(f"events: {one}" for one in self.events),
             *memory,
+            f"left: {self.queues}",
             str(self.suspend),
         ]
 
@@ -367,6 +423,7 @@ class Costs:
                 for one in self.events
             ],
             "commands": self.commands and dataclasses.asdict(self.commands),
+            "queues": dataclasses.asdict(self.queues),
             "suspend_ns": {"median": self.suspend.suspend.ns, "max": self.suspend.suspend_most.ns},
             "resume_ns": {"median": self.suspend.resume.ns, "max": self.suspend.resume_most.ns},
             "said": self.lines(),
@@ -380,12 +437,14 @@ def all_costs(live: XQueues) -> Costs:
         load=cost_under_load(live),
         events=tuple(cost_of_events(live, *how) for how in EVENTS),
         commands=cost_of_commands(live),
+        queues=cost_of_queues(live),
         suspend=cost_of_suspend(live),
     )
 
 
 STEPS: dict[str, tuple[Callable[[XQueues], list[Breach]], tuple[str, ...]]] = {
     "measure_rest": (measure_rest, ("rests without work",)),
+    "measure_queues": (measure_queues, ("a destroyed queue leaves nothing",)),
     "measure_memory": (measure_memory, ("memory is given back", "commands are small")),
     "measure_events": (measure_events, ("costs little", "wake-ups grow with events")),
 }

@@ -220,6 +220,12 @@ _ALL = (
         live=True,
     ),
     Rule(
+        id="a destroyed queue leaves nothing",
+        definition="After queues were created, used and destroyed, the process has no more memory "
+        "than before, at most 1024 bytes for each queue, and the scheduler no more threads.",
+        live=True,
+    ),
+    Rule(
         id="commands are small",
         definition="A command that was submitted and not launched takes at most 4096 bytes of "
         "memory.",

@@ -24,12 +24,6 @@ def live(xsched_gpu, session_on, monkeypatch):
     return opened
 
 
-@pytest.fixture
-def one_attempt(monkeypatch):
-    """Measures once, although other load of the machine may cross a limit."""
-    monkeypatch.setattr(costs, "ATTEMPTS", 1)
-
-
 def test_the_threads_of_xsched_are_one_for_each_queue(live):
     queues = live()
     made = [queues() for _ in range(3)]
@@ -75,21 +69,37 @@ def test_the_double_keeps_the_limits(live):
 
 
 @pytest.mark.parametrize(
-    ("fault", "step", "rule"),
+    ("faults", "found"),
     [
-        ("ticks", "measure_rest", "rests without work"),
-        ("poll", "measure_events", "costs little"),
-        ("wake-all", "measure_events", "wake-ups grow with events"),
-        ("keep-memory", "measure_memory", "memory is given back"),
-        ("large-commands", "measure_memory", "commands are small"),
+        ("ticks", {"measure_rest": ["rests without work"]}),
+        ("poll", {"measure_events": ["costs little"]}),
+        ("wake-all", {"measure_events": ["wake-ups grow with events"]}),
+        (
+            "keep-memory,keep-queues,large-commands",
+            {
+                "measure_memory": ["memory is given back", "commands are small"],
+                "measure_queues": ["a destroyed queue leaves nothing"],
+            },
+        ),
     ],
 )
-def test_faults_cross_the_limits(live, one_attempt, fault, step, rule):
-    queues = live(fault)
-    with pytest.raises(BrokenRule) as broken:
-        costs.measure(step, queues, ())
-    assert broken.value.rule == rule
+def test_faults_cross_the_limits(live, faults, found):
+    queues = live(faults)
+    for step, rules in found.items():
+        check, _ = costs.STEPS[step]
+        # On a busy machine a thread that polls may get too little time to be seen at once.
+        tries = ([breach.rule for breach in check(queues)] for _ in range(5))
+        assert any(list(dict.fromkeys(one)) == rules for one in tries)
     queues.close()
+
+
+def test_a_limit_counts_as_crossed_if_all_attempts_cross_it(monkeypatch):
+    seen = iter([["a", "b"], ["b"], ["a", "b"], ["a"], ["b"]])
+    step = (lambda live: [costs.Breach(rule, "much") for rule in next(seen)], ("a", "b"))
+    monkeypatch.setitem(costs.STEPS, "measure", step)
+    with pytest.raises(BrokenRule, match=r"^b: much"):
+        costs.measure("measure", None, ())
+    costs.measure("measure", None, ())  # of different rules in two attempts, none counts
 
 
 def test_a_suspend_that_takes_long_is_found(live):
@@ -116,7 +126,7 @@ def test_all_costs_are_reported(live):
     found = costs.all_costs(queues)
     queues.close()
     *lines, last = found.lines()
-    kinds = ["at rest", "under load", "events", "events", "events", "memory"]
+    kinds = ["at rest", "under load", "events", "events", "events", "memory", "left"]
     assert [line.partition(":")[0] for line in lines] == kinds
     assert last.startswith("suspend() ")
     plain = found.to_dict()
@@ -124,16 +134,18 @@ def test_all_costs_are_reported(live):
     assert plain["under_load"]["wakeups_hz"] > plain["at_rest"]["wakeups_hz"]
     assert [one["queues"] for one in plain["events"]] == [1, 12, 12]
     assert 0 < plain["suspend_ns"]["median"] <= plain["suspend_ns"]["max"]
+    assert plain["queues"]["threads"] == 0 and plain["queues"]["kept"] < 1024
     assert plain["commands"]["pending"] > 10 > plain["commands"]["kept"]
 
 
 def test_costs_are_found_before_random_steps(live):
     no_steps = settings(max_examples=1, stateful_step_count=1, database=None)
-    found = first_broken(lambda: live("keep-memory"), no_steps)
+    rule = "memory is given back"
+    others = {one for _, rules in costs.STEPS.values() for one in rules if one != rule}
+    found = first_broken(lambda: live("keep-memory"), no_steps, without=others)
     assert found is not None and found.reproduced
-    assert (found.rule, found.steps) == ("memory is given back", ("measure_memory(xqueues)",))
-    known = {"memory is given back", *costs.STEPS["measure_events"][1]}
-    assert first_broken(lambda: live("keep-memory"), no_steps, without=known) is None
+    assert (found.rule, found.steps) == (rule, ("measure_memory(xqueues)",))
+    assert first_broken(lambda: live("keep-memory"), no_steps, without={*others, rule}) is None
 
 
 # ---- of a run

@@ -40,6 +40,7 @@ static const struct {
     {"wake-all", &preempt_faults.wake_all},
     {"slow-suspend", &preempt_faults.slow_suspend},
     {"keep-memory", &preempt_faults.keep_memory},
+    {"keep-queues", &preempt_faults.keep_queues},
     {"large-commands", &preempt_faults.large_commands},
     {"fork-hangs", &preempt_faults.fork_hangs},
     {"fork-exit", &preempt_faults.fork_exit},

@@ -30,6 +30,7 @@ struct faults {
     bool wake_all;        /* "wake-all": each decision wakes the threads of all queues */
     bool slow_suspend;    /* "slow-suspend": XQueueSuspend() takes 200 ms */
     bool keep_memory;     /* "keep-memory": that of a command is not given back */
+    bool keep_queues;     /* "keep-queues": the memory of a destroyed queue is not given back */
     bool large_commands;  /* "large-commands": each takes 64 KiB until it was launched */
     bool inherit_hints;   /* "inherit-hints": a new queue has the hints of one that was destroyed */
     bool hint_late;       /* "hint-late": a hint that a queue has is never changed */

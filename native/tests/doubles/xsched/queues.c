@@ -143,7 +143,8 @@ int XQueueDestroy(XQueueHandle xq)
     pthread_mutex_unlock(&preempt_lock);
     pthread_mutex_destroy(&q->launching);
     pthread_cond_destroy(&q->changed);
-    free(q);
+    if (!preempt_faults.keep_queues)
+        free(q);
     return PREEMPT_SUCCESS;
 }
 
