@@ -20,7 +20,10 @@ _VARIABLES = {
 }
 """Environment variables that set something; they may be missing where the test is run again."""
 _LIBRARIES = {"gpu_driver", "gpu_compiler"}
-_NOT_REPEATED = {"json", "html", "trace", "save", "compare", "baselines", "lock_timeout"}
+_NOT_REPEATED = {
+    *("json", "html", "trace", "samples", "openmetrics", "lock_timeout"),
+    *("save", "compare", "baselines", "baseline_episodes", "regression", "first_run"),
+}
 """Settings that change neither what is measured nor how it is judged."""
 
 

@@ -517,7 +517,7 @@ class State:
         from pytest_xsched.reporting.github_summary import append
 
         try:
-            append(Path(path), records)
+            append(Path(path), records, self.findings)
         except OSError as error:
             self._complain(f"GITHUB_STEP_SUMMARY: {error}")
             return False

@@ -18,36 +18,51 @@ from pytest_xsched.reporting.terminal_summary import NO_VERDICT, STATUSES, text_
 MOST_BYTES = 1_000_000
 """Of the file: GitHub shows nothing of one that is larger than 1 MiB."""
 _MARKS = {"PASS": ":white_check_mark:", "FAIL": ":x:", NO_VERDICT: ":x:"}
+_OF_BASELINES = {
+    "worse": ":x:",
+    "failed": ":x:",
+    **dict.fromkeys(("not applicable", "no baseline", "not compared"), ":grey_question:"),
+    **dict.fromkeys(("undecided", "damaged", "not saved"), ":grey_question:"),
+    **dict.fromkeys(("better", "no difference shown", "first"), ":white_check_mark:"),
+}
+"""The findings about baselines and builds that are shown, with their marks, the worst first."""
+_MOST_FINDINGS = 50
 _NO_ROOM = (
     "\n**{count} of {of} runs and comparisons are not shown, or not whole:** a page of GitHub has "
     "at most 1 MiB. The files of `--xsched-json` and `--xsched-html` have all of them.\n"
 )
 
 
-def append(path: Path, records: Sequence[Record]) -> None:
+def append(path: Path, records: Sequence[Record], findings: Sequence[Record] = ()) -> None:
     """Append to what other steps have written, as much as GitHub shows.
+
+    Args:
+        path: of the page.
+        records: of the session.
+        findings: of baselines and builds; see `BaselineResult`.
 
     Raises:
         OSError: it cannot be written.
     """
     there = path.stat().st_size if path.exists() else 0
-    text = fitting(records, MOST_BYTES - there)
+    text = fitting(records, MOST_BYTES - there, findings)
     if text:
         output_file.append(path, text)
 
 
-def fitting(records: Sequence[Record], most: int) -> str:
+def fitting(records: Sequence[Record], most: int, findings: Sequence[Record] = ()) -> str:
     """Return the page within a number of bytes, what was missed first; "" if nothing fits.
 
     Args:
         records: of the session.
         most: bytes of the page in UTF-8.
+        findings: of baselines and builds.
     """
-    text = "\n".join(page(records)) + "\n"
+    text = "\n".join(page(records, findings)) + "\n"
     if _size(text) <= most:
         return text
     left = most - _size(_NO_ROOM.format(count=len(records), of=len(records)))
-    lines, whole = _head(records), 0
+    lines, whole = _head(records, findings), 0
     blocks = _blocks(records)
     left -= sum(_size(line) + 1 for line in lines)
     if left < 0:
@@ -67,16 +82,25 @@ def fitting(records: Sequence[Record], most: int) -> str:
     return "\n".join(lines) + "\n" + note
 
 
-def page(records: Sequence[Record]) -> list[str]:
+def page(records: Sequence[Record], findings: Sequence[Record] = ()) -> list[str]:
     """Return the lines of the page, whatever its size."""
-    return [*_head(records), *(line for block in _blocks(records) for line in block)]
+    return [*_head(records, findings), *(line for block in _blocks(records) for line in block)]
 
 
-def _head(records: Sequence[Record]) -> list[str]:
-    """Return the title, and a row for each machine where there are several."""
+def _head(records: Sequence[Record], findings: Sequence[Record]) -> list[str]:
+    """Return the title, a row for each machine where there are several, and the findings."""
     machines = host_lines(records)
     table = ["```", *map(_plain, machines), "```", ""] if machines else []
-    return ["## pytest-xsched", "", *table]
+    order = list(_OF_BASELINES)
+    shown = [one for one in findings if one["status"] in _OF_BASELINES]
+    shown.sort(key=lambda one: order.index(one["status"]))
+    lines = [
+        f"- {_OF_BASELINES[one['status']]} {one['status'].upper()} {_escape(one['sentence'])}"
+        for one in shown[:_MOST_FINDINGS]
+    ]
+    if len(shown) > _MOST_FINDINGS:
+        lines.append(f"- and {len(shown) - _MOST_FINDINGS} more")
+    return ["## pytest-xsched", "", *table, *lines, *([""] if lines else [])]
 
 
 def _plain(line: str) -> str:

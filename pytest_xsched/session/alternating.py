@@ -23,8 +23,12 @@ from pytest_xsched.session.comparing import SEED_STEP, Comparing, turns
 from pytest_xsched.session.machines import Machines
 from pytest_xsched.session.named_builds import NamedBuild
 
-_OF_AN_IMAGE = ("host.name", "libraries", "environment")
-"""Where runs of two hosts on one machine may differ, two containers for example."""
+_OF_AN_IMAGE = (
+    r"host\.name|(libraries|environment)\..*|devices\.\d+\.(driver_version|compiler_version)"
+    r"|queues\..*\.(kernels|framework)"
+)
+"""Where runs of two hosts on one machine may differ, two containers for example. The version of the
+driver is that of its library; the kernel's part has a field of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Alternating:
         replaced = {one.name for one, other in pairs if one.workload != other.workload}
         found = unlike([*runs[reference], *runs[build]], [], replaced=replaced)
         if more := [
-            one for one in found if not (_of_image(one) and hosts[build] != hosts[reference])
+            one for one in found if not (of_image(one) and hosts[build] != hosts[reference])
         ]:
             return self._keep(runs[build][0], _differ(reference, build, more))
         comparison = Comparison(
@@ -144,6 +148,6 @@ def _differ(reference: NamedBuild, build: NamedBuild, found: list[Difference]) -
     )
 
 
-def _of_image(difference: Difference) -> bool:
-    field = difference.field
-    return field in _OF_AN_IMAGE or field.partition(".")[0] in _OF_AN_IMAGE
+def of_image(difference: Difference) -> bool:
+    """Check whether two containers of one machine may differ in a field: what an image holds."""
+    return re.fullmatch(_OF_AN_IMAGE, difference.field) is not None

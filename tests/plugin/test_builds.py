@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
+import shlex
 import sys
 
 import pytest
@@ -129,6 +130,33 @@ def test_a_latency_to_a_milestone_is_compared_as_well(builds, sim, monkeypatch):
         "chat.per_token: P99 of pr is 1",
         "chat.between_tokens: P99 of pr is 1",
     ]
+
+
+def test_a_missed_target_is_run_again_with_its_build_only(builds, sim, pytester):
+    """The command of the report compares nothing, so it has no option that is about that."""
+    builds(
+        body="""
+    def test_it(xsched, load):
+        xsched.run(*load, duration="15s").high.assert_max_below("1us")
+    """
+    )
+    options = (
+        "--xsched-compare=main",
+        "--xsched-build=pr",
+        f"{TURNS}=1",
+        "--xsched-regression=20%",
+    )
+    result = sim(*options)
+    assert result.ret == 1
+    at = next(i for i, line in enumerate(result.outlines) if "to run it again" in line)
+    words = shlex.split(result.outlines[at + 1])
+    assert words[1] == "test_it.py::test_it" and "--xsched-build=pr" in words
+    assert not any(
+        "compare" in word or "episodes" in word or "regression" in word for word in words
+    )
+    again = sim(*words[1:])
+    assert again.ret == 1
+    again.assert_outcomes(failed=1)
 
 
 def figures(result):

@@ -108,6 +108,18 @@ def test_not_without_a_run(load, sim, page):
     assert not page.exists()
 
 
+def test_what_baselines_show_comes_first(load, sim, page):
+    load("def test_it(run): pass")
+    sim("--xsched-compare=main", "--xsched-save=main")
+    sim("--xsched-compare=main", "--xsched-seed=3")
+    first, *more = [line for line in page.read_text().splitlines() if line.startswith("- :")]
+    assert first.startswith("- :white_check_mark: FIRST builtin (hpf) on sim, 15 s, seed 0 is the")
+    assert [line.partition(" builtin")[0] for line in more] == [
+        "- :white_check_mark: NO DIFFERENCE SHOWN",
+        "- :white_check_mark: NO DIFFERENCE SHOWN",
+    ]
+
+
 def test_it_cannot_be_written(load, sim, page):
     page.mkdir()
     load("def test_it(run): pass")
