@@ -62,6 +62,7 @@ class Place(Protocol):
     @property
     def is_virtual(self) -> bool: ...
     def open_run(self) -> NativeRun: ...
+    def limit_calls(self, most_ns: int | None) -> None: ...
     def close(self) -> None: ...
 
 
@@ -82,6 +83,9 @@ class Here:
         run = Run(self.device, self._policy)
         run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
         return run
+
+    def limit_calls(self, most_ns: int | None) -> None:
+        """Change nothing: a call in this process that hangs cannot be ended."""
 
     def close(self) -> None:
         """Close the device."""
@@ -390,6 +394,14 @@ class XQueues:
     def is_elsewhere(self) -> bool:
         """Whether the queues are in another process."""
         return not isinstance(self._place, Here)
+
+    def limit_calls(self, most: DurationLike | None) -> None:
+        """Limit how long a call may take in a process of its own, beyond its own wait.
+
+        Args:
+            most: if that is shorter than `patience` of `Session.live`; None: as long as that.
+        """
+        self._place.limit_calls(None if most is None else parse_duration(most, what="most"))
 
     @property
     def now(self) -> Duration:

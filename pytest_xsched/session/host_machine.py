@@ -216,6 +216,9 @@ class _HostLive:
     def is_over(self) -> bool:
         return self._is_closed or self._link.is_over
 
+    def limit_calls(self, most_ns: int | None) -> None:
+        """Change nothing: the host limits the calls of its processes."""
+
     def open_run(self) -> RemoteRun:
         self.call("open")
         return RemoteRun(self, clock=lambda: int(self.call("now")), is_virtual=self.is_virtual)

@@ -22,6 +22,7 @@ except ModuleNotFoundError:
     require_extra("hypothesis", "hypothesis")
     raise
 
+from pytest_xsched.base.units import parse_duration
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.state_machine import OpenDevices, XQueuesMachine, is_flaky, machine_of
@@ -29,6 +30,11 @@ from pytest_xsched.stress.steps import BrokenRule, Step, numbered
 
 __all__ = ["Counterexample", "all_broken", "first_broken"]
 
+_HURRY = "1s"
+"""How long a wait or a call may take in the search for fewer steps, if the patience is longer: most
+attempts there end in a hang. The result is tried once more with the whole patience."""
+_SHALLOW = (10, 6)
+"""Sequences and steps of a first search, which finds most faults: the later ones are longer."""
 _TRIES = 3
 """Attempts to break a rule again: a scheduler works in parallel, so chance has a part."""
 _STEPS = hypothesis.settings(max_examples=100, stateful_step_count=15)
@@ -117,6 +123,7 @@ def first_broken(
     machine = machine_of(_StopsAtFirst, pool, without, patience)
     machine.found = []
     try:
+        run_state_machine_as_test(machine, settings=_shallow(quiet))
         if (costly := _first_too_costly(pool, without, patience)) is not None:
             return costly
         run_state_machine_as_test(machine, settings=quiet)
@@ -132,6 +139,16 @@ def first_broken(
         if shown is not None:
             shown.update(pool.shown)
     return None
+
+
+def _shallow(settings: hypothesis.settings) -> hypothesis.settings:
+    """Return settings for fewer and shorter sequences."""
+    examples, steps = _SHALLOW
+    return hypothesis.settings(
+        settings,
+        max_examples=min(examples, settings.max_examples),
+        stateful_step_count=min(steps, settings.stateful_step_count),
+    )
 
 
 def all_broken(
@@ -188,24 +205,51 @@ def _first_too_costly(
 def _fewest(
     pool: OpenDevices, found: _Found, without: Collection[str], patience: str
 ) -> Counterexample:
-    def again(steps: _Program, tries: int = 1) -> BrokenRule | None:
-        """Return the breach in a fresh process; in a used one, earlier steps may cause it."""
-        while tries:
-            broken = pool.play(steps, without, patience)
-            same = broken is not None and found.broken.rule.startswith(broken.rule)
-            if same and pool.were_fresh:  # or the same without a held queue, which is simpler
-                return broken
-            tries -= broken is None or pool.were_fresh
-        return None
+    def attempts(limit: str, *, hurry: bool) -> Callable[[_Program, int], BrokenRule | None]:
+        in_vain: set[tuple[_Program, int]] = set()
 
+        def again(steps: _Program, tries: int) -> BrokenRule | None:
+            """Return the breach; without a hurry in a fresh process.
+
+            In a used one, earlier steps may cause it, but a process takes a second to start.
+            """
+            left = 0 if (steps, tries) in in_vain else tries
+            while left:
+                broken = pool.play(steps, without, limit, hurry=hurry)
+                same = broken is not None and found.broken.rule.startswith(broken.rule)
+                valid = hurry or pool.were_fresh
+                if same and valid:  # or the same without a held queue, which is simpler
+                    return broken
+                left -= broken is None or valid
+            in_vain.add((steps, tries))
+            return None
+
+        return again
+
+    whole = attempts(patience, hurry=False)
+    short = min(patience, _HURRY, key=lambda text: parse_duration(text, what="patience"))
+    best = _simplest(found, attempts(short, hurry=True))
+    if best is not None and (sure := whole(best.steps, _TRIES)) is not None:
+        return _counterexample(sure, reproduced=True)
+    # What is slow is no hang: the same again, with the whole patience.
+    if (best := _simplest(found, whole)) is not None:
+        return _counterexample(best, reproduced=True)
+    return _counterexample(found.broken, reproduced=False)
+
+
+def _simplest(
+    found: _Found, again: Callable[[_Program, int], BrokenRule | None]
+) -> BrokenRule | None:
+    """Return the breach with the fewest steps; None: no steps break the rule again."""
     own = tuple(found.broken.steps)
     # The cause is often among the last steps of the example before.
     parts = [found.before[-last:] for last in (8, 32) if last < len(found.before)]
     earlier = [(before + own, _TRIES) for before in (*parts, found.before)]
-    for program, tries in ((_barest(own), 1), (own, _TRIES), *earlier):
+    programs = [(_barest(own), 1), (_of_one_queue(own), 1), (own, _TRIES)]
+    for program, tries in programs + earlier:
         if (best := again(program, tries)) is not None:
-            return _counterexample(_shrunk(best, again), reproduced=True)
-    return _counterexample(found.broken, reproduced=False)
+            return _shrunk(best, again)
+    return None
 
 
 def _counterexample(broken: BrokenRule, *, reproduced: bool) -> Counterexample:
@@ -222,11 +266,8 @@ def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None
     # A breach that shows at once, and not by waiting in vain, gets a second attempt.
     tries = 1 if " returns" in best.rule else 2
     for simpler in (
-        _without_a_part,
-        _without_a_queue,
-        _without_a_step,
-        _without_a_hold,
-        _with_a_plain_step,
+        *(_without_a_part, _without_a_queue, _without_steps(2), _without_steps(1)),
+        *(_without_a_hold, _with_plain_steps, _with_a_plain_step),
     ):
         at = 0
         while at < len(programs := simpler(best.steps)):
@@ -258,6 +299,11 @@ def _without_a_part(steps: _Program) -> list[_Program]:
     return [steps[:begin] + steps[min(end, count) :] for begin, end in parts]
 
 
+def _of_one_queue(steps: _Program) -> _Program:
+    """Return the steps on the queue of the last step."""
+    return tuple(step for step in steps if step.queue == steps[-1].queue)
+
+
 def _without_a_queue(steps: _Program) -> list[_Program]:
     queues = sorted({step.queue for step in steps[:-1]} - {steps[-1].queue})
     return [tuple(step for step in steps if step.queue != queue) for queue in queues]
@@ -274,8 +320,25 @@ def _without_a_hold(steps: _Program) -> list[_Program]:
     return [tuple(s for k, s in enumerate(steps) if k not in pair) for pair in pairs]
 
 
-def _without_a_step(steps: _Program) -> list[_Program]:
-    return [steps[:i] + steps[i + 1 :] for i in range(len(steps))]
+def _without_steps(count: int) -> Callable[[_Program], list[_Program]]:
+    """Leave out `count` neighbours before the last step, which is the one that breaks the rule.
+
+    An attempt that breaks a rule takes a second and a fresh process. Many steps at once come
+    first.
+    """
+
+    def simpler(steps: _Program) -> list[_Program]:
+        return [steps[:i] + steps[i + count :] for i in range(len(steps) - count)]
+
+    return simpler
+
+
+def _plain(steps: _Program) -> _Program:
+    return tuple(Step(does=step.does, queue=step.queue, device=step.device) for step in steps)
+
+
+def _with_plain_steps(steps: _Program) -> list[_Program]:
+    return [_plain(steps)] if _plain(steps) != steps else []
 
 
 def _with_a_plain_step(steps: _Program) -> list[_Program]:

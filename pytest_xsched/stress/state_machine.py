@@ -119,6 +119,7 @@ class OpenDevices:
         """Keep the live XQueues after an example, or close them if a rule broke."""
         if not broken and all(live.is_elsewhere for live in devices):
             for live in devices:
+                live.limit_calls(None)
                 live.clear()
             self._kept = devices
             self.history.append(Step(does="clear"))
@@ -127,10 +128,19 @@ class OpenDevices:
             live.close()
 
     def play(
-        self, steps: Sequence[Step], without: Collection[str], patience: str
+        self, steps: Sequence[Step], without: Collection[str], patience: str, *, hurry: bool = False
     ) -> BrokenRule | None:
-        """Execute steps, and return the breach that they show."""
+        """Execute steps, and return the breach that they show.
+
+        Args:
+            steps: to execute.
+            without: ids of rules that are not checked.
+            patience: how long a wait for a queue may take.
+            hurry: whether each call has this time, too, if it usually has more.
+        """
         opened = self.open()
+        for live in opened:
+            live.limit_calls(patience if hurry else None)
         broken: BrokenRule | None = None
         executor = StepExecutor(opened, without=without, patience=patience)
         try:

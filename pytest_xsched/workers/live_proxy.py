@@ -94,7 +94,7 @@ class LiveProcess:
         waiting: Callable[[str], None] | None = None,
     ) -> None:
         self._name = "XSched" if xsched else f"the device {device!r}"
-        self._patience_ns = patience_ns
+        self._patience_ns = self._allowed_ns = patience_ns
         self._over: XSchedError | None = None
         self._directory = TemporaryDirectory()
         self._messages = WorkerMessages(SET_UP_S, GRACE_S, None, waiting)
@@ -125,6 +125,10 @@ class LiveProcess:
         """Check whether the process has ended."""
         return self._over is not None
 
+    def limit_calls(self, most_ns: int | None) -> None:
+        """Limit how long a call may take, to less than `patience_ns`; None: no longer."""
+        self._allowed_ns = self._patience_ns if most_ns is None else min(self._patience_ns, most_ns)
+
     def open_run(self) -> RemoteRun:
         """Open a run in the process, after the previous one was closed."""
         self.call("open")
@@ -148,7 +152,7 @@ class LiveProcess:
             raise self._over
         self._messages.doing = _DOING[call] + (f" queue {of!r}" if of else "")
         self._messages.answers.clear()
-        self._worker.allow((allowed_ns + self._patience_ns) / 1e9)
+        self._worker.allow((allowed_ns + self._allowed_ns) / 1e9)
         self._worker.write_line(json.dumps({"call": call, "values": values}))
         self._listen_until(lambda: bool(self._messages.answers))
         answer = json.loads(self._messages.answers.pop())
@@ -173,7 +177,7 @@ class LiveProcess:
             return self._worker.crash()
         return WorkerHung(
             f"{self._name} did not return from {self._messages.doing} within "
-            f"{Duration(self._patience_ns)}"
+            f"{Duration(self._allowed_ns)}"
         )
 
     def close(self) -> None:

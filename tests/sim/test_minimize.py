@@ -11,6 +11,7 @@ from pytest_xsched import CpuModel, Duration, SimModel, WorkerHung, spin
 from pytest_xsched.base.units import parse_duration
 from pytest_xsched.native.binding import Device
 from pytest_xsched.runner.live_queues import Here, XQueues
+from pytest_xsched.stress import minimize
 from pytest_xsched.stress.minimize import all_broken, first_broken
 from pytest_xsched.stress.state_machine import OpenDevices, check_xqueues, replayed
 from pytest_xsched.stress.step_executor import StepExecutor
@@ -123,6 +124,53 @@ def test_a_call_that_hangs_in_some_state():
         'q0.submit(spin("1ms"))',
         "q0.destroy()",
     ]
+
+
+def test_few_attempts_break_the_rule_again(monkeypatch):
+    """Each of them would be a hang and a fresh process."""
+    broke = []
+    play = OpenDevices.play
+
+    def counted(self, steps, *args, hurry=False):
+        broken = play(self, steps, *args, hurry=hurry)
+        if broken is not None:
+            broke.append((len(steps), hurry))
+        return broken
+
+    monkeypatch.setattr(OpenDevices, "play", counted)
+    found = first_broken(
+        make("resume"),
+        settings(MANY, max_examples=30),
+        without={"highest runs", "off means off", "highest first"},
+    )
+    assert found.reproduced and len(found.steps) == 5
+    assert len(broke) <= 8
+    assert broke[-1] == (5, False)  # with the whole patience
+    assert all(hurry for _, hurry in broke[:-1])
+
+
+def test_what_hangs_only_for_a_short_patience_is_no_hang(monkeypatch):
+    """The steps that were found with a short patience are tried with the whole one."""
+    play = OpenDevices.play
+
+    def slow(self, steps, without, patience, *, hurry=False):
+        if hurry:  # each call is late
+            return BrokenRule("destroy returns", "late", steps)
+        return play(self, steps, without, patience)
+
+    monkeypatch.setattr(OpenDevices, "play", slow)
+    found = first_broken(make("destroy"), MANY)
+    assert found.reproduced and found.sentence != "late"
+    assert any("submit" in step for step in found.steps)
+
+
+def test_a_first_search_has_few_and_short_sequences(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        minimize, "run_state_machine_as_test", lambda machine, settings: given.append(settings)
+    )
+    assert first_broken(make(""), settings(max_examples=50, stateful_step_count=5)) is None
+    assert [(one.max_examples, one.stateful_step_count) for one in given] == [(10, 5), (50, 5)]
 
 
 def test_each_finding_is_printed_before_the_search_for_the_next_one():
