@@ -105,7 +105,7 @@ XSCHED = (
         "suspended.",
         source="XSched, OSDI'25, section 5",
         reads=("priority",),
-        rules=("highest first", "equals run together"),
+        rules=("inversion is bounded", "highest first", "equals run together"),
     ),
     Policy(
         name="hhpf",
@@ -114,7 +114,7 @@ XSCHED = (
         definition="Like hpf, with one highest priority over all devices.",
         source="XSched, OSDI'25, section 6",
         reads=("priority",),
-        rules=("highest first", "equals run together"),
+        rules=("inversion is bounded", "highest first", "equals run together"),
     ),
     Policy(
         name="chpf",

@@ -52,6 +52,7 @@ HINTS: dict[str, dict[str, tuple[int | None, ...]]] = {
 ALIKE = ("up", "cfs", "mlfq")
 """Policies whose turns depend on times and thresholds: all queues get the same ones."""
 TIMESLICES = (None, "40ms")
+_SELDOM = st.sampled_from((False, False, True))
 
 
 def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
@@ -96,6 +97,8 @@ def _bursts(draw: DrawFn, name: str, device: str) -> Scenario:
                 laxity_ns=hints.get("laxity_ns"),
             )
         )
+    if count > 1 and draw(_SELDOM):
+        queues[-1] = replace(queues[-1], arrivals=closed(), after=queues[0].name)
     timeslice = draw(st.sampled_from(TIMESLICES)) if name == "up" else None
     return Scenario(
         queues=tuple(queues),
@@ -172,10 +175,18 @@ def simpler(scenario: Scenario) -> Iterator[Scenario]:
 
     hypothesis would try more steps than there is time for: a run takes a second, a hang takes ten.
     """
+    return (one for one in _simpler(scenario) if one != scenario)
+
+
+def _simpler(scenario: Scenario) -> Iterator[Scenario]:
     assert scenario.xsched is not None
     name, queues = scenario.xsched.policy, scenario.queues
     for index in range(len(queues) if len(queues) > 1 else 0):
-        yield replace(scenario, queues=queues[:index] + queues[index + 1 :])
+        yield _with_queues(scenario, queues[:index] + queues[index + 1 :])
+    for index, queue in enumerate(queues):
+        if queue.after is not None:
+            alone = replace(queue, after=None)
+            yield replace(scenario, queues=(*queues[:index], alone, *queues[index + 1 :]))
     if scenario.xsched.timeslice is not None:
         yield replace(scenario, xsched=XSched(policy=name))
     duration, number = _commands(name)[0]
@@ -195,11 +206,25 @@ def simpler(scenario: Scenario) -> Iterator[Scenario]:
                 for index, queue in enumerate(queues)
             ]
             if tuple(changed) != queues:
-                yield replace(scenario, queues=tuple(changed))
+                yield _with_queues(scenario, tuple(changed))
     begins = [queue.arrivals.times_ns[0] for queue in queues if isinstance(queue.arrivals, Replay)]
     changed = [
         replace(queue, workload=spin(duration), arrivals=replay([Duration(begin)] * number))
         for queue, begin in zip(queues, begins, strict=True)
     ]
     if tuple(changed) != queues:
-        yield replace(scenario, queues=tuple(changed))
+        yield _with_queues(scenario, tuple(changed))
+
+
+def _with_queues(scenario: Scenario, queues: tuple[QueueSpec, ...]) -> Scenario:
+    """Return the scenario with other queues; one that starts after one that is gone is free."""
+    names = [queue.name for queue in queues]
+    kept = [
+        queue
+        if queue.after is None
+        else replace(queue, after=None)
+        if queue.after not in names
+        else replace(queue, arrivals=closed())
+        for queue in queues
+    ]
+    return replace(scenario, queues=tuple(kept))

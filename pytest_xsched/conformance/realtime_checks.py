@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.scenario.arrival_process import Closed
+from pytest_xsched.stress.invariants import CHECKS
 
 MS = 1_000_000
 REACTION_NS = 50 * MS
@@ -95,11 +96,8 @@ def ends_cleanly(run: Run) -> list[str] | None:
 def everything_ends(run: Run) -> list[str] | None:
     """Count requests that were not done after the drain, when nothing completed any more."""
     found = []
-    scenario = run.scenario
-    end_ns = scenario.warmup_ns + scenario.duration_ns + scenario.drain_ns
-    last_ns = max(int(q.samples["completed_ns"].max(initial=0)) for q in run.queues.values())
-    if last_ns > end_ns - REST_NS:
-        return None  # the whole run was slow
+    if _was_slow(run):
+        return None
     for queue in run.queues.values():
         waiting = int(np.count_nonzero(queue.samples["completed_ns"] < 0))
         if waiting:
@@ -107,6 +105,51 @@ def everything_ends(run: Run) -> list[str] | None:
                 f"{queue.name}: {waiting} of {len(queue.samples)} requests never completed"
             )
     return found
+
+
+def _was_slow(run: Run) -> bool:
+    """Return whether something still completed when the drain ended."""
+    scenario = run.scenario
+    end_ns = scenario.warmup_ns + scenario.duration_ns + scenario.drain_ns
+    last_ns = max(int(q.samples["completed_ns"].max(initial=0)) for q in run.queues.values())
+    return last_ns > end_ns - REST_NS
+
+
+def no_circular_wait(run: Run) -> list[str] | None:
+    """Find a queue that waits for another one, when nothing completed any more."""
+    if _was_slow(run) or not any(queue.spec.after for queue in run.queues.values()):
+        return None
+    return list(CHECKS["no circular wait"](run))
+
+
+def inversion_is_bounded(run: Run) -> list[str] | None:
+    """Find a wait for a lower queue that all work of the run which was there does not explain."""
+    found, shown = [], False
+    for queue in run.queues.values():
+        source = None if queue.spec.after is None else run.queues[queue.spec.after]
+        if source is None or source.spec.priority >= queue.spec.priority:
+            continue
+        begins, ends = source.samples["submitted_ns"], source.samples["completed_ns"]
+        waits_ns = np.where(ends < 0, 0, ends - begins)
+        if not len(waits_ns):
+            continue
+        shown = True
+        at = int(np.argmax(waits_ns))
+        work_ns = sum(_work_ns(other, begins[at], ends[at]) for other in run.queues.values())
+        if waits_ns[at] > work_ns / PART + SLACK_NS:
+            found.append(
+                f"{queue.name}: request {at} waited {waits_ns[at]} ns for {source.name}, of lower "
+                f"priority; all work that was there takes {work_ns} ns"
+            )
+    return found if shown else None
+
+
+def _work_ns(queue: MeasuredQueue, begin_ns: int, end_ns: int) -> int:
+    """Return the nominal work of the requests of a queue that were there at some time."""
+    submitted, completed = queue.samples["submitted_ns"], queue.samples["completed_ns"]
+    there = (submitted >= 0) & (submitted < end_ns) & ((completed < 0) | (completed > begin_ns))
+    each_ns = sum(command.duration_ns for command in queue.workload.commands)
+    return int(np.count_nonzero(there)) * each_ns
 
 
 def _all_done(run: Run) -> bool:

@@ -168,21 +168,22 @@ class XQueue:
         """Name of the queue."""
         return self.spec.name
 
-    def submit(self, workload: Workload, *, after: Ticket | None = None) -> Ticket:
+    def submit(self, workload: Workload, *, after: Ticket | XQueue | None = None) -> Ticket:
         """Submit one request and return at once. At most 4096 requests may be unfinished.
 
         Args:
             workload: the commands of the request.
-            after: a ticket of another queue: the request starts when that one is complete, or when
-                that queue is destroyed. Later requests of this queue wait for this one. Until
-                then, the queue is ``"waiting"``, and holds no other queue back.
+            after: a ticket of another queue, or that queue for its last one: the request starts
+                when that one is complete, or when that queue is destroyed. Later requests of this
+                queue wait for this one. Until then, the queue is ``"waiting"``, and holds no other
+                queue back.
         """
         commands = self._commands("submit", workload)
         if after is None:
             number = self.native.submit(commands)
         else:
-            self._check_after(after)
-            number = self.native.submit(commands, (after.queue.native, after.number))
+            other = self._other(after)
+            number = self.native.submit(commands, (other.queue.native, other.number))
         self._last = Ticket(self, number)
         return self._last
 
@@ -228,7 +229,14 @@ class XQueue:
         self._last = tickets[-1]
         return tickets
 
-    def _check_after(self, after: Ticket) -> None:
+    def _other(self, after: Ticket | XQueue) -> Ticket:
+        """Return the ticket that a request starts after."""
+        if isinstance(after, XQueue):
+            if after._last is None:
+                raise ScenarioError(
+                    f"queue {self.name!r}: after names queue {after.name!r}, which has no request"
+                )
+            after = after._last
         if not isinstance(after, Ticket):
             raise ScenarioError(
                 f"queue {self.name!r}: after={one_line(after)} is no ticket; write "
@@ -239,6 +247,7 @@ class XQueue:
                 f"queue {self.name!r}: after names a ticket of {after.queue.name!r}, which is not "
                 "one of the queues next to it; only queues of the same xqueues wait for each other"
             )
+        return after
 
     def wait(self, timeout: DurationLike = "10s") -> None:
         """Wait until all submitted requests complete.

@@ -104,18 +104,21 @@ _ALL = (
         definition="A request that starts after one of another queue launches nothing before that "
         "one is complete.",
         general=True,
+        live=True,
     ),
     Rule(
         id="no circular wait",
         definition="A request that starts after one of another queue completes when no further "
         "queue has work.",
         general=True,
+        live=True,
     ),
     Rule(
         id="inversion is bounded",
         definition="A queue that starts after one of lower priority waits for the work of that "
         "one, for that of queues which go before it, for what was in flight, and for nothing else.",
         source="L. Sha, R. Rajkumar, J. P. Lehoczky, 1990",
+        live=True,
         of="policies that order the queues of a process by priority",
     ),
     # Of the order of queues.

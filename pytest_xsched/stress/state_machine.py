@@ -50,6 +50,8 @@ _REQUESTS = st.builds(
     st.sampled_from((1, 2, 5, 12)),  # the last one is more than most thresholds
 )
 _DEPTHS = launch_configurations(auto=False)
+_LONG = spin("1ms", layers=40)
+"""Work that is still there when the next queues have got theirs, in whatever process."""
 _OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
 """New depths of an old queue: often the smallest, which is less than what is in flight."""
 
@@ -231,6 +233,28 @@ class XQueuesMachine(RuleBasedStateMachine):
     def submit(self, data: Any, workload: Workload) -> None:
         """Submit a request."""
         self._take("submit", data, workload=workload)
+
+    @precondition(lambda self: len(self.executor.queues) > 1)
+    @rule(data=st.data(), workload=_REQUESTS)
+    def submit_after(self, data: Any, workload: Workload) -> None:
+        """Submit a request that starts after the last one of a queue."""
+        numbers = list(self.executor.queues)
+        source = numbers[data.draw(st.integers(0, len(numbers) - 1), label="after")]
+        self._take("submit", data, workload=workload, after=source)
+
+    @precondition(lambda self: len(self.executor.queues) <= QUEUES_MAX - 3)
+    @rule(depth=_DEPTHS)
+    def pipeline(self, depth: tuple[int, int]) -> None:
+        """Let a high queue wait for a low one, while one between them has work."""
+        made = []
+        for priority in range(3):
+            self._take("create", priority=priority, depth=depth)
+            made.append(next(reversed(self.executor.queues)))
+        low, middle, high = made
+        self._take("submit", queue=low, workload=_LONG)
+        self._take("submit", queue=middle, workload=_LONG)
+        self._take("submit", queue=high, after=low)
+        self._take("wait", queue=high)
 
     @rule(data=st.data())
     def suspend(self, data: Any) -> None:

@@ -18,7 +18,7 @@ from pytest_xsched.errors import QueueTimeout, WorkerCrashed, WorkerHung, XSched
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.live_queues import PENDING_MAX, Ticket, XQueue, XQueues
 from pytest_xsched.scenario.workload import Workload, spin
-from pytest_xsched.stress import costs
+from pytest_xsched.stress import costs, dependencies
 from pytest_xsched.stress.background_load import (
     WINDOW,
     WINDOWS,
@@ -73,13 +73,21 @@ class QueueState:
     """Of its commands so far."""
     seen: Counts | None = None
     """Counts of the queue after the last step."""
+    waits: list[dependencies.Wait] = field(default_factory=list)
+    """Its requests, since the last wait for the queue, that start after those of other queues."""
+    gone: bool = False
+    """Whether it was destroyed."""
+    limit: int = 0
+    """Commands that wait for no other queue."""
+    was_ready: bool = False
+    """Whether it was ready after the last step, and had no request that waits for others."""
 
     @property
     def name(self) -> str:
         return self.xq.name
 
     def is_ready(self, counts: Counts) -> bool:
-        return counts.completed < counts.submitted and not self.held
+        return counts.completed < self.limit and not self.held
 
     def note(self, workload: Workload) -> None:
         """Note that the queue got work."""
@@ -119,6 +127,7 @@ class StepExecutor:
         self._off: set[int] = set()  # devices without a scheduler
         self.shown: set[str] = set()
         """Ids of the rules that a step checked."""
+        self._work_ns = [0] * len(devices)  # what all work that was submitted takes alone
 
     # ---- executing steps
 
@@ -134,6 +143,9 @@ class StepExecutor:
         if name in self._without or _RULE_OF_STEP.get(step.does) in self._without:
             return
         self.executed.append(step)
+        if step.does not in dependencies.CALM_STEPS:
+            for wait in itertools.chain(*(state.waits for state in self.queues.values())):
+                wait.calm = False
         self.shown |= {"no call fails", "the process survives", "returns"}
         with self._watched(name):
             if step.does in costs.STEPS:
@@ -152,7 +164,9 @@ class StepExecutor:
             return step.queue in self.queues and self.queues[step.queue].load is not None
         if step.does == "idle":
             return not any(state.pending for state in self.queues.values())
-        if step.queue not in self.queues:
+        if step.queue not in self.queues or not dependencies.fits(step, self.queues):
+            return False
+        if step.after >= 0 and "no circular wait" in self._without:
             return False
         needed = {"share": self._equal, "compete": self._below}.get(step.does)
         return needed is None or bool(needed(step))
@@ -233,13 +247,21 @@ class StepExecutor:
         self.queues[step.queue] = state
 
     def _submit(self, step: Step) -> None:
-        self._submit_to(self.queues[step.queue], step.workload)
+        state, source = self.queues[step.queue], self.queues.get(step.after)
+        if source is None:
+            self._submit_to(state, step.workload)
+            return
+        before, other = state.xq.counts.submitted, source.tickets[-1]
+        self._submit_to(state, step.workload, other)
+        calm = not any(k.held or k.load for k in self._next_to(state))
+        state.waits.append(dependencies.wait_of(state, before, source, other, calm=calm))
 
     def _load(self, step: Step) -> None:
         state = self.queues[step.queue]
         state.xq.load(step.workload, every=step.every or None)
         state.load = step
         state.note(step.workload)
+        self._work_ns[state.device] += 2 * dependencies.work_ns(step.workload)  # left at its end
 
     def _unload(self, step: Step) -> None:
         state = self.queues[step.queue]
@@ -249,7 +271,7 @@ class StepExecutor:
     def _suspend(self, step: Step) -> None:
         state = self.queues[step.queue]
         self._return_soon(state, state.xq.suspend, state.xq.resume)
-        state.held = True
+        state.held, state.was_ready = True, False
         state.seen = state.xq.counts
 
     def _resume(self, step: Step) -> None:
@@ -294,11 +316,11 @@ class StepExecutor:
             if state.xq.counts.completed < state.all_submitted():
                 self._wait_in_vain(state)
             return
-        if self._may_starve(state):
+        if self._may_starve(state) or dependencies.blocks(state, self._stops):
             with contextlib.suppress(QueueTimeout):
                 state.xq.wait(_VAIN)
             return
-        state.xq.wait(self._patience)
+        self._wait_for(state)
         c, submitted = state.xq.counts, state.all_submitted()
         if state.load is not None:  # the wait was for the last request that was submitted
             last = state.tickets[-1].number if state.tickets else -1
@@ -316,6 +338,26 @@ class StepExecutor:
             f"{state.xq.name}: {c.completed} of {submitted} commands completed after a wait",
         )
 
+    def _stops(self, state: QueueState) -> bool:
+        """Return whether a queue may get nothing, by the steps."""
+        return state.held or self._may_starve(state)
+
+    def _wait_for(self, state: QueueState) -> None:
+        """Wait for all requests of a queue, and check those that start after others."""
+        try:
+            state.xq.wait(self._patience)
+        except QueueTimeout as error:
+            sentence = dependencies.unfinished(state)
+            if not sentence or any(k.held or k.load for k in self.queues.values()):
+                raise
+            raise BrokenRule("no circular wait", f"{sentence}: {error}") from error
+        state.pending = state.load is not None
+        virtual = self.devices[state.device].is_virtual
+        waits = dependencies.breaches(state, self._work_ns[state.device], virtual=virtual)
+        for rule, holds, sentence in waits:
+            self._check(rule, holds, sentence)
+        state.waits.clear()
+
     def _wait_in_vain(self, state: QueueState) -> None:
         """Wait for a held queue: it may end by itself only if all of its work is in flight."""
         launched = state.xq.counts.launched
@@ -331,7 +373,7 @@ class StepExecutor:
 
     def _destroy(self, step: Step) -> None:
         self.queues[step.queue].xq.destroy()
-        del self.queues[step.queue]
+        self.queues.pop(step.queue).gone = True
 
     def _sleep(self, step: Step) -> None:
         for number, live in enumerate(self.devices):
@@ -387,12 +429,12 @@ class StepExecutor:
             if (
                 state.device == step.device
                 and not state.held
+                and not dependencies.blocks(state, self._stops)
                 and not self.devices[step.device].is_virtual
             ):
                 self.shown.add("off means off")
                 try:
-                    state.xq.wait(self._patience)
-                    state.pending = state.load is not None
+                    self._wait_for(state)
                 except QueueTimeout as error:
                     raise BrokenRule("off means off", str(error)) from error
 
@@ -407,6 +449,8 @@ class StepExecutor:
         one = self.queues[step.queue]
         here = self._next_to(one)
         if any(state.held or (state.pending and state.priority > one.priority) for state in here):
+            return None
+        if any(state.waits for state in here):
             return None
         return next((k for k in here if k is not one and k.priority == one.priority), None)
 
@@ -464,18 +508,21 @@ class StepExecutor:
         """Wait until some queues have no work."""
         for state in states:
             try:
-                state.xq.wait(self._patience)
+                self._wait_for(state)
             except QueueTimeout as error:
                 raise BrokenRule("wait returns", str(error)) from error
-            state.pending = False
 
-    def _submit_to(self, state: QueueState, workload: Workload) -> None:
-        state.tickets.append(state.xq.submit(workload))
+    def _submit_to(
+        self, state: QueueState, workload: Workload, after: Ticket | None = None
+    ) -> None:
+        state.tickets.append(state.xq.submit(workload, after=after))
+        self._work_ns[state.device] += dependencies.work_ns(workload)
         state.submitted += len(workload.commands)
         state.note(workload)
 
     def _submit_times(self, state: QueueState, workload: Workload, times: int) -> list[Ticket]:
         tickets = state.xq.submit_times(workload, times)
+        self._work_ns[state.device] += times * dependencies.work_ns(workload)
         state.tickets += tickets
         state.submitted += times * len(workload.commands)
         state.note(workload)
@@ -486,12 +533,14 @@ class StepExecutor:
     def _check_all(self) -> None:
         now = {state: state.xq.counts for state in self.queues.values()}
         for state, c in now.items():
+            state.limit = dependencies.limit(state, now)
             self._check_counts(state, c)
         for number, live in enumerate(self.devices):
             if live.is_virtual:
                 self._check_virtual({k: c for k, c in now.items() if k.device == number})
         for state, c in now.items():
             state.seen = c
+            state.was_ready = state.is_ready(c) and not state.waits
         self._changed.clear()
 
     def _check_counts(self, state: QueueState, c: Counts) -> None:
@@ -533,7 +582,7 @@ class StepExecutor:
                 full = c.launched - c.completed >= state.threshold
                 self._check(
                     "off means off" if off else "highest runs",
-                    c.state == "ready" and (full or c.launched == c.submitted),
+                    c.state == "ready" and (full or c.launched == state.limit),
                     f"{state.xq.name} may launch but does not: {c}",
                 )
         self._check_shares(now, ready)
@@ -543,8 +592,7 @@ class StepExecutor:
                     continue
                 if higher.load is not None and not is_always_ready(higher):
                     continue
-                was_ready = higher.seen is not None and higher.is_ready(higher.seen)
-                if higher.priority > state.priority and was_ready:
+                if higher.priority > state.priority and higher.was_ready:
                     self._check(
                         "highest first",
                         c.launched == state.seen.launched,
@@ -562,7 +610,7 @@ class StepExecutor:
             return
         if any(state.load is not None and state.load.every for state in now):
             return  # a queue may have been idle meanwhile
-        before = [k for k in now if k.seen is not None and k.is_ready(k.seen)]
+        before = [k for k in now if k.seen is not None and k.was_ready]
         top = max((state.priority for state in before), default=None)
         equals = [state for state in before if state.priority == top]
         for one, other in itertools.permutations(equals, 2):

@@ -29,6 +29,7 @@ class Step:
         every: of a load: the time from one request to the next; empty: a closed loop.
         queue: number of the queue, in order of creation.
         device: number of the device that the queue is on.
+        after: number of the queue whose last request a submitted one starts after; -1: none.
     """
 
     does: str
@@ -39,6 +40,7 @@ class Step:
     workload: Workload = _PLAIN
     duration: str = "1ms"
     every: str = ""
+    after: int = -1
 
     def __str__(self) -> str:
         """Return the step as Python."""
@@ -46,9 +48,10 @@ class Step:
         depth = f"threshold={self.depth[0]}, batch_size={self.depth[1]}"
         every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
+        after = f", after=q{self.after}" if self.after >= 0 else ""
         return {
             "create": f"{name} = {xqueues}(priority={self.priority}, {depth})",
-            "submit": f"{name}.submit({python_text(self.workload)})",
+            "submit": f"{name}.submit({python_text(self.workload)}{after})",
             "load": f"{name}.load({python_text(self.workload)}{every})",
             "set_priority": f"{name}.priority = {self.priority}",
             "set_launch_config": f"{name}.set_launch_config({depth})",
@@ -80,4 +83,9 @@ class BrokenRule(AssertionError):
 def numbered(steps: Sequence[Step]) -> tuple[Step, ...]:
     """Number the queues from 0."""
     numbers = {step.queue: i for i, step in enumerate(s for s in steps if s.does == "create")}
-    return tuple(dataclasses.replace(s, queue=numbers.get(s.queue, s.queue)) for s in steps)
+    return tuple(
+        dataclasses.replace(
+            s, queue=numbers.get(s.queue, s.queue), after=numbers.get(s.after, s.after)
+        )
+        for s in steps
+    )

@@ -93,7 +93,7 @@ def open_live_process(
         libraries=libraries,
         lock=lock,
         lock_timeout_s=lock_timeout_s,
-        policy=policy,
+        policy=policy if xsched is None else "none",  # else ours would hold queues back first
         xsched=xsched,
         files=files,
         environment=None if xsched is None else _ENVIRONMENT,

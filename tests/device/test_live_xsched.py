@@ -12,6 +12,8 @@ from pytest_xsched import ScenarioError, WorkerCrashed, WorkerHung, XSched, XSch
 from pytest_xsched.conformance import live_engine
 from pytest_xsched.stress.minimize import first_broken
 from pytest_xsched.stress.state_machine import check_xqueues
+from pytest_xsched.stress.step_executor import StepExecutor
+from pytest_xsched.stress.steps import BrokenRule, Step
 
 FEW = settings(
     settings.get_profile("xsched-nightly"),
@@ -144,3 +146,55 @@ def test_a_hang_is_found(session, monkeypatch):
     assert found.rule == "destroy returns"
     assert found.sentence == "XSched did not return from destroying queue 'xq0' within 500 ms"
     assert [line.split("(")[0] for line in found.steps] == ["q0 = xqueues", "q0.destroy"]
+
+
+# ---- requests that start after those of other queues
+
+PIPELINE = (
+    *(Step(does="create", queue=i, priority=i, depth=(2, 1)) for i in range(3)),
+    Step(does="submit", queue=0, workload=spin("1ms", layers=40)),
+    Step(does="submit", queue=1, workload=spin("1ms", layers=40)),
+    Step(does="submit", queue=2, after=0),
+    Step(does="wait", queue=2),
+)
+"""Queue 2, the highest one, waits for queue 0, the lowest one, and queue 1 is between them."""
+
+
+def test_xsched_alone_decides_which_queue_waits(session):
+    queues = session.live(scheduler="xsched")
+    low, high = queues(priority=1), queues(priority=2)
+    waiting, busy = low.submit(spin("1ms", layers=40)), high.submit(spin("1ms", layers=40))
+    assert waiting.wait().completed_ns > busy.completed_ns
+    assert low.counts.suspensions == 0  # of our own policy
+    queues.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "patience", "rule"),
+    [
+        ("circular-wait", "1s", "no circular wait"),
+        ("long-inversion", "10s", "inversion is bounded"),
+    ],
+)
+def test_a_wait_without_end_and_a_long_one_are_found(session, monkeypatch, fault, patience, rule):
+    assert played(session, PIPELINE, "10s") is None
+    monkeypatch.setenv("PREEMPT_DOUBLE", fault)
+    broken = played(session, PIPELINE, patience)
+    assert broken is not None and broken.rule == rule, broken
+    assert broken.steps[5].does == "submit"
+    assert str(broken.steps[5]) == 'q2.submit(spin("1ms"), after=q0)'
+
+
+def played(session, steps, patience):
+    """Execute steps in a fresh process, and return the breach that they show."""
+    queues = session.live(scheduler="xsched")
+    executor = StepExecutor([queues], patience=patience)
+    try:
+        for step in steps:
+            executor.execute(step)
+    except BrokenRule as broken:
+        return broken
+    finally:
+        queues.close()
+    assert executor.shown >= {"starts after", "no circular wait", "inversion is bounded"}
+    return None

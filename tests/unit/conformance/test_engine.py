@@ -282,6 +282,26 @@ def test_scenarios_come_back_from_their_text(policy):
             assert step != scenario
 
 
+def test_a_pipeline_is_made_simpler_too():
+    """A queue whose source is left out starts at its arrivals, and one alone is no pipeline."""
+    policy = next(policy for policy in policies.XSCHED if policy.name == "hpf")
+    kept = []
+
+    def keep(scenario):
+        kept.append(scenario)
+        return run(scenario)
+
+    many = Limits(search_s=60, examples=20, shrink_s=1, shrink_runs=1)
+    examine(policy_with(nothing), contests(policy, "cuda"), keep, keep, many, seed=2)
+    pipelines = [one for one in kept if one.queues[-1].after is not None]
+    assert pipelines
+    for scenario in pipelines:
+        steps = list(simpler(scenario))
+        assert any(step.queues[-1].after is None for step in steps)
+        assert any(len(step.queues) < len(scenario.queues) for step in steps)
+        assert any(step.queues[-1].after == "a" for step in steps)
+
+
 def test_every_policy_is_here():
     assert tuple(tested.policy.name for tested in BUILTIN) == POLICIES
     assert {tested.policy.name for tested in XSCHED} == POLICY_NUMBERS.keys() - {"none"}

@@ -59,7 +59,9 @@ def made_run(policy, *bursts, **settings):
         xsched=XSched(policy=policy, **settings),
     )
     evidence = SimpleNamespace(activity=None)
-    return SimpleNamespace(scenario=scenario, queues=queues, evidence=evidence, remark="")
+    return SimpleNamespace(
+        scenario=scenario, queues=queues, evidence=evidence, remark="", device_kind="cuda"
+    )
 
 
 def behind(n, first=0):
@@ -190,6 +192,30 @@ CASES = [
         *("hpf", "threshold"),
         (burst(behind(50), took=2, threshold=2),),
         (burst([i // 3 * 3 for i in range(50)], threshold=2),),
+    ),
+    (
+        *("cfs", "starts after"),
+        (burst(behind(10)), burst(behind(10, 1), after="a")),
+        (burst(behind(10)), burst(behind(10), after="a")),
+    ),
+    (
+        *("hpf", "no circular wait"),
+        (burst(behind(10)), burst(behind(10, 10), after="a", **HIGH)),
+        (burst([*behind(9), NEVER]), burst([*behind(9, 10), NEVER], after="a", **HIGH)),
+    ),
+    (
+        *("hpf", "inversion is bounded"),
+        # In all 40 ms of work; four times as long and 200 ms are no finding.
+        (
+            burst([*behind(9), 350]),
+            burst([*behind(9, 10), 360], after="a", priority=2),
+            burst(behind(20, 20), **HIGH),
+        ),
+        (
+            burst([*behind(9), 370]),
+            burst([*behind(9, 10), 380], after="a", priority=2),
+            burst(behind(20, 20), **HIGH),
+        ),
     ),
 ]
 

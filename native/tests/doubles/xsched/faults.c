@@ -82,6 +82,8 @@ static const struct {
     {"hang-config", &preempt_faults.hang_config},
     {"crash-destroy", &preempt_faults.crash_destroy},
     {"few-queues", &preempt_faults.few_queues},
+    {"circular-wait", &preempt_faults.circular_wait},
+    {"long-inversion", &preempt_faults.long_inversion},
 };
 
 #define VICE_COUNT (sizeof table / sizeof table[0])

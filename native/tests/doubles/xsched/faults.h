@@ -60,6 +60,8 @@ struct faults {
     bool hang_config;        /* a new launch configuration hangs where work is */
     bool crash_destroy;      /* SIGSEGV when a queue with work is destroyed */
     bool few_queues;         /* no more than three queues can be created */
+    bool circular_wait;      /* what ends between two others keeps those below it */
+    bool long_inversion;     /* the same, for 2 s */
     /* Likewise; what a shim does to processes (process.c): */
     bool fork_hangs;    /* a forked child hangs when it launches */
     bool fork_exit;     /* a forked child never ends */

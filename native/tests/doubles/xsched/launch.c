@@ -34,7 +34,7 @@ static void rest(struct queue *q)
         pthread_mutex_lock(&preempt_lock);
         return;
     }
-    if (q->ready) { /* suspended: check again, because laxity ends without an event */
+    if (q->ready && preempt_ticks()) { /* suspended, and the time may end that without an event */
         xs__cond_wait_until(&q->changed, &preempt_lock, xs__clock_ns() + 1000000);
         preempt_schedule();
     } else if (preempt_faults.poll && xs__clock_ns() < q->ready_ns + POLL_NS) {

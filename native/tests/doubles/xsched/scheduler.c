@@ -14,6 +14,7 @@
 
 #define QUEUE_MAX 256
 #define NS_PER_US INT64_C(1000)
+#define LONG_INVERSION_NS INT64_C(2000000000)
 #define NS_PER_MS INT64_C(1000000)
 #define UTILIZATION_MAX 100
 #define TIRED_NS INT64_C(40000000)
@@ -136,6 +137,17 @@ static void decide_nothing(struct queue *const *queues, uint32_t count, bool *su
 
 /* ---- events of the queues ------------------------------------------------------ */
 
+/* Queues of lower priority that stay suspended, by a fault. */
+static struct kept {
+    int32_t priority;
+    xs_ns until;
+} kept;
+
+static bool is_kept(const struct queue *q)
+{
+    return q->hints.priority < kept.priority && xs__clock_ns() < kept.until;
+}
+
 void preempt_set_suspended(struct queue *q, bool suspended)
 {
     if (!suspended && preempt_faults.never_resume)
@@ -168,10 +180,15 @@ void preempt_schedule(void)
      : policy == POLICY_LAX  ? decide_lax
                              : decide_nothing)(queues, count, suspend);
     for (uint32_t i = 0; i < count; i++)
-        if (queues[i]->xqueue.suspended != suspend[i])
+        if (queues[i]->xqueue.suspended != suspend[i] && (suspend[i] || !is_kept(queues[i])))
             preempt_set_suspended(queues[i], suspend[i]);
     for (uint32_t i = 0; preempt_faults.wake_all && i < count; i++)
         pthread_cond_broadcast(&queues[i]->changed);
+}
+
+bool preempt_ticks(void)
+{
+    return policy == POLICY_LAX || policy == POLICY_UP || preempt_faults.long_inversion;
 }
 
 void preempt_tick(void)
@@ -180,12 +197,36 @@ void preempt_tick(void)
         preempt_schedule();
 }
 
+static bool is_between(const struct queue *q)
+{
+    bool above = false, below = false;
+    for (const struct queue *other = preempt_queues; other != NULL; other = other->next) {
+        above |= other->hints.priority > q->hints.priority;
+        below |= other->hints.priority < q->hints.priority;
+    }
+    return above && below;
+}
+
+/* The faults "circular-wait" and "long-inversion": what ends between two others in priority
+ * keeps those below it, until one above it gets work, or for 2 s. */
+static void keep_those_below(const struct queue *q)
+{
+    if (q->ready && q->hints.priority > kept.priority)
+        kept.until = 0;
+    else if (!q->ready && is_between(q))
+        kept = (struct kept){
+            .priority = q->hints.priority,
+            .until = preempt_faults.circular_wait ? XS_NEVER : xs__clock_ns() + LONG_INVERSION_NS};
+}
+
 void preempt_set_ready(struct queue *q, bool ready)
 {
     if (q->ready == ready)
         return;
     q->ready = ready;
     q->ready_ns = xs__clock_ns();
+    if (preempt_faults.circular_wait || preempt_faults.long_inversion)
+        keep_those_below(q);
     if (!ready || !preempt_faults.late_preemption)
         preempt_schedule();
 }

@@ -66,6 +66,8 @@ void *preempt_launch_thread(void *arg);
 void preempt_schedule(void);
 /* The same if the policy decides by the time. */
 void preempt_tick(void);
+/* Return whether decisions change with time, without an event. */
+bool preempt_ticks(void);
 /* One edge of a queue: it got work, or has none left. */
 void preempt_set_ready(struct queue *q, bool ready);
 void preempt_set_suspended(struct queue *q, bool suspended);
