@@ -20,8 +20,8 @@ from pytest_xsched.comparison.pairs import MARGIN, judge_figure, judge_pairs
 from pytest_xsched.reporting.run_table import title
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.comparing import SEED_STEP, Comparing, turns
-from pytest_xsched.session.machines import Machines
 from pytest_xsched.session.named_builds import NamedBuild
+from pytest_xsched.session.settings import Settings
 
 _OF_AN_IMAGE = (
     r"host\.name|(libraries|environment)\..*|devices\.\d+\.(driver_version|compiler_version)"
@@ -43,14 +43,13 @@ class Alternating:
     """Measures the runs of a session with both builds.
 
     Args:
-        machines: of the session.
+        settings: of the session.
         comparing: keeps the comparisons of the session.
     """
 
-    def __init__(self, machines: Machines, comparing: Comparing) -> None:
-        self._machines = machines
+    def __init__(self, settings: Settings, comparing: Comparing) -> None:
         self._comparing = comparing
-        self._settings = machines.settings
+        self._settings = settings
         self._measured: list[_Measured] = []
 
     def run(self, scenario: Scenario, host: str | None, measure: Callable[..., Run]) -> Run:
@@ -72,7 +71,6 @@ class Alternating:
         runs: dict[NamedBuild, list[Run]] = {reference: [], build: []}
         for episode, name in turns(settings.baseline_episodes, (reference.name, build.name)):
             arm = build if name == build.name else reference
-            self._machines.let_go(hosts[arm])
             seed = (scenario.seed + episode * SEED_STEP) % 2**32
             runs[arm].append(measure(replace(scenario, seed=seed), host=hosts[arm], build=arm))
         pairs = zip(scenarios[0].queues, scenarios[1].queues, strict=True)

@@ -66,15 +66,6 @@ class DevicePool:
             self._processes.close()
         self._processes = processes
 
-    def let_go(self) -> None:
-        """End the processes of the last run, and close the devices unless live queues use them."""
-        if self._lives:
-            self._only(None)
-            if self._kept is not None:
-                self._kept.end()
-        else:
-            self.close()
-
     def close(self) -> None:
         """Close the devices, and end the processes of the last run."""
         self._only(None)

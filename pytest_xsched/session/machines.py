@@ -76,17 +76,6 @@ class Machines:
             self._hosts[host] = HostMachine(host, prefix, self.settings)
         return self._hosts[host]
 
-    def let_go(self, host: str | None) -> None:
-        """End the processes of runs on all machines but one, because they hold locks of devices.
-
-        Two hosts may be two containers of one machine.
-        """
-        if host is not None:
-            self.here.let_go()
-        for name, machine in self._hosts.items():
-            if name != host:
-                machine.close()
-
     @contextlib.contextmanager
     def keeping_servers(self, host: str | None) -> Iterator[None]:
         """Let the servers of a machine outlive their runs, until the end of the block."""

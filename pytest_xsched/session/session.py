@@ -89,7 +89,7 @@ class Session:
         """Name and scope of the fixture that is being set up for more than one test."""
         self.runs: list[Run] = []
         self.comparing = Comparing(self.runs, settings.undecided)
-        self.alternating = Alternating(self.machines, self.comparing)
+        self.alternating = Alternating(settings, self.comparing)
         self.rates: list[HighestRate] = []
         self.budget = SessionBudget(settings.alpha)
         self.searches: list[tuple[str, Worst]] = []

@@ -346,7 +346,7 @@ def test_wrong_lines_are_one_sentence(pytester, sim, line, sentence):
 
 
 def test_the_command_measures_two_builds_of_a_program_alternating(pytester, command):
-    """By its name and by a variable; one episode shows nothing, so the exit code is 8."""
+    """By its name and by a variable, in real time, so what one episode shows is not asserted."""
     pytester.makeini(
         """
         [pytest]
@@ -374,7 +374,6 @@ def test_the_command_measures_two_builds_of_a_program_alternating(pytester, comm
         *("compare", "main", "pr", "-pno:cacheprovider", "-Werror", "--xsched-device=cpu"),
         *(f"{TURNS}=1", "--xsched-json=x.json"),
     )
-    assert result.ret == 8
     result.assert_outcomes(passed=1)
     (comparison,) = json.loads((pytester.path / "x.json").read_text())["xsched"]["comparisons"]
     shown = [(one["arm"], one["queue"], one["workload"]) for one in comparison["builds"]]
