@@ -204,7 +204,7 @@ def _concluded(
     return replace(
         found,
         results=results,
-        costs=costs(subject.live, subject.policy),
+        costs=costs(subject.live, subject.policy, results),
         not_claimed=(*found.not_claimed, *live),
         seconds=found.seconds + time.monotonic() - begin_s,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import hypothesis
 
@@ -13,7 +13,7 @@ from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, Result
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.session import Session
-from pytest_xsched.stress.costs import Costs, all_costs
+from pytest_xsched.stress.costs import CALLS, Costs, all_costs
 from pytest_xsched.stress.minimize import Counterexample, all_broken
 from pytest_xsched.stress.rules import RULES
 from pytest_xsched.stress.strategies import without_tests
@@ -93,8 +93,16 @@ def take_steps(
     return (*broken, held)
 
 
-def costs(session: Session, policy: Policy) -> Costs | None:
-    """Measure what the scheduler costs under a policy; None: it did not get that far."""
+def costs(session: Session, policy: Policy, results: Sequence[Result]) -> Costs | None:
+    """Measure what the scheduler costs under a policy; None: calls do not return.
+
+    Args:
+        session: of the device, with the home of XSched.
+        policy: one of XSched's.
+        results: what `take_steps` returned.
+    """
+    if any(result.rule.removeprefix(f"{NAME}: ") in CALLS for result in results):
+        return None
     with contextlib.suppress(XSchedError):
         live = session.live(scheduler=XSched(policy=policy.name))
         try:

@@ -61,6 +61,8 @@ KEPT_MOST, PENDING_MOST = 16, 4096
 GONE = 20
 KEPT_OF_QUEUE_MOST = 1024
 """Bytes of a queue that was destroyed."""
+CALLS = frozenset({"wait returns", "destroy returns", "submit returns"})
+"""Rules on the calls that all measuring steps make."""
 _LONG = spin("50ms")
 _NOTHING = spin("0s")
 
@@ -478,8 +480,11 @@ def first_breach(
 
     Args:
         play: takes steps on fresh live queues.
-        without: ids of rules that are not checked.
+        without: ids of rules that are not checked. If calls are known not to return, nothing is
+            measured, because each attempt would take as long as patience lasts.
     """
+    if not CALLS.isdisjoint(without):
+        return None
     for step, (_, rules) in STEPS.items():
         if set(rules) <= set(without):
             continue

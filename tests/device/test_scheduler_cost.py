@@ -148,6 +148,12 @@ def test_costs_are_found_before_random_steps(live):
     assert first_broken(lambda: live("keep-memory"), no_steps, without={*others, rule}) is None
 
 
+def test_nothing_is_measured_where_calls_do_not_return():
+    played = []
+    assert costs.first_breach(played.append, {"wait returns"}) is None and not played
+    assert costs.first_breach(played.append, ()) is None and len(played) == len(costs.STEPS)
+
+
 # ---- of a run
 
 
