@@ -194,7 +194,9 @@ class Engine:
             await self._sender.send(request)
         except asyncio.CancelledError:  # by us for its time, or by the user's code
             self._fail(request, self._late() if request.timed_out else "it was cancelled")
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # also SystemExit, and what pytest.skip raises
             self._fail(request, self._sender.describe(error))
         else:
             request.begin()

@@ -54,7 +54,9 @@ class UserFunction:
         """
         try:
             return self.function(*args, **kwargs)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit, and what pytest.skip raises
             raise Failed(f"{self.name.name}: {reason(error, self.name)}") from error
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,21 @@ def test_bodies(server, send, tmp_path):
         ("POST", b'{"number": 1}', None),
         *([("POST", b"name:name", None)] * 2),
     ]
+
+
+def skipping(number):
+    pytest.skip(f"no body {number}")
+
+
+def leaving(number):
+    sys.exit(f"no body {number}")
+
+
+@pytest.mark.parametrize(("body", "name"), [(skipping, "Skipped"), (leaving, "SystemExit")])
+def test_a_function_that_skips_or_exits_fails_its_request(server, send, body, name):
+    window = send(endpoint(f"{server.url}/ok", body=body), [0, 0.01])
+    assert window.failed[1].startswith(f"endpoint({body.__name__}): {name}: no body 1 (test_http")
+    assert set(window.failed) == {0, 1}
 
 
 def test_a_function_that_raises_fails_its_request(server, send):

@@ -149,6 +149,16 @@ def test_an_own_client_may_open_a_connection_once(send):
     assert not send(own_client(connected), [0, 0.01, 0.02]).failed
 
 
+async def skips(number):
+    pytest.skip("no data")
+
+
+def test_an_own_client_that_skips_has_failed(send):
+    window = send(own_client(skips), [0, 0.01])
+    assert set(window.failed) == {0, 1}
+    assert window.failed[1].startswith("Skipped: no data (test_openai.py:")
+
+
 def test_an_own_client_that_raises_has_failed(send):
     window = send(own_client(raises), [0, 0.01])
     assert window.failed[1].startswith("ValueError: no answer to 1 (test_openai.py:")
