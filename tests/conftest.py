@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np  # noqa: F401
@@ -69,6 +70,27 @@ def compile_library(lib: Path, name: str, *flags: str) -> None:
     if name != "libpreempt.so":
         flags += (f"-L{lib}", "-lpreempt", "-Wl,-rpath,$ORIGIN")
     compile_c(lib / name, LIBRARIES[name], flags)
+
+
+def add_server(home: Path) -> None:
+    """Add the server of the double to its home; PREEMPT_DOUBLE_SERVER names the socket of both."""
+    server = home / "bin" / "xserver"
+    server.parent.mkdir(parents=True)
+    text = (DOUBLES / "xsched" / "xserver.py").read_text(encoding="utf-8")
+    server.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
+    server.chmod(0o755)
+
+
+@pytest.fixture
+def xsched_with_server(xsched_double, tmp_path, monkeypatch):
+    """Return a home of the double that has a server, too."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "lib").symlink_to(xsched_double / "lib")
+    add_server(home)
+    monkeypatch.setenv("XSCHED_HOME", str(home))
+    monkeypatch.setenv("PREEMPT_DOUBLE_SERVER", str(tmp_path / "socket"))
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -123,6 +123,10 @@ def conform(
     interrupted = False
     examinations: list[Examination] = []
     try:
+        if home is not None and device is not None and _is_named(PART.name, request.names):
+            done.append(check_processes(device, home, settings.gpu_driver, say if text else None))
+            if text:
+                say("\n".join(["", *policy_lines(done[-1], {})]))
         for subject in subjects:
             examinations.append(_examination(subject, request, settings.seed))
         take_turns(examinations, request.budget_ns / 1e9, _printing(say) if text else None)
@@ -138,12 +142,6 @@ def conform(
             files |= {(found.policy.scheduler, found.policy.name, c): f for c, f in kept.items()}
             if text:
                 say("\n".join(["", *policy_lines(found, kept)]))
-        with_processes = not interrupted and _is_named(PART.name, request.names)
-        if with_processes and home is not None and device is not None:
-            found = check_processes(device, home, settings.gpu_driver, say if text else None)
-            done.append(found)
-            if text:
-                say("\n".join(["", *policy_lines(found, {})]))
     except KeyboardInterrupt:
         interrupted = True
     finally:

@@ -113,6 +113,7 @@ class Conformance:
     Attributes:
         policy: the policy.
         scenarios: count of different scenarios.
+        unit: what `scenarios` counts.
         runs: count of runs, repeated ones included.
         seconds: time that all of it took.
         results: one for each rule.
@@ -127,6 +128,7 @@ class Conformance:
     seconds: float
     results: tuple[Result, ...]
     cut: bool = False
+    unit: str = "scenario"
     not_claimed: tuple[NotClaimed, ...] = ()
     costs: Costs | None = None
 

@@ -336,6 +336,7 @@ class Trial:
     """Runs cases in one place, and keeps how their programs end without XSched."""
 
     place: Place
+    cases: int = 0
     runs: int = 0
     _alone: dict[str, Ended] = field(default_factory=dict)
     _process: Observed | None = None
@@ -348,6 +349,7 @@ class Trial:
         """
         alone = self._alone_as(case.program)
         limit_s = LIMIT_S + 3 * alone.seconds
+        self.cases += 1
         self.runs += 1
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop)
@@ -502,7 +504,9 @@ def check_processes(
         trial = Trial(Place.find(device, home, driver))
     except (Skipped, DeviceUnavailable) as error:
         results = [_of_rule(rule, 0, str(error)) for rule in PART_RULES]
-        return Conformance(policy=PART, scenarios=0, runs=0, seconds=0.0, results=tuple(results))
+        return Conformance(
+            policy=PART, scenarios=0, unit="case", runs=0, seconds=0.0, results=tuple(results)
+        )
     findings: list[Result] = []
     held = dict.fromkeys(PART_RULES, 0)
     reasons: dict[str, str] = {}
@@ -538,7 +542,8 @@ def check_processes(
     ]
     return Conformance(
         policy=PART,
-        scenarios=0,
+        scenarios=trial.cases,
+        unit="case",
         runs=trial.runs,
         seconds=time.monotonic() - begin_s,
         results=tuple(results),

@@ -34,7 +34,7 @@ def policy_lines(found: Conformance, files: Mapping[str, Path]) -> list[str]:
     """
     policy = found.policy
     lines = [
-        f"{policy.scheduler} {policy.name}: {_count(found.scenarios, 'scenario')}, "
+        f"{policy.scheduler} {policy.name}: {_count(found.scenarios, found.unit)}, "
         f"{_count(found.runs, 'run')} in {found.seconds:.1f} s"
         f"{'; then the budget was over' if found.cut else ''}",
         f"  {policy.text}",
@@ -103,11 +103,14 @@ def _details(result: Result, file: Path | None) -> list[str]:
 def summary(all_found: Sequence[Conformance], seconds: float) -> str:
     """Return the line that counts the broken rules, and one that names what was not checked."""
     count = sum(len(found.failed) for found in all_found)
-    scenarios = sum(found.scenarios for found in all_found)
-    line = (
-        f"{_count(count, 'finding')} in {_count(scenarios, 'scenario')} of "
-        f"{len(all_found)} {'policy' if len(all_found) == 1 else 'policies'}, {seconds:.1f} s"
-    )
+    parts = [found for found in all_found if found.unit != "scenario"]
+    policies = [found for found in all_found if found not in parts]
+    scenarios = sum(found.scenarios for found in policies)
+    places = [f"{_count(found.scenarios, found.unit)} of {found.policy.name}" for found in parts]
+    if policies or not parts:
+        many = "policy" if len(policies) == 1 else "policies"
+        places.append(f"{_count(scenarios, 'scenario')} of {len(policies)} {many}")
+    line = f"{_count(count, 'finding')} in {' and '.join(places)}, {seconds:.1f} s"
     few = [f"{found.policy.scheduler} {found.policy.name}" for found in all_found if found.too_few]
     if not few:
         return line
@@ -138,6 +141,7 @@ def to_json(
             "policy": found.policy.name,
             "definition": found.policy.text,
             "scenarios": found.scenarios,
+            "unit": found.unit,
             "runs": found.runs,
             "seconds": round(found.seconds, 3),
             "checked": not found.too_few,

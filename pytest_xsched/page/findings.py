@@ -153,7 +153,8 @@ def _policy(policy: Record) -> Record:
         "name": f"{policy['scheduler']} {policy['policy']}",
         "definition": policy["definition"],
         "sentence": (
-            f"{_count(policy['scenarios'], 'scenario')}, {_count(policy['runs'], 'run')} in "
+            f"{_count(policy['scenarios'], policy.get('unit', 'scenario'))}, "
+            f"{_count(policy['runs'], 'run')} in "
             f"{policy['seconds']:.1f} s{few}"
         ),
         "bad": [rule for rule in rules if rule["python"] or rule["command"]],

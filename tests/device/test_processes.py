@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -30,21 +28,10 @@ from pytest_xsched.conformance.process_cases import (
 )
 from pytest_xsched.xsched.installation import Home
 
-SERVER = Path(__file__).resolve().parents[2] / "native/tests/doubles/xsched/xserver.py"
-
 
 @pytest.fixture
-def home(xsched_gpu, xsched_double, tmp_path, monkeypatch):
-    """An installation of the double that has a server, too."""
-    path = tmp_path / "home"
-    (path / "bin").mkdir(parents=True)
-    (path / "lib").symlink_to(xsched_double / "lib")
-    server = path / "bin" / "xserver"
-    server.write_text(f"#!{sys.executable}\n{SERVER.read_text()}")
-    server.chmod(0o755)
-    monkeypatch.setenv("XSCHED_HOME", str(path))
-    monkeypatch.setenv("PREEMPT_DOUBLE_SERVER", str(tmp_path / "socket"))
-    return path
+def home(xsched_gpu, xsched_with_server):
+    return xsched_with_server
 
 
 @pytest.fixture
@@ -89,7 +76,8 @@ def test_the_command_prints_what_reproduces_a_finding(home, capsys, monkeypatch)
     command = next(line for line in lines if "-m pytest_xsched.conformance.process_cases" in line)
     assert lines[lines.index(command) - 1].endswith("reproduced in 3 of 3 fresh processes by:")
     assert f"process_cases exit-pending --device cuda --home {home} --gpu-driver " in command
-    assert lines[-1].startswith("1 finding in ")  # that with a server would say the same
+    # That with a server would say the same, and is not run.
+    assert lines[-1].startswith("1 finding in 2 cases of processes, ")
 
 
 @pytest.mark.parametrize(
