@@ -33,7 +33,8 @@ from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.workload import spin
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.stress.rules import RULES
-from pytest_xsched.system.driver_files import LibraryFile, find_libraries
+from pytest_xsched.system.driver_files import VARIABLES, LibraryFile, find_libraries
+from pytest_xsched.system.gpu_lock import GpuLocks, lock_gpus
 from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
 from pytest_xsched.workers.worker_process import last_words
 from pytest_xsched.workers.xserver import xserver
@@ -67,6 +68,14 @@ _KNOWN_S = 3.0
 """Time in which a server that has started again must have work of the program."""
 _NOTICES_S = 0.5
 """Time for a server to notice that a program has ended."""
+LOCK_S = 600.0
+"""Longest wait for another process that measures on the device."""
+_LOCATE = """\
+import sys
+from pytest_xsched.native.binding import locate
+print(locate(sys.argv[1]))
+"""
+_LOCKED = "--is-locked"
 _POLL_S = 0.02
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
 _NAMESPACES = {
@@ -330,6 +339,23 @@ class Place:
         """The environment of programs, without anything of XSched."""
         return {**clean(os.environ), **visible_devices(self.device)}
 
+    def lock(self) -> GpuLocks:
+        """Wait until no other process measures on the device, and lock it.
+
+        Raises:
+            DeviceBusy: it was not free in time.
+        """
+        named = {VARIABLES["driver"]: self.named_driver} if self.named_driver else {}
+        asked = subprocess.run(  # in another process: this one does not load a driver
+            [sys.executable, "-c", _LOCATE, self.device],
+            env={**self.environment, **named},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        pci_id = asked.stdout.strip() if asked.returncode == 0 else ""
+        return lock_gpus([pci_id], timeout_s=LOCK_S)
+
 
 @dataclass(slots=True)
 class Trial:
@@ -507,6 +533,23 @@ def check_processes(
         return Conformance(
             policy=PART, scenarios=0, unit="case", runs=0, seconds=0.0, results=tuple(results)
         )
+    locks = trial.place.lock()
+    try:
+        results = _results(trial, say)
+    finally:
+        locks.release()
+    return Conformance(
+        policy=PART,
+        scenarios=trial.cases,
+        unit="case",
+        runs=trial.runs,
+        seconds=time.monotonic() - begin_s,
+        results=tuple(results),
+    )
+
+
+def _results(trial: Trial, say: Callable[[str], None] | None) -> list[Result]:
+    """Run all cases, and return the outcome for each rule, findings first."""
     findings: list[Result] = []
     held = dict.fromkeys(PART_RULES, 0)
     reasons: dict[str, str] = {}
@@ -526,28 +569,19 @@ def check_processes(
             if say is not None:
                 say(f"\nfound in processes: {case.name}: {sentence}")
             findings.append(_reproduced(trial, case, rule, sentence))
+        shown = not broken or SCHEDULED in broken  # else it ended before the rest
         for rule in case.rules:
-            if case.rules[0] in broken:
-                reasons.setdefault(rule, f"{case.name}: it breaks {case.rules[0]!r} before")
-            else:
+            if shown:
                 held[rule] += rule not in broken
+            else:
+                reasons.setdefault(rule, f"{case.name} breaks {next(iter(broken))!r} before")
     with_finding = {result.rule.partition(": ")[0] for result in findings}
-    results = [
-        *findings,
-        *(
-            _of_rule(rule, held[rule], reasons.get(rule, ""))
-            for rule in PART_RULES
-            if rule not in with_finding
-        ),
+    unbroken = [
+        _of_rule(rule, held[rule], reasons.get(rule, ""))
+        for rule in PART_RULES
+        if rule not in with_finding
     ]
-    return Conformance(
-        policy=PART,
-        scenarios=trial.cases,
-        unit="case",
-        runs=trial.runs,
-        seconds=time.monotonic() - begin_s,
-        results=tuple(results),
-    )
+    return findings + unbroken
 
 
 def _of_rule(rule: str, held: int, reason: str) -> Result:
@@ -567,7 +601,7 @@ def _reproduced(trial: Trial, case: Case, rule: str, sentence: str) -> Result:
     command = _reproducing_command(trial.place, case)
     at_once = 1 if case.server else REPEATS  # a machine has one server
     with ThreadPoolExecutor(at_once) as pool:
-        again = sum(pool.map(lambda _: _breaks(command), range(REPEATS)))
+        again = sum(pool.map(lambda _: _breaks([*command, _LOCKED]), range(REPEATS)))
     trial.runs += REPEATS
     return Result(
         rule=f"{rule}: {case.name}",
@@ -600,6 +634,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", required=True)
     parser.add_argument("--home", required=True, help="where XSched is installed")
     parser.add_argument("--gpu-driver", help="the file of the GPU's driver")
+    parser.add_argument(_LOCKED, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     case = CASES[options.case]
     named = LibraryFile(path=options.gpu_driver, origin="--gpu-driver")
@@ -607,6 +642,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         trial = Trial(Place.find(options.device, home, named if options.gpu_driver else None))
         print(trial.shell_line(case), flush=True)
+        if not options.is_locked:  # by the process that starts this one
+            trial.place.lock()
         broken = trial.broken(case)
     except (Skipped, XSchedError) as error:
         print(error)
