@@ -14,9 +14,8 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +23,7 @@ from pytest_xsched.base.constants import split_device, visible_devices
 from pytest_xsched.base.policies import Policy
 from pytest_xsched.conformance import process_programs
 from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, UNSEEN, Conformance, Result
+from pytest_xsched.conformance.observed_program import POLL_S, Ended, Observed
 from pytest_xsched.doctor.libraries import DRIVER_NAMES
 from pytest_xsched.doctor.subprocesses import clean, start_loading
 from pytest_xsched.errors import DeviceUnavailable, SchedulerInactive, XSchedError
@@ -35,8 +35,7 @@ from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.stress.rules import RULES
 from pytest_xsched.system.driver_files import VARIABLES, LibraryFile, find_libraries
 from pytest_xsched.system.gpu_lock import GpuLocks, lock_gpus
-from pytest_xsched.system.managed_process import ManagedProcess, describe_exit
-from pytest_xsched.workers.worker_process import last_words
+from pytest_xsched.system.managed_process import describe_exit
 from pytest_xsched.workers.xserver import xserver
 from pytest_xsched.xsched.installation import Home
 from pytest_xsched.xsched.preload import prepare_preload
@@ -76,7 +75,6 @@ from pytest_xsched.native.binding import locate
 print(locate(sys.argv[1]))
 """
 _LOCKED = "--is-locked"
-_POLL_S = 0.02
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
 _NAMESPACES = {
     "": (),
@@ -148,105 +146,6 @@ CASES = {
     )
 }
 """All cases, by name; the simplest first."""
-
-
-# ---- one program, observed ---------------------------------------------------------------
-
-
-class Observed(ManagedProcess):
-    """A program of ours: what it does, by its own report.
-
-    Attributes:
-        rounds: those that it has completed.
-        doing: the last step of each of its processes.
-        shims: for each program that began in it, whether a shim was mapped.
-    """
-
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], limit_s: float):
-        super().__init__(limit_s)
-        self.rounds = 0
-        self.doing: dict[str, str] = {}
-        self.shims: list[bool] = []
-        self._limit_s = limit_s
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        self._begin_s = time.monotonic()
-        self.start(
-            command,
-            environment=environment,
-            output=self._output,
-            directory="/",
-            has_stdin=True,
-            messages_on_stdout=True,
-        )
-
-    def receive(self, messages: Sequence[str]) -> None:
-        """Keep what it reports."""
-        for message in messages:
-            who, _, what = message.partition(": ")
-            if who == "round":
-                self.rounds += 1
-            elif who == "shim":
-                self.shims.append(what == "yes")
-            else:
-                self.doing[who] = what
-
-    def goes_on(self, rounds: int) -> bool:
-        """Wait until it has completed more rounds; return False if it ended or hangs first."""
-        target = self.rounds + rounds
-        self.allow(self._limit_s)
-        while self.rounds < target:
-            if not self.is_running() or self.is_late():
-                return False
-            self.listen(_POLL_S)
-        return True
-
-    def end(self) -> Ended:
-        """Wait until it ends or hangs, and kill it then."""
-        while self.is_running() and not self.is_late():
-            self.listen(_POLL_S)
-        self.drain()
-        has_ended = self.stop(0)
-        with self._output:
-            self._output.seek(0)
-            output = self._output.read().decode(errors="replace")
-        child, program = self.doing.get("child"), self.doing.get("program", "starts")
-        if child is not None and program.startswith("waits for its child"):
-            last = f"its child hangs when it {child}"
-        else:
-            last = f"its program hangs when it {program}"
-        return Ended(
-            status=self.exit_status if has_ended else None,
-            seconds=time.monotonic() - self._begin_s,
-            last=last,
-            shims=tuple(self.shims),
-            words=last_words(output),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a program ended.
-
-    Attributes:
-        status: exit status, negative for a signal; None: it hung and was killed.
-        seconds: from start to end.
-        last: where it hung, if it did.
-        shims: for each program that began in it, whether a shim was mapped.
-        words: the end of its output, as the end of a sentence, or "".
-    """
-
-    status: int | None
-    seconds: float
-    last: str
-    shims: tuple[bool, ...]
-    words: str
-
-    @property
-    def phrase(self) -> str:
-        """Return how it ended, with its subject."""
-        if self.status is None:
-            return self.last
-        return f"its program {describe_exit(self.status)}{self.words}"
 
 
 # ---- the cases under an installation -----------------------------------------------------
@@ -488,7 +387,7 @@ def _is_known(process: Observed, busy_processes: Callable[[], frozenset[int] | N
     while time.monotonic() < deadline_s and process.is_running():
         if process.pid in (busy_processes() or ()):
             return True
-        process.listen(_POLL_S)
+        process.listen(POLL_S)
     return False
 
 

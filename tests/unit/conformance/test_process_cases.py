@@ -6,6 +6,7 @@ import pytest
 
 from pytest_xsched.conformance import process_cases
 from pytest_xsched.conformance.engine import FAILED, HOLDS, UNSEEN, Result
+from pytest_xsched.conformance.observed_program import Ended
 from pytest_xsched.conformance.process_cases import (
     CASES,
     CHILD,
@@ -14,7 +15,6 @@ from pytest_xsched.conformance.process_cases import (
     RETURNS,
     SCHEDULED,
     STAYS,
-    Ended,
     Skipped,
 )
 from pytest_xsched.conformance.report import summary
