@@ -6,6 +6,7 @@ its process. `steps` describes the steps, `rules` the rules.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -29,6 +30,7 @@ except ModuleNotFoundError:
     require_extra("hypothesis", "hypothesis")
     raise
 
+from pytest_xsched.errors import WorkerHung
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress.background_load import WINDOW
@@ -118,16 +120,21 @@ class OpenDevices:
         return devices
 
     def leave(self, devices: list[XQueues], *, broken: bool) -> None:
-        """Keep the live XQueues after an example, or close them if a rule broke."""
+        """Keep the live XQueues after an example, or close them if a rule broke.
+
+        A call that is known not to return may not return here either, which is no new finding.
+        """
         if not broken and all(live.is_elsewhere for live in devices):
-            for live in devices:
-                live.limit_calls(None)
-                live.clear()
-            self._kept = devices
-            self.history.append(Step(does="clear"))
-            return
+            with contextlib.suppress(WorkerHung):
+                for live in devices:
+                    live.limit_calls(None)
+                    live.clear()
+                self._kept = devices
+                self.history.append(Step(does="clear"))
+                return
         for live in devices:
-            live.close()
+            with contextlib.suppress(WorkerHung):
+                live.close()
 
     def play(
         self, steps: Sequence[Step], without: Collection[str], patience: str, *, hurry: bool = False

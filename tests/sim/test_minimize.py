@@ -276,3 +276,25 @@ def test_a_queue_that_does_not_stop_for_a_higher_one():
     good.execute(Step(does="compete", queue=0))  # nothing is below it, so nothing happens
     assert [step.does for step in good.executed] == ["create", "create", "compete"]
     good.finish()
+
+
+class Stuck:
+    """Live queues in another process, where nothing can be destroyed."""
+
+    is_elsewhere = True
+
+    def limit_calls(self, _):
+        pass
+
+    def clear(self):
+        raise WorkerHung("XSched did not return from destroying all queues within 5 s")
+
+    close = clear
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_queues_that_cannot_be_destroyed_do_not_end_the_search(broken):
+    pool = OpenDevices(Stuck, 1)
+    first = pool.open()
+    pool.leave(first, broken=broken)
+    assert pool.open() != first and pool.were_fresh
