@@ -61,7 +61,7 @@ def build(directory: Path, tags: str, target: str) -> Path:
 def describe(wheel: Path) -> str:
     """Return the line of a wheel."""
     with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(wheel) as archive:
-        (member,) = (name for name in archive.namelist() if name.endswith(".so"))
+        (member,) = (name for name in archive.namelist() if name.endswith(".abi3.so"))
         module = Path(archive.extract(member, temporary))
         machine = MACHINES[int.from_bytes(module.read_bytes()[18:20], "little")]
         dynamic = run("readelf", "-d", module).splitlines()

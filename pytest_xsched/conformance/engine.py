@@ -40,6 +40,9 @@ LEAST = 3
 """Scenarios of a policy that run even if no time is left."""
 ENOUGH = 10
 """A policy was not checked if the budget was over before it ran this many scenarios."""
+WEIGHTS = {"builtin": 3, "xsched": 1}
+"""What a second of each scheduler counts: scenarios take about a second in real time, and 20 ms in
+virtual time."""
 UNSEEN_COUNTS = 0.5
 """What a second counts that a policy has had, while a scenario may show an unseen rule of it."""
 HOLDS, FAILED, ONCE, UNSEEN = "holds", "failed", "once", "unseen"
@@ -217,7 +220,11 @@ class Examination:
     @property
     def cost_s(self) -> float:
         """Return its time so far; it counts less while a scenario may show an unseen rule."""
-        return self.seconds * (UNSEEN_COUNTS if self._may_show_unseen else 1)
+        return (
+            WEIGHTS[self.tested.policy.scheduler]
+            * self.seconds
+            * (UNSEEN_COUNTS if self._may_show_unseen else 1)
+        )
 
     def run_next(self) -> tuple[tuple[str, str], ...]:
         """Run the next scenario; return rule and sentence of each first breach of a rule."""

@@ -1,5 +1,8 @@
 """Run XSched's server, which schedules the queues of several processes.
 
+The server would listen on all network interfaces, so it is started with a library that binds its
+port to the loopback interface; see native/loopback/loopback.c.
+
 A machine has one server. Clients find it by a System V message queue with a fixed key. A second
 server takes that queue from the first, which then ends. So this module holds a lock while its
 server runs, and starts none where another one runs.
@@ -40,6 +43,10 @@ EXPOSED = (
     "every process that reaches its port can change policy and hints"
 )
 """A remark on a run."""
+LOOPBACK = Path(__file__).parents[1] / "native" / "_native_loopback.so"
+"""A library for LD_PRELOAD: its process listens on the loopback interface instead of on all."""
+_SEPARATORS = " :"
+"""What the loader takes as the end of a path in LD_PRELOAD."""
 _LISTENS = "0A"
 """State of a socket in /proc/net/tcp."""
 
@@ -119,6 +126,9 @@ def xserver(
                 name: value for name, value in os.environ.items() if not is_xsched_variable(name)
             }
             variables["XLOG_LEVEL"] = "INFO"
+            if LOOPBACK.exists() and not set(_SEPARATORS) & set(str(LOOPBACK)):
+                others = variables.get("LD_PRELOAD", "")
+                variables["LD_PRELOAD"] = f"{LOOPBACK} {others}".strip()
             try:
                 process.start(
                     exec_with_parent.command_line([program, policy, str(server.port)]),

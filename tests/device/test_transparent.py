@@ -355,7 +355,10 @@ def test_a_later_window_without_work_in_xsched_is_named(with_server, in_windows,
 
 
 @pytest.mark.parametrize(("address", "remark"), [("127.0.0.1", ""), ("0.0.0.0", EXPOSED)])
-def test_a_run_says_that_other_machines_reach_its_server(with_server, tmp_path, address, remark):
+def test_a_run_says_that_other_machines_reach_its_server(
+    with_server, tmp_path, monkeypatch, address, remark
+):
+    monkeypatch.setattr("pytest_xsched.workers.xserver.LOOPBACK", tmp_path / "none.so")
     program = tmp_path / "installed/bin/xserver"
     program.write_text(program.read_text().replace("127.0.0.1", address))
     assert with_server(ready="yes").remark == remark

@@ -106,12 +106,32 @@ def test_it_is_there_for_a_while(program, policy):
     assert not message_queue()  # also that of one which had to be killed
 
 
-@pytest.mark.parametrize(("address", "exposed"), [("127.0.0.1", False), ("0.0.0.0", True)])
-def test_a_server_that_other_machines_reach_is_seen(program, address, exposed):
+@pytest.mark.parametrize(
+    ("address", "library", "exposed"),
+    [
+        ("127.0.0.1", True, False),
+        ("0.0.0.0", True, False),
+        ("0.0.0.0", False, True),  # it cannot be loaded
+    ],
+)
+def test_a_server_that_other_machines_would_reach_is_bound_to_loopback(
+    program, monkeypatch, tmp_path, address, library, exposed
+):
     path = Path(program)
     path.write_text(path.read_text().replace("127.0.0.1", address))
+    if not library:
+        monkeypatch.setattr(module, "LOOPBACK", tmp_path / "none.so")
     with xserver(program, "HPF") as server:
         assert server.is_exposed() is exposed
+
+
+def test_a_path_that_the_loader_would_split_is_not_preloaded(program, monkeypatch, tmp_path):
+    path = tmp_path / "a b" / module.LOOPBACK.name
+    path.parent.mkdir()
+    path.write_bytes(module.LOOPBACK.read_bytes())
+    monkeypatch.setattr(module, "LOOPBACK", path)
+    with xserver(program, "HPF") as server:
+        assert "preload" not in server.output()
 
 
 @pytest.mark.parametrize(

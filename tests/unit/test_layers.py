@@ -73,10 +73,11 @@ BACKENDS = sorted(
     for folder in (NATIVE / "devices").iterdir()
     if folder.is_dir() and folder.name != "kernels"
 )
-C_FOLDERS = ["include", "base", "core", "policies", *SHARED, *BACKENDS, "runtime"]
+C_FOLDERS = ["include", "base", "core", "policies", *SHARED, *BACKENDS, "runtime", "loopback"]
 # Pure state machines and backends may include these folders, and nothing else.
 C_ONLY = {
     "core": {"include", "base", "core"},
+    "loopback": set(),
     "policies": {"include", "base", "policies"},
     "devices": {"include", "base", "devices"},
     "devices/kernels": {"include", "base", "devices/kernels"},

@@ -192,6 +192,16 @@ def test_policies_get_the_same_time_and_not_one_after_the_other(monkeypatch):
     assert [one.cut for one in both] == [True, True]
 
 
+def test_virtual_scenarios_take_less_of_the_budget(monkeypatch):
+    clock, ours, theirs = Clock(monkeypatch), [], []
+    both = [
+        examination(nothing, clock.taking(1, ours), HPF),
+        examination(nothing, clock.taking(1, theirs)),
+    ]
+    take_turns(both, 7)
+    assert (len(ours), len(theirs)) == (LEAST, 6)
+
+
 def test_a_policy_whose_rules_are_unseen_gets_more_scenarios(monkeypatch):
     clock, seen, unseen = Clock(monkeypatch), [], []
     both = [
