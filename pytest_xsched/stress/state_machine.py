@@ -396,8 +396,12 @@ def check_xqueues(
     source = OpenDevices(make, devices)
     patience = XQueuesMachine.patience
     machine = machine_of(XQueuesMachine, source, without, patience)
+    # Steps take as long as a scheduler lets them wait; `patience` limits that.
+    given = hypothesis.settings(
+        hypothesis.settings() if settings is None else settings, deadline=None
+    )
     try:
-        run_state_machine_as_test(machine, settings=settings)
+        run_state_machine_as_test(machine, settings=given)
         too_costly = first_breach(lambda steps: source.play(steps, without, patience), without)
     except Exception as error:
         # What is random in a scheduler is a fault of the scheduler, and not of the test.

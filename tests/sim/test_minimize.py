@@ -126,6 +126,11 @@ def test_a_call_that_hangs_in_some_state():
     ]
 
 
+def test_the_time_of_steps_is_no_failure():
+    soon = settings(max_examples=5, stateful_step_count=5, database=None, deadline=1)
+    check_xqueues(make(""), soon, devices=1)
+
+
 def test_few_attempts_break_the_rule_again(monkeypatch):
     """Each of them would be a hang and a fresh process."""
     broke = []
