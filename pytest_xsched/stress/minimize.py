@@ -79,6 +79,13 @@ class _StopsAtFirst(XQueuesMachine):
 
     found: list[_Found]
 
+    def __init__(self) -> None:
+        try:
+            super().__init__()
+        except BrokenRule as broken:  # there are no live queues
+            self.found.append(_Found(broken, ()))
+            raise self.found[-1] from broken
+
     def do(self, action: Callable[[], None]) -> None:
         try:
             super().do(action)
@@ -125,9 +132,11 @@ def first_broken(
     try:
         run_state_machine_as_test(machine, settings=_shallow(quiet))
         if (costly := _first_too_costly(pool, without, patience)) is not None:
-            return costly
+            return costly if costly.steps or costly.rule not in without else None
         run_state_machine_as_test(machine, settings=quiet)
     except _Found as found:
+        if not found.broken.steps and found.broken.rule in without:
+            return None  # what is known already, and nothing can be tried
         return _fewest(pool, found, without, patience)
     except Exception as error:
         # What is random in a scheduler is a fault of the scheduler, and not of the test.
@@ -226,6 +235,9 @@ def _fewest(
 
         return again
 
+    if not found.broken.steps:
+        again = [pool.play((), without, patience) for _ in range(_TRIES)]
+        return _counterexample(found.broken, reproduced=any(again))
     whole = attempts(patience, hurry=False)
     short = min(patience, _HURRY, key=lambda text: parse_duration(text, what="patience"))
     best = _simplest(found, attempts(short, hurry=True))

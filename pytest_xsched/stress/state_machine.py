@@ -30,7 +30,7 @@ except ModuleNotFoundError:
     require_extra("hypothesis", "hypothesis")
     raise
 
-from pytest_xsched.errors import WorkerHung
+from pytest_xsched.errors import WorkerCrashed, WorkerHung
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress.background_load import WINDOW
@@ -111,12 +111,22 @@ class OpenDevices:
         self.played: frozenset[str] = frozenset()
 
     def open(self) -> list[XQueues]:
-        """Return live XQueues for an example, without queues."""
+        """Return live XQueues for an example, without queues.
+
+        Raises:
+            BrokenRule: the process that has them ends or hangs before they are there.
+        """
         self.were_fresh = not self._kept
         devices, self._kept = self._kept, []
         if self.were_fresh:
             self.history = []
-            devices = [self._make() for _ in range(self._count)]
+            try:
+                devices = [self._make() for _ in range(self._count)]
+            except (WorkerCrashed, WorkerHung) as error:
+                crashed = isinstance(error, WorkerCrashed)
+                rule = "the process survives" if crashed else "open returns"
+                self.broken.append(BrokenRule(rule, str(error)))
+                raise self.broken[-1] from error
         return devices
 
     def leave(self, devices: list[XQueues], *, broken: bool) -> None:
@@ -147,7 +157,11 @@ class OpenDevices:
             patience: how long a wait for a queue may take.
             hurry: whether each call has this time, too, if it usually has more.
         """
-        opened = self.open()
+        self.played = frozenset()
+        try:
+            opened = self.open()
+        except BrokenRule as error:
+            return error
         for live in opened:
             live.limit_calls(patience if hurry else None)
         broken: BrokenRule | None = None

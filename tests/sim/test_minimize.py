@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.errors import Flaky
 
-from pytest_xsched import CpuModel, Duration, SimModel, WorkerHung, spin
+from pytest_xsched import CpuModel, Duration, SimModel, WorkerCrashed, WorkerHung, spin
 from pytest_xsched.base.units import parse_duration
 from pytest_xsched.native.binding import Device
 from pytest_xsched.runner.live_queues import Here, XQueues
@@ -303,3 +303,37 @@ def test_queues_that_cannot_be_destroyed_do_not_end_the_search(broken):
     first = pool.open()
     pool.leave(first, broken=broken)
     assert pool.open() != first and pool.were_fresh
+
+
+class Opens:
+    """Opens live queues after some attempts, whose process crashed."""
+
+    def __init__(self, crashes):
+        self.left = crashes
+
+    def __call__(self):
+        if self.left:
+            self.left -= 1
+            raise WorkerCrashed("the worker process was ended by SIGSEGV", returncode=-11)
+        return XQueues(Here(Device("sim", cpu=CpuModel(), sim=SimModel()), "hpf"))
+
+
+@pytest.mark.parametrize(("crashes", "reproduced"), [(1, False), (2, True), (1000, True)])
+def test_a_process_that_ends_before_it_has_live_queues_is_a_finding(crashes, reproduced):
+    (found,) = all_broken(Opens(crashes), FEW, most=1)
+    assert (found.rule, found.steps) == ("the process survives", ())
+    assert (found.sentence, found.reproduced) == (
+        "the worker process was ended by SIGSEGV",
+        reproduced,
+    )
+
+
+def test_a_process_that_never_has_live_queues_is_one_finding():
+    assert len(all_broken(Opens(1000), FEW)) == 1
+
+
+def test_check_xqueues_reports_it():
+    with pytest.raises(BrokenRule, match="ended by SIGSEGV"):
+        check_xqueues(Opens(1000), FEW, 1)
+    with pytest.raises(BrokenRule, match="again in 0 of 5 replays"):
+        check_xqueues(Opens(1), FEW, 1)
