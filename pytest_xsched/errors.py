@@ -85,7 +85,13 @@ class WorkerCrashed(XSchedError):
 
 
 class WorkerHung(WorkerCrashed):
-    """A call in a worker process did not return in time, so the process was killed."""
+    """A call in a worker process did not return in time, so the process was killed.
+
+    Attributes:
+        thread: the thread that made the call, if calls of other threads raise this error, too.
+    """
+
+    thread: int | None = None
 
 
 class InvalidRun(XSchedError):

@@ -7,10 +7,12 @@ and destroying wait for the commands that are on the device.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +164,41 @@ def _timed(function: Any, pointer: Any) -> int:
     return time.monotonic_ns() - begin_ns
 
 
+class _Uses:
+    """The calls of a queue that go on, in any thread: a queue in use is not freed."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def wait_for_the_end(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._count == 0)
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _in_use(method: _Method) -> _Method:
+    """Let another thread that destroys the queue wait until the method returns."""
+
+    @functools.wraps(method)
+    def use(self: Queue, *args: Any, **kwargs: Any) -> Any:
+        with self._uses:
+            return method(self, *args, **kwargs)
+
+    return cast(_Method, use)
+
+
 class Queue:
     """A queue of a run. `Run` makes it; it is valid until `destroy` or until the run is closed."""
 
@@ -176,11 +213,13 @@ class Queue:
     ) -> None:
         self._milestone_ns = milestone_ns
         self._siblings = siblings
+        self._uses = _Uses()
         self._native = pointer
         self._samples = samples
         self._keep = keep  # what the native side points to
         self._record = record
 
+    @_in_use
     def counts(self) -> Counts:
         """Return the counts of commands and requests so far."""
         c = ffi.new("struct xs_queue_counts *")
@@ -260,14 +299,17 @@ class Queue:
         name = lib.xs_queue_scheduler_call(self._pointer, launched)
         return "" if name == ffi.NULL else ffi.string(name).decode(), int(launched[0])
 
+    @_in_use
     def set_priority(self, priority: int) -> None:
         """Change the priority that the policy sees."""
         call(lib.xs_queue_set_priority, self._pointer, priority)
 
+    @_in_use
     def suspend(self) -> int:
         """Launch nothing until `resume`; return how long the call took, in ns."""
         return _timed(lib.xs_queue_suspend, self._pointer)
 
+    @_in_use
     def resume(self) -> int:
         """Undo `suspend`; return how long the call took, in ns.
 
@@ -279,6 +321,7 @@ class Queue:
         """Let request n start when request n of another open loop is complete; before the start."""
         call(lib.xs_queue_after, self._pointer, source._pointer)
 
+    @_in_use
     def submit(self, commands: Work, after: tuple[Queue, int] | None = None) -> int:
         """Submit one request, and return its ticket, counted from 0.
 
@@ -294,11 +337,13 @@ class Queue:
         call(lib.xs_queue_submit_after, self._pointer, array, len(array), source, number, ticket)
         return int(ticket[0])
 
+    @_in_use
     def start_load(self, commands: Sequence[Command], most: int, every_ns: int) -> None:
         """Start a load in the background; see `xs_queue_start_load`."""
         array, _kept = _native_commands(commands)  # copied by the call
         call(lib.xs_queue_start_load, self._pointer, array, len(array), most, every_ns)
 
+    @_in_use
     def stop_load(self) -> int:
         """Stop the load in the background, and return the count of all requests so far."""
         requests = ffi.new("uint64_t *")
@@ -309,6 +354,7 @@ class Queue:
         """Submit several equal requests, and return their tickets."""
         return [self.submit(commands) for _ in range(times)]
 
+    @_in_use
     def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None:
         """Wait for a ticket, and return its scheduled, submitted, launched and completed ns.
 
@@ -320,16 +366,18 @@ class Queue:
             return None
         return sample.scheduled_ns, sample.submitted_ns, sample.launched_ns, sample.completed_ns
 
+    @_in_use
     def set_depth(self, threshold: int, batch_size: int) -> None:
         """Set how many commands may be in flight, and how many lie between two marks."""
         call(lib.xs_queue_set_depth, self._pointer, threshold, batch_size)
 
     def destroy(self) -> None:
         """Drop the submitted commands, wait for the launched ones, and free the queue."""
-        if self._native != ffi.NULL:
-            lib.xs_queue_destroy(self._native)
+        pointer, self._native = self._native, ffi.NULL  # later calls are refused
+        if pointer != ffi.NULL:
+            self._uses.wait_for_the_end()
+            lib.xs_queue_destroy(pointer)
             self._siblings.remove(self)
-        self.forget()
 
     def forget(self) -> None:
         """Refuse every later call."""

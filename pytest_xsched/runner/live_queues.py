@@ -6,6 +6,7 @@ suspends, resumes, changes priorities and reads counts.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -61,6 +62,8 @@ class Place(Protocol):
 
     @property
     def is_virtual(self) -> bool: ...
+    @property
+    def takes_overlapping_calls(self) -> bool: ...
     def open_run(self) -> NativeRun: ...
     def limit_calls(self, most_ns: int | None) -> None: ...
     def close(self) -> None: ...
@@ -72,6 +75,8 @@ class Here:
     Attributes:
         device: the device.
     """
+
+    takes_overlapping_calls = True
 
     def __init__(self, device: Device, policy: str) -> None:
         self.device = device
@@ -162,6 +167,7 @@ class XQueue:
         self._clock_ns = clock_ns
         self._slice_ns = slice_ns
         self._last: Ticket | None = None
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -184,8 +190,14 @@ class XQueue:
         else:
             other = self._other(after)
             number = self.native.submit(commands, (other.queue.native, other.number))
-        self._last = Ticket(self, number)
-        return self._last
+        ticket = Ticket(self, number)
+        self._note_last(ticket)
+        return ticket
+
+    def _note_last(self, ticket: Ticket) -> None:
+        with self._lock:  # of two threads that submit at once, the later ticket counts
+            if self._last is None or ticket.number > self._last.number:
+                self._last = ticket
 
     def _commands(self, call: str, workload: Workload) -> tuple[Command, ...]:
         if not isinstance(workload, Workload) or not workload.commands:
@@ -220,13 +232,13 @@ class XQueue:
         """End the load of `load`. Its unfinished requests stay, and `wait` waits for them."""
         count = self.native.stop_load()
         if count:
-            self._last = Ticket(self, count - 1)
+            self._note_last(Ticket(self, count - 1))
 
     def submit_times(self, workload: Workload, times: int) -> list[Ticket]:
         """Submit equal requests, also to another process in a single call."""
         numbers = self.native.submit_times(workload.commands, times)
         tickets = [Ticket(self, number) for number in numbers]
-        self._last = tickets[-1]
+        self._note_last(tickets[-1])
         return tickets
 
     def _other(self, after: Ticket | XQueue) -> Ticket:
@@ -443,6 +455,42 @@ class XQueues:
         `clear` switches it on again.
         """
         self._run.switch_off()
+
+    def together(self, *calls: Callable[[], Any]) -> list[Any]:
+        """Make several calls at once, each in a thread of its own, and return their results.
+
+        In virtual time, and on another machine, the calls are made one after another, in order.
+        ``xqueues.together(lambda: q0.suspend(), lambda: q1.submit(spin("1ms")))`` returns what
+        the two calls return. The first error of a call is raised when all calls have returned.
+
+        Args:
+            calls: functions without arguments, which call methods of queues.
+        """
+        results: list[Any] = [None] * len(calls)
+        errors: list[BaseException | None] = [None] * len(calls)
+
+        def make(number: int) -> None:
+            try:
+                results[number] = calls[number]()
+            except BaseException as error:
+                errors[number] = error
+
+        if self._virtual or not self._place.takes_overlapping_calls:
+            for number in range(len(calls)):
+                make(number)
+        else:
+            threads = [
+                threading.Thread(target=make, args=(number,), daemon=True)
+                for number in range(len(calls))
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        for error in errors:
+            if error is not None:
+                raise error
+        return results
 
     def sleep(self, duration: DurationLike) -> None:
         """Let time pass: virtual time advances at once, real time by sleeping."""

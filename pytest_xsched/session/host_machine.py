@@ -205,6 +205,8 @@ class HostMachine:
 class _HostLive:
     """A device for live queues on a host."""
 
+    takes_overlapping_calls = False
+
     def __init__(self, link: HostLink, number: int, heard: Heard, *, is_virtual: bool) -> None:
         self._link = link
         self._number = number

@@ -21,7 +21,7 @@ where the machine kept the highest one from making its next request in time."""
 
 
 class Loaded(Protocol):
-    """What this module uses of `step_executor.QueueState`."""
+    """What this module uses of `queue_state.QueueState`."""
 
     device: int
     priority: int

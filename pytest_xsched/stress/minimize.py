@@ -7,6 +7,7 @@ hypothesis, which needs hundreds of attempts; a call that hangs takes seconds.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -24,6 +25,7 @@ except ModuleNotFoundError:
 
 from pytest_xsched.base.units import parse_duration
 from pytest_xsched.runner.live_queues import XQueues
+from pytest_xsched.stress import overlap
 from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.state_machine import OpenDevices, XQueuesMachine, is_flaky, machine_of
 from pytest_xsched.stress.steps import BrokenRule, Step, numbered
@@ -37,7 +39,7 @@ _SHALLOW = (10, 6)
 """Sequences and steps of a first search, which finds most faults: the later ones are longer."""
 _TRIES = 3
 """Attempts to break a rule again: a scheduler works in parallel, so chance has a part."""
-_STEPS = hypothesis.settings(max_examples=100, stateful_step_count=15)
+_STEPS = hypothesis.settings(max_examples=200, stateful_step_count=20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ def first_broken(
 
     Args:
         make: opens live XQueues: ``lambda: xsched.live(scheduler=XSched(policy="cfs"))``.
-        settings: of hypothesis: the count of sequences and of their steps; default 100 of 15.
+        settings: of hypothesis: the count of sequences and of their steps; default 200 of 20.
         devices: how many devices are open at once.
         without: ids of rules that are not checked: rules that a scheduler does not claim, and rules
             that were found broken before. Steps that would break them are left out.
@@ -278,8 +280,10 @@ def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None
     # A breach that shows at once, and not by waiting in vain, gets a second attempt.
     tries = 1 if " returns" in best.rule else 2
     for simpler in (
-        *(_without_a_part, _without_a_queue, _without_steps(2), _without_steps(1)),
-        *(_without_a_hold, _with_plain_steps, _with_a_plain_step),
+        *(overlap.simpler, _without_a_part, _without_a_queue),
+        *(_without_steps(2), _without_steps(1), _without_a_hold),
+        *(_with_an_earlier_hold, _without_steps(1), overlap.simpler),
+        *(_with_plain_steps, _with_a_plain_step),
     ):
         at = 0
         while at < len(programs := simpler(best.steps)):
@@ -296,7 +300,7 @@ def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None
 def _barest(steps: _Program) -> _Program:
     """Return the last step and the step that creates its queue."""
     last = steps[-1]
-    return tuple(s for s in steps if s is last or (s.does == "create" and s.queue == last.queue))
+    return tuple(s for s in steps if s is last or (s.does == "create" and s.queue in last.queues))
 
 
 def _without_a_part(steps: _Program) -> list[_Program]:
@@ -318,7 +322,19 @@ def _of_one_queue(steps: _Program) -> _Program:
 
 def _without_a_queue(steps: _Program) -> list[_Program]:
     queues = sorted({step.queue for step in steps[:-1]} - {steps[-1].queue})
-    return [tuple(step for step in steps if step.queue != queue) for queue in queues]
+    return [_without(steps, queue) for queue in queues]
+
+
+def _without(steps: _Program, queue: int) -> _Program:
+    """Return the steps that are not about a queue; of overlapping ones, only those stay."""
+    kept: list[Step] = []
+    for step in steps:
+        if step.does == "together":
+            inner = _without(step.steps, queue)
+            kept += [dataclasses.replace(step, steps=inner)] if len(inner) > 1 else inner
+        elif step.queue != queue:
+            kept.append(step)
+    return tuple(kept)
 
 
 def _without_a_hold(steps: _Program) -> list[_Program]:
@@ -330,6 +346,17 @@ def _without_a_hold(steps: _Program) -> list[_Program]:
         and steps[i].queue == steps[j].queue
     ]
     return [tuple(s for k, s in enumerate(steps) if k not in pair) for pair in pairs]
+
+
+def _with_an_earlier_hold(steps: _Program) -> list[_Program]:
+    """Suspend a queue as soon as it exists: then one request is enough for work that waits."""
+    found = []
+    for i, step in enumerate(steps[:-1]):
+        made = [k for k in range(i) if steps[k].does == "create" and steps[k].queue == step.queue]
+        if step.does == "suspend" and made and made[0] + 1 < i:
+            at = made[0] + 1
+            found.append((*steps[:at], step, *steps[at:i], *steps[i + 1 :]))
+    return found
 
 
 def _without_steps(count: int) -> Callable[[_Program], list[_Program]]:
@@ -346,7 +373,10 @@ def _without_steps(count: int) -> Callable[[_Program], list[_Program]]:
 
 
 def _plain(steps: _Program) -> _Program:
-    return tuple(Step(does=step.does, queue=step.queue, device=step.device) for step in steps)
+    return tuple(
+        Step(does=step.does, queue=step.queue, device=step.device, steps=step.steps)
+        for step in steps
+    )
 
 
 def _with_plain_steps(steps: _Program) -> list[_Program]:
@@ -357,7 +387,7 @@ def _with_a_plain_step(steps: _Program) -> list[_Program]:
     # One request is simpler than a load.
     does = ["submit" if step.does == "load" else step.does for step in steps]
     plain = [
-        Step(does=what, queue=step.queue, device=step.device)
+        Step(does=what, queue=step.queue, device=step.device, steps=step.steps)
         for what, step in zip(does, steps, strict=True)
     ]
     loads = [Step(does=s.does, queue=s.queue) if s.does == "load" else s for s in steps]

@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 try:
@@ -33,6 +33,7 @@ except ModuleNotFoundError:
 from pytest_xsched.errors import WorkerCrashed, WorkerHung
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.workload import Workload, spin
+from pytest_xsched.stress import overlap
 from pytest_xsched.stress.background_load import WINDOW
 from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.step_executor import StepExecutor
@@ -84,6 +85,32 @@ _NEW = st.builds(
     ),
     _REQUESTS,
     st.sampled_from(_EVERY),
+)
+
+
+_OVERLAPPING = st.builds(
+    Step,
+    does=st.sampled_from(overlap.KINDS),
+    queue=st.integers(0, QUEUES_MAX - 1),  # the remainder is the number
+    priority=priorities(),
+    depth=_DEPTHS,
+    workload=_REQUESTS,
+    every=st.sampled_from(_EVERY),
+)
+
+
+def _at_once(pair: tuple[str, str], first: Step, second: Step, more: list[Step]) -> list[Step]:
+    """Return steps for two queues next to each other, and more."""
+    first = replace(first, does=pair[0])
+    return [first, replace(second, does=pair[1], queue=first.queue + 1), *more]
+
+
+_AT_ONCE = st.builds(
+    _at_once,
+    st.sampled_from(overlap.PAIRS),
+    _OVERLAPPING,
+    _OVERLAPPING,
+    st.lists(_OVERLAPPING, max_size=2),
 )
 
 
@@ -306,6 +333,30 @@ class XQueuesMachine(RuleBasedStateMachine):
     def destroy(self, data: Any) -> None:
         """Destroy a queue in any state."""
         self._take("destroy", data)
+
+    @precondition(lambda self: len(self.executor.queues) > 1)
+    @rule(some=_AT_ONCE)
+    def together(self, some: list[Step]) -> None:
+        """Let steps happen at once, the first two on queues with work, while none is held."""
+        numbers = list(self.executor.queues)
+        for number in numbers:
+            if self.executor.queues[number].held:
+                self._take("resume", queue=number)
+        for step in some[:2]:
+            self._take("submit", queue=numbers[step.queue % len(numbers)], workload=_LONG)
+        self._take("sleep", duration="2ms")  # until the scheduler has the work
+        self._overlap(some)
+
+    @precondition(lambda self: bool(self.executor.queues))
+    @rule(some=st.lists(_OVERLAPPING, min_size=2, max_size=4))
+    def some_together(self, some: list[Step]) -> None:
+        """Let any steps happen at once."""
+        self._overlap(some)
+
+    def _overlap(self, some: list[Step]) -> None:
+        numbers = list(self.executor.queues)
+        steps = [replace(one, queue=numbers[one.queue % len(numbers)]) for one in some]
+        self._take("together", steps=tuple(steps))
 
     @rule(data=st.data(), workload=_REQUESTS, every=st.sampled_from(_EVERY))
     def load(self, data: Any, workload: Workload, every: str) -> None:

@@ -11,14 +11,13 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from pytest_xsched.base.units import Duration
 from pytest_xsched.errors import QueueTimeout, WorkerCrashed, WorkerHung, XSchedError
 from pytest_xsched.native.run import Counts
-from pytest_xsched.runner.live_queues import PENDING_MAX, Ticket, XQueue, XQueues
+from pytest_xsched.runner.live_queues import PENDING_MAX, Ticket, XQueues
 from pytest_xsched.scenario.workload import Workload, spin
-from pytest_xsched.stress import costs, dependencies
+from pytest_xsched.stress import costs, dependencies, overlap
 from pytest_xsched.stress.background_load import (
     WINDOW,
     WINDOWS,
@@ -28,11 +27,11 @@ from pytest_xsched.stress.background_load import (
     took_over,
 )
 from pytest_xsched.stress.competition import ATTEMPTS, BREACHES, overtaken, preceded, rule_of
+from pytest_xsched.stress.queue_state import QueueState
 from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 
-__all__ = ["QueueState", "StepExecutor"]
+__all__ = ["StepExecutor"]
 
-_VAIN = "20ms"  # a wait that need not succeed
 _SHORT, _SHARED = spin("100us", layers=5), spin("200us", layers=24)
 
 
@@ -47,56 +46,6 @@ _RULE_OF_STEP = {
 
 _CALL_OF_STEP = {"compete": "wait"}
 """Steps that consist of other calls: the one that may not return."""
-
-
-@dataclass(eq=False)
-class QueueState:
-    """What the executor knows about a queue without a call of the queue."""
-
-    xq: XQueue
-    device: int
-    priority: int
-    threshold: int
-    held: bool = False
-    submitted: int = 0
-    pending: bool = False
-    """Whether a request was submitted since the last wait for the queue. A decision by this flag,
-    and not by a clock, is the same each time the same steps are executed."""
-    tickets: list[Ticket] = field(default_factory=list)
-    deepest: int = 0
-    """The largest threshold that the queue had."""
-    widest: int = 0
-    """The largest batch size that the queue had."""
-    load: Step | None = None
-    """The step that started its load in the background, while it goes on."""
-    durations_ns: set[int] = field(default_factory=set)
-    """Of its commands so far."""
-    seen: Counts | None = None
-    """Counts of the queue after the last step."""
-    waits: list[dependencies.Wait] = field(default_factory=list)
-    """Its requests, since the last wait for the queue, that start after those of other queues."""
-    gone: bool = False
-    """Whether it was destroyed."""
-    limit: int = 0
-    """Commands that wait for no other queue."""
-    was_ready: bool = False
-    """Whether it was ready after the last step, and had no request that waits for others."""
-
-    @property
-    def name(self) -> str:
-        return self.xq.name
-
-    def is_ready(self, counts: Counts) -> bool:
-        return counts.completed < self.limit and not self.held
-
-    def note(self, workload: Workload) -> None:
-        """Note that the queue got work."""
-        self.pending = True
-        self.durations_ns |= {command.duration_ns for command in workload.commands}
-
-    def all_submitted(self) -> int:
-        """Return the commands of the user and of loads so far."""
-        return self.submitted + self.xq.counts.background_commands
 
 
 class StepExecutor:
@@ -137,6 +86,10 @@ class StepExecutor:
             if step.queue < 0:
                 step = dataclasses.replace(step, queue=self._made)
             self._made = step.queue + 1
+        elif step.does == "together":
+            step = dataclasses.replace(step, steps=overlap.possible(self, step.steps))
+            if len(step.steps) < 2:
+                return
         elif not self._can(step):
             return
         name = f"{_CALL_OF_STEP.get(step.does, step.does)} returns{self._circumstance(step)}"
@@ -189,19 +142,23 @@ class StepExecutor:
         for number in list(self.queues):
             self.execute(Step(does="destroy", queue=number))
 
-    def _circumstance(self, step: Step) -> str:
+    def _circumstance(self, step: Step, others: Sequence[Step] = ()) -> str:
         """Return what may keep the step's queue from running, as words.
 
-        It is held with work, another one is, or it is below a load.
+        It is held with work, another one is, or it is below a load. `others` happen together.
         """
         held = [n for n, state in self.queues.items() if state.held and state.pending]
+        held += [other.queue for other in others if other.does == "suspend"]
         if step.queue < 0 or step.does == "create":
             return ""
         if held:
             return " of a held queue" if step.queue in held else " next to a held queue"
-        return " below a load" if self._may_starve(self.queues[step.queue]) else ""
+        return " below a load" if self._may_starve(self.queues[step.queue], others) else ""
 
-    def _may_starve(self, state: QueueState) -> bool:
+    def _may_starve(self, state: QueueState, others: Sequence[Step] = ()) -> bool:
+        """Check whether a load, also one that starts now, may keep a queue from running."""
+        if any(other.does in ("load", "set_priority") for other in others):
+            return True
         by_priority = "highest first" not in self._without
         return state.device not in self._off and starves(
             state, self.queues.values(), by_priority=by_priority
@@ -259,24 +216,23 @@ class StepExecutor:
     def _load(self, step: Step) -> None:
         state = self.queues[step.queue]
         state.xq.load(step.workload, every=step.every or None)
-        state.load = step
-        state.note(step.workload)
+        state.note_change(step)
         self._work_ns[state.device] += 2 * dependencies.work_ns(step.workload)  # left at its end
 
     def _unload(self, step: Step) -> None:
         state = self.queues[step.queue]
         state.xq.unload()
-        state.load = None
+        state.note_change(step)
 
     def _suspend(self, step: Step) -> None:
         state = self.queues[step.queue]
         self._return_soon(state, state.xq.suspend, state.xq.resume)
-        state.held, state.was_ready = True, False
+        state.note_change(step)
         state.seen = state.xq.counts
 
     def _resume(self, step: Step) -> None:
         state = self.queues[step.queue]
-        state.held = False
+        state.note_change(step)
         self._return_soon(state, state.xq.resume, state.xq.suspend)
         self._changed.add(state)
 
@@ -298,17 +254,20 @@ class StepExecutor:
     def _set_priority(self, step: Step) -> None:
         state = self.queues[step.queue]
         assert step.priority is not None
-        state.xq.priority = state.priority = step.priority
+        state.xq.priority = step.priority
+        state.note_change(step)
         self._changed.add(state)
         seen = state.xq.priority
         self._check("no call fails", seen == step.priority, f"{state.xq.name}: priority {seen}")
 
     def _set_launch_config(self, step: Step) -> None:
         state = self.queues[step.queue]
-        state.threshold, batch_size = step.depth
-        state.deepest = max(state.deepest, state.threshold)
-        state.widest = max(state.widest, batch_size)
-        state.xq.set_launch_config(threshold=state.threshold, batch_size=batch_size)
+        state.note_change(step)
+        threshold, batch_size = step.depth
+        state.xq.set_launch_config(threshold=threshold, batch_size=batch_size)
+
+    def _together(self, step: Step) -> None:
+        overlap.execute(self, step)
 
     def _wait(self, step: Step) -> None:
         state = self.queues[step.queue]
@@ -318,7 +277,7 @@ class StepExecutor:
             return
         if self._may_starve(state) or dependencies.blocks(state, self._stops):
             with contextlib.suppress(QueueTimeout):
-                state.xq.wait(_VAIN)
+                state.xq.wait(overlap.VAIN)
             return
         self._wait_for(state)
         c, submitted = state.xq.counts, state.all_submitted()
@@ -362,7 +321,7 @@ class StepExecutor:
         """Wait for a held queue: it may end by itself only if all of its work is in flight."""
         launched = state.xq.counts.launched
         try:
-            state.xq.wait(_VAIN)
+            state.xq.wait(overlap.VAIN)
         except QueueTimeout:
             return
         self._check(
@@ -404,6 +363,7 @@ class StepExecutor:
             live.sleep(WINDOW)
             now = {state: state.xq.counts for state in states}
             bad = took_over(top, lower, before, now)
+            self.shown.add("highest first")
             if bad is None:
                 return
             did, mine = (now[state].launched - before[state].launched for state in (bad, top))
@@ -515,18 +475,20 @@ class StepExecutor:
     def _submit_to(
         self, state: QueueState, workload: Workload, after: Ticket | None = None
     ) -> None:
-        state.tickets.append(state.xq.submit(workload, after=after))
-        self._work_ns[state.device] += dependencies.work_ns(workload)
-        state.submitted += len(workload.commands)
-        state.note(workload)
+        self._note_submitted(state, workload, [state.xq.submit(workload, after=after)])
 
     def _submit_times(self, state: QueueState, workload: Workload, times: int) -> list[Ticket]:
         tickets = state.xq.submit_times(workload, times)
-        self._work_ns[state.device] += times * dependencies.work_ns(workload)
-        state.tickets += tickets
-        state.submitted += times * len(workload.commands)
-        state.note(workload)
+        self._note_submitted(state, workload, tickets)
         return tickets
+
+    def _note_submitted(
+        self, state: QueueState, workload: Workload, tickets: Sequence[Ticket]
+    ) -> None:
+        self._work_ns[state.device] += len(tickets) * dependencies.work_ns(workload)
+        state.tickets += tickets
+        state.submitted += len(tickets) * len(workload.commands)
+        state.note(workload)
 
     # ---- checks after each step
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_xsched.scenario.python_source import python_text
@@ -24,8 +24,9 @@ class Step:
 
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_launch_config",
-            "sleep", "idle", "share", "compete", "switch_off", "clear" (the end of an example) or
-            one of `costs.STEPS`.
+            "sleep", "idle", "share", "compete", "switch_off", "together", "clear" (the end of an
+            example) or one of `costs.STEPS`.
+        steps: of "together": steps that happen at once, each in a thread of its own.
         every: of a load: the time from one request to the next; empty: a closed loop.
         queue: number of the queue, in order of creation.
         device: number of the device that the queue is on.
@@ -41,6 +42,7 @@ class Step:
     duration: str = "1ms"
     every: str = ""
     after: int = -1
+    steps: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
         """Return the step as Python."""
@@ -49,6 +51,8 @@ class Step:
         every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
         after = f", after=q{self.after}" if self.after >= 0 else ""
+        if self.does == "together":
+            return f"xqueues.together({', '.join(f'lambda: {s.call}' for s in self.steps)})"
         return {
             "create": f"{name} = {xqueues}(priority={self.priority}, {depth})",
             "submit": f"{name}.submit({python_text(self.workload)}{after})",
@@ -62,6 +66,19 @@ class Step:
             "clear": "xqueues.clear()",
             "switch_off": f"{xqueues}.switch_off()",
         }.get(self.does, f"{self.does}({xqueues})" if self.queue < 0 else f"{name}.{self.does}()")
+
+    @property
+    def call(self) -> str:
+        """The step as an expression of Python, which a lambda can have."""
+        if self.does == "set_priority":
+            return f'setattr(q{self.queue}, "priority", {self.priority})'
+        return str(self)
+
+    @property
+    def queues(self) -> frozenset[int]:
+        """Numbers of the queues that the step is about."""
+        inner = (number for step in self.steps for number in step.queues)
+        return frozenset(inner) | ({self.queue} if self.queue >= 0 else frozenset())
 
 
 class BrokenRule(AssertionError):
@@ -83,9 +100,13 @@ class BrokenRule(AssertionError):
 def numbered(steps: Sequence[Step]) -> tuple[Step, ...]:
     """Number the queues from 0."""
     numbers = {step.queue: i for i, step in enumerate(s for s in steps if s.does == "create")}
-    return tuple(
-        dataclasses.replace(
-            s, queue=numbers.get(s.queue, s.queue), after=numbers.get(s.after, s.after)
-        )
-        for s in steps
+    return tuple(_renumbered(step, numbers) for step in steps)
+
+
+def _renumbered(step: Step, numbers: Mapping[int, int]) -> Step:
+    return dataclasses.replace(
+        step,
+        queue=numbers.get(step.queue, step.queue),
+        after=numbers.get(step.after, step.after),
+        steps=tuple(_renumbered(one, numbers) for one in step.steps),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ class LiveProcess:
     """
 
     is_virtual = False
+    takes_overlapping_calls = True
 
     def __init__(
         self,
@@ -95,6 +97,11 @@ class LiveProcess:
     ) -> None:
         self._name = "XSched" if xsched else f"the device {device!r}"
         self._patience_ns = self._allowed_ns = patience_ns
+        self._main = threading.get_ident()
+        self._numbers = itertools.count()
+        self._open: dict[int, str] = {}  # calls that have not returned, in words
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._writing, self._listening = threading.Lock(), threading.Lock()
         self._over: XSchedError | None = None
         self._directory = TemporaryDirectory()
         self._messages = WorkerMessages(SET_UP_S, GRACE_S, None, waiting)
@@ -150,21 +157,62 @@ class LiveProcess:
         """
         if self._over is not None:
             raise self._over
-        self._messages.doing = _DOING[call] + (f" queue {of!r}" if of else "")
-        self._messages.answers.clear()
-        self._worker.allow((allowed_ns + self._allowed_ns) / 1e9)
-        self._worker.write_line(json.dumps({"call": call, "values": values}))
-        self._listen_until(lambda: bool(self._messages.answers))
-        answer = json.loads(self._messages.answers.pop())
+        number = next(self._numbers)
+        doing = _DOING[call] + (f" queue {of!r}" if of else "")
+        is_main = threading.get_ident() == self._main
+        request = {"number": number, "main": is_main, "call": call, "values": values}
+        # Other threads of this process may call at the same time.
+        with self._writing:
+            self._open[number] = doing
+            self._messages.doing = doing
+            self._worker.write_line(json.dumps(request))
+        try:
+            answer = self._await(number, time.monotonic() + (allowed_ns + self._allowed_ns) / 1e9)
+        finally:
+            self._open.pop(number, None)
         if "error" in answer:
             raise error_from_dict(answer["error"])
         return answer["value"]
+
+    def _await(self, number: int, limit_s: float) -> dict[str, Any]:
+        """Return the answer to a request; one thread at a time reads the answers of all."""
+        while (answer := self._answers.pop(number, None)) is None:
+            if not self._listening.acquire(timeout=POLL_S / 10):
+                continue
+            try:
+                if self._over is not None:
+                    raise self._over
+                if number not in self._answers:
+                    self._listen(number, limit_s)
+            finally:
+                self._listening.release()
+        return answer
+
+    def _listen(self, number: int, limit_s: float) -> None:
+        is_running = self._worker.is_running()
+        if is_running and not self._messages.answers:
+            if time.monotonic() > limit_s:
+                self._worker.allow(-1)
+                self._worker.is_late()  # so it gets no time to end by itself
+                self._end(self._hung(self._open[number]))
+            self._worker.listen(POLL_S)
+        while self._messages.answers:
+            found = json.loads(self._messages.answers.pop(0))
+            self._answers[found["number"]] = found
+        if not is_running and number not in self._answers:
+            self._worker.end()
+            self._end(self._worker.error() or self._worker.crash())
+
+    def _end(self, error: XSchedError) -> None:
+        self._worker.end()
+        self._over = error
+        raise error
 
     def _listen_until(self, heard: Callable[[], bool]) -> None:
         while self._worker.is_running() and not heard():
             if self._worker.is_late():
                 self._worker.end()
-                self._over = self._hung()
+                self._over = self._worker.crash()
                 raise self._over
             self._worker.listen(POLL_S)
         if not heard():
@@ -172,13 +220,14 @@ class LiveProcess:
             self._over = self._worker.error() or self._worker.crash()
             raise self._over
 
-    def _hung(self) -> WorkerCrashed:
-        if "ready" not in self._messages.reached:
-            return self._worker.crash()
-        return WorkerHung(
-            f"{self._name} did not return from {self._messages.doing} within "
-            f"{Duration(self._allowed_ns)}"
+    def _hung(self, doing: str) -> WorkerCrashed:
+        others = [other for other in self._open.values() if other != doing]
+        also = f"; {' and '.join(others)} had not returned either" if others else ""
+        error = WorkerHung(
+            f"{self._name} did not return from {doing} within {Duration(self._allowed_ns)}{also}"
         )
+        error.thread = threading.get_ident()  # calls of other threads raise it, too
+        return error
 
     def close(self) -> None:
         """Stop the process."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,9 +60,27 @@ def main() -> int:
         return FAILED
     send(job["progress_fd"], READY)
     with open(job["progress_fd"], "w", encoding="utf-8") as answers:
+        writing = threading.Lock()
+
+        def answer(request: dict[str, Any]) -> None:
+            text = json.dumps({"number": request["number"], **_answer(live, request)})
+            with writing:
+                answers.write(f"{ANSWER}{text}\n")
+                answers.flush()
+
+        def answer_in_thread(request: dict[str, Any]) -> None:
+            try:
+                answer(request)
+            except BaseException:  # as in the main thread, it ends the process
+                traceback.print_exc()
+                os._exit(1)
+
         for line in sys.stdin:
-            answers.write(f"{ANSWER}{json.dumps(_answer(live, json.loads(line)))}\n")
-            answers.flush()
+            request = json.loads(line)
+            if request["main"]:
+                answer(request)
+            else:  # calls of other threads overlap
+                threading.Thread(target=answer_in_thread, args=(request,), daemon=True).start()
     return 0
 
 
@@ -100,6 +121,12 @@ class LiveCalls:
     def open(self) -> None:
         self._run = Run(self._device, self._policy)
         self._run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
+
+    def _queue(self, number: int) -> Queue:
+        try:
+            return self._queues[number]
+        except KeyError:  # another thread destroyed it meanwhile
+            raise XSchedError("the queue was destroyed") from None
 
     def close(self) -> None:
         for number in list(self._queues):
@@ -157,17 +184,17 @@ class LiveCalls:
         commands: list[tuple[dict[str, Any], int]],
         after: tuple[int, int] | None = None,
     ) -> int:
-        return self._queues[queue].submit(
-            _commands(commands), None if after is None else (self._queues[after[0]], after[1])
+        return self._queue(queue).submit(
+            _commands(commands), None if after is None else (self._queue(after[0]), after[1])
         )
 
     def start_load(
         self, queue: int, commands: list[tuple[dict[str, Any], int]], most: int, every_ns: int
     ) -> None:
-        self._queues[queue].start_load(_commands(commands), most, every_ns)
+        self._queue(queue).start_load(_commands(commands), most, every_ns)
 
     def stop_load(self, queue: int) -> int:
-        return self._queues[queue].stop_load()
+        return self._queue(queue).stop_load()
 
     def submit_times(
         self, queue: int, commands: list[tuple[dict[str, Any], int]], times: int
@@ -175,26 +202,26 @@ class LiveCalls:
         return self._queues[queue].submit_times(_commands(commands), times)
 
     def wait(self, queue: int, ticket: int, timeout_ns: int) -> tuple[int, ...] | None:
-        return self._queues[queue].wait(ticket, timeout_ns)
+        return self._queue(queue).wait(ticket, timeout_ns)
 
     def suspend(self, queue: int) -> int:
-        took_ns = self._queues[queue].suspend()
+        took_ns = self._queue(queue).suspend()
         self._held.add(queue)
         return took_ns
 
     def resume(self, queue: int) -> int:
-        took_ns = self._queues[queue].resume()
+        took_ns = self._queue(queue).resume()
         self._held.discard(queue)
         return took_ns
 
     def set_priority(self, queue: int, priority: int) -> None:
-        self._queues[queue].set_priority(priority)
+        self._queue(queue).set_priority(priority)
 
     def set_depth(self, queue: int, threshold: int, batch_size: int) -> None:
-        self._queues[queue].set_depth(threshold, batch_size)
+        self._queue(queue).set_depth(threshold, batch_size)
 
     def counts(self, queue: int) -> dict[str, Any]:
-        counts = self._queues[queue].counts()
+        counts = self._queue(queue).counts()
         return dataclasses.asdict(self._seen_below(queue, counts) if self._below else counts)
 
     def _seen_below(self, queue: int, counts: Counts) -> Counts:
@@ -202,9 +229,9 @@ class LiveCalls:
 
         The order of reading is that of the counts: completed <= launched <= submitted.
         """
-        below = self._queues[queue].scheduler_counts()
+        below = self._queue(queue).scheduler_counts()
         counts = dataclasses.replace(
-            self._queues[queue].counts(),
+            self._queue(queue).counts(),
             completed=counts.completed,
             requests_completed=counts.requests_completed,
             launched=below.launched,
@@ -215,7 +242,8 @@ class LiveCalls:
         return dataclasses.replace(counts, state="suspended") if held else counts
 
     def destroy(self, queue: int) -> None:
-        self._queues.pop(queue).destroy()
+        self._queue(queue).destroy()
+        self._queues.pop(queue, None)
         self._held.discard(queue)
 
 

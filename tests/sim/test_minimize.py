@@ -149,7 +149,7 @@ def test_few_attempts_break_the_rule_again(monkeypatch):
         without={"highest runs", "off means off", "highest first"},
     )
     assert found.reproduced and len(found.steps) == 5
-    assert len(broke) <= 8
+    assert len(broke) <= 12  # from nine steps
     assert broke[-1] == (5, False)  # with the whole patience
     assert all(hurry for _, hurry in broke[:-1])
 
@@ -218,7 +218,7 @@ def test_a_scheduler_that_breaks_a_rule_by_chance_is_the_finding_and_not_the_tes
     broken = raised.value
     assert broken.rule.startswith("destroy returns")  # of some queue
     assert str(broken.steps[0]).startswith("q0 = xqueues(")
-    assert str(broken.steps[-1]).endswith(".destroy()")
+    assert ".destroy()" in str(broken.steps[-1])
     assert broken.sentence == (
         "XSched did not return from destroying it within 5 s; "
         "these steps broke the rule again in 0 of 5 replays"

@@ -77,6 +77,10 @@ struct faults {
     /* Likewise; they show only next to a load that does not end: */
     bool hang_destroy_below; /* destroying a queue waits while the policy suspends it */
     bool tire;               /* after 40 ms of work, a queue has no priority any more */
+    /* Likewise; they show only where calls of several threads overlap: */
+    bool hang_wait_beside_destroy;  /* who waits for a queue while another one is destroyed */
+    bool crash_hint_beside_destroy; /* SIGSEGV at a hint while a queue is destroyed */
+    bool hang_two_suspends;         /* two suspends at once do not return */
     bool lose_during_config; /* a command that comes while a new configuration waits is lost */
 };
 

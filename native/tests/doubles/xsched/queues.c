@@ -20,6 +20,11 @@ struct queue *preempt_queues;
 static struct hints hints_of_destroyed;
 static bool has_destroyed;
 
+int preempt_destroying;
+static int waiting;           /* threads in wait_all() */
+static bool destroyed_beside; /* a queue was destroyed while a thread waited for another one */
+static int suspending;        /* threads in XQueueSuspend() */
+
 /* ---- look-up ---------------------------------------------------------------------- */
 
 struct queue *preempt_find(XQueueHandle handle)
@@ -121,6 +126,7 @@ int XQueueDestroy(XQueueHandle xq)
     bool had_work = xs_xqueue_busy(&q->xqueue);
     if (preempt_faults.crash_destroy && had_work)
         raise(SIGSEGV);
+    preempt_destroying++;
     q->stopping = true; /* waits for its commands, also if suspended */
     pthread_cond_broadcast(&q->changed);
     pthread_mutex_unlock(&preempt_lock);
@@ -128,6 +134,8 @@ int XQueueDestroy(XQueueHandle xq)
         pause();
     pthread_join(q->thread, NULL);
     pthread_mutex_lock(&preempt_lock);
+    preempt_destroying--;
+    destroyed_beside = destroyed_beside || waiting > 0;
     q->hw->queue = NULL;
     if (preempt_faults.destroyed_holds && had_work) {
         q->ready = true; /* and it is never freed */
@@ -167,8 +175,12 @@ static void wait_all(struct queue *q)
     uint64_t target = q->xqueue.submitted;
     if (q->last != NULL)
         q->last->barrier = true;
+    waiting++;
     while (q->xqueue.completed < target)
         pthread_cond_wait(&q->changed, &preempt_lock);
+    while (preempt_faults.hang_wait_beside_destroy && destroyed_beside)
+        pthread_cond_wait(&q->changed, &preempt_lock);
+    waiting--;
 }
 
 /* The fault "lose-at-config". */
@@ -198,7 +210,7 @@ int XQueueSetLaunchConfig(XQueueHandle xq, int64_t threshold, int64_t batch_size
     wait_all(q);
     if (preempt_faults.lose_during_config) {
         pthread_mutex_unlock(&preempt_lock);
-        usleep(3000);
+        usleep(20000);
         pthread_mutex_lock(&preempt_lock);
     }
     if (threshold <= 0)
@@ -282,6 +294,18 @@ int XQueueQuery(XQueueHandle xq, int *state)
     return unlock(PREEMPT_SUCCESS);
 }
 
+static void leave_suspend(void)
+{
+    if (preempt_faults.hang_two_suspends)
+        usleep(20000); /* so that a second thread gets here */
+    pthread_mutex_lock(&preempt_lock);
+    bool hangs = preempt_faults.hang_two_suspends && suspending > 1;
+    suspending -= !hangs;
+    pthread_mutex_unlock(&preempt_lock);
+    while (hangs)
+        pause();
+}
+
 /* The next event of a policy undoes it. It returns when no callback executes any more. */
 int XQueueSuspend(XQueueHandle xq, int64_t flags)
 {
@@ -289,12 +313,14 @@ int XQueueSuspend(XQueueHandle xq, int64_t flags)
     if (q == NULL)
         return PREEMPT_NOT_FOUND;
     q->suspends++;
+    suspending++;
     preempt_set_suspended(q, true);
     pthread_mutex_unlock(&preempt_lock);
     if (preempt_faults.slow_suspend)
         xs__clock_sleep_until(xs__clock_ns() + 200000000);
     pthread_mutex_lock(&q->launching);
     pthread_mutex_unlock(&q->launching);
+    leave_suspend();
     return flags & SUSPEND_SYNC_HW_QUEUE
                ? HwQueueSynchronize((HwQueueHandle)(uintptr_t)q->hw->native)
                : PREEMPT_SUCCESS;

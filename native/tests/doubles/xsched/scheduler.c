@@ -3,9 +3,11 @@
  * is ours, also for HHPF; KEDF, LAX and UP are here; the other policies suspend no queue. The
  * thread that brings an event decides, not one of its own, so that a test sees decisions take
  * effect at once. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "faults.h"
@@ -323,7 +325,11 @@ static struct hints *lock_hints(XQueueHandle xq, struct queue **q)
 int XHintPriority(XQueueHandle xq, int32_t priority)
 {
     struct queue *q;
+    for (int i = 0; preempt_faults.crash_hint_beside_destroy && i < 20; i++)
+        usleep(5000); /* so that another thread gets to XQueueDestroy() */
     struct hints *hints = lock_hints(xq, &q);
+    if (preempt_faults.crash_hint_beside_destroy && preempt_destroying > 0)
+        raise(SIGSEGV);
     if (priority < XS_PRIORITY_MIN || priority > XS_PRIORITY_MAX)
         preempt_log("WARN", "priority %d is out of range", priority);
     if (hints != NULL && !(preempt_faults.hint_late && hints->has_priority)) {

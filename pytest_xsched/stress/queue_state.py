@@ -1,0 +1,80 @@
+"""What is known about a live queue from the steps that happened to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_xsched.native.run import Counts
+from pytest_xsched.runner.live_queues import Ticket, XQueue
+from pytest_xsched.scenario.workload import Workload
+from pytest_xsched.stress import dependencies
+from pytest_xsched.stress.steps import Step
+
+__all__ = ["QueueState"]
+
+
+@dataclass(eq=False)
+class QueueState:
+    """What the executor knows about a queue without a call of the queue."""
+
+    xq: XQueue
+    device: int
+    priority: int
+    threshold: int
+    held: bool = False
+    submitted: int = 0
+    pending: bool = False
+    """Whether a request was submitted since the last wait for the queue. A decision by this flag,
+    and not by a clock, is the same each time the same steps are executed."""
+    tickets: list[Ticket] = field(default_factory=list)
+    deepest: int = 0
+    """The largest threshold that the queue had."""
+    widest: int = 0
+    """The largest batch size that the queue had."""
+    load: Step | None = None
+    """The step that started its load in the background, while it goes on."""
+    durations_ns: set[int] = field(default_factory=set)
+    """Of its commands so far."""
+    seen: Counts | None = None
+    """Counts of the queue after the last step."""
+    waits: list[dependencies.Wait] = field(default_factory=list)
+    """Its requests, since the last wait for the queue, that start after those of other queues."""
+    gone: bool = False
+    """Whether it was destroyed."""
+    limit: int = 0
+    """Commands that wait for no other queue."""
+    was_ready: bool = False
+    """Whether it was ready after the last step, and had no request that waits for others."""
+
+    @property
+    def name(self) -> str:
+        return self.xq.name
+
+    def is_ready(self, counts: Counts) -> bool:
+        return counts.completed < self.limit and not self.held
+
+    def note_change(self, step: Step) -> None:
+        """Note what a step sets."""
+        if step.does == "load":
+            self.load = step
+            self.note(step.workload)
+        elif step.does == "unload":
+            self.load = None
+        elif step.does in ("suspend", "resume"):
+            self.held = step.does == "suspend"
+            self.was_ready = self.was_ready and not self.held
+        elif step.does == "set_priority":
+            self.priority = step.priority or 0
+        elif step.does == "set_launch_config":
+            self.threshold, batch_size = step.depth
+            self.deepest = max(self.deepest, self.threshold)
+            self.widest = max(self.widest, batch_size)
+
+    def note(self, workload: Workload) -> None:
+        """Note that the queue got work."""
+        self.pending = True
+        self.durations_ns |= {command.duration_ns for command in workload.commands}
+
+    def all_submitted(self) -> int:
+        """Return the commands of the user and of loads so far."""
+        return self.submitted + self.xq.counts.background_commands
