@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 try:
     import hypothesis
@@ -30,7 +31,7 @@ from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.state_machine import OpenDevices, XQueuesMachine, is_flaky, machine_of
 from pytest_xsched.stress.steps import BrokenRule, Step, numbered
 
-__all__ = ["Counterexample", "all_broken", "first_broken"]
+__all__ = ["Counterexample", "all_broken", "first_broken", "times_broken"]
 
 _HURRY = "1s"
 """How long a wait or a call may take in the search for fewer steps, if the patience is longer: most
@@ -51,12 +52,14 @@ class Counterexample:
         sentence: the breach.
         steps: the fewest steps that were found to break the rule, as lines of Python.
         reproduced: whether they broke it again in a fresh process.
+        program: the same steps as data, for `times_broken`.
     """
 
     rule: str
     sentence: str
     steps: tuple[str, ...]
     reproduced: bool
+    program: tuple[Step, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         """Return the rule, the breach and the steps, as lines of text."""
@@ -80,6 +83,8 @@ class _StopsAtFirst(XQueuesMachine):
     """The state machine that stops at the first broken rule."""
 
     found: list[_Found]
+    is_simplest = False
+    """Whether hypothesis draws its simplest sequence next, as it does first in each search."""
 
     def __init__(self) -> None:
         try:
@@ -89,6 +94,9 @@ class _StopsAtFirst(XQueuesMachine):
             raise self.found[-1] from broken
 
     def do(self, action: Callable[[], None]) -> None:
+        if type(self).is_simplest:
+            type(self).is_simplest = False
+            hypothesis.reject()
         try:
             super().do(action)
         except BrokenRule as broken:
@@ -132,10 +140,11 @@ def first_broken(
     machine = machine_of(_StopsAtFirst, pool, without, patience)
     machine.found = []
     try:
-        run_state_machine_as_test(machine, settings=_shallow(quiet))
+        chance = random.Random(0) if given.derandomize else random.Random()
+        _take_sequences(machine, _shallow(quiet), chance)
         if (costly := _first_too_costly(pool, without, patience)) is not None:
             return costly if costly.steps or costly.rule not in without else None
-        run_state_machine_as_test(machine, settings=quiet)
+        _take_sequences(machine, quiet, chance)
     except _Found as found:
         if not found.broken.steps and found.broken.rule in without:
             return None  # what is known already, and nothing can be tried
@@ -160,6 +169,43 @@ def _shallow(settings: hypothesis.settings) -> hypothesis.settings:
         max_examples=min(examples, settings.max_examples),
         stateful_step_count=min(steps, settings.stateful_step_count),
     )
+
+
+def _take_sequences(
+    machine: type[_StopsAtFirst], settings: hypothesis.settings, chance: random.Random
+) -> None:
+    """Take random sequences of steps, each in a search of its own.
+
+    In one search, hypothesis makes most sequences from those before, so they would be alike.
+    """
+    one = hypothesis.settings(settings, max_examples=1, derandomize=False)
+    for _ in range(settings.max_examples):
+        machine.is_simplest = True
+        run_state_machine_as_test(hypothesis.seed(chance.getrandbits(64))(machine), settings=one)
+
+
+def times_broken(
+    make: Callable[[], XQueues],
+    found: Counterexample,
+    repeats: int,
+    *,
+    without: Collection[str] = (),
+    patience: str = "10s",
+) -> int:
+    """Take the steps of a counterexample again, and count how often they break the rule.
+
+    Args:
+        make: as for `first_broken`, like the other arguments.
+        found: what `first_broken` returned.
+        repeats: how often to take the steps, each time in a fresh process.
+    """
+    count = 0
+    for _ in range(repeats):
+        pool = OpenDevices(make, 1 + max((step.device for step in found.program), default=0))
+        broken = pool.play(found.program, without, patience)
+        pool.close()
+        count += broken is not None and broken.rule == found.rule
+    return count
 
 
 def all_broken(
@@ -271,6 +317,7 @@ def _counterexample(broken: BrokenRule, *, reproduced: bool) -> Counterexample:
         rule=broken.rule,
         sentence=broken.sentence,
         steps=tuple(map(str, numbered(broken.steps))),
+        program=tuple(broken.steps),
         reproduced=reproduced,
     )
 

@@ -103,7 +103,7 @@ def possible(executor: Any, steps: Iterable[Step]) -> tuple[Step, ...]:
         executor: a `step_executor.StepExecutor`.
         steps: the steps.
     """
-    some = compatible(step for step in steps if executor._can(step))
+    some = compatible(step for step in steps if executor.can(step))
     gone = {step.queue for step in some if step.does == "destroy"}
     return tuple(
         step

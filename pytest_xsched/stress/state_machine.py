@@ -372,6 +372,12 @@ class XQueuesMachine(RuleBasedStateMachine):
         """End a load."""
         self._take("unload", data)
 
+    def _may(self, does: str) -> bool:
+        """Return whether a step is not the same as the last one: twice shows no more than once."""
+        executed = self.executor.executed
+        return not executed or executed[-1].does != does
+
+    @precondition(lambda self: self._may("sleep"))
     @rule(duration=st.sampled_from(_DURATIONS))
     def sleep(self, duration: str) -> None:
         """Let time pass."""
@@ -387,7 +393,9 @@ class XQueuesMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def share(self, data: Any) -> None:
         """Keep two queues of equal priority at work, if there are two: both make progress."""
-        self._take("share", data)
+        able = [n for n in self.executor.queues if self.executor.can(Step(does="share", queue=n))]
+        if able:
+            self._take("share", queue=able[data.draw(st.integers(0, len(able) - 1), label="queue")])
 
     @precondition(lambda self: len(self.executor.queues) > 1)
     @rule(data=st.data(), priority=st.none() | priorities())
@@ -418,12 +426,13 @@ class XQueuesMachine(RuleBasedStateMachine):
         for number in list(self.executor.queues):
             self._take("compete", queue=number)
 
+    @precondition(lambda self: self._may("idle"))
     @rule()
     def idle(self) -> None:
         """Sleep while no queue has work."""
         self._take("idle")
 
-    @precondition(lambda self: len(self.executor.queues) > 1)
+    @precondition(lambda self: len(self.executor.queues) > 1 and self._may("switch_off"))
     @rule(data=st.data())
     def switch_off(self, data: Any) -> None:
         """Switch the scheduler of a device off."""

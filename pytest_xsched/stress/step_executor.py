@@ -90,7 +90,7 @@ class StepExecutor:
             step = dataclasses.replace(step, steps=overlap.possible(self, step.steps))
             if len(step.steps) < 2:
                 return
-        elif not self._can(step):
+        elif not self.can(step):
             return
         name = f"{_CALL_OF_STEP.get(step.does, step.does)} returns{self._circumstance(step)}"
         if name in self._without or _RULE_OF_STEP.get(step.does) in self._without:
@@ -108,7 +108,8 @@ class StepExecutor:
                 getattr(self, f"_{step.does}")(step)
             self._check_all()
 
-    def _can(self, step: Step) -> bool:
+    def can(self, step: Step) -> bool:
+        """Return whether a step makes sense now: its queue exists, and is as the step needs it."""
         if step.does in ("sleep", "switch_off", "clear"):
             return True
         if step.does in costs.STEPS:

@@ -1,6 +1,6 @@
 """Steps that show whether hints have an effect, on the double of XSched, faulty and not.
 
-bench/live_faults.py lets the shipped command search for these faults: half a minute each.
+bench/find_faults.py lets the shipped commands search for these faults: half a minute each.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_random_steps(any_session):
 
 
 def test_a_hang_is_found(session, monkeypatch):
-    """The other faults take longer: bench/live_faults.py."""
+    """The other faults take longer: bench/find_faults.py."""
     monkeypatch.setenv("PREEMPT_DOUBLE", "hang-destroy")
     found = first_broken(
         lambda: session.live(scheduler="xsched", patience="500ms"), FEW, without=NOT_CLAIMED
