@@ -41,68 +41,8 @@ FAKE = (
     *("fake_cuda.c", "fake_errors.c", "fake_graph.c"),
     *("fake_identity.c", "fake_kernels.c", "fake_nvrtc.c"),
 )
-FAULTS = (
-    "exit",
-    "abort",
-    "segv",
-    "kill",
-    "oom",
-    "hang-callback",
-    "callback",
-    "hang-submit",
-    "hang-destroy",
-    "hang-exit",
-    "crash-exit",
-    "ignore-priority",
-    "never-resume",
-    "inactive",
-    "drop",
-    "poll",
-    "ticks",
-    "wake-all",
-    "slow-suspend",
-    "keep-memory",
-    "large-commands",
-    "fork-hangs",
-    "fork-exit",
-    "exec-hangs",
-    "exec-loses",
-    "exit-pending",
-    "exit-status",
-    "pid-namespace",
-    "server-gone",
-    "server-kills",
-    "server-back",
-    "server-dies",
-    "hang-destroy-below",
-    "tire",
-    "lose-during-config",
-    "inherit-hints",
-    "hint-late",
-    "hint-border",
-    "threshold-plus-one",
-    "reorder",
-    "twice",
-    "count-falls",
-    "lose-at-config",
-    "lose-at-resume",
-    "lost-wakeup",
-    "slow-resume",
-    "late-preemption",
-    "equals-in-turn",
-    "latest-first",
-    "always-lax",
-    "no-turns",
-    "other-policy",
-    "destroyed-holds",
-    "off-holds",
-    "one-more",
-    "suspends-add-up",
-    "idle-spin",
-    "hang-config",
-    "crash-destroy",
-    "few-queues",
-)
+TABLE = TESTS.parent / "native/tests/doubles/xsched/faults.c"
+NO_FAULT = "ignore-case"
 HPF = next(policy for policy in policies.XSCHED if policy.name == "hpf")
 SIDE_BY_SIDE = 2
 REPEATS = 3
@@ -147,6 +87,11 @@ class Setup:
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="find-faults-"))
         (self.home / "lib").mkdir()
+        (self.home / "bin").mkdir()
+        server = self.home / "bin" / "xserver"
+        text = TABLE.with_name("xserver.py").read_text(encoding="utf-8")
+        server.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
+        server.chmod(0o755)
         for name in LIBRARIES:
             compile_library(self.home / "lib", name)
         self.fake = str(compile_c(self.home / "fake.so", FAKE, SHARED))
@@ -163,6 +108,7 @@ class Setup:
             "PYTEST_XSCHED_NOISE": "note",
             "XSCHED_HOME": str(self.home),
             "PREEMPT_DOUBLE": fault,
+            "PREEMPT_DOUBLE_SERVER": f"{place}/socket",
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -204,6 +150,12 @@ def lines_of(arguments: list[str], environment: dict[str, str]) -> Iterator[str]
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
+
+
+def names_of_faults() -> list[str]:
+    """Return the names in the table of faults.c, in its order."""
+    names = re.findall(r'^    \{"([a-z0-9-]+)", &', TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    return [name for name in names if name != NO_FAULT]
 
 
 # ---- the commands
@@ -274,9 +226,9 @@ _END = re.compile(r"\n  (?:holds|FAILED|once|unseen) |\n\S")
 
 
 def conformance(setup: Setup, environment: dict[str, str], seed: str) -> Report | None:
-    """`pytest-xsched conformance`, until it prints a finding."""
+    """`pytest-xsched conformance`, until its first finding."""
     text = ""
-    arguments = ["-m", "pytest_xsched", "conformance", "--device=cuda", f"--seed={seed}"]
+    arguments = ["-m", "pytest_xsched", "conformance", "-x", "--device=cuda", f"--seed={seed}"]
     for line in lines_of(arguments, environment):
         text += line
         found = _FINDING.search(text)
@@ -302,8 +254,8 @@ Command = Callable[[Setup, dict[str, str], str], "Report | None"]
 COMMANDS: dict[str, Command] = {
     "doctor": doctor,
     "first_broken": live,
-    "first_broken, no policy": live_alone,
     "conformance": conformance,
+    "first_broken, no policy": live_alone,
 }
 """The cheap ones first."""
 
@@ -349,7 +301,7 @@ def main() -> int:
         take_steps(given.live)
         return 0
     setup = Setup()
-    names = [""] * given.runs if given.clean else list(given.faults or FAULTS)
+    names = [""] * given.runs if given.clean else given.faults or names_of_faults()
     begin_s = time.monotonic()
     print(f"{'fault':20} {'found by':24} {'rule':34} {'seconds':>7} {'size':>10} again", flush=True)
     rows = []

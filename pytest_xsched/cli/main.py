@@ -136,6 +136,9 @@ def _parser() -> _Parser:
     conformance.add_argument(
         "--seed", metavar="N", help="seed of the random scenarios, or 'random' (default: 0)"
     )
+    conformance.add_argument(
+        "-x", "--exitfirst", action="store_true", help="end at the first broken rule"
+    )
     conformance.set_defaults(command=_conformance)
 
     compare = _add_command(
@@ -286,6 +289,7 @@ def _conformance(options: argparse.Namespace) -> ExitCode:
         form="json" if options.json else "text",
         names=tuple(options.policies),
         budget_ns=time_ns(options.budget, "--budget") or 0,
+        exit_first=options.exitfirst,
     )
     done = conform(settings, request, corpus or Path.cwd() / ".xsched" / "conformance", _print_now)
     if any(found.failed for found in done):

@@ -24,7 +24,7 @@ from pytest_xsched.conformance.engine import (
     take_turns,
 )
 from pytest_xsched.conformance.generators import contests, simpler
-from pytest_xsched.conformance.live_engine import costs, not_claimed, take_steps
+from pytest_xsched.conformance.live_engine import MOST, costs, not_claimed, take_steps
 from pytest_xsched.conformance.process_cases import PART, check_processes
 from pytest_xsched.conformance.report import policy_lines, summary, to_json
 from pytest_xsched.conformance.spec import BUILTIN, NAMES, XSCHED, NotClaimed, PolicyUnderTest
@@ -62,11 +62,13 @@ class ConformanceRequest:
         form: form of the report, ``"text"`` or ``"json"``.
         names: names of policies, and of the part ``"processes"``; none: all.
         budget_ns: time for random scenarios of all policies together.
+        exit_first: whether to end at the first broken rule.
     """
 
     form: str
     names: tuple[str, ...]
     budget_ns: int
+    exit_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +124,24 @@ def conform(
     files: dict[tuple[str, str, str], Path] = {}
     interrupted = False
     examinations: list[Examination] = []
+    with_steps = True
     try:
         if home is not None and device is not None and _is_named(PART.name, request.names):
             done.append(check_processes(device, home, settings.gpu_driver, say if text else None))
             if text:
                 say("\n".join(["", *policy_lines(done[-1], {})]))
-        for subject in subjects:
+        for subject in subjects if not _is_enough(done, request) else ():
             examinations.append(_examination(subject, request, settings.seed))
-        take_turns(examinations, request.budget_ns / 1e9, _printing(say) if text else None)
+        with_steps = _take_turns(examinations, request, _printing(say) if text else None)
     except KeyboardInterrupt:
         interrupted = True
     try:
         for subject, one in zip(subjects, examinations, strict=False):
-            if not one.scenarios:
-                continue  # interrupted before
-            found = _concluded(subject, one, interrupted, say if text else None)
+            if not one.scenarios or _is_enough(done, request):
+                continue  # it was ended before
+            found = _concluded(
+                subject, one, interrupted, with_steps, request, say if text else None
+            )
             done.append(found)
             kept = _keep(found, directory)
             files |= {(found.policy.scheduler, found.policy.name, c): f for c, f in kept.items()}
@@ -162,6 +167,26 @@ def conform(
     return done
 
 
+def _is_enough(done: Sequence[Conformance], request: ConformanceRequest) -> bool:
+    return request.exit_first and any(found.failed for found in done)
+
+
+def _take_turns(
+    examinations: Sequence[Examination],
+    request: ConformanceRequest,
+    printing: Callable[[PolicyUnderTest, str, str], None] | None,
+) -> bool:
+    """Run the scenarios; return whether steps on live queues are to follow."""
+    end_s = time.monotonic() + request.budget_ns / 1e9
+    while True:
+        left_s = end_s - time.monotonic()
+        one = take_turns(examinations, left_s, printing, exit_first=request.exit_first)
+        if one is None:
+            return True
+        if one.conclude().failed:  # and not by chance
+            return False
+
+
 def _printing(say: Callable[[str], None]) -> Callable[[PolicyUnderTest, str, str], None]:
     """Return a function that prints the first breach of a rule when it is seen."""
 
@@ -185,13 +210,19 @@ def _examination(subject: Subject, request: ConformanceRequest, seed: int) -> Ex
 
 
 def _concluded(
-    subject: Subject, one: Examination, interrupted: bool, say: Callable[[str], None] | None
+    subject: Subject,
+    one: Examination,
+    interrupted: bool,
+    with_steps: bool,
+    request: ConformanceRequest,
+    say: Callable[[str], None] | None,
 ) -> Conformance:
     found = one.conclude(shorten=not interrupted)
-    if subject.live is None or interrupted:
+    if subject.live is None or interrupted or not with_steps:
         return found
     begin_s = time.monotonic()
-    results = (*found.results, *take_steps(subject.live, subject.policy, say))
+    most = 1 if request.exit_first else MOST
+    results = (*found.results, *take_steps(subject.live, subject.policy, say, most))
     claimed = {result.rule for result in results}
     claimed |= {one.rule for one in found.not_claimed}
     live = tuple(

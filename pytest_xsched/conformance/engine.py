@@ -274,7 +274,9 @@ def take_turns(
     examinations: Sequence[Examination],
     search_s: float,
     found: Callable[[PolicyUnderTest, str, str], None] | None = None,
-) -> None:
+    *,
+    exit_first: bool = False,
+) -> Examination | None:
     """Run the scenarios of all policies until the time is over.
 
     The next scenario is of the policy that took the least time. After the time is over, those run
@@ -284,6 +286,10 @@ def take_turns(
         examinations: one for each policy.
         search_s: the time.
         found: called with the policy, the rule and the sentence of each first breach of a rule.
+        exit_first: whether to end at the first breach.
+
+    Returns:
+        With exit_first the policy that showed a breach; None: the time is over.
     """
     deadline_s = time.monotonic() + search_s
     while examinations:
@@ -293,11 +299,15 @@ def take_turns(
         if not may_run:
             break
         one = min(may_run, key=lambda one: one.cost_s)
-        for rule, sentence in one.run_next():
+        breaches = one.run_next()
+        for rule, sentence in breaches:
             if found is not None:
                 found(one.tested, rule, sentence)
+        if breaches and exit_first:
+            return one
     for one in examinations:
         one.cut = one.has_more
+    return None
 
 
 def check_scenario(tested: PolicyUnderTest, run: Runner, scenario: Scenario) -> _Outcome:

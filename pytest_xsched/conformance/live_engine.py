@@ -52,7 +52,10 @@ def not_claimed(policy: Policy) -> dict[str, str]:
 
 
 def take_steps(
-    session: Session, policy: Policy, say: Callable[[str], None] | None = None
+    session: Session,
+    policy: Policy,
+    say: Callable[[str], None] | None = None,
+    most: int = MOST,
 ) -> tuple[Result, ...]:
     """Take random steps on live queues.
 
@@ -60,6 +63,7 @@ def take_steps(
         session: of the device, with the home of XSched.
         policy: one of XSched's.
         say: prints each finding as soon as it is found.
+        most: the most broken rules that are searched for.
 
     Returns:
         A result for each broken rule, and one for all rules that hold.
@@ -75,7 +79,7 @@ def take_steps(
             settings,
             without=without,
             patience="3s",
-            most=MOST,
+            most=most,
             shown=shown,
             say=None if say is None else lambda text: say(f"\nfound under {policy.name}: {text}"),
         )

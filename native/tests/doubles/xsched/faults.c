@@ -16,7 +16,7 @@
 static unsigned nth = 20; /* so that the start succeeds */
 struct faults preempt_faults;
 
-/* bench/find_faults.py has the same names. */
+/* bench/find_faults.py reads the names from here. */
 static const struct {
     const char *name;
     bool *flag;
