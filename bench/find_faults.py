@@ -127,15 +127,16 @@ def lines_of(arguments: list[str], environment: dict[str, str]) -> Iterator[str]
         RuntimeError: it ended with another exit status than 0 or 1.
     """
     errors = Path(environment["PYTEST_XSCHED_LOCK_DIR"]) / "errors.txt"
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        env=environment,
-        cwd=environment["PYTEST_XSCHED_LOCK_DIR"],
-        stdout=subprocess.PIPE,
-        stderr=errors.open("w"),
-        text=True,
-        start_new_session=True,
-    )
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=environment,
+            cwd=errors.parent,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
     assert process.stdout is not None
     try:
         yield from process.stdout

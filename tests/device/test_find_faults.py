@@ -1,0 +1,33 @@
+"""Three faults of the double of XSched, found by shipped commands that do not know them.
+
+bench/find_faults.py looks for all of them; docs/explanation/conformance.md has what it found.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import find_faults
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return find_faults.Setup()
+
+
+@pytest.mark.parametrize(
+    ("fault", "command", "rule"),
+    [
+        ("twice", "doctor", "canary"),
+        ("crash-exit", "doctor", "end of a process"),
+        ("threshold-plus-one", "first_broken", "threshold"),
+    ],
+)
+def test_a_fault_is_found(setup, monkeypatch, fault, command, rule):
+    monkeypatch.setattr(find_faults, "REPEATS", 1)
+    row = find_faults.examine(setup, fault, seed="0")
+    assert (row.command, row.report.rule) == (command, rule)
+    assert find_faults.is_small(row.report)
