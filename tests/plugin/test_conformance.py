@@ -117,7 +117,7 @@ def test_ctrl_c(conformance, monkeypatch):
 def test_ctrl_c_keeps_what_ran_before_it(conformance, monkeypatch):
     take_turns = command.take_turns
 
-    def some(examinations, search_s, found):
+    def some(examinations, search_s, found, *, exit_first):
         take_turns(examinations, -1, found)
         raise KeyboardInterrupt
 
