@@ -20,7 +20,7 @@ struct queue *preempt_queues;
 static struct hints hints_of_destroyed;
 static bool has_destroyed;
 
-int preempt_destroying;
+_Atomic int preempt_destroying;
 static int waiting;           /* threads in wait_all() */
 static bool destroyed_beside; /* a queue was destroyed while a thread waited for another one */
 static int suspending;        /* threads in XQueueSuspend() */

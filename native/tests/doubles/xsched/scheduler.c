@@ -325,7 +325,8 @@ static struct hints *lock_hints(XQueueHandle xq, struct queue **q)
 int XHintPriority(XQueueHandle xq, int32_t priority)
 {
     struct queue *q;
-    for (int i = 0; preempt_faults.crash_hint_beside_destroy && i < 20; i++)
+    bool slow = preempt_faults.crash_hint_beside_destroy;
+    for (int i = 0; slow && preempt_destroying == 0 && i < 20; i++)
         usleep(5000); /* so that another thread gets to XQueueDestroy() */
     struct hints *hints = lock_hints(xq, &q);
     if (preempt_faults.crash_hint_beside_destroy && preempt_destroying > 0)

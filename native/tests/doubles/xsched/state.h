@@ -57,7 +57,7 @@ struct queue {
 
 extern pthread_mutex_t preempt_lock;
 extern struct queue *preempt_queues;
-extern int preempt_destroying; /* threads in XQueueDestroy() */
+extern _Atomic int preempt_destroying; /* threads in XQueueDestroy() */
 
 /* launch.c. The thread of a queue; `arg` is the queue. */
 void *preempt_launch_thread(void *arg);
