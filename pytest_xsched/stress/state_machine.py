@@ -294,10 +294,6 @@ class XQueuesMachine(RuleBasedStateMachine):
     @rule(depth=_DEPTHS)
     def pipeline(self, depth: tuple[int, int]) -> None:
         """Let a high queue wait for a low one, while one between them has work."""
-        self._wait_across(depth)
-
-    def _wait_across(self, depth: tuple[int, int]) -> None:
-        """Create three queues; the highest one waits for the lowest one."""
         made = []
         for priority in range(3):
             self._take("create", priority=priority, depth=depth)
@@ -440,11 +436,9 @@ class XQueuesMachine(RuleBasedStateMachine):
         self._take("switch_off", device=device)
 
     def teardown(self) -> None:
-        """Let queues wait for others and compete, and check that all that was submitted ends."""
+        """Let all queues compete, and check that everything that was submitted ends."""
         try:
             if not self.broken:
-                if len(self.executor.queues) <= QUEUES_MAX - 3:
-                    self._wait_across((2, 1))
                 self._compete_all()
                 self.do(self.executor.finish)
         finally:
