@@ -24,7 +24,7 @@ UNDER_ITS_OWN_LOAD = (
     *[Step(does="set_launch_config", queue=0, depth=depth) for depth in ((8, 5), (1, 1), (2, 2))],
 )
 DESTROYED = (*LOW_BELOW_A_LOAD, Step(does="destroy", queue=1))
-WATCHED = (*LOW_BELOW_A_LOAD, *[Step(does="sleep", duration=WINDOW)] * 2)
+WATCHED = (*LOW_BELOW_A_LOAD, *[Step(does="sleep", duration=WINDOW)] * 5)
 
 
 @pytest.fixture
