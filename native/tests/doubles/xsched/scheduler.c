@@ -190,7 +190,8 @@ void preempt_schedule(void)
 
 bool preempt_ticks(void)
 {
-    return policy == POLICY_LAX || policy == POLICY_UP || preempt_faults.long_inversion;
+    return policy == POLICY_LAX || policy == POLICY_UP || preempt_faults.long_inversion ||
+           preempt_faults.tire || preempt_faults.hang_destroy_below;
 }
 
 void preempt_tick(void)
