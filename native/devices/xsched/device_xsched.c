@@ -63,6 +63,11 @@ struct xs_stream {
             return try_rc;                                                                         \
     } while (0)
 
+static void enters(struct xs_stream *s, const char *call)
+{
+    s->call = call;
+}
+
 static int32_t returned(struct xs_stream *s, int32_t result)
 {
     s->call = NULL;
@@ -70,7 +75,7 @@ static int32_t returned(struct xs_stream *s, int32_t result)
 }
 
 /* The result of a call of XSched on a stream, which says meanwhile what it is in. */
-#define ON(s, name, ...) ((s)->call = #name, returned(s, (s)->x->api.name(__VA_ARGS__)))
+#define ON(s, name, ...) (enters(s, #name), returned(s, (s)->x->api.name(__VA_ARGS__)))
 
 /* The same as TRY() for ON(). */
 #define TRY_ON(s, what, name, ...)                                                                 \
