@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from pytest_xsched import InvalidRun, ScenarioError, TargetMissed, spin
+from pytest_xsched.conformance.live_engine import NOT_CLAIMED
 from pytest_xsched.stress import costs
 from pytest_xsched.stress.minimize import first_broken
 from pytest_xsched.stress.step_executor import StepExecutor
@@ -33,9 +34,9 @@ def test_the_threads_of_xsched_are_one_for_each_queue(live):
         made[0].submit(spin("1ms")).wait()
         queues.sleep("5ms")  # its thread goes to sleep
     used = queues.scheduler_cost - before
-    awake = [thread for thread, (cpu, wakeups, _) in used.by_thread.items() if cpu and wakeups]
+    # The others may still be going to sleep for the first time.
+    awake = [thread for thread, (_, wakeups, _) in used.by_thread.items() if wakeups >= 5]
     assert len(awake) == 1
-    assert used.wakeups >= 5
     made[0].destroy()
     assert queues.scheduler_cost.threads == 2
     queues.close()
@@ -142,7 +143,8 @@ def test_costs_are_found_before_random_steps(live):
     no_steps = settings(max_examples=1, stateful_step_count=1, database=None)
     rule = "memory is given back"
     others = {one for _, rules in costs.STEPS.values() for one in rules if one != rule}
-    found = first_broken(lambda: live("keep-memory"), no_steps, without=others)
+    without = {*others, *NOT_CLAIMED}
+    found = first_broken(lambda: live("keep-memory"), no_steps, without=without)
     assert found is not None and found.reproduced
     assert (found.rule, found.steps) == (rule, ("measure_memory(xqueues)",))
     assert first_broken(lambda: live("keep-memory"), no_steps, without={*others, rule}) is None

@@ -217,8 +217,8 @@ def test_the_parts_of_a_report_that_are_explained_exist():
         ROOT / f"pytest_xsched/plugin/{name}.py" for name in ("hook_calls", "hooks", "misses")
     ]
     sources += [
-        ROOT / f"pytest_xsched/{name}.py"
-        for name in ("analysis/run", "analysis/final_verdict", "analysis/contention")
+        ROOT / f"pytest_xsched/analysis/{name}.py"
+        for name in ("run", "final_verdict", "contention", "inversion")
     ]
     sources.append(ROOT / "pytest_xsched/monitoring/noise.py")
     source = "".join(path.read_text(encoding="utf-8") for path in sources)
