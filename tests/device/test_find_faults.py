@@ -1,4 +1,4 @@
-"""Three faults of the double of XSched, found by shipped commands that do not know them.
+"""Two faults of the double of XSched, found by shipped commands that do not know them.
 
 bench/find_faults.py looks for all of them; docs/explanation/conformance.md has what it found.
 """
@@ -22,7 +22,6 @@ def setup():
     ("fault", "command", "rule"),
     [
         ("twice", "doctor", "canary"),
-        ("crash-exit", "doctor", "end of a process"),
         ("threshold-plus-one", "first_broken", "threshold"),
     ],
 )

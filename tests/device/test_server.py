@@ -130,21 +130,16 @@ def compare(session, *queues, **more):
     )
 
 
-def test_a_comparison_starts_a_server_once_for_arms_that_start_it_alike(session, serve, tmp_path):
+def test_arms_of_a_comparison_share_a_server_which_ends_before_one_without_it(
+    session, serve, tmp_path
+):
     serving, url = serve(env={"STARTS": str(tmp_path / "starts")})
     chat = session.queue("chat", endpoint(f"{url}/work", server=serving), rate="50/s")
-    comparison = compare(session, chat)
-    assert all(one.run.chat.n == 15 for arm in comparison.arms for one in comparison.episodes(arm))
-    assert starts(tmp_path / "starts") == 1
-    assert not left(str(tmp_path / "serve.py")) and not left(f"{MARK}={os.getpid()}-")
-
-
-def test_a_server_ends_before_an_arm_that_does_not_have_it(session, serve, tmp_path):
-    serving, url = serve(env={"STARTS": str(tmp_path / "starts")})
-    chat = session.queue("chat", endpoint(f"{url}/work", server=serving), rate="50/s")
-    compare(session, chat, arms=["alone"])
+    comparison = compare(session, chat, arms=["alone"])
+    together = [one.run for arm in ("a", "b", "a again") for one in comparison.episodes(arm)]
+    assert [run.chat.n for run in together] == [15] * 3
     assert starts(tmp_path / "starts") == 2  # alone, without it, and then in all arms
-    assert not left(str(tmp_path / "serve.py"))
+    assert not left(str(tmp_path / "serve.py")) and not left(f"{MARK}={os.getpid()}-")
 
 
 def test_a_server_that_ends_between_two_arms_is_an_error_and_nothing_is_left(
