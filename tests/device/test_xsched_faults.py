@@ -176,7 +176,7 @@ def test_a_hang_of_a_driver_call_is_one_error(any_session, hurried, monkeypatch)
 
 
 def test_a_hang_in_the_tearing_down_says_where(session, hurried, monkeypatch):
-    with monkeypatch.context() as patch, hurried("two queues to order"):
+    with monkeypatch.context() as patch, hurried("ordered two queues"):
         patch.setenv("PREEMPT_DOUBLE", "hang-destroy")
         with pytest.raises(
             WorkerCrashed, match="was killed while XSched ordered two queues in a trial"
