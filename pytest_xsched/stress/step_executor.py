@@ -420,11 +420,11 @@ class StepExecutor:
         one, other = self.queues[step.queue], self._equal(step)
         assert other is not None
         self.shown.add("equals run together")
-        before = other.xq.counts.launched  # later, all of its work may be complete already
+        before = other.xq.counts.launched  # after the submission, all may be launched already
         self._submit_to(one, _SHORT)
         self._submit_to(other, _SHARED)
         rounds, begin_s = 0, time.monotonic()
-        while (c := other.xq.counts).launched == before and c.launched == c.completed < c.submitted:
+        while (c := other.xq.counts).launched == before and c.launched == c.completed:
             self._submit_to(one, _SHORT)  # before the last one ends, so that it never idles
             one.tickets[-2].wait(self._patience)
             rounds += 1
