@@ -322,7 +322,6 @@ def _limits(policy: Policy, request: ConformanceRequest) -> Limits:
     budget_s = request.budget_ns / 1e9
     few = max(ENOUGH, int(budget_s / SECONDS_OF_EXAMPLE))
     return Limits(
-        search_s=budget_s,
         examples=EXAMPLES if policy.scheduler == "builtin" else min(EXAMPLES, few),
         shrink_s=max(SHRINKING_LEAST_S, SHRINKING * budget_s),
         shrink_runs=RUNS[policy.scheduler],

@@ -59,14 +59,12 @@ class Limits:
     """How much to run.
 
     Attributes:
-        search_s: time for random scenarios of all policies; LEAST of each run in any case.
         examples: the most random scenarios of a policy.
         shrink_s: time to make the scenario of one failure shorter.
         shrink_runs: the most runs for the same.
         repeats: runs of the shortest scenario.
     """
 
-    search_s: float
     examples: int
     shrink_s: float
     shrink_runs: int
@@ -146,17 +144,8 @@ class Conformance:
         return tuple(result for result in self.results if result.status == FAILED)
 
 
-def examine(
-    tested: PolicyUnderTest,
-    space: SearchStrategy[Scenario],
-    run: Runner,
-    run_fresh: Runner,
-    limits: Limits,
-    *,
-    seed: int,
-    simpler: Simpler | None = None,
-) -> Conformance:
-    """Check a policy against its rules.
+class Examination:
+    """The scenarios of one policy, which run one after another, and what they show.
 
     Args:
         tested: the policy, with its checks.
@@ -167,20 +156,6 @@ def examine(
         seed: seed of the search.
         simpler: yields simpler scenarios, where a run is too slow for the many attempts of
             hypothesis; None: hypothesis shrinks.
-
-    Raises:
-        DeviceUnavailable, DeviceBusy, NotBuilt: no scenario could be run at all.
-    """
-    one = Examination(tested, space, run, run_fresh, limits, seed=seed, simpler=simpler)
-    take_turns([one], limits.search_s)
-    return one.conclude()
-
-
-class Examination:
-    """The scenarios of one policy, which run one after another, and what they show.
-
-    Args:
-        tested: see `examine`, like the other arguments.
 
     Attributes:
         seconds: the time that its scenarios took so far.
@@ -206,6 +181,7 @@ class Examination:
         self._left: list[Scenario] | None = None  # drawn in its first turn
         self._next = 0
         self._may_show_unseen = True
+        self._results: tuple[Result, ...] | None = None  # of `conclude`, until the next run
 
     @property
     def has_more(self) -> bool:
@@ -227,8 +203,13 @@ class Examination:
         )
 
     def run_next(self) -> tuple[tuple[str, str], ...]:
-        """Run the next scenario; return rule and sentence of each first breach of a rule."""
+        """Run the next scenario; return rule and sentence of each first breach of a rule.
+
+        Raises:
+            DeviceUnavailable, DeviceBusy, NotBuilt: the scenario cannot be run at all.
+        """
         begin_s = time.monotonic()
+        self._results = None
         if self._left is None:
             self._left = list(self._search.drawn())
             self._choose(self._left)
@@ -253,18 +234,22 @@ class Examination:
         """Return the outcome; scenarios that fail are made shorter and run again first.
 
         Args:
-            shorten: False leaves that out, and what failed counts as seen once.
+            shorten: False leaves that out, unless it is done already, and what failed counts as
+                seen once.
         """
         begin_s = time.monotonic()
-        fresh = self._run_fresh if shorten else None
-        results = [_result(self._search, fresh, check.rule) for check in self.tested.checks]
+        results = self._results
+        if results is None:
+            fresh = self._run_fresh if shorten else None
+            results = tuple(_result(self._search, fresh, c.rule) for c in self.tested.checks)
+            self._results = results if shorten else None
         self.seconds += time.monotonic() - begin_s
         return Conformance(
             policy=self.tested.policy,
             scenarios=self.scenarios,
             runs=self._search.runs,
             seconds=self.seconds,
-            results=tuple(results),
+            results=results,
             cut=self.cut,
             not_claimed=self.tested.not_claimed,
         )
@@ -284,7 +269,7 @@ def take_turns(
 
     Args:
         examinations: one for each policy.
-        search_s: the time.
+        search_s: the time in seconds.
         found: called with the policy, the rule and the sentence of each first breach of a rule.
         exit_first: whether to end at the first breach.
 

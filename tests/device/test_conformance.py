@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pytest_xsched import Scenario, XSched, replay, spin
 from pytest_xsched.conformance.command import Subject, theirs
-from pytest_xsched.conformance.engine import FAILED, HOLDS, Limits, examine
+from pytest_xsched.conformance.engine import FAILED, HOLDS, Examination, Limits
 from pytest_xsched.conformance.generators import simpler
 from pytest_xsched.conformance.spec import IN_EFFECT, RETURNS, XSCHED
 from pytest_xsched.scenario.queue_spec import QueueSpec
@@ -47,10 +47,12 @@ def examined(xsched_gpu):
     def look(name):
         tested = next(tested for tested in XSCHED if tested.policy.name == name)
         subject: Subject = theirs(tested, "cuda", Settings(device="cuda"), find_home())
-        few = Limits(search_s=60, examples=1, shrink_s=0, shrink_runs=0, repeats=1)
+        few = Limits(examples=1, shrink_s=0, shrink_runs=0, repeats=1)
         space = st.just(two_bursts(name))
-        found = examine(tested, space, subject.run, subject.run_fresh, few, seed=0, simpler=simpler)
-        return {result.rule: result for result in found.results}
+        runs = (subject.run, subject.run_fresh)
+        one = Examination(tested, space, *runs, few, seed=0, simpler=simpler)
+        one.run_next()
+        return {result.rule: result for result in one.conclude().results}
 
     return look
 

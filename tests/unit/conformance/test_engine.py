@@ -22,7 +22,6 @@ from pytest_xsched.conformance.engine import (
     Examination,
     Limits,
     check_scenario,
-    examine,
     from_text,
     take_turns,
 )
@@ -43,7 +42,7 @@ from pytest_xsched.scenario.xsched_settings import POLICY_NUMBERS
 from pytest_xsched.stress.minimize import Counterexample
 from pytest_xsched.stress.rules import Rule
 
-LIMITS = Limits(search_s=60, examples=10, shrink_s=60, shrink_runs=150)
+LIMITS = Limits(examples=10, shrink_s=60, shrink_runs=150)
 HPF = next(tested.policy for tested in BUILTIN if tested.policy.name == "hpf")
 XS_HPF = next(tested.policy for tested in XSCHED if tested.policy.name == "hpf")
 
@@ -70,20 +69,27 @@ def run(scenario):
     return SimpleNamespace(scenario=scenario)
 
 
-def examined(judge=few_queues, *, run=run, limits=LIMITS, policy=HPF, **more):
+def examined(judge=few_queues, *, run=run, limits=LIMITS, policy=HPF, search_s=60, **more):
     space = contests(policy, "opencl")
-    return examine(policy_with(judge), space, run, run, limits, seed=1, **more)
+    one = Examination(policy_with(judge), space, run, run, limits, seed=1, **more)
+    return conclusion(one, search_s)
+
+
+def conclusion(one, search_s=60):
+    take_turns([one], search_s)
+    return one.conclude()
 
 
 def first_of(policy):
     found = []
-    one = Limits(search_s=60, examples=1, shrink_s=1, shrink_runs=1)
+    one = Limits(examples=1, shrink_s=1, shrink_runs=1)
 
     def keep(scenario):
         found.append(scenario)
         return run(scenario)
 
-    examine(policy_with(nothing), contests(policy, "opencl"), keep, keep, one, seed=0)
+    space = contests(policy, "opencl")
+    conclusion(Examination(policy_with(nothing), space, keep, keep, one, seed=0))
     return found[0]
 
 
@@ -234,6 +240,18 @@ def test_a_first_breach_is_reported_at_once():
     assert policy_lines(outcome, {})[2].endswith("failed, and was not run again: " + said[0][1])
 
 
+def test_a_conclusion_is_made_once():
+    """With --exitfirst it decides whether the search goes on, and is reported after that."""
+    ran = []
+    one = examination(few_queues, lambda scenario: ran.append(scenario) or run(scenario))
+    take_turns([one], 60)
+    first = one.conclude()
+    assert first.failed and first.results[0].repeats == LIMITS.repeats
+    count = len(ran)
+    assert one.conclude().results == one.conclude(shorten=False).results == first.results
+    assert len(ran) == count
+
+
 @pytest.mark.parametrize("policy", policies.XSCHED, ids=lambda policy: policy.name)
 def test_each_rule_of_a_policy_has_scenarios_that_may_show_it(policy):
     (tested,) = [one for one in XSCHED if one.policy == policy]
@@ -271,7 +289,7 @@ def test_without_a_device_nothing_is_a_finding():
 
 
 def test_some_are_run_however_little_time_there_is():
-    found = examined(nothing, limits=Limits(search_s=-1, examples=5, shrink_s=1, shrink_runs=5))
+    found = examined(nothing, limits=Limits(examples=5, shrink_s=1, shrink_runs=5), search_s=-1)
     assert found.scenarios == LEAST
 
 
@@ -283,8 +301,9 @@ def test_scenarios_come_back_from_their_text(policy):
         scenarios.append(scenario)
         return run(scenario)
 
-    few = Limits(search_s=60, examples=3, shrink_s=1, shrink_runs=1)
-    examine(policy_with(nothing), contests(policy, "cuda"), keep, keep, few, seed=2)
+    few = Limits(examples=3, shrink_s=1, shrink_runs=1)
+    space = contests(policy, "cuda")
+    conclusion(Examination(policy_with(nothing), space, keep, keep, few, seed=2))
     for scenario in scenarios:
         assert from_text(scenario.to_python()) == scenario
         assert scenario.to_python().count("\n") < 60
@@ -301,8 +320,9 @@ def test_a_pipeline_is_made_simpler_too():
         kept.append(scenario)
         return run(scenario)
 
-    many = Limits(search_s=60, examples=20, shrink_s=1, shrink_runs=1)
-    examine(policy_with(nothing), contests(policy, "cuda"), keep, keep, many, seed=2)
+    many = Limits(examples=20, shrink_s=1, shrink_runs=1)
+    space = contests(policy, "cuda")
+    conclusion(Examination(policy_with(nothing), space, keep, keep, many, seed=2))
     pipelines = [one for one in kept if one.queues[-1].after is not None]
     assert pipelines
     for scenario in pipelines:
