@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,19 +30,19 @@ from pathlib import Path
 from pytest_xsched import Session, XSched
 from pytest_xsched.base import policies
 from pytest_xsched.conformance.live_engine import not_claimed
+from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.minimize import first_broken, times_broken
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from conftest import LIBRARIES, SHARED, compile_c, compile_library  # noqa: E402
+from conftest import LIBRARIES, SHARED, compile_c, compile_library
 
 FAKE = (
     *("fake_cuda.c", "fake_errors.c", "fake_graph.c"),
     *("fake_identity.c", "fake_kernels.c", "fake_nvrtc.c"),
 )
-TABLE = TESTS.parent / "native/tests/doubles/xsched/faults.c"
+TABLE = Path(__file__).resolve().parents[1] / "native/tests/doubles/xsched/faults.c"
 NO_FAULT = "ignore-case"
 HPF = next(policy for policy in policies.XSCHED if policy.name == "hpf")
 SIDE_BY_SIDE = 2
@@ -82,10 +83,14 @@ class Row:
 
 
 class Setup:
-    """The double and the fake driver, and the environment of a command that uses them."""
+    """The double and the fake driver, and the environment of a command that uses them.
 
-    def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="find-faults-"))
+    Args:
+        home: an empty folder for them, and for locks and results of the commands.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
         (self.home / "lib").mkdir()
         (self.home / "bin").mkdir()
         server = self.home / "bin" / "xserver"
@@ -123,6 +128,8 @@ class Setup:
 def lines_of(arguments: list[str], environment: dict[str, str]) -> Iterator[str]:
     """Run Python, and yield what it prints, line by line; end it when the caller has enough.
 
+    It is also ended after LIMIT_S seconds, and that is no error.
+
     Raises:
         RuntimeError: it ended with another exit status than 0 or 1.
     """
@@ -138,11 +145,21 @@ def lines_of(arguments: list[str], environment: dict[str, str]) -> Iterator[str]
             start_new_session=True,
         )
     assert process.stdout is not None
+    is_late = threading.Event()
+
+    def end_late() -> None:
+        if process.poll() is None:
+            is_late.set()
+            os.killpg(process.pid, signal.SIGKILL)
+
+    limit = threading.Timer(LIMIT_S, end_late)
+    limit.start()
     try:
         yield from process.stdout
-        if process.wait(LIMIT_S) not in (0, 1):
+        if process.wait() not in (0, 1) and not is_late.is_set():
             raise RuntimeError(f"{arguments}: status {process.returncode}\n{errors.read_text()}")
     finally:
+        limit.cancel()
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
         try:
@@ -204,7 +221,10 @@ def take_steps(policy: str) -> None:
     without = not_claimed(claimed)
     if policy == "none":  # only the user suspends and resumes
         del without["held launches nothing"], without["equals run together"]
-    make = lambda: session.live(scheduler=scheduler)  # noqa: E731
+
+    def make() -> XQueues:
+        return session.live(scheduler=scheduler)
+
     found = first_broken(make, without=without)
     report = None
     if found is not None:
@@ -241,14 +261,21 @@ def conformance(setup: Setup, environment: dict[str, str], seed: str) -> Report 
 
 def _read(rule: str, text: str) -> Report:
     again = _AGAIN.search(text)
-    queues = text.count("QueueSpec(")
-    steps = len(re.findall(r"^          (?:q\d+|xqueues|share)", text, re.MULTILINE))
     return Report(
         rule=rule,
-        size=f"{queues} queues" if queues else f"{steps} steps",
+        size=_size(text),
         reproduced=int(again[1]) if again else 0,
         repeats=int(again[2]) if again else 0,
     )
+
+
+def _size(text: str) -> str:
+    """Return the size of the example of a finding: a scenario, steps, or else a program."""
+    if queues := text.count("QueueSpec("):
+        return f"{queues} queues"
+    _, _, lines = text.partition("by these steps of the fixture xqueues:\n")
+    steps = len(re.findall(r"^ {10}\S", lines, re.MULTILINE))
+    return f"{steps} steps" if steps else "1 program"
 
 
 Command = Callable[[Setup, dict[str, str], str], "Report | None"]
@@ -301,7 +328,12 @@ def main() -> int:
     if given.live:
         take_steps(given.live)
         return 0
-    setup = Setup()
+    with tempfile.TemporaryDirectory(prefix="find-faults-", ignore_cleanup_errors=True) as home:
+        return search(Setup(Path(home)), given)
+
+
+def search(setup: Setup, given: argparse.Namespace) -> int:
+    """Examine the faults that the options name, and print a row for each."""
     names = [""] * given.runs if given.clean else given.faults or names_of_faults()
     begin_s = time.monotonic()
     print(f"{'fault':20} {'found by':24} {'rule':34} {'seconds':>7} {'size':>10} again", flush=True)

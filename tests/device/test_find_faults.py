@@ -14,8 +14,8 @@ import find_faults
 
 
 @pytest.fixture(scope="module")
-def setup():
-    return find_faults.Setup()
+def setup(tmp_path_factory):
+    return find_faults.Setup(tmp_path_factory.mktemp("find_faults"))
 
 
 @pytest.mark.parametrize(
