@@ -6,6 +6,7 @@ session, as a comparison with stored runs is.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -51,6 +52,16 @@ class Alternating:
         self._comparing = comparing
         self._settings = settings
         self._measured: list[_Measured] = []
+        self._takes_turns = True
+
+    @contextlib.contextmanager
+    def without_turns(self) -> Iterator[None]:
+        """Measure the tested build only, until the end of the block: runs of `Session.compare`."""
+        self._takes_turns = False
+        try:
+            yield
+        finally:
+            self._takes_turns = True
 
     def run(self, scenario: Scenario, host: str | None, measure: Callable[..., Run]) -> Run:
         """Measure a scenario with both builds; return the first run of the one that is tested.
@@ -62,7 +73,7 @@ class Alternating:
         """
         settings = self._settings
         build, reference = settings.build, settings.reference
-        if reference is None:
+        if reference is None or not self._takes_turns:
             return measure(scenario, host=host, build=build)
         hosts = {build: host, reference: reference.host or (None if build.host else host)}
         scenarios = [one.apply(scenario) for one in (reference, build)]

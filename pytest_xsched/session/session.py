@@ -436,7 +436,8 @@ class Session:
         # Each arm has its own scheduler, whatever a marker says.
         chosen = functools.partial(self._chosen, "builtin", policy, duration, seed, queues, host)
         check_marker = self._marker_check(chosen)
-        with self.machines.keeping_servers(self.machines.choose(host, self.overrides)):
+        place = self.machines.choose(host, self.overrides)
+        with self.machines.keeping_servers(place), self.alternating.without_turns():
             comparison = self.comparing.compare(
                 queues,
                 schedulers,

@@ -191,6 +191,27 @@ def test_the_builds_take_turns_and_the_next_episode_is_backwards(builds, sim, py
     )
 
 
+def test_what_the_test_compares_itself_is_measured_with_the_tested_build_only(
+    builds, sim, pytester
+):
+    """The runs of compare() take no turns: they are compared with each other."""
+    builds(
+        body="""
+    def test_it(xsched, load):
+        xsched.compare(*load, schedulers=["native", "builtin"], episodes=1, duration="1s")
+    """
+    )
+    options = ("--xsched-compare=main", "--xsched-build=pr", f"{TURNS}=2")
+    result = sim(*options, "--xsched-json=x.json")
+    assert result.ret == 8
+    result.stdout.fnmatch_lines(["NOT COMPARED nothing was compared with the build 'main': *"])
+    content = json.loads((pytester.path / "x.json").read_text())["xsched"]
+    (comparison,) = content["comparisons"]
+    assert list(comparison["arms"]) == ["native", "builtin", "native again"]
+    high, _ = comparison["arms"]["native"][0]["scenario"]["queues"]
+    assert content["shared"]["queues"][high]["workload"]["label"] == "spin('2ms')"
+
+
 def test_a_build_without_a_name_is_compared_with_a_named_one(builds, sim):
     builds()
     result = sim("--xsched-compare=pr", f"{TURNS}=6")
