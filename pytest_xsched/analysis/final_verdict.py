@@ -7,12 +7,14 @@ the report shows in the end is the verdict on everything. A missed target stays 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pytest_xsched.analysis.assertion import level_of_the_test
 from pytest_xsched.analysis.verdict import Verdict
-from pytest_xsched.errors import InvalidRun
-from pytest_xsched.stats.sequential_test import PASS, UNDECIDED
+from pytest_xsched.errors import InvalidRun, TargetMissed, TargetUndecided, XSchedWarning
+from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,30 @@ class Withdrawn:
 def good_enough(verdict: Verdict, undecided: str) -> bool:
     """Check whether a verdict fails no test; `undecided` is ``"fail"`` or ``"warn"``."""
     return verdict.status == PASS or (verdict.status == UNDECIDED and undecided == "warn")
+
+
+def require_good(verdict: Verdict, undecided: str, sentence: str = "") -> None:
+    """Raise, or warn, unless a verdict is PASS.
+
+    Args:
+        verdict: of an assertion.
+        undecided: what UNDECIDED does, ``"fail"`` or ``"warn"``.
+        sentence: of the error or the warning; "": that of the verdict.
+
+    Raises:
+        TargetMissed: it is FAIL.
+        TargetUndecided: it is UNDECIDED, and that does not only warn.
+
+    Warns:
+        XSchedWarning: it is UNDECIDED, and that only warns.
+    """
+    __tracebackhide__ = True
+    sentence = sentence or verdict.sentence
+    if not good_enough(verdict, undecided):
+        missed = verdict.status == FAIL
+        raise (TargetMissed if missed else TargetUndecided)(sentence, verdict=verdict)
+    if verdict.status == UNDECIDED:
+        warnings.warn(f"UNDECIDED: {sentence}", XSchedWarning, stacklevel=level_of_the_test())
 
 
 def judge_again(

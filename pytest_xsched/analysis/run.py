@@ -7,7 +7,6 @@ import functools
 import importlib
 import itertools
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,12 +17,11 @@ from pytest_xsched.analysis.around import around
 from pytest_xsched.analysis.assertion import (
     Unjudged,
     asserts,
-    level_of_the_test,
     place_in_the_test,
 )
 from pytest_xsched.analysis.evidence import LATENCY, RATE, WAIT, Evidence
 from pytest_xsched.analysis.explanation import OF_LATENCY, Explanation, explain
-from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
+from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again, require_good
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.milestone_latency import latencies_to_list
 from pytest_xsched.analysis.targets import ErrorBudget
@@ -35,9 +33,6 @@ from pytest_xsched.base.validation import finite_number
 from pytest_xsched.errors import (
     InvalidRun,
     ScenarioError,
-    TargetMissed,
-    TargetUndecided,
-    XSchedWarning,
 )
 from pytest_xsched.monitoring.environment import Fingerprint
 from pytest_xsched.monitoring.run_cost import RunCost
@@ -45,7 +40,7 @@ from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.profile import Profile
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.stats.error_budget import SessionBudget
-from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
+from pytest_xsched.stats.sequential_test import FAIL, PASS
 
 _TREND_BLOCKS = 300
 """The most blocks that are checked for a trend."""
@@ -294,15 +289,9 @@ class Run:
         verdict = dataclasses.replace(self._in_context(verdict, worse), limit_origin=origin)
         self.verdicts.append(verdict)
         self._judgements.append(judgement)
-        if verdict.status == PASS:
-            return
         s = self.scenario
         text = f"{verdict.sentence}, {s.scheduler} on {s.device}, seed {s.seed}, limit of {origin}"
-        if verdict.status == UNDECIDED and self.undecided == "warn":
-            warnings.warn(f"UNDECIDED: {text}", XSchedWarning, stacklevel=level_of_the_test())
-            return
-        missed = verdict.status == FAIL
-        raise (TargetMissed if missed else TargetUndecided)(text, verdict=verdict)
+        require_good(verdict, self.undecided, text)
 
     def take_unjudged(self) -> list[Unjudged]:
         """Return the targets that got no verdict since the last call."""

@@ -11,19 +11,17 @@ import dataclasses
 import itertools
 import math
 import statistics
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_xsched.analysis.assertion import (
     Unjudged,
     asserts,
-    level_of_the_test,
     place_in_the_test,
 )
 from pytest_xsched.analysis.comparability import Difference, schedulers_digests
 from pytest_xsched.analysis.evidence import kind_of
-from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again
+from pytest_xsched.analysis.final_verdict import Judgement, Withdrawn, judge_again, require_good
 from pytest_xsched.analysis.queue_result import percentile_name
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.analysis.verdict import Verdict
@@ -35,12 +33,8 @@ from pytest_xsched.comparison.episode import Episode, Measured
 from pytest_xsched.errors import (
     InvalidRun,
     ScenarioError,
-    TargetMissed,
-    TargetUndecided,
-    XSchedWarning,
 )
 from pytest_xsched.stats.paired import Estimate, mean_estimate, noise_floor, ratio_estimate
-from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
 _ROUNDING = 1e-9
 """Of counts over a time and of logarithms: a ratio of exactly 2 is at least 2."""
@@ -342,14 +336,7 @@ class ComparedQueue:
         verdict = dataclasses.replace(rule(), limit_origin=place_in_the_test())
         c.verdicts.append(verdict)
         c.judgements.append(Judgement(rule=rule, windows=c.windows, judged=c.windows()))
-        if verdict.status == PASS:
-            return
-        if verdict.status == UNDECIDED and c.undecided == "warn":
-            text = f"UNDECIDED: {verdict.sentence}"
-            warnings.warn(text, XSchedWarning, stacklevel=level_of_the_test())
-            return
-        missed = verdict.status == FAIL
-        raise (TargetMissed if missed else TargetUndecided)(verdict.sentence, verdict=verdict)
+        require_good(verdict, c.undecided)
 
 
 class Comparison:

@@ -7,7 +7,6 @@ no assertion adds to the probability of a wrong one; see `rate_search`.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,15 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_xsched.analysis.assertion import (
     Unjudged,
     asserts,
-    level_of_the_test,
     place_in_the_test,
 )
-from pytest_xsched.analysis.final_verdict import Withdrawn
+from pytest_xsched.analysis.final_verdict import Withdrawn, require_good
 from pytest_xsched.analysis.latency_target import LatencyTarget
 from pytest_xsched.analysis.verdict import Verdict
 from pytest_xsched.base.quantity import Quantity, show, show_given
 from pytest_xsched.base.units import RateLike, format_duration, format_rate, parse_rate
-from pytest_xsched.errors import TargetMissed, TargetUndecided, XSchedWarning
 from pytest_xsched.stats.sequential_test import FAIL, PASS, UNDECIDED
 
 if TYPE_CHECKING:
@@ -175,14 +172,7 @@ class HighestRate:
         self.check_marker()
         verdict = dataclasses.replace(self._verdict(hz), limit_origin=place_in_the_test())
         self.verdicts.append(verdict)
-        if verdict.status == PASS:
-            return
-        if verdict.status == UNDECIDED and self.undecided == "warn":
-            text = f"UNDECIDED: {verdict.sentence}"
-            warnings.warn(text, XSchedWarning, stacklevel=level_of_the_test())
-            return
-        missed = verdict.status == FAIL
-        raise (TargetMissed if missed else TargetUndecided)(verdict.sentence, verdict=verdict)
+        require_good(verdict, self.undecided)
 
     def _verdict(self, hz: float) -> Verdict:
         lower, upper = self._found.lower, self._found.upper
