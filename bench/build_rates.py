@@ -28,11 +28,11 @@ STORED = ((3, 3), (5, 5), (19, 1))
 
 def alternately(random: np.random.Generator, latencies: Drift, drift: Drift) -> list[bool]:
     """Return whether the second build is worse, for each of SLOWER."""
-    order = list(turns(EPISODES, (0, 1)))  # type: ignore[arg-type]  # of any names
+    order = list(turns(EPISODES, (0, 1)))
     values = latencies(random, len(order)) * np.exp(drift(random, len(order)))
     arms = [[0.0] * EPISODES, [0.0] * EPISODES]
     for (episode, arm), value in zip(order, values.tolist(), strict=True):
-        arms[int(arm)][episode] = value
+        arms[arm][episode] = value
     first, second = arms
     return [
         ratio_estimate([factor * one for one in second], first).low > 1 + pairs.MARGIN

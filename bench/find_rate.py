@@ -37,6 +37,7 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.rate_search import Found, Plan, fit, search
 from pytest_xsched.stats.sequential_test import BETA, Misses
+from pytest_xsched.stress.highest_rate import HighestRate
 
 S = 10**9
 STEP = 1.01
@@ -177,8 +178,8 @@ def mixes(count: int) -> None:
     print(f"Brute force lies between the bounds: {inside} of {count}.")
 
 
-def _inside(found: object, truth_hz: float) -> bool:
-    lower, upper = found.lower, found.upper  # type: ignore[attr-defined]
+def _inside(found: HighestRate, truth_hz: float) -> bool:
+    lower, upper = found.lower, found.upper
     return (lower is None or lower.value <= truth_hz) and (upper is None or truth_hz <= upper.value)
 
 

@@ -80,8 +80,7 @@ class Alternating:
         if scenarios[0] == scenarios[1] and hosts[build] == hosts[reference]:
             return self._keep(measure(scenario, host=host, build=build), _same(reference, build))
         runs: dict[NamedBuild, list[Run]] = {reference: [], build: []}
-        for episode, name in turns(settings.baseline_episodes, (reference.name, build.name)):
-            arm = build if name == build.name else reference
+        for episode, arm in turns(settings.baseline_episodes, (reference, build)):
             seed = (scenario.seed + episode * SEED_STEP) % 2**32
             runs[arm].append(measure(replace(scenario, seed=seed), host=hosts[arm], build=arm))
         pairs = zip(scenarios[0].queues, scenarios[1].queues, strict=True)

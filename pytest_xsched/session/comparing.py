@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.units import one_line
@@ -22,6 +22,7 @@ _ATTRIBUTES = ("again", "arms", "baseline", "builds", "forced", "judgements", "s
 
 RunArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], ArmLike, int], Run]"
 """Measures queues under a scheduler, or of a build, with a seed."""
+_Arm = TypeVar("_Arm")
 
 
 class Comparing:
@@ -105,7 +106,7 @@ class Comparing:
         return comparison
 
 
-def turns(episodes: int, arms: Sequence[str]) -> Iterator[tuple[int, str]]:
+def turns(episodes: int, arms: Sequence[_Arm]) -> Iterator[tuple[int, _Arm]]:
     """Yield episode and arm in the order of measuring: forwards, backwards, forwards, ..."""
     for episode in range(episodes):
         for arm in arms if episode % 2 == 0 else reversed(arms):
