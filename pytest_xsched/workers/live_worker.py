@@ -199,7 +199,7 @@ class LiveCalls:
     def submit_times(
         self, queue: int, commands: list[tuple[dict[str, Any], int]], times: int
     ) -> list[int]:
-        return self._queues[queue].submit_times(_commands(commands), times)
+        return self._queue(queue).submit_times(_commands(commands), times)
 
     def wait(self, queue: int, ticket: int, timeout_ns: int) -> tuple[int, ...] | None:
         return self._queue(queue).wait(ticket, timeout_ns)
