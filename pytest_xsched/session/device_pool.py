@@ -90,6 +90,7 @@ class DevicePool:
     def keep_servers(self, outlive: bool) -> None:
         """Set whether servers outlive their run, for the next one if that would start the same."""
         if self._kept is not None:
+            self._only(None)  # or its timer may end the same servers meanwhile
             self._kept.end()
         self._kept = KeptServers() if outlive else None
 
