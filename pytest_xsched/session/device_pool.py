@@ -235,8 +235,7 @@ class DevicePool:
         self._lives = [(of, place) for of, place in self._lives if not place.is_over]
         place = open_live_process(
             name,
-            # XSched alone decides: a policy of ours above it would hide what it does.
-            policy="none" if xsched else policy,
+            policy=policy,
             xsched=xsched,
             patience_ns=patience_ns,
             libraries=self.libraries(split_device(name)[0]),

@@ -93,7 +93,8 @@ def open_live_process(
         libraries=libraries,
         lock=lock,
         lock_timeout_s=lock_timeout_s,
-        policy=policy if xsched is None else "none",  # else ours would hold queues back first
+        # XSched alone decides: a policy of ours above it would hide what it does.
+        policy=policy if xsched is None else "none",
         xsched=xsched,
         files=files,
         environment=None if xsched is None else _ENVIRONMENT,

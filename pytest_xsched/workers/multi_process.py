@@ -52,7 +52,7 @@ class SeparateProcesses:
     together. Workers measure one window. A program lives on over the windows of the run, if it can,
     and a server does in any case; then a worker without queues holds the locks.
 
-    Args are those of `isolated.measure_in_worker`, and
+    Arguments that are not here are those of `isolated.RunWorker`.
 
     Args:
         home: has the shim that is preloaded under programs.
