@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import Session
+from pytest_xsched.conformance.live_engine import NOT_CLAIMED
 from pytest_xsched.scenario.arrival_process import constant
 from pytest_xsched.scenario.scenario import QueueSpec, Scenario
 from pytest_xsched.scenario.workload import spin
 from pytest_xsched.session.settings import Settings
+from pytest_xsched.stress.state_machine import OpenDevices
 from pytest_xsched.workers import mps
 from pytest_xsched.workers.worker_process import WorkerMessages
 
@@ -126,6 +128,26 @@ def xsched_gpu(fake_cuda, xsched_double, monkeypatch):
     monkeypatch.setenv("PYTEST_XSCHED_GPU_DRIVER", fake_cuda)
     monkeypatch.setenv("PYTEST_XSCHED_GPU_COMPILER", fake_cuda)
     monkeypatch.setenv("XSCHED_HOME", str(xsched_double))
+
+
+@pytest.fixture
+def xsched_session(xsched_gpu, session_on):
+    """Gives a session on the fake driver, with the double of XSched over it."""
+    return session_on("cuda", lock_timeout_ns=10**10)
+
+
+@pytest.fixture
+def played():
+    """Executes steps on live queues that a function opens; gives the breach that they show."""
+
+    def play(make, steps):
+        pool = OpenDevices(make, 1)
+        try:
+            return pool.play(steps, NOT_CLAIMED, "5s")
+        finally:
+            pool.close()
+
+    return play
 
 
 MPS_CONTROL = """\

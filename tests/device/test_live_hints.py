@@ -12,11 +12,6 @@ from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
 
 
-@pytest.fixture
-def session(xsched_gpu, session_on):
-    return session_on("cuda", lock_timeout_ns=10**10)
-
-
 def create(priority):
     return Step(does="create", priority=priority)
 
@@ -51,10 +46,12 @@ def played(session, policy, steps, last):
         pytest.param("hint-border", BORDERS, 2, id="the-lowest-priority"),
     ],
 )
-def test_a_hint_without_an_effect_is_found(session, monkeypatch, fault, steps, queue):
+def test_a_hint_without_an_effect_is_found(xsched_session, monkeypatch, fault, steps, queue):
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
-    assert played(session, "hpf", steps, Step(does="compete", queue=queue)) == "highest first"
+    competes = Step(does="compete", queue=queue)
+    assert played(xsched_session, "hpf", steps, competes) == "highest first"
 
 
-def test_hints_have_an_effect(session):
-    assert played(session, "hpf", (*BORDERS, *REPLACED[2:]), Step(does="compete", queue=3)) == ""
+def test_hints_have_an_effect(xsched_session):
+    competes = Step(does="compete", queue=3)
+    assert played(xsched_session, "hpf", (*BORDERS, *REPLACED[2:]), competes) == ""

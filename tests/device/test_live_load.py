@@ -4,10 +4,8 @@ only under a load that does not end are found. The double of XSched has them."""
 import pytest
 
 from pytest_xsched import Session, spin
-from pytest_xsched.conformance.live_engine import NOT_CLAIMED
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.background_load import WINDOW
-from pytest_xsched.stress.state_machine import OpenDevices
 from pytest_xsched.stress.steps import Step
 
 LONG = spin("2ms", layers=12)
@@ -27,21 +25,8 @@ DESTROYED = (*LOW_BELOW_A_LOAD, Step(does="destroy", queue=1))
 WATCHED = (*LOW_BELOW_A_LOAD, *[Step(does="sleep", duration=WINDOW)] * 5)
 
 
-@pytest.fixture
-def session(xsched_gpu, session_on):
-    return session_on("cuda", lock_timeout_ns=10**10)
-
-
-def played(make, steps):
-    pool = OpenDevices(make, 1)
-    try:
-        return pool.play(steps, NOT_CLAIMED, "5s")
-    finally:
-        pool.close()
-
-
 @pytest.mark.parametrize("steps", [DESTROYED, WATCHED, UNDER_ITS_OWN_LOAD])
-def test_our_own_scheduler_keeps_the_rules_under_load(steps):
+def test_our_own_scheduler_keeps_the_rules_under_load(played, steps):
     session = Session(Settings(device="cpu"))
     assert played(session.live, steps) is None
     session.close()
@@ -55,9 +40,11 @@ def test_our_own_scheduler_keeps_the_rules_under_load(steps):
         ("lose-during-config", UNDER_ITS_OWN_LOAD, "order of counts"),
     ],
 )
-def test_a_fault_that_shows_only_under_load(session, monkeypatch, fault, steps, rule):
+def test_a_fault_that_shows_only_under_load(
+    xsched_session, played, monkeypatch, fault, steps, rule
+):
     def make():
-        return session.live(scheduler="xsched", patience="2s")
+        return xsched_session.live(scheduler="xsched", patience="2s")
 
     assert played(make, steps) is None
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
@@ -65,10 +52,10 @@ def test_a_fault_that_shows_only_under_load(session, monkeypatch, fault, steps, 
     assert broken is not None and broken.rule == rule
 
 
-def test_xsched_alone_schedules_live_queues_under_it(session, monkeypatch):
+def test_xsched_alone_schedules_live_queues_under_it(xsched_session, monkeypatch):
     """A policy of ours above it would hide that it ignores priorities."""
     monkeypatch.setenv("PREEMPT_DOUBLE", "ignore-priority")
-    queues = session.live(scheduler="xsched")
+    queues = xsched_session.live(scheduler="xsched")
     low, high = queues(priority=1, threshold=1, batch_size=1), queues(priority=2)
     high.load(LONG)
     low.submit(spin("1ms", layers=3)).wait()

@@ -28,11 +28,6 @@ NOT_CLAIMED = {*live_engine.NOT_CLAIMED, "off means off"}
 
 
 @pytest.fixture
-def session(xsched_gpu, session_on):
-    return session_on("cuda", lock_timeout_ns=10**10)
-
-
-@pytest.fixture
 def any_session(xsched_home, xsched_gpu, session_on, monkeypatch):
     """A session with the double of XSched, and one with the installed XSched."""
     monkeypatch.setenv("XSCHED_HOME", str(xsched_home))
@@ -72,8 +67,8 @@ def test_they_are_those_of_every_other_scheduler(any_session):
         queues()
 
 
-def test_on_a_gpu_they_are_elsewhere_without_xsched_too(session):
-    queues = session.live()
+def test_on_a_gpu_they_are_elsewhere_without_xsched_too(xsched_session):
+    queues = xsched_session.live()
     low, high = queues(priority=1, threshold=1, batch_size=1), queues(priority=2)
     slow = low.submit(spin("1ms", layers=20))
     high.submit(spin("1ms")).wait()
@@ -85,9 +80,9 @@ def test_on_a_gpu_they_are_elsewhere_without_xsched_too(session):
     queues.close()
 
 
-def test_a_call_that_does_not_return_is_named(session, monkeypatch):
+def test_a_call_that_does_not_return_is_named(xsched_session, monkeypatch):
     monkeypatch.setenv("PREEMPT_DOUBLE", "hang-destroy")
-    queues = session.live(scheduler="xsched")
+    queues = xsched_session.live(scheduler="xsched")
     words = r"^XSched did not return from destroying queue 'xq1' within 200 ms$"
     xq = [queues(), queues()][1]
     queues.limit_calls("200ms")
@@ -98,9 +93,9 @@ def test_a_call_that_does_not_return_is_named(session, monkeypatch):
     queues.close()
 
 
-def test_an_end_of_the_process_is_named(session, monkeypatch):
+def test_an_end_of_the_process_is_named(xsched_session, monkeypatch):
     monkeypatch.setenv("PREEMPT_DOUBLE", "exit:3")
-    queues = session.live(scheduler="xsched")
+    queues = xsched_session.live(scheduler="xsched")
     words = "^the worker process ended with exit status 1 while .* queue 'xq0'; its last words: "
     xq = queues()
     with pytest.raises(WorkerCrashed, match=words + ".*the driver answers 700"):
@@ -109,17 +104,17 @@ def test_an_end_of_the_process_is_named(session, monkeypatch):
     queues.close()
 
 
-def test_where_they_cannot_be(session, session_on):
+def test_where_they_cannot_be(xsched_session, session_on):
     with pytest.raises(ScenarioError, match=r"'xsched' schedules hip, .*, not 'cpu'"):
         session_on("cpu").live(scheduler="xsched")
     with pytest.raises(ScenarioError, match="not with --xsched-process=inside"):
         session_on("cuda", process="inside").live(scheduler="xsched")
     with pytest.raises(ScenarioError, match="share a process"):
-        session.live(scheduler=XSched(scheduler="global"))
+        xsched_session.live(scheduler=XSched(scheduler="global"))
 
 
-def test_switched_off_it_holds_nobody_back_and_is_on_again_behind_that(session):
-    queues = session.live(scheduler="xsched")
+def test_switched_off_it_holds_nobody_back_and_is_on_again_after_that(xsched_session):
+    queues = xsched_session.live(scheduler="xsched")
     for is_off in (False, True, False):
         low, high = queues(priority=1), queues(priority=2)
         high.submit(spin("1ms", layers=300))
@@ -136,11 +131,11 @@ def test_random_steps(any_session):
     check_xqueues(lambda: any_session.live(scheduler="xsched"), FEW, devices=1, without=NOT_CLAIMED)
 
 
-def test_a_hang_is_found(session, monkeypatch):
+def test_a_hang_is_found(xsched_session, monkeypatch):
     """The other faults take longer: bench/find_faults.py."""
     monkeypatch.setenv("PREEMPT_DOUBLE", "hang-destroy")
     found = first_broken(
-        lambda: session.live(scheduler="xsched", patience="500ms"), FEW, without=NOT_CLAIMED
+        lambda: xsched_session.live(scheduler="xsched", patience="500ms"), FEW, without=NOT_CLAIMED
     )
     assert found is not None and found.reproduced
     assert found.rule == "destroy returns"
@@ -160,8 +155,8 @@ PIPELINE = (
 """Queue 2, the highest one, waits for queue 0, the lowest one, and queue 1 is between them."""
 
 
-def test_xsched_alone_decides_which_queue_waits(session):
-    queues = session.live(scheduler="xsched")
+def test_xsched_alone_decides_which_queue_waits(xsched_session):
+    queues = xsched_session.live(scheduler="xsched")
     low, high = queues(priority=1), queues(priority=2)
     waiting, busy = low.submit(spin("1ms", layers=40)), high.submit(spin("1ms", layers=40))
     assert waiting.wait().completed_ns > busy.completed_ns
@@ -176,10 +171,12 @@ def test_xsched_alone_decides_which_queue_waits(session):
         ("long-inversion", "10s", "inversion is bounded"),
     ],
 )
-def test_a_wait_without_end_and_a_long_one_are_found(session, monkeypatch, fault, patience, rule):
-    assert played(session, PIPELINE, "10s") is None
+def test_a_wait_without_end_and_a_long_one_are_found(
+    xsched_session, monkeypatch, fault, patience, rule
+):
+    assert played(xsched_session, PIPELINE, "10s") is None
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
-    broken = played(session, PIPELINE, patience)
+    broken = played(xsched_session, PIPELINE, patience)
     assert broken is not None and broken.rule == rule, broken
     assert broken.steps[5].does == "submit"
     assert str(broken.steps[5]) == 'q2.submit(spin("1ms"), after=q0)'

@@ -5,9 +5,7 @@ import threading
 import pytest
 
 from pytest_xsched import Session, WorkerHung, XSchedError, spin
-from pytest_xsched.conformance.live_engine import NOT_CLAIMED
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.stress.state_machine import OpenDevices
 from pytest_xsched.stress.steps import Step
 
 LONG = spin("5ms", layers=24)
@@ -36,22 +34,9 @@ SUBMITTERS = (
 )
 
 
-@pytest.fixture
-def session(xsched_gpu, session_on):
-    return session_on("cuda", lock_timeout_ns=10**10)
-
-
-def played(make, steps):
-    pool = OpenDevices(make, 1)
-    try:
-        return pool.play(steps, NOT_CLAIMED, "5s")
-    finally:
-        pool.close()
-
-
 @pytest.mark.parametrize("kind", ["sim", "cpu"])
 @pytest.mark.parametrize("steps", [CONFIGURED, HINTED, SUSPENDED, SUBMITTERS])
-def test_our_own_scheduler_takes_calls_of_several_threads(kind, steps):
+def test_our_own_scheduler_takes_calls_of_several_threads(played, kind, steps):
     session = Session(Settings(device=kind))
     assert played(session.live, steps) is None
     session.close()
@@ -65,9 +50,11 @@ def test_our_own_scheduler_takes_calls_of_several_threads(kind, steps):
         ("hang-two-suspends", SUSPENDED, "suspend returns"),
     ],
 )
-def test_a_fault_that_only_overlapping_calls_show(session, monkeypatch, fault, steps, rule):
+def test_a_fault_that_only_overlapping_calls_show(
+    xsched_session, played, monkeypatch, fault, steps, rule
+):
     def make():
-        return session.live(scheduler="xsched", patience="2s")
+        return xsched_session.live(scheduler="xsched", patience="2s")
 
     one_by_one = (*steps[:-1], *steps[-1].steps)
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
@@ -76,9 +63,9 @@ def test_a_fault_that_only_overlapping_calls_show(session, monkeypatch, fault, s
     assert broken is not None and broken.rule.startswith(rule)
 
 
-def test_the_calls_that_did_not_return_are_named(session, monkeypatch):
+def test_the_calls_that_did_not_return_are_named(xsched_session, monkeypatch):
     monkeypatch.setenv("PREEMPT_DOUBLE", "hang-two-suspends")
-    queues = session.live(scheduler="xsched", patience="500ms")
+    queues = xsched_session.live(scheduler="xsched", patience="500ms")
     q0, q1 = queues(), queues()
     words = r"^XSched did not return from suspending queue 'xq[01]' within 500 ms; suspending queue"
     with pytest.raises(WorkerHung, match=words):
