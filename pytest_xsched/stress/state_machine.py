@@ -148,8 +148,10 @@ class OpenDevices:
         if self.were_fresh:
             self.history = []
             try:
-                devices = [self._make() for _ in range(self._count)]
+                for _ in range(self._count):
+                    devices.append(self._make())
             except (WorkerCrashed, WorkerHung) as error:
+                self.leave(devices, broken=True)
                 crashed = isinstance(error, WorkerCrashed)
                 rule = "the process survives" if crashed else "open returns"
                 self.broken.append(BrokenRule(rule, str(error)))

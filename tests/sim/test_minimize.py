@@ -7,7 +7,15 @@ import pytest
 from hypothesis import settings
 from hypothesis.errors import Flaky
 
-from pytest_xsched import CpuModel, Duration, SimModel, WorkerCrashed, WorkerHung, spin
+from pytest_xsched import (
+    CpuModel,
+    Duration,
+    SimModel,
+    WorkerCrashed,
+    WorkerHung,
+    XSchedError,
+    spin,
+)
 from pytest_xsched.base.units import parse_duration
 from pytest_xsched.native.binding import Device
 from pytest_xsched.runner.live_queues import Here, XQueues
@@ -342,6 +350,21 @@ def test_a_process_that_ends_before_it_has_live_queues_is_a_finding(crashes, rep
         "the worker process was ended by SIGSEGV",
         reproduced,
     )
+
+
+def test_the_first_device_is_closed_if_the_second_one_cannot_be_opened():
+    open_ones = [make("")()]
+
+    def one_only():
+        if open_ones:
+            return open_ones.pop()
+        raise WorkerCrashed("the worker process was ended by SIGSEGV", returncode=-11)
+
+    (first,) = open_ones
+    with pytest.raises(BrokenRule, match="ended by SIGSEGV"):
+        OpenDevices(one_only, 2).open()
+    with pytest.raises(XSchedError):
+        first()
 
 
 def test_a_process_that_never_has_live_queues_is_one_finding():
