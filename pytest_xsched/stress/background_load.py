@@ -14,7 +14,7 @@ WINDOW = "50ms"
 """A pause in which the work of queues is compared."""
 _LONG_NS = 10_000_000
 WINDOWS = 3
-"""Windows in which a lower queue must get too much: one may have had a busy machine."""
+"""Windows in a row in which a lower queue must get too much: in one, the machine may be busy."""
 _MOST_OF_LOWER = 0.5
 """What a lower queue may get, as a part of what the highest one gets. It gets nothing, except
 where the machine kept the highest one from making its next request in time."""

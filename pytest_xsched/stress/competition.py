@@ -16,8 +16,8 @@ from pytest_xsched.scenario.workload import Workload, spin
 __all__ = ["ATTEMPTS", "BREACHES", "Competitor", "overtaken", "preceded", "rule_of"]
 
 BREACHES, ATTEMPTS = 3, 8
-"""A scheduler on a busy machine may be late once, so the rule is broken if it is this often. On a
-busy machine, too, many attempts may show nothing."""
+"""A rule is broken if this many attempts show it, out of at most so many: on a busy machine a
+scheduler may be late once, and an attempt may show nothing."""
 _REACTION_NS = 20_000_000
 """Time until a decision of the scheduler is in effect, on a busy machine."""
 _BELOW, _ABOVE = 40, 60

@@ -76,7 +76,7 @@ def test_the_command_prints_what_reproduces_a_finding(home, capsys, monkeypatch)
     command = next(line for line in lines if "-m pytest_xsched.conformance.process_cases" in line)
     assert lines[lines.index(command) - 1].endswith("reproduced in 3 of 3 fresh processes by:")
     assert f"process_cases exit-pending --device cuda --home {home} --gpu-driver " in command
-    # That with a server would say the same, and is not run.
+    # The case with a server would show the same, and is not run.
     assert lines[-1].startswith("1 finding in 2 cases of processes, ")
 
 
