@@ -121,7 +121,7 @@ class CostReader:
             now_ns: time since the start of the run.
             last: whether the run has ended, which may be before the window does.
         """
-        if now_ns < self._start_ns or (now_ns > self._end_ns and self._to_ns >= self._from_ns > 0):
+        if now_ns < self._start_ns or (now_ns > self._end_ns and self._first is not None):
             return
         if self._first is not None and now_ns - self._to_ns < PERIOD_NS and not last:
             return

@@ -42,6 +42,13 @@ def test_only_reads_within_the_window_count():
     assert (cost.threads, cost.processor_ns, cost.wakeups) == (2, 2 * 10_000, 2 * 100)
 
 
+def test_a_window_from_the_start_of_the_run_ends_with_its_duration():
+    one = CostReader(own_threads=True, start_ns=0, end_ns=S, read=Threads())
+    for now_ns in (0, S, 2 * S):
+        one.poll(now_ns)
+    assert (one.cost().start_ns, one.cost().end_ns) == (0, S)
+
+
 def test_a_thread_that_ended_keeps_what_was_read_of_it():
     threads = Threads()
     one = reader(threads)
