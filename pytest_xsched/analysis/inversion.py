@@ -82,8 +82,9 @@ def _inversion(
         if most_ns is None
         else f"at most {format_duration(most_ns)}"
     )
-    alone = "" if alone_ns is None else f"; alone, a request of {source.name} takes "
-    alone += "" if alone_ns is None else format_duration(alone_ns)
+    alone = ""
+    if alone_ns is not None:
+        alone = f"; alone, a request of {source.name} takes {format_duration(alone_ns)}"
     goes = "goes" if len(ahead) == 1 else "go"
     before = f", and {' and '.join(ahead)} {goes} before {source.name}" if ahead else ""
     return Inversion(

@@ -25,12 +25,18 @@ def place_dependents(queues: Sequence[QueueSpec]) -> tuple[QueueSpec, ...]:
     return tuple(queue if queue.after is None else _placed(queue, known) for queue in queues)
 
 
-def first_queue(queue: QueueSpec, queues: Sequence[QueueSpec]) -> QueueSpec:
-    """Return the queue whose requests begin the pipeline of a queue, which may be that queue."""
+def pipeline_of(queue: QueueSpec, queues: Sequence[QueueSpec]) -> list[QueueSpec]:
+    """Return a queue, the one that it starts after, the one before that, and so on.
+
+    Args:
+        queue: one of `queues`; the last one that is returned begins its pipeline.
+        queues: of a scenario.
+    """
     known = {one.name: one for one in queues}
-    while queue.after is not None:
-        queue = known[queue.after]
-    return queue
+    found = [queue]
+    while (name := found[-1].after) is not None:
+        found.append(known[name])
+    return found
 
 
 def _placed(queue: QueueSpec, known: Mapping[str, QueueSpec]) -> QueueSpec:

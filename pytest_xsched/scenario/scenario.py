@@ -34,7 +34,7 @@ from pytest_xsched.base.validation import (
 )
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX, known_count, plain_arrivals
-from pytest_xsched.scenario.dependencies import first_queue, place_dependents
+from pytest_xsched.scenario.dependencies import pipeline_of, place_dependents
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.mps_settings import MPS, read_mps
 from pytest_xsched.scenario.python_source import python_text
@@ -352,7 +352,7 @@ class Scenario:
 
     def first_queue_of(self, queue: QueueSpec) -> QueueSpec:
         """Return the queue that begins the pipeline of a queue: itself, but for its `after`."""
-        return first_queue(queue, self.queues)
+        return pipeline_of(queue, self.queues)[-1]
 
     def stream_priority_of(self, queue: QueueSpec, least: int, most: int) -> int:
         """Return the priority of a queue's stream on a device, from `least` to `most`.

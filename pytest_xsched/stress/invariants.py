@@ -16,6 +16,7 @@ from pytest_xsched.analysis.measured_queue import MeasuredQueue
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.policies import Policy, policy_of
 from pytest_xsched.scenario.arrival_process import Closed
+from pytest_xsched.scenario.dependencies import pipeline_of
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX, QueueSpec
 from pytest_xsched.stress.rules import RULES
 
@@ -118,7 +119,7 @@ def _everything_ends(run: Run) -> Iterator[str]:
         return
     loops = [q.spec for q in run.queues.values() if isinstance(q.spec.arrivals, Closed)]
     for queue in run.queues.values():
-        pipeline = _pipeline(run, queue.spec)
+        pipeline = pipeline_of(queue.spec, run.scenario.queues)
         if queue.spec in loops or any(
             _may_starve(run, loop, spec) for loop in loops for spec in pipeline
         ):
@@ -126,14 +127,6 @@ def _everything_ends(run: Run) -> Iterator[str]:
         waiting = int(np.count_nonzero(queue.samples["completed_ns"] < 0))
         if waiting:
             yield f"{queue.name}: {waiting} requests did not complete within the drain"
-
-
-def _pipeline(run: Run, spec: QueueSpec) -> list[QueueSpec]:
-    """Return a queue, the one that it starts after, the one before that, and so on."""
-    found = [spec]
-    while (name := found[-1].after) is not None:
-        found.append(run.queues[name].spec)
-    return found
 
 
 def _may_starve(run: Run, loop: QueueSpec, spec: QueueSpec) -> bool:
