@@ -23,8 +23,8 @@ SEQUENCES, STEPS = 5, 10
 """Sequences of steps that are tried, and steps in each."""
 _RESUMES = (
     "a policy resumes a queue that the user holds when it decides the next time; while a queue is "
-    "held with work, calls that wait for its work do not return, and neither do calls that wait for "
-    "lower queues"
+    "held with work, calls that wait for its work do not return, and neither do calls that wait "
+    "for lower queues"
 )
 NOT_CLAIMED = {
     "held launches nothing": _RESUMES,
