@@ -16,7 +16,7 @@ from pytest_xsched.scenario.workload import Workload, spin
 __all__ = ["ATTEMPTS", "BREACHES", "Competitor", "overtaken", "preceded", "rule_of"]
 
 BREACHES, ATTEMPTS = 3, 8
-"""A rule is broken if this many attempts show it, out of at most so many: on a busy machine a
+"""Attempts that show a breach of a rule that is broken, and the most attempts: on a busy machine a
 scheduler may be late once, and an attempt may show nothing."""
 _REACTION_NS = 20_000_000
 """Time until a decision of the scheduler is in effect, on a busy machine."""
