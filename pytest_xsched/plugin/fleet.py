@@ -29,17 +29,19 @@ def keep_one_of_each(config: pytest.Config, items: list[pytest.Item]) -> None:
     host, or of the first where its host is none of --xsched-hosts.
     """
     hosts = state_of(config).settings.fleet
+    kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         host = _named_host(item) if HOST in parameters else None
         if host is None:
+            kept.append(item)
             continue
-        if parameters[HOST] != (host if host in hosts else hosts[0]):
-            left.append(item)
+        is_repetition = parameters[HOST] != (host if host in hosts else hosts[0])
+        (left if is_repetition else kept).append(item)
         parameters[HOST] = host  # what the fixture returns
     if left:
-        items[:] = [item for item in items if item not in left]
+        items[:] = kept
         config.hook.pytest_deselected(items=left)
 
 
