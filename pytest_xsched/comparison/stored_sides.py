@@ -22,8 +22,8 @@ from pytest_xsched.reporting.run_table import title
 from pytest_xsched.stats.ranks import CHANCE, chance_above, runs_missing
 
 MARGIN = 0.2
-"""By how much the medians must differ: what drift does between two times is no work of chance, so
-the ranks alone would fail equal builds too often; bench/build_rates.py simulates it."""
+"""By how much the medians must differ, as a share: the machine drifts between two times, and the
+ranks alone would show that as a difference of equal builds; bench/build_rates.py simulates it."""
 _OF_THE_BUILD = ("xsched.home",)
 _RUNS_MAX = 100
 """The last runs of a side that are ranked."""

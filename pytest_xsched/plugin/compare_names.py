@@ -14,15 +14,15 @@ import pytest
 from pytest_xsched.session.options import given
 
 EPISODES = "7"
-"""As of `Session.compare`."""
+"""As many as `Session.compare` measures without the argument."""
 _USAGE, _UNAVAILABLE, _UNDECIDED, _INTERRUPTED = 2, 3, 8, 130
-_CODES = {
+_CODES: dict[int, int] = {
     pytest.ExitCode.INTERRUPTED: _USAGE,  # a test file cannot be imported
     pytest.ExitCode.INTERNAL_ERROR: _UNAVAILABLE,
     pytest.ExitCode.USAGE_ERROR: _USAGE,
     pytest.ExitCode.NO_TESTS_COLLECTED: _UNDECIDED,
 }
-"""Exit codes of `pytest-xsched` for those of pytest that mean something else there."""
+"""Exit codes of `pytest-xsched` for those of pytest that mean something else there; others stay."""
 
 _LOADED_ALREADY = (
     "-Wignore:Module already imported so cannot be rewritten; pytest_xsched"
@@ -43,7 +43,7 @@ def compare_names(a: str, b: str, arguments: Sequence[str]) -> int:
     code = pytest.main(["-p", "xsched", *arguments, _LOADED_ALREADY], plugins=[names])
     if names.interrupted:
         return _INTERRUPTED
-    return int(_CODES.get(code, code))  # type: ignore[call-overload]  # or one of ours
+    return _CODES.get(code, int(code))
 
 
 class _Names:

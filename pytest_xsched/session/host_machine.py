@@ -83,7 +83,7 @@ class HostMachine:
         """Set whether servers outlive their run; see `DevicePool.keep_servers`."""
         self._keeps_servers = outlive
         if self._link is not None and not self._link.is_over and self._pid == os.getpid():
-            with contextlib.suppress(XSchedError):  # of what is over
+            with contextlib.suppress(XSchedError):  # the host may be gone, and its servers with it
                 self._link.call("keep_servers", {"outlive": outlive}, heard=self._heard)
 
     def begin(self, duration_ns: int, files: SentFiles) -> HostRun:

@@ -66,7 +66,7 @@ INI_ONLY = (
     ("gpu-compiler", "the library that compiles GPU kernels (default: searched)"),
     ("burst", "requests that may miss together although no burst was seen (default: 1)"),
     ("noise-limit", "a second is noisy when the harness is late by more than this (default: 5ms)"),
-    ("first-run", "a run with nothing to be compared with that is stored: pass (default) or fail"),
+    ("first-run", "a stored run with nothing to compare it with: pass (default) or fail"),
     ("fixed-duration", "yes or true: measure the whole duration even when all targets are decided"),
 )
 OPTION_NAMES = tuple(name.replace("-", "_") for name, _, _ in OPTIONS)

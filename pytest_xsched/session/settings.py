@@ -70,7 +70,7 @@ class Settings:
     reference: NamedBuild | None = None
     """The build with which it is compared alternately; None: with stored runs, or not."""
     baseline_episodes: int = 0
-    """How often each of the two is measured."""
+    """How often each of the two builds is measured."""
     save: str | None = None
     """Name of the baseline to which the runs are added."""
     compare: str | None = None
@@ -78,7 +78,7 @@ class Settings:
     regression: float | None = None
     """Share by which a run must be worse than few stored runs to fail; None: few show nothing."""
     first_passes: bool = True
-    """Whether a run that is stored and has nothing to be compared with is green."""
+    """Whether a run passes that is stored, and that no stored run can be compared with."""
     baselines: Path = Path(".xsched")
     """Directory of the baselines."""
     corpus: Path | None = None

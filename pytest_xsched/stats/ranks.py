@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 CHANCE = 0.05
-"""Of equal groups: that chance alone shows one to be above the other."""
+"""The largest probability with which chance alone may show one of two equal groups to be above."""
 
 
 def chance_above(lower: Sequence[float], upper: Sequence[float]) -> Fraction:
@@ -20,8 +20,8 @@ def chance_above(lower: Sequence[float], upper: Sequence[float]) -> Fraction:
     Stochastically Larger than the Other, Annals of Mathematical Statistics 18(1), 1947.
 
     Args:
-        lower: at least one figure.
-        upper: at least one figure.
+        lower: the group below, at least one figure.
+        upper: the group above, at least one figure.
     """
     above = sum(y > x for x in lower for y in upper)
     counts = _arrangements(len(lower), len(upper))
@@ -34,8 +34,8 @@ def runs_missing(first: int, second: int) -> int:
     That is 0 where complete separation of the groups is rarer by chance than `CHANCE`.
 
     Args:
-        first: figures of the other group, at least 1.
-        second: figures of this one.
+        first: how many figures the other group has, at least 1.
+        second: how many this one has.
     """
     more = 0
     while math.comb(first + second + more, first) * CHANCE < 1 - 1e-9:
