@@ -328,6 +328,8 @@ def main() -> int:
     if given.live:
         take_steps(given.live)
         return 0
+    if unknown := [name for name in given.faults if name not in names_of_faults()]:
+        options.error(f"the double has no fault {unknown[0]!r}; {TABLE} has all of them")
     with tempfile.TemporaryDirectory(prefix="find-faults-", ignore_cleanup_errors=True) as home:
         return search(Setup(Path(home)), given)
 
