@@ -104,7 +104,7 @@ def summary(all_found: Sequence[Conformance], seconds: float) -> str:
     """Return the line that counts the broken rules, and one that names what was not checked."""
     count = sum(len(found.failed) for found in all_found)
     parts = [found for found in all_found if found.unit != "scenario"]
-    policies = [found for found in all_found if found not in parts]
+    policies = [found for found in all_found if found.unit == "scenario"]
     scenarios = sum(found.scenarios for found in policies)
     places = [f"{_count(found.scenarios, found.unit)} of {found.policy.name}" for found in parts]
     if policies or not parts:
