@@ -72,19 +72,15 @@ static void set(struct xs_queue *q, struct xs_prepared_request *request, uint32_
 int xs_queue_start_load(struct xs_queue *q, const struct xs_command *commands, uint32_t count,
                         uint32_t most, int64_t every_ns, struct xs_error *err)
 {
-    struct xs_error why = {.status = XS_EINVAL};
+    struct xs_prepared_request *request;
     int rc = check(q, most, every_ns, err);
     if (rc == XS_OK)
         rc = q->device->ops->bind_thread(q->device, err);
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&q->submit_lock);
-    struct xs_prepared_request *request = xs__request_prepare(q, commands, count, &why);
-    if (request == NULL) {
-        rc = why.status;
-        if (err != NULL)
-            *err = why;
-    } else {
+    rc = xs__request_prepare(q, commands, count, &request, err);
+    if (rc == XS_OK) {
         pthread_mutex_lock(&q->run->lock);
         rc = xs__run_status(q->run, err);
         if (rc == XS_OK)

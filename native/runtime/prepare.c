@@ -5,43 +5,40 @@
 
 #include "runtime/run.h"
 
-static struct xs_prepared_command *prepare(struct xs_queue *q, const struct xs_command *command,
-                                           struct xs_error *err)
+static int prepare(struct xs_queue *q, const struct xs_command *command,
+                   struct xs_prepared_command **out, struct xs_error *err)
 {
-    for (struct xs_prepared_command *p = q->commands; p != NULL; p = p->next)
-        if (xs__command_equal(&p->command, command))
-            return p;
-    if (xs__command_check(command, err) != XS_OK)
-        return NULL;
+    for (*out = q->commands; *out != NULL; *out = (*out)->next)
+        if (xs__command_equal(&(*out)->command, command))
+            return XS_OK;
+    int rc = xs__command_check(command, err);
+    if (rc != XS_OK)
+        return rc;
     const struct xs_device_ops *ops = q->device->ops;
-    if (command->kind == XS_KERNEL && !ops->runs_sources) {
-        xs__fail(err, XS_ENOTSUP, "queue.add", 0,
-                 "kernel '%.64s': the %s device cannot compile source text; cuda and hip can",
-                 command->source->name, ops->kind);
-        return NULL;
-    }
-    if (command->kind == XS_SEGMENT && ops->graphs == NULL) {
-        xs__fail(err, XS_ENOTSUP, "queue.add", 0,
-                 "a segment of a captured graph: the %s device has no graphs; cuda and hip have",
-                 ops->kind);
-        return NULL;
-    }
+    if (command->kind == XS_KERNEL && !ops->runs_sources)
+        return xs__fail(
+            err, XS_ENOTSUP, "queue.add", 0,
+            "kernel '%.64s': the %s device cannot compile source text; cuda and hip can",
+            command->source->name, ops->kind);
+    if (command->kind == XS_SEGMENT && ops->graphs == NULL)
+        return xs__fail(
+            err, XS_ENOTSUP, "queue.add", 0,
+            "a segment of a captured graph: the %s device has no graphs; cuda and hip have",
+            ops->kind);
     struct xs_prepared_command *p = calloc(1, sizeof *p);
-    if (p == NULL) {
-        xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for a command");
-        return NULL;
-    }
-    int rc = xs__command_copy(command, &p->command, err);
+    if (p == NULL)
+        return xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for a command");
+    rc = xs__command_copy(command, &p->command, err);
     if (rc == XS_OK)
         rc = ops->kernel_create(q->stream, &p->command, q->seed, &p->kernel, err);
     if (rc != XS_OK) {
         xs__command_free(&p->command);
         free(p);
-        return NULL;
+        return rc;
     }
     p->next = q->commands;
-    q->commands = p;
-    return p;
+    q->commands = *out = p;
+    return XS_OK;
 }
 
 static bool is_request(const struct xs_prepared_request *prepared,
@@ -55,36 +52,32 @@ static bool is_request(const struct xs_prepared_request *prepared,
     return true;
 }
 
-struct xs_prepared_request *xs__request_prepare(struct xs_queue *q,
-                                                const struct xs_command *commands, uint32_t count,
-                                                struct xs_error *err)
+int xs__request_prepare(struct xs_queue *q, const struct xs_command *commands, uint32_t count,
+                        struct xs_prepared_request **out, struct xs_error *err)
 {
-    if (count < 1 || count > XS_COMMANDS_MAX) {
-        xs__fail(err, XS_EINVAL, "queue.submit", 0,
-                 "queue '%s': a request of %u commands; it must have 1 to %d", q->name, count,
-                 XS_COMMANDS_MAX);
-        return NULL;
-    }
-    for (struct xs_prepared_request *p = q->requests; p != NULL; p = p->next)
-        if (is_request(p, commands, count))
-            return p;
+    *out = NULL;
+    if (count < 1 || count > XS_COMMANDS_MAX)
+        return xs__fail(err, XS_EINVAL, "queue.submit", 0,
+                        "queue '%s': a request of %u commands; it must have 1 to %d", q->name,
+                        count, XS_COMMANDS_MAX);
+    for (*out = q->requests; *out != NULL; *out = (*out)->next)
+        if (is_request(*out, commands, count))
+            return XS_OK;
     struct xs_prepared_request *prepared =
         calloc(1, sizeof *prepared + count * sizeof prepared->commands[0]);
-    if (prepared == NULL) {
-        xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for %u commands", count);
-        return NULL;
-    }
+    if (prepared == NULL)
+        return xs__fail(err, XS_ENOMEM, "queue.add", 0, "no memory for %u commands", count);
     for (; prepared->count < count; prepared->count++) {
-        struct xs_prepared_command *command = prepare(q, &commands[prepared->count], err);
-        if (command == NULL) {
+        uint32_t at = prepared->count;
+        int rc = prepare(q, &commands[at], &prepared->commands[at], err);
+        if (rc != XS_OK) {
             free(prepared);
-            return NULL;
+            return rc;
         }
-        prepared->commands[prepared->count] = command;
     }
     prepared->next = q->requests;
-    q->requests = prepared;
-    return prepared;
+    q->requests = *out = prepared;
+    return XS_OK;
 }
 
 void xs__prepared_free(struct xs_queue *q)

@@ -139,15 +139,8 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         rc = ops->scheduler->configure(q->stream, spec, err);
     if (rc == XS_OK && load.kind == XS_LOAD_MANUAL)
         rc = make_rings(q, &load, err);
-    if (rc == XS_OK && load.kind != XS_LOAD_MANUAL) {
-        struct xs_error why = {.status = XS_EINVAL};
-        q->request = xs__request_prepare(q, spec->commands, spec->command_count, &why);
-        if (q->request == NULL) {
-            rc = why.status;
-            if (err != NULL)
-                *err = why;
-        }
-    }
+    if (rc == XS_OK && load.kind != XS_LOAD_MANUAL)
+        rc = xs__request_prepare(q, spec->commands, spec->command_count, &q->request, err);
     if (rc == XS_OK) {
         q->pace.on = spec->threshold == 0;
         xs_xqueue_init(&q->xq, q->pace.on ? XS_THRESHOLD_MAX : spec->threshold,
@@ -392,7 +385,7 @@ int xs_queue_submit_after(struct xs_queue *q, const struct xs_command *commands,
                           struct xs_queue *source, uint64_t source_ticket, uint64_t *ticket,
                           struct xs_error *err)
 {
-    struct xs_error why = {.status = XS_EINVAL};
+    struct xs_prepared_request *request;
     *ticket = 0;
     int rc = xs__device_check(q->run->device, "queue.submit", err);
     if (rc == XS_OK && q->load.spec.kind != XS_LOAD_MANUAL)
@@ -405,12 +398,8 @@ int xs_queue_submit_after(struct xs_queue *q, const struct xs_command *commands,
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&q->submit_lock);
-    struct xs_prepared_request *request = xs__request_prepare(q, commands, count, &why);
-    if (request == NULL) {
-        rc = why.status;
-        if (err != NULL)
-            *err = why;
-    } else {
+    rc = xs__request_prepare(q, commands, count, &request, err);
+    if (rc == XS_OK) {
         pthread_mutex_lock(&q->run->lock);
         rc = push(q, request, source, source_ticket, ticket, err);
         pthread_mutex_unlock(&q->run->lock);

@@ -234,11 +234,9 @@ int xs__queue_change_scheduler(struct xs_queue *q, const struct xs_change *chang
 
 /* ---- prepare.c ---------------------------------------------------------- */
 
-/* Prepare a request, or return an equal one. The queue owns it. NULL: *err, which must not be
- * NULL, has the reason. */
-struct xs_prepared_request *xs__request_prepare(struct xs_queue *q,
-                                                const struct xs_command *commands, uint32_t count,
-                                                struct xs_error *err);
+/* Prepare a request, or find an equal one. The queue owns it. */
+int xs__request_prepare(struct xs_queue *q, const struct xs_command *commands, uint32_t count,
+                        struct xs_prepared_request **out, struct xs_error *err);
 void xs__prepared_free(struct xs_queue *q); /* after the stream was destroyed */
 
 /* ---- schedule.c, lock held --------------------------------------------- */
