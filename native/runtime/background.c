@@ -9,10 +9,10 @@ xs_ns xs__background_due(const struct xs_queue *q)
     return q->background_due;
 }
 
-/* Lock held. */
+/* Lock held. The owner asked without the lock whether a request is due, so this asks again. */
 static void submit_due(struct xs_queue *q, xs_ns now)
 {
-    while (xs__background_due(q) <= now && !q->run->stopping) { /* unless it was stopped */
+    while (xs__background_due(q) <= now && !q->run->stopping) {
         xs__queue_depend(q, NULL, 0, NULL); /* it waits for no request of another queue */
         xs__queue_push(q, q->background);
         q->background_requests++;
@@ -82,7 +82,7 @@ int xs_queue_start_load(struct xs_queue *q, const struct xs_command *commands, u
     rc = xs__request_prepare(q, commands, count, &request, err);
     if (rc == XS_OK) {
         pthread_mutex_lock(&q->run->lock);
-        rc = xs__run_status(q->run, err);
+        rc = xs__run_check_active(q->run, "queue.load", err);
         if (rc == XS_OK)
             set(q, request, most, every_ns);
         pthread_mutex_unlock(&q->run->lock);

@@ -351,13 +351,9 @@ static int push(struct xs_queue *q, struct xs_prepared_request *request, struct 
                 uint64_t source_ticket, uint64_t *ticket, struct xs_error *err)
 {
     struct xs_run *run = q->run;
-    int rc = xs__run_status(run, err);
+    int rc = xs__run_check_active(run, "queue.submit", err);
     if (rc != XS_OK)
         return rc;
-    if (run->stopping)
-        return xs__fail(err, XS_ECANCELED, "queue.submit", 0, "the run was stopped");
-    if (!run->started)
-        return xs__fail(err, XS_EINVAL, "queue.submit", 0, "the run has not started");
     if (q->pushed - q->requests_completed >= XS_PENDING_MAX)
         return xs__fail(err, XS_EINVAL, "queue.submit", 0,
                         "queue '%s' has %d unfinished requests; wait for some of them", q->name,

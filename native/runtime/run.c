@@ -196,6 +196,18 @@ int xs__run_status(const struct xs_run *run, struct xs_error *err)
     return XS_OK;
 }
 
+int xs__run_check_active(const struct xs_run *run, const char *where, struct xs_error *err)
+{
+    int rc = xs__run_status(run, err);
+    if (rc != XS_OK)
+        return rc;
+    if (run->stopping)
+        return xs__fail(err, XS_ECANCELED, where, 0, "the run was stopped");
+    if (!run->started)
+        return xs__fail(err, XS_EINVAL, where, 0, "the run has not started");
+    return XS_OK;
+}
+
 void xs_run_stop(struct xs_run *run)
 {
     if (xs__device_check(run->device, "run.stop", NULL) != XS_OK)

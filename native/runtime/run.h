@@ -253,10 +253,12 @@ void xs__schedule(struct xs_run *run);
 int xs__run_check_device(const struct xs_run *run, const struct xs_queue_spec *spec,
                          struct xs_error *err);
 
-/* Call these three with the lock held. Keep the first error and stop the run; make all
- * threads leave; return the first error, XS_ECANCELED, or XS_OK. */
+/* Call these four with the lock held. Keep the first error and stop the run; make all
+ * threads leave; return the first error, XS_ECANCELED, or XS_OK; return an error unless the
+ * run has started and goes on. */
 void xs__run_fail(struct xs_run *run, int status, const struct xs_error *error);
 void xs__run_halt(struct xs_run *run);
 int xs__run_status(const struct xs_run *run, struct xs_error *err);
+int xs__run_check_active(const struct xs_run *run, const char *where, struct xs_error *err);
 
 #endif

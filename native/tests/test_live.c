@@ -271,6 +271,23 @@ static void a_load_in_the_background(void)
     xs_run_close(run);
 }
 
+static void a_load_needs_a_run_that_goes_on(void)
+{
+    struct xs_timing timing = {0};
+    struct xs_command command = spin(100000);
+    struct xs_error err;
+    CHECK_EQ(xs_run_open(dev, "hpf", &run, &err), XS_OK);
+    struct xs_queue *q = live("q", 0);
+    CHECK_EQ(xs_queue_start_load(q, &command, 1, 1, 0, &err), XS_EINVAL);
+    CHECK(strcmp(err.message, "the run has not started") == 0);
+    CHECK_EQ(xs_run_start(run, &timing, &err), XS_OK);
+    xs_run_stop(run);
+    CHECK_EQ(xs_queue_start_load(q, &command, 1, 1, 0, &err), XS_ECANCELED);
+    CHECK(strcmp(err.message, "the run was stopped") == 0);
+    CHECK_EQ(counts(q).requests_submitted, 0);
+    xs_run_close(run);
+}
+
 static void time_passes(int32_t virtual_time)
 {
     begin();
@@ -372,6 +389,7 @@ int main(void)
         a_queue_that_is_gone_is_not_waited_for();
         what_cannot_be_waited_for_is_refused();
         a_load_in_the_background();
+        a_load_needs_a_run_that_goes_on();
         time_passes(info.virtual_time);
         xs_device_close(dev);
     }
