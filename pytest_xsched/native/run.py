@@ -329,8 +329,14 @@ class Queue:
             commands: of the request.
             after: a queue and its ticket that must be complete before the request starts.
         """
+        if after is None:
+            return self._submit(commands, ffi.NULL, 0)
+        source, number = after
+        with source._uses:  # it is not freed either
+            return self._submit(commands, source._pointer, number)
+
+    def _submit(self, commands: Work, source: Any, number: int) -> int:
         ticket = ffi.new("uint64_t *")
-        source, number = (ffi.NULL, 0) if after is None else (after[0]._pointer, after[1])
         array, kept = _native_commands(commands)  # copied by the call
         if kept is commands and not any(kept is other for other in self._keep):
             self._keep = (*self._keep, kept)
@@ -380,8 +386,9 @@ class Queue:
             self._siblings.remove(self)
 
     def forget(self) -> None:
-        """Refuse every later call."""
+        """Refuse every later call, and wait for those of other threads."""
         self._native = ffi.NULL
+        self._uses.wait_for_the_end()
 
     @property
     def _pointer(self) -> Any:
@@ -558,7 +565,12 @@ class Run:
 
     def close(self) -> None:
         """Stop, join and free everything. Does nothing the second time."""
-        lib.xs_run_close(self._native)
-        self._native = ffi.NULL
-        for queue in self._queues:
-            queue.forget()
+        pointer, self._native = self._native, ffi.NULL  # later calls are refused
+        if pointer == ffi.NULL:
+            return
+        try:
+            lib.xs_run_stop(pointer)  # ends the waits of other threads
+            for queue in list(self._queues):
+                queue.forget()
+        finally:
+            lib.xs_run_close(pointer)

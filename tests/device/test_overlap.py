@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from pytest_xsched import Session, WorkerHung, XSchedError, spin
+from pytest_xsched.native import run
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.steps import Step
 
@@ -104,6 +105,52 @@ def test_a_queue_that_another_thread_uses_is_destroyed_after_that():
         xq.destroy()
         thread.join()
         assert errors == ["the queue was destroyed"]
+    queues.close()
+
+
+def test_queues_that_another_thread_uses_are_closed_after_that():
+    """The memory of the run was freed under the thread that waited for a queue."""
+    queues = Session(Settings(device="cpu")).live()
+    for _ in range(20):
+        xq = queues()
+        xq.suspend()
+        ticket = xq.submit(spin("1ms"))
+        ended, began = [], threading.Event()
+
+        def wait(ticket=ticket, ended=ended, began=began):
+            began.set()
+            try:
+                ticket.wait()
+            except XSchedError as error:
+                ended.append(str(error))
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        began.wait()
+        queues.clear()
+        thread.join()
+        assert len(ended) == 1
+    queues.close()
+
+
+def test_a_queue_that_a_submit_waits_for_is_destroyed_after_the_submit(monkeypatch):
+    """Its memory was freed under the thread that submitted a request to another queue."""
+    queues = Session(Settings(device="cpu")).live()
+    first, second = queues(), queues()
+    ticket = first.submit(spin("1ms"))
+    destroyer = threading.Thread(target=first.destroy)
+
+    def slowly(commands):
+        destroyer.start()
+        destroyer.join(0.2)
+        alive.append(destroyer.is_alive())
+        return native_commands(commands)
+
+    alive, native_commands = [], run._native_commands
+    monkeypatch.setattr(run, "_native_commands", slowly)
+    second.submit(spin("1ms"), after=ticket).wait()
+    destroyer.join()
+    assert alive == [True]
     queues.close()
 
 
