@@ -216,9 +216,9 @@ def _measure(
             for spec, taken_ns in zip(specs, alone_ns, strict=True)
         ]
         by_name = {spec.name: queue for spec, queue in zip(specs, queues, strict=True)}
-        for spec, queue in zip(specs, queues, strict=True):
+        for spec in specs:
             if spec.after is not None:
-                queue.start_after(by_name[spec.after])
+                by_name[spec.name].start_after(by_name[spec.after])
         sampler = None
         if watch and not info.virtual_time:
             sampler = Sampler(
@@ -241,7 +241,6 @@ def _measure(
         )
         if sampler is not None and not queues:
             _watch(native, scenario, progress, sampler)
-        by_name = dict(zip([spec.name for spec in specs], queues, strict=True))
         unfinished = Unfinished(by_name, scenario, doing) if doing is not None else None
         readers = [one for one in (sampler, reader, unfinished) if one is not None]
         _wait(native, scenario, progress, readers)
@@ -264,8 +263,7 @@ def _measure(
         if reader is not None:
             measurement = dataclasses.replace(measurement, cost=reader.cost())
         if activity is not None:
-            of = [spec.name for spec in specs]
-            shown = with_commands(activity, dict(zip(of, queues, strict=True)))
+            shown = with_commands(activity, by_name)
             measurement = dataclasses.replace(measurement, activity=shown)
         if keep is not None:
             keep(measurement)
