@@ -63,6 +63,6 @@ def sentence(name: str, count: Counts, call: str, launched: int) -> str:
     """
     inside = f", inside {call}" if call else ""
     return (
-        f"queue {name!r}, of whose {count.launched} commands {launched} were launched and "
-        f"{count.completed} completed{inside}"
+        f"queue {name!r} ({count.launched} commands, {launched} launched, {count.completed} "
+        f"completed){inside}"
     )

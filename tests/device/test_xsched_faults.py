@@ -194,7 +194,7 @@ def test_a_hang_names_the_queue_and_the_call(session, hurried, monkeypatch, faul
         patch.setenv("PREEMPT_DOUBLE", f"{fault}:{NTH}")
         with pytest.raises(WorkerCrashed) as caught:
             two_queues(session)
-    one = rf"queue '\w+', of whose \d+ commands \d+ were launched and \d+ completed{inside}"
+    one = rf"queue '\w+' \(\d+ commands, \d+ launched, \d+ completed\){inside}"
     assert re.search(rf" was killed while it waited for {one}", str(caught.value))
     good(session)
 

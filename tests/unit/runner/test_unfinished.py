@@ -45,8 +45,7 @@ def test_a_hang_is_said_once_with_the_queue_and_the_call(said):
         one.poll(END_NS)
     assert said == [
         (
-            "it waited for queue 'low', of whose 10 commands 3 were launched and 2 completed, "
-            "inside XQueueSubmit",
+            "it waited for queue 'low' (10 commands, 3 launched, 2 completed), inside XQueueSubmit",
             False,
         )
     ]
