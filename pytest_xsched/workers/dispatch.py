@@ -147,7 +147,7 @@ def measure_in_processes(
         set_up_s = max(set_up_s, MODEL_SET_UP_S)
     with processes.window(scenario.duration_ns) as around:
         if processes.kept is not None and processes.separate is None:
-            processes.separate = processes.kept.take(scenario)
+            processes.separate = processes.kept.take(scenario, set_up_s=set_up_s, record=record)
         if scenario.xsched is not None:
             found = _home(scenario.xsched, home)
             files = files_for(scenario.device_kind, found)

@@ -21,11 +21,21 @@ class KeptServers:
         self._processes: SeparateProcesses | None = None
         self._pid = os.getpid()
 
-    def take(self, scenario: Scenario) -> SeparateProcesses | None:
-        """Return processes whose servers a run can have; end them if it cannot."""
+    def take(
+        self, scenario: Scenario, *, set_up_s: float, record: bool
+    ) -> SeparateProcesses | None:
+        """Return processes whose servers a run can have; end them if it cannot.
+
+        Args:
+            scenario: of the run.
+            set_up_s: what the run allows for its set-up, see `isolated.RunWorker`.
+            record: see `measure.measure`.
+        """
         self._leave_to_parent()
         if self._processes is not None and not self._processes.serve(scenario):
             self.end()
+        if self._processes is not None:
+            self._processes.set_up_s, self._processes.record = set_up_s, record
         return self._processes
 
     def keep(self, processes: SeparateProcesses, scenario: Scenario) -> bool:
