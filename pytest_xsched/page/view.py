@@ -226,15 +226,32 @@ def _explained(verdict: Record) -> tuple[str, int | None]:
     return verdict["queue"], limit_ns
 
 
-def _run(made: Made, *, several: bool) -> Record:
-    run, data = made.record, made.source.document["xsched"]
-    test = data.get("tests", {}).get(run["origin"], {})
+def _facts(made: Made, title: str, of_test: Record, *, several: bool) -> Record:
+    """Return what the page has of runs, comparisons and rate searches alike.
+
+    Args:
+        made: one of these.
+        title: of it.
+        of_test: the record that names the test, and has a scenario of it: a run or a search.
+        several: whether the page is made of several files.
+    """
+    origin = of_test["origin"]
+    test = made.source.document["xsched"].get("tests", {}).get(origin, {})
     return {
         "anchor": made.anchor,
-        "title": run_table.title(run),
-        "origin": run["origin"],
+        "title": title,
+        "origin": origin,
         "file": made.source.name if several else "",
         "verdicts": _verdicts(made),
+        "python": _python(of_test),
+        "rerun": test.get("rerun", ""),
+    }
+
+
+def _run(made: Made, *, several: bool) -> Record:
+    run, data = made.record, made.source.document["xsched"]
+    return {
+        **_facts(made, run_table.title(run), run, several=several),
         "why": [_why(explanation) for explanation in run.get("why", ())],
         "exact": run["device_kind"] == "sim",
         "table": _short_rows(run_table.rows_with_latencies(run)),
@@ -246,8 +263,6 @@ def _run(made: Made, *, several: bool) -> Record:
             if queue["n"]
             for shown in _queue_and_latencies(run, queue, data)
         ],
-        "python": _python(run),
-        "rerun": test.get("rerun", ""),
         "likeness": likeness_digest(run)[:12],
     }
 
@@ -423,40 +438,26 @@ def _noisy_spans(noise: Record) -> Iterable[tuple[int, int]]:
 def _comparison(made: Made, *, several: bool) -> Record:
     comparison, data = made.record, made.source.document["xsched"]
     first = comparison["arms"][comparison["baseline"]][0]
-    test = data.get("tests", {}).get(first["origin"], {})
     ratios = intervals(comparison)
     return {
-        "anchor": made.anchor,
-        "title": comparison_table.title(comparison),
-        "origin": first["origin"],
-        "file": made.source.name if several else "",
+        **_facts(made, comparison_table.title(comparison), first, several=several),
         "baseline": comparison["baseline"],
-        "verdicts": _verdicts(made),
         "intervals": charts.intervals(ratios, "ratios to the baseline") if ratios else None,
         "queues": [_compared(comparison, queue, data) for queue in comparison["queues"]],
         "table": _short_rows(comparison_table.rows(comparison)),
         "remarks": comparison_table.remarks(comparison),
-        "python": _python(first),
-        "rerun": test.get("rerun", ""),
     }
 
 
 def _rate(made: Made, *, several: bool) -> Record:
-    search, data = made.record, made.source.document["xsched"]
-    test = data.get("tests", {}).get(search["origin"], {})
+    search = made.record
     return {
-        "anchor": made.anchor,
-        "title": rate_table.title(search),
-        "origin": search["origin"],
-        "file": made.source.name if several else "",
-        "verdicts": _verdicts(made),
+        **_facts(made, rate_table.title(search), search, several=several),
         "curve": rate_curve(search),
         "metric": rate_table.metric(search),
         "queue": search["queue"],
         "table": _short_rows(rate_table.rows(search)),
         "remarks": rate_table.remarks(search),
-        "python": _python(search),
-        "rerun": test.get("rerun", ""),
     }
 
 
