@@ -165,7 +165,7 @@ def _timed(function: Any, pointer: Any) -> int:
 
 
 class _Uses:
-    """The calls of a queue that go on, in any thread: a queue in use is not freed."""
+    """The calls of a queue or a run that go on, in any thread: what is in use is not freed."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -189,10 +189,10 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _in_use(method: _Method) -> _Method:
-    """Let another thread that destroys the queue wait until the method returns."""
+    """Let another thread that frees the queue or the run wait until the method returns."""
 
     @functools.wraps(method)
-    def use(self: Queue, *args: Any, **kwargs: Any) -> Any:
+    def use(self: Queue | Run, *args: Any, **kwargs: Any) -> Any:
         with self._uses:
             return method(self, *args, **kwargs)
 
@@ -404,6 +404,7 @@ class Run:
         out = ffi.new("struct xs_run **")
         call(lib.xs_run_open, device.pointer, policy.encode(), out)
         self._native = out[0]
+        self._uses = _Uses()
         self._device = device  # must outlive the run
         self._queues: list[Queue] = []  # they keep memory of the native side alive
         self._slots: Any = None  # the slots of the heartbeat, which must outlive the run, too
@@ -414,6 +415,7 @@ class Run:
             raise XSchedError("the run was closed")
         return self._native
 
+    @_in_use
     def _add(
         self,
         settings: QueueSettings,
@@ -537,6 +539,7 @@ class Run:
         """Wait for at most `SLICE_NS`, and return whether the run is over."""
         return call(lib.xs_run_wait, self._pointer, SLICE_NS) == int(lib.XS_OK)
 
+    @_in_use
     def now_ns(self) -> int:
         """Return the time since the start, in the time of the run."""
         return int(lib.xs_run_now(self._pointer))
@@ -553,10 +556,12 @@ class Run:
         """Return the memory that malloc has given to the process; None: not known."""
         return heap_bytes()
 
+    @_in_use
     def switch_off(self) -> None:
         """Switch the policy off until the end of the run."""
         call(lib.xs_run_switch_off, self._pointer)
 
+    @_in_use
     def advance(self, duration_ns: int) -> None:
         """Let virtual time pass."""
         end_ns = self.now_ns() + duration_ns
@@ -570,6 +575,7 @@ class Run:
             return
         try:
             lib.xs_run_stop(pointer)  # ends the waits of other threads
+            self._uses.wait_for_the_end()
             for queue in list(self._queues):
                 queue.forget()
         finally:
