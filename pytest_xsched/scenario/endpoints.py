@@ -153,7 +153,7 @@ def openai_chat(
     """
     if isinstance(messages, str) and not FUNCTION.fullmatch(messages):
         messages = [{"role": "user", "content": messages}]
-    made = _openai(
+    return _openai(
         "chat",
         url,
         "messages",
@@ -167,7 +167,6 @@ def openai_chat(
         remote=remote,
         server=server,
     )
-    return _workload(made)
 
 
 @names_the_rest
@@ -207,7 +206,7 @@ def openai_completions(
         ScenarioError: as of `endpoint`.
         MissingExtra: as of `endpoint`.
     """
-    made = _openai(
+    return _openai(
         "completions",
         url,
         "prompt",
@@ -221,7 +220,6 @@ def openai_completions(
         remote=remote,
         server=server,
     )
-    return _workload(made)
 
 
 @names_the_rest
@@ -329,18 +327,16 @@ def _parameters(what: str, given: object) -> dict[str, Any]:
 
 def _openai(
     api: str, url: str, name: str, prompt: Any, body: dict[str, Any], **more: Any
-) -> Endpoint:
+) -> Workload:
     what = MAKERS[api]
     if not isinstance(body["model"], str) or not body["model"]:
         raise ScenarioError(f"{what}: model {one_line(body['model'])} names none")
     check_flag(f"{what}: stream", body["stream"])
-    if isinstance(prompt, str) and FUNCTION.fullmatch(prompt):
-        return make_endpoint(api, _of_api(api, url), body=prompt, parameters=body, **more)
-    if callable(prompt):
-        return make_endpoint(api, _of_api(api, url), body=prompt, parameters=body, **more)
-    if prompt is not None:
+    if callable(prompt) or (isinstance(prompt, str) and FUNCTION.fullmatch(prompt)):
+        more["body"] = prompt
+    elif prompt is not None:
         body[name] = prompt
-    return make_endpoint(api, _of_api(api, url), parameters=body, **more)
+    return _workload(make_endpoint(api, _of_api(api, url), parameters=body, **more))
 
 
 def _of_api(api: str, url: object) -> Any:
