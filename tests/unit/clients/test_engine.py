@@ -29,9 +29,6 @@ def test_a_stall_of_two_seconds_at_100_a_second_counts_for_200_requests(server, 
     words = [line[0] for line in window.lines]
     before = words[: words.index("end")]
     assert before.count("begin") >= 200, "they were sent while the server stalled"
-    # Those that were due in the first second, and the one that was due at its end.
-    at_least_1_s = sum(latency >= 1 for latency in window.latency.values())
-    assert at_least_1_s >= 101
     assert not window.held
 
 
