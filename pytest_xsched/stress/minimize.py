@@ -231,7 +231,8 @@ def all_broken(
     while len(found) < most:
         known = {*without, *(one.rule for one in found)}
         counterexample = first_broken(make, settings, without=known, patience=patience, shown=shown)
-        if counterexample is None:
+        # A process that ends, or a call that fails, ends the steps even where that is known.
+        if counterexample is None or counterexample.rule in known:
             break
         found.append(counterexample)
         if say is not None:

@@ -161,10 +161,11 @@ class OpenDevices:
     def leave(self, devices: list[XQueues], *, broken: bool) -> None:
         """Keep the live XQueues after an example, or close them if a rule broke.
 
-        A call that is known not to return may not return here either, which is no new finding.
+        A call that is known not to return, or to end its process, may do so here, too: that is no
+        new finding.
         """
         if not broken and all(live.is_elsewhere for live in devices):
-            with contextlib.suppress(WorkerHung):
+            with contextlib.suppress(WorkerHung, WorkerCrashed):
                 for live in devices:
                     live.limit_calls(None)
                     live.clear()
@@ -172,7 +173,7 @@ class OpenDevices:
                 self.history.append(Step(does="clear"))
                 return
         for live in devices:
-            with contextlib.suppress(WorkerHung):
+            with contextlib.suppress(WorkerHung, WorkerCrashed):
                 live.close()
 
     def play(

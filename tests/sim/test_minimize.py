@@ -312,18 +312,22 @@ class Stuck:
 
     is_elsewhere = True
 
+    def __init__(self, error):
+        self._error = error
+
     def limit_calls(self, _):
         pass
 
     def clear(self):
-        raise WorkerHung("XSched did not return from destroying all queues within 5 s")
+        raise self._error("while it destroyed all queues")
 
     close = clear
 
 
+@pytest.mark.parametrize("error", [WorkerHung, WorkerCrashed])
 @pytest.mark.parametrize("broken", [True, False])
-def test_queues_that_cannot_be_destroyed_do_not_end_the_search(broken):
-    pool = OpenDevices(Stuck, 1)
+def test_queues_that_cannot_be_destroyed_do_not_end_the_search(broken, error):
+    pool = OpenDevices(lambda: Stuck(error), 1)
     first = pool.open()
     pool.leave(first, broken=broken)
     assert pool.open() != first and pool.were_fresh
@@ -376,3 +380,12 @@ def test_check_xqueues_reports_it():
         check_xqueues(Opens(1000), FEW, 1)
     with pytest.raises(BrokenRule, match="again in 0 of 5 replays"):
         check_xqueues(Opens(1), FEW, 1)
+
+
+def test_a_process_that_ends_in_each_sequence_is_one_finding(monkeypatch):
+    def crash(self, step):
+        raise WorkerCrashed("the worker process was ended by SIGSEGV")
+
+    monkeypatch.setattr(StepExecutor, "_submit", crash)
+    (found,) = all_broken(Opens(0), FEW)
+    assert (found.rule, found.reproduced) == ("the process survives", True)
