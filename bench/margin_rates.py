@@ -39,7 +39,7 @@ def rates(
 def rows(sessions: int, seed: int) -> list[str]:
     """Return the table, in Markdown."""
     lines = [
-        f"| latencies | requests | drift | kept runs | equal builds fail | {SLOWER} x is found |",
+        f"| latencies | requests | drift | stored runs | equal builds fail | {SLOWER} x is found |",
         "|---|---|---|---|---|---|",
     ]
     cases = [(independent, 1000, drift) for drift in (steady, random_walk, linear)]
