@@ -355,6 +355,9 @@ class CapturedModels:
     Args:
         place: of the user's code; None: this process is pytest's.
         doing: called with a sentence in the past before a model is built.
+
+    Attributes:
+        keeps_others: whether the model of a queue stays while a run has no such queue.
     """
 
     def __init__(
@@ -363,6 +366,7 @@ class CapturedModels:
         self._place = place
         self._doing = doing
         self._kept: dict[_Key, tuple[Device, CapturedModel]] = {}
+        self.keeps_others = False
 
     def prepare(
         self,
@@ -373,7 +377,8 @@ class CapturedModels:
     ) -> dict[str, CapturedModel]:
         """Return the captured models of some queues, by name, cut as the scheduler wants.
 
-        Models that these queues do not want are released first.
+        Models that these queues do not want are released first. So there is at most one of a
+        queue, and never more in memory than a run with all queues has.
 
         Args:
             devices: open devices, by name.
@@ -396,7 +401,11 @@ class CapturedModels:
             if spec.workload.model is not None and spec.workload.own_program is None
         }
         for key, (device, model) in list(self._kept.items()):
-            if key not in wanted.values() or device is not devices[key.device]:
+            if key.queue not in wanted:
+                stays = self.keeps_others
+            else:
+                stays = key == wanted[key.queue] and device is devices[key.device]
+            if not stays:
                 del self._kept[key]
                 model.close()
         found = {}

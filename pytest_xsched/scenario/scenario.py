@@ -311,6 +311,11 @@ class Scenario:
         return tuple(queue for queue in self.queues if queue.workload.own_program is not None)
 
     @property
+    def models(self) -> tuple[QueueSpec, ...]:
+        """The queues whose requests a model of the user does, captured or eagerly."""
+        return tuple(queue for queue in self.queues if queue.workload.model is not None)
+
+    @property
     def servers(self) -> dict[Server, list[QueueSpec]]:
         """The servers that the run starts, and the queues of each."""
         found: dict[Server, list[QueueSpec]] = {}

@@ -33,7 +33,7 @@ from pytest_xsched.workers.dispatch import (
     open_live_process,
     why_own_process,
 )
-from pytest_xsched.workers.kept_servers import KeptServers
+from pytest_xsched.workers.kept_processes import KeptProcesses
 from pytest_xsched.workers.live_proxy import LiveProcess
 from pytest_xsched.workers.recording import record_in_worker, require_recordable
 from pytest_xsched.workers.run_processes import RunProcesses
@@ -55,8 +55,8 @@ class DevicePool:
         self._lives: list[tuple[str, LiveProcess]] = []
         self._processes: RunProcesses | None = None
         """Of the run that was measured last; see `_only`."""
-        self._kept: KeptServers | None = None
-        """Those of the last run, while servers outlive their runs."""
+        self._kept: KeptProcesses | None = None
+        """Those of the last run, while processes outlive their runs."""
         self._pid = os.getpid()
         self.models = CapturedModels()
 
@@ -69,7 +69,7 @@ class DevicePool:
     def close(self) -> None:
         """Close the devices, and end the processes of the last run."""
         self._only(None)
-        self.keep_servers(False)
+        self.keep_processes(False)
         for _, place in self._lives:
             place.close()
         self._lives.clear()
@@ -87,12 +87,16 @@ class DevicePool:
         """Return the driver files that the user named for a kind of device."""
         return find_libraries(kind, self._settings.gpu_driver, self._settings.gpu_compiler)
 
-    def keep_servers(self, outlive: bool) -> None:
-        """Set whether servers outlive their run, for the next one if that would start the same."""
+    def keep_processes(self, outlive: bool) -> None:
+        """Set whether servers and models outlive their run, for the next one that needs the same.
+
+        Those of this process, too.
+        """
         if self._kept is not None:
             self._only(None)  # or its timer may end the same servers meanwhile
             self._kept.end()
-        self._kept = KeptServers() if outlive else None
+        self._kept = KeptProcesses() if outlive else None
+        self.models.keeps_others = outlive
 
     def get(self, name: str, cpu: CpuModel, sim: SimModel) -> Device:
         """Return a device that stays open until `close`."""

@@ -176,7 +176,7 @@ class _Host:
             "live": self._live,
             "live_call": self._live_call,
             "live_close": self._live_close,
-            "keep_servers": self._keep_servers,
+            "keep_processes": self._keep_processes,
             "finish": self._finish,
             "where": lambda: ([one.name for one in self._directories.values()], ()),
         }
@@ -225,8 +225,8 @@ class _Host:
         )
         return None, ()
 
-    def _keep_servers(self, outlive: bool) -> tuple[Any, Parts]:
-        self._pool.keep_servers(outlive)
+    def _keep_processes(self, outlive: bool) -> tuple[Any, Parts]:
+        self._pool.keep_processes(outlive)
         return None, ()
 
     def _files(self, digest: str, of: Sequence[FilePart], parts: Parts = ()) -> tuple[Any, Parts]:

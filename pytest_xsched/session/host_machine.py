@@ -69,7 +69,7 @@ class HostMachine:
         self._sent: set[str] = set()
         """Digests of files that the host has."""
         self._runs: dict[int, HostRun] = {}
-        self._keeps_servers = False
+        self._keeps_processes = False
 
     def auto_device(self) -> str:
         """Return the device that ``auto`` takes there."""
@@ -79,12 +79,12 @@ class HostMachine:
         """Return the number of hardware queues of a class there; see `stream_limits`."""
         return int(self._connected().facts["hardware_queues"])
 
-    def keep_servers(self, outlive: bool) -> None:
-        """Set whether servers outlive their run; see `DevicePool.keep_servers`."""
-        self._keeps_servers = outlive
+    def keep_processes(self, outlive: bool) -> None:
+        """Set whether processes outlive their run; see `DevicePool.keep_processes`."""
+        self._keeps_processes = outlive
         if self._link is not None and not self._link.is_over and self._pid == os.getpid():
             with contextlib.suppress(XSchedError):  # the host may be gone, and its servers with it
-                self._link.call("keep_servers", {"outlive": outlive}, heard=self._heard)
+                self._link.call("keep_processes", {"outlive": outlive}, heard=self._heard)
 
     def begin(self, duration_ns: int, files: SentFiles) -> HostRun:
         """Begin a run; see `DevicePool.begin`.
@@ -188,8 +188,8 @@ class HostMachine:
             "lock_timeout_ns": self._settings.lock_timeout_ns,
         }
         self._link.call("open", values)
-        if self._keeps_servers:
-            self._link.call("keep_servers", {"outlive": True})
+        if self._keeps_processes:
+            self._link.call("keep_processes", {"outlive": True})
         return self._link
 
     def _send(self, link: HostLink, files: SentFiles, digest: str) -> str:

@@ -77,14 +77,14 @@ class Machines:
         return self._hosts[host]
 
     @contextlib.contextmanager
-    def keeping_servers(self, host: str | None) -> Iterator[None]:
-        """Let the servers of a machine outlive their runs, until the end of the block."""
+    def keeping_processes(self, host: str | None) -> Iterator[None]:
+        """Let servers and models of a machine outlive their runs, until the end of the block."""
         machine = self.get(host)
-        machine.keep_servers(True)
+        machine.keep_processes(True)
         try:
             yield
         finally:
-            machine.keep_servers(False)
+            machine.keep_processes(False)
 
     def close(self) -> None:
         """Close the devices here, and end the processes on hosts."""

@@ -437,7 +437,7 @@ class Session:
         chosen = functools.partial(self._chosen, "builtin", policy, duration, seed, queues, host)
         check_marker = self._marker_check(chosen)
         place = self.machines.choose(host, self.overrides)
-        with self.machines.keeping_servers(place), self.alternating.without_turns():
+        with self.machines.keeping_processes(place), self.alternating.without_turns():
             comparison = self.comparing.compare(
                 queues,
                 schedulers,
@@ -553,7 +553,7 @@ class Session:
             require_gpu(request.queues, uses_xsched=mechanism.xsched is not None)
         describe = scenario_maker(settings, mechanism, self.settings, processes, cpu, sim)
         burst, host = self.settings.burst, settings.host
-        with self.machines.keeping_servers(host):
+        with self.machines.keeping_processes(host):
             found = find_rate(request, describe, self._run, self.budget, burst, host)
         found.check_marker, found.undecided = self._marker_check(chosen), self.settings.undecided
         self.rates.append(found)

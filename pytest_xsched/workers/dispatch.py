@@ -142,12 +142,15 @@ def measure_in_processes(
     """
     processes = processes or RunProcesses(scenario.duration_ns)
     files = environment = found = None
-    has_model = any(queue.workload.model is not None for queue in scenario.queues)
-    if has_model:
+    if scenario.models:
         set_up_s = max(set_up_s, MODEL_SET_UP_S)
     with processes.window(scenario.duration_ns) as around:
-        if processes.kept is not None and processes.separate is None:
-            processes.separate = processes.kept.take(scenario, set_up_s=set_up_s, record=record)
+        if processes.kept is not None and processes.separate is None and processes.worker is None:
+            taken = processes.kept.take(scenario, set_up_s=set_up_s, record=record)
+            if isinstance(taken, RunWorker):
+                processes.worker = taken
+            else:
+                processes.separate = taken
         if scenario.xsched is not None:
             found = _home(scenario.xsched, home)
             files = files_for(scenario.device_kind, found)
@@ -174,14 +177,15 @@ def measure_in_processes(
                     record=record,
                     set_up_s=set_up_s,
                 )
-                around.callback(processes.worker.close)
+                if processes.kept is None or not processes.kept.keep(processes.worker, scenario):
+                    around.callback(processes.worker.close)
             # What XSched has seen of a window counts for the next one, so that is a fresh process.
-            keeps_models = has_model and scenario.xsched is None
+            goes_on = bool(scenario.models) and scenario.xsched is None and not processes.is_last
             return processes.worker.measure(
                 scenario,
                 progress,
                 waiting=waiting,
-                is_last=processes.is_last or not keeps_models,
+                is_last=not (goes_on or processes.worker.outlives_run),
             )
         if processes.separate is None:
             processes.separate = SeparateProcesses(

@@ -31,6 +31,7 @@ class RunWorker:
 
     It lives on after a window only if the next one needs what it has made: models that are built
     and captured. Else a fresh one measures each window, which no earlier window can have spoilt.
+    In a comparison it lives on after a run for the same reason; see `kept_processes`.
 
     Args:
         libraries: of the GPU; None: those that the environment names.
@@ -62,9 +63,13 @@ class RunWorker:
         self._environment = environment
         self._xsched = xsched
         self._watch, self._record = watch, record
-        self._set_up_s, self._grace_s = set_up_s, grace_s
+        self.set_up_s, self._grace_s = set_up_s, grace_s
         self._module = module
+        self.outlives_run = False
+        """Whether it lives on after the last window of its run."""
         self._worker: WorkerProcess | None = None
+        self._started_for: Scenario | None = None
+        self._place: Place | None = None
         self._around = contextlib.ExitStack()
 
     @property
@@ -117,6 +122,26 @@ class RunWorker:
             if is_last:
                 self.close()
 
+    def serve(self, scenario: Scenario, set_up_s: float, *, record: bool) -> bool:
+        """Prepare for another run; return False if that would start its worker in another way.
+
+        Args:
+            scenario: of the run.
+            set_up_s: see the class.
+            record: see the class.
+        """
+        first = self._started_for
+        if first is None or not self.is_waiting or record != self._record:
+            return False
+        if scenario.xsched is not None or scenario.has_separate_processes or scenario.programs:
+            return False
+        opened = (first.device, first.cpu, first.sim, self._place)
+        wanted = (scenario.device, scenario.cpu, scenario.sim, Place.here())
+        if opened != wanted or not set(scenario.devices) <= set(first.devices):
+            return False
+        self.set_up_s = set_up_s
+        return True
+
     def _start(
         self,
         scenario: Scenario,
@@ -127,6 +152,7 @@ class RunWorker:
         libraries = self._libraries
         if libraries is None:
             libraries = find_libraries(scenario.device_kind)
+        self._started_for, self._place = scenario, Place.here()
         allowed_s = self._allowed_s(scenario)
         messages = WorkerMessages(allowed_s, self._grace_s, progress, waiting)
         job = make_job(
@@ -150,7 +176,7 @@ class RunWorker:
         return worker
 
     def _allowed_s(self, scenario: Scenario) -> float:
-        return self._set_up_s + run_s(scenario)
+        return self.set_up_s + run_s(scenario)
 
     def close(self) -> None:
         """End the process, and remove its files."""

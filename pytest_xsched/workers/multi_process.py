@@ -96,8 +96,8 @@ class SeparateProcesses:
         """Programs that wait for another window, by index of their queue."""
         self.servers: dict[ServerSpec, ServerProcess] = {}
         """That run, also between windows."""
-        self.keeps_servers = False
-        """Whether servers, and the locks, outlive the run; see `kept_servers`."""
+        self.outlives_run = False
+        """Whether servers, and the locks, outlive the run; see `kept_processes`."""
         self._started_for: tuple[object, ...] = ()
         """What decides how the servers are started."""
         self.for_one_window: set[int] = set()
@@ -144,14 +144,24 @@ class SeparateProcesses:
         together = "; ".join(part for part in (measurement.remark, remark) if part)
         return dataclasses.replace(measurement, remark=together)
 
-    def serve(self, scenario: Scenario) -> bool:
-        """Check whether the servers that run are those that a run would start."""
+    def serve(self, scenario: Scenario, set_up_s: float, *, record: bool) -> bool:
+        """Prepare for another run; return False if the servers are not those that it would start.
+
+        Args:
+            scenario: of the run.
+            set_up_s: see `isolated.RunWorker`.
+            record: see `measure.measure`.
+        """
+        self.set_up_s, self.record = set_up_s, record
+        return self._runs_servers_of(scenario)
+
+    def _runs_servers_of(self, scenario: Scenario) -> bool:
         are_there = self.holder is not None and bool(self.servers)
         return are_there and self._started_for == _start_of_servers(scenario)
 
     def end_run(self) -> str:
         """End all processes but servers that outlive the run; return what `close` returns."""
-        if not self.keeps_servers or not self.servers:
+        if not self.outlives_run or not self.servers:
             return self.close()
         programs, self.waiting_programs = [*self.waiting_programs.values()], {}
         self.for_one_window.clear()

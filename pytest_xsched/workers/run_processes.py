@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.workers.isolated import RunWorker
-from pytest_xsched.workers.kept_servers import KeptServers
+from pytest_xsched.workers.kept_processes import KeptProcesses
 from pytest_xsched.workers.mps import MpsDaemon
 from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.xserver import Server
@@ -33,7 +33,7 @@ class RunProcesses:
         duration_ns: the most that all windows measure together.
 
     Attributes:
-        kept: servers that outlive their run; None: none do.
+        kept: processes that outlive their run; None: none do.
         separate: processes of earlier windows that live on; None: there are none.
         worker: the process that measures all queues, which lives on; None: there is none.
         server: XSched's server, which lives on with them; None: there is none.
@@ -43,7 +43,7 @@ class RunProcesses:
     """
 
     def __init__(self, duration_ns: int) -> None:
-        self.kept: KeptServers | None = None
+        self.kept: KeptProcesses | None = None
         self.separate: SeparateProcesses | None = None
         self.worker: RunWorker | None = None
         self.server: Server | None = None

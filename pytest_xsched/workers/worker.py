@@ -169,6 +169,7 @@ def _measure(scenario: Scenario, libraries: Libraries, job: dict[str, Any]) -> N
         Place(directory=job["place"]["directory"], paths=tuple(job["place"]["paths"])),
         doing=lambda sentence: send(progress_fd, f"{DOING}{sentence}"),
     )
+    models.keeps_others = True  # another run of a comparison may have their queues
     while True:
         # The devices are not closed: the end of the process does that.
         measure(

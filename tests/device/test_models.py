@@ -6,6 +6,7 @@ counter a request clears and a later kernel waits for.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -562,8 +563,85 @@ def test_an_error_in_a_later_window_ends_the_worker(window, place, monkeypatch):
     assert not os.path.exists(f"/proc/{builders(place)[0]}")
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 def test_windows_of_a_run_and_arms_of_a_comparison_share_a_model(inside, place):
     high = inside.queue("high", chain(name="H"), priority=10, rate="50/s")
     low = inside.queue("low", chain(name="L"), priority=1)
-    inside.compare(high, low, episodes=2, duration="200ms", warmup="0s")
+    inside.compare(high, low, arms=["alone"], episodes=2, duration="100ms", warmup="0s")
     assert built(place) == ["chainH", "chainL"]
+
+
+def by_builder(place):
+    """Return which models each process built, in order."""
+    found = {}
+    for line in (place / "built.txt").read_text().splitlines():
+        name, pid = line.split()
+        found.setdefault(int(pid), []).append(name)
+    return found
+
+
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
+def test_one_worker_builds_each_model_once_for_all_arms_of_a_comparison(gpu, place):
+    """The alone arms, too: a queue that is not there keeps its model. Nothing is left."""
+    high = gpu.queue("high", chain(name="H"), priority=10, rate="50/s")
+    low = gpu.queue("low", chain(name="L"), priority=1)
+    schedulers = ["native", "priority", "builtin"]
+    comparison = gpu.compare(
+        high,
+        low,
+        schedulers=schedulers,
+        arms=["alone"],
+        episodes=2,
+        duration="100ms",
+        warmup="0s",
+        check=True,
+    )
+    ((worker, names),) = by_builder(place).items()
+    assert names == ["chainH", "chainL"]
+    assert not os.path.exists(f"/proc/{worker}")
+    for arm in (*schedulers, "native again", "high alone"):
+        assert [one.run.high.n for one in comparison.episodes(arm)] == [5, 5]
+    commands = {
+        arm: {one.run.fingerprint.models[-1].commands for one in comparison.episodes(arm)}
+        for arm in schedulers
+    }
+    assert commands["native"] == commands["priority"] == {1}
+    assert len(commands["builtin"]) == 1
+
+
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
+def test_runs_that_would_start_their_process_in_another_way_get_their_own(gpu, place):
+    """The kept worker holds the lock of the GPU, so it ends before them."""
+    high = gpu.queue("high", chain(name="H"), priority=10, rate="50/s")
+    running = []
+    with gpu.machines.keeping_processes(None):
+        for processes in ("together", "separate", "together", "together"):
+            measure(gpu, high, duration="100ms", scheduler="native", processes=processes)
+            pids = list(by_builder(place))
+            running.append([pids.index(pid) for pid in pids if os.path.exists(f"/proc/{pid}")])
+        measure(gpu, gpu.queue("low", spin("10us"), rate="50/s"), duration="100ms")  # in the last
+        assert os.path.exists(f"/proc/{pids[2]}")
+    assert running == [[0], [], [2], [2]]
+    assert by_builder(place) == {pid: ["chainH"] for pid in pids}
+    assert not os.path.exists(f"/proc/{pids[2]}")
+
+
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
+def test_a_kept_worker_that_ends_is_one_sentence_and_the_next_run_starts_anew(gpu, place):
+    (place / "bad.py").write_text("import os\ndef net(): os.abort()\n")
+    high = gpu.queue("high", chain(), rate="50/s")
+    with gpu.machines.keeping_processes(None):
+        measure(gpu, high, duration="100ms")
+        (first,) = by_builder(place)
+        os.kill(first, signal.SIGKILL)  # between two runs
+        while gpu.devices._kept._processes.is_waiting:
+            time.sleep(0.01)
+        measure(gpu, high, duration="100ms")
+        with pytest.raises(WorkerCrashed) as error:
+            measure(gpu, high, gpu.queue("low", graph("bad.py:net")), duration="100ms")
+        assert "SIGABRT while it built and captured graph(net) of queue 'low'" in str(error.value)
+        with contextlib.suppress(KeyboardInterrupt), gpu.machines.keeping_processes(None):
+            measure(gpu, high, duration="100ms")
+            raise KeyboardInterrupt
+    assert built(place) == ["chain"] * 3
+    assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in by_builder(place))

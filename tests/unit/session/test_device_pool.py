@@ -5,7 +5,7 @@ import pytest
 from pytest_xsched import CpuModel, QueueSpec, Scenario, SimModel, closed, spin
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.workers.kept_servers import KeptServers
+from pytest_xsched.workers.kept_processes import KeptProcesses
 from pytest_xsched.workers.run_processes import RunProcesses
 from pytest_xsched.workers.sent_files import NO_FILES
 
@@ -32,10 +32,10 @@ def test_devices_are_closed_although_a_model_cannot_be_released(monkeypatch):
 def test_the_processes_of_the_last_run_end_before_the_servers_that_outlived_it(monkeypatch):
     """They end by a timer, too, in a thread of its own: two must not end one server at once."""
     pool = DevicePool(Settings(device="sim"))
-    pool.keep_servers(True)
+    pool.keep_processes(True)
     ended = []
     monkeypatch.setattr(RunProcesses, "close", lambda self: ended.append("run"))
-    monkeypatch.setattr(KeptServers, "end", lambda self: ended.append("servers"))
+    monkeypatch.setattr(KeptProcesses, "end", lambda self: ended.append("servers"))
     queue = QueueSpec(name="q", workload=spin("1ms"), arrivals=closed())
     scenario = Scenario(
         queues=(queue,),
@@ -49,6 +49,6 @@ def test_the_processes_of_the_last_run_end_before_the_servers_that_outlived_it(m
     )
     pool.measure(scenario, None, pool.begin(10**9, NO_FILES), waiting=None, record=False)
     ended.clear()
-    pool.keep_servers(False)
+    pool.keep_processes(False)
     assert ended == ["run", "servers"]
     pool.close()

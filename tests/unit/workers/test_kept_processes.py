@@ -1,14 +1,15 @@
-"""Servers that outlive their run serve the next one as that one needs it."""
+"""Processes that outlive their run serve the next one as that one needs it."""
 
 from types import SimpleNamespace
 
 from pytest_xsched.workers.dispatch import measure_in_processes
-from pytest_xsched.workers.kept_servers import KeptServers
+from pytest_xsched.workers.kept_processes import KeptProcesses
 from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.run_processes import RunProcesses
 
 RUN = SimpleNamespace(
     queues=(),
+    models=(),
     servers={"serve.py": 0},
     duration_ns=10**9,
     xsched=None,
@@ -25,8 +26,8 @@ def test_a_run_that_takes_servers_over_has_the_time_that_its_own_set_up_needs(mo
         measured.append((self, self.set_up_s, self.record))
 
     monkeypatch.setattr(SeparateProcesses, "measure", measure)
-    monkeypatch.setattr(SeparateProcesses, "serve", lambda self, scenario: True)
-    kept = KeptServers()
+    monkeypatch.setattr(SeparateProcesses, "_runs_servers_of", lambda self, scenario: True)
+    kept = KeptProcesses()
     for set_up_s, record in ((60.0, True), (600.0, False)):
         processes = RunProcesses(RUN.duration_ns)
         processes.kept = kept
