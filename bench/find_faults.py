@@ -108,6 +108,7 @@ class Setup:
         return os.environ | {
             "PYTEST_XSCHED_GPU_DRIVER": self.fake,
             "PYTEST_XSCHED_GPU_COMPILER": self.fake,
+            "FAKE_CUDA_DEVICES": "2",
             "PYTEST_XSCHED_CACHE": "",
             "PYTEST_XSCHED_LOCK_DIR": place,
             "PYTEST_XSCHED_NOISE": "note",

@@ -214,6 +214,9 @@ struct xs_xsched_options {
 int xs_xsched_open(struct xs_device *device, const struct xs_xsched_options *options,
                    struct xs_device **out, struct xs_error *err);
 
+/* Set another policy of XSched, which forgets all hints; `device` is that of xs_xsched_open(). */
+int xs_xsched_set_policy(struct xs_device *device, const struct xs_xsched_options *options,
+                         struct xs_error *err);
 /* Let the policy forget all hints and all queues, between runs. `device` and `options` are
  * those of xs_xsched_open(); the paths are not read. */
 int xs_xsched_forget(struct xs_device *device, const struct xs_xsched_options *options,
@@ -492,6 +495,9 @@ int xs_queue_wait(struct xs_queue *queue, uint64_t ticket, int64_t timeout_ns,
 /* Take the policy away, the runner's and XSched's. From now on, every queue runs that the
  * user does not suspend. */
 int xs_run_switch_off(struct xs_run *run, struct xs_error *err);
+/* Set another policy of the runner, which decides at once, also after xs_run_switch_off().
+ * XS_EINVAL: there is none of the name. */
+int xs_run_set_policy(struct xs_run *run, const char *policy, struct xs_error *err);
 /* Let virtual time pass. XS_EAGAIN: part of it, after some 50 ms of wall time. XS_ENOTSUP in
  * real time. */
 int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err);

@@ -2,6 +2,7 @@
 #include "runtime/run.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 
@@ -150,6 +151,26 @@ int xs_run_advance(struct xs_run *run, int64_t duration_ns, struct xs_error *err
         rc = run->engine->advance(run, duration_ns, err);
     pthread_mutex_unlock(&run->lock);
     return rc;
+}
+
+int xs_run_set_policy(struct xs_run *run, const char *policy, struct xs_error *err)
+{
+    const struct xs_policy *found = xs__policy_find(policy);
+    int rc = xs__device_check(run->device, "run.set_policy", err);
+    if (rc == XS_OK && found == NULL)
+        rc = xs__fail(err, XS_EINVAL, "run.set_policy", 0, "there is no policy '%.32s'", policy);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&run->lock);
+    run->policy = found;
+    run->off = false;
+    for (uint32_t i = 0; i < run->queue_count; i++) /* what the old one wrote there */
+        memset(run->queues[i]->own, 0, sizeof run->queues[i]->own);
+    xs__schedule(run);
+    if (run->engine->settle != NULL)
+        run->engine->settle(run);
+    pthread_mutex_unlock(&run->lock);
+    return XS_OK;
 }
 
 int xs_run_switch_off(struct xs_run *run, struct xs_error *err)

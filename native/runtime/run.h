@@ -46,14 +46,14 @@ extern const struct xs_engine_ops xs_engine_threads;
 extern const struct xs_engine_ops xs_engine_sim;
 
 struct xs_run {
-    struct xs_device *device;           /* (setup) */
-    const struct xs_policy *policy;     /* (setup) */
-    const struct xs_engine_ops *engine; /* (setup) */
-    xs_ns window_start, window_end;     /* (setup) start and end of the measured window */
-    xs_ns hard_end;                     /* (setup) end of the drain */
-    int32_t waiting;                    /* (setup) enum xs_waiting */
-    xs_ns start_clock;                  /* (setup) clock at time 0; 0: as soon as possible */
-    struct xs_heartbeat heartbeat;      /* (setup) */
+    struct xs_device *device;               /* (setup) */
+    const struct xs_policy *_Atomic policy; /* written with the lock held */
+    const struct xs_engine_ops *engine;     /* (setup) */
+    xs_ns window_start, window_end;         /* (setup) start and end of the measured window */
+    xs_ns hard_end;                         /* (setup) end of the drain */
+    int32_t waiting;                        /* (setup) enum xs_waiting */
+    xs_ns start_clock;                      /* (setup) clock at time 0; 0: as soon as possible */
+    struct xs_heartbeat heartbeat;          /* (setup) */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a queue finished, a ticket completed, or an error occurred */
     struct xs_queue *queues[XS_QUEUES_MAX]; /* (lock) in order of creation */

@@ -1,5 +1,6 @@
 /* test_live.c - live queues on every device: submit, wait, suspend, resume, change priority,
  * destroy while the run is active. */
+#include <stdbool.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -196,6 +197,27 @@ static void priority_decides(void)
     xs_run_close(run);
 }
 
+/* In real time, `high` may end before its state is read. */
+static void another_policy_decides_at_once(bool is_virtual)
+{
+    begin();
+    struct xs_queue *high = live("high", 10), *low = live("low", 1);
+    struct xs_error err;
+    CHECK_EQ(xs_run_switch_off(run, &err), XS_OK);
+    uint64_t last = submit(high, MS, 16), ticket = submit(low, 1000, 8);
+    CHECK(counts(low).state != XS_QUEUE_SUSPENDED);
+    CHECK_EQ(xs_run_set_policy(run, "hpf", &err), XS_OK); /* on again */
+    if (is_virtual)
+        CHECK_EQ(counts(low).state, XS_QUEUE_SUSPENDED);
+    CHECK_EQ(xs_run_set_policy(run, "none", &err), XS_OK);
+    CHECK(counts(low).state != XS_QUEUE_SUSPENDED);
+    done(low, ticket);
+    done(high, last);
+    CHECK_EQ(xs_run_set_policy(run, "cfs", &err), XS_EINVAL);
+    CHECK(strstr(err.message, "'cfs'") != NULL);
+    xs_run_close(run);
+}
+
 static void destroying_with_work_pending(void)
 {
     begin();
@@ -383,6 +405,7 @@ int main(void)
         a_busy_queue_notices_a_submit();
         a_stopped_run_takes_and_holds_nothing();
         priority_decides();
+        another_policy_decides_at_once(info.virtual_time);
         destroying_with_work_pending();
         a_full_queue_says_so();
         a_request_waits_for_one_of_another_queue();

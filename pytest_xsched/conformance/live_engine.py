@@ -13,6 +13,8 @@ from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, Result
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.session import Session
+from pytest_xsched.session.several_devices import live_on
+from pytest_xsched.stress.competition import keeps_devices_apart, rule_of
 from pytest_xsched.stress.costs import CALLS, Costs, all_costs
 from pytest_xsched.stress.minimize import Counterexample, all_broken
 from pytest_xsched.stress.rules import RULES
@@ -47,6 +49,10 @@ def not_claimed(policy: Policy) -> dict[str, str]:
     without = dict(NOT_CLAIMED)
     if "highest first" not in policy.rules:
         without["highest first"] = "the policy does not order queues by priority"
+    if not rule_of(policy):
+        without["a new policy decides"] = "steps show it from a policy that orders queues"
+    if not keeps_devices_apart(policy):
+        without["devices are apart"] = "the policy does not order the queues of each device alone"
     if not {"equals run together", "takes turns"} & set(policy.rules):
         without["equals run together"] = "the policy runs one of them first"
     return without
@@ -76,7 +82,7 @@ def take_steps(
     without = not_claimed(policy)
     with without_tests():
         found = all_broken(
-            lambda: session.live(scheduler=XSched(policy=policy.name)),
+            live_on(session, XSched(policy=policy.name), 2 if keeps_devices_apart(policy) else 1),
             settings,
             without=without,
             patience="3s",

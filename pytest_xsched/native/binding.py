@@ -375,6 +375,17 @@ class Device:
         bare.pointer = self._bare
         return bare
 
+    def change_policy(self, xsched: XSched) -> None:
+        """Set another policy of XSched, which forgets all hints.
+
+        Args:
+            xsched: The settings that `put_under` got, with another policy.
+
+        Raises:
+            DeviceError: XSched refuses.
+        """
+        call(lib.xs_xsched_set_policy, self.pointer, _xsched_options(xsched))
+
     def forget_hints(self, xsched: XSched) -> None:
         """Let XSched's policy forget all queues that it has seen. The device must have no queue.
 

@@ -506,6 +506,10 @@ class Run:
         # The system allocates a page when it is first written, so room for `most` is free.
         return self._add(settings, load, commands, np.empty(most, SAMPLE), (), milestones)
 
+    def set_policy(self, policy: str) -> None:
+        """Set another policy of ours, by its name."""
+        call(lib.xs_run_set_policy, self._pointer, policy.encode())
+
     def add_manual(self, settings: QueueSettings) -> Queue:
         """Add a queue whose requests come from `Queue.submit`."""
         return self._add(settings, {"kind": lib.XS_LOAD_MANUAL}, (), None, ())

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from pytest_xsched.base.policies import Policy, policy_of
+from pytest_xsched.base.policies import BUILTIN, XSCHED, Policy, policy_of
 from pytest_xsched.base.units import MAX_NS, Duration, DurationLike, one_line, parse_duration
-from pytest_xsched.base.validation import integer
+from pytest_xsched.base.validation import integer, one_of
 from pytest_xsched.errors import QueueTimeout, ScenarioError
 from pytest_xsched.native.binding import SLICE_NS, Device
 from pytest_xsched.native.run import Counts, Hints, QueueSettings, Run
@@ -49,6 +49,7 @@ class NativeRun(Protocol):
 
     def add_manual(self, settings: QueueSettings) -> NativeQueue: ...
     def now_ns(self) -> int: ...
+    def set_policy(self, policy: str) -> None: ...
     def switch_off(self) -> None: ...
     def cpu_ns(self) -> int: ...
     def cost(self) -> SchedulerCost: ...
@@ -64,6 +65,8 @@ class Place(Protocol):
     def is_virtual(self) -> bool: ...
     @property
     def takes_overlapping_calls(self) -> bool: ...
+    @property
+    def others(self) -> Sequence[Any]: ...
     def open_run(self) -> NativeRun: ...
     def limit_calls(self, most_ns: int | None) -> None: ...
     def close(self) -> None: ...
@@ -74,12 +77,14 @@ class Here:
 
     Attributes:
         device: the device.
+        others: further devices, for the same queues.
     """
 
     takes_overlapping_calls = True
 
-    def __init__(self, device: Device, policy: str) -> None:
+    def __init__(self, device: Device, policy: str, others: Sequence[Device] = ()) -> None:
         self.device = device
+        self.others = others
         self._policy = policy
         self.is_virtual = device.describe().virtual_time
 
@@ -93,8 +98,9 @@ class Here:
         """Change nothing: a call in this process that hangs cannot be ended."""
 
     def close(self) -> None:
-        """Close the device."""
-        self.device.close()
+        """Close the devices."""
+        for device in (self.device, *self.others):
+            device.close()
 
 
 class Ticket:
@@ -370,6 +376,7 @@ class XQueues:
         threshold: int | str = 4,
         batch_size: int | None = None,
         name: str | None = None,
+        device: int = 0,
     ) -> XQueue:
         """Make an XQueue.
 
@@ -382,6 +389,7 @@ class XQueues:
             threshold: most commands in flight, in [batch_size, 1024], or ``"auto"``.
             batch_size: commands from mark to mark, at least 1; default 2. None with ``"auto"``.
             name: used in messages; ``"xq0"``, ``"xq1"``, ... by default.
+            device: number of its device, of those that the queues were opened with.
         """
         name = f"xq{self._count}" if name is None else name
         spec = QueueSpec(
@@ -400,11 +408,22 @@ class XQueues:
             batch_size=spec.depth[1],
             seed=(self._seed + self._count) % 2**32,
             hints=Hints(without_priority=int(priority is None)),
+            device=self._other(f"queue {name!r}: device", device),
         )
         self._count += 1
         # A call that advances virtual time returns soon, however long the time is.
         slice_ns = MAX_NS if self._virtual else SLICE_NS
         return XQueue(spec, self._run.add_manual(settings), self._run.now_ns, slice_ns)
+
+    def _other(self, what: str, number: int) -> Any:
+        """Return another device by its number; None: that of the run."""
+        integer(what, number, 0, self.device_count - 1)
+        return self._place.others[number - 1] if number else None
+
+    @property
+    def device_count(self) -> int:
+        """How many devices the queues can be on."""
+        return 1 + len(self._place.others)
 
     @property
     def is_virtual(self) -> bool:
@@ -448,6 +467,22 @@ class XQueues:
     def heap_bytes(self) -> int | None:
         """Memory that malloc has given to the process of the queues; None: not known."""
         return self._run.heap_bytes()
+
+    def set_policy(self, name: str) -> None:
+        """Set another policy while queues live; they keep their priorities.
+
+        It decides at once, also after `switch_off`.
+
+        Args:
+            name: of our policies, or of XSched's if that schedules the queues.
+
+        Raises:
+            ScenarioError: the scheduler has no such policy.
+        """
+        known = [one.name for one in (*BUILTIN, *XSCHED) if one.scheduler == self.policy.scheduler]
+        one_of("set_policy", name, tuple(known))
+        self._run.set_policy(name)
+        self.policy = policy_of(self.policy.scheduler, name)
 
     def switch_off(self) -> None:
         """Switch the scheduler off: all queues run, except those that the test suspended.

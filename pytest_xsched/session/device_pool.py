@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pytest_xsched.base.constants import GPUS, split_device, uses_cpu, uuid_of
+from pytest_xsched.base.validation import integer
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.captured import CapturedModels
 from pytest_xsched.models.factory import Place as CodePlace
@@ -38,6 +39,8 @@ from pytest_xsched.workers.live_proxy import LiveProcess
 from pytest_xsched.workers.recording import record_in_worker, require_recordable
 from pytest_xsched.workers.run_processes import RunProcesses
 from pytest_xsched.workers.sent_files import SentFiles
+
+_DEVICES_MAX = 16
 
 
 class DevicePool:
@@ -212,7 +215,14 @@ class DevicePool:
             return kind != "sim"
         return process == "worker" or (process == "auto" and kind in GPUS)
 
-    def live(self, name: str, policy: str, xsched: XSched | None, patience_ns: int) -> Place:
+    def live(
+        self,
+        name: str,
+        policy: str,
+        xsched: XSched | None,
+        patience_ns: int,
+        devices: int = 1,
+    ) -> Place:
         """Open a device for live queues, in a process of their own where that may die.
 
         Args:
@@ -220,25 +230,34 @@ class DevicePool:
             policy: of the queues, without XSched.
             xsched: how XSched schedules them; None: without XSched.
             patience_ns: how long a call may take there, in addition to a wait that it requests.
+            devices: how many devices the queues can be on, from that one on.
 
         Raises:
             DeviceUnavailable: a worker process found no such device.
         """
+        others = _further_devices(name, devices)
         if xsched and self._settings.process == "inside":
             raise ScenarioError("live queues under XSched: not with --xsched-process=inside")
         if self._settings.process == "inside" or not (xsched or split_device(name)[0] in GPUS):
             # Not the device of the runs: virtual time goes one way only, and load would disturb.
-            return Here(self.open(name, CpuModel(), SimModel()), policy)
-        return self._open_live(name, policy, xsched, patience_ns)
+            first, *rest = (self.open(one, CpuModel(), SimModel()) for one in (name, *others))
+            return Here(first, policy, rest)
+        return self._open_live(name, policy, xsched, patience_ns, others)
 
     def _open_live(
-        self, name: str, policy: str, xsched: XSched | None, patience_ns: int
+        self,
+        name: str,
+        policy: str,
+        xsched: XSched | None,
+        patience_ns: int,
+        others: Sequence[str],
     ) -> LiveProcess:
         """Open a device in a worker process; several may share a GPU: nothing is measured."""
         self._only(None)
         self._lives = [(of, place) for of, place in self._lives if not place.is_over]
         place = open_live_process(
             name,
+            others=others,
             policy=policy,
             xsched=xsched,
             patience_ns=patience_ns,
@@ -271,3 +290,15 @@ class DevicePool:
             yield
         finally:
             locks.release()
+
+
+def _further_devices(name: str, count: int) -> list[str]:
+    """Return the names of the devices that follow one, for live queues on several of a kind."""
+    integer("devices", count, 1, _DEVICES_MAX)
+    kind, index = split_device(name)
+    if count > 1 and (kind == "sim" or uuid_of(name)):
+        raise ScenarioError(
+            f"devices={count}: live queues on device {name!r} have one device; several are "
+            "possible in real time, by index"
+        )
+    return [kind if kind == "cpu" else f"{kind}:{index + more}" for more in range(1, count)]

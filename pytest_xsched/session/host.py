@@ -290,7 +290,7 @@ class _Host:
     ) -> tuple[Any, Parts]:
         place = self._pool.live(device, policy, read_xsched(xsched), patience_ns)
         if isinstance(place, Here):
-            self._lives[number] = LiveCalls(place.device, policy, below=False)
+            self._lives[number] = LiveCalls(place.device, policy, xsched=None)
         else:
             assert isinstance(place, LiveProcess)
             self._lives[number] = place

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pytest_xsched.errors import HostError, XSchedError
+from pytest_xsched.errors import HostError, ScenarioError, XSchedError
 from pytest_xsched.runner.live_queues import Place
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.models import Model
@@ -137,8 +137,17 @@ class HostMachine:
         data, _ = link.call("record", values, doing=f"it recorded {model.name}", heard=self._heard)
         return Profile.from_dict(data)
 
-    def live(self, name: str, policy: str, xsched: XSched | None, patience_ns: int) -> Place:
+    def live(
+        self,
+        name: str,
+        policy: str,
+        xsched: XSched | None,
+        patience_ns: int,
+        devices: int = 1,
+    ) -> Place:
         """Open a device for live queues there; see `DevicePool.live`."""
+        if devices != 1:
+            raise ScenarioError(f"devices={devices!r}: live queues on a host have one device")
         plain = None if xsched is None else dataclasses.asdict(xsched)
         link, number = self._connected(), next(_NUMBERS)
         values = {
@@ -213,6 +222,7 @@ class _HostLive:
         self._heard = heard
         self._is_closed = False
         self.is_virtual = is_virtual
+        self.others = ()
 
     @property
     def is_over(self) -> bool:

@@ -15,6 +15,7 @@ from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.arguments import require_scheduler
 
 SchedulerLike: TypeAlias = "str | XSched | MPS"
+LiveScheduler: TypeAlias = "str | XSched | None"
 ArmLike: TypeAlias = "SchedulerLike | Build"
 
 

@@ -29,7 +29,6 @@ from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
 from pytest_xsched.scenario.scenario import Scenario, default_drain_ns
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
-from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.adaptive import add_remark
 from pytest_xsched.session.alternating import Alternating
 from pytest_xsched.session.arguments import (
@@ -51,6 +50,7 @@ from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
 from pytest_xsched.session.machines import Machines, MeasuredRun
 from pytest_xsched.session.mechanism import (
     ArmLike,
+    LiveScheduler,
     Mechanism,
     SchedulerLike,
     for_queues,
@@ -566,7 +566,7 @@ class Session:
         self.machines.close()
 
     def live(
-        self, *, scheduler: str | XSched | None = None, patience: DurationLike = "5s"
+        self, *, scheduler: LiveScheduler = None, patience: DurationLike = "5s", devices: int = 1
     ) -> XQueues:
         """Open a set of live XQueues; the fixture `xqueues`.
 
@@ -575,14 +575,15 @@ class Session:
         Args:
             scheduler: the installed XSched, ``"xsched"`` or ``XSched(policy="cfs")``; else our own.
             patience: how long a call may take there, beyond its own wait: then `WorkerHung`.
+            devices: how many devices of a kind they can be on: ``xqueues(device=1)``.
         """
         xsched = self.settings.build.apply_home(self._scheduler(scheduler).xsched)
-        patience_ns = parse_duration(patience, what="patience")
+        limit_ns = parse_duration(patience, what="patience")
         policy = self._of_marker("policy", POLICIES) or "hpf"
         host = self.machines.choose(None, self.overrides)
         device = self._device(host)
         with self.machines.skipping(device):
-            place = self.machines.get(host).live(device, policy, xsched, patience_ns)
+            place = self.machines.get(host).live(device, policy, xsched, limit_ns, devices)
             return XQueues(place, seed=self.seed, policy=policy_of_queues(policy, xsched))
 
     def _chosen(

@@ -24,6 +24,7 @@ class Loaded(Protocol):
     """What this module uses of `queue_state.QueueState`."""
 
     device: int
+    on: int
     priority: int
     held: bool
     pending: bool
@@ -58,7 +59,7 @@ def starves(state: Loaded, states: Iterable[Loaded], *, by_priority: bool) -> bo
     return any(
         other.load is not None
         and other is not state
-        and other.device == state.device
+        and (other.device, other.on) == (state.device, state.on)
         and (other.priority > state.priority or not by_priority)
         for other in states
     )
@@ -74,7 +75,11 @@ def outranked(states: Sequence[_State]) -> tuple[_State, list[_State]] | None:
     if not always:
         return None
     top = max(always, key=lambda state: state.priority)
-    lower = [s for s in states if s.priority < top.priority and s.pending and not s.held]
+    lower = [
+        s
+        for s in states
+        if s.on == top.on and s.priority < top.priority and s.pending and not s.held
+    ]
     return (top, lower) if lower else None
 
 

@@ -13,7 +13,18 @@ from pytest_xsched.base.policies import Policy
 from pytest_xsched.runner.live_queues import Ticket, XQueues
 from pytest_xsched.scenario.workload import Workload, spin
 
-__all__ = ["ATTEMPTS", "BREACHES", "Competitor", "overtaken", "preceded", "rule_of"]
+__all__ = [
+    "ATTEMPTS",
+    "BREACHES",
+    "TOGETHER",
+    "Competitor",
+    "keeps_devices_apart",
+    "overtaken",
+    "preceded",
+    "rule_of",
+    "stayed_suspended",
+    "waited_for_another_device",
+]
 
 BREACHES, ATTEMPTS = 3, 8
 """Attempts that show a breach of a rule that is broken, and the most attempts: on a busy machine a
@@ -23,6 +34,10 @@ _REACTION_NS = 20_000_000
 _BELOW, _ABOVE = 40, 60
 """Requests of a queue that stops, and commands of the one that goes first, in addition to those of
 its threshold. Only the first launch of a request is known."""
+
+
+TOGETHER = {"builtin": "none", "xsched": "chpf"}
+"""Policies under which all queues of a process run together, by scheduler."""
 
 
 class Competitor(Protocol):
@@ -41,6 +56,11 @@ _Queue = TypeVar("_Queue", bound=Competitor)
 def rule_of(policy: Policy) -> str:
     """Return the rule that says which queue goes first under a policy; "": there is none."""
     return next((rule for rule in policy.rules if rule == "highest first"), "")
+
+
+def keeps_devices_apart(policy: Policy) -> bool:
+    """Check whether a policy decides for each device alone, by priority."""
+    return policy.name == "hpf"
 
 
 def preceded(one: _Queue, others: Sequence[_Queue]) -> list[_Queue]:
@@ -83,3 +103,58 @@ def overtaken(
             return f"{name} launched {count} requests while {one.name}, which precedes it, waited"
         shown = shown or times[-1] >= end_ns
     return "" if shown else None
+
+
+def waited_for_another_device(
+    one: _Queue, other: _Queue, submit: Callable[[_Queue, Workload, int], list[Ticket]]
+) -> str | None:
+    """Submit to a queue while one of higher priority on another device is at work.
+
+    Args:
+        one: a queue without work.
+        other: the other one, also without work.
+        submit: submits equal requests to a queue.
+
+    Returns:
+        That `one` launched nothing before all of the other one was launched, as a sentence; "": it
+        did. None: the work of the other one ended too early to show anything.
+    """
+    submit(other, spin("1ms", layers=other.threshold + 3 * _ABOVE), 1)
+    (last,) = submit(other, spin("1ms"), 1)
+    (first,) = submit(one, spin("1ms"), 1)
+    start_ns, end_ns = first.completed_ns - first.latency.ns, last.launched_ns
+    if start_ns + _REACTION_NS > end_ns:
+        return None
+    if first.launched_ns < end_ns:
+        return ""
+    return f"{one.name} waited for {other.name}, which is on another device"
+
+
+def stayed_suspended(
+    live: XQueues,
+    one: _Queue,
+    below: Sequence[_Queue],
+    submit: Callable[[_Queue, Workload, int], list[Ticket]],
+) -> str | None:
+    """Set a policy under which all run together, while one queue suspends others, and set it back.
+
+    Returns:
+        That a queue below launched nothing under that policy, as a sentence; "": all did. None: the
+        queue above had ended too early to show anything.
+    """
+    policy = live.policy
+    submit(one, spin("1ms", layers=one.threshold + 2 * _ABOVE), 1)
+    (last,) = submit(one, spin("1ms"), 1)
+    lower = [(other, submit(other, spin("1ms"), 1)[0]) for other in below]
+    live.set_policy(TOGETHER[policy.scheduler])
+    changed_ns = live.now.ns
+    try:
+        end_ns = last.launched_ns
+    finally:
+        live.set_policy(policy.name)
+    if changed_ns + _REACTION_NS > end_ns:
+        return None
+    for other, ticket in lower:
+        if not ticket.done or ticket.launched_ns > end_ns:
+            return f"{other.name} stayed suspended under {TOGETHER[policy.scheduler]}"
+    return ""

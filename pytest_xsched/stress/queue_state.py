@@ -19,6 +19,8 @@ class QueueState:
 
     xq: XQueue
     device: int
+    on: int
+    """Which device of a process with several."""
     priority: int
     threshold: int
     held: bool = False

@@ -130,6 +130,18 @@ _ALL = (
         of="policies that order the queues of a process by priority",
     ),
     Rule(
+        id="a new policy decides",
+        definition="After a change of the policy the new one decides which queues run, and none "
+        "stays suspended.",
+        live=True,
+    ),
+    Rule(
+        id="devices are apart",
+        definition="A queue does not wait for the work of a queue on another device.",
+        source="XDevice of XSched: a policy by priority decides for each device",
+        live=True,
+    ),
+    Rule(
         id="delay of the highest",
         definition="The only queue of the highest priority waits for the commands that other "
         "queues had in flight when its burst began, and for nothing else.",

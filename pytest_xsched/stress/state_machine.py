@@ -269,7 +269,11 @@ class XQueuesMachine(RuleBasedStateMachine):
         device = 0
         if len(self.devices) > 1:
             device = data.draw(st.integers(0, len(self.devices) - 1), label="device")
-        self._take("create", device=device, priority=new.priority, depth=new.depth)
+        on = 0
+        if (count := self.devices[device].device_count) > 1:
+            # Most queues are on the first one, because queues of one device show most faults.
+            on = data.draw(st.sampled_from((0, 0, *range(count))), label="device of the process")
+        self._take("create", device=device, on=on, priority=new.priority, depth=new.depth)
         number = next(reversed(self.executor.queues))
         for does in new.first:
             if does == "suspend":
@@ -403,6 +407,9 @@ class XQueuesMachine(RuleBasedStateMachine):
         if priority is not None:
             self._take("set_priority", data, priority=priority)
         self._compete_all()
+        states = self.executor.queues
+        highest = max(states, key=lambda number: states[number].priority, default=-1)
+        self._take("change_policy", queue=highest)
 
     @precondition(lambda self: len(self.executor.queues) > 1)
     @rule(data=st.data(), depth=_DEPTHS)
@@ -410,20 +417,25 @@ class XQueuesMachine(RuleBasedStateMachine):
         """Create a queue without a hint where one was destroyed; it has no hint of that one."""
         numbers = list(self.executor.queues)
         old = numbers[data.draw(st.integers(0, len(numbers) - 1), label="queue")]
-        device = self.executor.queues[old].device
+        device, on = self.executor.queues[old].device, self.executor.queues[old].on
         self._take("destroy", queue=old)
-        self._take("create", device=device, priority=None, depth=depth)
+        self._take("create", device=device, on=on, priority=None, depth=depth)
         self._compete_all()
 
-    def _compete_all(self) -> None:
-        """Submit to each queue in turn while those that it precedes are at work: they stop."""
+    def _free_all(self) -> None:
+        """End all loads, and resume all queues."""
         for number, state in list(self.executor.queues.items()):
             if state.load is not None:
                 self._take("unload", queue=number)
             if state.held:
                 self._take("resume", queue=number)
+
+    def _compete_all(self) -> None:
+        """Submit to each queue in turn while those that it precedes are at work: they stop."""
+        self._free_all()
         for number in list(self.executor.queues):
             self._take("compete", queue=number)
+            self._take("apart", queue=number)
 
     @precondition(lambda self: self._may("idle"))
     @rule()

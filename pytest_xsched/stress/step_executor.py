@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,7 +18,7 @@ from pytest_xsched.errors import QueueTimeout, WorkerCrashed, WorkerHung, XSched
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.live_queues import PENDING_MAX, Ticket, XQueues
 from pytest_xsched.scenario.workload import Workload, spin
-from pytest_xsched.stress import costs, dependencies, overlap
+from pytest_xsched.stress import contests, costs, dependencies, overlap
 from pytest_xsched.stress.background_load import (
     WINDOW,
     WINDOWS,
@@ -26,7 +27,6 @@ from pytest_xsched.stress.background_load import (
     starves,
     took_over,
 )
-from pytest_xsched.stress.competition import ATTEMPTS, BREACHES, overtaken, preceded, rule_of
 from pytest_xsched.stress.queue_state import QueueState
 from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 
@@ -39,12 +39,14 @@ _RULE_OF_STEP = {
     "idle": "idle burns nothing",
     "share": "equals run together",
     "compete": "highest first",
+    "apart": "devices are apart",
+    "change_policy": "a new policy decides",
     "switch_off": "off means off",
 }
 """Steps that serve one rule only."""
 
 
-_CALL_OF_STEP = {"compete": "wait"}
+_CALL_OF_STEP = {"compete": "wait", "apart": "wait", "change_policy": "wait"}
 """Steps that consist of other calls: the one that may not return."""
 
 
@@ -122,8 +124,13 @@ class StepExecutor:
             return False
         if step.after >= 0 and "no circular wait" in self._without:
             return False
-        needed = {"share": self._equal, "compete": self._below}.get(step.does)
-        return needed is None or bool(needed(step))
+        needed: dict[str, Callable[[Step], object]] = {
+            "share": self._equal,
+            "compete": functools.partial(contests.below, self),
+            "change_policy": functools.partial(contests.below, self),
+            "apart": functools.partial(contests.above_elsewhere, self),
+        }
+        return step.does not in needed or bool(needed[step.does](step))
 
     def finish(self) -> None:
         """End all loads, resume and destroy all queues after their work."""
@@ -191,7 +198,7 @@ class StepExecutor:
     def _create(self, step: Step) -> None:
         threshold, batch_size = step.depth
         xq = self.devices[step.device](
-            priority=step.priority, threshold=threshold, batch_size=batch_size
+            priority=step.priority, threshold=threshold, batch_size=batch_size, device=step.on
         )
         c = xq.counts
         used = c.submitted or c.launched or c.completed or c.suspended or c.most_in_flight
@@ -200,7 +207,7 @@ class StepExecutor:
             not used and c.priority == (step.priority or 0),
             f"{xq.name}: {c}",
         )
-        state = QueueState(xq, step.device, step.priority or 0, threshold)
+        state = QueueState(xq, step.device, step.on, step.priority or 0, threshold)
         state.deepest, state.widest = threshold, batch_size
         self.queues[step.queue] = state
 
@@ -211,7 +218,8 @@ class StepExecutor:
             return
         before, other = state.xq.counts.submitted, source.tickets[-1]
         self._submit_to(state, step.workload, other)
-        calm = not any(k.held or k.load for k in self._next_to(state))
+        here = [k for k in self.queues.values() if k.device == state.device]
+        calm = not any(k.held or k.load for k in here)
         state.waits.append(dependencies.wait_of(state, before, source, other, calm=calm))
 
     def _load(self, step: Step) -> None:
@@ -269,6 +277,11 @@ class StepExecutor:
 
     def _together(self, step: Step) -> None:
         overlap.execute(self, step)
+
+    def _compete(self, step: Step) -> None:
+        contests.execute(self, step)
+
+    _apart = _change_policy = _compete
 
     def _wait(self, step: Step) -> None:
         state = self.queues[step.queue]
@@ -437,33 +450,8 @@ class StepExecutor:
 
     def _next_to(self, one: QueueState) -> list[QueueState]:
         """Return the queues of a queue's device, itself included."""
-        return [state for state in self.queues.values() if state.device == one.device]
-
-    def _below(self, step: Step) -> list[QueueState]:
-        """Return the queues that must wait for a queue, unless a queue is held or has a load."""
-        one = self.queues[step.queue]
-        here = self._next_to(one)
-        unclear = one.device in self._off or any(state.held or state.load for state in here)
-        if unclear or not rule_of(self.devices[one.device].policy):
-            return []
-        return preceded(one, here)
-
-    def _compete(self, step: Step) -> None:
-        """Submit to a queue while all those that it precedes are at work: they stop."""
-        one, below = self.queues[step.queue], self._below(step)
-        live = self.devices[one.device]
-        rule = rule_of(live.policy)
-        breaches = []
-        for _ in range(ATTEMPTS):
-            self._drain(self._next_to(one))
-            sentence = overtaken(live, one, below, self._submit_times)
-            for state in self._next_to(one):
-                state.seen = state.xq.counts
-            if sentence == "":
-                self.shown.add(rule)
-                return
-            breaches += [sentence] if sentence else []
-            self._check(rule, len(breaches) < BREACHES, breaches[-1] if breaches else "")
+        place = (one.device, one.on)
+        return [state for state in self.queues.values() if (state.device, state.on) == place]
 
     def _drain(self, states: Collection[QueueState]) -> None:
         """Wait until some queues have no work."""

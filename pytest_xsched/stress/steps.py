@@ -24,18 +24,20 @@ class Step:
 
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_launch_config",
-            "sleep", "idle", "share", "compete", "switch_off", "together", "clear" (the end of an
-            example) or one of `costs.STEPS`.
+            "sleep", "idle", "share", "compete", "apart", "change_policy", "switch_off", "together",
+            "clear" (the end of an example) or one of `costs.STEPS`.
         steps: of "together": steps that happen at once, each in a thread of its own.
         every: of a load: the time from one request to the next; empty: a closed loop.
         queue: number of the queue, in order of creation.
-        device: number of the device that the queue is on.
         after: number of the queue whose last request a submitted one starts after; -1: none.
+        device: number of the live XQueues that the queue is of: a device, or several in a process.
+        on: which of these the queue is on.
     """
 
     does: str
     queue: int = -1
     device: int = 0
+    on: int = 0
     priority: int | None = 0
     depth: tuple[int, int] = (4, 2)
     workload: Workload = _PLAIN
@@ -47,6 +49,7 @@ class Step:
     def __str__(self) -> str:
         """Return the step as Python."""
         name = f"q{self.queue}"
+        on = f", device={self.on}" if self.on else ""
         depth = f"threshold={self.depth[0]}, batch_size={self.depth[1]}"
         every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
@@ -54,8 +57,8 @@ class Step:
         if self.does == "together":
             return f"xqueues.together({', '.join(f'lambda: {s.call}' for s in self.steps)})"
         return {
-            "create": f"{name} = {xqueues}(priority={self.priority}, {depth})",
             "submit": f"{name}.submit({python_text(self.workload)}{after})",
+            "create": f"{name} = {xqueues}(priority={self.priority}, {depth}{on})",
             "load": f"{name}.load({python_text(self.workload)}{every})",
             "set_priority": f"{name}.priority = {self.priority}",
             "set_launch_config": f"{name}.set_launch_config({depth})",
@@ -63,6 +66,8 @@ class Step:
             "idle": f'xqueues.sleep("{IDLE}")',
             "share": f"share({name})",
             "compete": f"compete({name})",
+            "apart": f"apart({name})",
+            "change_policy": f"change_policy({name})",
             "clear": "xqueues.clear()",
             "switch_off": f"{xqueues}.switch_off()",
         }.get(self.does, f"{self.does}({xqueues})" if self.queue < 0 else f"{name}.{self.does}()")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pytest_xsched.base.constants import APART, GPUS, split_device
 from pytest_xsched.errors import ScenarioError, SchedulerInactive
@@ -54,6 +54,7 @@ def open_live_process(
     policy: str,
     xsched: XSched | None,
     patience_ns: int,
+    others: Sequence[str] = (),
     libraries: Libraries,
     lock: bool,
     lock_timeout_s: float,
@@ -66,6 +67,7 @@ def open_live_process(
         policy: of the queues, without XSched.
         xsched: how XSched schedules them; None: without XSched.
         patience_ns: how long a call may take, in addition to a wait that it requests.
+        others: names of further devices.
         libraries: of the GPU.
         lock: whether to lock the GPU, after waiting for other measurements there.
         lock_timeout_s: longest wait for the lock.
@@ -90,6 +92,7 @@ def open_live_process(
         files = files_for(kind, _home(xsched, home))
     return LiveProcess(
         device,
+        others=others,
         libraries=libraries,
         lock=lock,
         lock_timeout_s=lock_timeout_s,

@@ -42,6 +42,7 @@ _DOING = {
     "heap": "reading how much memory it has",
     "cost": "reading the counters of its threads",
     "switch_off": "switching the scheduler off",
+    "set_policy": "setting another policy",
     "add": "making",
     "submit": "submitting to",
     "start_load": "starting a load on",
@@ -72,6 +73,7 @@ class LiveProcess:
         environment: how its environment differs from that of this process.
         patience_ns: how long a call may take, in addition to a wait that it requests.
         waiting: called with a phrase while another process measures on the GPU.
+        others: names of further devices.
 
     Raises:
         WorkerCrashed: the process ended.
@@ -94,7 +96,9 @@ class LiveProcess:
         environment: Environment | None,
         patience_ns: int,
         waiting: Callable[[str], None] | None = None,
+        others: Sequence[str] = (),
     ) -> None:
+        self.others = range(1, 1 + len(others))
         self._name = "XSched" if xsched else f"the device {device!r}"
         self._patience_ns = self._allowed_ns = patience_ns
         self._main = threading.get_ident()
@@ -107,6 +111,7 @@ class LiveProcess:
         self._messages = WorkerMessages(SET_UP_S, GRACE_S, None, waiting)
         job = {
             "device": device,
+            "others": list(others),
             "libraries": libraries.to_dict(),
             "lock": lock,
             "lock_timeout_s": lock_timeout_s,
@@ -273,6 +278,7 @@ class RemoteRun:
         number = next(self._numbers)
         names = ("name", "priority", "stream_priority", "threshold", "batch_size", "seed")
         given = {name: getattr(settings, name) for name in names}
+        given["device"] = settings.device
         given["hints"] = dataclasses.asdict(settings.hints)
         self._process.call("add", settings.name, queue=number, settings=given)
         self._queues.append(RemoteQueue(self._process, settings.name, number))
@@ -281,6 +287,10 @@ class RemoteRun:
     def now_ns(self) -> int:
         """Return the time since the start."""
         return self._clock() - self._began_ns
+
+    def set_policy(self, policy: str) -> None:
+        """Set another policy, of XSched where that schedules the queues."""
+        self._process.call("set_policy", policy=policy)
 
     def switch_off(self) -> None:
         """Remove the policy, until the end of the run."""

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from pytest_xsched.native.run import Counts, Hints, Queue, QueueSettings, Run
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import THRESHOLD_MAX
 from pytest_xsched.scenario.workload import Command, read_command
-from pytest_xsched.scenario.xsched_settings import read_xsched
+from pytest_xsched.scenario.xsched_settings import XSched, read_xsched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.heap import heap_bytes
 from pytest_xsched.system.scheduler_cost import QUEUES, SCHEDULER, read_cost
@@ -53,8 +53,15 @@ def main() -> int:
     libraries = Libraries.from_dict(job["libraries"])
     try:
         if job["lock"]:
-            lock([job["device"]], libraries, job["lock_timeout_s"], job["progress_fd"])
-        live = LiveCalls(_open(job, libraries), job["policy"], below=job["xsched"] is not None)
+            lock(
+                [job["device"], *job["others"]],
+                libraries,
+                job["lock_timeout_s"],
+                job["progress_fd"],
+            )
+        device, *others = _open(job, libraries)
+        xsched = read_xsched(job["xsched"])
+        live = LiveCalls(device, job["policy"], xsched=xsched, others=others)
     except XSchedError as error:
         write(ERROR, error_to_dict(error))
         return FAILED
@@ -84,15 +91,18 @@ def main() -> int:
     return 0
 
 
-def _open(job: dict[str, Any], libraries: Libraries) -> Device:
+def _open(job: dict[str, Any], libraries: Libraries) -> list[Device]:
     send(job["progress_fd"], f"{DOING}it opened the device")
-    device = Device(job["device"], cpu=CpuModel(), sim=SimModel(), libraries=libraries)
+    devices = [
+        Device(name, cpu=CpuModel(), sim=SimModel(), libraries=libraries)
+        for name in (job["device"], *job["others"])
+    ]
     xsched = read_xsched(job["xsched"])
     if xsched is not None:
         send(job["progress_fd"], f"{DOING}it loaded XSched")
-        attach_xsched([device], split_device(job["device"])[0], xsched, **job["files"])
+        attach_xsched(devices, split_device(job["device"])[0], xsched, **job["files"])
         check_report(xsched, Path(OUTPUT).read_text(encoding="utf-8", errors="replace"))
-    return device
+    return devices
 
 
 def _answer(live: LiveCalls, request: dict[str, Any]) -> dict[str, Any]:
@@ -110,10 +120,15 @@ def _commands(runs: list[tuple[dict[str, Any], int]]) -> list[Command]:
 class LiveCalls:
     """The calls of `native.run`, on queues that have numbers here; one run at a time."""
 
-    def __init__(self, device: Device, policy: str, *, below: bool) -> None:
+    def __init__(
+        self, device: Device, policy: str, *, xsched: XSched | None, others: Sequence[Device] = ()
+    ) -> None:
         self._device = device
+        self._others = others
         self._policy = policy
-        self._below = below  # XSched launches, and the runner passes commands to it
+        self._xsched = xsched
+        self._priorities: dict[int, int] = {}  # that XSched has
+        self._below = xsched is not None  # XSched launches, and the runner passes commands to it
         self._run: Run | None = None
         self._queues: dict[int, Queue] = {}
         self._held: set[int] = set()
@@ -153,7 +168,8 @@ class LiveCalls:
         self._run.advance(duration_ns)
 
     def close_device(self) -> None:
-        self._device.close()
+        for device in (self._device, *self._others):
+            device.close()
 
     def cpu(self) -> int:
         return time.process_time_ns()
@@ -163,6 +179,16 @@ class LiveCalls:
 
     def heap(self) -> int | None:
         return heap_bytes()
+
+    def set_policy(self, policy: str) -> None:
+        """Set another policy; XSched's forgets all hints, so the queues get them again."""
+        assert self._run is not None
+        if self._xsched is None:
+            self._run.set_policy(policy)
+            return
+        self._device.change_policy(dataclasses.replace(self._xsched, policy=policy))
+        for number, priority in self._priorities.items():
+            self._queue(number).set_priority(priority)
 
     def switch_off(self) -> None:
         assert self._run is not None
@@ -176,7 +202,11 @@ class LiveCalls:
                 given.hints, threshold=given.threshold, batch_size=given.batch_size
             )
             given = dataclasses.replace(given, hints=hints, threshold=THRESHOLD_MAX, batch_size=1)
+        if settings["device"] is not None:
+            given = dataclasses.replace(given, device=self._others[settings["device"] - 1])
         self._queues[queue] = self._run.add_manual(given)
+        if not given.hints.without_priority:
+            self._priorities[queue] = given.priority
 
     def submit(
         self,
@@ -216,6 +246,7 @@ class LiveCalls:
 
     def set_priority(self, queue: int, priority: int) -> None:
         self._queue(queue).set_priority(priority)
+        self._priorities[queue] = priority
 
     def set_depth(self, queue: int, threshold: int, batch_size: int) -> None:
         self._queue(queue).set_depth(threshold, batch_size)
@@ -242,6 +273,7 @@ class LiveCalls:
         return dataclasses.replace(counts, state="suspended") if held else counts
 
     def destroy(self, queue: int) -> None:
+        self._priorities.pop(queue, None)
         self._queue(queue).destroy()
         self._queues.pop(queue, None)
         self._held.discard(queue)

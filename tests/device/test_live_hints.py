@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_xsched import XSched
+from pytest_xsched import ScenarioError, XSched, spin
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
 
 
-def create(priority):
-    return Step(does="create", priority=priority)
+def create(priority, on=0):
+    return Step(does="create", priority=priority, on=on)
 
 
 REPLACED = (create(2), create(1), Step(does="destroy", queue=0), create(None))
 RAISED = (create(1), create(2), Step(does="set_priority", queue=0, priority=3))
+APART = (create(1), create(2, on=1), create(0, on=1))
 BORDERS = (create(255), create(-255), create(-254), create(254))
 
 
-def played(session, policy, steps, last):
+def played(session, policy, steps, last, devices=1):
     """Return the rule that the steps break, or ""."""
-    live = session.live(scheduler=XSched(policy=policy))
+    scheduler = XSched(policy=policy) if policy else None
+    live = session.live(scheduler=scheduler, devices=devices)
     executor = StepExecutor([live])
     try:
         for step in (*steps, last):
@@ -55,3 +57,57 @@ def test_a_hint_without_an_effect_is_found(xsched_session, monkeypatch, fault, s
 def test_hints_have_an_effect(xsched_session):
     competes = Step(does="compete", queue=3)
     assert played(xsched_session, "hpf", (*BORDERS, *REPLACED[2:]), competes) == ""
+
+
+def test_a_queue_that_waits_for_another_device_is_found(xsched_session, monkeypatch):
+    monkeypatch.setenv("FAKE_CUDA_DEVICES", "2")
+    apart = Step(does="apart", queue=0)
+    assert str(APART[1]).endswith("batch_size=2, device=1)")
+    assert played(xsched_session, "hpf", APART, apart, devices=2) == ""
+    monkeypatch.setenv("PREEMPT_DOUBLE", "one-device")
+    assert played(xsched_session, "hpf", APART, apart, devices=2) == "devices are apart"
+
+
+def test_our_queues_do_not_wait_for_another_device(session_on):
+    assert played(session_on("cpu"), "", APART, Step(does="apart", queue=0), devices=2) == ""
+
+
+def test_where_there_is_one_device(xsched_session, session_on):
+    with pytest.raises(ScenarioError, match="device 'sim' have one device"):
+        session_on("sim").live(devices=2)
+    with pytest.raises(pytest.skip.Exception, match="no device number 1"):
+        xsched_session.live(scheduler="xsched", devices=2)
+    queues = xsched_session.live(scheduler="xsched")
+    with pytest.raises(ScenarioError, match="device 1 is outside"):
+        queues(device=1)
+    queues.close()
+
+
+def test_two_opencl_devices_on_one_processor(pocl, xsched_double, session_on, monkeypatch):
+    monkeypatch.setenv("POCL_DEVICES", "pthread pthread")
+    monkeypatch.setenv("XSCHED_HOME", str(xsched_double))
+    apart = Step(does="apart", queue=0)
+    assert played(session_on("opencl"), "hpf", APART, apart, devices=2) == ""
+
+
+def test_a_new_policy_that_keeps_what_was_suspended_is_found(xsched_session, monkeypatch):
+    last = Step(does="change_policy", queue=0)
+    assert str(last) == "change_policy(q0)"
+    assert played(xsched_session, "hpf", BORDERS, last) == ""
+    monkeypatch.setenv("PREEMPT_DOUBLE", "policy-keeps")
+    assert played(xsched_session, "hpf", BORDERS, last) == "a new policy decides"
+
+
+def test_xsched_gets_the_priorities_again_after_a_new_policy(xsched_session):
+    queues = xsched_session.live(scheduler="xsched")
+    low, high = queues(priority=1), queues(priority=2)
+    low.priority, high.priority = 4, 3
+    with pytest.raises(ScenarioError, match="set_policy 'edf' is unknown"):
+        queues.set_policy("edf")
+    queues.set_policy("kedf")
+    queues.set_policy("hpf")
+    assert queues.policy.name == "hpf"
+    high.submit(spin("1ms", layers=100))
+    last = high.submit(spin("1ms"))
+    assert low.submit(spin("1ms")).launched_ns < last.launched_ns
+    queues.close()

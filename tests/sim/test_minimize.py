@@ -10,6 +10,7 @@ from hypothesis.errors import Flaky
 from pytest_xsched import (
     CpuModel,
     Duration,
+    ScenarioError,
     SimModel,
     WorkerCrashed,
     WorkerHung,
@@ -113,7 +114,8 @@ def test_nothing_is_found_in_what_is_good():
 
 
 def test_a_queue_that_is_never_resumed():
-    others = {"highest runs", "off means off", "highest first"}  # it breaks these, too
+    # it breaks these, too
+    others = {"highest runs", "off means off", "highest first", "a new policy decides"}
     found = first_broken(make("resume"), MANY, without=others)
     assert found.rule == "wait returns"
     assert found.steps[0] == "q0 = xqueues(priority=0, threshold=4, batch_size=2)"
@@ -389,3 +391,34 @@ def test_a_process_that_ends_in_each_sequence_is_one_finding(monkeypatch):
     monkeypatch.setattr(StepExecutor, "_submit", crash)
     (found,) = all_broken(Opens(0), FEW)
     assert (found.rule, found.reproduced) == ("the process survives", True)
+
+
+def test_another_policy_decides_at_once():
+    queues = make("")()
+    low, high = queues(priority=1), queues(priority=2)
+    long, short = high.submit(spin("1ms", layers=20)), low.submit(spin("1ms"))
+    queues.sleep("5ms")
+    assert low.state == "suspended"
+    queues.set_policy("none")
+    assert low.state == "ready"
+    assert short.wait().completed_ns < long.wait().completed_ns
+    queues.set_policy("hpf")
+    high.submit(spin("1ms"))
+    low.submit(spin("1ms"))
+    assert low.state == "suspended"
+    with pytest.raises(ScenarioError, match="set_policy"):
+        queues.set_policy("kedf")
+
+
+def test_a_new_policy_that_is_not_set():
+    class Deaf(BadPlace):
+        def open_run(self):
+            run = super().open_run()
+            run.set_policy = lambda name: None
+            return run
+
+    executor = StepExecutor([XQueues(Deaf(Device("sim", cpu=CpuModel(), sim=SimModel()), ""))])
+    executor.execute(Step(does="create", priority=1))
+    executor.execute(Step(does="create", priority=2))
+    with pytest.raises(BrokenRule, match="a new policy decides: xq0 stayed suspended under none"):
+        executor.execute(Step(does="change_policy", queue=1))

@@ -419,6 +419,12 @@ static int load(struct xsched *x, const struct xs_xsched_options *o, struct xs_e
     return rc == XS_OK ? set_policy(x, o, err) : rc;
 }
 
+int xs_xsched_set_policy(struct xs_device *device, const struct xs_xsched_options *options,
+                         struct xs_error *err)
+{
+    return set_policy(xsched_from(device), options, err);
+}
+
 /* A policy keeps the hints of destroyed queues by their handles. A handle is an address, so a
  * later queue may get the same one. Setting another policy creates a new one; setting the
  * same policy does nothing. So this function sets another policy first. */

@@ -9,6 +9,7 @@ from pytest_xsched.base.policies import BUILTIN, XSCHED
 from pytest_xsched.conformance import live_engine, spec
 from pytest_xsched.stress import (
     competition,
+    contests,
     costs,
     dependencies,
     invariants,
@@ -46,7 +47,7 @@ def test_a_policy_without_rules_keeps_the_general_ones():
 
 
 def test_live_queues_are_checked_against_the_live_rules():
-    checkers = (step_executor, costs, competition, dependencies)
+    checkers = (step_executor, costs, contests, competition, dependencies)
     text = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in checkers)
     live = {id for id, rule in RULES.items() if rule.live}
     named = set(re.findall(r'"([a-z, -]+)"', text)) & set(RULES)

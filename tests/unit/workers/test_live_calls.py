@@ -24,6 +24,6 @@ from pytest_xsched.workers.live_worker import LiveCalls
 )
 def test_a_call_on_a_queue_that_another_thread_destroyed_is_one_sentence(call, values):
     """Any other error would end the process, and with it all queues."""
-    calls = LiveCalls(None, "hpf", below=False)
+    calls = LiveCalls(None, "hpf", xsched=None)
     with pytest.raises(XSchedError, match=r"^the queue was destroyed$"):
         getattr(calls, call)(0, **values)

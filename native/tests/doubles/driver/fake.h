@@ -63,7 +63,8 @@ struct fake_set {
 };
 
 struct fake_stream {
-    _Atomic int64_t end_ns;       /* of what was launched on it; INT64_MAX: it hangs */
+    _Atomic int64_t end_ns; /* of what was launched on it; INT64_MAX: it hangs */
+    int device;
     struct fake_capture *capture; /* NULL: it executes */
     struct fake_set last;         /* of the capture */
 };
@@ -76,6 +77,7 @@ struct fake_event {
 };
 
 #define FAKE_MEMORY_BYTES ((size_t)1 << 32)
+#define FAKE_DEVICES_MAX 4
 
 /* NULL: there is no such kernel. */
 const struct fake_kernel *fake_find(const char *name);
@@ -94,8 +96,12 @@ void fake_work(struct fake_stream *stream, int64_t duration_ns);
 void fake_lock(void);
 void fake_unlock(void);
 
-/* Is the context current on this thread? */
+/* Is the context of a device current on this thread? */
 bool fake_has_context(void);
+/* The device whose context is current on this thread; -1: none. */
+int fake_device(void);
+/* FAKE_CUDA_DEVICES, or one. */
+int fake_device_count(void);
 
 /* ---- fake_graph.c ------------------------------------------------------------- */
 

@@ -36,7 +36,7 @@ enum {
 /* The attribute avoids __tls_get_addr(), whose memory LeakSanitizer takes for other memory if it
  * begins 16 bytes after the start of a page, and crashes. */
 static _Thread_local void *current __attribute__((tls_model("initial-exec")));
-static char context; /* its address is the handle */
+static char contexts[FAKE_DEVICES_MAX]; /* their addresses are the handles */
 static bool initialized;
 static _Atomic int retained, alive; /* alive: streams, events, memory, modules */
 
@@ -104,7 +104,22 @@ int fake_misbehave(const char *call)
 
 bool fake_has_context(void)
 {
-    return current == &context && retained > 0;
+    return fake_device() >= 0 && retained > 0;
+}
+
+int fake_device(void)
+{
+    for (int i = 0; i < fake_device_count(); i++)
+        if (current == &contexts[i])
+            return i;
+    return -1;
+}
+
+int fake_device_count(void)
+{
+    const char *text = getenv("FAKE_CUDA_DEVICES");
+    int count = text != NULL ? atoi(text) : 1;
+    return count > FAKE_DEVICES_MAX ? FAKE_DEVICES_MAX : count;
 }
 
 /* ---- what tests can read ------------------------------------------------------- */
@@ -161,7 +176,7 @@ int cuDriverGetVersion(int *version)
 int cuDeviceGetCount(int *count)
 {
     ENTER;
-    *count = 1;
+    *count = fake_device_count();
     return initialized ? SUCCESS : NOT_INITIALIZED;
 }
 
@@ -169,15 +184,17 @@ int cuDeviceGet(int *device, int ordinal)
 {
     ENTER;
     *device = ordinal;
-    return ordinal == 0 ? SUCCESS : INVALID_VALUE;
+    return ordinal < fake_device_count() ? SUCCESS : INVALID_VALUE;
 }
 
 int cuDevicePrimaryCtxRetain(void **out, int device)
 {
     ENTER;
-    *out = &context;
+    if (device >= fake_device_count())
+        return INVALID_VALUE;
+    *out = &contexts[device];
     retained++;
-    return device == 0 ? SUCCESS : INVALID_VALUE;
+    return SUCCESS;
 }
 
 int cuDevicePrimaryCtxRelease_v2(int device)
@@ -194,7 +211,7 @@ int cuCtxSetCurrent(void *to)
 {
     ENTER;
     current = to;
-    return to == &context ? SUCCESS : INVALID_CONTEXT;
+    return fake_device() >= 0 ? SUCCESS : INVALID_CONTEXT;
 }
 
 int cuCtxGetCurrent(void **out)
@@ -215,7 +232,7 @@ int cuCtxGetStreamPriorityRange(int *least, int *greatest)
 /* ---- streams, events ------------------------------------------------------------- */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int64_t device_end_ns;
+static int64_t end_ns[FAKE_DEVICES_MAX];
 
 void fake_lock(void)
 {
@@ -242,8 +259,9 @@ void fake_work(struct fake_stream *stream, int64_t duration_ns)
         stream->end_ns = INT64_MAX;
     if (stream->end_ns == INT64_MAX)
         return;
-    device_end_ns = (device_end_ns > now ? device_end_ns : now) + duration_ns;
-    stream->end_ns = device_end_ns;
+    int64_t *end = &end_ns[stream->device];
+    *end = (*end > now ? *end : now) + duration_ns;
+    stream->end_ns = *end;
 }
 
 void *fake_make(size_t bytes)
@@ -265,8 +283,11 @@ int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority)
     WITH_CONTEXT;
     if (flags != 1 || priority > 0 || priority < -5)
         return INVALID_VALUE;
-    *stream = fake_make(sizeof(struct fake_stream));
-    return *stream != NULL ? SUCCESS : OUT_OF_MEMORY;
+    struct fake_stream *made = *stream = fake_make(sizeof(struct fake_stream));
+    if (made == NULL)
+        return OUT_OF_MEMORY;
+    made->device = fake_device();
+    return SUCCESS;
 }
 
 int cuStreamDestroy_v2(struct fake_stream *stream)
@@ -276,11 +297,13 @@ int cuStreamDestroy_v2(struct fake_stream *stream)
     return fake_drop(stream);
 }
 
-int cuStreamGetCtx(void *stream, void **out)
+int cuStreamGetCtx(struct fake_stream *stream, void **out)
 {
     ENTER;
-    *out = &context;
-    return stream != NULL ? SUCCESS : INVALID_HANDLE;
+    if (stream == NULL)
+        return INVALID_HANDLE;
+    *out = &contexts[stream->device];
+    return SUCCESS;
 }
 
 /* Waiting for a stream that hangs is an error, so that tests stay fast. */

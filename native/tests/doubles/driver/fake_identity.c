@@ -1,4 +1,4 @@
-/* fake_identity.c - what the fake driver reports about its one device and its streams. */
+/* fake_identity.c - what the fake driver reports about its devices and its streams. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +23,7 @@ int cuDeviceTotalMem_v2(size_t *bytes, int device)
 {
     ENTER;
     *bytes = FAKE_MEMORY_BYTES;
-    return device == 0 ? 0 : 1;
+    return device < fake_device_count() ? 0 : 1;
 }
 
 int cuDeviceGetUuid_v2(unsigned char *uuid, int device)
@@ -47,7 +47,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device)
         *value = 0;
     else
         is_known = false;
-    return device == 0 && is_known ? 0 : 1;
+    return device < fake_device_count() && is_known ? 0 : 1;
 }
 
 /* The two attributes that XSched reads and our code does not. */
@@ -55,7 +55,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device)
 int cuCtxGetDevice(int *device)
 {
     ENTER;
-    *device = 0;
+    *device = fake_device();
     return 0;
 }
 

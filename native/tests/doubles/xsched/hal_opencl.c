@@ -15,5 +15,12 @@ PREEMPT_API int OclQueueCreate(HwQueueHandle *hwq, void *queue);
 
 int OclQueueCreate(HwQueueHandle *hwq, void *queue)
 {
-    return preempt_register(hwq, queue, &driver, NULL);
+    enum {
+        QUEUE_DEVICE = 0x1091
+    };
+    int (*get_info)(void *queue, unsigned name, size_t size, void *value, size_t *used);
+    void *device = NULL;
+    *(void **)&get_info = hal_symbol("XSCHED_CUDA_LIB", "clGetCommandQueueInfo");
+    hal_check("clGetCommandQueueInfo", get_info(queue, QUEUE_DEVICE, sizeof device, &device, NULL));
+    return preempt_register(hwq, queue, &driver, device);
 }

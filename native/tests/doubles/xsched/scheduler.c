@@ -59,6 +59,26 @@ static void decide_hpf(struct queue *const *queues, uint32_t count, bool *suspen
             suspend[i] |= views[j].ready && views[j].priority == views[i].priority;
 }
 
+/* For each device alone; that of a queue is its context. */
+static void decide_hpf_by_device(struct queue *const *queues, uint32_t count, bool *suspend)
+{
+    struct queue *here[QUEUE_MAX] = {NULL};
+    bool suspend_here[QUEUE_MAX], done[QUEUE_MAX] = {false};
+    for (uint32_t first = 0; first < count; first++) {
+        uint32_t found = 0, n = 0;
+        for (uint32_t i = first; i < count && !done[first]; i++)
+            if (queues[i]->hw->context == queues[first]->hw->context)
+                here[found++] = queues[i];
+        if (found > 0)
+            decide_hpf(here, found, suspend_here);
+        for (uint32_t i = first; i < count && n < found; i++)
+            if (queues[i] == here[n]) {
+                suspend[i] = suspend_here[n++];
+                done[i] = true;
+            }
+    }
+}
+
 static xs_ns deadline_of(const struct queue *q)
 {
     return q->hints.deadline_ns < 0 ? XS_NEVER : xs__later(q->ready_ns, q->hints.deadline_ns);
@@ -152,7 +172,7 @@ static bool is_kept(const struct queue *q)
 
 void preempt_set_suspended(struct queue *q, bool suspended)
 {
-    if (!suspended && preempt_faults.never_resume)
+    if (!suspended && (preempt_faults.never_resume || q->stuck))
         return;
     if (q->xqueue.suspended && !suspended) {
         q->resumed = true;
@@ -175,7 +195,8 @@ void preempt_schedule(void)
             preempt_log("ERRO", "Assertion failed: more than %d XQueues", QUEUE_MAX);
         queues[count++] = q;
     }
-    (policy == POLICY_HPF    ? decide_hpf
+    bool by_device = !preempt_faults.one_device;
+    (policy == POLICY_HPF    ? (by_device ? decide_hpf_by_device : decide_hpf)
      : policy == POLICY_HHPF ? decide_hpf
      : policy == POLICY_UP   ? decide_up
      : policy == POLICY_KEDF ? decide_kedf
@@ -254,6 +275,7 @@ static void choose(int to_scheduler, int to_policy)
     policy = to_policy;
     for (struct queue *q = preempt_queues; q != NULL; q = q->next) {
         q->hints = preempt_no_hints();
+        q->stuck = preempt_faults.policy_keeps && q->xqueue.suspended && !q->stuck;
         if (!preempt_faults.off_holds)
             preempt_set_suspended(q, false);
     }

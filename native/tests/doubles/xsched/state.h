@@ -44,6 +44,7 @@ struct queue {
     _Atomic bool loses; /* the next command is not launched, and counts */
     xs_ns ready_ns;     /* when it became ready */
     struct hints hints;
+    bool stuck; /* the fault "policy-keeps" */
     pthread_t thread;
     pthread_cond_t changed;
     pthread_mutex_t launching;
