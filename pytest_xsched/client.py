@@ -49,6 +49,10 @@ AGAIN = "PYTEST_XSCHED_AGAIN"
 PROTOCOL = "PYTEST_XSCHED_PROTOCOL"
 SIZES = "PYTEST_XSCHED_SIZES"
 
+WARM_UP = "warm up"
+"""In place of a start: another run begins, so do a warm-up and report ready. Only the programs of
+eager models get it; see `requests`."""
+
 _SPIN_NS = 200_000  # a sleep may end this late
 _COARSE_NS = 1_200_000  # and one of asyncio
 _CANCELLED = "pytest-xsched has cancelled the run of this program"
@@ -244,9 +248,14 @@ def _requests(warmup: int | None) -> Iterator[int]:
     while times_ns is not None:
         yield from _window(connection, schedule, *times_ns)
         connection.ready_again()
-        times_ns = connection.read_start()  # pytest-xsched inspects this process until then
-        if times_ns is not None:
+        line = connection.read_line()  # pytest-xsched inspects this process until then
+        if line:
             schedule = _arrivals()  # of the next window
+        if line == WARM_UP:
+            yield from _warm_up(warmup, _warm_up_numbers(schedule))
+            connection.ready()
+            line = connection.read_line()
+        times_ns = _times(line)
 
 
 def _window(
@@ -295,14 +304,24 @@ class _Connection:
 
     def read_start(self) -> tuple[int, int] | None:
         """Return begin and end of the next window; None: there is none."""
+        return _times(self.read_line())
+
+    def read_line(self) -> str:
+        """Return the next line without its end; "": there is none."""
         line = b""
         while not line.endswith(b"\n"):
             piece = os.read(self._start, 64)
             if not piece:
-                return None
+                return ""
             line += piece
-        begin_ns, end_ns = line.split()
-        return int(begin_ns), int(end_ns)
+        return line[:-1].decode("ascii")
+
+
+def _times(line: str) -> tuple[int, int] | None:
+    if not line:
+        return None
+    begin_ns, end_ns = line.split()
+    return int(begin_ns), int(end_ns)
 
 
 class _Request:

@@ -63,7 +63,7 @@ def _serve(factory: Factory, device: str) -> None:
     warm_ups, compiled = 0, None
     for _ in requests():
         if not is_measured():
-            warm_ups += 1
+            warm_ups, compiled = warm_ups + 1, None
         elif compiled is None:
             compiled = _compiled()
         with told(factory.model, "a request failed"):

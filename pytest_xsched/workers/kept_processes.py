@@ -1,7 +1,7 @@
 """Processes that outlive their run: those of a comparison or of a search for a rate.
 
-They are servers, or the worker that has built models. The next run takes them over if it would
-start the same in the same way; else they end.
+They are servers and the programs of eager models, or the worker that has captured models. The next
+run takes them over if it would start the same in the same way; else they end.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class KeptProcesses:
         """
         if scenario.xsched is not None or scenario.mps is not None:
             return False
-        if not (scenario.models if isinstance(processes, RunWorker) else scenario.servers):
+        eager = any(queue.workload.own_program is not None for queue in scenario.models)
+        is_apart = isinstance(processes, SeparateProcesses)
+        if not (eager or scenario.servers if is_apart else scenario.models):
             return False  # a fresh process spoils nothing, and costs little
         processes.outlives_run = True
         self._processes = processes

@@ -19,6 +19,7 @@ from pytest_xsched.base.constants import APART
 from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.monitoring.mps_clients import MpsClients, bypass_fault
 from pytest_xsched.runner.measure import Measurement, Progress
+from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.servers import Server as ServerSpec
 from pytest_xsched.system.driver_files import Libraries, find_libraries
@@ -92,14 +93,14 @@ class SeparateProcesses:
         self._directories_made = 0
         self.holder: WorkerProcess | None = None
         """Holds the locks while programs or servers live on."""
-        self.waiting_programs: dict[int, ProgramProcess] = {}
-        """Programs that wait for another window, by index of their queue."""
+        self.waiting_programs: dict[str, ProgramProcess] = {}
+        """Programs that wait for another window, by name of their queue."""
         self.servers: dict[ServerSpec, ServerProcess] = {}
         """That run, also between windows."""
         self.outlives_run = False
-        """Whether servers, and the locks, outlive the run; see `kept_processes`."""
+        """Whether servers, eager models and the locks outlive the run; see `kept_processes`."""
         self._started_for: tuple[object, ...] = ()
-        """What decides how the servers are started."""
+        """What decides how they are started, apart from what is different for each queue."""
         self.for_one_window: set[int] = set()
         """Indices of queues whose program did not report that it could go on."""
 
@@ -137,7 +138,7 @@ class SeparateProcesses:
         except BaseException:
             self.close()
             raise
-        self._started_for = _start_of_servers(scenario)
+        self._started_for = _start_of(scenario)
         if not is_last and (self.waiting_programs or self.servers):
             return measurement
         remark = self.end_run()
@@ -145,7 +146,7 @@ class SeparateProcesses:
         return dataclasses.replace(measurement, remark=together)
 
     def serve(self, scenario: Scenario, set_up_s: float, *, record: bool) -> bool:
-        """Prepare for another run; return False if the servers are not those that it would start.
+        """Prepare for another run; return False if it would start what lives on in another way.
 
         Args:
             scenario: of the run.
@@ -153,19 +154,29 @@ class SeparateProcesses:
             record: see `measure.measure`.
         """
         self.set_up_s, self.record = set_up_s, record
-        return self._runs_servers_of(scenario)
+        return self._has_processes_for(scenario)
 
-    def _runs_servers_of(self, scenario: Scenario) -> bool:
-        are_there = self.holder is not None and bool(self.servers)
-        return are_there and self._started_for == _start_of_servers(scenario)
+    def _has_processes_for(self, scenario: Scenario) -> bool:
+        if self.holder is None or not (self.servers or self.waiting_programs):
+            return False
+        is_apart = scenario.has_separate_processes or bool(scenario.programs)
+        return is_apart and self._started_for == _start_of(scenario)
+
+    def outlives(self, spec: QueueSpec) -> bool:
+        """Check whether the program of a queue outlives the run: that of an eager model may."""
+        return self.outlives_run and spec.workload.model is not None
 
     def end_run(self) -> str:
-        """End all processes but servers that outlive the run; return what `close` returns."""
-        if not self.outlives_run or not self.servers:
+        """End all processes but those that outlive the run; return what `close` returns."""
+        waiting = self.waiting_programs
+        kept = {name: program for name, program in waiting.items() if self.outlives(program.spec)}
+        if not kept and not (self.outlives_run and self.servers):
             return self.close()
-        programs, self.waiting_programs = [*self.waiting_programs.values()], {}
+        self.waiting_programs = kept
         self.for_one_window.clear()
-        return self._end_programs(programs)
+        for program in kept.values():
+            program.is_cold = True
+        return self._end_programs([one for name, one in waiting.items() if name not in kept])
 
     def close(self) -> str:
         """End all processes; return a remark on programs that did not end well, or ''."""
@@ -265,7 +276,7 @@ class _Window:
             finally:
                 if poller is not None:
                     poller.stop()
-        run.waiting_programs |= {program.index: program for program in staying}
+        run.waiting_programs |= {program.spec.name: program for program in staying}
         # The process that failed is the cause of errors of the others.
         all_members = [*run.servers.values(), *members]
         in_order = [*([failed] if failed else []), *(p for p in all_members if p is not failed)]
@@ -359,8 +370,11 @@ class _Window:
 
     def _may_go_on(self, index: int) -> bool:
         """Check whether a queue is a program that may live on after this window."""
-        program = self._scenario.queues[index].workload.own_program
-        if self._is_last or program is None or not program.reports:
+        spec = self._scenario.queues[index]
+        program = spec.workload.own_program
+        if program is None or not program.reports:
+            return False
+        if self._is_last and not self._run.outlives(spec):
             return False
         return index not in self._run.for_one_window
 
@@ -470,20 +484,20 @@ class _Window:
 
     def _renew_program(self, index: int) -> ProgramProcess | None:
         """Return the program of an earlier window, if it can go on; else end it."""
-        program = self._run.waiting_programs.get(index)
+        program = self._run.waiting_programs.get(self._scenario.queues[index].name)
         if program is None:
             return None
-        if program.renew(self._scenario, allowed_s=self._allowed_s):
-            return self._run.waiting_programs.pop(index)
-        program.end()
-        self._remarks.append(program.remark())
-        del self._run.waiting_programs[index]
-        return None
+        if not program.renew(self._scenario, index, allowed_s=self._allowed_s):
+            program.end()
+            self._remarks.append(program.remark())
+            del self._run.waiting_programs[program.spec.name]
+            return None
+        return self._run.waiting_programs.pop(program.spec.name)
 
     def _end_others(self) -> list[ProgramProcess]:
         """End all processes but the programs that wait for another window; return these."""
         programs = [one for one in self._members if isinstance(one, ProgramProcess)]
-        staying = [] if self._is_last else [one for one in programs if one.can_go_on()]
+        staying = [one for one in programs if self._may_go_on(one.index) and one.can_go_on()]
         first, *others = (member for member in self._members if member not in staying)
         for member in others:
             member.request_stop()
@@ -505,8 +519,8 @@ def _is_apart(scenario: Scenario) -> bool:
     return scenario.scheduler in APART and scenario.device_kind == "cuda"
 
 
-def _start_of_servers(scenario: Scenario) -> tuple[object, ...]:
-    """Return what decides how the servers of a run are started."""
+def _start_of(scenario: Scenario) -> tuple[object, ...]:
+    """Return what decides how the servers and the eager models of a run are started."""
     servers = frozenset(scenario.servers)
     return scenario.devices, servers, _is_apart(scenario), scenario.xsched, scenario.mps
 

@@ -21,11 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.base.constants import GPUS, visible_devices
-from pytest_xsched.client import AGAIN, ARRIVALS, PROTOCOL, REPORT, SIZES, START, THINK_NS
+from pytest_xsched.client import (
+    AGAIN,
+    ARRIVALS,
+    PROTOCOL,
+    REPORT,
+    SIZES,
+    START,
+    THINK_NS,
+    WARM_UP,
+)
 from pytest_xsched.clients import load
 from pytest_xsched.errors import InvalidRun, ScenarioError, WorkerCrashed
 from pytest_xsched.models.eager_program import error_of as model_error
 from pytest_xsched.models.eager_program import variables as model_variables
+from pytest_xsched.models.factory import Place
 from pytest_xsched.monitoring.environment import MappedLibrary, driver_libraries
 from pytest_xsched.native.binding import DRAIN, FAILED, WARMUP
 from pytest_xsched.scenario.arrival_process import Closed
@@ -112,6 +122,9 @@ class ProgramProcess(ManagedProcess):
             load.require_packages(self._endpoint)
         self._setting = setting
         self._sharing = sharing
+        self.is_cold = False
+        """Whether a run has ended since it was ready: it warms up again before the next one."""
+        self._started_for = _start_of(scenario, index)
         self._output_path = directory / "output.txt"
         self._stop_requested = False
         self._start_ns: int | None = None
@@ -225,25 +238,28 @@ class ProgramProcess(ManagedProcess):
         """Check whether it waits for another window, or may report within a moment that it does."""
         return self._may_go_on and self._is_done() and self.is_running()
 
-    def renew(self, scenario: Scenario, *, allowed_s: float) -> bool:
-        """Prepare it for another window; return False if it does not wait for one.
+    def renew(self, scenario: Scenario, index: int, *, allowed_s: float) -> bool:
+        """Prepare it for another window; return False if it does not wait for such a one.
 
         Raises:
             InvalidRun: it reported what cannot be true since its last window.
         """
         self.drain()
         self._require_true()
-        if not self.goes_on():
+        if not self.goes_on() or self._started_for != _start_of(scenario, index):
             return False
-        self.scenario = scenario
+        self.scenario, self.index, self.spec = scenario, index, scenario.queues[index]
         self._arrivals_ns = _arrivals(scenario, self.index)
         if self._arrivals_ns is not None:
             self._write_arrivals(self._arrivals_ns)
-        self._reports = self._new_reports(self._reports.version)
+        self._reports = self._new_reports(None if self.is_cold else self._reports.version)
         self._start_ns = None
-        self.reached = {READY}
+        self.reached = set() if self.is_cold else {READY}
         self.allowed_s = allowed_s
         self.allow(allowed_s)
+        if self.is_cold:
+            self.write_line(WARM_UP)
+            self.is_cold = False
         return True
 
     @property
@@ -460,6 +476,15 @@ class ProgramProcess(ManagedProcess):
     @property
     def _over_ns(self) -> int:
         return self._window_ns[1] + self.scenario.drain_ns
+
+
+def _start_of(scenario: Scenario, index: int) -> tuple[object, ...]:
+    """Return what decides how the program of a queue is started."""
+    spec = scenario.queues[index]
+    think_ns = spec.arrivals.think_ns if isinstance(spec.arrivals, Closed) else None
+    has_sizes = bool(_sizes(scenario, index))
+    place = Place.here()
+    return spec.workload.own_program, scenario.device, think_ns, has_sizes, place
 
 
 class _Span(TypedDict):

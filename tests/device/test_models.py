@@ -217,6 +217,7 @@ def test_a_model_runs_next_to_kernels_under_every_scheduler(gpu, scheduler):
     assert counts.launched == counts.completed == 4 * counts.requests_completed == 4 * 30
 
 
+@pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 @pytest.mark.parametrize(
     ("commands", "scheduler", "segments"),
     [

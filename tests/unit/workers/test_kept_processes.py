@@ -26,7 +26,7 @@ def test_a_run_that_takes_servers_over_has_the_time_that_its_own_set_up_needs(mo
         measured.append((self, self.set_up_s, self.record))
 
     monkeypatch.setattr(SeparateProcesses, "measure", measure)
-    monkeypatch.setattr(SeparateProcesses, "_runs_servers_of", lambda self, scenario: True)
+    monkeypatch.setattr(SeparateProcesses, "_has_processes_for", lambda self, scenario: True)
     kept = KeptProcesses()
     for set_up_s, record in ((60.0, True), (600.0, False)):
         processes = RunProcesses(RUN.duration_ns)
