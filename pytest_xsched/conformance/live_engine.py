@@ -128,11 +128,11 @@ def _result(found: Counterexample) -> Result:
     return Result(
         rule=f"{NAME}: {found.rule}",
         definition=rule.text,
-        status=FAILED if found.reproduced else ONCE,
+        status=FAILED if 2 * found.reproduced > found.repeats else ONCE,
         looked=SEQUENCES,
         failing=1,
         sentence=found.sentence,
         steps=found.steps,
-        reproduced=int(found.reproduced),
-        repeats=1,
+        reproduced=found.reproduced,
+        repeats=found.repeats,
     )

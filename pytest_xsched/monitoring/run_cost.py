@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_xsched.base.units import format_duration
-from pytest_xsched.system.scheduler_cost import QUEUES, SCHEDULER, SchedulerCost, read_cost
+from pytest_xsched.system.scheduler_cost import (
+    QUEUES,
+    SCHEDULER,
+    SchedulerCost,
+    read_cost,
+    run_delay_ns,
+)
 
 PERIOD_NS = 100_000_000
 """Between two reads. A thread that ended has what the last read before that showed."""
@@ -32,6 +38,8 @@ class RunCost:
         end_ns: last read, likewise.
         over_ns: time between first and last read; of all windows together.
         requests: requests that were submitted in that time.
+        run_delay_ns: how long threads of the process had to wait for a processor, from the first
+            read to the end of the run: the sum over all of its threads.
     """
 
     own_threads: bool
@@ -43,6 +51,7 @@ class RunCost:
     end_ns: int
     over_ns: int
     requests: int = 0
+    run_delay_ns: int = 0
 
     @property
     def processors(self) -> float:
@@ -66,7 +75,7 @@ class RunCost:
         """Return the cost of this window and of those before it."""
         if before is None:
             return self
-        names = ("processor_ns", "wakeups", "preemptions", "over_ns", "requests")
+        names = ("processor_ns", "wakeups", "preemptions", "over_ns", "requests", "run_delay_ns")
         sums = {name: getattr(self, name) + getattr(before, name) for name in names}
         return dataclasses.replace(self, threads=max(self.threads, before.threads), **sums)
 
@@ -97,6 +106,7 @@ class CostReader:
         start_ns: begin of the window, since the start of the run.
         end_ns: its end.
         read: reads the threads of a name.
+        delay: reads how long threads of the process had to wait for a processor, in ns.
     """
 
     def __init__(
@@ -106,10 +116,13 @@ class CostReader:
         start_ns: int,
         end_ns: int,
         read: Callable[[str], SchedulerCost] = read_cost,
+        delay: Callable[[], int] = run_delay_ns,
     ) -> None:
         self._own_threads = own_threads
         self._start_ns, self._end_ns = start_ns, end_ns
         self._read = read
+        self._delay = delay
+        self._delays_ns: list[int] = []  # at the first poll, and at the end of the run
         self._first: SchedulerCost | None = None
         self._latest: dict[int, tuple[int, int, int]] = {}
         self._from_ns = self._to_ns = 0
@@ -121,6 +134,8 @@ class CostReader:
             now_ns: time since the start of the run.
             last: whether the run has ended, which may be before the window does.
         """
+        if last or not self._delays_ns:
+            self._delays_ns.append(self._delay())
         if now_ns < self._start_ns or (now_ns > self._end_ns and self._first is not None):
             return
         if self._first is not None and now_ns - self._to_ns < PERIOD_NS and not last:
@@ -145,6 +160,7 @@ class CostReader:
             start_ns=self._from_ns,
             end_ns=self._to_ns,
             over_ns=self._to_ns - self._from_ns,
+            run_delay_ns=self._delays_ns[-1] - self._delays_ns[0],
         )
 
 
@@ -154,7 +170,7 @@ def unite_costs(parts: Sequence[RunCost]) -> RunCost | None:
         return None
     sums = {
         name: sum(getattr(part, name) for part in parts)
-        for name in ("threads", "processor_ns", "wakeups", "preemptions")
+        for name in ("threads", "processor_ns", "wakeups", "preemptions", "run_delay_ns")
     }
     start_ns, end_ns = min(p.start_ns for p in parts), max(p.end_ns for p in parts)
     return dataclasses.replace(

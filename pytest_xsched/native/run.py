@@ -36,7 +36,7 @@ from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Command
 from pytest_xsched.system.heap import heap_bytes
-from pytest_xsched.system.scheduler_cost import QUEUES, SchedulerCost, read_cost
+from pytest_xsched.system.scheduler_cost import QUEUES, SchedulerCost, read_cost, run_delay_ns
 
 _STATES = {
     lib.XS_QUEUE_IDLE: "idle",
@@ -555,6 +555,10 @@ class Run:
     def cost(self) -> SchedulerCost:
         """Return what the threads of the queues have used, which schedule, launch and wait."""
         return read_cost(QUEUES)
+
+    def run_delay_ns(self) -> int:
+        """Return how long threads of this process had to wait for a processor, in ns."""
+        return run_delay_ns()
 
     def heap_bytes(self) -> int | None:
         """Return the memory that malloc has given to the process; None: not known."""

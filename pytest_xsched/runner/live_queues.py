@@ -53,6 +53,7 @@ class NativeRun(Protocol):
     def switch_off(self) -> None: ...
     def cpu_ns(self) -> int: ...
     def cost(self) -> SchedulerCost: ...
+    def run_delay_ns(self) -> int: ...
     def heap_bytes(self) -> int | None: ...
     def advance(self, duration_ns: int) -> None: ...
     def close(self) -> None: ...
@@ -462,6 +463,15 @@ class XQueues:
         virtual time there are no threads.
         """
         return self._run.cost()
+
+    @property
+    def run_delay(self) -> Duration:
+        """How long the threads of the process of the queues had to wait for a processor so far.
+
+        It is the sum over all threads. A busy machine delays what they do by at most that; 0 in
+        virtual time.
+        """
+        return Duration(0 if self._virtual else self._run.run_delay_ns())
 
     @property
     def heap_bytes(self) -> int | None:

@@ -16,8 +16,9 @@ _LONG_NS = 10_000_000
 WINDOWS = 3
 """Windows in a row in which a lower queue must get too much: in one, the machine may be busy."""
 _MOST_OF_LOWER = 0.5
-"""What a lower queue may get, as a part of what the highest one gets. It gets nothing, except
-where the machine kept the highest one from making its next request in time."""
+"""What a lower queue may get, as a part of what the highest one gets, in addition to the time that
+threads had to wait for a processor. It gets nothing, except where the machine kept the highest one
+from making its next request in time."""
 
 
 class Loaded(Protocol):
@@ -88,6 +89,7 @@ def took_over(
     lower: Collection[_State],
     before: Mapping[_State, Counts],
     now: Mapping[_State, Counts],
+    delay_ns: int,
 ) -> _State | None:
     """Return a lower queue that got too much of the device while a higher one had work.
 
@@ -96,12 +98,13 @@ def took_over(
         lower: queues of lower priority.
         before: counts at the start of the window.
         now: counts at its end.
+        delay_ns: how long threads had to wait for a processor meanwhile.
     """
 
     def launched(state: _State) -> int:
         return now[state].launched - before[state].launched
 
-    most_ns = _MOST_OF_LOWER * launched(top) * max(top.durations_ns)
+    most_ns = _MOST_OF_LOWER * launched(top) * max(top.durations_ns) + delay_ns
     for state in lower:
         more = launched(state) - state.deepest  # those may have been on their way
         if more > 0 and more * min(state.durations_ns) > most_ns:

@@ -30,7 +30,8 @@ BREACHES, ATTEMPTS = 3, 8
 """Attempts that show a breach of a rule that is broken, and the most attempts: on a busy machine a
 scheduler may be late once, and an attempt may show nothing."""
 _REACTION_NS = 20_000_000
-"""Time until a decision of the scheduler is in effect, on a busy machine."""
+"""Time until a decision of the scheduler is in effect, in addition to the time that threads had to
+wait for a processor."""
 _BELOW, _ABOVE = 40, 60
 """Requests of a queue that stops, and commands of the one that goes first, in addition to those of
 its threshold. Only the first launch of a request is known."""
@@ -88,13 +89,20 @@ def overtaken(
 
     Returns:
         The launches below while the one above waited, as a sentence; "": there were none. None: the
-        queues below had ended too early to show anything.
+        attempt shows nothing, because the queues below had ended too early, or because the machine
+        was too busy.
     """
+    before = live.run_delay
     lower = {other.name: submit(other, spin("1ms", layers=2), _BELOW) for other in below}
     (first,) = submit(one, spin("1ms", layers=one.threshold + _ABOVE), 1)
     (last,) = submit(one, spin("1ms"), 1)
     end_ns = last.launched_ns
-    start_ns = first.completed_ns - first.latency.ns + (0 if live.is_virtual else _REACTION_NS)
+    begin_ns, again_ns = (ticket.completed_ns - ticket.latency.ns for ticket in (first, last))
+    reaction_ns = 0 if live.is_virtual else _REACTION_NS
+    start_ns = begin_ns + reaction_ns + (live.run_delay - before).ns
+    # If its second request came late, the queue may have been idle before.
+    if again_ns > begin_ns + reaction_ns or start_ns >= end_ns:
+        return None
     shown = False
     for name, tickets in lower.items():
         times = [ticket.launched_ns for ticket in tickets]

@@ -40,6 +40,10 @@ _SHALLOW = (10, 6)
 """Sequences and steps of a first search, which finds most faults: the later ones are longer."""
 _TRIES = 3
 """Attempts to break a rule again: a scheduler works in parallel, so chance has a part."""
+REPEATS = 3
+"""Fresh processes in which the fewest steps are taken again."""
+_LONGER = 4
+"""How many longer programs are tried where the shortest one breaks the rule only sometimes."""
 _STEPS = hypothesis.settings(max_examples=200, stateful_step_count=20)
 
 
@@ -51,19 +55,25 @@ class Counterexample:
         rule: id of the rule, see `rules.RULES`; of "returns" the call that did not return.
         sentence: the breach.
         steps: the fewest steps that were found to break the rule, as lines of Python.
-        reproduced: whether they broke it again in a fresh process.
+        reproduced: in how many of `repeats` fresh processes they broke it again.
+        repeats: fresh processes in which they were taken again.
         program: the same steps as data, for `times_broken`.
     """
 
     rule: str
     sentence: str
     steps: tuple[str, ...]
-    reproduced: bool
+    reproduced: int
+    repeats: int
     program: tuple[Step, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         """Return the rule, the breach and the steps, as lines of text."""
-        seen = "" if self.reproduced else " (seen once, but not again in a fresh process)"
+        seen = ""
+        if not self.reproduced:
+            seen = " (seen once, but not again in a fresh process)"
+        elif self.reproduced < self.repeats:
+            seen = f" (seen again in {self.reproduced} of {self.repeats} fresh processes only)"
         return "\n".join([f"{self.rule}: {self.sentence}{seen}", *self.steps])
 
 
@@ -254,10 +264,7 @@ def _first_too_costly(
         return broken
 
     broken = first_breach(play, without)
-    if broken is None:
-        return None
-    again = play(tuple(broken.steps))
-    return _counterexample(broken, reproduced=again is not None and again.rule == broken.rule)
+    return None if broken is None else _surest(pool, [broken], without, patience)
 
 
 def _fewest(
@@ -285,23 +292,47 @@ def _fewest(
         return again
 
     if not found.broken.steps:
-        again = [pool.play((), without, patience) for _ in range(_TRIES)]
-        return _counterexample(found.broken, reproduced=any(again))
-    whole = attempts(patience, hurry=False)
+        return _surest(pool, [found.broken], without, patience)
     short = min(patience, _HURRY, key=lambda text: parse_duration(text, what="patience"))
-    best = _simplest(found, attempts(short, hurry=True))
-    if best is not None and (sure := whole(best.steps, _TRIES)) is not None:
-        return _counterexample(sure, reproduced=True)
-    # What is slow is no hang: the same again, with the whole patience.
-    if (best := _simplest(found, whole)) is not None:
-        return _counterexample(best, reproduced=True)
-    return _counterexample(found.broken, reproduced=False)
+    # What is slow is no hang: then the same again, with the whole patience.
+    for again in (attempts(short, hurry=True), attempts(patience, hurry=False)):
+        if breaches := _simplest(found, again):
+            surest = _surest(pool, breaches, without, patience)
+            if surest.reproduced:
+                return surest
+    return _counterexample(found.broken, 0)
+
+
+def _surest(
+    pool: OpenDevices, breaches: Sequence[BrokenRule], without: Collection[str], patience: str
+) -> Counterexample:
+    """Take steps again in fresh processes, and return those that break their rule most often.
+
+    Args:
+        breaches: with ever fewer steps. The fewest ones come first, and longer ones only if these
+            break the rule sometimes.
+    """
+    best: Counterexample | None = None
+    for broken in breaches[: -_LONGER - 2 : -1]:
+        steps, again = tuple(broken.steps), 0
+        for _ in range(REPEATS):
+            pool.close()  # in a used process, earlier steps may be the cause
+            now = pool.play(steps, without, patience)
+            pool.shown.update(pool.played)
+            if now is not None and broken.rule.startswith(now.rule):
+                again, broken = again + 1, now
+        if best is None or again > best.reproduced:
+            best = _counterexample(broken, again)
+        if again in (0, REPEATS):
+            break
+    assert best is not None
+    return best
 
 
 def _simplest(
     found: _Found, again: Callable[[_Program, int], BrokenRule | None]
-) -> BrokenRule | None:
-    """Return the breach with the fewest steps; None: no steps break the rule again."""
+) -> list[BrokenRule]:
+    """Return breaches with ever fewer steps; empty: no steps break the rule again."""
     own = tuple(found.broken.steps)
     # The cause is often among the last steps of the example before.
     parts = [found.before[-last:] for last in (8, 32) if last < len(found.before)]
@@ -310,21 +341,25 @@ def _simplest(
     for program, tries in programs + earlier:
         if (best := again(program, tries)) is not None:
             return _shrunk(best, again)
-    return None
+    return []
 
 
-def _counterexample(broken: BrokenRule, *, reproduced: bool) -> Counterexample:
+def _counterexample(broken: BrokenRule, reproduced: int) -> Counterexample:
     return Counterexample(
         rule=broken.rule,
         sentence=broken.sentence,
         steps=tuple(map(str, numbered(broken.steps))),
         program=tuple(broken.steps),
         reproduced=reproduced,
+        repeats=REPEATS,
     )
 
 
-def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None]) -> BrokenRule:
-    """Make the steps simpler as long as they break the same rule."""
+def _shrunk(
+    best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None]
+) -> list[BrokenRule]:
+    """Make the steps simpler as long as they break the same rule; return all that do."""
+    found = [best]
     # A breach that shows at once, and not by waiting in vain, gets a second attempt.
     tries = 1 if " returns" in best.rule else 2
     for simpler in (
@@ -340,9 +375,10 @@ def _shrunk(best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None
             longest = len(best.steps) - (len(programs[at]) < len(best.steps))
             if broken is not None and len(broken.steps) <= longest:
                 best = broken  # programs before `at` were tried for these steps, too
+                found.append(best)
             else:
                 at += 1
-    return best
+    return found
 
 
 def _barest(steps: _Program) -> _Program:

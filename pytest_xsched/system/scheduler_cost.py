@@ -8,6 +8,7 @@ They have the name `QUEUES`. `native/base/thread.h` has both names.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from pytest_xsched.base.units import Duration
 
-__all__ = ["QUEUES", "SCHEDULER", "SchedulerCost", "read_cost"]
+__all__ = ["QUEUES", "SCHEDULER", "SchedulerCost", "read_cost", "run_delay_ns"]
 
 SCHEDULER, QUEUES = "xs-scheduler", "xs-queue"
 """Names of threads; see above."""
@@ -110,6 +111,21 @@ def read_cost(name: str, proc: Path = _PROC) -> SchedulerCost:
         except (OSError, ValueError, IndexError, KeyError):
             continue  # the thread ended meanwhile, or the kernel does not count
     return SchedulerCost(found)
+
+
+def run_delay_ns(proc: Path = _PROC) -> int:
+    """Return how long threads of this process were ready to run and had no processor, so far.
+
+    It is the sum over all threads. No chain of threads, of which each waits for the one before, is
+    later by more than that. 0 where the kernel does not count.
+
+    Source: Linux, Documentation/scheduler/sched-stats.rst, the second field.
+    """
+    total_ns = 0
+    for task in _tasks(proc):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            total_ns += int((task / "schedstat").read_bytes().split()[1])
+    return total_ns
 
 
 def _tasks(proc: Path) -> list[Path]:

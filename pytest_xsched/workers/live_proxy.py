@@ -41,6 +41,7 @@ _DOING = {
     "cpu": "reading its processor time",
     "heap": "reading how much memory it has",
     "cost": "reading the counters of its threads",
+    "delay": "reading how long its threads had no processor",
     "switch_off": "switching the scheduler off",
     "set_policy": "setting another policy",
     "add": "making",
@@ -304,6 +305,11 @@ class RemoteRun:
     def cost(self) -> SchedulerCost:
         """Return what the threads of the scheduler in the process have used so far."""
         return SchedulerCost.from_rows(self._process.call("cost"))
+
+    def run_delay_ns(self) -> int:
+        """Return how long threads of the process had to wait for a processor, in ns."""
+        delay_ns: int = self._process.call("delay")
+        return delay_ns
 
     def heap_bytes(self) -> int | None:
         """Return the memory that malloc has given to the process; None: not known."""

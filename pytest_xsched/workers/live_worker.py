@@ -28,7 +28,7 @@ from pytest_xsched.scenario.workload import Command, read_command
 from pytest_xsched.scenario.xsched_settings import XSched, read_xsched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.system.heap import heap_bytes
-from pytest_xsched.system.scheduler_cost import QUEUES, SCHEDULER, read_cost
+from pytest_xsched.system.scheduler_cost import QUEUES, SCHEDULER, read_cost, run_delay_ns
 from pytest_xsched.workers.worker import (
     ANSWER,
     DOING,
@@ -176,6 +176,9 @@ class LiveCalls:
 
     def cost(self) -> list[list[int]]:
         return read_cost(SCHEDULER if self._below else QUEUES).rows()
+
+    def delay(self) -> int:
+        return run_delay_ns()
 
     def heap(self) -> int | None:
         return heap_bytes()

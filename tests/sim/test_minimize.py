@@ -121,7 +121,7 @@ def test_a_queue_that_is_never_resumed():
     assert found.steps[0] == "q0 = xqueues(priority=0, threshold=4, batch_size=2)"
     assert found.steps[-2:] == ("q0.resume()", "q0.wait()")
     assert len(found.steps) <= 6
-    assert found.reproduced
+    assert found.reproduced == found.repeats == 3
     assert str(found).splitlines()[1:] == list(found.steps)
 
 
@@ -173,8 +173,28 @@ def test_few_attempts_break_the_rule_again(monkeypatch):
     found = minimize._fewest(pool, minimize._Found(first, ()), without, "10s")
     pool.close()
     assert found.reproduced and len(found.steps) == 5
-    # Only the last attempt has the whole patience.
-    assert broke == [(5, True), (4, True), (4, True), (5, True), (5, False)]
+    # Only those in fresh processes at the end have the whole patience.
+    assert broke == [(5, True), (4, True), (4, True), (5, True), *3 * [(5, False)]]
+
+
+def test_a_longer_program_that_always_breaks_the_rule_is_better_than_a_short_one(monkeypatch):
+    """The shortest one may have broken it by chance."""
+    odds = itertools.cycle([True, False])
+
+    def play(self, steps, *args, hurry=False):
+        breaks = len(steps) > 3 or next(odds)
+        return BrokenRule("threshold", "too many", steps) if breaks else None
+
+    monkeypatch.setattr(OpenDevices, "play", play)
+    breaches = [BrokenRule("threshold", "", NEVER_RESUMED[:count]) for count in (9, 4, 3, 2)]
+    found = minimize._surest(OpenDevices(make(""), 1), breaches, (), "10s")
+    assert len(found.steps) == 4 and found.reproduced == found.repeats
+    assert "fresh" not in str(found)
+
+
+def test_a_finding_that_does_not_always_come_again_is_named_as_such():
+    found = minimize._counterexample(BrokenRule("threshold", "too many"), 2)
+    assert str(found) == "threshold: too many (seen again in 2 of 3 fresh processes only)"
 
 
 def test_what_hangs_only_for_a_short_patience_is_no_hang(monkeypatch):
@@ -348,7 +368,7 @@ class Opens:
         return XQueues(Here(Device("sim", cpu=CpuModel(), sim=SimModel()), "hpf"))
 
 
-@pytest.mark.parametrize(("crashes", "reproduced"), [(1, False), (2, True), (1000, True)])
+@pytest.mark.parametrize(("crashes", "reproduced"), [(1, 0), (2, 1), (1000, 3)])
 def test_a_process_that_ends_before_it_has_live_queues_is_a_finding(crashes, reproduced):
     (found,) = all_broken(Opens(crashes), FEW, most=1)
     assert (found.rule, found.steps) == ("the process survives", ())
@@ -390,7 +410,7 @@ def test_a_process_that_ends_in_each_sequence_is_one_finding(monkeypatch):
 
     monkeypatch.setattr(StepExecutor, "_submit", crash)
     (found,) = all_broken(Opens(0), FEW)
-    assert (found.rule, found.reproduced) == ("the process survives", True)
+    assert (found.rule, found.reproduced) == ("the process survives", 3)
 
 
 def test_another_policy_decides_at_once():

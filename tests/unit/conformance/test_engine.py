@@ -359,22 +359,27 @@ def test_the_text(found):
     assert summary([found], 2.0) == f"1 finding in {found.scenarios} scenarios of 1 policy, 2.0 s"
 
 
-@pytest.mark.parametrize(("reproduced", "status"), [(True, FAILED), (False, ONCE)])
+@pytest.mark.parametrize(("reproduced", "status"), [(3, FAILED), (2, FAILED), (1, ONCE), (0, ONCE)])
 def test_steps_on_live_queues(monkeypatch, reproduced, status):
     steps = ("q0 = xqueues(priority=0)", "q0.destroy()")
     finding = Counterexample(
-        rule="destroy returns", sentence="It did not.", steps=steps, reproduced=reproduced
+        rule="destroy returns",
+        sentence="It did not.",
+        steps=steps,
+        reproduced=reproduced,
+        repeats=3,
     )
     monkeypatch.setattr(live_engine, "all_broken", lambda make, *_, **__: [finding])
     results = live_engine.take_steps(None, XS_HPF)
     found = Conformance(policy=XS_HPF, scenarios=1, runs=1, seconds=1.0, results=results)
     assert [result.status for result in results] == [status, HOLDS]
     lines = policy_lines(found, {})[2:-1]
-    if reproduced:
+    if status == FAILED:
         assert lines[0] == "  FAILED  live queues: destroy returns  It did not."
         assert lines[1].startswith("          claimed: Each call returns")
         assert lines[2:] == [
-            "          reproduced in 1 of 1 fresh process by these steps of the fixture xqueues:",
+            f"          reproduced in {reproduced} of 3 fresh processes by these steps of the "
+            "fixture xqueues:",
             "          q0 = xqueues(priority=0)",
             "          q0.destroy()",
         ]

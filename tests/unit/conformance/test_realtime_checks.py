@@ -58,9 +58,13 @@ def made_run(policy, *bursts, **settings):
         policy="none",
         xsched=XSched(policy=policy, **settings),
     )
-    evidence = SimpleNamespace(activity=None)
     return SimpleNamespace(
-        scenario=scenario, queues=queues, evidence=evidence, remark="", device_kind="cuda"
+        scenario=scenario,
+        queues=queues,
+        evidence=SimpleNamespace(activity=None),
+        remark="",
+        device_kind="cuda",
+        scheduler_cost=None,
     )
 
 
@@ -74,7 +78,7 @@ def mixed(n, step, first=0):
     return [first + i * step for i in range(n)]
 
 
-def judge(policy, claim, *bursts, **settings):
+def judge(policy, claim, *bursts, delay_ns=0, **settings):
     (found,) = [
         check
         for tested in XSCHED
@@ -82,7 +86,9 @@ def judge(policy, claim, *bursts, **settings):
         for check in tested.checks
         if check.rule.id == claim
     ]
-    return found.judge(made_run(policy, *bursts, **settings))
+    run = made_run(policy, *bursts, **settings)
+    run.scheduler_cost = SimpleNamespace(run_delay_ns=delay_ns) if delay_ns else None
+    return found.judge(run)
 
 
 # Of each claim: a policy, a run for which it holds, and one for which it does not.
@@ -229,6 +235,19 @@ def test_each_claim_holds_and_fails(policy, claim, good, bad):
     )
 
 
+@pytest.mark.parametrize(
+    ("policy", "claim", "bad"),
+    [
+        (policy, claim, bad)
+        for policy, claim, _, bad in CASES
+        if claim not in ("threshold", "in order", "starts after", "no circular wait")
+        and claim not in ("nothing lost, nothing twice", "everything ends")  # exact ones
+    ],
+)
+def test_what_the_wait_of_threads_for_a_processor_explains_is_no_finding(policy, claim, bad):
+    assert not judge(policy, claim, *bad, delay_ns=3_000 * MS)
+
+
 @pytest.mark.parametrize("policy", sorted({case[0] for case in CASES} - {"cfs", "up", "mlfq"}))
 def test_a_queue_that_is_alone_shows_no_order(policy):
     own = {case[1] for case in CASES if case[0] == policy} & {
@@ -246,6 +265,13 @@ def test_a_short_meeting_shows_no_shares(policy):
     short = burst(mixed(5, 2)), burst(mixed(5, 2, 1))
     assert judge(policy, "time by weight", *short) is None
     assert judge(policy, "takes turns", *short) is None
+
+
+@pytest.mark.parametrize(("launched", "broken"), [(8, False), (0, True)])
+def test_a_queue_with_a_small_threshold_gets_less_of_a_device_that_goes_in_order(launched, broken):
+    deep = burst(behind(300), threshold=16)
+    flat = burst([*mixed(launched, 20), *behind(10 - launched, 400)], threshold=1)
+    assert bool(judge("awf", "equals run together", deep, flat)) == broken
 
 
 def test_turns_are_those_of_the_timeslice():

@@ -49,6 +49,16 @@ def test_a_window_from_the_start_of_the_run_ends_with_its_duration():
     assert (one.cost().start_ns, one.cost().end_ns) == (0, S)
 
 
+def test_the_delay_of_threads_counts_from_the_first_poll_to_the_end_of_the_run():
+    delays = iter([5, 70])
+    one = CostReader(
+        own_threads=True, start_ns=0, end_ns=S, read=Threads(), delay=lambda: next(delays)
+    )
+    for now_ns in (0, S // 2, 2 * S):
+        one.poll(now_ns, last=now_ns > S)
+    assert one.cost().run_delay_ns == 65
+
+
 def test_a_thread_that_ended_keeps_what_was_read_of_it():
     threads = Threads()
     one = reader(threads)

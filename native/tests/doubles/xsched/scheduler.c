@@ -180,7 +180,8 @@ void preempt_set_suspended(struct queue *q, bool suspended)
     }
     q->owes = suspended;
     q->xqueue.suspended = suspended;
-    pthread_cond_broadcast(&q->changed);
+    if (q->ready) /* a thread without work has nothing to do about it */
+        pthread_cond_broadcast(&q->changed);
 }
 
 void preempt_schedule(void)
