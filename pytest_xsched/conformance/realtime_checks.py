@@ -8,9 +8,10 @@ processor. It returns None for a run that shows nothing about its rule.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,20 @@ def launches(queue: MeasuredQueue) -> _Times:
 def delay_ns(run: Run) -> int:
     """Return how long threads of the process had to wait for a processor; 0: not known."""
     return 0 if run.scheduler_cost is None else run.scheduler_cost.run_delay_ns
+
+
+def not_by_delay(
+    judge: Callable[[Run], list[str] | None],
+) -> Callable[[Run], list[str] | None]:
+    """Return a check under which a breach shows nothing if a delay of threads explains it."""
+
+    def check(run: Run) -> list[str] | None:
+        exact = copy.copy(run)
+        exact.scheduler_cost = None
+        found = judge(exact)
+        return (judge(run) or None) if found else found
+
+    return check
 
 
 def _policy(run: Run) -> str:
@@ -325,11 +340,8 @@ def equals_run_together(run: Run) -> list[str] | None:
             continue
         own, others = _used_ns(one, wait) + _held_ns(one), _used_ns(two, wait)
         least = PART * min(1.0, _held_ns(one) / _held_ns(two)) * others
-        is_less = own < least
-        if is_less and own + delay_ns(run) >= least:
-            continue  # the machine may be the cause
         shown = True
-        if is_less:
+        if own + delay_ns(run) < least:
             found.append(
                 f"while both waited {one.name} launched {own} ns of work, {two.name} {others} ns"
             )
@@ -382,8 +394,6 @@ def time_by_weight(run: Run) -> list[str] | None:
         share = used[0] / sum(used)
         low, high = sorted((0.5, weights[0] / sum(weights)))
         slack = 0.1 + (turn_ns + delay_ns(run)) / sum(used)
-        if slack >= 0.5:
-            continue
         shown = True
         if not low - slack <= share <= high + slack:
             found.append(

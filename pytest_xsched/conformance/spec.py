@@ -148,7 +148,11 @@ _IN_REAL_TIME: dict[str, Callable[[Run], list[str] | None]] = {
 def _in_real_time(policy: Policy) -> tuple[Check, ...]:
     general = [id for id in _IN_REAL_TIME if RULES[id].general]
     return tuple(
-        Check(rule=RULES[id], judge=_IN_REAL_TIME[id], may_show=partial(may_show, id))
+        Check(
+            rule=RULES[id],
+            judge=realtime_checks.not_by_delay(_IN_REAL_TIME[id]),
+            may_show=partial(may_show, id),
+        )
         for id in (*general, *policy.rules)
     )
 

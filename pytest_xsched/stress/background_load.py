@@ -12,13 +12,14 @@ __all__ = ["WINDOW", "WINDOWS", "Loaded", "is_always_ready", "outranked", "starv
 
 WINDOW = "50ms"
 """A pause in which the work of queues is compared."""
-_LONG_NS = 10_000_000
+_LONG_NS = 20_000_000
+"""What a request of the highest one takes at least: it always has another one, so a thread that
+makes the next one may be late by as much."""
 WINDOWS = 3
 """Windows in a row in which a lower queue must get too much: in one, the machine may be busy."""
 _MOST_OF_LOWER = 0.5
-"""What a lower queue may get, as a part of what the highest one gets, in addition to the time that
-threads had to wait for a processor. It gets nothing, except where the machine kept the highest one
-from making its next request in time."""
+"""What a lower queue may get, as a part of what the highest one gets. It gets nothing, except
+where the machine kept the highest one from making its next request in time."""
 
 
 class Loaded(Protocol):
@@ -46,7 +47,7 @@ def _is_long(load: Step) -> bool:
     """Check whether a load has work for some time, also where a busy machine delays its next
     request."""
     request_ns = sum(command.duration_ns for command in load.workload.commands)
-    return 2 * request_ns >= _LONG_NS  # of two requests
+    return request_ns >= _LONG_NS
 
 
 def starves(state: Loaded, states: Iterable[Loaded], *, by_priority: bool) -> bool:
@@ -89,7 +90,6 @@ def took_over(
     lower: Collection[_State],
     before: Mapping[_State, Counts],
     now: Mapping[_State, Counts],
-    delay_ns: int,
 ) -> _State | None:
     """Return a lower queue that got too much of the device while a higher one had work.
 
@@ -98,13 +98,12 @@ def took_over(
         lower: queues of lower priority.
         before: counts at the start of the window.
         now: counts at its end.
-        delay_ns: how long threads had to wait for a processor meanwhile.
     """
 
     def launched(state: _State) -> int:
         return now[state].launched - before[state].launched
 
-    most_ns = _MOST_OF_LOWER * launched(top) * max(top.durations_ns) + delay_ns
+    most_ns = _MOST_OF_LOWER * launched(top) * max(top.durations_ns)
     for state in lower:
         more = launched(state) - state.deepest  # those may have been on their way
         if more > 0 and more * min(state.durations_ns) > most_ns:

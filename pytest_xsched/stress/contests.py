@@ -58,9 +58,9 @@ def execute(executor: Any, step: Step) -> None:
 
 def _repeat(executor: Any, rule: str, one: QueueState, attempt: Callable[[], str | None]) -> None:
     """Let queues without work show that a rule holds, or that it is broken each time."""
-    breaches = []
+    in_vain, breaches = 0, list[str]()
     states = _process(executor, one)
-    for _ in range(competition.ATTEMPTS):
+    while in_vain < competition.IN_VAIN and len(breaches) < competition.BREACHES:
         executor._drain(states)
         sentence = attempt()
         for state in states:
@@ -69,6 +69,7 @@ def _repeat(executor: Any, rule: str, one: QueueState, attempt: Callable[[], str
             executor.shown.add(rule)
             return
         breaches += [sentence] if sentence else []
+        in_vain += sentence is None
         enough = len(breaches) >= competition.BREACHES
         executor._check(rule, not enough, breaches[-1] if breaches else "")
 

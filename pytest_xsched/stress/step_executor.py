@@ -377,11 +377,10 @@ class StepExecutor:
         """Sleep, repeatedly while a queue gets more than a higher one leaves."""
         states = (top, *lower)
         for _ in range(WINDOWS):
-            delay = live.run_delay
             before = {state: state.xq.counts for state in states}
             live.sleep(WINDOW)
             now = {state: state.xq.counts for state in states}
-            bad = took_over(top, lower, before, now, (live.run_delay - delay).ns)
+            bad = took_over(top, lower, before, now)
             self.shown.add("highest first")
             if bad is None:
                 return

@@ -116,8 +116,8 @@ def read_cost(name: str, proc: Path = _PROC) -> SchedulerCost:
 def run_delay_ns(proc: Path = _PROC) -> int:
     """Return how long threads of this process were ready to run and had no processor, so far.
 
-    It is the sum over all threads. No chain of threads, of which each waits for the one before, is
-    later by more than that. 0 where the kernel does not count.
+    It is the sum over all threads: even where each one waits for another, the last one is late by
+    at most that. 0 where the kernel does not count.
 
     Source: Linux, Documentation/scheduler/sched-stats.rst, the second field.
     """
