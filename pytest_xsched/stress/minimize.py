@@ -1,8 +1,9 @@
 """Find the fewest steps that break a rule, with a scheduler that may end or hang its process.
 
-`first_broken` takes random steps until a rule breaks, and then searches for the fewest steps that
-break it. Each attempt after a failed one runs in a fresh process. `check_xqueues` leaves that to
-hypothesis, which needs hundreds of attempts; a call that hangs takes seconds.
+`first_broken` takes random steps, and each pair of steps, until a rule breaks. Then it searches for
+the fewest steps that break it. Each attempt after a failed one runs in a fresh process.
+`check_xqueues` leaves that to hypothesis, which needs hundreds of attempts; a call that hangs takes
+seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pytest_xsched.base.units import parse_duration
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.stress import overlap
 from pytest_xsched.stress.costs import first_breach
+from pytest_xsched.stress.pairs import pairs_of_steps
 from pytest_xsched.stress.state_machine import OpenDevices, XQueuesMachine, is_flaky, machine_of
 from pytest_xsched.stress.steps import BrokenRule, Step, numbered
 
@@ -37,7 +39,7 @@ _HURRY = "1s"
 """How long a wait or a call may take in the search for fewer steps, if the patience is longer: most
 attempts there end in a hang. The result is tried once more with the whole patience."""
 _SHALLOW = (10, 6)
-"""Sequences and steps of a first search, which finds most faults: the later ones are longer."""
+"""Random sequences and their steps in a first search: the later ones are longer."""
 _TRIES = 3
 """Attempts to break a rule again: a scheduler works in parallel, so chance has a part."""
 REPEATS = 3
@@ -151,6 +153,7 @@ def first_broken(
     machine.found = []
     try:
         chance = random.Random(0) if given.derandomize else random.Random()
+        _take_pairs(pool, without, patience, quiet.max_examples, chance)
         _take_sequences(machine, _shallow(quiet), chance)
         if (costly := _first_too_costly(pool, without, patience)) is not None:
             return costly if costly.steps or costly.rule not in without else None
@@ -192,6 +195,24 @@ def _take_sequences(
     for _ in range(settings.max_examples):
         machine.is_simplest = True
         run_state_machine_as_test(hypothesis.seed(chance.getrandbits(64))(machine), settings=one)
+
+
+def _take_pairs(
+    pool: OpenDevices, without: Collection[str], patience: str, most: int, chance: random.Random
+) -> None:
+    """Take pairs of steps in a random order, at most as many as there are random sequences.
+
+    Raises:
+        _Found: a rule broke.
+    """
+    order = list(range(len(pairs_of_steps(0))))
+    chance.shuffle(order)
+    for number in order[:most]:
+        made = sum(step.does == "create" for step in pool.history)
+        broken = pool.play(pairs_of_steps(made)[number], without, patience)
+        pool.shown.update(pool.played)
+        if broken is not None:
+            raise _Found(broken, pool.history)
 
 
 def times_broken(
@@ -362,15 +383,16 @@ def _shrunk(
     found = [best]
     # A breach that shows at once, and not by waiting in vain, gets a second attempt.
     tries = 1 if " returns" in best.rule else 2
-    for simpler in (
-        *(overlap.simpler, _without_a_part, _without_a_queue),
-        *(_without_steps(2), _without_steps(1), _without_a_hold),
-        *(_with_an_earlier_hold, _without_steps(1), overlap.simpler),
-        *(_with_plain_steps, _with_a_plain_step),
+    for simpler, times in (
+        *((each, 1) for each in (overlap.simpler, _without_a_part, _without_a_queue)),
+        *((each, 1) for each in (_without_steps(2), _without_steps(1), _without_a_hold)),
+        *((each, 1) for each in (_with_an_earlier_hold, _without_steps(1), overlap.simpler)),
+        # Shorter work may be over too early, but by chance only sometimes.
+        *((each, _TRIES) for each in (_with_plain_steps, _with_a_plain_step)),
     ):
         at = 0
         while at < len(programs := simpler(best.steps)):
-            broken = again(programs[at], tries)
+            broken = _each_time(programs[at], tries, times, again)
             # The steps of the executor at the end count, too: they are printed.
             longest = len(best.steps) - (len(programs[at]) < len(best.steps))
             if broken is not None and len(broken.steps) <= longest:
@@ -379,6 +401,17 @@ def _shrunk(
             else:
                 at += 1
     return found
+
+
+def _each_time(
+    steps: _Program, tries: int, times: int, again: Callable[[_Program, int], BrokenRule | None]
+) -> BrokenRule | None:
+    """Return the breach that steps show in each of some times; None: they do not."""
+    broken = None
+    for _ in range(times):
+        if (broken := again(steps, tries)) is None:
+            break
+    return broken
 
 
 def _barest(steps: _Program) -> _Program:
@@ -440,7 +473,7 @@ def _with_an_earlier_hold(steps: _Program) -> list[_Program]:
         if step.does == "suspend" and made and made[0] + 1 < i:
             at = made[0] + 1
             found.append((*steps[:at], step, *steps[at:i], *steps[i + 1 :]))
-    return found
+    return [moved for moved in found if moved != steps]  # the second of two suspends
 
 
 def _without_steps(count: int) -> Callable[[_Program], list[_Program]]:

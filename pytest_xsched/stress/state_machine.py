@@ -200,6 +200,7 @@ class OpenDevices:
             for step in steps:
                 executor.execute(step)
             executor.finish()
+            self.history += executor.executed
         except BrokenRule as error:
             broken = error
         finally:

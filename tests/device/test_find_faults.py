@@ -23,7 +23,7 @@ def setup(tmp_path_factory):
     [
         ("twice", "doctor", "canary"),
         # Its example is of counts, and of no moment that a fresh process may miss.
-        ("few-queues", "first_broken", "no call fails"),
+        ("threshold-plus-one", "first_broken", "threshold"),
     ],
 )
 def test_a_fault_is_found(setup, monkeypatch, fault, command, rule):

@@ -22,6 +22,7 @@ from pytest_xsched.native.binding import Device
 from pytest_xsched.runner.live_queues import Here, XQueues
 from pytest_xsched.stress import minimize, overlap
 from pytest_xsched.stress.minimize import all_broken, first_broken
+from pytest_xsched.stress.pairs import pairs_of_steps
 from pytest_xsched.stress.state_machine import OpenDevices, check_xqueues, replayed
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
@@ -42,9 +43,11 @@ class BadQueue:
     def __init__(self, queue, fault, priority):
         self._queue = queue
         self._said = priority
+        self._suspends = 0
         self._instead = {
             "destroy": {"destroy": lambda: hangs(queue)},
             "resume": {"resume": lambda: None},
+            "suspends": {"suspend": self._suspend, "resume": self._resume},
             "priority": {"counts": self._lie, "set_priority": self._take},
         }.get(fault, {})
 
@@ -56,6 +59,15 @@ class BadQueue:
 
     def _take(self, priority):
         self._said = priority
+
+    def _suspend(self):
+        self._suspends += 1
+        return self._queue.suspend()
+
+    def _resume(self):
+        """Undo one suspend; each one needs a resume."""
+        self._suspends -= 1
+        return self._queue.resume() if self._suspends == 0 else 0
 
 
 class BadAtTimes(BadQueue):
@@ -135,6 +147,36 @@ def test_a_call_that_hangs_in_some_state():
     ]
 
 
+def test_two_suspends_of_one_queue_which_random_steps_seldom_have():
+    """The search for fewer steps went on for ever: it moved the second suspend to the first."""
+    others = {"highest runs", "off means off", "highest first"}  # it breaks these, too
+    found = first_broken(make("suspends"), MANY, without=others)
+    assert found.rule == "wait returns" and found.reproduced
+    assert [line.split(".")[1] for line in found.steps[1:]] == [
+        *("suspend()", "suspend()", 'submit(spin("1ms"))', "resume()", "wait()")
+    ]
+
+
+def test_pairs_of_steps_are_different_and_keep_all_rules():
+    pool, programs = OpenDevices(make(""), 1), pairs_of_steps(0)
+    assert len(set(programs)) == len(programs) > 100
+    for steps in programs:
+        assert pool.play(steps, (), "10s") is None
+    pool.close()
+
+
+def test_as_many_pairs_of_steps_as_random_sequences_are_taken(monkeypatch):
+    played, play = [], OpenDevices.play
+    monkeypatch.setattr(
+        OpenDevices,
+        "play",
+        lambda self, steps, *args: played.append(steps) or play(self, steps, *args),
+    )
+    monkeypatch.setattr(minimize, "first_breach", lambda *_: None)
+    assert first_broken(make(""), FEW) is None
+    assert len(played) == 10
+
+
 def test_the_time_of_steps_is_no_failure():
     soon = settings(max_examples=5, stateful_step_count=5, database=None, deadline=1)
     check_xqueues(make(""), soon, devices=1)
@@ -173,8 +215,8 @@ def test_few_attempts_break_the_rule_again(monkeypatch):
     found = minimize._fewest(pool, minimize._Found(first, ()), without, "10s")
     pool.close()
     assert found.reproduced and len(found.steps) == 5
-    # Only those in fresh processes at the end have the whole patience.
-    assert broke == [(5, True), (4, True), (4, True), (5, True), *3 * [(5, False)]]
+    # Shorter work gets three. Only those in fresh processes at the end have the whole patience.
+    assert broke == [(5, True), (4, True), (4, True), *3 * [(5, True)], *3 * [(5, False)]]
 
 
 def test_a_longer_program_that_always_breaks_the_rule_is_better_than_a_short_one(monkeypatch):

@@ -1,0 +1,79 @@
+"""Each pair of calls once, in short sequences of steps: two calls at once, or one after the other.
+
+Most faults show in two calls and a queue that has work meanwhile. Random steps seldom come to a
+certain pair: there are some hundred. `first_broken` takes these sequences before long random ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pytest_xsched.scenario.workload import spin
+from pytest_xsched.stress import overlap
+from pytest_xsched.stress.steps import Step
+
+__all__ = ["pairs_of_steps"]
+
+_LONG = spin("1ms", layers=40)
+_TURN_OFF = Step(does="switch_off")
+_FIRST = (
+    *(Step(does="submit"), Step(does="suspend"), Step(does="set_priority", priority=2)),
+    *(Step(does="set_launch_config", depth=(1, 1)), _TURN_OFF),
+)
+_SECOND = (
+    *(Step(does="submit"), Step(does="suspend"), Step(does="resume"), Step(does="destroy")),
+    *(Step(does="set_priority", priority=-1), Step(does="set_launch_config", depth=(8, 1))),
+    _TURN_OFF,
+)
+
+
+def pairs_of_steps(first: int) -> list[tuple[Step, ...]]:
+    """Return sequences of steps, each with one or two calls next to queues with work.
+
+    Args:
+        first: number of the first queue; each sequence has two queues.
+    """
+    different = dict.fromkeys((*_one_after_the_other(), *_at_once()))
+    return [tuple(_moved(step, first) for step in steps) for steps in different]
+
+
+def _moved(step: Step, first: int) -> Step:
+    queue = step.queue + first if step.queue >= 0 else -1
+    return replace(step, queue=queue, steps=tuple(_moved(one, first) for one in step.steps))
+
+
+def _begin(*busy: int) -> tuple[Step, ...]:
+    """Return steps that make a high and a low queue, and submit to some."""
+    return (
+        *(Step(does="create", queue=queue, priority=1 - queue) for queue in range(2)),
+        *(Step(does="submit", queue=queue, workload=_LONG) for queue in busy),
+        Step(does="sleep", duration="2ms"),  # until the scheduler has the work
+    )
+
+
+def _one_after_the_other() -> Iterator[tuple[Step, ...]]:
+    """Yield one call, and two, on a queue; the other queue, above or below it, has work."""
+    for queue in range(2):
+        for one in _FIRST:
+            # The first request of a queue is a case of its own.
+            begin = _begin(1 - queue) if one.does == "submit" else _begin(0, 1)
+            yield (*begin, _of(one, queue))
+            for other in _SECOND:
+                yield (*begin, _of(one, queue), _of(other, queue))
+
+
+def _of(step: Step, queue: int) -> Step:
+    return step if step.does == "switch_off" else replace(step, queue=queue)
+
+
+def _at_once() -> Iterator[tuple[Step, ...]]:
+    """Yield two calls at once, each on a queue of its own, and submits to the same queue."""
+    for does in overlap.PAIRS:
+        one, other = (Step(does=name, priority=2, depth=(1, 1), workload=_LONG) for name in does)
+        for queue in range(1 if one == other else 2):
+            steps = (replace(one, queue=queue), replace(other, queue=1 - queue))
+            yield (*_begin(0, 1), Step(does="together", steps=steps))
+        if other.does == "submit" and one.does != "destroy":
+            steps = (replace(one, queue=0), replace(other, queue=0))
+            yield (*_begin(0, 1), Step(does="together", steps=steps))
