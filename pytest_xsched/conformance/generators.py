@@ -53,6 +53,7 @@ ALIKE = ("up", "cfs", "mlfq")
 """Policies whose turns depend on times and thresholds: all queues get the same ones."""
 TIMESLICES = (None, "40ms")
 _SELDOM = st.sampled_from((False, False, True))
+INVERSION = "inversion is bounded"
 
 
 def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
@@ -63,7 +64,7 @@ def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
         device: name of the device; a built-in policy runs on "sim".
     """
     if policy.scheduler == "xsched":
-        return _bursts(policy.name, device)
+        return _bursts(policy, device)
     any_mix = scenarios(policies=[policy.name])
     if not policy.by_weight:
         return any_mix
@@ -74,8 +75,12 @@ def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
 
 
 @st.composite
-def _bursts(draw: DrawFn, name: str, device: str) -> Scenario:
-    count = draw(st.sampled_from((1, 2, 2, 3, 3)))  # a single queue shows little
+def _bursts(draw: DrawFn, policy: Policy, device: str) -> Scenario:
+    name = policy.name
+    is_inverted = INVERSION in policy.rules and draw(_SELDOM)
+    count = (
+        3 if is_inverted else draw(st.sampled_from((1, 2, 2, 3, 3)))
+    )  # a single one shows little
     works, depths = st.sampled_from(_commands(name)), st.sampled_from(DEPTHS)
     if name in ALIKE:
         works, depths = st.just(draw(works)), st.just(draw(depths))
@@ -97,7 +102,9 @@ def _bursts(draw: DrawFn, name: str, device: str) -> Scenario:
                 laxity_ns=hints.get("laxity_ns"),
             )
         )
-    if count > 1 and draw(_SELDOM):
+    if is_inverted:  # the last one waits for the lowest one, and the other one is between them
+        queues = [replace(queue, priority=rank) for rank, queue in enumerate(queues)]
+    if is_inverted or (count > 1 and draw(_SELDOM)):
         queues[-1] = replace(queues[-1], arrivals=closed(), after=queues[0].name)
     timeslice = draw(st.sampled_from(TIMESLICES)) if name == "up" else None
     return Scenario(
@@ -140,6 +147,11 @@ def _urgent(one: QueueSpec, other: QueueSpec) -> bool:
     )
 
 
+def _is_between(source: QueueSpec, other: QueueSpec, queue: QueueSpec) -> bool:
+    """Whether a queue starts after one of lower priority, and another one is between them."""
+    return queue.after == source.name and source.priority < other.priority < queue.priority
+
+
 _SHOWN_BY: dict[str, Callable[[QueueSpec, QueueSpec], bool]] = {
     "highest first": lambda one, other: one.priority > other.priority,
     "earliest first": lambda one, other: (
@@ -163,6 +175,10 @@ def may_show(rule: str, scenario: Scenario) -> bool:
         rule: id of the rule; of one that every run shows, the answer is True.
         scenario: drawn by `contests` for a policy of XSched.
     """
+    if rule == INVERSION:
+        return any(map(_is_between, scenario.queues, scenario.queues[1:], scenario.queues[2:]))
+    if rule in ("starts after", "no circular wait"):
+        return any(queue.after is not None for queue in scenario.queues)
     shown_by = _SHOWN_BY.get(rule)
     return shown_by is None or any(
         shown_by(one, other) and abs(_begin_ns(one) - _begin_ns(other)) < 2 * _work_ns(one)

@@ -256,7 +256,8 @@ def test_a_conclusion_is_made_once():
 def test_each_rule_of_a_policy_has_scenarios_that_may_show_it(policy):
     (tested,) = [one for one in XSCHED if one.policy == policy]
     scenarios = []
-    one = examination(nothing, lambda s: scenarios.append(s) or run(s), policy)
+    many = dataclasses.replace(LIMITS, examples=30)  # as with the default budget
+    one = examination(nothing, lambda s: scenarios.append(s) or run(s), policy, limits=many)
     take_turns([one], 60)
     for check in tested.checks:
         assert any(map(check.may_show, scenarios)), check.rule.id

@@ -21,6 +21,47 @@ def test_it_reads_all_faults_of_the_double():
     names = find_faults.names_of_faults()
     assert len(names) == len(set(names)) == len(fields) - 1  # ignore_case is none
     assert {"exit", "drop", "threshold-plus-one", "one-more"} <= set(names)
+    assert set(find_faults.OWN_RULES) == set(names)
+
+
+def test_a_finding_counts_if_it_is_of_a_rule_that_the_fault_breaks():
+    assert find_faults.is_own("tire", "live queues: highest first")
+    assert find_faults.is_own("fork-hangs", "a child works as without: fork-first")
+    assert find_faults.is_own("hang-destroy", "live queues: destroy returns next to a held queue")
+    assert not find_faults.is_own("tire", "wake-ups grow with events")
+
+
+def report(rule="threshold", size="6 steps", reproduced=3):
+    return find_faults.Report(rule=rule, size=size, reproduced=reproduced, repeats=3)
+
+
+def test_a_row_says_what_it_keeps_and_the_last_line_counts_that():
+    other = ("conformance", report("highest first", "3 queues", 1))
+    rows = [
+        find_faults.Row("threshold-plus-one", "first_broken", 3.0, report()),
+        find_faults.Row("reorder", "first_broken", 601.0, report("in order", "7 steps", 2)),
+        find_faults.Row("tire", "-", 30.0, None, (other,)),
+    ]
+    assert [find_faults.lines(row)[0].split("  ")[-1] for row in rows] == [
+        "kept",
+        "not: size, again, time",
+        "not: rule, size, again, time",
+    ]
+    assert (
+        "another rule, by conformance: highest first, 3 queues, reproduced 1 of 3"
+        in (find_faults.lines(rows[2])[1])
+    )
+    assert find_faults.total(rows, clean=False) == (
+        "all four kept for 1 of 3 faults: found by a rule of their own 2, at most 6 steps or 3 "
+        "queues 1, reproduced 3 of 3 1, within 600 s 1; findings of other rules: 1"
+    )
+    assert find_faults.total([rows[2]], clean=True).startswith("without a fault: 1 findings in 1")
+
+
+def test_parts_of_the_faults_have_each_of_them_once():
+    names = find_faults.names_of_faults()
+    parts = [find_faults.part_of(names, f"{part}/3") for part in (1, 2, 3)]
+    assert sorted(name for part in parts for name in part) == sorted(names)
 
 
 def test_the_size_of_an_example_is_that_of_the_report():
@@ -47,8 +88,7 @@ def test_the_size_of_an_example_is_that_of_the_report():
     assert size(replace(found, steps=(), command="python -m cases")) == "1 program"
 
 
-def test_a_command_that_takes_too_long_is_ended(monkeypatch, tmp_path):
-    monkeypatch.setattr(find_faults, "LIMIT_S", 0.5)
+def test_a_command_that_takes_too_long_is_ended(tmp_path):
     environment = {**os.environ, "PYTEST_XSCHED_LOCK_DIR": str(tmp_path)}
     program = "import time; print('begins', flush=True); time.sleep(600)"
-    assert list(find_faults.lines_of(["-c", program], environment)) in ([], ["begins\n"])
+    assert list(find_faults.lines_of(["-c", program], environment, 0.5)) in ([], ["begins\n"])
