@@ -94,6 +94,26 @@ int xs_queue_set_priority(struct xs_queue *q, int32_t priority, struct xs_error 
     return rc == XS_OK ? apply(q, XS_CHANGE_PRIORITY, priority, err) : rc;
 }
 
+int xs_queue_set_deadline(struct xs_queue *q, int64_t deadline_ns, struct xs_error *err)
+{
+    const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
+    struct xs_run *run = q->run;
+    int rc = xs__device_check(run->device, "queue.deadline", err);
+    if (rc == XS_OK && deadline_ns <= 0)
+        rc = xs__fail(err, XS_EINVAL, "queue.deadline", 0,
+                      "queue '%s': deadline %lld ns is not positive", q->name,
+                      (long long)deadline_ns);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&run->lock);
+    q->deadline_ns = deadline_ns;
+    xs__schedule(run);
+    if (run->engine->settle != NULL)
+        run->engine->settle(run);
+    pthread_mutex_unlock(&run->lock);
+    return scheduler == NULL ? XS_OK : scheduler->set_deadline(q->stream, deadline_ns, err);
+}
+
 int xs_queue_set_depth(struct xs_queue *q, uint32_t threshold, uint32_t batch_size,
                        struct xs_error *err)
 {

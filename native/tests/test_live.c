@@ -218,6 +218,33 @@ static void another_policy_decides_at_once(bool is_virtual)
     xs_run_close(run);
 }
 
+/* In real time, the queues may end before their states are read. */
+static void an_earlier_deadline_decides(bool is_virtual)
+{
+    begin();
+    struct xs_queue *one = live("one", 0), *other = live("other", 0), *without = live("w", 10);
+    struct xs_error err;
+    CHECK_EQ(xs_run_set_policy(run, "edf", &err), XS_OK);
+    CHECK_EQ(xs_queue_set_deadline(one, 1000 * MS, &err), XS_OK);
+    CHECK_EQ(xs_queue_set_deadline(other, INT64_MAX, &err), XS_OK);
+    uint64_t last = submit(without, MS, 4), first = submit(one, MS, 4),
+             second = submit(other, MS, 4);
+    if (is_virtual) {
+        CHECK_EQ(counts(one).state, XS_QUEUE_READY);
+        CHECK_EQ(counts(other).state, XS_QUEUE_SUSPENDED);
+        CHECK_EQ(counts(without).state, XS_QUEUE_SUSPENDED);
+    }
+    CHECK_EQ(xs_queue_set_deadline(other, 1, &err), XS_OK);
+    if (is_virtual)
+        CHECK_EQ(counts(one).state, XS_QUEUE_SUSPENDED);
+    done(other, second);
+    done(one, first);
+    done(without, last);
+    CHECK_EQ(xs_queue_set_deadline(one, 0, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "'one': deadline 0 ns") != NULL);
+    xs_run_close(run);
+}
+
 static void destroying_with_work_pending(void)
 {
     begin();
@@ -406,6 +433,7 @@ int main(void)
         a_stopped_run_takes_and_holds_nothing();
         priority_decides();
         another_policy_decides_at_once(info.virtual_time);
+        an_earlier_deadline_decides(info.virtual_time);
         destroying_with_work_pending();
         a_full_queue_says_so();
         a_request_waits_for_one_of_another_queue();

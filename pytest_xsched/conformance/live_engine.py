@@ -49,6 +49,8 @@ def not_claimed(policy: Policy) -> dict[str, str]:
     without = dict(NOT_CLAIMED)
     if "highest first" not in policy.rules:
         without["highest first"] = "the policy does not order queues by priority"
+    if "earliest first" not in policy.rules:
+        without["earliest first"] = "the policy does not order queues by deadline"
     if not rule_of(policy):
         without["a new policy decides"] = "steps show it from a policy that orders queues"
     if not keeps_devices_apart(policy):

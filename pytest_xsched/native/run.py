@@ -305,6 +305,11 @@ class Queue:
         call(lib.xs_queue_set_priority, self._pointer, priority)
 
     @_in_use
+    def set_deadline(self, deadline_ns: int) -> None:
+        """Change the deadline that the policy sees, in ns."""
+        call(lib.xs_queue_set_deadline, self._pointer, deadline_ns)
+
+    @_in_use
     def suspend(self) -> int:
         """Launch nothing until `resume`; return how long the call took, in ns."""
         return _timed(lib.xs_queue_suspend, self._pointer)

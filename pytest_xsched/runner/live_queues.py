@@ -33,6 +33,7 @@ class NativeQueue(Protocol):
 
     def counts(self) -> Counts: ...
     def set_priority(self, priority: int) -> None: ...
+    def set_deadline(self, deadline_ns: int) -> None: ...
     def suspend(self) -> int: ...
     def resume(self) -> int: ...
     def submit(self, commands: Sequence[Command], after: Any = None) -> int: ...
@@ -174,6 +175,7 @@ class XQueue:
         self._clock_ns = clock_ns
         self._slice_ns = slice_ns
         self._last: Ticket | None = None
+        self._deadline = None if spec.deadline_ns is None else Duration(spec.deadline_ns)
         self._lock = threading.Lock()
 
     @property
@@ -322,6 +324,20 @@ class XQueue:
         what = f"queue {self.name!r}: priority"
         self.native.set_priority(integer(what, value, PRIORITY_MIN, PRIORITY_MAX))
 
+    @property
+    def deadline(self) -> Duration | None:
+        """Deadline that was set last, for policies that use deadlines; may be set at any time.
+
+        It counts from the arrival of a request, or under XSched from the begin of a burst of work.
+        """
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, value: DurationLike) -> None:
+        deadline_ns = parse_duration(value, what=f"queue {self.name!r}: deadline")
+        self.native.set_deadline(deadline_ns)
+        self._deadline = Duration(deadline_ns)
+
     def set_launch_config(self, *, threshold: int, batch_size: int) -> None:
         """Set how many commands may be in flight, and how many there are from mark to mark.
 
@@ -378,6 +394,7 @@ class XQueues:
         batch_size: int | None = None,
         name: str | None = None,
         device: int = 0,
+        deadline: DurationLike | None = None,
     ) -> XQueue:
         """Make an XQueue.
 
@@ -391,6 +408,7 @@ class XQueues:
             batch_size: commands from mark to mark, at least 1; default 2. None with ``"auto"``.
             name: used in messages; ``"xq0"``, ``"xq1"``, ... by default.
             device: number of its device, of those that the queues were opened with.
+            deadline: see `XQueue.deadline`. None: the scheduler gets none for the queue.
         """
         name = f"xq{self._count}" if name is None else name
         spec = QueueSpec(
@@ -400,6 +418,9 @@ class XQueues:
             arrivals=Closed(),
             threshold=threshold,
             batch_size=batch_size,
+            deadline_ns=None
+            if deadline is None
+            else parse_duration(deadline, what=f"queue {name!r}: deadline"),
         )
         settings = QueueSettings(
             name=name,
@@ -408,7 +429,7 @@ class XQueues:
             threshold=spec.depth[0],
             batch_size=spec.depth[1],
             seed=(self._seed + self._count) % 2**32,
-            hints=Hints(without_priority=int(priority is None)),
+            hints=Hints(without_priority=int(priority is None), deadline_ns=spec.deadline_ns or 0),
             device=self._other(f"queue {name!r}: device", device),
         )
         self._count += 1

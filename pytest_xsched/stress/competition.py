@@ -15,12 +15,15 @@ from pytest_xsched.scenario.workload import Workload, spin
 
 __all__ = [
     "BREACHES",
+    "DEADLINES",
     "IN_VAIN",
     "TOGETHER",
     "Competitor",
+    "hint_of",
     "keeps_devices_apart",
     "overtaken",
     "preceded",
+    "rank",
     "rule_of",
     "stayed_suspended",
     "waited_for_another_device",
@@ -31,6 +34,8 @@ BREACHES, IN_VAIN = 3, 2
 show nothing, after which there are no more: the machine is busy."""
 _REACTION_NS = 20_000_000
 """Time until a decision of the scheduler is in effect."""
+_ENOUGH_NS = 60_000_000
+"""Time in which a queue that may run launches something, also on a busy machine."""
 _BELOW, _ABOVE = 40, 60
 """Requests of a queue that stops, and commands of the one that goes first, in addition to those of
 its threshold. Only the first launch of a request is known."""
@@ -44,10 +49,18 @@ TOGETHER = {"builtin": "none", "xsched": "chpf"}
 """Policies under which all queues of a process run together, by scheduler."""
 
 
+_HINTS = {"highest first": "priority", "earliest first": "deadline"}
+"""What decides which queue goes first, by the rule that says so."""
+DEADLINES = ("1us", "100s", "10000s", "1000000s")
+"""Deadlines so far apart that it does not matter when the requests of a step arrive."""
+_LATER_NS = 60_000_000_000
+
+
 class Competitor(Protocol):
     """What the step uses of the state of a queue."""
 
     priority: int
+    deadline_ns: int
     threshold: int
 
     @property
@@ -59,7 +72,12 @@ _Queue = TypeVar("_Queue", bound=Competitor)
 
 def rule_of(policy: Policy) -> str:
     """Return the rule that says which queue goes first under a policy; "": there is none."""
-    return next((rule for rule in policy.rules if rule == "highest first"), "")
+    return next((rule for rule in policy.rules if rule in _HINTS), "")
+
+
+def hint_of(policy: Policy) -> str:
+    """Return the hint that decides which queue goes first under a policy; "": there is none."""
+    return _HINTS.get(rule_of(policy), "")
 
 
 def keeps_devices_apart(policy: Policy) -> bool:
@@ -67,12 +85,19 @@ def keeps_devices_apart(policy: Policy) -> bool:
     return policy.name == "hpf"
 
 
-def preceded(one: _Queue, others: Sequence[_Queue]) -> list[_Queue]:
+def rank(queue: Competitor, policy: Policy) -> int:
+    """Return a number that is the higher, the earlier a queue goes under a policy."""
+    return -queue.deadline_ns if hint_of(policy) == "deadline" else queue.priority
+
+
+def preceded(one: _Queue, others: Sequence[_Queue], policy: Policy) -> list[_Queue]:
     """Return queues that must wait while one has work: the next, the last and the newest one."""
-    below = [other for other in others if other.priority < one.priority]
+    least = _LATER_NS if hint_of(policy) == "deadline" else 1
+    mine = rank(one, policy)
+    below = [other for other in others if mine - rank(other, policy) >= least]
     if len(below) < 3:
         return below
-    by_rank = sorted(below, key=lambda other: other.priority)
+    by_rank = sorted(below, key=lambda other: rank(other, policy))
     return list({id(other): other for other in (by_rank[-1], by_rank[0], below[-1])}.values())
 
 
@@ -141,7 +166,7 @@ def waited_for_another_device(
     (last,) = submit(other, spin("1ms"), 1)
     (first,) = submit(one, spin("1ms"), 1)
     start_ns, end_ns = first.completed_ns - first.latency.ns, last.launched_ns
-    if start_ns + _REACTION_NS > end_ns:
+    if start_ns + _ENOUGH_NS > end_ns:
         return None
     if first.launched_ns < end_ns:
         return ""
@@ -170,7 +195,7 @@ def stayed_suspended(
         end_ns = last.launched_ns
     finally:
         live.set_policy(policy.name)
-    if changed_ns + _REACTION_NS > end_ns:
+    if changed_ns + _ENOUGH_NS > end_ns:
         return None
     for other, ticket in lower:
         if not ticket.done or ticket.launched_ns > end_ns:

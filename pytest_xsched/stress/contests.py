@@ -22,7 +22,8 @@ def below(executor: Any, step: Step) -> list[QueueState]:
     one = executor.queues[step.queue]
     if not competition.rule_of(executor.devices[one.device].policy) or not _is_clear(executor, one):
         return []
-    return competition.preceded(one, executor._next_to(one))
+    policy = executor.devices[one.device].policy
+    return competition.preceded(one, executor._next_to(one), policy)
 
 
 def above_elsewhere(executor: Any, step: Step) -> list[QueueState]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pytest_xsched.base.units import MAX_NS, parse_duration
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.live_queues import Ticket, XQueue
 from pytest_xsched.scenario.workload import Workload
@@ -23,6 +24,8 @@ class QueueState:
     """Which device of a process with several."""
     priority: int
     threshold: int
+    deadline_ns: int = MAX_NS
+    """MAX_NS: it has none, so it is due last."""
     held: bool = False
     submitted: int = 0
     pending: bool = False
@@ -67,6 +70,8 @@ class QueueState:
             self.was_ready = self.was_ready and not self.held
         elif step.does == "set_priority":
             self.priority = step.priority or 0
+        elif step.does == "set_deadline":
+            self.deadline_ns = parse_duration(step.deadline, what="deadline")
         elif step.does == "set_launch_config":
             self.threshold, batch_size = step.depth
             self.deepest = max(self.deepest, self.threshold)

@@ -152,6 +152,7 @@ _ALL = (
         definition="While a request waits, no queue launches that is due later. A queue without a "
         "deadline is due last.",
         source="C. L. Liu, J. W. Layland, 1973",
+        live=True,
         of="policies that order queues by deadline",
     ),
     Rule(

@@ -35,6 +35,7 @@ from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress import overlap
 from pytest_xsched.stress.background_load import WINDOW
+from pytest_xsched.stress.competition import DEADLINES, hint_of, rank
 from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step, numbered
@@ -274,7 +275,14 @@ class XQueuesMachine(RuleBasedStateMachine):
         if (count := self.devices[device].device_count) > 1:
             # Most queues are on the first one, because queues of one device show most faults.
             on = data.draw(st.sampled_from((0, 0, *range(count))), label="device of the process")
-        self._take("create", device=device, on=on, priority=new.priority, depth=new.depth)
+        self._take(
+            "create",
+            device=device,
+            on=on,
+            priority=new.priority,
+            depth=new.depth,
+            deadline=self._deadline(data),
+        )
         number = next(reversed(self.executor.queues))
         for does in new.first:
             if does == "suspend":
@@ -284,6 +292,19 @@ class XQueuesMachine(RuleBasedStateMachine):
             else:
                 step = Step(does=does, queue=number, workload=new.workload, every=new.every)
             self.do(functools.partial(self.executor.execute, step))
+
+    def _deadline(self, data: Any) -> str:
+        """Draw a deadline where the policy needs one."""
+        if hint_of(self.devices[0].policy) != "deadline":
+            return ""
+        return str(data.draw(st.sampled_from(DEADLINES), label="deadline"))
+
+    def _set_hint(self, data: Any, priority: int) -> None:
+        deadline = self._deadline(data)
+        if deadline:
+            self._take("set_deadline", data, deadline=deadline)
+        else:
+            self._take("set_priority", data, priority=priority)
 
     @rule(data=st.data(), workload=_REQUESTS)
     def submit(self, data: Any, workload: Workload) -> None:
@@ -324,8 +345,8 @@ class XQueuesMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), priority=priorities())
     def set_priority(self, data: Any, priority: int) -> None:
-        """Change a priority."""
-        self._take("set_priority", data, priority=priority)
+        """Change a priority, or a deadline where the policy needs one."""
+        self._set_hint(data, priority)
 
     @rule(data=st.data(), depth=_OTHER_DEPTHS)
     def set_launch_config(self, data: Any, depth: tuple[int, int]) -> None:
@@ -404,13 +425,13 @@ class XQueuesMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.executor.queues) > 1)
     @rule(data=st.data(), priority=st.none() | priorities())
     def compete(self, data: Any, priority: int | None) -> None:
-        """Let all queues compete, perhaps after a change of one priority."""
+        """Let all queues compete, perhaps after a change of one hint."""
         if priority is not None:
-            self._take("set_priority", data, priority=priority)
+            self._set_hint(data, priority)
         self._compete_all()
-        states = self.executor.queues
-        highest = max(states, key=lambda number: states[number].priority, default=-1)
-        self._take("change_policy", queue=highest)
+        states, policy = self.executor.queues, self.devices[0].policy
+        first = max(states, key=lambda number: rank(states[number], policy), default=-1)
+        self._take("change_policy", queue=first)
 
     @precondition(lambda self: len(self.executor.queues) > 1)
     @rule(data=st.data(), depth=_DEPTHS)
@@ -420,7 +441,14 @@ class XQueuesMachine(RuleBasedStateMachine):
         old = numbers[data.draw(st.integers(0, len(numbers) - 1), label="queue")]
         device, on = self.executor.queues[old].device, self.executor.queues[old].on
         self._take("destroy", queue=old)
-        self._take("create", device=device, on=on, priority=None, depth=depth)
+        self._take(
+            "create",
+            device=device,
+            on=on,
+            priority=None,
+            depth=depth,
+            deadline=self._deadline(data),
+        )
         self._compete_all()
 
     def _free_all(self) -> None:
@@ -430,6 +458,13 @@ class XQueuesMachine(RuleBasedStateMachine):
                 self._take("unload", queue=number)
             if state.held:
                 self._take("resume", queue=number)
+
+    def _hurry_the_last(self) -> None:
+        """Let the queue that is due last be due first, which a scheduler may notice too late."""
+        states = self.executor.queues
+        if len(states) > 1 and hint_of(self.devices[0].policy) == "deadline":
+            last = max(states, key=lambda number: states[number].deadline_ns)
+            self._take("set_deadline", queue=last, deadline=DEADLINES[0])
 
     def _compete_all(self) -> None:
         """Submit to each queue in turn while those that it precedes are at work: they stop."""
@@ -455,6 +490,7 @@ class XQueuesMachine(RuleBasedStateMachine):
         """Let all queues compete, and check that everything that was submitted ends."""
         try:
             if not self.broken:
+                self._hurry_the_last()
                 self._compete_all()
                 self.do(self.executor.finish)
         finally:

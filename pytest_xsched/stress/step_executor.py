@@ -27,6 +27,7 @@ from pytest_xsched.stress.background_load import (
     starves,
     took_over,
 )
+from pytest_xsched.stress.competition import rule_of
 from pytest_xsched.stress.queue_state import QueueState
 from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 
@@ -38,7 +39,6 @@ _SHORT, _SHARED = spin("100us", layers=5), spin("200us", layers=24)
 _RULE_OF_STEP = {
     "idle": "idle burns nothing",
     "share": "equals run together",
-    "compete": "highest first",
     "apart": "devices are apart",
     "change_policy": "a new policy decides",
     "switch_off": "off means off",
@@ -95,7 +95,7 @@ class StepExecutor:
         elif not self.can(step):
             return
         name = f"{_CALL_OF_STEP.get(step.does, step.does)} returns{self._circumstance(step)}"
-        if name in self._without or _RULE_OF_STEP.get(step.does) in self._without:
+        if name in self._without or self._rule_of(step) in self._without:
             return
         self.executed.append(step)
         if step.does not in dependencies.CALM_STEPS:
@@ -109,6 +109,12 @@ class StepExecutor:
             else:
                 getattr(self, f"_{step.does}")(step)
             self._check_all()
+
+    def _rule_of(self, step: Step) -> str | None:
+        """Return the rule that a step serves, if it serves one only."""
+        if step.does == "compete":
+            return rule_of(self.devices[self.queues[step.queue].device].policy)
+        return _RULE_OF_STEP.get(step.does)
 
     def can(self, step: Step) -> bool:
         """Return whether a step makes sense now: its queue exists, and is as the step needs it."""
@@ -198,7 +204,11 @@ class StepExecutor:
     def _create(self, step: Step) -> None:
         threshold, batch_size = step.depth
         xq = self.devices[step.device](
-            priority=step.priority, threshold=threshold, batch_size=batch_size, device=step.on
+            priority=step.priority,
+            threshold=threshold,
+            batch_size=batch_size,
+            device=step.on,
+            deadline=step.deadline or None,
         )
         c = xq.counts
         used = c.submitted or c.launched or c.completed or c.suspended or c.most_in_flight
@@ -209,6 +219,8 @@ class StepExecutor:
         )
         state = QueueState(xq, step.device, step.on, step.priority or 0, threshold)
         state.deepest, state.widest = threshold, batch_size
+        if step.deadline:
+            state.note_change(dataclasses.replace(step, does="set_deadline"))
         self.queues[step.queue] = state
 
     def _submit(self, step: Step) -> None:
@@ -272,6 +284,11 @@ class StepExecutor:
         self._changed.add(state)
         seen = state.xq.priority
         self._check("no call fails", seen == step.priority, f"{state.xq.name}: priority {seen}")
+
+    def _set_deadline(self, step: Step) -> None:
+        state = self.queues[step.queue]
+        state.xq.deadline = step.deadline
+        state.note_change(step)
 
     def _set_launch_config(self, step: Step) -> None:
         state = self.queues[step.queue]

@@ -23,9 +23,9 @@ class Step:
     """One step. Each kind of step uses some of the fields after `queue`.
 
     Attributes:
-        does: the name of a method of XQueue, or "create", "set_priority", "set_launch_config",
-            "sleep", "idle", "share", "compete", "apart", "change_policy", "switch_off", "together",
-            "clear" (the end of an example) or one of `costs.STEPS`.
+        does: the name of a method of XQueue, or "create", "set_priority", "set_deadline",
+            "set_launch_config", "sleep", "idle", "share", "compete", "apart", "change_policy",
+            "switch_off", "together", "clear" (the end of an example) or one of `costs.STEPS`.
         steps: of "together": steps that happen at once, each in a thread of its own.
         every: of a load: the time from one request to the next; empty: a closed loop.
         queue: number of the queue, in order of creation.
@@ -39,6 +39,7 @@ class Step:
     device: int = 0
     on: int = 0
     priority: int | None = 0
+    deadline: str = ""
     depth: tuple[int, int] = (4, 2)
     workload: Workload = _PLAIN
     duration: str = "1ms"
@@ -51,6 +52,7 @@ class Step:
         name = f"q{self.queue}"
         on = f", device={self.on}" if self.on else ""
         depth = f"threshold={self.depth[0]}, batch_size={self.depth[1]}"
+        due = f', deadline="{self.deadline}"' if self.deadline else ""
         every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
         after = f", after=q{self.after}" if self.after >= 0 else ""
@@ -58,9 +60,10 @@ class Step:
             return f"xqueues.together({', '.join(f'lambda: {s.call}' for s in self.steps)})"
         return {
             "submit": f"{name}.submit({python_text(self.workload)}{after})",
-            "create": f"{name} = {xqueues}(priority={self.priority}, {depth}{on})",
+            "create": f"{name} = {xqueues}(priority={self.priority}, {depth}{due}{on})",
             "load": f"{name}.load({python_text(self.workload)}{every})",
             "set_priority": f"{name}.priority = {self.priority}",
+            "set_deadline": f'{name}.deadline = "{self.deadline}"',
             "set_launch_config": f"{name}.set_launch_config({depth})",
             "sleep": f'xqueues.sleep("{self.duration}")',
             "idle": f'xqueues.sleep("{IDLE}")',

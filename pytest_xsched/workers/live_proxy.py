@@ -53,6 +53,7 @@ _DOING = {
     "suspend": "suspending",
     "resume": "resuming",
     "set_priority": "setting the priority of",
+    "set_deadline": "setting the deadline of",
     "set_depth": "setting the launch configuration of",
     "counts": "counting the commands of",
     "destroy": "destroying",
@@ -362,6 +363,10 @@ class RemoteQueue:
     def set_priority(self, priority: int) -> None:
         """Change the priority that the policy sees."""
         self._call("set_priority", priority=priority)
+
+    def set_deadline(self, deadline_ns: int) -> None:
+        """Change the deadline that the policy sees, in ns."""
+        self._call("set_deadline", deadline_ns=deadline_ns)
 
     def suspend(self) -> int:
         """Launch nothing until `resume`; return how long the call took there, in ns."""

