@@ -37,8 +37,8 @@ _REACTION_NS = 20_000_000
 _ENOUGH_NS = 60_000_000
 """Time in which a queue that may run launches something, also on a busy machine."""
 _BELOW, _ABOVE = 40, 60
-"""Requests of a queue that stops, and commands of the one that goes first, in addition to those of
-its threshold. Only the first launch of a request is known."""
+"""Requests of a queue that stops, fewer of each of several; and commands of the one that goes
+first, in addition to those of its threshold. Only the first launch of a request is known."""
 _LOWER = spin("1ms", layers=2)
 _PART_BELOW = 0.2
 """The part of the time that launches below must take: a delay is shorter, because there are several
@@ -123,7 +123,8 @@ def overtaken(
     A busy machine may be late to stop a queue. So in real time, launches below count if they take
     a part of the time in which the one above waits that is no such delay.
     """
-    lower = {other.name: submit(other, _LOWER, _BELOW) for other in below}
+    times = 2 * _BELOW // (len(below) + 1)
+    lower = {other.name: submit(other, _LOWER, times) for other in below}
     (first,) = submit(one, spin("1ms", layers=one.threshold + _ABOVE), 1)
     (last,) = submit(one, spin("1ms"), 1)
     end_ns = last.launched_ns
