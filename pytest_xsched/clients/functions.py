@@ -12,7 +12,7 @@ from pytest_xsched.client import current_request
 from pytest_xsched.clients.engine import describe_error
 from pytest_xsched.clients.request import Failed, Request
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.models.factory import Place, find_function, reason, told
+from pytest_xsched.models.factory import Place, find_function, reason, sizes_wanted, told
 from pytest_xsched.scenario.endpoint import MAKERS, Endpoint
 
 
@@ -58,15 +58,6 @@ class UserFunction:
             raise
         except BaseException as error:  # also SystemExit, and what pytest.skip raises
             raise Failed(f"{self.name.name}: {reason(error, self.name)}") from error
-
-
-def sizes_wanted(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of sizes that a function has parameters for."""
-    try:
-        names = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return ()
-    return tuple(name for name in ("tokens_in", "tokens_out") if name in names)
 
 
 class ClientSender:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from pytest_xsched.base.constants import TOKEN
-from pytest_xsched.client import is_measured, milestone, requests
+from pytest_xsched.client import is_measured, milestone, requests, sizes
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.factory import Factory, Place, find_factory, in_order, told
 from pytest_xsched.scenario.models import MODEL_VARIABLE, Model
@@ -61,13 +61,13 @@ def main() -> int:
 def _serve(factory: Factory, device: str) -> None:
     request = _build(factory, device)
     warm_ups, compiled = 0, None
-    for _ in requests():
+    for number in requests():
         if not is_measured():
             warm_ups, compiled = warm_ups + 1, None
         elif compiled is None:
             compiled = _compiled()
         with told(factory.model, "a request failed"):
-            request()
+            request(sizes(number))
         if compiled is not None and _compiled() > compiled:
             raise ScenarioError(
                 f"{factory.model.name}: PyTorch compiled in a measured request, after {warm_ups} "
@@ -82,8 +82,8 @@ def _compiled() -> int:
     return 0 if counting is None else int(counting.counters["stats"]["unique_graphs"])
 
 
-def _build(factory: Factory, device: str) -> Callable[[], None]:
-    """Return the callable that does one request and waits for its end."""
+def _build(factory: Factory, device: str) -> Callable[[Mapping[str, int]], None]:
+    """Return the callable that does one request of some sizes and waits for its end."""
 
     def reached() -> None:
         if factory.model.steps is not None:
@@ -95,8 +95,8 @@ def _build(factory: Factory, device: str) -> Callable[[], None]:
         return eager_request(factory, device, reached)
     calls = factory.build()
 
-    def request() -> None:
-        for function in in_order(calls):
+    def request(sizes: Mapping[str, int]) -> None:
+        for function in in_order(calls, sizes):
             function()
             reached()
 

@@ -6,14 +6,16 @@ Each failure becomes one sentence with the user's own reason and the line of the
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import itertools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -28,10 +30,17 @@ Request: TypeAlias = Callable[..., Any]
 
 
 class Call(NamedTuple):
-    """A part of a request: what the user's function returned, and how often it is called."""
+    """A part of a request: what the user's function returned, and how often it is called.
+
+    Attributes:
+        function: of the user.
+        times: how often a request calls it.
+        sizes: names of the sizes of a request that it takes; see `sizes_wanted`.
+    """
 
     function: Request
     times: int
+    sizes: tuple[str, ...] = ()
 
 
 _REASON_MAX = 300
@@ -109,7 +118,7 @@ class Factory:
                     f"{name} returned two functions, the begin of a request and its step; say how "
                     f"many steps a request has, as in model({self.function.__name__}, steps=32)"
                 )
-            return Call(returned[0], 1), Call(returned[1], steps)
+            return _call(returned[0], 1), _call(returned[1], steps)
         if not callable(returned):
             wanted = (
                 "return the function that does one request, as in return lambda: net(x)"
@@ -120,13 +129,50 @@ class Factory:
             raise ScenarioError(
                 f"{name} returned {one_line(returned)}, which is not callable; {wanted}"
             )
-        return (Call(returned, 1 if steps is None else steps),)
+        return (_call(returned, 1 if steps is None else steps),)
 
 
-def in_order(calls: Sequence[Call]) -> Iterator[Request]:
-    """Yield the functions of a request as often as they are called, in their order."""
+def _call(function: Request, times: int) -> Call:
+    return Call(function, times, sizes_wanted(function))
+
+
+def sizes_wanted(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of sizes that a function has parameters for."""
+    try:
+        names = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return ()
+    return tuple(name for name in ("tokens_in", "tokens_out") if name in names)
+
+
+def in_order(calls: Sequence[Call], sizes: Mapping[str, int] | None = None) -> Iterator[Request]:
+    """Yield the functions of a request as often as they are called, in their order.
+
+    Args:
+        calls: of the request.
+        sizes: of the request, which the functions get that take them; where there are none: None.
+    """
     for call in calls:
-        yield from itertools.repeat(call.function, call.times)
+        function = call.function
+        if call.sizes:
+            wanted = {name: (sizes or {}).get(name) for name in call.sizes}
+            function = functools.partial(call.function, **wanted)
+        yield from itertools.repeat(function, call.times)
+
+
+def refuse_sizes(model: Model, calls: Sequence[Call]) -> None:
+    """Refuse a request of a size of its own, which no graph has.
+
+    Raises:
+        ScenarioError: a function takes sizes.
+    """
+    for call in calls:
+        if call.sizes:
+            raise ScenarioError(
+                f"{model.name}: its function takes {' and '.join(call.sizes)} of each request, but "
+                'a graph has the same shapes each time; write model(..., mode="eager"), or a '
+                "program, or leave these parameters out"
+            )
 
 
 def find_factory(model: Model, place: Place) -> Factory:

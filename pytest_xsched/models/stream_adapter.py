@@ -6,7 +6,7 @@ import contextlib
 import time
 
 from pytest_xsched.errors import ScenarioError, XSchedError
-from pytest_xsched.models.factory import Factory, Request, in_order, reason, told
+from pytest_xsched.models.factory import Factory, Request, in_order, reason, refuse_sizes, told
 from pytest_xsched.native.graph import Capture
 
 WAY_OUT = 'command(["python", "serve.py"]) runs it as a program'
@@ -36,6 +36,7 @@ class StreamRequest:
         self.framework = "stream"
         self.outputs = "not compared: what a request of graph() writes is not known"
         self._calls = factory.build()  # they own what the graphs use
+        refuse_sizes(factory.model, self._calls)
         self.warm_ups = 0
         self._warm_up(_WARM_UPS)
         self._capture_calls()

@@ -15,7 +15,15 @@ from typing import Any
 
 from pytest_xsched.base.constants import split_device
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.models.factory import Call, Factory, Request, in_order, reason, told
+from pytest_xsched.models.factory import (
+    Call,
+    Factory,
+    Request,
+    in_order,
+    reason,
+    refuse_sizes,
+    told,
+)
 from pytest_xsched.models.grouping import is_steady
 from pytest_xsched.scenario.models import Model
 
@@ -34,8 +42,8 @@ random numbers for one, for part of that capture."""
 
 def eager_request(
     factory: Factory, device: str, reached: Callable[[], None] = lambda: None
-) -> Callable[[], None]:
-    """Return the callable that does one request and waits for its end.
+) -> Callable[[Mapping[str, int]], None]:
+    """Return the callable that does one request of some sizes and waits for its end.
 
     Args:
         factory: of the user.
@@ -55,9 +63,9 @@ def eager_request(
         torch.cuda.set_stream(stream)
     is_checked = where.type != "cpu"  # there a result may be on the host
 
-    def one() -> None:
+    def one(sizes: Mapping[str, int]) -> None:
         nonlocal is_checked
-        for function in in_order(calls):
+        for function in in_order(calls, sizes):
             result = function()
             if stream is not None:
                 stream.synchronize()
@@ -105,6 +113,7 @@ class TorchRequest:
             )
         self.framework = f"torch {torch.__version__}"
         self._calls = _build(torch, factory, self._where)
+        refuse_sizes(model, self._calls)
         self._stream = torch.cuda.ExternalStream(stream, device=self._where)
         self.outputs = ""
         self.warm_ups = 0
@@ -183,9 +192,9 @@ class TorchRequest:
         results = []
         self.warm_ups += 1
         with told(self._model, "a request failed"):
-            for function, times in self._calls:
-                for _ in range(times):
-                    result = function()
+            for call in self._calls:
+                for _ in range(call.times):
+                    result = call.function()
                 results.append(result)
         return results
 

@@ -356,7 +356,8 @@ def model(
 
     On "cuda" and "hip", a request is captured into a graph, which is cut into commands, so every
     scheduler schedules the model. With ``mode="eager"``, and on "cpu", the requests run in a
-    process of their own, as those of `command` do.
+    process of their own, as those of `command` do. There a callable that has parameters
+    ``tokens_in`` or ``tokens_out`` gets the sizes of each request; None: the load has none.
 
     Args:
         factory: a function at the top level of a file, or its name: ``"package.module:name"``,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_xsched import Session, command, trace_file
+from pytest_xsched import Session, command, model, trace_file
 from pytest_xsched.session.settings import Settings
 
 TRACE = Path(__file__).resolve().parents[1] / "traces" / "azure_2024.csv"
@@ -41,3 +41,26 @@ def test_a_program_has_the_sizes_of_the_requests_of_its_window(tmp_path, duratio
         session.close()
     assert out.read_text() == expected
     assert len(run.high.samples) == expected.count("\n") - 1
+
+
+def of_its_size(out):
+    """A model whose requests write which sizes they had."""
+    lines = open(out, "a", buffering=1)  # noqa: SIM115 - for all requests
+
+    def request(tokens_out, tokens_in):
+        lines.write(f"{tokens_in},{tokens_out}\n")
+
+    return request
+
+
+def test_an_eager_model_has_the_sizes_of_its_requests(tmp_path):
+    out = tmp_path / "sizes.csv"
+    session = Session(Settings(device="cpu", scheduler="native", noise="off"))
+    try:
+        load = trace_file(TRACE, speed=10)
+        queue = session.queue("high", model(of_its_size, str(out)), arrivals=load)
+        run = session.run(queue, duration="300ms")
+    finally:
+        session.close()
+    assert out.read_text().endswith("2400,15\n640,200\n18,3\n9000,77\n")
+    assert run.high.n == 4

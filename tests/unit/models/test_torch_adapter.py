@@ -83,8 +83,8 @@ def linear():
 def test_an_eager_request_is_the_users_own():
     calls = []
     request = eager_request(factory(lambda: lambda: calls.append(torch.ones(2))), "cpu")
-    request()
-    request()
+    request({})
+    request({})
     assert len(calls) == 2
 
 
@@ -343,5 +343,5 @@ def test_an_eager_request_with_steps_tells_when_each_call_is_done():
     def build():
         return lambda: order.append("prefill"), lambda: order.append("decode")
 
-    eager_request(factory(build, steps=2), "cpu", lambda: order.append("reached"))()
+    eager_request(factory(build, steps=2), "cpu", lambda: order.append("reached"))({})
     assert order == ["prefill", "reached", "decode", "reached", "decode", "reached"]
