@@ -16,6 +16,7 @@ leaves to the next).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from pytest_xsched.stats.sequential_test import (
     Misses,
     decide,
     design_effect,
+    independent_block,
 )
 
 S = 10**9
@@ -56,6 +58,12 @@ _LOOKS = 0.3
 """The part of the budget that looks may spend."""
 _PART = 0.45
 """How far from the rate that is searched for a trial is at least, as a part of `within`."""
+_FIRST = {FAIL: 0.15, PASS: 0.3}
+"""The part of what is left that the first trial for a bound may probably take."""
+_CLOSER = 0.7
+"""The same of a trial that brings a bound closer."""
+_SURE = 2.5
+"""How many standard errors of the place a trial is away from it, at least."""
 _TRIALS_MAX = 24
 _TRIAL_NS = 10 * S
 """The shortest trial, if the budget allows it: no verdict takes less."""
@@ -134,7 +142,8 @@ class Point:
     @property
     def effect(self) -> float:
         """How many misses count for one independent miss; see `sequential_test`."""
-        return design_effect(self.probe.missed, self.probe.block, 1.0)
+        missed = self.probe.missed
+        return design_effect(missed, independent_block(missed, self.probe.block), 1.0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -251,10 +260,11 @@ class _Search:
         requests = times * _LOOKED / self._plan.allowed
         point = self._look(rate_hz, requests / 8)
         share = point.misses / max(1, point.n)
-        if point.probe.refused or point.probe.saturated:
-            return True
-        if point.misses >= 5 and share > min(0.5, _CLEAR * self._plan.allowed):
-            return True
+        if not point.probe.refused:  # else once more: the machine may have been busy
+            if point.probe.saturated:
+                return True
+            if point.misses >= 5 and share > min(0.5, _CLEAR * self._plan.allowed):
+                return True
         point = self._look(rate_hz, requests)
         if point.probe.refused or point.probe.saturated:
             return True
@@ -291,7 +301,10 @@ class _Search:
                 status = UNDECIDED  # its latencies grow with the time that is measured
             if probe.refused:
                 status = NO_VERDICT
-            if status in (PASS, FAIL) or not probe.measure_on():
+            left = (most_ns - probe.measured_ns) / S * rate_hz
+            # What refused a verdict stays, and what needs more than is left is not decided.
+            in_vain = probe.refused or decision.needed is None or decision.needed > left
+            if status in (PASS, FAIL) or in_vain or not probe.measure_on():
                 break
         self._not_passed += status != PASS
         self._not_failed += status != FAIL
@@ -358,7 +371,8 @@ class _Search:
 
     def _is_vague(self, line: _Line) -> bool:
         """Check whether the place is not known well enough to choose the rate of a trial."""
-        margin, _ = self._margin(line, PASS, (1 - _LOOKS) / 2 * self._plan.budget_ns)
+        known = dataclasses.replace(line, error=0.0)
+        margin, _ = self._margin(known, PASS, (1 - _LOOKS) / 2 * self._plan.budget_ns)
         return line.error > margin / 3
 
     def _bounded(self, rate_hz: float) -> float:
@@ -379,30 +393,19 @@ class _Search:
                 return
             if self._rest_ns < S:
                 break
-            gap_below = line.crossing - math.log(low) if low else math.inf
-            gap_above = math.log(high) - line.crossing if high else math.inf
-            if min(gap_below, gap_above) <= 0:  # the looks misled: begin again between the bounds
-                edge = high or low or math.exp(line.crossing)
-                start, end = low or edge / _CLOSE, high or edge * _CLOSE
-                middle = self._bounded(math.sqrt(start * end))
+            if (low and found.rate_hz <= low) or (high and found.rate_hz >= high):
                 times *= 2
-                self._look(middle, times * _LOOKED / plan.allowed)
-                line = self._fit(math.log(middle))
-                if not start < math.exp(line.crossing) < end:
-                    line = _Line(math.log(middle), line.error, line.slope)
-                gap_below, gap_above = (
-                    line.crossing - math.log(start),
-                    math.log(end) - line.crossing,
-                )
+                line = self._begin_again(low, high, times)
                 found.rate_hz = math.exp(line.crossing)
                 if self._rest_ns < S:
                     break
-            wanted = PASS if gap_below >= gap_above else FAIL
-            # Both bounds have to be found with what is left.
-            part = 0.45 if low is None or high is None else 0.7
+            wanted = self._wanted(line, low, high, widened)
+            part = _CLOSER if low and high else _FIRST[wanted]
             margin, needed = self._margin(line, wanted, part * self._rest_ns)
             margin *= widened[wanted]
             rate = self._bounded(math.exp(line.crossing + (margin if wanted == FAIL else -margin)))
+            if wanted == FAIL and high is None:
+                rate = max(rate, self._mostly_missed())
             if (low and rate <= low) or (high and rate >= high):
                 found.ended = "closer bounds take more time than the budget has left"
                 return
@@ -414,28 +417,62 @@ class _Search:
             if point.status not in (PASS, FAIL):
                 widened[wanted] *= 1.6
 
+    def _mostly_missed(self) -> float:
+        """Return the lowest rate at which most requests missed, or 0: there a trial is short."""
+        judged = [p for p in self._judged() if not p.probe.refused]
+        return min((p.rate_hz for p in judged if 2 * p.failed >= p.n), default=0.0)
+
+    def _wanted(
+        self, line: _Line, low: float | None, high: float | None, widened: dict[str, float]
+    ) -> str:
+        """Return which bound the next trial is to show: the one that is missing, or farther.
+
+        If both are missing: a rate that fails, which takes less time; and the other one after a
+        trial that showed nothing.
+        """
+        if low is None and high is None:
+            return FAIL if widened[FAIL] <= widened[PASS] else PASS
+        if low is None or high is None:
+            return PASS if low is None else FAIL
+        return PASS if line.crossing - math.log(low) >= math.log(high) - line.crossing else FAIL
+
+    def _begin_again(self, low: float | None, high: float | None, times: float) -> _Line:
+        """Look between the bounds, because the looks misled: the place is beyond a bound."""
+        start = low or (high or 1.0) / _CLOSE
+        end = high or start * _CLOSE
+        middle = self._bounded(math.sqrt(start * end))
+        self._look(middle, times * _LOOKED / self._plan.allowed)
+        line = self._fit(math.log(middle))
+        if start < math.exp(line.crossing) < end:
+            return line
+        return _Line(math.log(middle), line.error, line.slope)
+
     def _margin(self, line: _Line, wanted: str, time_ns: float) -> tuple[float, float]:
         """Return how far from the crossing a trial can be decided in a time, and the requests.
 
-        Never closer than nearly half of `within`: closer bounds are not asked for.
+        Never closer than nearly half of `within`: closer bounds are not asked for. If no rate can
+        be decided in that time: where a trial takes the least.
         """
         plan, effect = self._plan, self._burst()
         spent = self._not_passed if wanted == PASS else self._not_failed
         error = plan.beta if wanted == PASS else plan.alpha
         odds = math.log((spent + 1) * (spent + 2) / error) + _MIXED
-        rate = math.exp(line.crossing)
-        margin = _PART * math.log1p(plan.within)
-        while True:
-            change = line.slope * margin
-            share = plan.allowed * math.exp(change if wanted == FAIL else -change)
+        margin = max(_PART * math.log1p(plan.within), _SURE * line.error)
+        fastest = (math.inf, margin, 0.0)
+        while margin <= 1:
+            change = margin if wanted == FAIL else -margin
+            share = plan.allowed * math.exp(line.slope * change)
             requests = effect * odds / _divergence(min(0.9, share), plan.allowed)
-            if requests / rate * S <= time_ns or margin > 1:
-                return margin, requests
+            needed_ns = requests * S / math.exp(line.crossing + change)
+            fastest = min(fastest, (needed_ns, margin, requests))
+            if needed_ns <= time_ns:
+                break
             margin *= 1.1
+        return fastest[1:]
 
     def _fit(self, around: float) -> _Line:
         """Fit a line to the logarithm of the share of misses near a rate."""
-        points = [p for p in self._found.points if p.n and not p.alone]
+        points = self._judged()
         line = fit(
             np.array([math.log(point.rate_hz) for point in points]),
             np.array([point.n for point in points], np.float64),
@@ -456,6 +493,15 @@ class _Search:
             slope=max(line.slope, rise / (end - start) / 2),
         )
 
+    def _judged(self) -> list[Point]:
+        """Return the points that say where the place is.
+
+        One that cannot be judged says nothing if another one could be, at its rate or a higher one.
+        """
+        points = [p for p in self._found.points if p.n and not p.alone]
+        highest_hz = max((p.rate_hz for p in points if not p.probe.refused), default=0.0)
+        return [p for p in points if not p.probe.refused or p.rate_hz > highest_hz]
+
     def _clear(self, points: list[Point]) -> tuple[Point | None, Point | None]:
         """Return the closest two rates where one clearly holds and the other clearly fails."""
         allowed, burst = self._plan.allowed, self._burst()
@@ -475,7 +521,7 @@ class _Search:
 
     def _is_cliff(self, below_hz: float, above_hz: float) -> bool:
         """Check whether one rate clearly holds and the next one clearly fails."""
-        low, high = self._clear(self._found.points)
+        low, high = self._clear(self._judged())
         return (
             low is not None
             and high is not None

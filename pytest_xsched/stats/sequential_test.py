@@ -297,13 +297,25 @@ def _fail_bets(missed: Misses, allowed: float, block: int) -> tuple[int, _Bets]:
         np.full(len(factors), (1 - _WORSE_CLOSER) / len(factors)), _WORSE_CLOSER * halves
     )
     amounts = (np.append(factors, 1 + gaps) - 1) / (1 - allowed)
+    size = independent_block(missed, block)
+    shares = _shares(missed, size)
+    return size, _Bets(np.log1p(np.outer(shares - allowed, amounts)), shares_of_all)
+
+
+def independent_block(missed: Misses, block: int) -> int:
+    """Return the size of blocks whose neighbours are uncorrelated, or of ten blocks or more."""
     size = block
     while True:
         count = len(missed) // size
-        shares = missed[: count * size].reshape(count, size).mean(axis=1) if count else np.empty(0)
-        if count // 2 < BLOCKS_MIN or _lag_one(shares) < 1 / math.sqrt(count):
-            return size, _Bets(np.log1p(np.outer(shares - allowed, amounts)), shares_of_all)
+        if count // 2 < BLOCKS_MIN or _lag_one(_shares(missed, size)) < 1 / math.sqrt(count):
+            return size
         size *= 2
+
+
+def _shares(missed: Misses, size: int) -> _Floats:
+    """Return the share of misses in each block."""
+    count = len(missed) // size
+    return missed[: count * size].reshape(count, size).mean(axis=1) if count else np.empty(0)
 
 
 def _lag_one(values: _Floats) -> float:

@@ -205,6 +205,68 @@ def test_an_undecided_trial_at_the_highest_rate_ends_with_the_budget():
     assert found.ended == "the budget is spent"
 
 
+class RefusedFirst(Cliff):
+    """The machine was busy while the first rate was measured for the first time."""
+
+    measured = 0
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        type(self).measured += 1
+        self.refused = "late" if self.measured == 1 else ""
+
+
+def test_a_rate_that_was_refused_once_is_no_rate_that_fails():
+    RefusedFirst.measured = 0
+    found = search(plan(), lambda *args: RefusedFirst(97.3, *args))
+    assert found.points[0].status == NO_VERDICT
+    assert found.lower.rate_hz < 97.3 <= found.upper.rate_hz <= 1.05 * found.lower.rate_hz
+
+
+class RefusedTwice(RefusedFirst):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.refused = "late" if self.measured <= 2 else ""
+
+
+def test_a_rate_that_could_not_be_judged_does_not_hide_higher_ones():
+    RefusedTwice.measured = 0
+    found = search(plan(), lambda *args: RefusedTwice(97.3, *args))
+    assert found.lower.rate_hz > 50
+
+
+def test_a_trial_that_cannot_be_judged_ends_at_once():
+    class Late(Refused):
+        def measure_on(self):
+            assert not self.refused
+            return super().measure_on()
+
+    assert search(plan(highest_hz=400.0), lambda *args: Late(97.3, *args)).lower
+
+
+def test_a_short_search_shows_bounds_on_both_sides(bench):
+    """Two minutes of a P95, where a queue of 1.6 ms each misses in bursts of a tenth of a second.
+
+    A rate that clearly fails is shown first, because that takes little of the budget.
+    """
+    model = bench.one_server(lambda draw, n: draw.exponential(0.0016, n), 0.025)
+    true_hz = 1 / 0.0016 - math.log(20) / 0.025  # of a queue with these times in service
+    found = []
+    for seed in range(10):
+        draw = np.random.default_rng(seed)
+
+        def measure(rate_hz, least_ns, most_ns, alone, draw=draw):
+            line = bench.Line(model, rate_hz, least_ns, most_ns, draw)
+            line.block = max(1, round(rate_hz * min(1, most_ns / 20 / S)))  # as of a run
+            return line
+
+        two_minutes = plan(allowed=0.05, start_hz=30.0, budget_ns=120 * S, alpha=5e-4)
+        found.append(search(two_minutes, measure))
+    assert [one.lower is not None and one.upper is not None for one in found] == [True] * 10
+    assert sum(one.lower.rate_hz > true_hz for one in found) <= 1
+    assert all(one.upper.rate_hz > true_hz for one in found)
+
+
 def test_points_at_one_rate_have_a_line():
     logs, n = np.log([100.0, 100.0]), np.array([1000.0, 1000.0])
     line = fit(logs, n, np.array([0.0, 0.0]), allowed=0.01, effect=1.0, around=math.log(100.0))
