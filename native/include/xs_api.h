@@ -474,7 +474,7 @@ int xs_queue_scheduler_counts(struct xs_queue *queue, struct xs_scheduler_counts
 /* XS_LOAD_MANUAL. Start a load in the background, in place of an earlier one: the queue submits
  * such requests itself, between those that the user submits. One arrives every `every_ns`, or
  * with 0 as soon as there is room: at most `most` requests of the queue are unfinished, and
- * arrivals without room are left out. XS_EINVAL before the run starts, XS_ECANCELED after its
+ * arrivals without room wait. XS_EINVAL before the run starts, XS_ECANCELED after its
  * end. */
 int xs_queue_start_load(struct xs_queue *queue, const struct xs_command *commands, uint32_t count,
                         uint32_t most, int64_t every_ns, struct xs_error *err);

@@ -17,9 +17,8 @@ static void submit_due(struct xs_queue *q, xs_ns now)
         xs__queue_push(q, q->background);
         q->background_requests++;
         q->background_commands += q->background->count;
-        /* Arrivals for which there was no room are left out. */
-        xs_ns next = xs__later(q->background_due, q->background_every);
-        q->background_due = next < now ? xs__later(now, q->background_every) : next;
+        /* No arrival is left out: one without room waits, and what is late is made up for. */
+        q->background_due = xs__later(q->background_due, q->background_every);
     }
 }
 

@@ -227,9 +227,10 @@ class XQueue:
             workload: of each request.
             concurrency: most unfinished requests of the queue, in [1, 4095]. While it has as many,
                 the load submits none.
-            every: time from one request to the next: an open loop, which leaves out requests for
-                which there is no room. None: a closed loop, whose next request arrives as soon as
-                there is room, so that the queue always has work.
+            every: time from one request to the next: an open loop. A request that arrives while
+                there is no room waits until there is, so all that arrived are done in the end.
+                None: a closed loop, whose next request arrives as soon as there is room, so that
+                the queue always has work.
         """
         commands = self._commands("load", workload)
         what = f"queue {self.name!r}"

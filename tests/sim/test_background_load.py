@@ -42,7 +42,20 @@ def test_an_open_loop_leaves_time_to_a_lower_queue(xqueues):
     assert low.counts.completed >= 27  # three in each gap, but for the ways to the device
 
 
-def test_an_open_loop_leaves_out_what_has_no_room(xqueues):
+def test_an_open_loop_leaves_out_no_arrival_while_its_queue_is_suspended(xqueues):
+    xq = xqueues()
+    xq.load(spin("1ms"), every="5ms")
+    xqueues.sleep("22ms")
+    assert xq.counts.background_requests == 5  # at 0, 5, ..., 20 ms
+    xq.suspend()
+    xqueues.sleep("100ms")
+    assert xq.counts.background_requests == 7  # more than two are not unfinished at once
+    xq.resume()
+    xqueues.sleep("60ms")
+    assert xq.counts.background_requests == 37  # one every 5 ms, up to 180 ms
+
+
+def test_an_open_loop_has_no_more_unfinished_requests_than_it_may(xqueues):
     xq = xqueues()
     xq.load(spin("10ms"), every="1ms", concurrency=3)
     xqueues.sleep("25ms")
