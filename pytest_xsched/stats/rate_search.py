@@ -437,7 +437,7 @@ class _Search:
         return PASS if line.crossing - math.log(low) >= math.log(high) - line.crossing else FAIL
 
     def _begin_again(self, low: float | None, high: float | None, times: float) -> _Line:
-        """Look between the bounds, because the looks misled: the place is beyond a bound."""
+        """Return a line through a look between the bounds: the looks before misled."""
         start = low or (high or 1.0) / _CLOSE
         end = high or start * _CLOSE
         middle = self._bounded(math.sqrt(start * end))
