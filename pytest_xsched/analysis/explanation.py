@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.analysis.attribution import PARTS
 from pytest_xsched.analysis.cause import find_cause
 from pytest_xsched.analysis.late_requests import LateRequest, LateRequests
+from pytest_xsched.analysis.milestone_times import BETWEEN, times_between_milestones
 from pytest_xsched.base.units import format_duration
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ class Explanation:
             - stretched: it ran for longer than alone;
             - seen: the last command had ended, and the runner had not seen that;
             - unknown: the commands are not on record.
+        milestones: time of all explained requests until each milestone from the one before, in ns,
+            by the name of its latency: "first_token", "between_tokens"; "" is the time after the
+            last one. It adds up to the sum of their latencies; empty: there are no milestones.
     """
 
     queue: str
@@ -57,6 +62,7 @@ class Explanation:
     requests: tuple[LateRequest, ...]
     cause: str
     sentence: str
+    milestones: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[tuple[str, str], int]:
@@ -91,7 +97,15 @@ class Explanation:
             time = f"took {total}{average}, {unfinished} of them unfinished"
         else:
             time = f"took {total}{average}"
-        return self.sentence, f"{self._which()} {time}: {parts}"
+        return self.sentence, f"{self._which()} {time}: {parts}", *self._of_milestones(total)
+
+    def _of_milestones(self, total: str) -> list[str]:
+        """Return the line with the time to each milestone on average."""
+        times = [
+            f"{format_duration(round(ns / len(self.requests)))} {milestone_part(name)}"
+            for name, ns in self.milestones.items()
+        ]
+        return [f"of {total}: {', '.join(times)}"] if times else []
 
     def _which(self) -> str:
         """Name the requests that are explained."""
@@ -117,6 +131,7 @@ class Explanation:
             "parts": [
                 {"part": part, "queue": queue, "ns": ns} for (part, queue), ns in self.parts.items()
             ],
+            **({"milestones": dict(self.milestones)} if self.milestones else {}),
             "requests": [request.to_dict() for request in self.requests[:SHOWN]],
         }
 
@@ -150,6 +165,13 @@ def part_name(part: str, queue: str) -> str:
     return f"{_NAMES[part]} while {queue} ran" if part == "held" else f"{_NAMES[part]} of {queue}"
 
 
+def milestone_part(name: str) -> str:
+    """Name the time until a milestone in words; see `Explanation.milestones`."""
+    if not name:
+        return "after the last milestone"
+    return name.replace("_", " ", 1) if name.startswith(BETWEEN) else f"until {name}"
+
+
 def explain(run: Run, queue: QueueResult, limit_ns: int | None = None) -> Explanation:
     """Explain the requests of a queue that took longer than a limit.
 
@@ -168,4 +190,5 @@ def explain(run: Run, queue: QueueResult, limit_ns: int | None = None) -> Explan
         requests=requests,
         cause=cause,
         sentence=sentence,
+        milestones=times_between_milestones(queue, [(r.index, r.latency_ns) for r in requests]),
     )

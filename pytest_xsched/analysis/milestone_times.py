@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -124,6 +124,42 @@ def _by_request(queue: QueueResult, kind: str, name: str) -> NDArray[np.int64]:
     values[request] = np.where(reached.counts > 1, taken, -1)
     values[~done] = CENSORED_NS
     return values
+
+
+def times_between_milestones(
+    queue: QueueResult, requests: Iterable[tuple[int, int]]
+) -> dict[str, int]:
+    """Return the time until each milestone from the one before, or from the arrival, in ns.
+
+    Each is summed over requests, by the name of its latency: ``"first_token"``, for the later ones
+    ``"between_tokens"``, and ``""`` for what comes after the last one. All add up to the latencies.
+    A request that ended before any milestone waited for the first one.
+
+    Args:
+        queue: a queue, no latency of it.
+        requests: the place of each among the samples, and its latency, ns; of one that did not
+            complete what it waited at least.
+    """
+    milestones, found = queue.milestones, dict[str, int]()
+    if not milestones.names:
+        return found
+    firsts = {
+        name: f"{FIRST}{name}" if _repeats(queue, name) else name for name in milestones.names
+    }
+    for index, latency_ns in requests:
+        last_ns = int(queue.samples["scheduled_ns"][index])
+        end_ns, seen = last_ns + latency_ns, set[str]()
+        places = np.flatnonzero(milestones.request == index)
+        for place in places[np.argsort(milestones.at_ns[places], kind="stable")]:
+            name = milestones.names[milestones.name[place]]
+            at_ns = min(end_ns, max(last_ns, int(milestones.at_ns[place])))
+            key = f"{BETWEEN}{name}s" if name in seen else firsts[name]
+            found[key] = found.get(key, 0) + at_ns - last_ns
+            seen.add(name)
+            last_ns = at_ns
+        key = "" if seen else firsts[milestones.names[0]]
+        found[key] = found.get(key, 0) + end_ns - last_ns
+    return {name: ns for name, ns in found.items() if ns}
 
 
 def _between(queue: QueueResult, reached: _Reached) -> tuple[NDArray[np.void], NDArray[np.int64]]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,32 @@ def test_the_file_of_samples_has_rows_of_each_latency(sim, bare):
         "per_token": [MS] * 20,
         "between_tokens": [MS] * 60,
     }
+
+
+def test_an_explanation_says_which_part_of_late_requests_was_until_the_first_token(sim, bare):
+    """The first token waits for the other queue, the later ones do not."""
+    high = sim.queue("high", ANSWER, priority=9, rate="20/s")
+    low = sim.queue("low", spin("40ms"), priority=1, threshold=1)
+    run = sim.run(high, low, duration="1s", warmup="0s", sim=bare)
+    why = run.high.explain("1us")
+    assert len(why.requests) == 20
+    assert why.milestones == {
+        "first_token": why.latency_ns - 20 * 3 * MS,
+        "between_tokens": 20 * 3 * MS,
+    }
+    assert why.milestones["first_token"] > 20 * 5 * MS
+    assert re.fullmatch(
+        r"of [\d.]+ ms: [\d.]+ ms until first_token, 3 ms between tokens", why.lines[2]
+    )
+    assert why.to_dict()["milestones"] == why.milestones
+    assert "milestones" not in run.low.explain().to_dict()
+
+
+def test_what_comes_after_the_last_milestone_and_before_any_is_part_of_it(sim, bare):
+    work = sequence([spin("2ms"), spin("3ms")], milestone=["copied", None])
+    run = sim.run(sim.queue("q", work, rate="20/s"), duration="100ms", warmup="0s", sim=bare)
+    assert run.q.explain("1us").milestones == {"copied": 2 * 2 * MS, "": 2 * 3 * MS}
+    late = sim.queue("q", sequence([spin("500ms")], milestone="copied"), rate="20/s")
+    run = sim.run(late, duration="100ms", warmup="0s", drain="0s", sim=bare)
+    why = run.q.explain("1us")  # none reached it before the end
+    assert why.milestones == {"copied": why.latency_ns}
