@@ -519,9 +519,16 @@ class XQueues:
     def switch_off(self) -> None:
         """Switch the scheduler off: all queues run, except those that the test suspended.
 
-        `clear` switches it on again.
+        `switch_on` switches it on again, and so does `clear`.
         """
         self._run.switch_off()
+
+    def switch_on(self) -> None:
+        """Switch the scheduler on after `switch_off`: its policy decides at once.
+
+        XSched forgets all hints when it is switched off. It gets the priorities again.
+        """
+        self._run.set_policy(self.policy.name)
 
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
         """Make several calls at once, each in a thread of its own, and return their results.

@@ -16,7 +16,7 @@ from pytest_xsched.stress.steps import Step
 __all__ = ["pairs_of_steps"]
 
 _LONG = spin("1ms", layers=40)
-_TURN_OFF = Step(does="switch_off")
+_TURN_OFF, _TURN_ON = Step(does="switch_off"), Step(does="switch_on")
 _FIRST = (
     *(Step(does="submit"), Step(does="suspend"), Step(does="set_priority", priority=2)),
     *(Step(does="set_launch_config", depth=(1, 1)), _TURN_OFF),
@@ -34,7 +34,7 @@ def pairs_of_steps(first: int) -> list[tuple[Step, ...]]:
     Args:
         first: number of the first queue; each sequence has two queues.
     """
-    different = dict.fromkeys((*_one_after_the_other(), *_at_once()))
+    different = dict.fromkeys((*_one_after_the_other(), *_at_once(), _off_and_on()))
     return [tuple(_moved(step, first) for step in steps) for steps in different]
 
 
@@ -61,6 +61,19 @@ def _one_after_the_other() -> Iterator[tuple[Step, ...]]:
             yield (*begin, _of(one, queue))
             for other in _SECOND:
                 yield (*begin, _of(one, queue), _of(other, queue))
+
+
+def _off_and_on() -> tuple[Step, ...]:
+    """Return steps that switch the scheduler off and on again while two queues have a load.
+
+    Without a scheduler, the low one gets more of the device, because its threshold is larger.
+    """
+    high, *others = _begin()
+    return (
+        *(replace(high, depth=(1, 1)), *others),
+        *(Step(does="load", queue=queue, workload=_LONG) for queue in range(2)),
+        *(_TURN_OFF, _TURN_ON),
+    )
 
 
 def _of(step: Step, queue: int) -> Step:

@@ -486,6 +486,14 @@ class XQueuesMachine(RuleBasedStateMachine):
         device = data.draw(st.integers(0, len(self.devices) - 1), label="device")
         self._take("switch_off", device=device)
 
+    @precondition(lambda self: bool(self.executor.off))
+    @rule(data=st.data())
+    def switch_on(self, data: Any) -> None:
+        """Switch a scheduler on again; queues with a load have work meanwhile."""
+        off = self.executor.off
+        number = data.draw(st.integers(0, len(off) - 1), label="device")
+        self._take("switch_on", device=off[number])
+
     def teardown(self) -> None:
         """Let all queues compete, and check that everything that was submitted ends."""
         try:

@@ -120,6 +120,8 @@ class StepExecutor:
         """Return whether a step makes sense now: its queue exists, and is as the step needs it."""
         if step.does in ("sleep", "switch_off", "clear"):
             return True
+        if step.does == "switch_on":
+            return step.device in self._off
         if step.does in costs.STEPS:
             return not self.devices[step.device].is_virtual
         if step.does == "unload":
@@ -432,6 +434,19 @@ class StepExecutor:
                     self._wait_for(state)
                 except QueueTimeout as error:
                     raise BrokenRule("off means off", str(error)) from error
+
+    def _switch_on(self, step: Step) -> None:
+        live = self.devices[step.device]
+        live.switch_on()
+        self._off.discard(step.device)
+        self._changed.update(self.queues.values())
+        if not live.is_virtual and (found := self._outranked(step.device)) is not None:
+            self._watch_the_highest(live, *found)
+
+    @property
+    def off(self) -> tuple[int, ...]:
+        """The devices whose scheduler is switched off."""
+        return tuple(sorted(self._off))
 
     def _clear(self, _step: Step) -> None:
         for live in self.devices:

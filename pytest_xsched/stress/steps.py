@@ -25,7 +25,8 @@ class Step:
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_deadline",
             "set_launch_config", "sleep", "idle", "share", "compete", "apart", "change_policy",
-            "switch_off", "together", "clear" (the end of an example) or one of `costs.STEPS`.
+            "switch_off", "switch_on", "together", "clear" (the end of an example) or one of
+            `costs.STEPS`.
         steps: of "together": steps that happen at once, each in a thread of its own.
         every: of a load: the time from one request to the next; empty: a closed loop.
         queue: number of the queue, in order of creation.
@@ -73,6 +74,7 @@ class Step:
             "change_policy": f"change_policy({name})",
             "clear": "xqueues.clear()",
             "switch_off": f"{xqueues}.switch_off()",
+            "switch_on": f"{xqueues}.switch_on()",
         }.get(self.does, f"{self.does}({xqueues})" if self.queue < 0 else f"{name}.{self.does}()")
 
     @property

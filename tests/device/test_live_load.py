@@ -23,9 +23,10 @@ UNDER_ITS_OWN_LOAD = (
 )
 DESTROYED = (*LOW_BELOW_A_LOAD, Step(does="destroy", queue=1))
 WATCHED = (*LOW_BELOW_A_LOAD, *[Step(does="sleep", duration=WINDOW)] * 5)
+OFF_AND_ON = (*LOW_BELOW_A_LOAD, Step(does="switch_off"), Step(does="switch_on"))
 
 
-@pytest.mark.parametrize("steps", [DESTROYED, WATCHED, UNDER_ITS_OWN_LOAD])
+@pytest.mark.parametrize("steps", [DESTROYED, WATCHED, UNDER_ITS_OWN_LOAD, OFF_AND_ON])
 def test_our_own_scheduler_keeps_the_rules_under_load(played, steps):
     session = Session(Settings(device="cpu"))
     assert played(session.live, steps) is None
@@ -37,6 +38,7 @@ def test_our_own_scheduler_keeps_the_rules_under_load(played, steps):
     [
         ("hang-destroy-below", DESTROYED, "destroy returns below a load"),
         ("tire", WATCHED, "highest first"),
+        ("off-for-good", OFF_AND_ON, "highest first"),
         ("lose-during-config", UNDER_ITS_OWN_LOAD, "order of counts"),
     ],
 )

@@ -11,6 +11,7 @@ from pytest_xsched import (
     CpuModel,
     Duration,
     ScenarioError,
+    Session,
     SimModel,
     WorkerCrashed,
     WorkerHung,
@@ -20,6 +21,7 @@ from pytest_xsched import (
 from pytest_xsched.base.units import parse_duration
 from pytest_xsched.native.binding import Device
 from pytest_xsched.runner.live_queues import Here, XQueues
+from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress import minimize, overlap
 from pytest_xsched.stress.minimize import all_broken, first_broken
 from pytest_xsched.stress.pairs import pairs_of_steps
@@ -284,6 +286,23 @@ def test_a_scheduler_that_is_switched_off_and_is_not():
     assert found.rule == "off means off"
     assert "xqueues.switch_off()" in found.steps
     assert len(found.steps) <= 6
+
+
+def test_a_scheduler_is_switched_on_again_while_queues_wait():
+    queues = Session(Settings(device="sim")).live()
+    executor = StepExecutor([queues])
+    for number in (0, 1):
+        executor.execute(Step(does="create", priority=number))
+        executor.execute(Step(does="load", queue=number))
+    (low, _), on = (executor.queues.values()), Step(does="switch_on")
+    executor.execute(on)  # it is on
+    assert executor.executed[-1] != on
+    for step, state in ((Step(does="switch_off"), "ready"), (on, "suspended")):
+        executor.execute(step)
+        assert executor.executed[-1] == step and low.xq.state == state
+    assert str(on) == "xqueues.switch_on()"
+    executor.finish()
+    queues.close()
 
 
 @pytest.mark.parametrize("last", ["share", "wait"])

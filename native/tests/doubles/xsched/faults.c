@@ -84,6 +84,7 @@ static const struct {
     {"other-policy", &preempt_faults.other_policy},
     {"destroyed-holds", &preempt_faults.destroyed_holds},
     {"off-holds", &preempt_faults.off_holds},
+    {"off-for-good", &preempt_faults.off_for_good},
     {"one-more", &preempt_faults.one_more},
     {"suspends-add-up", &preempt_faults.suspends_add_up},
     {"idle-spin", &preempt_faults.idle_spin},

@@ -59,6 +59,7 @@ struct faults {
     bool other_policy;       /* another policy than the chosen one is set */
     bool destroyed_holds;    /* a queue destroyed with work holds others */
     bool off_holds;          /* queues stay suspended without the scheduler */
+    bool off_for_good;       /* a scheduler that was switched off cannot be set again */
     bool one_more;           /* a suspended queue launches one more command */
     bool suspends_add_up;    /* each suspend needs a resume */
     bool idle_spin;          /* a thread without work spins */

@@ -25,6 +25,7 @@ static const char *const policy_names[POLICY_END] = {"UNK",  "HPF",  "HHPF", "CH
                                                      "SPUP", "KEDF", "LAX",  "AWF",  "CFS", "MLFQ"};
 
 static int scheduler = SCHEDULER_APP, policy = POLICY_UNKNOWN;
+static bool was_switched_off;
 static size_t k_deadline = 1;
 static int64_t timeslice_ns = 5 * NS_PER_MS;
 static struct {
@@ -272,6 +273,9 @@ static void choose(int to_scheduler, int to_policy)
 {
     if (to_policy == POLICY_SPUP)
         preempt_log("ERRO", "Assertion failed: there is no policy SPUP");
+    if (preempt_faults.off_for_good && was_switched_off)
+        return;
+    was_switched_off = scheduler == SCHEDULER_LOCAL && to_scheduler == SCHEDULER_APP;
     scheduler = to_scheduler;
     policy = to_policy;
     for (struct queue *q = preempt_queues; q != NULL; q = q->next) {
