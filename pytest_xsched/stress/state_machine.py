@@ -429,9 +429,6 @@ class XQueuesMachine(RuleBasedStateMachine):
         if priority is not None:
             self._set_hint(data, priority)
         self._compete_all()
-        states, policy = self.executor.queues, self.devices[0].policy
-        first = max(states, key=lambda number: rank(states[number], policy), default=-1)
-        self._take("change_policy", queue=first)
 
     @precondition(lambda self: len(self.executor.queues) > 1)
     @rule(data=st.data(), depth=_DEPTHS)
@@ -465,6 +462,12 @@ class XQueuesMachine(RuleBasedStateMachine):
         if len(states) > 1 and hint_of(self.devices[0].policy) == "deadline":
             last = max(states, key=lambda number: states[number].deadline_ns)
             self._take("set_deadline", queue=last, deadline=DEADLINES[0])
+
+    def _change_policy(self) -> None:
+        """Change the policy while the queue that goes first has work."""
+        states, policy = self.executor.queues, self.devices[0].policy
+        first = max(states, key=lambda number: rank(states[number], policy), default=-1)
+        self._take("change_policy", queue=first)
 
     def _compete_all(self) -> None:
         """Submit to each queue in turn while those that it precedes are at work: they stop."""
@@ -500,6 +503,7 @@ class XQueuesMachine(RuleBasedStateMachine):
             if not self.broken:
                 self._hurry_the_last()
                 self._compete_all()
+                self._change_policy()
                 self.do(self.executor.finish)
         finally:
             self.source.history += self.executor.executed
