@@ -8,7 +8,7 @@ import pytest
 
 NOTHING = {
     "its work is empty": (
-        'xsched.queue("low", empty(), priority=1)',
+        'xsched.queue("low", empty(), priority=1, think="1ms")',
         "the work of low is empty()",
     ),
     "it finished early": (
@@ -66,7 +66,7 @@ def test_a_contender_is_no_contention_if(load, sim, contender):
 
 @pytest.mark.parametrize("target", ['assert_throughput_at_least("19/s")', "assert_no_errors()"])
 def test_rates_and_errors_without_contention_say_so(load, sim, target):
-    load(run_with('xsched.queue("low", empty(), priority=1)', target))
+    load(run_with('xsched.queue("low", empty(), priority=1, think="1ms")', target))
     result = sim()
     assert result.parseoutcomes() == {"passed": 1}
     result.stdout.fnmatch_lines(
