@@ -82,6 +82,22 @@ def add_server(home: Path) -> None:
 
 
 @pytest.fixture
+def late_is_fine(monkeypatch):
+    """Lets a machine with much to do send requests late, in tests that are about other things."""
+    monkeypatch.setattr("pytest_xsched.analysis.evidence._late", lambda queue: [])
+
+
+@pytest.fixture
+def late_is_fine_there(pytester):
+    """Does what `late_is_fine` does, for pytest in a process of its own."""
+    pytester.makeconftest("""
+        from pytest_xsched.analysis import evidence
+
+        evidence._late = lambda queue: []
+        """)
+
+
+@pytest.fixture
 def xsched_with_server(xsched_double, tmp_path, monkeypatch):
     """Return a home of the double that has a server, too."""
     home = tmp_path / "home"

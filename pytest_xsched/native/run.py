@@ -165,24 +165,28 @@ def _timed(function: Any, pointer: Any) -> int:
 
 
 class _Uses:
-    """The calls of a queue or a run that go on, in any thread: what is in use is not freed."""
+    """The calls of a queue or a run that go on, in any thread: what is in use is not freed.
+
+    A thread does not wait for itself. Ctrl-C may have ended its call before `__exit__` was due.
+    """
 
     def __init__(self) -> None:
-        self._count = 0
+        self._threads: list[int] = []
         self._changed = threading.Condition()
 
     def __enter__(self) -> None:
         with self._changed:
-            self._count += 1
+            self._threads.append(threading.get_ident())
 
     def __exit__(self, *_error: object) -> None:
         with self._changed:
-            self._count -= 1
+            self._threads.remove(threading.get_ident())
             self._changed.notify_all()
 
     def wait_for_the_end(self) -> None:
+        own = threading.get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: self._count == 0)
+            self._changed.wait_for(lambda: all(thread == own for thread in self._threads))
 
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])

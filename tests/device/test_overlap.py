@@ -108,6 +108,15 @@ def test_a_queue_that_another_thread_uses_is_destroyed_after_that():
     queues.close()
 
 
+def test_ctrl_c_at_the_begin_of_a_call_does_not_make_the_end_wait():
+    """As if it came after a call was counted and before its end was sure to be."""
+    queues = Session(Settings(device="cpu")).live()
+    xq = queues()
+    xq.native._uses.__enter__()
+    xq.destroy()
+    queues.close()
+
+
 def test_queues_that_another_thread_uses_are_closed_after_that():
     """The memory of the run was freed under the thread that waited for a queue."""
     queues = Session(Settings(device="cpu")).live()

@@ -16,7 +16,6 @@ import pytest
 
 import pytest_xsched
 from pytest_xsched import Build, Session, endpoint, percentile_below, server, spin
-from pytest_xsched.analysis import evidence
 from pytest_xsched.errors import ScenarioError, WorkerCrashed
 from pytest_xsched.scenario.arrival_process import constant
 from pytest_xsched.scenario.python_source import python_text
@@ -154,9 +153,7 @@ def test_a_server_that_ends_between_two_arms_is_an_error_and_nothing_is_left(
     assert not left(str(tmp_path / "serve.py"))
 
 
-def test_a_search_for_the_highest_rate_starts_a_server_once(session, serve, tmp_path, monkeypatch):
-    """However late a machine with much to do sends the requests: that is no verdict."""
-    monkeypatch.setattr(evidence, "_late_process", lambda queue: [])
+def test_a_search_for_the_highest_rate_starts_a_server_once(session, serve, tmp_path, late_is_fine):
     serving, url = serve(env={"STARTS": str(tmp_path / "starts")})
     chat = session.queue("chat", endpoint(f"{url}/work", server=serving), rate="50/s")
     session.find_rate(

@@ -95,6 +95,7 @@ def descendants(pid):
 
 
 @pytest.mark.parametrize("options", [(), ("-pxdist", "-n2")], ids=["alone", "xdist"])
+@pytest.mark.usefixtures("late_is_fine_there")
 def test_each_bad_run_is_one_error_and_the_session_goes_on(pytester, session, options):
     pytester.makepyfile(FAULTS)
     result = session("--xsched-json=out.json", "--junitxml=out.xml", *options)
@@ -149,6 +150,7 @@ def test_ctrl_c_leaves_nothing(pytester, session, processes):
     assert not left
 
 
+@pytest.mark.usefixtures("late_is_fine_there")
 def test_a_full_disk_for_the_result_file_is_told(pytester, session):
     """A device that is always full; and a device is not replaced by a file."""
     pytester.makepyfile(

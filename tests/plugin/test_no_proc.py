@@ -30,6 +30,7 @@ def has_namespaces():
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("late_is_fine_there")
 @pytest.mark.skipif(not has_namespaces(), reason="/proc can be hidden by root with unshare only")
 @pytest.mark.parametrize(
     ("device", "process", "more"),

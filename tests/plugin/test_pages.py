@@ -125,7 +125,7 @@ def test_saved_modules_compile(block):
 
 
 @of_kind("run")
-def test_the_block_runs(block, pytester, inside):
+def test_the_block_runs(block, pytester, inside, late_is_fine):
     assert block.value in ("sim", "cpu", "corpus", "body")
     text, more = block.text, PLUGINS
     if block.value == "corpus":
