@@ -340,11 +340,16 @@ _AGAIN = re.compile(r"reproduced in (\d+) of (\d+) fresh")
 _END = re.compile(r"\n  (?:holds|FAILED|once|unseen) |\n\S")
 
 
-def conformance(trial: Trial) -> Report | None:
+def processes(trial: Trial) -> Report | None:
+    """`pytest-xsched conformance processes`: the part that takes half a minute."""
+    return conformance(trial, "processes")
+
+
+def conformance(trial: Trial, *names: str) -> Report | None:
     """`pytest-xsched conformance`, until its first finding."""
     text = ""
     module = ("-m", "pytest_xsched", "conformance")
-    for line in trial.lines_of(*module, "-x", "--device=cuda", f"--seed={trial.seed}"):
+    for line in trial.lines_of(*module, *names, "-x", "--device=cuda", f"--seed={trial.seed}"):
         text += line
         found = _FINDING.search(text)
         if found and (end := _END.search(text, found.end())):
@@ -376,6 +381,7 @@ def _size(text: str) -> str:
 Command = Callable[[Trial], "Report | None"]
 COMMANDS: dict[str, Command] = {
     "doctor": doctor,
+    "conformance processes": processes,
     "first_broken": live,
     "conformance": conformance,
     "first_broken, no policy": live_alone,
