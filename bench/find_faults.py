@@ -108,7 +108,9 @@ OWN_RULES: dict[str, tuple[str, ...]] = {
     ),
     "slow-resume": ("works while there is work", "takes turns"),
     "equals-in-turn": ("equals run together",),
-    "latest-first": ("earliest first", "in effect"),
+    **dict.fromkeys(
+        ("latest-first", "deadline-late", "deadline-border"), ("earliest first", "in effect")
+    ),
     "always-lax": ("critical first", "in effect"),
     "no-turns": ("equals run together", "takes turns", "time by weight", "in effect"),
     "destroyed-holds": ("* returns*", "everything ends", "returns in time"),
