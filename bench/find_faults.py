@@ -99,6 +99,7 @@ OWN_RULES: dict[str, tuple[str, ...]] = {
     "one-device": ("devices are apart",),
     "policy-keeps": ("a new policy decides",),
     "threshold-plus-one": ("threshold",),
+    "long-command": ("threshold", "highest first"),
     "reorder": ("in order", "canary"),
     "lost-wakeup": (
         "* returns*",

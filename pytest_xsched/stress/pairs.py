@@ -1,5 +1,7 @@
 """Each pair of calls once, in short sequences of steps: two calls at once, or one after the other.
 
+There are also single calls while long commands execute.
+
 Most faults show in two calls and a queue that has work meanwhile. Random steps seldom come to a
 certain pair: there are some hundred. `first_broken` takes these sequences before long random ones.
 """
@@ -13,8 +15,11 @@ from pytest_xsched.scenario.workload import spin
 from pytest_xsched.stress import overlap
 from pytest_xsched.stress.steps import Step
 
-__all__ = ["pairs_of_steps"]
+__all__ = ["LONG", "LONG_COMMANDS", "pairs_of_steps"]
 
+LONG = "50ms"
+"""Duration of a command that takes longer than a scheduler may expect."""
+LONG_COMMANDS = spin(LONG, layers=2)
 _LONG = spin("1ms", layers=40)
 _TURN_OFF, _TURN_ON = Step(does="switch_off"), Step(does="switch_on")
 _FIRST = (
@@ -32,9 +37,11 @@ def pairs_of_steps(first: int) -> list[tuple[Step, ...]]:
     """Return sequences of steps, each with one or two calls next to queues with work.
 
     Args:
-        first: number of the first queue; each sequence has two queues.
+        first: number of the first queue; each sequence has one or two queues.
     """
-    different = dict.fromkeys((*_one_after_the_other(), *_at_once(), _off_and_on()))
+    different = dict.fromkeys(
+        (*_one_after_the_other(), *_at_once(), _off_and_on(), *_during_long_commands())
+    )
     return [tuple(_moved(step, first) for step in steps) for steps in different]
 
 
@@ -74,6 +81,16 @@ def _off_and_on() -> tuple[Step, ...]:
         *(Step(does="load", queue=queue, workload=_LONG) for queue in range(2)),
         *(_TURN_OFF, _TURN_ON),
     )
+
+
+def _during_long_commands() -> Iterator[tuple[Step, ...]]:
+    """Yield one call on a queue that launches long commands, one at a time."""
+    long = Step(does="submit", queue=0, workload=LONG_COMMANDS)
+    for does in ("wait", "suspend", "set_launch_config", "destroy"):
+        yield (
+            *(Step(does="create", queue=0, depth=(1, 1)), long, long),
+            Step(does=does, queue=0, depth=(2, 1)),
+        )
 
 
 def _of(step: Step, queue: int) -> Step:

@@ -37,6 +37,7 @@ from pytest_xsched.stress import overlap
 from pytest_xsched.stress.background_load import WINDOW
 from pytest_xsched.stress.competition import DEADLINES, hint_of, rank
 from pytest_xsched.stress.costs import first_breach
+from pytest_xsched.stress.pairs import LONG
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step, numbered
 from pytest_xsched.stress.strategies import launch_configurations, priorities
@@ -46,12 +47,14 @@ __all__ = ["XQueuesMachine", "check_xqueues"]
 QUEUES_MAX = 6
 REPLAYS = 5
 """Replays that tell how often the same steps break a rule."""
-_DURATIONS = ("1ms", "2ms", "100us")  # of commands, and of pauses
+_DURATIONS = ("1ms", "2ms", "100us")  # of most commands, and of pauses
+_LAYERS = (1, 2, 5, 12)  # the last one is more than most thresholds
 _EVERY = ("", "", "2ms", "500us")  # of loads; without, it is a closed loop
+_USUAL = tuple((duration, layers) for duration in _DURATIONS for layers in _LAYERS)
 _REQUESTS = st.builds(
-    lambda duration, layers: spin(duration, layers=layers),
-    st.sampled_from(_DURATIONS),
-    st.sampled_from((1, 2, 5, 12)),  # the last one is more than most thresholds
+    lambda work: spin(work[0], layers=work[1]),
+    # Few requests have long commands, which make a sequence of steps slow.
+    st.sampled_from((*_USUAL, *_USUAL, (LONG, 1), (LONG, 2))),
 )
 _DEPTHS = launch_configurations(auto=False)
 _LONG = spin("1ms", layers=40)

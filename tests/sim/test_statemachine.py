@@ -1,11 +1,12 @@
 """Random steps on live XQueues in virtual time."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import ScenarioError, Session, spin
 from pytest_xsched.session.settings import Settings
+from pytest_xsched.stress import state_machine
 from pytest_xsched.stress.minimize import first_broken
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import Step
@@ -26,6 +27,13 @@ def test_live_queues(devices):
     found = first_broken(session.live, RANDOM, devices=devices)
     session.close()
     assert found is None, str(found)
+
+
+def test_some_random_requests_have_long_commands():
+    requests = state_machine._REQUESTS
+    found = find(requests, lambda one: one.commands[0].duration_ns == 50_000_000)
+    assert len(found.commands) == 1
+    assert find(requests, lambda one: True) == spin("1ms")
 
 
 @settings(RANDOM, max_examples=100)

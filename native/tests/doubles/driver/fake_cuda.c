@@ -322,6 +322,14 @@ int cuStreamSynchronize(struct fake_stream *stream)
     return SUCCESS;
 }
 
+int cuStreamQuery(struct fake_stream *stream)
+{
+    WITH_CONTEXT;
+    if (stream->capture != NULL)
+        return fake_capture_spoil(stream->capture);
+    return stream->end_ns <= fake_now_ns() ? SUCCESS : NOT_READY;
+}
+
 int cuEventCreate(void **event, unsigned flags)
 {
     WITH_CONTEXT;

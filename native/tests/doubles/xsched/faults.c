@@ -60,6 +60,7 @@ static const struct {
     {"crash-hint-beside-destroy", &preempt_faults.crash_hint_beside_destroy},
     {"hang-two-suspends", &preempt_faults.hang_two_suspends},
     {"lose-during-config", &preempt_faults.lose_during_config},
+    {"long-command", &preempt_faults.long_command},
     {"inherit-hints", &preempt_faults.inherit_hints},
     {"hint-late", &preempt_faults.hint_late},
     {"hint-border", &preempt_faults.hint_border},

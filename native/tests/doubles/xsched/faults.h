@@ -88,6 +88,8 @@ struct faults {
     bool crash_hint_beside_destroy; /* SIGSEGV at a hint while a queue is destroyed */
     bool hang_two_suspends;         /* two suspends at once do not return */
     bool lose_during_config; /* a command that comes while a new configuration waits is lost */
+    /* Likewise; it shows only with commands that take long: */
+    bool long_command; /* who waits for a command takes it for complete after 20 ms */
 };
 
 extern struct faults preempt_faults;

@@ -18,7 +18,21 @@ static void enter(void *context)
     hal_check("cuCtxSetCurrent", call(context));
 }
 
-static const struct hw_driver driver = {.synchronize = synchronize, .enter = enter};
+static bool is_complete(void *native)
+{
+    enum {
+        NOT_READY = 600
+    };
+    int (*call)(void *stream);
+    *(void **)&call = hal_symbol(LIBRARY, "cuStreamQuery");
+    int result = call(native);
+    if (result != NOT_READY)
+        hal_check("cuStreamQuery", result);
+    return result != NOT_READY;
+}
+
+static const struct hw_driver driver = {
+    .synchronize = synchronize, .enter = enter, .is_complete = is_complete};
 
 PREEMPT_API int CudaQueueCreate(HwQueueHandle *hwq, void *stream);
 PREEMPT_API int CudaQueueGet(HwQueueHandle *hwq, void *stream);

@@ -10,6 +10,7 @@
 #include "state.h"
 
 #define SLOW_NS 300000000 /* of "slow-resume" */
+#define LONG_NS 20000000  /* of "long-command" */
 #define TWICE 7
 
 /* The fault "poll". */
@@ -46,10 +47,22 @@ static void rest(struct queue *q)
     }
 }
 
+/* The fault "long-command": wait no longer than some time for each of the commands. */
+static void lose_patience(const struct hw_queue *hw, uint64_t commands)
+{
+    xs_ns end = xs__clock_ns() + (xs_ns)commands * LONG_NS;
+    while (!hw->driver->is_complete(hw->native) && xs__clock_ns() < end)
+        xs__clock_sleep_until(xs__clock_ns() + 500000);
+}
+
 static void synchronize(struct queue *q)
 {
+    uint64_t commands = q->xqueue.launched - q->xqueue.completed;
     pthread_mutex_unlock(&preempt_lock);
-    q->hw->driver->synchronize(q->hw->native);
+    if (preempt_faults.long_command && q->hw->driver->is_complete != NULL)
+        lose_patience(q->hw, commands);
+    else
+        q->hw->driver->synchronize(q->hw->native);
     pthread_mutex_lock(&preempt_lock);
     xs_xqueue_pass_mark(&q->xqueue);
     pthread_cond_broadcast(&q->changed);

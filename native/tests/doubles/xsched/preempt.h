@@ -7,6 +7,7 @@
 #ifndef XS_PREEMPT_H
 #define XS_PREEMPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -83,6 +84,8 @@ PREEMPT_API int XHintKDeadline(size_t k);
 struct hw_driver {
     void (*synchronize)(void *native); /* returns when all launched commands are complete */
     void (*enter)(void *context);      /* called first on a launch thread; NULL: nothing to do */
+    /* Whether all launched commands are complete; for "long-command"; NULL: not known. */
+    bool (*is_complete)(void *native);
 };
 
 /* For the hals, not part of XSched's API. The handle is the address of the native queue, and
