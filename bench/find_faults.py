@@ -117,7 +117,7 @@ OWN_RULES: dict[str, tuple[str, ...]] = {
     "destroyed-holds": ("* returns*", "everything ends", "returns in time"),
     "off-holds": ("off means off",),
     "off-for-good": ("highest first",),
-    "one-more": ("held launches nothing",),
+    **dict.fromkeys(("one-more", "suspend-beside-launch"), ("held launches nothing",)),
     "suspends-add-up": ("* returns*", "held launches nothing"),
     "idle-spin": ("idle burns nothing",),
     "hang-config": ("set_launch_config returns*",),

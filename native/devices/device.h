@@ -34,10 +34,12 @@ struct xs_result_ops {
 };
 
 /* Virtual time: the time of the next event (XS_NEVER: none), and the move to a time. The
- * engine calls advance() before every launch() at `now`. */
+ * engine calls advance() before every launch() at `now`. slow_launches() sets what each launch
+ * of a new stream takes in addition. */
 struct xs_virtual_time_ops {
     xs_ns (*next_due)(const struct xs_device *dev);
     void (*advance)(struct xs_device *dev, xs_ns now);
+    void (*slow_launches)(struct xs_stream *stream, xs_ns launch_ns);
 };
 
 /* A scheduler of the device's own, to which launch() only submits commands. Any thread

@@ -359,6 +359,9 @@ struct xs_queue_spec {
     struct xs_device *device; /* in real time only; NULL: the device of the run */
     int64_t command_ns;       /* time that a command takes alone at most; 0: not known. At the
                                * end the run waits longer for slow commands. */
+    /* What each launch takes in addition, in the thread that launches; >= 0. In virtual time,
+     * that much of the way from a launch to the device. */
+    int64_t launch_ns;
 };
 
 /* How a thread waits for a device that can only be polled. All three first spin for 200 us. */

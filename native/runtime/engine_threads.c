@@ -167,6 +167,17 @@ static int apply_changes(struct xs_queue *q, xs_ns now, struct xs_error *err)
     return rc;
 }
 
+/* Launch a command. It may take time, also where the thread only submits it to a scheduler of the
+ * device's own, whose thread then takes that time. */
+static int launch(struct xs_queue *q, xs_ns now, struct xs_error *err)
+{
+    if (q->launch_ns > 0 && q->device->ops->scheduler == NULL) {
+        xs__clock_sleep_until(xs__later(xs__clock_ns(), q->launch_ns));
+        now = threads_now(q->run);
+    }
+    return xs__queue_launch(q, now, err);
+}
+
 /* Do one step of the queue's thread. *over: the thread has nothing more to do. */
 static int queue_step(struct xs_queue *q, bool *over, struct xs_error *err)
 {
@@ -193,7 +204,7 @@ static int queue_step(struct xs_queue *q, bool *over, struct xs_error *err)
     now = threads_now(run);
     enum xs_step step = xs__queue_next_step(q, now);
     if (step == XS_STEP_LAUNCH)
-        rc = xs__queue_launch(q, now, err);
+        rc = launch(q, now, err);
     if (step == XS_STEP_LAUNCH || moved)
         q->waiting_since = run->epoch + now;
     q->launching = false;

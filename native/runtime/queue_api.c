@@ -70,6 +70,15 @@ static int check_record(const struct xs_queue_spec *spec, struct xs_error *err)
                     spec->name, (unsigned long long)cap, XS_THRESHOLD_MAX);
 }
 
+static int check_launch(const struct xs_queue_spec *spec, struct xs_error *err)
+{
+    if (spec->launch_ns >= 0)
+        return XS_OK;
+    return xs__fail(err, XS_EINVAL, "queue.add", 0,
+                    "queue '%s': a launch that takes %lld ns; 0 or more are needed", spec->name,
+                    (long long)spec->launch_ns);
+}
+
 static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
 {
     bool automatic = spec->threshold == 0 && spec->batch_size == 0;
@@ -81,6 +90,8 @@ static int check_spec(const struct xs_queue_spec *spec, struct xs_error *err)
         rc = xs__check_changes(spec, err);
     if (rc == XS_OK)
         rc = check_record(spec, err);
+    if (rc == XS_OK)
+        rc = check_launch(spec, err);
     if (rc == XS_OK)
         rc = check_milestones(spec, err);
     return rc == XS_OK ? check_load(spec, err) : rc;
@@ -135,6 +146,8 @@ static int make_queue(struct xs_queue *q, const struct xs_queue_spec *spec, stru
         rc = make_stream(q, spec, err);
         unlock_virtual_time(q->run);
     }
+    if (rc == XS_OK && ops->virtual_time != NULL)
+        ops->virtual_time->slow_launches(q->stream, spec->launch_ns);
     if (rc == XS_OK && ops->scheduler != NULL)
         rc = ops->scheduler->configure(q->stream, spec, err);
     if (rc == XS_OK && load.kind == XS_LOAD_MANUAL)
@@ -192,6 +205,7 @@ int xs_queue_add(struct xs_run *run, const struct xs_queue_spec *spec, struct xs
     q->device = spec->device != NULL ? spec->device : run->device;
     q->seed = spec->seed;
     q->command_ns = spec->command_ns > 0 ? spec->command_ns : 0;
+    q->launch_ns = spec->launch_ns;
     q->priority = spec->priority;
     q->record = spec->record;
     q->changes = spec->changes;

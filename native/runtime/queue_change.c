@@ -143,9 +143,9 @@ static int hold(struct xs_queue *q, bool held, const char *where, struct xs_erro
     if (rc == XS_OK)
         rc = apply(q, XS_CHANGE_HELD, held, err);
     /* When this returns, the queue launches nothing more, not even the command that its owner
-     * was about to launch when it last read `suspended`. */
+     * was about to launch when it last read `suspended`. A launch may take time. */
     while (rc == XS_OK && held && q->launching)
-        xs__clock_relax();
+        xs__clock_yield();
     return rc;
 }
 

@@ -100,6 +100,7 @@ struct xs_queue {
     char name[64];                       /* (setup) */
     uint32_t seed;                       /* (setup) */
     xs_ns command_ns;                    /* (setup) time of a command alone; 0: not known */
+    xs_ns launch_ns;                     /* (setup) what a launch takes in addition */
     struct xs_stream *stream;            /* (setup) */
     struct xs_xqueue xq;                 /* (owner) */
     struct xs_pace pace;                 /* (owner) */

@@ -168,6 +168,34 @@ static void a_stopped_run_takes_and_holds_nothing(void)
     xs_run_close(run);
 }
 
+/* When a suspend has returned, the launch that went on has ended. */
+static void a_suspend_waits_for_a_slow_launch(void)
+{
+    begin();
+    struct xs_queue *q;
+    struct xs_error err;
+    struct xs_queue_spec spec = {.name = "slow",
+                                 .threshold = 2,
+                                 .batch_size = 1,
+                                 .load = {.kind = XS_LOAD_MANUAL},
+                                 .launch_ns = 5 * MS};
+    CHECK_EQ(xs_queue_add(run, &spec, &q, &err), XS_OK);
+    uint64_t ticket = submit(q, 1000, 4);
+    while (counts(q).launched == 0)
+        CHECK_EQ(xs_queue_wait(q, ticket, 0, NULL, NULL), XS_EAGAIN);
+    CHECK_EQ(xs_queue_suspend(q, NULL), XS_OK);
+    uint64_t launched = counts(q).launched;
+    xs_queue_wait(q, ticket, 20 * MS, NULL, NULL);
+    CHECK_EQ(counts(q).launched, launched);
+    CHECK_EQ(xs_queue_resume(q, NULL), XS_OK);
+    struct xs_sample sample = done(q, ticket);
+    CHECK(sample.completed_ns - sample.scheduled_ns > 4 * 5 * MS);
+    spec.launch_ns = -1;
+    CHECK_EQ(xs_queue_add(run, &spec, &q, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "a launch that takes -1 ns") != NULL);
+    xs_run_close(run);
+}
+
 /* A ready `high` stops `low`. `low` continues when the priorities are exchanged, and a
  * suspended `high` delays no other queue. */
 static void priority_decides(void)
@@ -431,6 +459,7 @@ int main(void)
         the_depth_may_change();
         a_busy_queue_notices_a_submit();
         a_stopped_run_takes_and_holds_nothing();
+        a_suspend_waits_for_a_slow_launch();
         priority_decides();
         another_policy_decides_at_once(info.virtual_time);
         an_earlier_deadline_decides(info.virtual_time);

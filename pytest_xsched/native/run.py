@@ -130,6 +130,8 @@ class QueueSettings:
     """A device other than the run's; it must outlive the run."""
     command_ns: int = 0
     """Time that a command takes alone at most; 0: not known. The run waits longer for slow ones."""
+    launch_ns: int = 0
+    """What each launch takes in addition."""
     record: bool = False
     """Whether to record each command and each suspension; not for queues without a load."""
 
@@ -442,6 +444,7 @@ class Run:
         spec.priority, spec.stream_priority = settings.priority, settings.stream_priority
         spec.threshold, spec.batch_size = settings.threshold, settings.batch_size
         spec.seed, spec.command_ns = settings.seed, settings.command_ns
+        spec.launch_ns = settings.launch_ns
         spec.hints = dataclasses.asdict(settings.hints)
         changes = _changes(settings.changes)
         spec.changes, spec.change_count = changes, len(changes)

@@ -396,6 +396,7 @@ class XQueues:
         name: str | None = None,
         device: int = 0,
         deadline: DurationLike | None = None,
+        launch: DurationLike | None = None,
     ) -> XQueue:
         """Make an XQueue.
 
@@ -410,6 +411,9 @@ class XQueues:
             name: used in messages; ``"xq0"``, ``"xq1"``, ... by default.
             device: number of its device, of those that the queues were opened with.
             deadline: see `XQueue.deadline`. None: the scheduler gets none for the queue.
+            launch: what each launch of the queue takes in addition, in the thread that launches: of
+                our own scheduler that of the queue, of XSched the callback. On `sim`, commands
+                reach the device later by as much, one after another. None: nothing.
         """
         name = f"xq{self._count}" if name is None else name
         spec = QueueSpec(
@@ -432,6 +436,9 @@ class XQueues:
             seed=(self._seed + self._count) % 2**32,
             hints=Hints(without_priority=int(priority is None), deadline_ns=spec.deadline_ns or 0),
             device=self._other(f"queue {name!r}: device", device),
+            launch_ns=0
+            if launch is None
+            else parse_duration(launch, what=f"queue {name!r}: launch"),
         )
         self._count += 1
         # A call that advances virtual time returns soon, however long the time is.

@@ -1,6 +1,6 @@
 """Each pair of calls once, in short sequences of steps: two calls at once, or one after the other.
 
-There are also single calls while long commands execute.
+There are also single calls while long commands execute, and while launches take long.
 
 Most faults show in two calls and a queue that has work meanwhile. Random steps seldom come to a
 certain pair: there are some hundred. `first_broken` takes these sequences before long random ones.
@@ -15,11 +15,13 @@ from pytest_xsched.scenario.workload import spin
 from pytest_xsched.stress import overlap
 from pytest_xsched.stress.steps import Step
 
-__all__ = ["LONG", "LONG_COMMANDS", "pairs_of_steps"]
+__all__ = ["LONG", "LONG_COMMANDS", "SLOW_LAUNCH", "pairs_of_steps"]
 
 LONG = "50ms"
 """Duration of a command that takes longer than a scheduler may expect."""
 LONG_COMMANDS = spin(LONG, layers=2)
+SLOW_LAUNCH = "40ms"
+"""What a launch takes: long for a test to see it, and short enough for suspend() to wait for it."""
 _LONG = spin("1ms", layers=40)
 _TURN_OFF, _TURN_ON = Step(does="switch_off"), Step(does="switch_on")
 _FIRST = (
@@ -40,7 +42,10 @@ def pairs_of_steps(first: int) -> list[tuple[Step, ...]]:
         first: number of the first queue; each sequence has one or two queues.
     """
     different = dict.fromkeys(
-        (*_one_after_the_other(), *_at_once(), _off_and_on(), *_during_long_commands())
+        (
+            *(*_one_after_the_other(), *_at_once(), _off_and_on()),
+            *(*_during_long_commands(), *_during_slow_launches()),
+        )
     )
     return [tuple(_moved(step, first) for step in steps) for steps in different]
 
@@ -90,6 +95,18 @@ def _during_long_commands() -> Iterator[tuple[Step, ...]]:
         yield (
             *(Step(does="create", queue=0, depth=(1, 1)), long, long),
             Step(does=does, queue=0, depth=(2, 1)),
+        )
+
+
+def _during_slow_launches() -> Iterator[tuple[Step, ...]]:
+    """Yield one call on a queue while it launches, and a pause until a launch has ended."""
+    for does in ("suspend", "set_launch_config", "destroy"):
+        yield (
+            Step(does="create", queue=0, launch=SLOW_LAUNCH),
+            Step(does="submit", queue=0, workload=spin("1ms", layers=2)),
+            Step(does="sleep", duration="2ms"),  # until the scheduler has the work
+            Step(does=does, queue=0, depth=(2, 1)),
+            Step(does="sleep", duration=SLOW_LAUNCH),
         )
 
 

@@ -26,6 +26,8 @@ class QueueState:
     threshold: int
     deadline_ns: int = MAX_NS
     """MAX_NS: it has none, so it is due last."""
+    launch_ns: int = 0
+    """What each launch takes in addition."""
     held: bool = False
     submitted: int = 0
     pending: bool = False
@@ -81,6 +83,10 @@ class QueueState:
         """Note that the queue got work."""
         self.pending = True
         self.durations_ns |= {command.duration_ns for command in workload.commands}
+
+    def work_ns(self, workload: Workload) -> int:
+        """Return what a request takes alone."""
+        return dependencies.work_ns(workload) + self.launch_ns * len(workload.commands)
 
     def all_submitted(self) -> int:
         """Return the commands of the user and of loads so far."""

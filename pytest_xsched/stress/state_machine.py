@@ -57,6 +57,7 @@ _REQUESTS = st.builds(
     st.sampled_from((*_USUAL, *_USUAL, (LONG, 1), (LONG, 2))),
 )
 _DEPTHS = launch_configurations(auto=False)
+_LAUNCHES = (*[""] * 9, "2ms")  # what each launch of a queue takes
 _LONG = spin("1ms", layers=40)
 """Work that is still there when the next queues have got theirs, in whatever process."""
 _OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
@@ -71,6 +72,7 @@ class NewQueue:
         first: what is done with it at once: names of steps.
         workload: of the request or load.
         every: of the load.
+        launch: what each launch of the queue takes in addition.
     """
 
     priority: int | None
@@ -78,6 +80,7 @@ class NewQueue:
     first: tuple[str, ...]
     workload: Workload
     every: str
+    launch: str
 
 
 _NEW = st.builds(
@@ -89,6 +92,7 @@ _NEW = st.builds(
     ),
     _REQUESTS,
     st.sampled_from(_EVERY),
+    st.sampled_from(_LAUNCHES),
 )
 
 
@@ -285,6 +289,7 @@ class XQueuesMachine(RuleBasedStateMachine):
             priority=new.priority,
             depth=new.depth,
             deadline=self._deadline(data),
+            launch=new.launch,
         )
         number = next(reversed(self.executor.queues))
         for does in new.first:

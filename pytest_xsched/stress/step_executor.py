@@ -13,7 +13,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from pytest_xsched.base.units import Duration
+from pytest_xsched.base.units import Duration, parse_duration
 from pytest_xsched.errors import QueueTimeout, WorkerCrashed, WorkerHung, XSchedError
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.live_queues import PENDING_MAX, Ticket, XQueues
@@ -211,6 +211,7 @@ class StepExecutor:
             batch_size=batch_size,
             device=step.on,
             deadline=step.deadline or None,
+            launch=step.launch or None,
         )
         c = xq.counts
         used = c.submitted or c.launched or c.completed or c.suspended or c.most_in_flight
@@ -221,6 +222,8 @@ class StepExecutor:
         )
         state = QueueState(xq, step.device, step.on, step.priority or 0, threshold)
         state.deepest, state.widest = threshold, batch_size
+        if step.launch:
+            state.launch_ns = parse_duration(step.launch, what="launch")
         if step.deadline:
             state.note_change(dataclasses.replace(step, does="set_deadline"))
         self.queues[step.queue] = state
@@ -240,7 +243,7 @@ class StepExecutor:
         state = self.queues[step.queue]
         state.xq.load(step.workload, every=step.every or None)
         state.note_change(step)
-        self._work_ns[state.device] += 2 * dependencies.work_ns(step.workload)  # left at its end
+        self._work_ns[state.device] += 2 * state.work_ns(step.workload)  # left at its end
 
     def _unload(self, step: Step) -> None:
         state = self.queues[step.queue]
@@ -510,7 +513,7 @@ class StepExecutor:
     def _note_submitted(
         self, state: QueueState, workload: Workload, tickets: Sequence[Ticket]
     ) -> None:
-        self._work_ns[state.device] += len(tickets) * dependencies.work_ns(workload)
+        self._work_ns[state.device] += len(tickets) * state.work_ns(workload)
         state.tickets += tickets
         state.submitted += len(tickets) * len(workload.commands)
         state.note(workload)
@@ -597,7 +600,7 @@ class StepExecutor:
             return
         if any(state.load is not None and state.load.every for state in now):
             return  # a queue may have been idle meanwhile
-        before = [k for k in now if k.seen is not None and k.was_ready]
+        before = [k for k in now if k.seen is not None and k.was_ready and not k.launch_ns]
         top = max((state.priority for state in before), default=None)
         equals = [state for state in before if state.priority == top]
         for one, other in itertools.permutations(equals, 2):

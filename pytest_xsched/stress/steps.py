@@ -28,6 +28,7 @@ class Step:
             "switch_off", "switch_on", "together", "clear" (the end of an example) or one of
             `costs.STEPS`.
         steps: of "together": steps that happen at once, each in a thread of its own.
+        launch: of "create": what each launch of the queue takes in addition.
         every: of a load: the time from one request to the next; empty: a closed loop.
         queue: number of the queue, in order of creation.
         after: number of the queue whose last request a submitted one starts after; -1: none.
@@ -41,6 +42,7 @@ class Step:
     on: int = 0
     priority: int | None = 0
     deadline: str = ""
+    launch: str = ""
     depth: tuple[int, int] = (4, 2)
     workload: Workload = _PLAIN
     duration: str = "1ms"
@@ -54,6 +56,7 @@ class Step:
         on = f", device={self.on}" if self.on else ""
         depth = f"threshold={self.depth[0]}, batch_size={self.depth[1]}"
         due = f', deadline="{self.deadline}"' if self.deadline else ""
+        due += f', launch="{self.launch}"' if self.launch else ""
         every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
         after = f", after=q{self.after}" if self.after >= 0 else ""

@@ -278,7 +278,10 @@ class RemoteRun:
     def add_manual(self, settings: QueueSettings) -> RemoteQueue:
         """Add a queue whose requests come from `RemoteQueue.submit`."""
         number = next(self._numbers)
-        names = ("name", "priority", "stream_priority", "threshold", "batch_size", "seed")
+        names = (
+            *("name", "priority", "stream_priority", "threshold", "batch_size", "seed"),
+            "launch_ns",
+        )
         given = {name: getattr(settings, name) for name in names}
         given["device"] = settings.device
         given["hints"] = dataclasses.asdict(settings.hints)

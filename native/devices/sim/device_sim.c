@@ -43,6 +43,7 @@ struct xs_stream {
     int32_t priority;
     struct launch ring[XS_THRESHOLD_MAX]; /* launch n at n % XS_THRESHOLD_MAX */
     uint64_t launched, started, completed;
+    xs_ns launch_ns; /* in addition to that of the model */
     xs_ns last_arrival;
     xs_ns ends;     /* of the command that executes; XS_NEVER: none does */
     xs_ns last_end; /* of a completed command */
@@ -191,7 +192,7 @@ static int sim_launch(struct xs_stream *stream, struct xs_kernel *kernel, uint32
     (void)err;
     XS_ASSERT(stream->launched - stream->completed < XS_THRESHOLD_MAX);
     xs_ns from = stream->last_arrival > sim->now ? stream->last_arrival : sim->now;
-    stream->last_arrival = xs__later(from, sim->model.launch_ns);
+    stream->last_arrival = xs__later(xs__later(from, stream->launch_ns), sim->model.launch_ns);
     stream->ring[stream->launched % XS_THRESHOLD_MAX] = (struct launch){
         .arrives = stream->last_arrival, .cost = kernel->cost, .order = sim->orders++, .began = -1};
     stream->launched++;
@@ -310,9 +311,15 @@ static void sim_advance(struct xs_device *dev, xs_ns now)
     sim->now = now;
 }
 
+static void sim_slow_launches(struct xs_stream *stream, xs_ns launch_ns)
+{
+    stream->launch_ns = launch_ns;
+}
+
 static const struct xs_virtual_time_ops virtual_time = {
     .next_due = sim_next_due,
     .advance = sim_advance,
+    .slow_launches = sim_slow_launches,
 };
 
 const struct xs_device_ops xs_device_sim = {

@@ -46,6 +46,7 @@ struct xs_stream {
     struct call calls[XS_THRESHOLD_MAX];
     _Atomic uint64_t reached;   /* launches before this one are on the stream */
     _Atomic uint64_t callbacks; /* number of callbacks; below `reached`, some were lost */
+    xs_ns launch_ns;            /* (setup) what a launch takes in addition */
     bool counts_in_flight;      /* (setup) count the commands in flight before each launch */
     uint64_t first_in_flight;   /* (launch thread) launches before this one are complete */
     _Atomic uint64_t in_flight; /* the largest number so far */
@@ -126,6 +127,8 @@ static int32_t on_launch(uint64_t hwq, void *data)
     struct call *c = data;
     struct xs_stream *s = c->stream;
     (void)hwq;
+    if (s->launch_ns > 0)
+        xs__clock_sleep_until(xs__later(xs__clock_ns(), s->launch_ns));
     c->launched_at = xs__clock_ns();
     if (!s->failed && launch_on_stream(c, &s->error) != XS_OK)
         s->failed = true;
@@ -254,6 +257,7 @@ static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spe
 {
     const struct xs_hints *hints = &spec->hints;
     s->counts_in_flight = spec->load.kind == XS_LOAD_MANUAL;
+    s->launch_ns = spec->launch_ns;
     if (hints->threshold > 0)
         TRY_ON(s, "config", XQueueSetLaunchConfig, s->xq, hints->threshold, hints->batch_size);
     if (!hints->without_priority)

@@ -61,6 +61,7 @@ static const struct {
     {"hang-two-suspends", &preempt_faults.hang_two_suspends},
     {"lose-during-config", &preempt_faults.lose_during_config},
     {"long-command", &preempt_faults.long_command},
+    {"suspend-beside-launch", &preempt_faults.suspend_beside_launch},
     {"inherit-hints", &preempt_faults.inherit_hints},
     {"hint-late", &preempt_faults.hint_late},
     {"hint-border", &preempt_faults.hint_border},

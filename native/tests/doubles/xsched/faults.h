@@ -90,6 +90,8 @@ struct faults {
     bool lose_during_config; /* a command that comes while a new configuration waits is lost */
     /* Likewise; it shows only with commands that take long: */
     bool long_command; /* who waits for a command takes it for complete after 20 ms */
+    /* Likewise; it shows only with launch callbacks that take long: */
+    bool suspend_beside_launch; /* a suspend does not wait for the callback that executes */
 };
 
 extern struct faults preempt_faults;

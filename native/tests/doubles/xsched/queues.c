@@ -318,8 +318,10 @@ int XQueueSuspend(XQueueHandle xq, int64_t flags)
     pthread_mutex_unlock(&preempt_lock);
     if (preempt_faults.slow_suspend)
         xs__clock_sleep_until(xs__clock_ns() + 200000000);
-    pthread_mutex_lock(&q->launching);
-    pthread_mutex_unlock(&q->launching);
+    if (!preempt_faults.suspend_beside_launch) {
+        pthread_mutex_lock(&q->launching);
+        pthread_mutex_unlock(&q->launching);
+    }
     leave_suspend();
     return flags & SUSPEND_SYNC_HW_QUEUE
                ? HwQueueSynchronize((HwQueueHandle)(uintptr_t)q->hw->native)
