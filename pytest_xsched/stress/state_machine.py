@@ -57,7 +57,7 @@ _REQUESTS = st.builds(
     st.sampled_from((*_USUAL, *_USUAL, (LONG, 1), (LONG, 2))),
 )
 _DEPTHS = launch_configurations(auto=False)
-_LAUNCHES = (*[""] * 9, "2ms")  # what each launch of a queue takes
+_LAUNCHES = (*[""] * 15, "2ms")  # what each launch of a queue takes; few, to be fast
 _LONG = spin("1ms", layers=40)
 """Work that is still there when the next queues have got theirs, in whatever process."""
 _OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
