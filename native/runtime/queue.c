@@ -47,7 +47,9 @@ int xs__queue_submit_due(struct xs_queue *q, xs_ns now, struct xs_error *err)
                             "queue '%s' made more than %llu requests; use longer commands, a think "
                             "time or a shorter duration",
                             q->name, (unsigned long long)q->load.spec.sample_cap);
-        uint32_t commands = xs_load_submit(&q->load, now);
+        /* `now` may be before the end of the request that this one waited for. */
+        bool waits = q->load.released != UINT64_MAX;
+        uint32_t commands = xs_load_submit(&q->load, waits ? q->run->engine->now(q->run) : now);
         xs_xqueue_submit(&q->xq, commands);
         if (q->load.spec.kind != XS_LOAD_MANUAL) { /* else counted when submitted */
             q->submitted += commands;
