@@ -230,7 +230,7 @@ def lines_of(
     It is also ended after a limit, and that is no error.
 
     Raises:
-        RuntimeError: it ended with another exit status than 0 or 1.
+        RuntimeError: it ended with another exit status than 0, 1 or 8.
     """
     errors = Path(environment["PYTEST_XSCHED_LOCK_DIR"]) / "errors.txt"
     with errors.open("w") as stderr:
@@ -255,7 +255,8 @@ def lines_of(
     limit.start()
     try:
         yield from process.stdout
-        if process.wait() not in (0, 1) and not is_late.is_set():
+        # 8: conformance found nothing, and did not see something of each kind.
+        if process.wait() not in (0, 1, 8) and not is_late.is_set():
             raise RuntimeError(f"{arguments}: status {process.returncode}\n{errors.read_text()}")
     finally:
         limit.cancel()
@@ -533,10 +534,14 @@ def search(setup: Setup, given: argparse.Namespace) -> int:
         return None if is_late else examine(setup, name, seed)
 
     with ThreadPoolExecutor(given.side_by_side) as pool:
-        for job in [pool.submit(one, name) for name in names]:
-            if (row := job.result()) is not None:
-                rows.append(row)
-                print("\n".join(lines(row)), flush=True)
+        try:
+            for job in [pool.submit(one, name) for name in names]:
+                if (row := job.result()) is not None:
+                    rows.append(row)
+                    print("\n".join(lines(row)), flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     print(total(rows, clean=given.clean))
     took_s = time.monotonic() - begin_s
     print(f"{len(rows)} of {len(names)} rows, {given.side_by_side} side by side, {took_s:.0f} s")
