@@ -12,7 +12,14 @@ from pytest_xsched.client import current_request
 from pytest_xsched.clients.engine import describe_error
 from pytest_xsched.clients.request import Failed, Request
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.models.factory import Place, find_function, reason, sizes_wanted, told
+from pytest_xsched.models.factory import (
+    Place,
+    find_function,
+    reason,
+    sizes_given,
+    sizes_wanted,
+    told,
+)
 from pytest_xsched.scenario.endpoint import MAKERS, Endpoint
 
 
@@ -43,8 +50,7 @@ class UserFunction:
 
     def of_request(self, number: int, sizes: dict[str, int] | None) -> Any:
         """Return what it returns for a request; errors are those of `call`."""
-        wanted = {name: (sizes or {}).get(name) for name in self._sizes}
-        return self.call(number, **wanted)
+        return self.call(number, **sizes_given(self._sizes, sizes))
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Return what it returns.
@@ -71,7 +77,7 @@ class ClientSender:
     def __init__(self, endpoint: Endpoint, place: Place) -> None:
         self._function = UserFunction(MAKERS[endpoint.api], endpoint.function, place)
         self._work: Callable[..., Awaitable[object]] = self._function.function
-        self._sizes: tuple[str, ...] = ()
+        self._sizes: dict[str, int | None] = {}
         self._context: Any = None
 
     async def __aenter__(self) -> ClientSender:
@@ -107,8 +113,7 @@ class ClientSender:
         """Send a request; see `engine.Sender`."""
         current_request.set(request)  # milestones belong to it
         request.begin()
-        sizes = request.sizes or {}
-        await self._work(request.number, **{name: sizes.get(name) for name in self._sizes})
+        await self._work(request.number, **sizes_given(self._sizes, request.sizes))
         request.end()
 
     def describe(self, error: BaseException) -> str:

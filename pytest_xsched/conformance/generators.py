@@ -78,9 +78,8 @@ def contests(policy: Policy, device: str) -> SearchStrategy[Scenario]:
 def _bursts(draw: DrawFn, policy: Policy, device: str) -> Scenario:
     name = policy.name
     is_inverted = INVERSION in policy.rules and draw(_SELDOM)
-    count = (
-        3 if is_inverted else draw(st.sampled_from((1, 2, 2, 3, 3)))
-    )  # a single one shows little
+    counts = (3,) if is_inverted else (1, 2, 2, 3, 3)  # a single queue shows little
+    count = draw(st.sampled_from(counts))
     works, depths = st.sampled_from(_commands(name)), st.sampled_from(DEPTHS)
     if name in ALIKE:
         works, depths = st.just(draw(works)), st.just(draw(depths))

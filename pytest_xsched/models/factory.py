@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import CodeType, ModuleType
+from types import CodeType, MappingProxyType, ModuleType
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pytest_xsched.base.terminal_text import printable
@@ -35,12 +35,12 @@ class Call(NamedTuple):
     Attributes:
         function: of the user.
         times: how often a request calls it.
-        sizes: names of the sizes of a request that it takes; see `sizes_wanted`.
+        sizes: that it takes of a request; see `sizes_wanted`.
     """
 
     function: Request
     times: int
-    sizes: tuple[str, ...] = ()
+    sizes: Mapping[str, int | None] = MappingProxyType({})
 
 
 _REASON_MAX = 300
@@ -136,13 +136,27 @@ def _call(function: Request, times: int) -> Call:
     return Call(function, times, sizes_wanted(function))
 
 
-def sizes_wanted(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of sizes that a function has parameters for."""
+def sizes_wanted(function: Callable[..., Any]) -> dict[str, int | None]:
+    """Return the sizes that a function has parameters for, by name.
+
+    The values are those that it gets where a request has none: its defaults, or else None.
+    """
     try:
-        names = inspect.signature(function).parameters
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return ()
-    return tuple(name for name in ("tokens_in", "tokens_out") if name in names)
+        return {}
+    found = {name: parameters[name] for name in ("tokens_in", "tokens_out") if name in parameters}
+    return {
+        name: None if parameter.default is parameter.empty else parameter.default
+        for name, parameter in found.items()
+    }
+
+
+def sizes_given(
+    wanted: Mapping[str, int | None], sizes: Mapping[str, int] | None
+) -> dict[str, int | None]:
+    """Return the sizes that a function gets: those of a request, or what `sizes_wanted` says."""
+    return {name: (sizes or {}).get(name, otherwise) for name, otherwise in wanted.items()}
 
 
 def in_order(calls: Sequence[Call], sizes: Mapping[str, int] | None = None) -> Iterator[Request]:
@@ -150,13 +164,12 @@ def in_order(calls: Sequence[Call], sizes: Mapping[str, int] | None = None) -> I
 
     Args:
         calls: of the request.
-        sizes: of the request, which the functions get that take them; where there are none: None.
+        sizes: of the request, which the functions get that take them; None: it has none.
     """
     for call in calls:
         function = call.function
         if call.sizes:
-            wanted = {name: (sizes or {}).get(name) for name in call.sizes}
-            function = functools.partial(call.function, **wanted)
+            function = functools.partial(call.function, **sizes_given(call.sizes, sizes))
         yield from itertools.repeat(function, call.times)
 
 
@@ -164,14 +177,14 @@ def refuse_sizes(model: Model, calls: Sequence[Call]) -> None:
     """Refuse a request of a size of its own, which no graph has.
 
     Raises:
-        ScenarioError: a function takes sizes.
+        ScenarioError: a function takes sizes, without a default.
     """
     for call in calls:
-        if call.sizes:
+        if names := [name for name, otherwise in call.sizes.items() if otherwise is None]:
             raise ScenarioError(
-                f"{model.name}: its function takes {' and '.join(call.sizes)} of each request, but "
+                f"{model.name}: its function takes {' and '.join(names)} of each request, but "
                 'a graph has the same shapes each time; write model(..., mode="eager"), or a '
-                "program, or leave these parameters out"
+                "program, or give these parameters defaults"
             )
 
 

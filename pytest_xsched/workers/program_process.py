@@ -239,7 +239,7 @@ class ProgramProcess(ManagedProcess):
         return self._may_go_on and self._is_done() and self.is_running()
 
     def renew(self, scenario: Scenario, index: int, *, allowed_s: float) -> bool:
-        """Prepare it for another window; return False if it does not wait for such a one.
+        """Prepare it for another window; return False if it cannot do that one.
 
         Raises:
             InvalidRun: it reported what cannot be true since its last window.

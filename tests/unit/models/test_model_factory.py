@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from pytest_xsched import ScenarioError
-from pytest_xsched.models.factory import Place, find_factory, in_order
+from pytest_xsched.models.factory import Place, find_factory, in_order, refuse_sizes
 from pytest_xsched.models.stream_adapter import StreamRequest
 from pytest_xsched.scenario.models import Model
 
@@ -41,22 +41,28 @@ def test_a_function_of_a_file_gets_its_arguments(tmp_path, place):
 def test_each_function_of_a_request_gets_the_sizes_that_it_takes(tmp_path, place):
     text = """
         def net():
-            return (lambda tokens_in: tokens_in), (lambda n=1, tokens_out=None: (n, tokens_out))
+            return (lambda tokens_in: tokens_in), (lambda n=1, tokens_out=32: (n, tokens_out))
     """
     write(tmp_path, "nets.py", text)
     calls = find_factory(Model(factory="nets.py:net", steps=2), place).build()
     sizes = {"tokens_in": 7, "tokens_out": 3}
     assert [function() for function in in_order(calls, sizes)] == [7, (1, 3), (1, 3)]
-    assert [function() for function in in_order(calls)] == [None, (1, None), (1, None)]
+    assert [function() for function in in_order(calls)] == [None, (1, 32), (1, 32)]
 
 
 def test_a_graph_has_no_sizes_of_each_request(tmp_path, place):
-    write(tmp_path, "nets.py", "def net(): return lambda tokens_in, tokens_out: None")
+    write(tmp_path, "nets.py", "def net(): return lambda tokens_in, tokens_out, n=1: None")
     with pytest.raises(ScenarioError) as error:
         StreamRequest(find_factory(Model(factory="nets.py:net"), place), capture=None)
     assert "takes tokens_in and tokens_out of each request, but a graph has the same shapes" in str(
         error.value
     ) and 'write model(..., mode="eager")' in str(error.value)
+
+
+def test_a_graph_may_have_the_sizes_that_are_defaults(tmp_path, place):
+    write(tmp_path, "nets.py", "def net(): return lambda tokens_out=32: None")
+    model = Model(factory="nets.py:net")
+    refuse_sizes(model, find_factory(model, place).build())
 
 
 def test_a_file_of_a_package_may_import_its_neighbours(tmp_path, place):
