@@ -80,14 +80,21 @@ def test_traces_run(cuda, name):
 
 def test_spins_are_calibrated_by_how_full_the_device_is(cuda):
     parts = [spin("1ms"), spin("1ms", fill=0.5), spin("1ms", fill=0.2), spin("1ms", waves=4)]
-    measure(cuda, sequence(parts))
-    spins = [(int(blocks), int(iterations)) for _, blocks, iterations in cuda.noted("spin")]
-    assert len(spins) >= 24  # 20 of the calibration
-    whole, half, fifth, waves = spins[20:24]
-    # Four multiprocessors take eight blocks; where there are two on one, an iteration takes longer.
-    assert [blocks for blocks, _ in (whole, half, fifth, waves)] == [8, 4, 2, 32]
-    assert 0 < whole[1] < half[1] == fifth[1]
-    assert waves[1] == pytest.approx(whole[1] / 4, abs=1)
+    # Calibration takes real time, which a busy processor can spoil. One that does not look at how
+    # full the device is finds the same number of iterations for all, each time.
+    for _ in range(4):
+        measure(cuda, sequence(parts))
+        spins = [(int(blocks), int(iterations)) for _, blocks, iterations in cuda.noted("spin")]
+        assert len(spins) >= 24  # 20 of the calibration
+        whole, half, fifth, waves = spins[20:24]
+        # Four multiprocessors take eight blocks; with two on one, an iteration takes longer.
+        assert [blocks for blocks, _ in (whole, half, fifth, waves)] == [8, 4, 2, 32]
+        assert half[1] == fifth[1] > 0
+        assert waves[1] == pytest.approx(whole[1] / 4, abs=1)
+        if 0 < whole[1] < half[1]:
+            break
+    else:
+        pytest.fail(f"the same iterations for a whole and half a device, 4 times: {spins[20:24]}")
 
 
 def test_a_driver_that_stops_working_is_not_fast_but_invalid(cuda, monkeypatch):
