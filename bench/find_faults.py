@@ -110,7 +110,8 @@ OWN_RULES: dict[str, tuple[str, ...]] = {
     "slow-resume": ("works while there is work", "takes turns"),
     "equals-in-turn": ("equals run together",),
     **dict.fromkeys(
-        ("latest-first", "deadline-late", "deadline-border"), ("earliest first", "in effect")
+        ("latest-first", "deadline-late", "deadline-border", "deadline-constant"),
+        ("earliest first", "in effect"),
     ),
     "always-lax": ("critical first", "in effect"),
     "no-turns": ("equals run together", "takes turns", "time by weight", "in effect"),

@@ -452,7 +452,7 @@ int64_t xs_queue_thread(struct xs_queue *queue);
 const char *xs_queue_scheduler_call(struct xs_queue *queue, uint64_t *launched);
 int xs_queue_set_priority(struct xs_queue *queue, int32_t priority, struct xs_error *err);
 /* Change its deadline, which counts from the arrival of a request, or under XSched from the
- * begin of a burst. It must be positive. */
+ * begin of a burst. 0: none from now on. */
 int xs_queue_set_deadline(struct xs_queue *queue, int64_t deadline_ns, struct xs_error *err);
 /* How many commands may be in flight, and how many lie between two marks. After a lower
  * threshold, more commands may still be in flight until they complete. XS_EINVAL for an

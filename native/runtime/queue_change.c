@@ -99,14 +99,13 @@ int xs_queue_set_deadline(struct xs_queue *q, int64_t deadline_ns, struct xs_err
     const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
     struct xs_run *run = q->run;
     int rc = xs__device_check(run->device, "queue.deadline", err);
-    if (rc == XS_OK && deadline_ns <= 0)
+    if (rc == XS_OK && deadline_ns < 0)
         rc = xs__fail(err, XS_EINVAL, "queue.deadline", 0,
-                      "queue '%s': deadline %lld ns is not positive", q->name,
-                      (long long)deadline_ns);
+                      "queue '%s': deadline %lld ns is negative", q->name, (long long)deadline_ns);
     if (rc != XS_OK)
         return rc;
     pthread_mutex_lock(&run->lock);
-    q->deadline_ns = deadline_ns;
+    q->deadline_ns = deadline_ns > 0 ? deadline_ns : XS_NEVER;
     xs__schedule(run);
     if (run->engine->settle != NULL)
         run->engine->settle(run);

@@ -265,11 +265,16 @@ static void an_earlier_deadline_decides(bool is_virtual)
     CHECK_EQ(xs_queue_set_deadline(other, 1, &err), XS_OK);
     if (is_virtual)
         CHECK_EQ(counts(one).state, XS_QUEUE_SUSPENDED);
+    CHECK_EQ(xs_queue_set_deadline(other, 0, &err), XS_OK); /* none: it is due last again */
+    if (is_virtual) {
+        CHECK_EQ(counts(one).state, XS_QUEUE_READY);
+        CHECK_EQ(counts(other).state, XS_QUEUE_SUSPENDED);
+    }
     done(other, second);
     done(one, first);
     done(without, last);
-    CHECK_EQ(xs_queue_set_deadline(one, 0, &err), XS_EINVAL);
-    CHECK(strstr(err.message, "'one': deadline 0 ns") != NULL);
+    CHECK_EQ(xs_queue_set_deadline(one, -1, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "'one': deadline -1 ns is negative") != NULL);
     xs_run_close(run);
 }
 

@@ -312,7 +312,7 @@ class Queue:
 
     @_in_use
     def set_deadline(self, deadline_ns: int) -> None:
-        """Change the deadline that the policy sees, in ns."""
+        """Change the deadline that the policy sees, in ns; 0: none."""
         call(lib.xs_queue_set_deadline, self._pointer, deadline_ns)
 
     @_in_use

@@ -28,6 +28,26 @@ HPF = policy_of("builtin", "hpf")
 _NOTHING = empty()  # a spec needs a workload; here each request has its own
 
 
+def require_read(what: str, hint: str, policy: Policy) -> None:
+    """Refuse a hint that has no effect.
+
+    Args:
+        what: the queue and the hint, for the message.
+        hint: a field of `QueueSpec`.
+        policy: schedules the queue.
+
+    Raises:
+        ScenarioError: the policy does not read it.
+    """
+    if hint in policy.reads:
+        return
+    able = [f"{one.name} of {one.scheduler}" for one in (*BUILTIN, *XSCHED) if hint in one.reads]
+    raise ScenarioError(
+        f"{what} has no effect under policy {policy.name!r}; policies that read it: "
+        f"{', '.join(able)}"
+    )
+
+
 class NativeQueue(Protocol):
     """What this module uses of `native.run.Queue`, or of its proxy for another process."""
 
@@ -168,9 +188,15 @@ class XQueue:
     """One live XQueue. Made by calling `XQueues`."""
 
     def __init__(
-        self, spec: QueueSpec, native: NativeQueue, clock_ns: Callable[[], int], slice_ns: int
+        self,
+        spec: QueueSpec,
+        native: NativeQueue,
+        clock_ns: Callable[[], int],
+        slice_ns: int,
+        policy: Callable[[], Policy],
     ) -> None:
         self.spec = spec
+        self._policy = policy
         self.native = native
         self._clock_ns = clock_ns
         self._slice_ns = slice_ns
@@ -330,14 +356,20 @@ class XQueue:
         """Deadline that was set last, for policies that use deadlines; may be set at any time.
 
         It counts from the arrival of a request, or under XSched from the begin of a burst of work.
+        None: the queue has none, and is due last. Set to None, XSched gets its NO_DEADLINE.
+
+        Raises:
+            ScenarioError: it is set under a policy that uses no deadlines.
         """
         return self._deadline
 
     @deadline.setter
-    def deadline(self, value: DurationLike) -> None:
-        deadline_ns = parse_duration(value, what=f"queue {self.name!r}: deadline")
-        self.native.set_deadline(deadline_ns)
-        self._deadline = Duration(deadline_ns)
+    def deadline(self, value: DurationLike | None) -> None:
+        what = f"queue {self.name!r}: deadline"
+        deadline_ns = None if value is None else parse_duration(value, what=what)
+        require_read(what, "deadline_ns", self._policy())
+        self.native.set_deadline(deadline_ns or 0)
+        self._deadline = None if deadline_ns is None else Duration(deadline_ns)
 
     def set_launch_config(self, *, threshold: int, batch_size: int) -> None:
         """Set how many commands may be in flight, and how many there are from mark to mark.
@@ -416,6 +448,8 @@ class XQueues:
                 reach the device later by as much, one after another. None: nothing.
         """
         name = f"xq{self._count}" if name is None else name
+        if deadline is not None:
+            require_read(f"queue {name!r}: deadline", "deadline_ns", self.policy)
         spec = QueueSpec(
             name=name,
             workload=_NOTHING,
@@ -443,7 +477,8 @@ class XQueues:
         self._count += 1
         # A call that advances virtual time returns soon, however long the time is.
         slice_ns = MAX_NS if self._virtual else SLICE_NS
-        return XQueue(spec, self._run.add_manual(settings), self._run.now_ns, slice_ns)
+        native = self._run.add_manual(settings)
+        return XQueue(spec, native, self._run.now_ns, slice_ns, lambda: self.policy)
 
     def _other(self, what: str, number: int) -> Any:
         """Return another device by its number; None: that of the run."""

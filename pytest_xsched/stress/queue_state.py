@@ -73,7 +73,8 @@ class QueueState:
         elif step.does == "set_priority":
             self.priority = step.priority or 0
         elif step.does == "set_deadline":
-            self.deadline_ns = parse_duration(step.deadline, what="deadline")
+            due = step.deadline
+            self.deadline_ns = parse_duration(due, what="deadline") if due else MAX_NS
         elif step.does == "set_launch_config":
             self.threshold, batch_size = step.depth
             self.deepest = max(self.deepest, self.threshold)

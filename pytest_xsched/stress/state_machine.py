@@ -308,8 +308,8 @@ class XQueuesMachine(RuleBasedStateMachine):
         return str(data.draw(st.sampled_from(DEADLINES), label="deadline"))
 
     def _set_hint(self, data: Any, priority: int) -> None:
-        deadline = self._deadline(data)
-        if deadline:
+        if hint_of(self.devices[0].policy) == "deadline":
+            deadline = data.draw(st.sampled_from((*DEADLINES, "")), label="deadline")
             self._take("set_deadline", data, deadline=deadline)
         else:
             self._take("set_priority", data, priority=priority)
@@ -471,6 +471,15 @@ class XQueuesMachine(RuleBasedStateMachine):
             last = max(states, key=lambda number: states[number].deadline_ns)
             self._take("set_deadline", queue=last, deadline=DEADLINES[0])
 
+    def _free_the_first(self) -> None:
+        """Let the queue that is due first have no deadline, and another one compete with it."""
+        states, policy = self.executor.queues, self.devices[0].policy
+        if len(states) > 1 and hint_of(policy) == "deadline":
+            first = min(states, key=lambda number: states[number].deadline_ns)
+            self._take("set_deadline", queue=first, deadline="")
+            first = max(states, key=lambda number: rank(states[number], policy))
+            self._take("compete", queue=first)
+
     def _change_policy(self) -> None:
         """Change the policy while the queue that goes first has work."""
         states, policy = self.executor.queues, self.devices[0].policy
@@ -511,6 +520,7 @@ class XQueuesMachine(RuleBasedStateMachine):
             if not self.broken:
                 self._hurry_the_last()
                 self._compete_all()
+                self._free_the_first()
                 self._change_policy()
                 self.do(self.executor.finish)
         finally:

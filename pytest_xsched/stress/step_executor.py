@@ -292,7 +292,7 @@ class StepExecutor:
 
     def _set_deadline(self, step: Step) -> None:
         state = self.queues[step.queue]
-        state.xq.deadline = step.deadline
+        state.xq.deadline = step.deadline or None
         state.note_change(step)
 
     def _set_launch_config(self, step: Step) -> None:

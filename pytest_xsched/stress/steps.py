@@ -34,6 +34,7 @@ class Step:
         after: number of the queue whose last request a submitted one starts after; -1: none.
         device: number of the live XQueues that the queue is of: a device, or several in a process.
         on: which of these the queue is on.
+        deadline: empty: none.
     """
 
     does: str
@@ -55,7 +56,7 @@ class Step:
         name = f"q{self.queue}"
         on = f", device={self.on}" if self.on else ""
         depth = f"threshold={self.depth[0]}, batch_size={self.depth[1]}"
-        due = f', deadline="{self.deadline}"' if self.deadline else ""
+        due = f", deadline={self._due}" if self.deadline else ""
         due += f', launch="{self.launch}"' if self.launch else ""
         every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
@@ -67,7 +68,7 @@ class Step:
             "create": f"{name} = {xqueues}(priority={self.priority}, {depth}{due}{on})",
             "load": f"{name}.load({python_text(self.workload)}{every})",
             "set_priority": f"{name}.priority = {self.priority}",
-            "set_deadline": f'{name}.deadline = "{self.deadline}"',
+            "set_deadline": f"{name}.deadline = {self._due}",
             "set_launch_config": f"{name}.set_launch_config({depth})",
             "sleep": f'xqueues.sleep("{self.duration}")',
             "idle": f'xqueues.sleep("{IDLE}")',
@@ -79,6 +80,10 @@ class Step:
             "switch_off": f"{xqueues}.switch_off()",
             "switch_on": f"{xqueues}.switch_on()",
         }.get(self.does, f"{self.does}({xqueues})" if self.queue < 0 else f"{name}.{self.does}()")
+
+    @property
+    def _due(self) -> str:
+        return f'"{self.deadline}"' if self.deadline else "None"
 
     @property
     def call(self) -> str:

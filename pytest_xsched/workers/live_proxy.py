@@ -368,7 +368,7 @@ class RemoteQueue:
         self._call("set_priority", priority=priority)
 
     def set_deadline(self, deadline_ns: int) -> None:
-        """Change the deadline that the policy sees, in ns."""
+        """Change the deadline that the policy sees, in ns; 0: none."""
         self._call("set_deadline", deadline_ns=deadline_ns)
 
     def suspend(self) -> int:

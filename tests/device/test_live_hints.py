@@ -8,8 +8,15 @@ from __future__ import annotations
 import pytest
 
 from pytest_xsched import ScenarioError, XSched, spin
+from pytest_xsched.stress import competition
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import BrokenRule, Step
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Let a busy machine have more attempts than a search gives it."""
+    monkeypatch.setattr(competition, "IN_VAIN", 50)
 
 
 def create(priority, on=0, deadline=""):
@@ -73,6 +80,38 @@ def test_a_deadline_without_an_effect_is_found(xsched_session, monkeypatch, faul
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
     steps = (*DUE, SOONER) if fault else (*DUE, Step(does="change_policy", queue=1), SOONER)
     assert played(xsched_session, "kedf", steps, Step(does="compete", queue=0)) == rule
+
+
+LATER = Step(does="set_deadline", queue=1)
+
+
+def test_a_queue_whose_deadline_is_removed_is_due_last(xsched_session, session_on, monkeypatch):
+    assert str(LATER) == "q1.deadline = None"
+    competes = Step(does="compete", queue=0)
+    assert played(xsched_session, "kedf", (*DUE, LATER), competes) == ""
+    monkeypatch.setenv("PREEMPT_DOUBLE", "deadline-constant")
+    assert played(xsched_session, "kedf", (*DUE, LATER), competes) == "earliest first"
+    queues = session_on("sim").live()
+    queues.set_policy("edf")
+    one, other = queues(deadline="10s"), queues(deadline="20s")
+    work = [xq.submit(spin("1ms", layers=9)) for xq in (one, other)]
+    one.deadline = None
+    assert (one.deadline, one.state, other.state) == (None, "suspended", "ready")
+    for ticket in work:
+        ticket.wait()
+    queues.close()
+
+
+def test_a_hint_that_the_policy_does_not_read_is_refused(session_on):
+    queues = session_on("sim").live()
+    said = "deadline has no effect under policy 'hpf'; policies that read it: edf of builtin, kedf"
+    with pytest.raises(ScenarioError, match=f"queue 'xq0': {said}"):
+        queues(deadline="1s")
+    one = queues()
+    with pytest.raises(ScenarioError, match=f"queue 'xq0': {said}"):
+        one.deadline = "1s"
+    assert one.deadline is None
+    queues.close()
 
 
 def test_a_queue_that_waits_for_another_device_is_found(xsched_session, monkeypatch):

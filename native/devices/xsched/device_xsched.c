@@ -17,7 +17,8 @@
 #include "devices/device.h"
 #include "devices/xsched/xsched_api.h"
 
-#define APP_MANAGED 1 /* value of enum XSchedulerType */
+#define APP_MANAGED 1  /* value of enum XSchedulerType */
+#define NO_DEADLINE -1 /* constant of XSched */
 
 struct xsched {
     struct xs_device base;
@@ -273,7 +274,7 @@ static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spe
 
 static int xsched_set_deadline(struct xs_stream *s, xs_ns deadline, struct xs_error *err)
 {
-    TRY_ON(s, "deadline", XHintDeadline, s->xq, us_of(deadline));
+    TRY_ON(s, "deadline", XHintDeadline, s->xq, deadline > 0 ? us_of(deadline) : NO_DEADLINE);
     return XS_OK;
 }
 

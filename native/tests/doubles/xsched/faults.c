@@ -67,6 +67,7 @@ static const struct {
     {"hint-border", &preempt_faults.hint_border},
     {"deadline-late", &preempt_faults.deadline_late},
     {"deadline-border", &preempt_faults.deadline_border},
+    {"deadline-constant", &preempt_faults.deadline_constant},
     {"one-device", &preempt_faults.one_device},
     {"policy-keeps", &preempt_faults.policy_keeps},
     {"ignore-case", &preempt_faults.ignore_case},

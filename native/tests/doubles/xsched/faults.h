@@ -36,8 +36,9 @@ struct faults {
     bool hint_late;       /* "hint-late": a hint that a queue has is never changed */
     bool hint_border;   /* "hint-border": the highest and the lowest priority are taken for none */
     bool deadline_late; /* "deadline-late": a deadline that a queue has is never changed */
-    bool deadline_border; /* "deadline-border": the shortest deadline is taken for none */
-    bool one_device;      /* "one-device": a queue is suspended for one on another device */
+    bool deadline_border;   /* "deadline-border": the shortest deadline is taken for none */
+    bool deadline_constant; /* "deadline-constant": NO_DEADLINE is taken for a deadline of 0 */
+    bool one_device;        /* "one-device": a queue is suspended for one on another device */
     bool policy_keeps; /* "policy-keeps": what a change of policy finds suspended stays so until the
                           next */
     bool ignore_case;  /* "ignore-case": names of schedulers and policies in the environment may be

@@ -410,7 +410,9 @@ int XHintDeadline(XQueueHandle xq, int64_t deadline_us)
     struct hints *hints = lock_hints(xq, &q);
     bool none = deadline_us < 0 || (preempt_faults.deadline_border && deadline_us <= 1);
     if (hints != NULL && !(preempt_faults.deadline_late && hints->deadline_ns >= 0))
-        hints->deadline_ns = none ? -1 : deadline_us * NS_PER_US;
+        hints->deadline_ns = !none                              ? deadline_us * NS_PER_US
+                             : preempt_faults.deadline_constant ? 0
+                                                                : -1;
     return take_effect(q);
 }
 
