@@ -62,6 +62,28 @@ def test_in_real_time_each_launch_takes_as_long():
     queues.close()
 
 
+def test_a_command_is_launched_when_its_launch_ends():
+    queues = Session(Settings(device="cpu")).live()
+    ticket = queues(launch="100ms").submit(spin("0s")).wait()
+    arrived_ns = ticket.completed_ns - ticket.latency.ns
+    assert ticket.launched_ns >= arrived_ns + 100_000_000
+    queues.close()
+
+
+def test_a_suspend_waits_for_the_end_of_a_launch():
+    queues = Session(Settings(device="cpu")).live()
+    queue = queues(launch="10ms")
+    queue.submit(spin("0s", layers=1000))
+    for _ in range(4):
+        queue.suspend()
+        launched = queue.counts.launched
+        queues.sleep("50ms")  # if the machine is busy, a launch that goes on ends later: no failure
+        assert queue.counts.launched == launched
+        queue.resume()
+        queues.sleep("15ms")
+    queues.close()
+
+
 def test_the_time_of_a_launch_is_a_time():
     queues = Session(Settings(device="sim")).live()
     with pytest.raises(ScenarioError, match="queue 'xq0': launch"):
