@@ -97,6 +97,30 @@ def late_is_fine_there(pytester):
         """)
 
 
+PATIENT_DOCTOR = """
+import sys
+from pytest_xsched.cli.main import main
+from pytest_xsched.doctor import checks, fork, subprocesses
+limit_s = float(sys.argv[1])
+if limit_s:
+    checks.LIMIT_S = fork.PYTEST_S = subprocesses.LOAD_S = limit_s
+sys.exit(main(["doctor", *sys.argv[2:]]))
+"""
+
+
+@pytest.fixture
+def doctor_command():
+    """Return what runs the doctor with time for a machine that has much to do.
+
+    What hangs takes all of that time, and needs a limit of its own; 0: those of the doctor.
+    """
+
+    def words(*arguments, limit_s=100.0):
+        return [sys.executable, "-c", PATIENT_DOCTOR, str(limit_s), *arguments]
+
+    return words
+
+
 @pytest.fixture
 def xsched_with_server(xsched_double, tmp_path, monkeypatch):
     """Return a home of the double that has a server, too."""

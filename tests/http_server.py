@@ -26,6 +26,7 @@ class Server:
 
     async def _run(self):
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        self._dead = asyncio.Event()
         if self._path:
             self._server = await asyncio.start_unix_server(self._serve, self._path)
         else:
@@ -79,13 +80,32 @@ class Server:
         return await self.do_ok(writer, value)
 
     async def do_dies(self, writer, value):
-        """The server ends with the request that has this number as its body."""
-        if self.requests[-1][3].decode() == value:
+        """The server ends with the request that has this number as its body.
+
+        Those before it are answered and those after it are not, in whatever order they come: a
+        client that was late sends several at once.
+        """
+        last, number = int(value), int(self.requests[-1][3])
+        if number < last:
+            return await self.do_ok(writer, value)
+        if number == last:
+            while not self._has_all_before(last):
+                await asyncio.sleep(0.001)
+            for listening in self._server.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await asyncio.sleep(0.01)  # a connection that was accepted must be served by then
             self._server.close()
             for one in self._writers:
                 one.transport.abort()
-            return False
-        return await self.do_ok(writer, value)
+            self._dead.set()
+        await self._dead.wait()
+        return False
+
+    def _has_all_before(self, last):
+        """Check whether all requests below a number came: from 0 on for warming up, and again."""
+        numbers = [int(body) for _, path, _, body in self.requests if path == f"/dies/{last}"]
+        warmup = next(i for i, number in enumerate(numbers) if number != i)
+        return sum(number < last for number in numbers) == warmup + last
 
     async def do_status(self, writer, value):
         return await self.do_ok(writer, value, status=int(value))

@@ -42,12 +42,12 @@ now = time.monotonic_ns
 def measure(scenario, tmp_path):
     """Measures a program alone for 200 ms, ten requests; gives the measurement."""
 
-    def run(text, *, window="200ms"):
+    def run(text, *, drain_ns=0):
         path = tmp_path / "program.py"
         path.write_text(RAW + textwrap.dedent(text))
         workload = command([sys.executable, path])
         queue = QueueSpec(name="chat", workload=workload, arrivals=constant("50/s"))
-        changes = {"scheduler": "native", "policy": "none", "drain_ns": 0}
+        changes = {"scheduler": "native", "policy": "none", "drain_ns": drain_ns}
         made = scenario("cpu", queues=(queue,), duration_ns=200_000_000, **changes)
         return SeparateProcesses().measure(made)
 
@@ -55,7 +55,8 @@ def measure(scenario, tmp_path):
 
 
 def test_many_requests_in_flight_with_milestones_failures_and_held_ones(measure):
-    measured = measure("""
+    measured = measure(
+        """
         for i in range(5):
             wait_until(due[i])
             say(f"begin {i} {now()}")
@@ -74,7 +75,9 @@ def test_many_requests_in_flight_with_milestones_failures_and_held_ones(measure)
             say(f"end {i} {now()}")
         say("done")
         os.read(start, 1)
-    """)
+    """,
+        drain_ns=10**10,
+    )
     (samples,), (counts,) = measured.samples, measured.counts
     assert len(samples) == 10
     begun, done, flags = samples["launched_ns"], samples["completed_ns"], samples["flags"]
@@ -95,13 +98,17 @@ def test_many_requests_in_flight_with_milestones_failures_and_held_ones(measure)
 
 
 def test_a_request_that_never_ends_is_unfinished_and_keeps_its_milestones(measure):
-    measured = measure("""
+    text = """
         for i in range(10):
             wait_until(due[i])
             say(f"begin {i} {now()}")
             say(f"at {i} token {now()}")
         time.sleep(60)
-    """)
+    """
+    for drain_ns in (10**8, 10**9, 10**10):
+        measured = measure(text, drain_ns=drain_ns)
+        if len(measured.milestones[0].request) == 10:  # all came in time, on a busy machine, too
+            break
     assert np.all(measured.samples[0]["flags"] & CENSORED)
     assert not np.any(measured.samples[0]["flags"] & FAILED)
     assert measured.milestones[0].request.tolist() == list(range(10))
@@ -138,7 +145,7 @@ def test_a_program_that_cheats_gets_one_sentence(measure, monkeypatch, text, fau
     assert "\n" not in str(error.value) and len(str(error.value)) < 350
 
 
-def test_a_run_has_latencies_to_milestones(tmp_path):
+def test_a_run_has_latencies_to_milestones(tmp_path, late_is_fine):
     """Ten requests are offered within 10 ms, each takes 20 ms, and three may be in flight."""
     path = tmp_path / "program.py"
     path.write_text(

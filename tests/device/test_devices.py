@@ -58,11 +58,16 @@ def measured():
     ],
 )
 def test_a_queue_waits_for_those_of_its_own_device(measured, high, low, together):
-    run = measured(high, low)
-    assert run.evidence.checked and not run.evidence.faults
-    assert run.high.counts.completed == 20
-    assert run.low.counts.completed == run.low.counts.launched > 0
-    assert run.high.counts.suspended == 0
+    # A busy machine may give low so little time that it never wants to launch while high has work.
+    # A policy that takes them for queues of two devices never suspends it, however often they run.
+    for _ in range(5 if together else 1):
+        run = measured(high, low)
+        assert run.evidence.checked and not run.evidence.faults
+        assert run.high.counts.completed == 20
+        assert run.low.counts.completed == run.low.counts.launched > 0
+        assert run.high.counts.suspended == 0
+        if run.low.counts.suspended > 0:
+            break
     assert (run.low.counts.suspended > 0) == together
     names = {"cuda", high or "cuda", low or "cuda"}
     assert len(run.fingerprint.devices) == len(names)

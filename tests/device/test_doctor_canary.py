@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
@@ -19,21 +18,20 @@ VARIABLES = ("XSCHED_HOME", "XLOG_LEVEL", "LD_PRELOAD", "PREEMPT_DOUBLE")
 
 
 @pytest.fixture
-def doctor(tmp_path, monkeypatch):
+def doctor(tmp_path, monkeypatch, doctor_command):
     """Runs the doctor; gives its findings by number."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
-    def look(home, kind, **environment):
+    def look(home, kind, limit_s=100.0, **environment):
         done = subprocess.run(
-            [sys.executable, "-m", "pytest_xsched", "doctor", "--json", f"--home={home}",
-             f"--device={kind}"],
+            doctor_command("--json", f"--home={home}", f"--device={kind}", limit_s=limit_s),
             cwd=tmp_path,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=60,
-        )  # fmt: skip
+            timeout=200,
+        )
         data = json.loads(done.stdout)
         assert done.returncode == int(not data["ok"])
         return {check["number"]: check for check in data["checks"]}
@@ -105,7 +103,11 @@ def test_on_a_driver_with_its_own_name(xsched_home, doctor, pocl, session_on):
     ],
 )
 def test_what_an_xsched_does_badly(doctor, xsched_double, cuda, fault, number, seen):
-    found = doctor(xsched_double, cuda, PREEMPT_DOUBLE=fault)
+    # What hangs is found when the time is over, in which a busy machine may not get to it.
+    for limit_s in (0, 60) if fault.startswith("hang") else (100,):
+        found = doctor(xsched_double, cuda, limit_s, PREEMPT_DOUBLE=fault)
+        if seen in found[number]["seen"]:
+            break
 
     assert number in failures(found)
     assert seen in found[number]["seen"]

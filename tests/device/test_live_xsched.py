@@ -70,11 +70,11 @@ def test_they_are_those_of_every_other_scheduler(any_session):
 def test_on_a_gpu_they_are_elsewhere_without_xsched_too(xsched_session):
     queues = xsched_session.live()
     low, high = queues(priority=1, threshold=1, batch_size=1), queues(priority=2)
-    slow = low.submit(spin("1ms", layers=20))
+    low.submit(spin("1ms", layers=20)).wait()
+    assert low.counts.completed == 20
+    slow = low.submit(spin("10ms", layers=4000))  # 40 s, however late the next calls are
     high.submit(spin("1ms")).wait()
     assert not slow.done
-    low.wait()
-    assert low.counts.completed == 20
     with pytest.raises(ScenarioError, match="threshold 1 is outside"):
         low.set_launch_config(threshold=1, batch_size=2)
     queues.close()
@@ -117,7 +117,8 @@ def test_switched_off_it_holds_nobody_back_and_is_on_again_after_that(xsched_ses
     queues = xsched_session.live(scheduler="xsched")
     for is_off in (False, True, False):
         low, high = queues(priority=1), queues(priority=2)
-        high.submit(spin("1ms", layers=300))
+        # While it is on, low waits for all of this; while it is off, for nothing, however late.
+        high.submit(spin("1ms", layers=4000 if is_off else 300))
         last = high.submit(spin("1ms", layers=20))
         if is_off:
             queues.switch_off()
@@ -158,7 +159,8 @@ PIPELINE = (
 def test_xsched_alone_decides_which_queue_waits(xsched_session):
     queues = xsched_session.live(scheduler="xsched")
     low, high = queues(priority=1), queues(priority=2)
-    waiting, busy = low.submit(spin("1ms", layers=40)), high.submit(spin("1ms", layers=40))
+    # So much that low does not complete on its own while the second call is late.
+    waiting, busy = low.submit(spin("1ms", layers=300)), high.submit(spin("1ms", layers=40))
     assert waiting.wait().completed_ns > busy.completed_ns
     assert low.counts.suspensions == 0  # of our own policy
     queues.close()

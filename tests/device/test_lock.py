@@ -1,13 +1,15 @@
 """Runs on a GPU that others measure on; which GPU it is, is made up, as the devices are cpu and
 sim."""
 
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pytest_xsched import DeviceBusy, Session, spin
+from pytest_xsched import DeviceBusy, Session, command, spin
+from pytest_xsched.runner import measure
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.gpu_lock import lock_cpu, lock_gpus
 from pytest_xsched.workers.isolated import measure_in_worker
@@ -167,29 +169,56 @@ def test_devices_that_are_no_gpu_are_not_locked(directory):
 # ---- the processors, for each run
 
 
+PROGRAM = """
+import sys, time
+from pytest_xsched.client import requests
+with open(sys.argv[1], "w") as times:
+    for _ in requests(warmup=0):
+        print(time.monotonic_ns(), file=times)
+"""
+
+
 @pytest.mark.parametrize("processes", ["together", "separate"])
-def test_runs_on_cpu_of_two_pytests_do_not_overlap(monkeypatch, processes, directory):
-    """As in two pytest processes, or two xdist workers: a lock does not know threads."""
+def test_runs_on_cpu_of_two_pytests_do_not_overlap(monkeypatch, processes, tmp_path):
+    """As in two pytest processes, or two xdist workers: a lock does not know threads.
+
+    All times are taken within the runs, so that a thread that is late does not change their order.
+    """
     monkeypatch.delenv("PYTEST_XSCHED_CPU_LOCK")
-    ended = []
+    noted = {"a": [], "b": []}
+
+    class NotedRun(measure.NativeRun):
+        def start(self, **timing):
+            noted[threading.current_thread().name].append(time.monotonic_ns())
+            super().start(**timing)
+
+        def close(self):
+            noted[threading.current_thread().name].append(time.monotonic_ns())
+            super().close()
+
+    monkeypatch.setattr(measure, "NativeRun", NotedRun)
 
     def one():
+        name = threading.current_thread().name
+        path = tmp_path / f"{name}.txt"
+        program = command([sys.executable, "-c", PROGRAM, path])
         session = Session(Settings(device="cpu"))
-        queue = session.queue("q", spin("1ms"), rate="100/s")
+        work = spin("1ms") if processes == "together" else program
+        queue = session.queue("q", work, rate="100/s")
         run = session.run(queue, duration="300ms", processes=processes, scheduler="native")
         assert run["q"].n == 30
         session.close()
-        ended.append(time.monotonic())
+        if processes == "separate":
+            noted[name] += map(int, path.read_text().split())
 
-    threads = [threading.Thread(target=one) for _ in range(2)]
-    begun = time.monotonic()
+    threads = [threading.Thread(target=one, name=name) for name in noted]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(ended) == 2
-    assert max(ended) - begun >= 2 * 0.3
-    assert abs(ended[0] - ended[1]) >= 0.3  # the second began after the first
+    first, second = sorted(noted.values())
+    assert len(first) >= 2 and len(second) >= 2
+    assert max(first) < min(second)
 
 
 def test_live_queues_on_cpu_hold_no_run_up(monkeypatch):

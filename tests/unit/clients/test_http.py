@@ -63,7 +63,8 @@ def test_an_answer_that_is_no_success_is_a_failure_with_its_reason(server, send,
 
 
 def test_a_connection_that_breaks_when_it_is_used_again_is_a_failure(server, send):
-    window = send(endpoint(f"{server.url}/once"), [0, 0.05])
+    # The second one waits for the first one, so that it has the same connection, however late.
+    window = send(endpoint(f"{server.url}/once", in_flight=1), [0, 0.05])
     assert window.failed == {1: "the server closed the connection without an answer"}
     assert len(server.requests) == 2, "it was sent once"
 
