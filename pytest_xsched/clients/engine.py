@@ -29,7 +29,12 @@ class Sender(Protocol):
     """Does requests in one way, such as HTTP/1.1."""
 
     def prepare(self, number: int, sizes: dict[str, int] | None) -> Any:
-        """Return what the request sends; this is called before it is due."""
+        """Return what the request sends; this is called before it is due.
+
+        Args:
+            number: among all requests that are sent to the server; none comes twice.
+            sizes: of the request; None: it has none.
+        """
 
     async def send(self, request: Request) -> None:
         """Send a request; call `request.begin()` when it is really sent.
@@ -56,6 +61,7 @@ class Engine:
         in_flight: the most requests at once.
         timeout_ns: longest time of a request.
         sizes: of the requests; None: the load has none.
+        first: number of the first request, among all that are sent to the server.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Engine:
         in_flight: int,
         timeout_ns: int,
         sizes: Sequence[dict[str, int]] | None = None,
+        first: int = 0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sender = sender
@@ -73,6 +80,8 @@ class Engine:
         self._in_flight = in_flight
         self._timeout_ns = timeout_ns
         self._sizes = sizes
+        self.following = first
+        """Number of the request that is prepared next."""
         self._due_ns: list[int] = []
         self._next = 0
         self._prepared: Any = None
@@ -127,8 +136,9 @@ class Engine:
     def _prepare(self, number: int) -> Any:
         sizes = self._sizes
         size = None if sizes is None else sizes[number % len(sizes)]
+        following, self.following = self.following, self.following + 1
         try:
-            return self._sender.prepare(number, size)
+            return self._sender.prepare(following, size)
         except Exception as error:  # of the user's function; the request fails when it is due
             return _Unprepared(error)
 

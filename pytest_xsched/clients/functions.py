@@ -107,13 +107,14 @@ class ClientSender:
             await self._context.__aexit__(None, None, None)
 
     def prepare(self, number: int, sizes: dict[str, int] | None) -> Any:
-        """Return nothing."""
+        """Return the number."""
+        return number
 
     async def send(self, request: Request) -> None:
         """Send a request; see `engine.Sender`."""
         current_request.set(request)  # milestones belong to it
         request.begin()
-        await self._work(request.number, **sizes_given(self._sizes, request.sizes))
+        await self._work(request.prepared, **sizes_given(self._sizes, request.sizes))
         request.end()
 
     def describe(self, error: BaseException) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import itertools
 import json
 import os
 import resource
@@ -22,10 +23,16 @@ from pytest_xsched.clients.engine import Engine
 from pytest_xsched.clients.request import ReportWriter
 from pytest_xsched.errors import MissingExtra, ScenarioError
 from pytest_xsched.models.factory import Place
+from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
 from pytest_xsched.scenario.endpoint import ENDPOINT_VARIABLE, MAKERS, Endpoint
 
 PLACE_VARIABLE = "PYTEST_XSCHED_ENDPOINT_PLACE"
 """The variable with the place of the user's code, as JSON."""
+FIRST_VARIABLE = "PYTEST_XSCHED_FIRST_NUMBER"
+"""The variable with the number of the first request that is measured. No number comes twice, also
+in a warm-up, a later window or another run: a server with a cache would not compute that one."""
+_STARTED = itertools.count()
+"""Load processes of this process so far."""
 
 _ERROR = "pytest-xsched, endpoint: "
 _FAILED = 3
@@ -35,8 +42,9 @@ _SPARE_FILES = 64
 
 
 def variables() -> dict[str, str]:
-    """Return what the load process needs from the process that starts it."""
-    return {PLACE_VARIABLE: json.dumps(asdict(Place.here()))}
+    """Return what the next load process needs from the process that starts it."""
+    first = next(_STARTED) * SAMPLES_MAX
+    return {PLACE_VARIABLE: json.dumps(asdict(Place.here())), FIRST_VARIABLE: str(first)}
 
 
 def error_of(output: str) -> str:
@@ -85,7 +93,9 @@ async def _serve(endpoint: Endpoint, place: Place) -> None:
     writer = ReportWriter(report)
     async with make_sender(endpoint, place) as sender:
         arrivals, sizes = _arrivals(), _sizes()
-        await _warm_up(endpoint, sender, arrivals, sizes)
+        following = int(os.environ.pop(FIRST_VARIABLE))
+        warm_ups = following + SAMPLES_MAX - _WARM_MOST
+        await _warm_up(endpoint, sender, arrivals, sizes, first=warm_ups)
         while True:
             writer.add(f"ready {os.getpid()} 2")
             writer.flush_all()
@@ -94,13 +104,19 @@ async def _serve(endpoint: Endpoint, place: Place) -> None:
                 return
             arrivals, sizes = _arrivals(), _sizes()
             engine = Engine(
-                sender, writer, in_flight=in_flight, timeout_ns=endpoint.timeout_ns, sizes=sizes
+                sender,
+                writer,
+                in_flight=in_flight,
+                timeout_ns=endpoint.timeout_ns,
+                sizes=sizes,
+                first=following,
             )
             if arrivals is None:
                 think_ns = int(os.environ.get(THINK_NS, "0"))
                 await engine.closed_loop(*window_ns, think_ns)
             else:
                 await engine.open_loop(window_ns[0], arrivals)
+            following = engine.following
             writer.add("done")
             writer.flush_all()
             if not may_go_on:
@@ -148,6 +164,8 @@ async def _warm_up(
     sender: Any,
     arrivals: Sequence[int] | None,
     sizes: Sequence[dict[str, int]] | None,
+    *,
+    first: int,
 ) -> None:
     """Send requests that do not count until they no longer become faster.
 
@@ -155,7 +173,12 @@ async def _warm_up(
         ScenarioError: the first one failed.
     """
     engine = Engine(
-        sender, ReportWriter(None), in_flight=1, timeout_ns=endpoint.timeout_ns, sizes=sizes
+        sender,
+        ReportWriter(None),
+        in_flight=1,
+        timeout_ns=endpoint.timeout_ns,
+        sizes=sizes,
+        first=first,
     )
     count = _WARM_MOST if arrivals is None else len(arrivals)
     taken_ns: list[int] = []

@@ -39,7 +39,8 @@ class OpenAISender(HttpSender):
         elif name not in body:
             if not sizes or "tokens_in" not in sizes:
                 raise Failed(f"there are no {name}, and the load has no sizes")
-            body[name] = " ".join(["word"] * max(1, sizes["tokens_in"]))
+            # A server may have the begin of a prompt in its cache, so that of each is another.
+            body[name] = " ".join([f"{number}", *["word"] * (sizes["tokens_in"] - 1)])
         if self._is_chat and isinstance(body[name], str):
             body[name] = [{"role": "user", "content": body[name]}]
         if sizes and "tokens_out" in sizes:

@@ -23,7 +23,7 @@ from pytest_xsched import Session, endpoint, openai_chat, own_client
 from pytest_xsched.client import fail, milestone
 from pytest_xsched.errors import MissingExtra, ScenarioError
 from pytest_xsched.reporting import run_table
-from pytest_xsched.scenario.arrival_process import closed, replay
+from pytest_xsched.scenario.arrival_process import SAMPLES_MAX, closed, replay
 from pytest_xsched.scenario.endpoint import LOAD_MODULE
 from pytest_xsched.scenario.scenario import QueueSpec
 from pytest_xsched.session.settings import Settings
@@ -98,7 +98,8 @@ def test_tokens_of_a_stream_are_latencies_of_the_queue(session, server):
     assert chat.between_tokens.n == 10
     assert not chat.censored and not chat.first_token.censored
     between_ns = chat.between_tokens.latency_ns.reshape(5, 2)
-    assert between_ns.min() > 0
+    assert between_ns.min() >= 0  # 0: a busy machine reads two of them at once
+    assert between_ns.sum() > 0
     last_ns = chat.first_token.latency_ns + between_ns.sum(axis=1)
     assert (last_ns < chat.latency_ns).all()
     assert chat.goodput(first_token="1h", per_token="1h").value == 5
@@ -137,8 +138,10 @@ def test_a_closed_loop_has_one_request_at_a_time(measure, server):
     assert (done["scheduled_ns"][1:] >= done["completed_ns"][:-1]).all()
 
 
-def test_one_load_process_does_all_windows(scenario, server):
-    queue = QueueSpec(name="q", workload=endpoint(f"{server.url}/ok"), arrivals=replay(["50ms"]))
+def test_one_load_process_does_all_windows_and_sends_no_request_twice(scenario, server):
+    """Not in the warm-up either: a server with a cache would have the answer already."""
+    workload = endpoint(f"{server.url}/ok", body=number_of)
+    queue = QueueSpec(name="q", workload=workload, arrivals=replay(["50ms"]))
     # It ends before the drain does: a load process that is late has as much time as it needs.
     changes = {"scheduler": "native", "policy": "none", "duration_ns": 100_000_000}
     changes["drain_ns"] = 10**10
@@ -150,6 +153,9 @@ def test_one_load_process_does_all_windows(scenario, server):
         pids.append(tuple(load_processes()))
     assert pids[0] == pids[1] != ()
     assert not pids[2]
+    sent = [int(body) for *_, body in server.requests]
+    assert len(set(sent)) == len(sent)
+    assert sent[-3:] == [0, 1, 2], "the measured ones come after those of the warm-up"
 
 
 def test_where_no_server_listens_is_one_sentence(measure):
@@ -169,7 +175,7 @@ def test_a_wrong_path_is_one_sentence(measure, server):
 
 
 def number_of(number):
-    return str(number)
+    return str(number % SAMPLES_MAX)  # which the load process began at a multiple of it
 
 
 def test_a_server_that_dies_in_the_middle_fails_what_follows(session, server):

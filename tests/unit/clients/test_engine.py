@@ -7,6 +7,8 @@ import gc
 import pytest
 
 from pytest_xsched import endpoint
+from pytest_xsched.clients import load
+from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
 
 pytest.importorskip("aiohttp", reason="the extra http is not installed")
 
@@ -60,3 +62,9 @@ def test_no_garbage_is_collected_in_a_window(server, send):
     send(endpoint(f"{server.url}/ok", body=is_collecting), [0, 0.01, 0.02])
     assert [body for _, _, _, body in server.requests] == [b"False"] * 3
     assert gc.isenabled()
+
+
+def test_no_two_load_processes_send_a_request_of_the_same_number():
+    """A server may go on from one run to the next, with what it has in its cache."""
+    first, second = (int(load.variables()[load.FIRST_VARIABLE]) for _ in range(2))
+    assert second >= first + SAMPLES_MAX

@@ -52,7 +52,14 @@ def test_messages_and_parameters_of_a_chat(server, send):
     assert first == {"model": "m", "stream": True, "messages": message, "temperature": 0}
     assert second["messages"] == [{"role": "user", "content": "question 0 of 3"}]
     assert second["max_tokens"] == 7
-    assert third["messages"] == [{"role": "user", "content": "word word word"}]
+    assert third["messages"] == [{"role": "user", "content": "0 word word"}]
+
+
+def test_no_two_prompts_that_are_made_for_sizes_begin_alike(server, send):
+    """A server that has the begin of a prompt in its cache would not compute it."""
+    send(openai_completions(server.url, model="m"), [0, 0.01, 0.02], sizes=[SIZES[0]] * 3)
+    prompts = [body["prompt"].split() for body in bodies(server)]
+    assert sorted(prompts) == [[str(number), "word", "word"] for number in range(3)]
 
 
 def test_a_chat_without_messages_and_sizes_fails(server, send):
