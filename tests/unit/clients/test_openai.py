@@ -37,7 +37,8 @@ def test_each_piece_of_a_stream_is_a_token(server, send, make):
     for number in (0, 1):
         tokens = window.milestones[number, "token"]
         assert len(tokens) == 3, "the first piece of a chat has no text"
-        assert window.begun[number] < tokens[0] < tokens[1] < tokens[2] <= window.ended[number]
+        # A busy machine reads two pieces at once.
+        assert window.begun[number] < tokens[0] <= tokens[1] <= tokens[2] <= window.ended[number]
     path = "/v1/chat/completions" if make is openai_chat else "/v1/completions"
     assert {request[1] for request in server.requests} == {path}
 
