@@ -187,6 +187,9 @@ class Ticket:
 class XQueue:
     """One live XQueue. Made by calling `XQueues`."""
 
+    # An attribute that it does not have cannot be set: it would change nothing.
+    __slots__ = ("_clock_ns", "_deadline", "_last", "_lock", "_slice_ns", "native", "spec")
+
     def __init__(
         self,
         spec: QueueSpec,
@@ -405,14 +408,12 @@ class XQueue:
 
 
 class XQueues:
-    """A set of live XQueues under one policy, on a device of their own; the fixture `xqueues`.
+    """A set of live XQueues under one policy, on a device of their own; the fixture `xqueues`."""
 
-    Attributes:
-        policy: the policy that schedules them, as the registry describes it.
-    """
+    __slots__ = ("_count", "_place", "_policy", "_run", "_seed", "_virtual")
 
     def __init__(self, place: Place, *, seed: int = 0, policy: Policy = HPF) -> None:
-        self.policy = policy
+        self._policy = policy
         self._place = place
         self._virtual = place.is_virtual
         self._seed = seed
@@ -542,6 +543,18 @@ class XQueues:
         """Memory that malloc has given to the process of the queues; None: not known."""
         return self._run.heap_bytes()
 
+    @property
+    def policy(self) -> Policy:
+        """The policy that schedules them, as the registry describes it; `set_policy` changes it."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, value: object) -> None:
+        raise ScenarioError(
+            f"the policy of live queues cannot be assigned, as {one_line(value)}; write "
+            'xqueues.set_policy("edf")'
+        )
+
     def set_policy(self, name: str) -> None:
         """Set another policy while queues live; they keep their priorities.
 
@@ -556,7 +569,7 @@ class XQueues:
         known = [one.name for one in (*BUILTIN, *XSCHED) if one.scheduler == self.policy.scheduler]
         one_of("set_policy", name, tuple(known))
         self._run.set_policy(name)
-        self.policy = policy_of(self.policy.scheduler, name)
+        self._policy = policy_of(self.policy.scheduler, name)
 
     def switch_off(self) -> None:
         """Switch the scheduler off: all queues run, except those that the test suspended.

@@ -301,6 +301,16 @@ def test_bad_values(device, xqueues):
         xqueues(name="a b")
 
 
+@pytest.mark.xsched(device="sim")
+def test_what_would_change_nothing_cannot_be_assigned(xqueues):
+    xq = xqueues()
+    with pytest.raises(ScenarioError, match=r"as 'edf'; write xqueues\.set_policy\("):
+        xqueues.policy = "edf"
+    for live, name in ((xq, "threshold"), (xq, "deadlne"), (xqueues, "seed")):
+        with pytest.raises(AttributeError, match=name):
+            setattr(live, name, 1)
+
+
 # ---- virtual time is exact
 
 
