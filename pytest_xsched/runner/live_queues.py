@@ -188,7 +188,10 @@ class XQueue:
     """One live XQueue. Made by calling `XQueues`."""
 
     # An attribute that it does not have cannot be set: it would change nothing.
-    __slots__ = ("_clock_ns", "_deadline", "_last", "_lock", "_slice_ns", "native", "spec")
+    __slots__ = (
+        *("_clock_ns", "_deadline", "_last", "_lock", "_policy", "_slice_ns"),
+        *("native", "spec"),
+    )
 
     def __init__(
         self,
