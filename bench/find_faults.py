@@ -113,7 +113,7 @@ OWN_RULES: dict[str, tuple[str, ...]] = {
         ("latest-first", "deadline-late", "deadline-border", "deadline-constant"),
         ("earliest first", "in effect"),
     ),
-    "always-lax": ("critical first", "in effect"),
+    **dict.fromkeys(("always-lax", "laxity-late"), ("critical first", "in effect")),
     "no-turns": ("equals run together", "takes turns", "time by weight", "in effect"),
     "destroyed-holds": ("* returns*", "everything ends", "returns in time"),
     "off-holds": ("off means off",),

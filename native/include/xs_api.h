@@ -454,6 +454,9 @@ int xs_queue_set_priority(struct xs_queue *queue, int32_t priority, struct xs_er
 /* Change its deadline, which counts from the arrival of a request, or under XSched from the
  * begin of a burst. 0: none from now on. */
 int xs_queue_set_deadline(struct xs_queue *queue, int64_t deadline_ns, struct xs_error *err);
+/* Change its laxity, which counts from the begin of a burst, and only XSched reads. Then its
+ * priority is the critical one. It must be positive. */
+int xs_queue_set_laxity(struct xs_queue *queue, int64_t laxity_ns, struct xs_error *err);
 /* How many commands may be in flight, and how many lie between two marks. After a lower
  * threshold, more commands may still be in flight until they complete. XS_EINVAL for an
  * automatic threshold. XSched may wait for all commands that were submitted. */

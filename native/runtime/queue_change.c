@@ -113,6 +113,18 @@ int xs_queue_set_deadline(struct xs_queue *q, int64_t deadline_ns, struct xs_err
     return scheduler == NULL ? XS_OK : scheduler->set_deadline(q->stream, deadline_ns, err);
 }
 
+int xs_queue_set_laxity(struct xs_queue *q, int64_t laxity_ns, struct xs_error *err)
+{
+    const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
+    int rc = xs__device_check(q->run->device, "queue.laxity", err);
+    if (rc == XS_OK && laxity_ns <= 0)
+        rc = xs__fail(err, XS_EINVAL, "queue.laxity", 0,
+                      "queue '%s': laxity %lld ns is not positive", q->name, (long long)laxity_ns);
+    if (rc != XS_OK || scheduler == NULL)
+        return rc;
+    return scheduler->set_laxity(q->stream, laxity_ns, err);
+}
+
 int xs_queue_set_depth(struct xs_queue *q, uint32_t threshold, uint32_t batch_size,
                        struct xs_error *err)
 {

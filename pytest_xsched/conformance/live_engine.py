@@ -51,6 +51,8 @@ def not_claimed(policy: Policy) -> dict[str, str]:
         without["highest first"] = "the policy does not order queues by priority"
     if "earliest first" not in policy.rules:
         without["earliest first"] = "the policy does not order queues by deadline"
+    if "critical first" not in policy.rules:
+        without["critical first"] = "the policy reads no laxity"
     if not rule_of(policy):
         without["a new policy decides"] = "steps show it from a policy that orders queues"
     if not keeps_devices_apart(policy):

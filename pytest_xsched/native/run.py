@@ -316,6 +316,11 @@ class Queue:
         call(lib.xs_queue_set_deadline, self._pointer, deadline_ns)
 
     @_in_use
+    def set_laxity(self, laxity_ns: int) -> None:
+        """Change the laxity that the policy sees, in ns."""
+        call(lib.xs_queue_set_laxity, self._pointer, laxity_ns)
+
+    @_in_use
     def suspend(self) -> int:
         """Launch nothing until `resume`; return how long the call took, in ns."""
         return _timed(lib.xs_queue_suspend, self._pointer)

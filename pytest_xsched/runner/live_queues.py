@@ -54,6 +54,7 @@ class NativeQueue(Protocol):
     def counts(self) -> Counts: ...
     def set_priority(self, priority: int) -> None: ...
     def set_deadline(self, deadline_ns: int) -> None: ...
+    def set_laxity(self, laxity_ns: int) -> None: ...
     def suspend(self) -> int: ...
     def resume(self) -> int: ...
     def submit(self, commands: Sequence[Command], after: Any = None) -> int: ...
@@ -208,6 +209,7 @@ class XQueue:
         self._slice_ns = slice_ns
         self._last: Ticket | None = None
         self._deadline = None if spec.deadline_ns is None else Duration(spec.deadline_ns)
+        self._laxity = None if spec.laxity_ns is None else Duration(spec.laxity_ns)
         self._lock = threading.Lock()
 
     @property
@@ -377,6 +379,25 @@ class XQueue:
         self.native.set_deadline(deadline_ns or 0)
         self._deadline = None if deadline_ns is None else Duration(deadline_ns)
 
+    @property
+    def laxity(self) -> Duration | None:
+        """Laxity that was set last, for policies that use laxities; may be set at any time.
+
+        The queue has priority 0 until it has been ready for that long, and then its own.
+
+        Raises:
+            ScenarioError: it is set under a policy that uses no laxities.
+        """
+        return self._laxity
+
+    @laxity.setter
+    def laxity(self, value: DurationLike) -> None:
+        what = f"queue {self.name!r}: laxity"
+        laxity_ns = parse_duration(value, what=what)
+        require_read(what, "laxity_ns", self._policy())
+        self.native.set_laxity(laxity_ns)
+        self._laxity = Duration(laxity_ns)
+
     def set_launch_config(self, *, threshold: int, batch_size: int) -> None:
         """Set how many commands may be in flight, and how many there are from mark to mark.
 
@@ -432,6 +453,7 @@ class XQueues:
         name: str | None = None,
         device: int = 0,
         deadline: DurationLike | None = None,
+        laxity: DurationLike | None = None,
         launch: DurationLike | None = None,
     ) -> XQueue:
         """Make an XQueue.
@@ -447,13 +469,14 @@ class XQueues:
             name: used in messages; ``"xq0"``, ``"xq1"``, ... by default.
             device: number of its device, of those that the queues were opened with.
             deadline: see `XQueue.deadline`. None: the scheduler gets none for the queue.
+            laxity: see `XQueue.laxity`. None: the scheduler gets none, and the priority is 0.
             launch: what each launch of the queue takes in addition, in the thread that launches: of
                 our own scheduler that of the queue, of XSched the callback. On `sim`, commands
                 reach the device later by as much, one after another. None: nothing.
         """
         name = f"xq{self._count}" if name is None else name
-        if deadline is not None:
-            require_read(f"queue {name!r}: deadline", "deadline_ns", self.policy)
+        due_ns = self._read(f"queue {name!r}: deadline", "deadline_ns", deadline)
+        laxity_ns = self._read(f"queue {name!r}: laxity", "laxity_ns", laxity)
         spec = QueueSpec(
             name=name,
             workload=_NOTHING,
@@ -461,9 +484,8 @@ class XQueues:
             arrivals=Closed(),
             threshold=threshold,
             batch_size=batch_size,
-            deadline_ns=None
-            if deadline is None
-            else parse_duration(deadline, what=f"queue {name!r}: deadline"),
+            deadline_ns=due_ns,
+            laxity_ns=laxity_ns,
         )
         settings = QueueSettings(
             name=name,
@@ -472,7 +494,11 @@ class XQueues:
             threshold=spec.depth[0],
             batch_size=spec.depth[1],
             seed=(self._seed + self._count) % 2**32,
-            hints=Hints(without_priority=int(priority is None), deadline_ns=spec.deadline_ns or 0),
+            hints=Hints(
+                without_priority=int(priority is None),
+                deadline_ns=due_ns or 0,
+                laxity_ns=laxity_ns or 0,
+            ),
             device=self._other(f"queue {name!r}: device", device),
             launch_ns=0
             if launch is None
@@ -483,6 +509,13 @@ class XQueues:
         slice_ns = MAX_NS if self._virtual else SLICE_NS
         native = self._run.add_manual(settings)
         return XQueue(spec, native, self._run.now_ns, slice_ns, lambda: self.policy)
+
+    def _read(self, what: str, hint: str, value: DurationLike | None) -> int | None:
+        """Return a hint of a new queue in ns; None: there is none."""
+        if value is None:
+            return None
+        require_read(what, hint, self.policy)
+        return parse_duration(value, what=what)
 
     def _other(self, what: str, number: int) -> Any:
         """Return another device by its number; None: that of the run."""

@@ -17,6 +17,7 @@ __all__ = [
     "BREACHES",
     "DEADLINES",
     "IN_VAIN",
+    "LAXITIES",
     "TOGETHER",
     "Competitor",
     "hint_of",
@@ -49,10 +50,12 @@ TOGETHER = {"builtin": "none", "xsched": "chpf"}
 """Policies under which all queues of a process run together, by scheduler."""
 
 
-_HINTS = {"highest first": "priority", "earliest first": "deadline"}
+_HINTS = {"highest first": "priority", "earliest first": "deadline", "critical first": "laxity"}
 """What decides which queue goes first, by the rule that says so."""
 DEADLINES = ("1us", "100s", "10000s", "1000000s")
 """Deadlines so far apart that it does not matter when the requests of a step arrive."""
+LAXITIES = ("1us", "1000000s")
+"""A queue with the first one always has its critical priority, and one with the last one never."""
 _LATER_NS = 60_000_000_000
 
 
@@ -61,6 +64,7 @@ class Competitor(Protocol):
 
     priority: int
     deadline_ns: int
+    laxity_ns: int
     threshold: int
 
     @property
@@ -87,7 +91,10 @@ def keeps_devices_apart(policy: Policy) -> bool:
 
 def rank(queue: Competitor, policy: Policy) -> int:
     """Return a number that is the higher, the earlier a queue goes under a policy."""
-    return -queue.deadline_ns if hint_of(policy) == "deadline" else queue.priority
+    hint = hint_of(policy)
+    if hint == "laxity":
+        return queue.priority if queue.laxity_ns < _LATER_NS else 0
+    return -queue.deadline_ns if hint == "deadline" else queue.priority
 
 
 def preceded(one: _Queue, others: Sequence[_Queue], policy: Policy) -> list[_Queue]:

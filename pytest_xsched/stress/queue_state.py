@@ -9,7 +9,7 @@ from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.live_queues import Ticket, XQueue
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.stress import dependencies
-from pytest_xsched.stress.steps import Step
+from pytest_xsched.stress.steps import HINTS, Step
 
 __all__ = ["QueueState"]
 
@@ -26,6 +26,8 @@ class QueueState:
     threshold: int
     deadline_ns: int = MAX_NS
     """MAX_NS: it has none, so it is due last."""
+    laxity_ns: int = MAX_NS
+    """MAX_NS: it has none, so it is never critical."""
     launch_ns: int = 0
     """What each launch takes in addition."""
     held: bool = False
@@ -72,9 +74,10 @@ class QueueState:
             self.was_ready = self.was_ready and not self.held
         elif step.does == "set_priority":
             self.priority = step.priority or 0
-        elif step.does == "set_deadline":
-            due = step.deadline
-            self.deadline_ns = parse_duration(due, what="deadline") if due else MAX_NS
+        elif (hint := step.does.removeprefix("set_")) in HINTS:
+            value = step.hints.get(hint)
+            value_ns = parse_duration(value, what=hint) if value else MAX_NS
+            setattr(self, f"{hint}_ns", value_ns)
         elif step.does == "set_launch_config":
             self.threshold, batch_size = step.depth
             self.deepest = max(self.deepest, self.threshold)

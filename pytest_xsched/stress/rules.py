@@ -159,6 +159,7 @@ _ALL = (
         id="critical first",
         definition="When a queue has been ready for longer than its laxity, no queue launches that "
         "is less urgent.",
+        live=True,
         of="policies that read a laxity",
     ),
     Rule(

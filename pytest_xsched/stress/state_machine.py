@@ -32,14 +32,15 @@ except ModuleNotFoundError:
 
 from pytest_xsched.errors import WorkerCrashed, WorkerHung
 from pytest_xsched.runner.live_queues import XQueues
+from pytest_xsched.scenario.queue_spec import PRIORITY_MAX
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress import overlap
 from pytest_xsched.stress.background_load import WINDOW
-from pytest_xsched.stress.competition import DEADLINES, hint_of, rank
+from pytest_xsched.stress.competition import DEADLINES, LAXITIES, hint_of, rank
 from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.pairs import LONG
 from pytest_xsched.stress.step_executor import StepExecutor
-from pytest_xsched.stress.steps import BrokenRule, Step, numbered
+from pytest_xsched.stress.steps import HINTS, BrokenRule, Step, numbered
 from pytest_xsched.stress.strategies import launch_configurations, priorities
 
 __all__ = ["XQueuesMachine", "check_xqueues"]
@@ -58,6 +59,10 @@ _REQUESTS = st.builds(
 )
 _DEPTHS = launch_configurations(auto=False)
 _LAUNCHES = (*[""] * 15, "2ms")  # what each launch of a queue takes; few, to be fast
+_OF_NEW = {"deadline": DEADLINES, "laxity": (*LAXITIES, "")}
+_OF_OLD = {"deadline": (*DEADLINES, ""), "laxity": LAXITIES}
+"""Values of hints that a new queue may get, the most urgent one first, and an old one; empty:
+none."""
 _LONG = spin("1ms", layers=40)
 """Work that is still there when the next queues have got theirs, in whatever process."""
 _OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
@@ -288,8 +293,8 @@ class XQueuesMachine(RuleBasedStateMachine):
             on=on,
             priority=new.priority,
             depth=new.depth,
-            deadline=self._deadline(data),
             launch=new.launch,
+            **self._hints(data),
         )
         number = next(reversed(self.executor.queues))
         for does in new.first:
@@ -301,16 +306,18 @@ class XQueuesMachine(RuleBasedStateMachine):
                 step = Step(does=does, queue=number, workload=new.workload, every=new.every)
             self.do(functools.partial(self.executor.execute, step))
 
-    def _deadline(self, data: Any) -> str:
-        """Draw a deadline where the policy needs one."""
-        if hint_of(self.devices[0].policy) != "deadline":
-            return ""
-        return str(data.draw(st.sampled_from(DEADLINES), label="deadline"))
+    def _hints(self, data: Any) -> dict[str, str]:
+        """Draw a hint of a new queue where the policy reads another one than the priority."""
+        hint = hint_of(self.devices[0].policy)
+        if hint not in HINTS:
+            return {}
+        return {hint: str(data.draw(st.sampled_from(_OF_NEW[hint]), label=hint))}
 
     def _set_hint(self, data: Any, priority: int) -> None:
-        if hint_of(self.devices[0].policy) == "deadline":
-            deadline = data.draw(st.sampled_from((*DEADLINES, "")), label="deadline")
-            self._take("set_deadline", data, deadline=deadline)
+        hint = hint_of(self.devices[0].policy)
+        if hint in HINTS and not (hint == "laxity" and data.draw(st.booleans(), label="priority")):
+            value = data.draw(st.sampled_from(_OF_OLD[hint]), label=hint)
+            self._take(f"set_{hint}", data, **{hint: value})
         else:
             self._take("set_priority", data, priority=priority)
 
@@ -452,7 +459,7 @@ class XQueuesMachine(RuleBasedStateMachine):
             on=on,
             priority=None,
             depth=depth,
-            deadline=self._deadline(data),
+            **self._hints(data),
         )
         self._compete_all()
 
@@ -465,11 +472,14 @@ class XQueuesMachine(RuleBasedStateMachine):
                 self._take("resume", queue=number)
 
     def _hurry_the_last(self) -> None:
-        """Let the queue that is due last be due first, which a scheduler may notice too late."""
-        states = self.executor.queues
-        if len(states) > 1 and hint_of(self.devices[0].policy) == "deadline":
-            last = max(states, key=lambda number: states[number].deadline_ns)
-            self._take("set_deadline", queue=last, deadline=DEADLINES[0])
+        """Let the last queue be the first one, which a scheduler may notice too late."""
+        states, policy = self.executor.queues, self.devices[0].policy
+        hint = hint_of(policy)
+        if len(states) > 1 and hint in HINTS:
+            last = min(states, key=lambda number: rank(states[number], policy))
+            self._take(f"set_{hint}", queue=last, **{hint: _OF_NEW[hint][0]})
+            if hint == "laxity":
+                self._take("set_priority", queue=last, priority=PRIORITY_MAX)
 
     def _free_the_first(self) -> None:
         """Let the queue that is due first have no deadline, and another one compete with it."""

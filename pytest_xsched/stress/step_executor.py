@@ -27,7 +27,7 @@ from pytest_xsched.stress.background_load import (
     starves,
     took_over,
 )
-from pytest_xsched.stress.competition import rule_of
+from pytest_xsched.stress.competition import rank, rule_of
 from pytest_xsched.stress.queue_state import QueueState
 from pytest_xsched.stress.steps import IDLE, BrokenRule, Step
 
@@ -210,8 +210,8 @@ class StepExecutor:
             threshold=threshold,
             batch_size=batch_size,
             device=step.on,
-            deadline=step.deadline or None,
             launch=step.launch or None,
+            **step.hints,
         )
         c = xq.counts
         used = c.submitted or c.launched or c.completed or c.suspended or c.most_in_flight
@@ -224,8 +224,8 @@ class StepExecutor:
         state.deepest, state.widest = threshold, batch_size
         if step.launch:
             state.launch_ns = parse_duration(step.launch, what="launch")
-        if step.deadline:
-            state.note_change(dataclasses.replace(step, does="set_deadline"))
+        for hint in step.hints:
+            state.note_change(dataclasses.replace(step, does=f"set_{hint}"))
         self.queues[step.queue] = state
 
     def _submit(self, step: Step) -> None:
@@ -291,9 +291,11 @@ class StepExecutor:
         self._check("no call fails", seen == step.priority, f"{state.xq.name}: priority {seen}")
 
     def _set_deadline(self, step: Step) -> None:
-        state = self.queues[step.queue]
-        state.xq.deadline = step.deadline or None
+        state, hint = self.queues[step.queue], step.does.removeprefix("set_")
+        setattr(state.xq, hint, step.hints.get(hint))
         state.note_change(step)
+
+    _set_laxity = _set_deadline
 
     def _set_launch_config(self, step: Step) -> None:
         state = self.queues[step.queue]
@@ -458,14 +460,12 @@ class StepExecutor:
         self._off.clear()
 
     def _equal(self, step: Step) -> QueueState | None:
-        """Return a queue of equal priority, unless a queue is held or a higher one has work."""
+        """Return a queue of equal rank, unless a queue is held or a higher one has work."""
         one = self.queues[step.queue]
-        here = self._next_to(one)
-        if any(state.held or (state.pending and state.priority > one.priority) for state in here):
+        ranks = {k: rank(k, self.devices[k.device].policy) for k in self._next_to(one)}
+        if any(k.held or k.waits or (k.pending and ranks[k] > ranks[one]) for k in ranks):
             return None
-        if any(state.waits for state in here):
-            return None
-        return next((k for k in here if k is not one and k.priority == one.priority), None)
+        return next((k for k in ranks if k is not one and ranks[k] == ranks[one]), None)
 
     def _share(self, step: Step) -> None:
         """Keep a queue at work until another one makes progress or has its work on the device."""

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.workload import Workload, spin
 
-__all__ = ["BrokenRule", "Step", "numbered"]
+__all__ = ["HINTS", "BrokenRule", "Step", "numbered"]
 
 _PLAIN = spin("1ms")
 IDLE = "50ms"
+HINTS = ("deadline", "laxity")
+"""Hints, apart from the priority, that a queue is created with or gets by "set_deadline", ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +26,9 @@ class Step:
 
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_deadline",
-            "set_launch_config", "sleep", "idle", "share", "compete", "apart", "change_policy",
-            "switch_off", "switch_on", "together", "clear" (the end of an example) or one of
-            `costs.STEPS`.
+            "set_laxity", "set_launch_config", "sleep", "idle", "share", "compete", "apart",
+            "change_policy", "switch_off", "switch_on", "together", "clear" (the end of an example)
+            or one of `costs.STEPS`.
         steps: of "together": steps that happen at once, each in a thread of its own.
         launch: of "create": what each launch of the queue takes in addition.
         every: of a load: the time from one request to the next; empty: a closed loop.
@@ -34,7 +36,7 @@ class Step:
         after: number of the queue whose last request a submitted one starts after; -1: none.
         device: number of the live XQueues that the queue is of: a device, or several in a process.
         on: which of these the queue is on.
-        deadline: empty: none.
+        deadline: empty: none; the same holds for laxity.
     """
 
     does: str
@@ -43,6 +45,7 @@ class Step:
     on: int = 0
     priority: int | None = 0
     deadline: str = ""
+    laxity: str = ""
     launch: str = ""
     depth: tuple[int, int] = (4, 2)
     workload: Workload = _PLAIN
@@ -56,8 +59,8 @@ class Step:
         name = f"q{self.queue}"
         on = f", device={self.on}" if self.on else ""
         depth = f"threshold={self.depth[0]}, batch_size={self.depth[1]}"
-        due = f", deadline={self._due}" if self.deadline else ""
-        due += f', launch="{self.launch}"' if self.launch else ""
+        hints = "".join(f', {hint}="{value}"' for hint, value in self.hints.items())
+        hints += f', launch="{self.launch}"' if self.launch else ""
         every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
         after = f", after=q{self.after}" if self.after >= 0 else ""
@@ -65,10 +68,11 @@ class Step:
             return f"xqueues.together({', '.join(f'lambda: {s.call}' for s in self.steps)})"
         return {
             "submit": f"{name}.submit({python_text(self.workload)}{after})",
-            "create": f"{name} = {xqueues}(priority={self.priority}, {depth}{due}{on})",
+            "create": f"{name} = {xqueues}(priority={self.priority}, {depth}{hints}{on})",
             "load": f"{name}.load({python_text(self.workload)}{every})",
             "set_priority": f"{name}.priority = {self.priority}",
-            "set_deadline": f"{name}.deadline = {self._due}",
+            "set_deadline": f"{name}.deadline = {_quoted(self.deadline)}",
+            "set_laxity": f"{name}.laxity = {_quoted(self.laxity)}",
             "set_launch_config": f"{name}.set_launch_config({depth})",
             "sleep": f'xqueues.sleep("{self.duration}")',
             "idle": f'xqueues.sleep("{IDLE}")',
@@ -82,8 +86,9 @@ class Step:
         }.get(self.does, f"{self.does}({xqueues})" if self.queue < 0 else f"{name}.{self.does}()")
 
     @property
-    def _due(self) -> str:
-        return f'"{self.deadline}"' if self.deadline else "None"
+    def hints(self) -> dict[str, str]:
+        """The hints that the step has values of, by name."""
+        return {hint: value for hint in HINTS if (value := getattr(self, hint))}
 
     @property
     def call(self) -> str:
@@ -97,6 +102,10 @@ class Step:
         """Numbers of the queues that the step is about."""
         inner = (number for step in self.steps for number in step.queues)
         return frozenset(inner) | ({self.queue} if self.queue >= 0 else frozenset())
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if value else "None"
 
 
 class BrokenRule(AssertionError):

@@ -54,6 +54,7 @@ _DOING = {
     "resume": "resuming",
     "set_priority": "setting the priority of",
     "set_deadline": "setting the deadline of",
+    "set_laxity": "setting the laxity of",
     "set_depth": "setting the launch configuration of",
     "counts": "counting the commands of",
     "destroy": "destroying",
@@ -370,6 +371,10 @@ class RemoteQueue:
     def set_deadline(self, deadline_ns: int) -> None:
         """Change the deadline that the policy sees, in ns; 0: none."""
         self._call("set_deadline", deadline_ns=deadline_ns)
+
+    def set_laxity(self, laxity_ns: int) -> None:
+        """Change the laxity that the policy sees, in ns."""
+        self._call("set_laxity", laxity_ns=laxity_ns)
 
     def suspend(self) -> int:
         """Launch nothing until `resume`; return how long the call took there, in ns."""

@@ -214,6 +214,8 @@ class LiveCalls:
             has["priority"] = given.priority
         if given.hints.deadline_ns:
             has["deadline"] = given.hints.deadline_ns
+        if given.hints.laxity_ns:
+            has["laxity"] = given.hints.laxity_ns
 
     def submit(
         self,
@@ -258,6 +260,10 @@ class LiveCalls:
     def set_deadline(self, queue: int, deadline_ns: int) -> None:
         self._queue(queue).set_deadline(deadline_ns)
         self._note_hint(queue, "deadline", deadline_ns)
+
+    def set_laxity(self, queue: int, laxity_ns: int) -> None:
+        self._queue(queue).set_laxity(laxity_ns)
+        self._note_hint(queue, "laxity", laxity_ns)
 
     def _note_hint(self, queue: int, name: str, value: int) -> None:
         """Note a hint, unless another thread destroyed the queue meanwhile."""

@@ -19,8 +19,8 @@ def patient(monkeypatch):
     monkeypatch.setattr(competition, "IN_VAIN", 50)
 
 
-def create(priority, on=0, deadline=""):
-    return Step(does="create", priority=priority, on=on, deadline=deadline)
+def create(priority, on=0, **hints):
+    return Step(does="create", priority=priority, on=on, **hints)
 
 
 REPLACED = (create(2), create(1), Step(does="destroy", queue=0), create(None))
@@ -102,6 +102,32 @@ def test_a_queue_whose_deadline_is_removed_is_due_last(xsched_session, session_o
     queues.close()
 
 
+LAX = (create(2, laxity="1us"), create(3, laxity="1000000s"), create(1))
+CRITICAL = (
+    Step(does="set_priority", queue=1, priority=4),
+    Step(does="set_laxity", queue=1, laxity="1us"),
+)
+
+
+@pytest.mark.parametrize(
+    ("fault", "steps", "queue", "rule"),
+    [
+        pytest.param("", (), 0, "", id="critical-at-once"),
+        pytest.param("", CRITICAL, 1, "", id="a-changed-laxity"),
+        pytest.param("laxity-late", CRITICAL, 1, "critical first", id="a-change-without-an-effect"),
+        pytest.param("always-lax", (), 0, "critical first", id="never-critical"),
+    ],
+)
+def test_a_laxity_without_an_effect_is_found(
+    xsched_session, monkeypatch, fault, steps, queue, rule
+):
+    assert str(LAX[0]).endswith('batch_size=2, laxity="1us")')
+    assert str(CRITICAL[1]) == 'q1.laxity = "1us"'
+    monkeypatch.setenv("PREEMPT_DOUBLE", fault)
+    competes = Step(does="compete", queue=queue)
+    assert played(xsched_session, "lax", (*LAX, *steps), competes) == rule
+
+
 def test_a_hint_that_the_policy_does_not_read_is_refused(session_on):
     queues = session_on("sim").live()
     said = "deadline has no effect under policy 'hpf'; policies that read it: edf of builtin, kedf"
@@ -111,6 +137,13 @@ def test_a_hint_that_the_policy_does_not_read_is_refused(session_on):
     with pytest.raises(ScenarioError, match=f"queue 'xq0': {said}"):
         one.deadline = "1s"
     assert one.deadline is None
+    for policy in ("hpf", "edf"):
+        queues.set_policy(policy)
+        said = f"laxity has no effect under policy '{policy}'; policies that read it: lax of xsched"
+        with pytest.raises(ScenarioError, match=f"queue 'xq1': {said}"):
+            queues(laxity="1s")
+        with pytest.raises(ScenarioError, match=f"queue 'xq0': {said}"):
+            one.laxity = "1s"
     queues.close()
 
 

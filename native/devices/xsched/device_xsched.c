@@ -54,6 +54,8 @@ struct xs_stream {
     bool bound;                 /* (launch thread) */
     _Atomic(const char *) call; /* of XSched, on this stream, that has not returned; or NULL */
     struct xs_error error;      /* (launch thread) until `failed` */
+    xs_ns laxity;               /* (hints) 0: none */
+    int32_t priority;           /* (hints) */
     _Atomic bool failed;
 };
 
@@ -251,6 +253,14 @@ static int64_t us_of(xs_ns ns)
     return (ns + 999) / 1000;
 }
 
+/* XSched keeps the critical priority of a laxity apart from the priority. */
+static int give_laxity(struct xs_stream *s, struct xs_error *err)
+{
+    if (s->laxity > 0)
+        TRY_ON(s, "laxity", XHintLaxity, s->xq, us_of(s->laxity), 0, s->priority);
+    return XS_OK;
+}
+
 /* Call it after the scheduler and the queue were set, because each of them forgets earlier
  * hints. */
 static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spec,
@@ -267,9 +277,15 @@ static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spe
         TRY_ON(s, "utilization", XHintUtilization, s->xq, hints->utilization);
     if (hints->deadline_ns > 0)
         TRY_ON(s, "deadline", XHintDeadline, s->xq, us_of(hints->deadline_ns));
-    if (hints->laxity_ns > 0)
-        TRY_ON(s, "laxity", XHintLaxity, s->xq, us_of(hints->laxity_ns), 0, spec->priority);
-    return XS_OK;
+    s->laxity = hints->laxity_ns;
+    s->priority = spec->priority;
+    return give_laxity(s, err);
+}
+
+static int xsched_set_laxity(struct xs_stream *s, xs_ns laxity, struct xs_error *err)
+{
+    s->laxity = laxity;
+    return give_laxity(s, err);
 }
 
 static int xsched_set_deadline(struct xs_stream *s, xs_ns deadline, struct xs_error *err)
@@ -281,7 +297,8 @@ static int xsched_set_deadline(struct xs_stream *s, xs_ns deadline, struct xs_er
 static int xsched_set_priority(struct xs_stream *s, int32_t priority, struct xs_error *err)
 {
     TRY_ON(s, "priority", XHintPriority, s->xq, priority);
-    return XS_OK;
+    s->priority = priority;
+    return give_laxity(s, err);
 }
 
 static int xsched_hold(struct xs_stream *s, bool held, struct xs_error *err)
@@ -378,6 +395,7 @@ static const struct xs_scheduler_ops scheduler = {
     .configure = xsched_configure,
     .set_priority = xsched_set_priority,
     .set_deadline = xsched_set_deadline,
+    .set_laxity = xsched_set_laxity,
     .hold = xsched_hold,
     .set_depth = xsched_set_depth,
     .count = xsched_count,

@@ -68,6 +68,7 @@ static const struct {
     {"deadline-late", &preempt_faults.deadline_late},
     {"deadline-border", &preempt_faults.deadline_border},
     {"deadline-constant", &preempt_faults.deadline_constant},
+    {"laxity-late", &preempt_faults.laxity_late},
     {"one-device", &preempt_faults.one_device},
     {"policy-keeps", &preempt_faults.policy_keeps},
     {"ignore-case", &preempt_faults.ignore_case},

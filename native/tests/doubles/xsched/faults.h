@@ -38,6 +38,7 @@ struct faults {
     bool deadline_late; /* "deadline-late": a deadline that a queue has is never changed */
     bool deadline_border;   /* "deadline-border": the shortest deadline is taken for none */
     bool deadline_constant; /* "deadline-constant": NO_DEADLINE is taken for a deadline of 0 */
+    bool laxity_late;       /* "laxity-late": a laxity that a queue has is never changed */
     bool one_device;        /* "one-device": a queue is suspended for one on another device */
     bool policy_keeps; /* "policy-keeps": what a change of policy finds suspended stays so until the
                           next */

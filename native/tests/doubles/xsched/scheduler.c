@@ -396,7 +396,7 @@ int XHintLaxity(XQueueHandle xq, int64_t laxity_us, int32_t lax_priority, int32_
 {
     struct queue *q;
     struct hints *hints = lock_hints(xq, &q);
-    if (hints != NULL) {
+    if (hints != NULL && !(preempt_faults.laxity_late && hints->laxity_ns >= 0)) {
         hints->laxity_ns = laxity_us < 0 ? -1 : laxity_us * NS_PER_US;
         hints->lax_priority = lax_priority;
         hints->critical_priority = critical_priority;
