@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from pytest_xsched.base.policies import BUILTIN, XSCHED, Policy, policy_of
 from pytest_xsched.base.units import MAX_NS, Duration, DurationLike, one_line, parse_duration
 from pytest_xsched.base.validation import integer, one_of
 from pytest_xsched.errors import QueueTimeout, ScenarioError
-from pytest_xsched.native.binding import SLICE_NS, Device
-from pytest_xsched.native.run import Counts, Hints, QueueSettings, Run
+from pytest_xsched.native.binding import SLICE_NS
+from pytest_xsched.native.run import Counts, Hints, QueueSettings
+from pytest_xsched.runner.live_place import Here, NativeQueue, Place
 from pytest_xsched.scenario.arrival_process import Closed
 from pytest_xsched.scenario.queue_spec import PRIORITY_MAX, PRIORITY_MIN, THRESHOLD_MAX, QueueSpec
 from pytest_xsched.scenario.workload import Command, Workload, empty
@@ -46,84 +47,6 @@ def require_read(what: str, hint: str, policy: Policy) -> None:
         f"{what} has no effect under policy {policy.name!r}; policies that read it: "
         f"{', '.join(able)}"
     )
-
-
-class NativeQueue(Protocol):
-    """What this module uses of `native.run.Queue`, or of its proxy for another process."""
-
-    def counts(self) -> Counts: ...
-    def set_priority(self, priority: int) -> None: ...
-    def set_deadline(self, deadline_ns: int) -> None: ...
-    def set_laxity(self, laxity_ns: int) -> None: ...
-    def suspend(self) -> int: ...
-    def resume(self) -> int: ...
-    def submit(self, commands: Sequence[Command], after: Any = None) -> int: ...
-    def start_load(self, commands: Sequence[Command], most: int, every_ns: int) -> None: ...
-    def stop_load(self) -> int: ...
-    def submit_times(self, commands: Sequence[Command], times: int) -> list[int]: ...
-    def wait(self, ticket: int, timeout_ns: int) -> tuple[int, int, int, int] | None: ...
-    def set_depth(self, threshold: int, batch_size: int) -> None: ...
-    def destroy(self) -> None: ...
-
-
-class NativeRun(Protocol):
-    """What this module uses of `native.run.Run`, or of its proxy for another process."""
-
-    def add_manual(self, settings: QueueSettings) -> NativeQueue: ...
-    def now_ns(self) -> int: ...
-    def set_policy(self, policy: str) -> None: ...
-    def switch_off(self) -> None: ...
-    def cpu_ns(self) -> int: ...
-    def cost(self) -> SchedulerCost: ...
-    def run_delay_ns(self) -> int: ...
-    def heap_bytes(self) -> int | None: ...
-    def advance(self, duration_ns: int) -> None: ...
-    def close(self) -> None: ...
-
-
-class Place(Protocol):
-    """Where live queues are: an open device, in this process or in another."""
-
-    @property
-    def is_virtual(self) -> bool: ...
-    @property
-    def takes_overlapping_calls(self) -> bool: ...
-    @property
-    def others(self) -> Sequence[Any]: ...
-    def open_run(self) -> NativeRun: ...
-    def limit_calls(self, most_ns: int | None) -> None: ...
-    def close(self) -> None: ...
-
-
-class Here:
-    """An open device in this process, and the policy of its queues.
-
-    Attributes:
-        device: the device.
-        others: further devices, for the same queues.
-    """
-
-    takes_overlapping_calls = True
-
-    def __init__(self, device: Device, policy: str, others: Sequence[Device] = ()) -> None:
-        self.device = device
-        self.others = others
-        self._policy = policy
-        self.is_virtual = device.describe().virtual_time
-
-    def open_run(self) -> Run:
-        """Start a run that ends when it is closed."""
-        run = Run(self.device, self._policy)
-        run.start(warmup_ns=0, duration_ns=0, drain_ns=0)
-        return run
-
-    def limit_calls(self, most_ns: int | None) -> None:
-        """Change nothing: a call in this process that hangs cannot be ended."""
-
-    def close(self) -> None:
-        """Close the devices."""
-        for device in (self.device, *self.others):
-            device.close()
 
 
 class Ticket:

@@ -17,7 +17,7 @@ from pytest_xsched.models.captured import CapturedModels
 from pytest_xsched.models.factory import Place as CodePlace
 from pytest_xsched.models.recording import record_model
 from pytest_xsched.native.binding import Device, locate
-from pytest_xsched.runner.live_queues import Here, Place
+from pytest_xsched.runner.live_place import Here, Place
 from pytest_xsched.runner.measure import Measurement, Progress, measure
 from pytest_xsched.runner.stream_limits import hardware_queues
 from pytest_xsched.scenario.device_models import CpuModel, SimModel

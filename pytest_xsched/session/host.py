@@ -24,7 +24,7 @@ from typing import Any
 from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.monitoring.environment import package_version
-from pytest_xsched.runner.live_queues import Here
+from pytest_xsched.runner.live_place import Here
 from pytest_xsched.runner.stream_limits import hardware_queues
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.scenario import Scenario

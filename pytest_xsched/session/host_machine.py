@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_xsched.errors import HostError, ScenarioError, XSchedError
-from pytest_xsched.runner.live_queues import Place
+from pytest_xsched.runner.live_place import Place
 from pytest_xsched.runner.measure import Measurement, Progress
 from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.profile import Profile

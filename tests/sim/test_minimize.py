@@ -20,7 +20,8 @@ from pytest_xsched import (
 )
 from pytest_xsched.base.units import parse_duration
 from pytest_xsched.native.binding import Device
-from pytest_xsched.runner.live_queues import Here, XQueues
+from pytest_xsched.runner.live_place import Here
+from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress import minimize, overlap
 from pytest_xsched.stress.minimize import all_broken, first_broken
