@@ -35,7 +35,11 @@ def test_a_stall_of_two_seconds_at_100_a_second_counts_for_200_requests(server, 
 
 
 def test_requests_over_the_limit_are_held_and_sent_in_order(server, send):
-    window = send(endpoint(f"{server.url}/after/0.1", in_flight=2), [0, 0, 0, 0, 0])
+    for _ in range(5):  # a busy machine may send a third one after the first has its answer
+        before = server.connections
+        window = send(endpoint(f"{server.url}/after/0.1", in_flight=2), [0, 0, 0, 0, 0])
+        if window.held == [2, 3, 4]:
+            break
     assert window.held == [2, 3, 4]
     assert len(window.ended) == 5
     order = sorted(window.begun, key=window.begun.get)
@@ -45,11 +49,14 @@ def test_requests_over_the_limit_are_held_and_sent_in_order(server, send):
     words = [(line[0], line[1]) for line in window.lines]
     for number in ("2", "3", "4"):
         assert words.index(("held", number)) < words.index(("begin", number))
-    assert server.connections == 2
+    assert server.connections - before == 2
 
 
 def test_the_limit_is_free_again_after_a_failure(server, send):
-    window = send(endpoint(f"{server.url}/endless", in_flight=1, timeout="50ms"), [0, 0])
+    for _ in range(5):  # a busy machine may send the second one after the first has failed
+        window = send(endpoint(f"{server.url}/endless", in_flight=1, timeout="50ms"), [0, 0])
+        if window.held:
+            break
     assert window.held == [1]
     assert set(window.failed) == {0, 1}
 

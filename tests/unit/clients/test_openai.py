@@ -88,7 +88,8 @@ def test_a_stream_that_breaks_is_a_failure(server, send, model, reason):
 
 def test_kserve_over_http(server, send):
     assert list(send(kserve(server.url, model="net", inputs=[TENSOR]), [0]).ended) == [0]
-    assert list(send(kserve(server.url, model="net", version="2", inputs=tensors), [0, 0]).ended)
+    second = kserve(server.url, model="net", version="2", inputs=tensors, in_flight=1)  # in order
+    assert list(send(second, [0, 0]).ended)
     paths = [request[1] for request in server.requests]
     assert paths == ["/v2/models/net/infer", *(["/v2/models/net/versions/2/infer"] * 2)]
     assert bodies(server)[0] == {"inputs": [TENSOR]}

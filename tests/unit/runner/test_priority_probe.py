@@ -44,7 +44,10 @@ def test_the_experiment_finds_what_is_known(kind, priority, effect, monkeypatch)
     device = Device(kind, cpu=CpuModel(priority=priority), sim=SimModel(priority=priority))
     known = device.describe()
     monkeypatch.setattr(Device, "describe", lambda self: _unknown(known))
-    assert priority_effect(device) == effect
+    # A busy machine may spoil three experiments in a row, which is then known; a device whose
+    # streams are all alike gives "no".
+    found = (priority_effect(device) for _ in range(5))
+    assert next(one for one in found if one != "unknown") == effect
     device.close()
 
 
