@@ -29,20 +29,28 @@ APART = (create(1), create(2, on=1), create(0, on=1))
 BORDERS = (create(255), create(-255), create(-254), create(254))
 
 
-def played(session, policy, steps, last, devices=1):
-    """Return the rule that the steps break, or ""."""
+def played(session, policy, steps, last, devices=1, expected=""):
+    """Return the rule that the steps break, or "".
+
+    On a busy machine the last step may show nothing, and is then made again: a breach in one of
+    five tries proves that a fault is found, and without a fault there is none in any.
+    """
     scheduler = XSched(policy=policy) if policy else None
-    live = session.live(scheduler=scheduler, devices=devices)
-    executor = StepExecutor([live])
-    try:
-        for step in (*steps, last):
-            executor.execute(step)
-        assert executor.executed[-1] == last, "the last step was left out"
-        executor.finish()
-    except BrokenRule as broken:
-        return broken.rule
-    finally:
-        live.close()
+    for _ in range(5):
+        live = session.live(scheduler=scheduler, devices=devices)
+        executor = StepExecutor([live])
+        try:
+            for step in (*steps, last):
+                executor.execute(step)
+            was_executed = executor.executed[-1] == last
+            executor.finish()
+        except BrokenRule as broken:
+            return broken.rule
+        finally:
+            live.close()
+        if was_executed and not expected:
+            break
+    assert was_executed, "the last step was left out"
     return ""
 
 
@@ -58,7 +66,8 @@ def played(session, policy, steps, last, devices=1):
 def test_a_hint_without_an_effect_is_found(xsched_session, monkeypatch, fault, steps, queue):
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
     competes = Step(does="compete", queue=queue)
-    assert played(xsched_session, "hpf", steps, competes) == "highest first"
+    rule = "highest first"
+    assert played(xsched_session, "hpf", steps, competes, expected=rule) == rule
 
 
 def test_hints_have_an_effect(xsched_session):
@@ -79,7 +88,8 @@ def test_a_deadline_without_an_effect_is_found(xsched_session, monkeypatch, faul
     assert str(SOONER) == 'q0.deadline = "1us"'
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
     steps = (*DUE, SOONER) if fault else (*DUE, Step(does="change_policy", queue=1), SOONER)
-    assert played(xsched_session, "kedf", steps, Step(does="compete", queue=0)) == rule
+    competes = Step(does="compete", queue=0)
+    assert played(xsched_session, "kedf", steps, competes, expected=rule) == rule
 
 
 LATER = Step(does="set_deadline", queue=1)
@@ -153,7 +163,8 @@ def test_a_queue_that_waits_for_another_device_is_found(xsched_session, monkeypa
     assert str(APART[1]).endswith("batch_size=2, device=1)")
     assert played(xsched_session, "hpf", APART, apart, devices=2) == ""
     monkeypatch.setenv("PREEMPT_DOUBLE", "one-device")
-    assert played(xsched_session, "hpf", APART, apart, devices=2) == "devices are apart"
+    rule = "devices are apart"
+    assert played(xsched_session, "hpf", APART, apart, devices=2, expected=rule) == rule
 
 
 def test_our_queues_do_not_wait_for_another_device(session_on):
@@ -182,7 +193,8 @@ def test_a_new_policy_that_keeps_what_was_suspended_is_found(xsched_session, mon
     last = Step(does="change_policy", queue=0)
     assert str(last) == "change_policy(q0)"
     monkeypatch.setenv("PREEMPT_DOUBLE", "policy-keeps")
-    assert played(xsched_session, "hpf", BORDERS, last) == "a new policy decides"
+    rule = "a new policy decides"
+    assert played(xsched_session, "hpf", BORDERS, last, expected=rule) == rule
 
 
 def test_xsched_gets_the_priorities_again_after_a_new_policy(xsched_session):

@@ -50,7 +50,7 @@ def test_a_fault_that_shows_only_under_load(
 
     assert played(make, steps) is None
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
-    broken = played(make, steps)
+    broken = played(make, steps, tries=5)
     assert broken is not None and broken.rule == rule
 
 

@@ -135,12 +135,18 @@ def test_random_steps(any_session):
 def test_a_hang_is_found(xsched_session, monkeypatch):
     """The other faults take longer: bench/find_faults.py."""
     monkeypatch.setenv("PREEMPT_DOUBLE", "hang-destroy")
-    found = first_broken(
-        lambda: xsched_session.live(scheduler="xsched", patience="500ms"), FEW, without=NOT_CLAIMED
-    )
-    assert found is not None and found.reproduced
+    for patience in ("500 ms", "5 s"):  # a busy machine may delay another call by half a second
+
+        def live(patience=patience):
+            return xsched_session.live(scheduler="xsched", patience=patience.replace(" ", ""))
+
+        found = first_broken(live, FEW, without=NOT_CLAIMED)
+        assert found is not None
+        if found.rule == "destroy returns" and found.reproduced:
+            break
+    assert found.reproduced
     assert found.rule == "destroy returns"
-    assert found.sentence == "XSched did not return from destroying queue 'xq0' within 500 ms"
+    assert found.sentence == f"XSched did not return from destroying queue 'xq0' within {patience}"
     assert [line.split("(")[0] for line in found.steps] == ["q0 = xqueues", "q0.destroy"]
 
 
@@ -154,6 +160,7 @@ PIPELINE = (
     Step(does="wait", queue=2),
 )
 """Queue 2, the highest one, waits for queue 0, the lowest one, and queue 1 is between them."""
+PIPELINE_RULES = ("starts after", "no circular wait", "inversion is bounded")
 
 
 def test_xsched_alone_decides_which_queue_waits(xsched_session):
@@ -176,24 +183,33 @@ def test_xsched_alone_decides_which_queue_waits(xsched_session):
 def test_a_wait_without_end_and_a_long_one_are_found(
     xsched_session, monkeypatch, fault, patience, rule
 ):
-    assert played(xsched_session, PIPELINE, "10s") is None
+    assert played(xsched_session, PIPELINE, "10s", shown=PIPELINE_RULES) is None
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
-    broken = played(xsched_session, PIPELINE, patience)
+    # A busy machine may delay a call until the wait that the fault makes longer has ended.
+    tries = (played(xsched_session, PIPELINE, patience, shown=()) for _ in range(5))
+    broken = next((one for one in tries if one is not None), None)
     assert broken is not None and broken.rule == rule, broken
     assert broken.steps[5].does == "submit"
     assert str(broken.steps[5]) == 'q2.submit(spin("1ms"), after=q0)'
 
 
-def played(session, steps, patience):
-    """Execute steps in a fresh process, and return the breach that they show."""
-    queues = session.live(scheduler="xsched")
-    executor = StepExecutor([queues], patience=patience)
-    try:
-        for step in steps:
-            executor.execute(step)
-    except BrokenRule as broken:
-        return broken
-    finally:
-        queues.close()
-    assert executor.shown >= {"starts after", "no circular wait", "inversion is bounded"}
+def played(session, steps, patience, shown):
+    """Execute steps in a fresh process, and return the breach that they show.
+
+    If there is none, these rules were `shown`, in one of five tries: on a busy machine a request
+    may be complete before the one that is to wait for it is submitted.
+    """
+    for _ in range(5):
+        queues = session.live(scheduler="xsched")
+        executor = StepExecutor([queues], patience=patience)
+        try:
+            for step in steps:
+                executor.execute(step)
+        except BrokenRule as broken:
+            return broken
+        finally:
+            queues.close()
+        if executor.shown >= {*shown}:
+            break
+    assert executor.shown >= {*shown}
     return None

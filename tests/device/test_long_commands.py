@@ -37,5 +37,5 @@ def test_a_scheduler_that_takes_a_long_command_for_complete_is_found(
     monkeypatch.setenv("PREEMPT_DOUBLE", "long-command")
     (steps,) = (steps for steps in CALLS if steps[-1].does == "wait")
     assert played(make, with_work(spin("2ms", layers=2))) is None
-    broken = played(make, with_work(LONG_COMMANDS))
+    broken = played(make, with_work(LONG_COMMANDS), tries=5)
     assert broken is not None and broken.rule == "threshold"

@@ -1,5 +1,6 @@
 """Calls of several threads that overlap, in real time, and faults of XSched that only they show."""
 
+import re
 import threading
 
 import pytest
@@ -60,18 +61,26 @@ def test_a_fault_that_only_overlapping_calls_show(
     one_by_one = (*steps[:-1], *steps[-1].steps)
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
     assert played(make, one_by_one) is None
-    broken = played(make, steps)
+    broken = played(make, steps, tries=5)
     assert broken is not None and broken.rule.startswith(rule)
 
 
 def test_the_calls_that_did_not_return_are_named(xsched_session, monkeypatch):
     monkeypatch.setenv("PREEMPT_DOUBLE", "hang-two-suspends")
-    queues = xsched_session.live(scheduler="xsched", patience="500ms")
-    q0, q1 = queues(), queues()
-    words = r"^XSched did not return from suspending queue 'xq[01]' within 500 ms; suspending queue"
-    with pytest.raises(WorkerHung, match=words):
-        queues.together(q0.suspend, q1.suspend)
-    queues.close()
+    for _ in range(5):  # a busy machine may delay one call until the other one has returned
+        queues = xsched_session.live(scheduler="xsched")
+        q0, q1 = queues(), queues()
+        queues.limit_calls("500ms")
+        said = ""
+        try:
+            queues.together(q0.suspend, q1.suspend)
+        except WorkerHung as error:
+            said = str(error)
+        queues.close()
+        if said:
+            break
+    words = r"XSched did not return from suspending queue 'xq[01]' within 500 ms; suspending queue"
+    assert re.match(words, said)
 
 
 def test_the_results_of_calls_at_once_are_in_their_order():
