@@ -163,7 +163,8 @@ class StepExecutor:
 
         It is held with work, another one is, or it is below a load. `others` happen together.
         """
-        held = [n for n, state in self.queues.items() if state.held and state.pending]
+        fed = {other.queue for other in others if other.does in ("submit", "load")}
+        held = [n for n, one in self.queues.items() if one.held and (one.pending or n in fed)]
         held += [other.queue for other in others if other.does == "suspend"]
         if step.queue < 0 or step.does == "create":
             return ""

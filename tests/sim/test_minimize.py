@@ -306,6 +306,24 @@ def test_a_scheduler_is_switched_on_again_while_queues_wait():
     queues.close()
 
 
+@pytest.mark.parametrize("where", ["of", "next to"])
+def test_what_is_submitted_at_once_may_keep_a_call_on_a_held_queue(where):
+    name = f"set_launch_config returns {where} a held queue"
+    queues = Session(Settings(device="sim")).live()
+    executor = StepExecutor([queues], without={name})
+    executor.execute(Step(does="create"))
+    executor.execute(Step(does="create"))
+    executor.execute(Step(does="suspend", queue=0))
+    # It waits for all work before it. The held queue has none, but the submit may come first.
+    submits = tuple(Step(does="submit", queue=number) for number in (0, 0, 1))
+    configure = Step(does="set_launch_config", queue=0 if where == "of" else 1, depth=(4, 3))
+    assert overlap.possible(executor, (*submits, configure)) == submits
+    executor.execute(configure)
+    assert executor.executed[-1] == configure
+    executor.finish()
+    queues.close()
+
+
 @pytest.mark.parametrize("last", ["share", "wait"])
 def test_equals_of_which_one_starves(last):
     executor = StepExecutor([make("priority")()], without={"highest runs", "highest first"})
