@@ -113,7 +113,7 @@ class XQueue:
 
     # An attribute that it does not have cannot be set: it would change nothing.
     __slots__ = (
-        *("_clock_ns", "_deadline", "_last", "_lock", "_policy", "_slice_ns"),
+        *("_clock_ns", "_deadline", "_last", "_laxity", "_lock", "_policy", "_slice_ns"),
         *("native", "spec"),
     )
 
