@@ -102,7 +102,7 @@ class Server:
         return False
 
     def _has_all_before(self, last):
-        """Check whether all requests from 0 to below a number came; those of warm-ups are below 0."""
+        """Check whether all requests from 0 up to a number came; a warm-up has negative ones."""
         numbers = [int(body) for _, path, _, body in self.requests if path == f"/dies/{last}"]
         return sum(0 <= number < last for number in numbers) == last
 

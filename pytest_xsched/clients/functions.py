@@ -15,6 +15,7 @@ from pytest_xsched.errors import ScenarioError
 from pytest_xsched.models.factory import (
     Place,
     find_function,
+    not_run,
     reason,
     sizes_given,
     sizes_wanted,
@@ -59,11 +60,14 @@ class UserFunction:
             Failed: it raised.
         """
         try:
-            return self.function(*args, **kwargs)
+            returned = self.function(*args, **kwargs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # also SystemExit, and what pytest.skip raises
             raise Failed(f"{self.name.name}: {reason(error, self.name)}") from error
+        if kind := not_run(returned):  # it is true, whatever a function for success= decides
+            raise Failed(f"{self.name.name} returned {kind}, so none of its code has run")
+        return returned
 
 
 class ClientSender:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pytest_xsched.base.constants import TOKEN
 from pytest_xsched.client import is_measured, milestone, requests, sizes
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.models.factory import Factory, Place, find_factory, in_order, told
+from pytest_xsched.models.factory import Factory, Place, find_factory, in_order, require_run, told
 from pytest_xsched.scenario.models import MODEL_VARIABLE, Model
 
 PLACE_VARIABLE = "PYTEST_XSCHED_MODEL_PLACE"
@@ -97,7 +97,7 @@ def _build(factory: Factory, device: str) -> Callable[[Mapping[str, int]], None]
 
     def request(sizes: Mapping[str, int]) -> None:
         for function in in_order(calls, sizes):
-            function()
+            require_run(factory.model, function())
             reached()
 
     return request

@@ -17,7 +17,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import CodeType, MappingProxyType, ModuleType
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    GeneratorType,
+    MappingProxyType,
+    ModuleType,
+)
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pytest_xsched.base.terminal_text import printable
@@ -130,6 +137,33 @@ class Factory:
                 f"{name} returned {one_line(returned)}, which is not callable; {wanted}"
             )
         return (_call(returned, 1 if steps is None else steps),)
+
+
+_NOT_RUN: dict[type, str] = {
+    CoroutineType: "a coroutine",
+    GeneratorType: "a generator",
+    AsyncGeneratorType: "an asynchronous generator",
+}
+
+
+def not_run(returned: object) -> str:
+    """Return what a call of a function returned instead of running its code; '' if it ran.
+
+    That is so of a function with `async` or `yield`.
+    """
+    kind = _NOT_RUN.get(type(returned), "")
+    if isinstance(returned, CoroutineType):
+        returned.close()  # or Python complains that it was never awaited
+    return kind
+
+
+def require_run(model: Model, returned: object) -> None:
+    """Raise ScenarioError if a call of a model's function did not run its code."""
+    if kind := not_run(returned):
+        raise ScenarioError(
+            f"{model.name}: a request returned {kind}, so none of its code has run; return a "
+            "function without async and yield"
+        )
 
 
 def _call(function: Request, times: int) -> Call:

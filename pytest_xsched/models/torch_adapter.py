@@ -22,6 +22,7 @@ from pytest_xsched.models.factory import (
     in_order,
     reason,
     refuse_sizes,
+    require_run,
     told,
 )
 from pytest_xsched.models.grouping import is_steady
@@ -67,6 +68,7 @@ def eager_request(
         nonlocal is_checked
         for function in in_order(calls, sizes):
             result = function()
+            require_run(factory.model, result)
             if stream is not None:
                 stream.synchronize()
             reached()
@@ -195,6 +197,7 @@ class TorchRequest:
             for call in self._calls:
                 for _ in range(call.times):
                     result = call.function()
+                    require_run(self._model, result)
                 results.append(result)
         return results
 

@@ -102,6 +102,17 @@ def test_other_statuses_may_be_success(server, send):
     assert send(endpoint(f"{server.url}/ok", success=204), [0]).failed == {0: "status 200"}
 
 
+async def is_never_awaited(status, body):
+    return False
+
+
+def test_a_function_that_only_begins_to_decide_is_no_success(server, send):
+    """A coroutine is true, so each status would have been a success."""
+    window = send(endpoint(f"{server.url}/status/500", success=is_never_awaited), [0])
+    reason = "endpoint(is_never_awaited) returned a coroutine, so none of its code has run"
+    assert window.failed == {0: reason}
+
+
 def test_a_function_may_decide_what_is_success(server, send):
     assert not send(endpoint(f"{server.url}/status/404", success=is_fine), [0]).failed
     refused = send(endpoint(f"{server.url}/v2/models/unknown/infer", body={}, success=is_fine), [0])

@@ -56,6 +56,28 @@ def serve(monkeypatch, compiles):
     return at[0]
 
 
+def yields():
+    def request():
+        yield "this code does not run where it is only called"
+
+    return request
+
+
+def waits():
+    async def request():
+        raise AssertionError
+
+    return request
+
+
+@pytest.mark.parametrize(("build", "kind"), [(yields, "a generator"), (waits, "a coroutine")])
+def test_a_request_whose_code_does_not_run_is_no_request(build, kind):
+    model = Model(factory="nets.py:net", mode="eager")
+    request = eager_program._build(Factory(model=model, function=build, directory="/"), "cpu")
+    with pytest.raises(ScenarioError, match=rf"^model\(net\): a request returned {kind}, so none"):
+        request({})
+
+
 def test_what_compiles_in_the_warm_up_is_warm(monkeypatch):
     assert serve(monkeypatch, {0, 2}) == 6
 
