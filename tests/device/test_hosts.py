@@ -118,7 +118,7 @@ def children(pid):
 
 
 def await_end(pids):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while any(map(is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return [pid for pid in pids if is_running(pid)]
@@ -240,7 +240,7 @@ def test_a_program_and_its_files_are_sent_and_removed(on_cpu, program, link):
 def processes_of(link):
     """Give the process of a host and, once it has one, those that it has started."""
     pid = link.facts["pid"]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (started := children(pid)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return [pid, *started]
@@ -439,14 +439,14 @@ def test_a_host_ends_whatever_ends_its_input(last):
     command = [sys.executable, "-m", host_frames.MODULE]
     with its, ours, subprocess.Popen(command, stdin=its, stdout=its) as host:
         its.close()
-        ours.settimeout(20)
+        ours.settimeout(60)
         try:
             if last:
                 ours.sendall(last)
             else:
                 assert ours.recv(len(host_frames.HELLO)) == host_frames.HELLO
                 ours.close()
-            assert host.wait(20) == 0
+            assert host.wait(60) == 0
         finally:
             host.kill()
 
@@ -572,7 +572,7 @@ def test_nothing_is_left_where_pytest_is_killed(tmp_path):
     ) as killed:
         assert killed.stdout is not None
         pid = int(killed.stdout.readline())
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (workers := children(pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
         killed.kill()

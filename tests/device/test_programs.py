@@ -363,7 +363,7 @@ now = time.monotonic_ns()
     [
         ("write(f'begin {now}\\nend {now - 9390000}\\n')", "'end .* before the request began"),
         (
-            "for at in range(now, now + 25 * 10**7, 10**7):\n"
+            "for at in range(now, now + 25 * 10**9, 10**9):\n"
             "    write(f'begin {at}\\nend {at + 1000}\\n')",
             "'begin .* after the line was read",
         ),
