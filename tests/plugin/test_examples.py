@@ -61,7 +61,7 @@ def test_it_passes_and_for_the_right_reason(pytester, inside, monkeypatch, name)
 
 
 @pytest.mark.parametrize("name", sorted(ON_CPU))
-def test_it_passes_in_real_time(pytester, inside, name):
+def test_it_passes_in_real_time(pytester, inside, name, late_is_fine):
     for path in (EXAMPLES / f"{name}.py", EXAMPLES / "serve.py"):
         pytester.makepyfile(**{path.stem: path.read_text(encoding="utf-8")})
     inside("--xsched-device=cpu").assert_outcomes(passed=1)
