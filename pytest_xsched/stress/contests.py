@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from pytest_xsched.scenario.workload import spin
 from pytest_xsched.stress import competition
 from pytest_xsched.stress.queue_state import QueueState
 from pytest_xsched.stress.steps import Step
 
-__all__ = ["above_elsewhere", "below", "execute"]
+__all__ = ["LONG", "above_elsewhere", "below", "execute", "sources"]
+
+LONG = spin("1ms", layers=40)
+"""Work that is still there when the next queues have got theirs, in whatever process."""
 
 
 def below(executor: Any, step: Step) -> list[QueueState]:
@@ -36,10 +40,22 @@ def above_elsewhere(executor: Any, step: Step) -> list[QueueState]:
     return sorted(higher, key=lambda state: -state.priority)
 
 
+def sources(executor: Any, step: Step) -> list[QueueState]:
+    """Return the queues that the step's queue may wait for, the lowest first."""
+    one = executor.queues[step.queue]
+    if "no circular wait" in executor._without or not _is_clear(executor, one):
+        return []
+    found = [state for state in executor._next_to(one) if state.priority < one.priority]
+    return sorted(found, key=lambda state: state.priority)
+
+
 def execute(executor: Any, step: Step) -> None:
-    """Execute "compete", "apart" or "change_policy", for which there are the queues it needs."""
+    """Execute one of these steps, for which there are the queues it needs."""
     one = executor.queues[step.queue]
     live, submit = executor.devices[one.device], executor._submit_times
+    if step.does == "follow":
+        _follow(executor, one, sources(executor, step))
+        return
     if step.does == "apart":
         other = above_elsewhere(executor, step)[0]
         _repeat(
@@ -55,6 +71,18 @@ def execute(executor: Any, step: Step) -> None:
     }[step.does]
     lower = below(executor, step)
     _repeat(executor, rule, one, lambda: attempt(live, one, lower, submit))
+
+
+def _follow(executor: Any, one: QueueState, others: Sequence[QueueState]) -> None:
+    """Let a queue wait for the lowest one, while those between them have work, too."""
+    states = _process(executor, one)
+    executor._drain(states)
+    for state in others:
+        executor._submit_to(state, LONG)
+    executor._submit_after(one, spin("1ms"), others[0])
+    executor._wait_for(one)
+    for state in states:
+        state.seen = state.xq.counts
 
 
 def _repeat(executor: Any, rule: str, one: QueueState, attempt: Callable[[], str | None]) -> None:

@@ -37,8 +37,9 @@ from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress import overlap
 from pytest_xsched.stress.background_load import WINDOW
 from pytest_xsched.stress.competition import DEADLINES, LAXITIES, hint_of, rank
+from pytest_xsched.stress.contests import LONG
 from pytest_xsched.stress.costs import first_breach
-from pytest_xsched.stress.pairs import LONG
+from pytest_xsched.stress.pairs import LONG_COMMAND
 from pytest_xsched.stress.step_executor import StepExecutor
 from pytest_xsched.stress.steps import HINTS, BrokenRule, Step, numbered
 from pytest_xsched.stress.strategies import launch_configurations, priorities
@@ -55,7 +56,7 @@ _USUAL = tuple((duration, layers) for duration in _DURATIONS for layers in _LAYE
 _REQUESTS = st.builds(
     lambda work: spin(work[0], layers=work[1]),
     # Few requests have long commands, which make a sequence of steps slow.
-    st.sampled_from((*_USUAL, *_USUAL, (LONG, 1), (LONG, 2))),
+    st.sampled_from((*_USUAL, *_USUAL, (LONG_COMMAND, 1), (LONG_COMMAND, 2))),
 )
 _DEPTHS = launch_configurations(auto=False)
 _LAUNCHES = (*[""] * 15, "2ms")  # what each launch of a queue takes; few, to be fast
@@ -63,8 +64,6 @@ _OF_NEW = {"deadline": DEADLINES, "laxity": (*LAXITIES, "")}
 _OF_OLD = {"deadline": (*DEADLINES, ""), "laxity": LAXITIES}
 """Values of hints that a new queue may get, the most urgent one first, and an old one; empty:
 none."""
-_LONG = spin("1ms", layers=40)
-"""Work that is still there when the next queues have got theirs, in whatever process."""
 _OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
 """New depths of an old queue: often the smallest, which is less than what is in flight."""
 
@@ -338,15 +337,10 @@ class XQueuesMachine(RuleBasedStateMachine):
     @rule(depth=_DEPTHS)
     def pipeline(self, depth: tuple[int, int]) -> None:
         """Let a high queue wait for a low one, while one between them has work."""
-        made = []
+        self._free_all()
         for priority in range(3):
             self._take("create", priority=priority, depth=depth)
-            made.append(next(reversed(self.executor.queues)))
-        low, middle, high = made
-        self._take("submit", queue=low, workload=_LONG)
-        self._take("submit", queue=middle, workload=_LONG)
-        self._take("submit", queue=high, after=low)
-        self._take("wait", queue=high)
+        self._take("follow", queue=next(reversed(self.executor.queues)))
 
     @rule(data=st.data())
     def suspend(self, data: Any) -> None:
@@ -387,7 +381,7 @@ class XQueuesMachine(RuleBasedStateMachine):
             if self.executor.queues[number].held:
                 self._take("resume", queue=number)
         for step in some[:2]:
-            self._take("submit", queue=numbers[step.queue % len(numbers)], workload=_LONG)
+            self._take("submit", queue=numbers[step.queue % len(numbers)], workload=LONG)
         self._take("sleep", duration="2ms")  # until the scheduler has the work
         self._overlap(some)
 

@@ -46,7 +46,7 @@ _RULE_OF_STEP = {
 """Steps that serve one rule only."""
 
 
-_CALL_OF_STEP = {"compete": "wait", "apart": "wait", "change_policy": "wait"}
+_CALL_OF_STEP = dict.fromkeys(("compete", "apart", "change_policy", "follow"), "wait")
 """Steps that consist of other calls: the one that may not return."""
 
 
@@ -137,6 +137,7 @@ class StepExecutor:
             "compete": functools.partial(contests.below, self),
             "change_policy": functools.partial(contests.below, self),
             "apart": functools.partial(contests.above_elsewhere, self),
+            "follow": functools.partial(contests.sources, self),
         }
         return step.does not in needed or bool(needed[step.does](step))
 
@@ -233,9 +234,13 @@ class StepExecutor:
         state, source = self.queues[step.queue], self.queues.get(step.after)
         if source is None:
             self._submit_to(state, step.workload)
-            return
+        else:
+            self._submit_after(state, step.workload, source)
+
+    def _submit_after(self, state: QueueState, workload: Workload, source: QueueState) -> None:
+        """Submit a request that starts after the last one of another queue."""
         before, other = state.xq.counts.submitted, source.tickets[-1]
-        self._submit_to(state, step.workload, other)
+        self._submit_to(state, workload, other)
         here = [k for k in self.queues.values() if k.device == state.device]
         calm = not any(k.held or k.load for k in here)
         state.waits.append(dependencies.wait_of(state, before, source, other, calm=calm))
@@ -310,7 +315,7 @@ class StepExecutor:
     def _compete(self, step: Step) -> None:
         contests.execute(self, step)
 
-    _apart = _change_policy = _compete
+    _apart = _change_policy = _follow = _compete
 
     def _wait(self, step: Step) -> None:
         state = self.queues[step.queue]

@@ -27,8 +27,8 @@ class Step:
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_deadline",
             "set_laxity", "set_launch_config", "sleep", "idle", "share", "compete", "apart",
-            "change_policy", "switch_off", "switch_on", "together", "clear" (the end of an example)
-            or one of `costs.STEPS`.
+            "follow", "change_policy", "switch_off", "switch_on", "together", "clear" (the end of an
+            example) or one of `costs.STEPS`.
         steps: of "together": steps that happen at once, each in a thread of its own.
         launch: of "create": what each launch of the queue takes in addition.
         every: of a load: the time from one request to the next; empty: a closed loop.
@@ -79,6 +79,7 @@ class Step:
             "share": f"share({name})",
             "compete": f"compete({name})",
             "apart": f"apart({name})",
+            "follow": f"follow({name})",
             "change_policy": f"change_policy({name})",
             "clear": "xqueues.clear()",
             "switch_off": f"{xqueues}.switch_off()",

@@ -6,6 +6,7 @@ import pytest
 from pytest_xsched import Session, spin
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress.background_load import WINDOW
+from pytest_xsched.stress.pairs import pairs_of_steps
 from pytest_xsched.stress.steps import Step
 
 LONG = spin("2ms", layers=12)
@@ -21,7 +22,10 @@ UNDER_ITS_OWN_LOAD = (
     Step(does="load", queue=0, workload=spin("2ms", layers=5)),
     *[Step(does="set_launch_config", queue=0, depth=depth) for depth in ((8, 5), (1, 1), (2, 2))],
 )
-DESTROYED = (*LOW_BELOW_A_LOAD, Step(does="destroy", queue=1))
+(DESTROYED,) = (
+    steps for steps in pairs_of_steps(0) if steps[1].does == "load" and steps[-1].does == "destroy"
+)
+"""`first_broken` takes these steps itself."""
 WATCHED = (*LOW_BELOW_A_LOAD, *[Step(does="sleep", duration=WINDOW)] * 5)
 OFF_AND_ON = (*LOW_BELOW_A_LOAD, Step(does="switch_off"), Step(does="switch_on"))
 
