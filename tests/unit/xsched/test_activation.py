@@ -3,7 +3,8 @@
 import pytest
 
 from pytest_xsched import SchedulerInactive, XSched
-from pytest_xsched.xsched.activation import Activity, File, check_report
+from pytest_xsched.xsched import activation
+from pytest_xsched.xsched.activation import Activity, File, check_report, measure_order
 from pytest_xsched.xsched.installation import Home, files_for, find_home
 
 APP = "[XSCHED INFO @ T 1 @ 1] using app-managed scheduler\n"
@@ -46,6 +47,69 @@ def activity(*paths, commands=None):
         commands=commands or {},
         files=tuple(File(path=path, bytes=1, sha256="0") for path in paths),
     )
+
+
+class _Opened:
+    def forget_hints(self, xsched):
+        self.policy = xsched.policy
+
+
+@pytest.mark.parametrize(
+    ("policy", "waited_ns", "trials"),
+    [("hpf", 0, 4), ("hpf", 30_000_000, 8), ("up", 0, 4), ("up", 30_000_000, 20)],
+)
+def test_there_are_more_trials_while_threads_wait_for_a_processor(
+    monkeypatch, policy, waited_ns, trials
+):
+    """Turns by the clock pass also while the thread of a queue waits, so `up` gets the most."""
+    works = []
+
+    def share_first(_device, work, _hints, _step):
+        works.append(work)
+        return 0.6, waited_ns // 2
+
+    monkeypatch.setattr(activation, "_share_first", share_first)
+    with pytest.raises(SchedulerInactive, match="in 60% and 60% of the pairs"):
+        measure_order(_Opened(), XSched(policy=policy))
+    assert len(works) == 2 * trials
+    if policy == "up":
+        assert len(set(works)) == 1  # short ones only
+
+
+def test_a_late_trial_is_enough_and_leaves_no_hints(monkeypatch):
+    shares = iter([0.7, 0.9] * 19 + [0.8, 0.9])
+    monkeypatch.setattr(activation, "_share_first", lambda *_: (next(shares), 30_000_000))
+    device = _Opened()
+    assert measure_order(device, XSched(policy="up")) == (0.8, 0.9)
+    assert device.policy == "up"
+
+
+def test_the_time_that_threads_of_xsched_waited_counts(monkeypatch):
+    """These threads end when the run is closed, and the kernel forgets their times."""
+    waited = {"ns": 5}
+
+    class Run:
+        def __init__(self, *_):
+            waited["ns"] += 40
+
+        def start(self, **_):
+            waited["ns"] += 2
+
+        def wait(self):
+            return True
+
+        def close(self):
+            waited["ns"] -= 40
+
+    class Samples:
+        def samples(self, _most):
+            return {"launched_ns": activation.np.arange(2)}
+
+    monkeypatch.setattr(activation, "Run", Run)
+    monkeypatch.setattr(activation, "_add", lambda *_: Samples())
+    monkeypatch.setattr(activation, "run_delay_ns", lambda: waited["ns"])
+    share, waited_ns = activation._share_first(None, None, [(0, None), (1, None)], 1)
+    assert (share, waited_ns) == (0.25, 42)
 
 
 def test_every_command_went_through():
