@@ -55,6 +55,7 @@ struct xs_scheduler_ops {
     /* 0: none. */
     int (*set_deadline)(struct xs_stream *stream, xs_ns deadline, struct xs_error *err);
     int (*set_laxity)(struct xs_stream *stream, xs_ns laxity, struct xs_error *err);
+    int (*set_utilization)(struct xs_stream *stream, int32_t percent, struct xs_error *err);
     int (*hold)(struct xs_stream *stream, bool held, struct xs_error *err);
     int (*set_depth)(struct xs_stream *stream, uint32_t threshold, uint32_t batch_size,
                      struct xs_error *err);

@@ -457,6 +457,8 @@ int xs_queue_set_deadline(struct xs_queue *queue, int64_t deadline_ns, struct xs
 /* Change its laxity, which counts from the begin of a burst, and only XSched reads. Then its
  * priority is the critical one. It must be positive. */
 int xs_queue_set_laxity(struct xs_queue *queue, int64_t laxity_ns, struct xs_error *err);
+/* Change its share of the device in percent, [1, 100]. */
+int xs_queue_set_utilization(struct xs_queue *queue, int32_t percent, struct xs_error *err);
 /* How many commands may be in flight, and how many lie between two marks. After a lower
  * threshold, more commands may still be in flight until they complete. XS_EINVAL for an
  * automatic threshold. XSched may wait for all commands that were submitted. */

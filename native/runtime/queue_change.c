@@ -1,4 +1,4 @@
-/* queue_change.c - changes of a queue: its priority, its depth, and whether the user suspends
+/* queue_change.c - changes of a queue: its hints, its depth, and whether the user suspends
  * it. The user makes a change by a call at any time, or plans it, and then the owner of the
  * queue applies it. A scheduler of the device's own gets each change, too. */
 #include "base/clock.h"
@@ -123,6 +123,25 @@ int xs_queue_set_laxity(struct xs_queue *q, int64_t laxity_ns, struct xs_error *
     if (rc != XS_OK || scheduler == NULL)
         return rc;
     return scheduler->set_laxity(q->stream, laxity_ns, err);
+}
+
+int xs_queue_set_utilization(struct xs_queue *q, int32_t percent, struct xs_error *err)
+{
+    const struct xs_scheduler_ops *scheduler = q->device->ops->scheduler;
+    struct xs_run *run = q->run;
+    int rc = xs__device_check(run->device, "queue.utilization", err);
+    if (rc == XS_OK && (percent < 1 || percent > 100))
+        rc = xs__fail(err, XS_EINVAL, "queue.utilization", 0,
+                      "queue '%s': utilization %d is outside 1..100", q->name, percent);
+    if (rc != XS_OK)
+        return rc;
+    pthread_mutex_lock(&run->lock);
+    q->share = (uint32_t)percent;
+    xs__schedule(run);
+    if (run->engine->settle != NULL)
+        run->engine->settle(run);
+    pthread_mutex_unlock(&run->lock);
+    return scheduler == NULL ? XS_OK : scheduler->set_utilization(q->stream, percent, err);
 }
 
 int xs_queue_set_depth(struct xs_queue *q, uint32_t threshold, uint32_t batch_size,

@@ -137,7 +137,7 @@ struct xs_queue {
     uint32_t change_count;           /* (setup) */
     uint32_t changed;                /* (owner) number of changes that took effect */
 
-    uint32_t share;           /* (setup) hint to the policy, percent */
+    uint32_t share;           /* (lock) hint to the policy, percent */
     xs_ns deadline_ns;        /* (lock) hint to the policy; XS_NEVER: none */
     bool running;             /* (lock) ready and not suspended after the policy's last call */
     xs_ns used_reported;      /* (lock) the part of `used` that the policy has seen */

@@ -278,6 +278,20 @@ static void an_earlier_deadline_decides(bool is_virtual)
     xs_run_close(run);
 }
 
+static void other_hints_are_checked(void)
+{
+    begin();
+    struct xs_queue *q = live("q", 0);
+    struct xs_error err;
+    CHECK_EQ(xs_queue_set_laxity(q, MS, &err), XS_OK);
+    CHECK_EQ(xs_queue_set_laxity(q, 0, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "'q': laxity 0 ns is not positive") != NULL);
+    CHECK_EQ(xs_queue_set_utilization(q, 100, &err), XS_OK);
+    CHECK_EQ(xs_queue_set_utilization(q, 101, &err), XS_EINVAL);
+    CHECK(strstr(err.message, "'q': utilization 101 is outside 1..100") != NULL);
+    xs_run_close(run);
+}
+
 static void destroying_with_work_pending(void)
 {
     begin();
@@ -468,6 +482,7 @@ int main(void)
         priority_decides();
         another_policy_decides_at_once(info.virtual_time);
         an_earlier_deadline_decides(info.virtual_time);
+        other_hints_are_checked();
         destroying_with_work_pending();
         a_full_queue_says_so();
         a_request_waits_for_one_of_another_queue();

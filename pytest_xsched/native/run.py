@@ -321,6 +321,11 @@ class Queue:
         call(lib.xs_queue_set_laxity, self._pointer, laxity_ns)
 
     @_in_use
+    def set_utilization(self, percent: int) -> None:
+        """Change the share of the device that the policy sees, in percent."""
+        call(lib.xs_queue_set_utilization, self._pointer, percent)
+
+    @_in_use
     def suspend(self) -> int:
         """Launch nothing until `resume`; return how long the call took, in ns."""
         return _timed(lib.xs_queue_suspend, self._pointer)

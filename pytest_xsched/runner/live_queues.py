@@ -114,7 +114,7 @@ class XQueue:
     # An attribute that it does not have cannot be set: it would change nothing.
     __slots__ = (
         *("_clock_ns", "_deadline", "_last", "_laxity", "_lock", "_policy", "_slice_ns"),
-        *("native", "spec"),
+        *("_utilization", "native", "spec"),
     )
 
     def __init__(
@@ -133,6 +133,7 @@ class XQueue:
         self._last: Ticket | None = None
         self._deadline = None if spec.deadline_ns is None else Duration(spec.deadline_ns)
         self._laxity = None if spec.laxity_ns is None else Duration(spec.laxity_ns)
+        self._utilization = spec.utilization
         self._lock = threading.Lock()
 
     @property
@@ -321,6 +322,26 @@ class XQueue:
         self.native.set_laxity(laxity_ns)
         self._laxity = Duration(laxity_ns)
 
+    @property
+    def utilization(self) -> int | None:
+        """Percent of the device, in [1, 100], for policies that divide it; may be set at any time.
+
+        Policies take the utilizations of the queues that have work in proportion. None counts as
+        100.
+
+        Raises:
+            ScenarioError: it is set under a policy that uses no utilizations.
+        """
+        return self._utilization
+
+    @utilization.setter
+    def utilization(self, value: int) -> None:
+        what = f"queue {self.name!r}: utilization"
+        percent = integer(what, value, 1, 100)
+        require_read(what, "utilization", self._policy())
+        self.native.set_utilization(percent)
+        self._utilization = percent
+
     def set_launch_config(self, *, threshold: int, batch_size: int) -> None:
         """Set how many commands may be in flight, and how many there are from mark to mark.
 
@@ -377,6 +398,7 @@ class XQueues:
         device: int = 0,
         deadline: DurationLike | None = None,
         laxity: DurationLike | None = None,
+        utilization: int | None = None,
         launch: DurationLike | None = None,
     ) -> XQueue:
         """Make an XQueue.
@@ -393,6 +415,7 @@ class XQueues:
             device: number of its device, of those that the queues were opened with.
             deadline: see `XQueue.deadline`. None: the scheduler gets none for the queue.
             laxity: see `XQueue.laxity`. None: the scheduler gets none, and the priority is 0.
+            utilization: see `XQueue.utilization`. None: the scheduler gets none for the queue.
             launch: what each launch of the queue takes in addition, in the thread that launches: of
                 our own scheduler that of the queue, of XSched the callback. On `sim`, commands
                 reach the device later by as much, one after another. None: nothing.
@@ -400,6 +423,8 @@ class XQueues:
         name = f"xq{self._count}" if name is None else name
         due_ns = self._read(f"queue {name!r}: deadline", "deadline_ns", deadline)
         laxity_ns = self._read(f"queue {name!r}: laxity", "laxity_ns", laxity)
+        if utilization is not None:
+            require_read(f"queue {name!r}: utilization", "utilization", self.policy)
         spec = QueueSpec(
             name=name,
             workload=_NOTHING,
@@ -409,6 +434,7 @@ class XQueues:
             batch_size=batch_size,
             deadline_ns=due_ns,
             laxity_ns=laxity_ns,
+            utilization=utilization,
         )
         settings = QueueSettings(
             name=name,
@@ -421,6 +447,7 @@ class XQueues:
                 without_priority=int(priority is None),
                 deadline_ns=due_ns or 0,
                 laxity_ns=laxity_ns or 0,
+                utilization=spec.utilization or 0,
             ),
             device=self._other(f"queue {name!r}: device", device),
             launch_ns=0

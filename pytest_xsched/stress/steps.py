@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_xsched.scenario.python_source import python_text
 from pytest_xsched.scenario.workload import Workload, spin
@@ -87,7 +88,7 @@ class Step:
         }.get(self.does, f"{self.does}({xqueues})" if self.queue < 0 else f"{name}.{self.does}()")
 
     @property
-    def hints(self) -> dict[str, str]:
+    def hints(self) -> dict[str, Any]:
         """The hints that the step has values of, by name."""
         return {hint: value for hint in HINTS if (value := getattr(self, hint))}
 

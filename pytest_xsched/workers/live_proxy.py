@@ -55,6 +55,7 @@ _DOING = {
     "set_priority": "setting the priority of",
     "set_deadline": "setting the deadline of",
     "set_laxity": "setting the laxity of",
+    "set_utilization": "setting the utilization of",
     "set_depth": "setting the launch configuration of",
     "counts": "counting the commands of",
     "destroy": "destroying",
@@ -375,6 +376,10 @@ class RemoteQueue:
     def set_laxity(self, laxity_ns: int) -> None:
         """Change the laxity that the policy sees, in ns."""
         self._call("set_laxity", laxity_ns=laxity_ns)
+
+    def set_utilization(self, percent: int) -> None:
+        """Change the share of the device that the policy sees, in percent."""
+        self._call("set_utilization", percent=percent)
 
     def suspend(self) -> int:
         """Launch nothing until `resume`; return how long the call took there, in ns."""

@@ -216,6 +216,8 @@ class LiveCalls:
             has["deadline"] = given.hints.deadline_ns
         if given.hints.laxity_ns:
             has["laxity"] = given.hints.laxity_ns
+        if given.hints.utilization:
+            has["utilization"] = given.hints.utilization
 
     def submit(
         self,
@@ -264,6 +266,10 @@ class LiveCalls:
     def set_laxity(self, queue: int, laxity_ns: int) -> None:
         self._queue(queue).set_laxity(laxity_ns)
         self._note_hint(queue, "laxity", laxity_ns)
+
+    def set_utilization(self, queue: int, percent: int) -> None:
+        self._queue(queue).set_utilization(percent)
+        self._note_hint(queue, "utilization", percent)
 
     def _note_hint(self, queue: int, name: str, value: int) -> None:
         """Note a hint, unless another thread destroyed the queue meanwhile."""

@@ -138,6 +138,36 @@ def test_a_laxity_without_an_effect_is_found(
     assert played(xsched_session, "lax", (*LAX, *steps), competes) == rule
 
 
+def test_a_changed_utilization_divides_the_time_from_then_on(session_on):
+    queues = session_on("sim").live()
+    queues.set_policy("partition")
+    one, other = queues(utilization=25), queues(utilization=75)
+    for xq in (one, other):
+        xq.load(spin("1ms"))
+    parts = []
+    for _ in range(2):
+        before = one.counts.completed, other.counts.completed
+        queues.sleep("400ms")
+        parts.append([xq.counts.completed - b for xq, b in zip((one, other), before, strict=True)])
+        one.utilization, other.utilization = 75, 25
+    assert (one.utilization, other.utilization) == (75, 25)
+    turn = 4  # what is in flight at the end of a turn
+    for few, many in (parts[0], parts[1][::-1]):
+        assert 395 <= few + many <= 400
+        assert abs(few - 100) <= turn and abs(many - 300) <= turn
+    queues.close()
+
+
+def test_xsched_gets_a_changed_utilization(xsched_session):
+    """A turn of `one` would take 9.9 s, and so long `other` would wait."""
+    queues = xsched_session.live(scheduler=XSched(policy="up", timeslice="10s"))
+    one, other = queues(utilization=100), queues(utilization=1)
+    one.utilization, other.utilization = 1, 100
+    one.load(spin("1ms"))
+    other.submit(spin("1ms")).wait("5s")
+    queues.close()
+
+
 def test_a_hint_that_the_policy_does_not_read_is_refused(session_on):
     queues = session_on("sim").live()
     said = "deadline has no effect under policy 'hpf'; policies that read it: edf of builtin, kedf"
@@ -147,6 +177,10 @@ def test_a_hint_that_the_policy_does_not_read_is_refused(session_on):
     with pytest.raises(ScenarioError, match=f"queue 'xq0': {said}"):
         one.deadline = "1s"
     assert one.deadline is None
+    with pytest.raises(
+        ScenarioError, match=r"utilization has no effect .*: partition of builtin, "
+    ):
+        queues(utilization=50)
     for policy in ("hpf", "edf"):
         queues.set_policy(policy)
         said = f"laxity has no effect under policy '{policy}'; policies that read it: lax of xsched"

@@ -282,6 +282,12 @@ static int xsched_configure(struct xs_stream *s, const struct xs_queue_spec *spe
     return give_laxity(s, err);
 }
 
+static int xsched_set_utilization(struct xs_stream *s, int32_t percent, struct xs_error *err)
+{
+    TRY_ON(s, "utilization", XHintUtilization, s->xq, percent);
+    return XS_OK;
+}
+
 static int xsched_set_laxity(struct xs_stream *s, xs_ns laxity, struct xs_error *err)
 {
     s->laxity = laxity;
@@ -396,6 +402,7 @@ static const struct xs_scheduler_ops scheduler = {
     .set_priority = xsched_set_priority,
     .set_deadline = xsched_set_deadline,
     .set_laxity = xsched_set_laxity,
+    .set_utilization = xsched_set_utilization,
     .hold = xsched_hold,
     .set_depth = xsched_set_depth,
     .count = xsched_count,
