@@ -74,7 +74,7 @@ def _row(point: dict[str, Any], of_target: bool) -> tuple[str, ...]:
     share = point["misses"] / point["n"] if point["n"] else 0.0
     return (
         format_rate(point["rate_hz"]) + (" alone" if point["alone"] else ""),
-        SHOWN[point["status"]] + (", saturated" if point["saturated"] else ""),
+        ", ".join(filter(None, [SHOWN[point["status"]], "saturated" * point["saturated"]])),
         *(_time(point[key], point["n"]) for key in keys),
         percent(share, 2),
         str(point["n"]),

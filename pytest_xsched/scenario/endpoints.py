@@ -472,6 +472,11 @@ def _body(what: str, body: Body) -> tuple[dict[str, Any], bool]:
         return {"body_file": path}, path.endswith(".json")
     if isinstance(body, str) and not FUNCTION.fullmatch(body):
         return {"body": body}, False
+    if not isinstance(body, str) and not callable(body):
+        raise ScenarioError(
+            f"{what}: {one_line(body)} is none of a text, bytes, a dict, a list, a Path and a "
+            "function of the number of the request"
+        )
     return {"body_function": factory_name(what, body)}, False
 
 

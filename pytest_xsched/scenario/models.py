@@ -174,11 +174,15 @@ def make_model(
     )
 
 
+_BUILDERS = ("model", "graph")
+"""They pass arguments on to the function; those of endpoints do not."""
+
+
 def factory_name(maker: str, factory: object) -> str:
     """Return the name under which another process finds a function: see `Model.factory`.
 
     Args:
-        maker: ``"model"`` or ``"graph"``, for messages.
+        maker: the function that takes it, for messages: ``"model"``, ``"endpoint"``, ...
         factory: the function, or its name.
 
     Raises:
@@ -189,12 +193,14 @@ def factory_name(maker: str, factory: object) -> str:
     name = getattr(factory, "__qualname__", None)
     module = sys.modules.get(getattr(factory, "__module__", None) or "")
     if not callable(factory) or not isinstance(name, str):
-        raise ScenarioError(f"{maker}: {one_line(factory)} is {_what_it_is(factory)}")
+        raise ScenarioError(f"{maker}: {one_line(factory)} is {_what_it_is(maker, factory)}")
     if "<" in name:
         inner = "a lambda" if name.endswith("<lambda>") else "defined inside another function"
+        given = f", and pass what it needs as arguments, {maker}(build, 8)"
+        more = given if maker in _BUILDERS else ""
         raise ScenarioError(
             f"{maker}: {name} is {inner}, so another process cannot find it; write a def at the "
-            f"top level of the file, and pass what it needs as arguments, {maker}(build, 8)"
+            f"top level of the file{more}"
         )
     found: Any = module
     for part in name.split("."):
@@ -209,7 +215,9 @@ def factory_name(maker: str, factory: object) -> str:
     return f"{_place(module.__name__, os.path.abspath(file))}:{name}"
 
 
-def _what_it_is(given: object) -> str:
+def _what_it_is(maker: str, given: object) -> str:
+    if maker not in _BUILDERS:
+        return "not a function; write a def at the top level of the file, or its name"
     if hasattr(given, "parameters") and callable(given):
         return "a model that exists; write a function of the file that builds it and returns it"
     if hasattr(given, "func") and callable(given):

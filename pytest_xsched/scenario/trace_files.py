@@ -141,7 +141,8 @@ class TraceFile:
         times = self._trace.times_ns[self._taken]
         since = times - times[:1]
         if self.speed != 1:
-            since = np.rint(since / self.speed).astype(np.int64)
+            # More than `MAX_NS` is refused, and would not fit.
+            since = np.minimum(np.rint(since / self.speed), 2 * MAX_NS).astype(np.int64)
         return np.asarray(since + self.offset_ns, np.int64)
 
     @property

@@ -24,6 +24,7 @@ from pytest_xsched import (
     sequence,
     spin,
 )
+from pytest_xsched.reporting import rate_table
 
 ROOT = Path(__file__).resolve().parents[2]
 BARE = SimModel(priority=False, launch_ns=0)
@@ -57,6 +58,8 @@ def test_the_bounds_lie_around_the_rate_at_which_the_queue_saturates(found):
     by_rate = {point.rate_hz: point for point in found.curve if point.rate_hz <= 200}
     assert {point.value_ns for point in by_rate.values()} == {5_000_000}
     assert all(point.status != "PASS" for point in found.curve if point.saturated)
+    shown = {row[1] for row in rate_table.rows(found.to_dict())}
+    assert "saturated" in shown and not [one for one in shown if one.startswith(",")]
 
 
 def test_what_is_asserted_of_it(found):
@@ -167,6 +170,7 @@ def test_a_target_counts_the_misses_that_a_run_counts(sim):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"budget": 5}, "^budget of find_rate: 5 has no unit"),
         ({"queues": "chat"}, r"queues 'chat' are no list; write find_rate\(\[chat, low\], "),
         ({"queue": "low"}, "queue of find_rate: 'low' is none of the queues; they are chat"),
         ({"target": "300ms"}, r'target of find_rate: .300ms. is not a target; write p99_below\("5'),

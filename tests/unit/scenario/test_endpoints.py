@@ -127,7 +127,11 @@ def test_defaults():
         (lambda: endpoint(HERE, body={"a": object()}), "is not JSON"),
         (lambda: endpoint(HERE, body=b"\xff"), "the body is no UTF-8; write it into a file"),
         (lambda: endpoint(HERE, body="x" * 200_000), r"write the body into a file, body=Path"),
-        (lambda: endpoint(HERE, body=lambda n: b""), "is a lambda, so another process cannot fi"),
+        (lambda: endpoint(HERE, body=lambda n: b""), "write a def at the top level of the file$"),
+        (
+            lambda: endpoint(HERE, body=3),
+            "^endpoint: 3 is none of a text, bytes, a dict, a list, a",
+        ),
         (lambda: endpoint(HERE, success=3.5), "success 3.5 is neither a status"),
         (lambda: endpoint(HERE, success=42), r"success 42 is outside \[100, 599\]"),
         (lambda: endpoint(HERE, verify="no.pem"), r"verify: there is no file 'no\.pem'"),
@@ -145,7 +149,7 @@ def test_defaults():
             "are for http, not for gRPC",
         ),
         (lambda: own_client("ask"), r"'ask' names no function; write own_client\(\"module:"),
-        (lambda: own_client(3), "own_client: 3 is not a function"),
+        (lambda: own_client(3), "own_client: 3 is not a function; write a def at the top level"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(make, sentence):

@@ -219,6 +219,7 @@ AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
         ("t\n1\n2\n", {"time": "t", "unit": "min"}, "unit 'min' is unknown; known: s, ms, us, ns"),
         ("t\n1\n2\n", {"time": "t", "unit": "s", "begin": "5s"}, "has no request from 5s on; its "),
         ("t\n1\n2\n", {"time": "t", "unit": "s", "speed": 0}, "speed 0 is outside"),
+        ("t\n1\n2\n", {"time": "t", "unit": "s", "speed": 1e-12}, "makes it longer than ten years"),
         ("t\n1\n2\n", {"time": "t", "unit": "s", "begin": 5}, "begin of trace_file: 5 has no unit"),
         ("t\n1\n2\n", {"time": 7}, "time 7 is not a text"),
         ("t\n1\n2\n", {"sha256": "abc"}, "sha256 'abc' is not 8 to 64 hex digits"),
