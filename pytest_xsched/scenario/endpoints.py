@@ -159,7 +159,7 @@ def openai_chat(
         url,
         "messages",
         messages,
-        {"model": model, "stream": stream, **_parameters("openai_chat", parameters)},
+        {"model": model, "stream": stream, **_parameters("openai_chat", parameters, "messages")},
         headers=headers,
         verify=verify,
         unix_socket=unix_socket,
@@ -212,7 +212,11 @@ def openai_completions(
         url,
         "prompt",
         prompt,
-        {"model": model, "stream": stream, **_parameters("openai_completions", parameters)},
+        {
+            "model": model,
+            "stream": stream,
+            **_parameters("openai_completions", parameters, "prompt"),
+        },
         headers=headers,
         verify=verify,
         unix_socket=unix_socket,
@@ -263,7 +267,7 @@ def kserve(
     for name, text in (("model", model), ("version", version)):
         if text is not None and (not isinstance(text, str) or not re.fullmatch(r"[^\s/?#]+", text)):
             raise ScenarioError(f"kserve: {name} {one_line(text)} names none")
-    more = _parameters("kserve", parameters)
+    more = _parameters("kserve", parameters, "inputs")
     if isinstance(url, str) and url.startswith("grpc") and more:
         raise ScenarioError(f"kserve: parameters {one_line(parameters)} are for http, not for gRPC")
     is_function = callable(inputs) or isinstance(inputs, str)
@@ -318,11 +322,17 @@ def _workload(made: Endpoint) -> Workload:
     return Workload(commands=(), label=made.label, endpoint=made)
 
 
-def _parameters(what: str, given: object) -> dict[str, Any]:
+def _parameters(what: str, given: object, content: str) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
         raise ScenarioError(f"{what}: parameters {one_line(given)} are no mapping")
+    for name in (content, *(("model", "stream") if what != "kserve" else ())):
+        if name in given:
+            raise ScenarioError(
+                f"{what}: {name} in parameters would be taken instead of the argument {name}=; "
+                f"write {name}={one_line(given[name])} there"
+            )
     return dict(given)
 
 

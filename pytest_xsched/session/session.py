@@ -546,7 +546,6 @@ class Session:
             ScenarioError: a value is wrong.
             InvalidRun: the evidence speaks against every rate that was measured.
         """
-        parse_duration(budget, what="budget of find_rate")
         chosen = functools.partial(self._chosen, scheduler, policy, budget, seed, (), None)
         settings, mechanism = chosen(), self._scheduler(scheduler)
         request = RateRequest(queues, queue, target, lowest, highest, within, settings.duration)

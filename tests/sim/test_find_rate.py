@@ -170,7 +170,6 @@ def test_a_target_counts_the_misses_that_a_run_counts(sim):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"budget": 5}, "^budget of find_rate: 5 has no unit"),
         ({"queues": "chat"}, r"queues 'chat' are no list; write find_rate\(\[chat, low\], "),
         ({"queue": "low"}, "queue of find_rate: 'low' is none of the queues; they are chat"),
         ({"target": "300ms"}, r'target of find_rate: .300ms. is not a target; write p99_below\("5'),

@@ -141,6 +141,14 @@ def test_defaults():
         (lambda: endpoint(HERE, "POST"), r"endpoint\(\): 'POST' has no name; write one before it"),
         (lambda: openai_chat(HERE, model=""), "openai_chat: model '' names none"),
         (lambda: openai_chat(HERE, model="m", parameters=3), "parameters 3 are no mapping"),
+        (
+            lambda: openai_chat(HERE, model="m", parameters={"stream": False}),
+            "openai_chat: stream in parameters would be taken .* argument stream=; write stream=F",
+        ),
+        (
+            lambda: kserve(HERE, model="m", inputs=[TENSOR], parameters={"inputs": []}),
+            "kserve: inputs in parameters would be taken instead of the argument inputs=",
+        ),
         (lambda: kserve(HERE, model="a/b", inputs=[TENSOR]), "model 'a/b' names none"),
         (lambda: kserve(HERE, model="m", inputs=[]), r"inputs \[\] are no list of dicts"),
         (lambda: kserve(HERE, model="m", inputs=[{"name": "x"}]), "lacks one of data, datatype"),
