@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_xsched.scenario.workload import spin
 from pytest_xsched.stress import competition
 from pytest_xsched.stress.queue_state import QueueState
 from pytest_xsched.stress.steps import Step
+
+if TYPE_CHECKING:
+    from pytest_xsched.stress.step_executor import StepExecutor
 
 __all__ = ["LONG", "above_elsewhere", "below", "execute", "sources"]
 
@@ -16,21 +19,21 @@ LONG = spin("1ms", layers=40)
 """Work that is still there when the next queues have got theirs, in whatever process."""
 
 
-def below(executor: Any, step: Step) -> list[QueueState]:
+def below(executor: StepExecutor, step: Step) -> list[QueueState]:
     """Return the queues that must wait for the step's queue; none if that is not clear.
 
     Args:
-        executor: a `step_executor.StepExecutor`.
+        executor: has the queues.
         step: names the queue.
     """
     one = executor.queues[step.queue]
     if not competition.rule_of(executor.devices[one.device].policy) or not _is_clear(executor, one):
         return []
     policy = executor.devices[one.device].policy
-    return competition.preceded(one, executor._next_to(one), policy)
+    return competition.preceded(one, executor.next_to(one), policy)
 
 
-def above_elsewhere(executor: Any, step: Step) -> list[QueueState]:
+def above_elsewhere(executor: StepExecutor, step: Step) -> list[QueueState]:
     """Return the queues of higher priority on other devices of the process, the highest first."""
     one = executor.queues[step.queue]
     apart = competition.keeps_devices_apart(executor.devices[one.device].policy)
@@ -40,19 +43,19 @@ def above_elsewhere(executor: Any, step: Step) -> list[QueueState]:
     return sorted(higher, key=lambda state: -state.priority)
 
 
-def sources(executor: Any, step: Step) -> list[QueueState]:
+def sources(executor: StepExecutor, step: Step) -> list[QueueState]:
     """Return the queues that the step's queue may wait for, the lowest first."""
     one = executor.queues[step.queue]
-    if "no circular wait" in executor._without or not _is_clear(executor, one):
+    if "no circular wait" in executor.without or not _is_clear(executor, one):
         return []
-    found = [state for state in executor._next_to(one) if state.priority < one.priority]
+    found = [state for state in executor.next_to(one) if state.priority < one.priority]
     return sorted(found, key=lambda state: state.priority)
 
 
-def execute(executor: Any, step: Step) -> None:
+def execute(executor: StepExecutor, step: Step) -> None:
     """Execute one of these steps, for which there are the queues it needs."""
     one = executor.queues[step.queue]
-    live, submit = executor.devices[one.device], executor._submit_times
+    live, submit = executor.devices[one.device], executor.submit_times
     if step.does == "follow":
         _follow(executor, one, sources(executor, step))
         return
@@ -73,24 +76,26 @@ def execute(executor: Any, step: Step) -> None:
     _repeat(executor, rule, one, lambda: attempt(live, one, lower, submit))
 
 
-def _follow(executor: Any, one: QueueState, others: Sequence[QueueState]) -> None:
+def _follow(executor: StepExecutor, one: QueueState, others: Sequence[QueueState]) -> None:
     """Let a queue wait for the lowest one, while those between them have work, too."""
     states = _process(executor, one)
-    executor._drain(states)
+    executor.drain(states)
     for state in others:
-        executor._submit_to(state, LONG)
-    executor._submit_after(one, spin("1ms"), others[0])
-    executor._wait_for(one)
+        executor.submit_to(state, LONG)
+    executor.submit_after(one, spin("1ms"), others[0])
+    executor.wait_for(one)
     for state in states:
         state.seen = state.xq.counts
 
 
-def _repeat(executor: Any, rule: str, one: QueueState, attempt: Callable[[], str | None]) -> None:
+def _repeat(
+    executor: StepExecutor, rule: str, one: QueueState, attempt: Callable[[], str | None]
+) -> None:
     """Let queues without work show that a rule holds, or that it is broken each time."""
     in_vain, breaches = 0, list[str]()
     states = _process(executor, one)
     while in_vain < competition.IN_VAIN and len(breaches) < competition.BREACHES:
-        executor._drain(states)
+        executor.drain(states)
         sentence = attempt()
         for state in states:
             state.seen = state.xq.counts
@@ -100,15 +105,15 @@ def _repeat(executor: Any, rule: str, one: QueueState, attempt: Callable[[], str
         breaches += [sentence] if sentence else []
         in_vain += sentence is None
         enough = len(breaches) >= competition.BREACHES
-        executor._check(rule, not enough, breaches[-1] if breaches else "")
+        executor.check(rule, not enough, breaches[-1] if breaches else "")
 
 
-def _is_clear(executor: Any, one: QueueState) -> bool:
+def _is_clear(executor: StepExecutor, one: QueueState) -> bool:
     """Check whether only the policy decides between the queues of a process."""
     states = _process(executor, one)
-    return one.device not in executor._off and not any(k.held or k.load for k in states)
+    return one.device not in executor.off and not any(k.held or k.load for k in states)
 
 
-def _process(executor: Any, one: QueueState) -> list[QueueState]:
+def _process(executor: StepExecutor, one: QueueState) -> list[QueueState]:
     """Return the queues of a queue's process, on all of its devices."""
     return [state for state in executor.queues.values() if state.device == one.device]

@@ -7,11 +7,14 @@ import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.errors import QueueTimeout, WorkerHung
 from pytest_xsched.runner.live_queues import XQueue
 from pytest_xsched.stress.steps import BrokenRule, Step
+
+if TYPE_CHECKING:
+    from pytest_xsched.stress.step_executor import StepExecutor
 
 __all__ = ["KINDS", "PAIRS", "VAIN", "compatible", "execute", "possible", "simpler"]
 
@@ -96,11 +99,11 @@ def simpler(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
     return found
 
 
-def possible(executor: Any, steps: Iterable[Step]) -> tuple[Step, ...]:
+def possible(executor: StepExecutor, steps: Iterable[Step]) -> tuple[Step, ...]:
     """Return the steps that can happen together, and whose return is claimed.
 
     Args:
-        executor: a `step_executor.StepExecutor`.
+        executor: has the queues.
         steps: the steps.
     """
     some = compatible(step for step in steps if executor.can(step))
@@ -108,21 +111,21 @@ def possible(executor: Any, steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(
         step
         for step in some
-        if name_of(executor, step, some) not in executor._without
+        if name_of(executor, step, some) not in executor.without
         and (step.does == "destroy" or step.queue not in gone)
     )
 
 
-def name_of(executor: Any, step: Step, others: Sequence[Step]) -> str:
+def name_of(executor: StepExecutor, step: Step, others: Sequence[Step]) -> str:
     """Return the id of the rule that a step returns."""
-    return f"{step.does} returns{executor._circumstance(step, others)}"
+    return f"{step.does} returns{executor.circumstance(step, others)}"
 
 
-def execute(executor: Any, step: Step) -> None:
+def execute(executor: StepExecutor, step: Step) -> None:
     """Let steps happen at once, and note what must hold after all of them.
 
     Args:
-        executor: a `step_executor.StepExecutor`.
+        executor: has the queues.
         step: has the steps that were `possible`.
     """
     states = {number: executor.queues[number] for number in step.queues}
@@ -133,7 +136,7 @@ def execute(executor: Any, step: Step) -> None:
             states[one.queue].note_change(one)
 
     def call(one: Step, name: str) -> Any:
-        timeout = executor._patience if patient[one.queue] else VAIN
+        timeout = executor.patience if patient[one.queue] else VAIN
         try:
             return call_of(one, states[one.queue].xq, timeout)()
         except WorkerHung as error:
@@ -148,20 +151,20 @@ def execute(executor: Any, step: Step) -> None:
         state = states[one.queue]
         state.note_change(one)
         if one.does == "submit":
-            executor._note_submitted(state, one.workload, [result])
+            executor.note_submitted(state, one.workload, [result])
         elif one.does == "wait" and result is not None and patient[one.queue]:
             raise BrokenRule(name, str(result))
         elif one.does == "destroy":
             executor.queues.pop(one.queue).gone = True
     for state in states.values():
         state.tickets.sort(key=lambda ticket: ticket.number)
-        executor._changed.add(state)
+        executor.changed.add(state)
         if state.held and not state.gone:
             state.seen = state.xq.counts
 
 
-def _must_end(executor: Any, number: int, steps: Sequence[Step]) -> bool:
+def _must_end(executor: StepExecutor, number: int, steps: Sequence[Step]) -> bool:
     """Check whether a wait for a queue must return while other steps happen."""
     state = executor.queues[number]
     held = state.held or any(s.does == "suspend" and s.queue == number for s in steps)
-    return not held and not state.waits and not executor._may_starve(state, steps)
+    return not held and not state.waits and not executor.may_starve(state, steps)

@@ -72,9 +72,10 @@ class StepExecutor:
         self.queues: dict[int, QueueState] = {}
         self.executed: list[Step] = []
         self._made = first
-        self._without = without
-        self._patience = patience
-        self._changed: set[QueueState] = set()  # resumed or with a new priority in the last step
+        self.without = without
+        self.patience = patience
+        self.changed: set[QueueState] = set()
+        """Queues that were resumed or got a new priority in the last step."""
         self._off: set[int] = set()  # devices without a scheduler
         self.shown: set[str] = set()
         """Ids of the rules that a step checked."""
@@ -94,8 +95,8 @@ class StepExecutor:
                 return
         elif not self.can(step):
             return
-        name = f"{_CALL_OF_STEP.get(step.does, step.does)} returns{self._circumstance(step)}"
-        if name in self._without or self._rule_of(step) in self._without:
+        name = f"{_CALL_OF_STEP.get(step.does, step.does)} returns{self.circumstance(step)}"
+        if name in self.without or self._rule_of(step) in self.without:
             return
         self.executed.append(step)
         if step.does not in dependencies.CALM_STEPS:
@@ -105,7 +106,7 @@ class StepExecutor:
         with self._watched(name):
             if step.does in costs.STEPS:
                 self.shown.update(costs.STEPS[step.does][1])
-                costs.measure(step.does, self.devices[step.device], self._without)
+                costs.measure(step.does, self.devices[step.device], self.without)
             else:
                 getattr(self, f"_{step.does}")(step)
             self._check_all()
@@ -130,7 +131,7 @@ class StepExecutor:
             return not any(state.pending for state in self.queues.values())
         if step.queue not in self.queues or not dependencies.fits(step, self.queues):
             return False
-        if step.after >= 0 and "no circular wait" in self._without:
+        if step.after >= 0 and "no circular wait" in self.without:
             return False
         needed: dict[str, Callable[[Step], object]] = {
             "share": self._equal,
@@ -159,7 +160,7 @@ class StepExecutor:
         for number in list(self.queues):
             self.execute(Step(does="destroy", queue=number))
 
-    def _circumstance(self, step: Step, others: Sequence[Step] = ()) -> str:
+    def circumstance(self, step: Step, others: Sequence[Step] = ()) -> str:
         """Return what may keep the step's queue from running, as words.
 
         It is held with work, another one is, or it is below a load. `others` happen together.
@@ -171,13 +172,13 @@ class StepExecutor:
             return ""
         if held:
             return " of a held queue" if step.queue in held else " next to a held queue"
-        return " below a load" if self._may_starve(self.queues[step.queue], others) else ""
+        return " below a load" if self.may_starve(self.queues[step.queue], others) else ""
 
-    def _may_starve(self, state: QueueState, others: Sequence[Step] = ()) -> bool:
+    def may_starve(self, state: QueueState, others: Sequence[Step] = ()) -> bool:
         """Check whether a load, also one that starts now, may keep a queue from running."""
         if any(other.does in ("load", "set_priority") for other in others):
             return True
-        by_priority = "highest first" not in self._without
+        by_priority = "highest first" not in self.without
         return state.device not in self._off and starves(
             state, self.queues.values(), by_priority=by_priority
         )
@@ -198,9 +199,10 @@ class StepExecutor:
     def _broken(self, rule: str, sentence: str) -> BrokenRule:
         return BrokenRule(rule, sentence, self.executed)
 
-    def _check(self, rule: str, holds: bool, sentence: str) -> None:
+    def check(self, rule: str, holds: bool, sentence: str) -> None:
+        """Raise BrokenRule if a rule that is checked does not hold."""
         self.shown.add(rule)
-        if not holds and rule not in self._without:
+        if not holds and rule not in self.without:
             raise BrokenRule(rule, sentence)
 
     # ---- the steps
@@ -217,7 +219,7 @@ class StepExecutor:
         )
         c = xq.counts
         used = c.submitted or c.launched or c.completed or c.suspended or c.most_in_flight
-        self._check(
+        self.check(
             "a fresh queue is fresh",
             not used and c.priority == (step.priority or 0),
             f"{xq.name}: {c}",
@@ -233,14 +235,14 @@ class StepExecutor:
     def _submit(self, step: Step) -> None:
         state, source = self.queues[step.queue], self.queues.get(step.after)
         if source is None:
-            self._submit_to(state, step.workload)
+            self.submit_to(state, step.workload)
         else:
-            self._submit_after(state, step.workload, source)
+            self.submit_after(state, step.workload, source)
 
-    def _submit_after(self, state: QueueState, workload: Workload, source: QueueState) -> None:
+    def submit_after(self, state: QueueState, workload: Workload, source: QueueState) -> None:
         """Submit a request that starts after the last one of another queue."""
         before, other = state.xq.counts.submitted, source.tickets[-1]
-        self._submit_to(state, workload, other)
+        self.submit_to(state, workload, other)
         here = [k for k in self.queues.values() if k.device == state.device]
         calm = not any(k.held or k.load for k in here)
         state.waits.append(dependencies.wait_of(state, before, source, other, calm=calm))
@@ -266,7 +268,7 @@ class StepExecutor:
         state = self.queues[step.queue]
         state.note_change(step)
         self._return_soon(state, state.xq.resume, state.xq.suspend)
-        self._changed.add(state)
+        self.changed.add(state)
 
     def _return_soon(
         self, state: QueueState, call: Callable[[], Duration], undo: Callable[[], Duration]
@@ -280,7 +282,7 @@ class StepExecutor:
             undo()
             before = live.run_delay
             took.append(call() - (live.run_delay - before))  # of all threads: may be negative
-        self._check(
+        self.check(
             "suspend returns soon",
             min(took) <= costs.SOON,
             f"{state.xq.name}: {self.executed[-1].does}() took {min(took)}, the least of "
@@ -292,16 +294,16 @@ class StepExecutor:
         assert step.priority is not None
         state.xq.priority = step.priority
         state.note_change(step)
-        self._changed.add(state)
+        self.changed.add(state)
         seen = state.xq.priority
-        self._check("no call fails", seen == step.priority, f"{state.xq.name}: priority {seen}")
+        self.check("no call fails", seen == step.priority, f"{state.xq.name}: priority {seen}")
 
-    def _set_deadline(self, step: Step) -> None:
+    def _set_hint(self, step: Step) -> None:
         state, hint = self.queues[step.queue], step.does.removeprefix("set_")
         setattr(state.xq, hint, step.hints.get(hint))
         state.note_change(step)
 
-    _set_laxity = _set_deadline
+    _set_deadline = _set_laxity = _set_hint
 
     def _set_launch_config(self, step: Step) -> None:
         state = self.queues[step.queue]
@@ -323,15 +325,15 @@ class StepExecutor:
             if state.xq.counts.completed < state.all_submitted():
                 self._wait_in_vain(state)
             return
-        if self._may_starve(state) or dependencies.blocks(state, self._stops):
+        if self.may_starve(state) or dependencies.blocks(state, self._stops):
             with contextlib.suppress(QueueTimeout):
                 state.xq.wait(overlap.VAIN)
             return
-        self._wait_for(state)
+        self.wait_for(state)
         c, submitted = state.xq.counts, state.all_submitted()
         if state.load is not None:  # the wait was for the last request that was submitted
             last = state.tickets[-1].number if state.tickets else -1
-            self._check(
+            self.check(
                 "nothing lost, nothing twice",
                 c.requests_completed > last,
                 f"{state.xq.name}: after a wait for request {last}, {c.requests_completed} "
@@ -339,7 +341,7 @@ class StepExecutor:
             )
             return
         state.pending = False
-        self._check(
+        self.check(
             "nothing lost, nothing twice",
             c.completed == submitted,
             f"{state.xq.name}: {c.completed} of {submitted} commands completed after a wait",
@@ -347,12 +349,12 @@ class StepExecutor:
 
     def _stops(self, state: QueueState) -> bool:
         """Return whether a queue may get nothing, by the steps."""
-        return state.held or self._may_starve(state)
+        return state.held or self.may_starve(state)
 
-    def _wait_for(self, state: QueueState) -> None:
+    def wait_for(self, state: QueueState) -> None:
         """Wait for all requests of a queue, and check those that start after others."""
         try:
-            state.xq.wait(self._patience)
+            state.xq.wait(self.patience)
         except QueueTimeout as error:
             sentence = dependencies.unfinished(state)
             if not sentence or any(k.held or k.load for k in self.queues.values()):
@@ -362,7 +364,7 @@ class StepExecutor:
         virtual = self.devices[state.device].is_virtual
         waits = dependencies.breaches(state, self._work_ns[state.device], virtual=virtual)
         for rule, holds, sentence in waits:
-            self._check(rule, holds, sentence)
+            self.check(rule, holds, sentence)
         state.waits.clear()
 
     def _wait_in_vain(self, state: QueueState) -> None:
@@ -372,7 +374,7 @@ class StepExecutor:
             state.xq.wait(overlap.VAIN)
         except QueueTimeout:
             return
-        self._check(
+        self.check(
             "held launches nothing",
             launched >= state.submitted,
             f"{state.xq.name} completed commands that it had not launched when it was held",
@@ -419,7 +421,7 @@ class StepExecutor:
                 f"in {WINDOW}, {bad.xq.name} launched {did} commands below {top.xq.name}, which "
                 f"always had work and launched {mine}"
             )
-        self._check("highest first", False, sentence)
+        self.check("highest first", False, sentence)
 
     def _idle(self, _step: Step) -> None:
         for live in self.devices:
@@ -428,7 +430,7 @@ class StepExecutor:
             begin, used = live.now.ns, live.processor_time.ns
             live.sleep(IDLE)
             used, passed = live.processor_time.ns - used, live.now.ns - begin
-            self._check("idle burns nothing", used < passed / 2, f"{used} ns of {passed} ns")
+            self.check("idle burns nothing", used < passed / 2, f"{used} ns of {passed} ns")
 
     def _switch_off(self, step: Step) -> None:
         self.devices[step.device].switch_off()
@@ -442,7 +444,7 @@ class StepExecutor:
             ):
                 self.shown.add("off means off")
                 try:
-                    self._wait_for(state)
+                    self.wait_for(state)
                 except QueueTimeout as error:
                     raise BrokenRule("off means off", str(error)) from error
 
@@ -450,7 +452,7 @@ class StepExecutor:
         live = self.devices[step.device]
         live.switch_on()
         self._off.discard(step.device)
-        self._changed.update(self.queues.values())
+        self.changed.update(self.queues.values())
         if not live.is_virtual and (found := self._outranked(step.device)) is not None:
             self._watch_the_highest(live, *found)
 
@@ -468,7 +470,7 @@ class StepExecutor:
     def _equal(self, step: Step) -> QueueState | None:
         """Return a queue of equal rank, unless a queue is held or a higher one has work."""
         one = self.queues[step.queue]
-        ranks = {k: rank(k, self.devices[k.device].policy) for k in self._next_to(one)}
+        ranks = {k: rank(k, self.devices[k.device].policy) for k in self.next_to(one)}
         if any(k.held or k.waits or (k.pending and ranks[k] > ranks[one]) for k in ranks):
             return None
         return next((k for k in ranks if k is not one and ranks[k] == ranks[one]), None)
@@ -479,46 +481,45 @@ class StepExecutor:
         assert other is not None
         self.shown.add("equals run together")
         before = other.xq.counts.launched  # after the submission, all may be launched already
-        self._submit_to(one, _SHORT)
-        self._submit_to(other, _SHARED)
+        self.submit_to(one, _SHORT)
+        self.submit_to(other, _SHARED)
         rounds, begin_s = 0, time.monotonic()
         while (c := other.xq.counts).launched == before and c.launched == c.completed:
-            self._submit_to(one, _SHORT)  # before the last one ends, so that it never idles
-            one.tickets[-2].wait(self._patience)
+            self.submit_to(one, _SHORT)  # before the last one ends, so that it never idles
+            one.tickets[-2].wait(self.patience)
             rounds += 1
             # This many rounds are no chance, even on a busy machine.
             if rounds > 200 and (time.monotonic() - begin_s > 2 or self.devices[0].is_virtual):
-                self._check(
-                    "equals run together", False, f"{other.xq.name} waits for {one.xq.name}"
-                )
+                self.check("equals run together", False, f"{other.xq.name} waits for {one.xq.name}")
                 return
 
-    def _next_to(self, one: QueueState) -> list[QueueState]:
+    def next_to(self, one: QueueState) -> list[QueueState]:
         """Return the queues of a queue's device, itself included."""
         place = (one.device, one.on)
         return [state for state in self.queues.values() if (state.device, state.on) == place]
 
-    def _drain(self, states: Collection[QueueState]) -> None:
+    def drain(self, states: Collection[QueueState]) -> None:
         """Wait until some queues have no work."""
         for state in states:
             try:
-                self._wait_for(state)
+                self.wait_for(state)
             except QueueTimeout as error:
                 raise BrokenRule("wait returns", str(error)) from error
 
-    def _submit_to(
-        self, state: QueueState, workload: Workload, after: Ticket | None = None
-    ) -> None:
-        self._note_submitted(state, workload, [state.xq.submit(workload, after=after)])
+    def submit_to(self, state: QueueState, workload: Workload, after: Ticket | None = None) -> None:
+        """Submit one request."""
+        self.note_submitted(state, workload, [state.xq.submit(workload, after=after)])
 
-    def _submit_times(self, state: QueueState, workload: Workload, times: int) -> list[Ticket]:
+    def submit_times(self, state: QueueState, workload: Workload, times: int) -> list[Ticket]:
+        """Submit some requests at once, and return their tickets."""
         tickets = state.xq.submit_times(workload, times)
-        self._note_submitted(state, workload, tickets)
+        self.note_submitted(state, workload, tickets)
         return tickets
 
-    def _note_submitted(
+    def note_submitted(
         self, state: QueueState, workload: Workload, tickets: Sequence[Ticket]
     ) -> None:
+        """Note requests that were submitted, so that their work is known."""
         self._work_ns[state.device] += len(tickets) * state.work_ns(workload)
         state.tickets += tickets
         state.submitted += len(tickets) * len(workload.commands)
@@ -537,31 +538,31 @@ class StepExecutor:
         for state, c in now.items():
             state.seen = c
             state.was_ready = state.is_ready(c) and not state.waits
-        self._changed.clear()
+        self.changed.clear()
 
     def _check_counts(self, state: QueueState, c: Counts) -> None:
         name = state.xq.name
         commands = c.submitted - c.background_commands
         counted = (commands, c.requests_submitted - c.background_requests, c.failed)
         given = (state.submitted, len(state.tickets), 0)
-        self._check(
+        self.check(
             "nothing lost, nothing twice",
             counted == given,
             f"{name}: submitted commands, requests and failures are {counted}, not {given}",
         )
-        self._check(
+        self.check(
             "order of counts",
             c.completed <= c.launched <= c.submitted
             and (state.seen is None or c.completed >= state.seen.completed),
             f"{name}: {c.submitted} submitted, {c.launched} launched, {c.completed} completed",
         )
-        self._check(
+        self.check(
             "threshold",
             c.most_in_flight <= state.deepest,
             f"{name}: {c.most_in_flight} in flight, threshold {state.deepest}",
         )
         if state.held and state.seen is not None:
-            self._check(
+            self.check(
                 "held launches nothing",
                 c.state == "suspended" and c.launched == state.seen.launched,
                 f"{name} is {c.state} and launched {c.launched - state.seen.launched} commands",
@@ -576,7 +577,7 @@ class StepExecutor:
             c = now[state]
             if state.priority == top or off:
                 full = c.launched - c.completed >= state.threshold
-                self._check(
+                self.check(
                     "off means off" if off else "highest runs",
                     c.state == "ready" and (full or c.launched == state.limit),
                     f"{state.xq.name} may launch but does not: {c}",
@@ -584,12 +585,12 @@ class StepExecutor:
         self._check_shares(now, ready)
         for state, c in now.items():
             for higher in () if off else ready:
-                if state.seen is None or state in self._changed or higher in self._changed:
+                if state.seen is None or state in self.changed or higher in self.changed:
                     continue
                 if higher.load is not None and not is_always_ready(higher):
                     continue
                 if higher.priority > state.priority and higher.was_ready:
-                    self._check(
+                    self.check(
                         "highest first",
                         c.launched == state.seen.launched,
                         f"{state.xq.name} launched below {higher.xq.name}",
@@ -616,14 +617,14 @@ class StepExecutor:
             did = now[one].completed - one.seen.completed
             mine = now[other].completed - other.seen.completed
             most = (one.deepest + 1) * (mine + other.widest + 1) + one.widest
-            self._check(
+            self.check(
                 "equals run together", did <= most, f"{one.xq.name}: {did}, {other.xq.name}: {mine}"
             )
 
     def _check_end(self, state: QueueState) -> None:
         c, name = state.xq.counts, state.xq.name
         all_of = c.submitted == c.launched == c.completed
-        self._check(
+        self.check(
             "nothing lost, nothing twice",
             all_of
             and c.submitted == state.submitted + c.background_commands
@@ -636,7 +637,7 @@ class StepExecutor:
         tickets = [ticket for ticket in state.tickets if ticket.number >= first]
         times = [(ticket.launched_ns, ticket.completed_ns) for ticket in tickets]
         ends = [end for _, end in times]
-        self._check(
+        self.check(
             "in order",
             times == sorted(times)
             and ends == sorted(ends)

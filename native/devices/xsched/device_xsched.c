@@ -54,8 +54,8 @@ struct xs_stream {
     bool bound;                 /* (launch thread) */
     _Atomic(const char *) call; /* of XSched, on this stream, that has not returned; or NULL */
     struct xs_error error;      /* (launch thread) until `failed` */
-    xs_ns laxity;               /* (hints) 0: none */
-    int32_t priority;           /* (hints) */
+    _Atomic xs_ns laxity;       /* 0: none */
+    _Atomic int32_t priority;   /* the critical one of a laxity */
     _Atomic bool failed;
 };
 
