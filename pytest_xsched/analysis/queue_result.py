@@ -616,4 +616,4 @@ class QueueResult:
 
 def percentile_name(q: float) -> str:
     """Name a percentile: "P99", "P99.9"."""
-    return f"P{round(100 * q, 6):g}"
+    return f"P{100 * q:.12g}"

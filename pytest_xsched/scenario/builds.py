@@ -35,6 +35,10 @@ class Build:
                 f"Build: {one_line(self.name)} is not a name of letters, digits and . _ + -; write "
                 'Build("pr", {"server": command([...])})'
             )
+        if self.name == "alone":
+            raise ScenarioError(
+                'Build: "alone" is the arm in which a queue is alone; write another name'
+            )
         given = self.workloads
         if not isinstance(given, Mapping) or not all(
             isinstance(workload, Workload) for workload in given.values()

@@ -175,6 +175,11 @@ def test_builds_that_cannot_differ_are_refused(session_on, engines):
     assert named == "Build 'b' names queue 'severr'; known: server"
     assert "name one twice" in refused(Build("a"), Build("a", {"server": serve(pr)}))
     assert "is unknown; known: native" in refused(Build("a"), Build("b", scheduler="hpf"))
-    for wrong in (lambda: Build("a b"), lambda: Build("a", {"server": "serve"}), lambda: Build(1)):
+    for wrong in (
+        lambda: Build("a b"),
+        lambda: Build("a", {"server": "serve"}),
+        lambda: Build(1),
+        lambda: Build("alone"),
+    ):
         with pytest.raises(ScenarioError, match=r'Build\("pr"|write \{"server": command'):
             wrong()

@@ -56,12 +56,13 @@ def test_named_percentiles(made_queue):
     assert queue.p999.value == 300 * MS and queue.p999.what == "P99.9 of high"
     assert queue.p99.what == "P99 of high" and queue.p99.detail == "n = 300, max 300 ms"
     assert queue.max.what == "max of high" and queue.max.detail == "n = 300"
-    assert [percentile_name(q) for q in (0.5, 0.99, 0.999, 0.9999, 0.29)] == [
+    assert [percentile_name(q) for q in (0.5, 0.99, 0.999, 0.9999, 0.29, 1 - 1e-7)] == [
         "P50",
         "P99",
         "P99.9",
         "P99.99",
         "P29",
+        "P99.99999",
     ]
 
 
