@@ -22,8 +22,10 @@ def maker(directory):
     """A process that made one of each in the directory, and waits."""
 
     program = f"""
+        import signal
         import time
         from pathlib import Path
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
         from pytest_xsched.base.temporary import TemporaryDirectory, partial_file
         made = TemporaryDirectory()
         Path(made.name, "inside").write_text("x")
