@@ -92,7 +92,10 @@ def soak(
     faults: list[str] = []
     interrupted = False
     try:
-        while (elapsed_s := time.monotonic() - begin) < duration_ns / 1e9 and not faults:
+        while True:  # with a condition here, Ctrl-C could go past the `try`
+            elapsed_s = time.monotonic() - begin
+            if faults or elapsed_s >= duration_ns / 1e9:
+                break
             with without_tests():
                 faults = (one_round or _round)(session, len(seen), counts)
             seen.append(_settled(session, seen))

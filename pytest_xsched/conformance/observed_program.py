@@ -62,8 +62,7 @@ class Observed(ManagedProcess):
 
     def end(self) -> Ended:
         """Wait until it ends or hangs, and kill it then."""
-        while self.is_running() and not self.is_late():
-            self.listen(POLL_S)
+        self.listen_until(POLL_S)
         self.drain()
         has_ended = self.stop(0)
         with self._output:

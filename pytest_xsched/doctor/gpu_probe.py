@@ -116,8 +116,7 @@ def use(device: Device, workload: Workload, *, below: bool = True) -> dict[str, 
         )
         queue = run.add_open(settings, workload.commands, np.zeros(_REQUESTS, np.int64))
         run.start(warmup_ns=0, duration_ns=1_000_000, drain_ns=_DRAIN_NS)
-        while not run.wait():
-            pass
+        run.wait_until_over()
         counts = queue.counts()
         given, launched = (
             queue.scheduler_counts()[:2] if below else (counts.launched, counts.launched)

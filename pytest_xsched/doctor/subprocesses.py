@@ -93,8 +93,7 @@ class Probe(ManagedProcess):
 
     def end(self) -> ProbeResult:
         """Wait until it ends or is late, and kill it then."""
-        while self.is_running() and not self.is_late():
-            self.listen(_POLL_S)
+        self.listen_until(_POLL_S)
         self.drain()  # of one that was late before this was called, too
         self.stop(0)
         with self._output:

@@ -565,6 +565,14 @@ class Run:
         """Wait for at most `SLICE_NS`, and return whether the run is over."""
         return call(lib.xs_run_wait, self._pointer, SLICE_NS) == int(lib.XS_OK)
 
+    def wait_until_over(self) -> None:
+        """Wait until the run is over.
+
+        The loop is not in the caller: see `system.managed_process.ManagedProcess.listen_until`.
+        """
+        while not self.wait():
+            pass
+
     @_in_use
     def now_ns(self) -> int:
         """Return the time since the start, in the time of the run."""

@@ -138,8 +138,7 @@ def measured_ns(device: Device, name: str, work: Work, window_ns: int) -> int | 
         # Without a drain, so that no further command of a long request is launched at the end.
         run.start(warmup_ns=0, duration_ns=window_ns, drain_ns=0)
         try:
-            while not run.wait():
-                pass
+            run.wait_until_over()
         except ScenarioError:
             if queue.counts().requests_submitted < MOST:
                 raise

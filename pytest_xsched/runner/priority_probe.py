@@ -53,8 +53,7 @@ def _share_of_high(device: Device, order: tuple[int, int]) -> float:
     try:
         queues = {sign: _add(run, sign) for sign in order}
         run.start(warmup_ns=_WARMUP_NS, duration_ns=_WINDOW_NS, drain_ns=_DRAIN_NS)
-        while not run.wait():
-            pass
+        run.wait_until_over()
         done = {}
         for sign, queue in queues.items():
             completed = queue.samples(queue.counts().requests_submitted)["completed_ns"]

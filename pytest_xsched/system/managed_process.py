@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -139,6 +139,15 @@ class ManagedProcess:
             return
         if not self._read():  # the child has closed its end, or has ended
             time.sleep(timeout_s)
+
+    def listen_until(self, timeout_s: float, is_enough: Callable[[], bool] | None = None) -> None:
+        """Listen, each time for at most `timeout_s`, until the process ends or is late.
+
+        Or until `is_enough`. The loop is not in the caller because of Ctrl-C: in CPython 3.12 and
+        3.13, an exception at the jump of `while condition` goes past a `try` around the loop.
+        """
+        while self.is_running() and not self.is_late() and not (is_enough and is_enough()):
+            self.listen(timeout_s)
 
     def is_running(self) -> bool:
         """Check whether the process runs; if it has ended, all its messages were received."""

@@ -107,12 +107,12 @@ class RunWorker:
             else:
                 self.close()
                 worker = self._worker = self._start(scenario, progress, waiting, is_last)
-            while worker.is_running() and not worker.is_late():
-                if LEFT in worker.reached:
-                    if not is_last:
-                        return worker.data()
-                    worker.request_stop()  # it may wait for another window
-                worker.listen(POLL_S)
+            worker.listen_until(POLL_S, lambda: LEFT in worker.reached)
+            if LEFT in worker.reached and worker.is_running():
+                if not is_last:
+                    return worker.data()
+                worker.request_stop()  # it may wait for another window
+                worker.listen_until(POLL_S)
             worker.end()
             return worker.measurement()
         except BaseException:  # also on Ctrl-C and time-outs

@@ -166,8 +166,7 @@ def mps_daemon(settings: MPS, device: str = "cuda") -> Iterator[MpsDaemon]:
                 inherits=(keeper.messages_fd,),
                 has_stdin=True,
             )
-            while not keeper.is_ready and not keeper.has_ended() and not keeper.is_late():
-                keeper.listen(_POLL_S)
+            keeper.listen_until(_POLL_S, lambda: keeper.is_ready)
             daemon = MpsDaemon(program, directory, settings, keeper)
             daemon.require_alive()
             if not keeper.is_ready:

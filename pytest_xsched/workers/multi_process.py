@@ -595,8 +595,7 @@ def _wait_for_all(members: Sequence[Member], until: str) -> Member | None:
 def _await_end(member: Member, grace_s: float) -> None:
     member.request_stop()
     member.allow(grace_s)
-    while member.is_running() and not member.is_late():
-        member.listen(POLL_S)
+    member.listen_until(POLL_S)
 
 
 def _result(

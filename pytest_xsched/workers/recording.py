@@ -88,8 +88,7 @@ def record_in_worker(
     with TemporaryDirectory() as name:
         worker = WorkerProcess(Path(name), job, messages=messages, environment=None, module=MODULE)
         try:
-            while worker.is_running() and not worker.is_late():
-                worker.listen(POLL_S)
+            worker.listen_until(POLL_S)
         finally:  # also on Ctrl-C
             worker.end()
         left = Path(name) / RESULT

@@ -276,8 +276,7 @@ def _share_first(
     try:
         queues = [_add(run, work, i, hint) for i, hint in enumerate(hints)]
         run.start(warmup_ns=0, duration_ns=1_000_000, drain_ns=_DRAIN_NS)
-        while not run.wait():
-            pass
+        run.wait_until_over()
         times = [queue.samples(_COMMANDS)["launched_ns"] for queue in queues]
         preferred, other = times[::step]
         # While the threads of XSched are there: the kernel forgets the times of those that ended.

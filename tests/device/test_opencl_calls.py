@@ -225,4 +225,6 @@ def test_priorities_are_hints_where_the_device_takes_them(ends, tmp_path):
     # commands alone; then of priority 10 and priority 1.
     probed = [high, low, low, high]
     alone = [low, low]
-    assert hints.read_text().strip() == " ".join([low, low, *probed, *alone, high, medium])
+    # On a busy machine the experiments are made up to three times.
+    expected = [[low, low, *probed * times, *alone, high, medium] for times in (1, 2, 3)]
+    assert hints.read_text().strip() in [" ".join(one) for one in expected]
