@@ -95,8 +95,8 @@ def test_the_time_that_threads_of_xsched_waited_counts(monkeypatch):
         def start(self, **_):
             waited["ns"] += 2
 
-        def wait(self):
-            return True
+        def wait_until_over(self):
+            pass
 
         def close(self):
             waited["ns"] -= 40
