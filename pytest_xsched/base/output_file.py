@@ -184,19 +184,23 @@ def _write_stream(path: Path, data: bytes) -> None:
     """Write to a stream; a reader that does not read is an error after some seconds."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     fd = os.open(path, flags)
-    deadline_s = time.monotonic() + _PIPE_S
     try:
-        while data:
-            _, ready, _ = select.select([], [fd], [], max(0.0, deadline_s - time.monotonic()))
-            if not ready:
-                raise OSError(errno.ETIMEDOUT, f"nothing read it for {_PIPE_S:g} s", str(path))
-            try:
-                written = os.write(fd, data)
-            except BlockingIOError:
-                continue
-            data, deadline_s = data[written:], time.monotonic() + _PIPE_S
+        _write_all(fd, data, path)
     finally:
         os.close(fd)
+
+
+def _write_all(fd: int, data: bytes, path: Path) -> None:
+    deadline_s = time.monotonic() + _PIPE_S
+    while data:
+        _, ready, _ = select.select([], [fd], [], max(0.0, deadline_s - time.monotonic()))
+        if not ready:
+            raise OSError(errno.ETIMEDOUT, f"nothing read it for {_PIPE_S:g} s", str(path))
+        try:
+            written = os.write(fd, data)
+        except BlockingIOError:
+            continue
+        data, deadline_s = data[written:], time.monotonic() + _PIPE_S
 
 
 def _link_of_others(path: Path) -> str:

@@ -29,8 +29,9 @@ from pytest_xsched.scenario.endpoint import ENDPOINT_VARIABLE, MAKERS, Endpoint
 PLACE_VARIABLE = "PYTEST_XSCHED_ENDPOINT_PLACE"
 """The variable with the place of the user's code, as JSON."""
 FIRST_VARIABLE = "PYTEST_XSCHED_FIRST_NUMBER"
-"""The variable with the number of the first request that is measured. No number comes twice, also
-in a warm-up, a later window or another run: a server with a cache would not compute that one."""
+"""The variable with the number of the first request that is measured. A process of pytest gives no
+number twice, also in a warm-up, a later window or another run: a server with a cache would not
+compute that request."""
 _STARTED = itertools.count()
 """Load processes of this process so far."""
 

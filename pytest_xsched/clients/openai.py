@@ -39,7 +39,7 @@ class OpenAISender(HttpSender):
         elif name not in body:
             if not sizes or "tokens_in" not in sizes:
                 raise Failed(f"there are no {name}, and the load has no sizes")
-            # A server may have the begin of a prompt in its cache, so that of each is another.
+            # Each prompt starts in another way: a server may have the start in its cache.
             body[name] = " ".join([f"{number}", *["word"] * (sizes["tokens_in"] - 1)])
         if self._is_chat and isinstance(body[name], str):
             body[name] = [{"role": "user", "content": body[name]}]

@@ -71,7 +71,7 @@ def endpoint(
         body: of each request: a text, bytes, or a dict or list, which is sent as JSON; a Path: the
             content of that file; a function at the top level of a file, or its name,
             ``"package.module:name"``: what it returns for the number of the request. No number
-            comes twice in a session, so that a server with a cache computes each one.
+            comes twice in a process of pytest, so that a server with a cache computes each one.
         success: a status that counts as success, several, or a function of status (int) and body
             (bytes) that returns whether it does. Default: 200 to 299.
         http2: speak HTTP/2, without TLS by prior knowledge.

@@ -143,8 +143,9 @@ class ManagedProcess:
     def listen_until(self, timeout_s: float, is_enough: Callable[[], bool] | None = None) -> None:
         """Listen, each time for at most `timeout_s`, until the process ends or is late.
 
-        Or until `is_enough`. The loop is not in the caller because of Ctrl-C: in CPython 3.12 and
-        3.13, an exception at the jump of `while condition` goes past a `try` around the loop.
+        If `is_enough` is given, also until it returns true. The loop is not in the caller because
+        of Ctrl-C: in CPython 3.12 and 3.13, a `try` around `while condition` does not cover the
+        jump back to the condition, so an exception there would skip `finally`.
         """
         while self.is_running() and not self.is_late() and not (is_enough and is_enough()):
             self.listen(timeout_s)
