@@ -73,9 +73,10 @@ def load_processes(parent=None):
 
 def until(holds):
     deadline_s = time.monotonic() + 60
-    while not holds() and time.monotonic() < deadline_s:
+    while not (found := holds()) and time.monotonic() < deadline_s:
         time.sleep(0.02)
-    assert holds()
+    assert found
+    return found
 
 
 def test_a_run_has_the_latencies_of_a_server(session, server):
@@ -258,9 +259,8 @@ def test_no_load_process_is_left_where_pytest_is_interrupted_or_killed(tmp_path,
     command += ["--xsched-device=cpu", "test_it.py"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
-        until(lambda: load_processes(process.pid))
-        left = load_processes(process.pid)
         until(lambda: len(server.requests) > 60)  # after the warm-up
+        left = until(lambda: load_processes(process.pid))
         process.send_signal(number)
         output = process.communicate(timeout=60)[0].decode()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))

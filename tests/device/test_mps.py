@@ -103,9 +103,9 @@ def named_like_mps():
 
 def until(holds, limit_s=60):
     deadline_s = time.monotonic() + limit_s
-    while not holds() and time.monotonic() < deadline_s:
+    while not (found := holds()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    assert holds()
+    assert found
 
 
 def test_queues_are_clients_with_a_share_and_the_daemon_ends(gpu):

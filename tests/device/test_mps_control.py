@@ -77,9 +77,9 @@ def ended(directory):
 
 def until(holds):
     deadline_s = time.monotonic() + 60
-    while not holds() and time.monotonic() < deadline_s:
+    while not (found := holds()) and time.monotonic() < deadline_s:
         time.sleep(0.02)
-    assert holds()
+    assert found
 
 
 def test_each_queue_is_a_client_of_a_daemon_of_the_run(session, monkeypatch):

@@ -135,9 +135,9 @@ def children():
 def until(holds):
     """Wait until something holds, and insist on it."""
     deadline_s = time.monotonic() + 60
-    while not holds() and time.monotonic() < deadline_s:
+    while not (found := holds()) and time.monotonic() < deadline_s:
         time.sleep(0.02)
-    assert holds()
+    assert found
 
 
 def is_locked():

@@ -112,9 +112,9 @@ def running(marker):
 def until(holds):
     """Wait until something holds, and insist on it."""
     deadline_s = time.monotonic() + 60
-    while not holds() and time.monotonic() < deadline_s:
+    while not (found := holds()) and time.monotonic() < deadline_s:
         time.sleep(0.02)
-    assert holds()
+    assert found
 
 
 def test_it_is_measured_beside_a_queue_of_ours(session, program):

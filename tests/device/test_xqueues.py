@@ -26,9 +26,9 @@ LAUNCH_NS = 5_000  # from a launch to the device, on sim
 def until(xqueues, holds):
     """Let time pass until something holds, and insist on it."""
     deadline = time.monotonic() + 60
-    while not holds() and time.monotonic() < deadline:
+    while not (found := holds()) and time.monotonic() < deadline:
         xqueues.sleep("5ms")
-    assert holds()
+    assert found
 
 
 def test_requests_complete_and_are_counted(device, xqueues):
