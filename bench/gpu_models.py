@@ -36,6 +36,9 @@ PAIRS = {
 }
 TARGETS = {"inference": (1.5, 0.97), "products": (2.2, 0.97), "decode": (1.2, 0.90)}
 """By pair: P99 of high as a multiple of that alone, rate of low as a share of that under native."""
+TOLERANCES = {"training_step": None, "decode_step": 0.02}
+"""Of models whose results are not equal to the last bit: training changes its model, and two eager
+decode steps have been seen to differ by one rounding on an H200."""
 ARMS = ("high alone", "low alone", "native", "priority", "time slices", "builtin")
 ARMS += ("xsched",) if os.environ.get("XSCHED_HOME") else ()
 CUT = ("native segments", "low alone, cut", "high alone, cut")
@@ -60,7 +63,7 @@ CAPTURE_S = 3
 
 
 def workload(name: str, cut: str | int, steps: int | None = None):
-    tolerance = None if name == "training_step" else 0.0
+    tolerance = TOLERANCES.get(name, 0.0)
     return model(f"{MODELS}:{name}", commands=cut, tolerance=tolerance, steps=steps)
 
 

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import statistics
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from graph_of_steps import LIST_BYTES
 from measure import alternate, finish, judge, table
 
 from pytest_xsched import Session, Workload, graph, matmul, spin
@@ -59,17 +62,21 @@ def at_a_rate(
     session: Session,
     given: argparse.Namespace,
     title: str,
-    work: Workload,
-    command: tuple[object, ...],
+    work: Callable[[int], Workload],
+    command: Callable[[int], tuple[object, ...]],
 ) -> list[tuple[str, bool]]:
-    """Compare the runner, one process after another, with a loop that does the same work."""
-    queue = session.queue("alone", work, rate=f"{RATE}/s")
+    """Compare the runner, one process after another, with a loop that does the same work.
+
+    Work and command are those of a repetition.
+    """
     count = parse_duration(given.duration, what="--duration") * RATE // 10**9
     samples: dict[str, list[np.ndarray]] = {"loop": [], "runner": []}
     for arm in alternate(given.repetitions, list(samples)):
+        repetition = len(samples[arm])
         if arm == "loop":
-            samples[arm].append(loop_ns(*command, RATE, count))
+            samples[arm].append(loop_ns(*command(repetition), RATE, count))
         else:
+            queue = session.queue("alone", work(repetition), rate=f"{RATE}/s")
             run = session.run(queue, duration=given.duration, scheduler="native")
             run.require("alone")
             samples[arm].append(run.alone.latency_ns)
@@ -88,8 +95,8 @@ def at_a_rate(
             for arm in samples
         ],
     )
-    for arm, of in samples.items():  # processes may have levels of their own
-        medians = sorted(float(np.median(s)) / 1000 for s in of)
+    for arm, of in samples.items():  # in the order of measuring
+        medians = [float(np.median(s)) / 1000 for s in of]
         print(f"P50 of each process of {arm}: {' '.join(f'{us:.1f}' for us in medians)}")
     print()
     p50, _, p99 = (a / b for a, b in zip(figures["runner"], figures["loop"], strict=True))
@@ -100,15 +107,23 @@ def at_a_rate(
 
 
 def paced(program: str, session: Session, given: argparse.Namespace) -> list[tuple[str, bool]]:
-    return at_a_rate(session, given, "matmul(512)", matmul(512), (program, "paced", 512))
+    command = (program, "paced", 512)
+    return at_a_rate(session, given, "matmul(512)", lambda _: matmul(512), lambda _: command)
 
 
 def of_graph(program: str, session: Session, given: argparse.Namespace) -> list[tuple[str, bool]]:
     source, cubin = ROOT / "bench" / "native" / "steps.cu", f"{program}.cubin"
     subprocess.run([program, "compile", str(source), cubin], check=True)
-    work = graph(f"{Path(__file__).with_name('graph_of_steps.py')}:steps", cubin, KERNELS)
-    command = (program, "graph", source, KERNELS)
-    return at_a_rate(session, given, f"a graph of {KERNELS} kernels", work, command)
+    factory = f"{Path(__file__).with_name('graph_of_steps.py')}:steps"
+    draw = random.Random(0)
+    offsets = [draw.randrange(0, LIST_BYTES // 2, 128) for _ in range(given.repetitions)]
+    return at_a_rate(
+        session,
+        given,
+        f"a graph of {KERNELS} kernels",
+        lambda repetition: graph(factory, cubin, KERNELS, offsets[repetition]),
+        lambda repetition: (program, "graph", source, KERNELS, offsets[repetition]),
+    )
 
 
 def burst(program: str, session: Session, given: argparse.Namespace) -> list[tuple[str, bool]]:

@@ -7,9 +7,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+LIST_BYTES = 64 << 20
 
-def steps(cubin: str, kernels: int) -> Callable[[int], None]:
-    """Return a request that launches a number of kernels of a compiled steps.cu onto a stream."""
+
+def steps(cubin: str, kernels: int, offset: int = 0) -> Callable[[int], None]:
+    """Return a request that launches a number of kernels of a compiled steps.cu onto a stream.
+
+    Their list begins `offset` bytes behind the begin of LIST_BYTES.
+    """
     driver = ctypes.CDLL(os.environ.get("PYTEST_XSCHED_GPU_DRIVER", "libcuda.so.1"))
     list_bytes = ctypes.c_size_t(8 * (kernels + 2))
     module, step, numbers = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint64()
@@ -20,7 +25,8 @@ def steps(cubin: str, kernels: int) -> Callable[[int], None]:
 
     call("cuModuleLoadData", ctypes.byref(module), Path(cubin).read_bytes())
     call("cuModuleGetFunction", ctypes.byref(step), module, b"step")
-    call("cuMemAlloc_v2", ctypes.byref(numbers), list_bytes)
+    call("cuMemAlloc_v2", ctypes.byref(numbers), ctypes.c_size_t(LIST_BYTES))
+    numbers.value += offset
 
     def request(stream: int) -> None:
         on = ctypes.c_void_p(stream)

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
+from gpu_models import MODELS, TOLERANCES
 from soak import soak
 
 from pytest_xsched import Session, Workload, model, spin
 from pytest_xsched.errors import XSchedError
 from pytest_xsched.session.settings import Settings
 
-MODELS = Path(__file__).with_name("models.py")
 MIXES = (
     (("resnet50", "20/s"), ("transformer", None)),
     (("decode_step", "50/s"), ("training_step", None)),
@@ -32,9 +31,6 @@ MIXES = (
 )
 """The model and the rate of each queue, by falling priority; None: a closed loop."""
 ARMS = ("native", "priority", "builtin", "builtin fair")
-TOLERANCES = {"training_step": None, "decode_step": 0.02}
-"""Of models whose results are not equal to the last bit: training changes its model, and two eager
-decode steps have been seen to differ by one rounding on an H200."""
 
 
 def workload(name: str) -> Workload:

@@ -17,7 +17,7 @@ import argparse
 import os
 import statistics
 
-from gpu_models import CUT_AT, MODELS, PAIRS
+from gpu_models import CUT_AT, MODELS, PAIRS, TOLERANCES
 from measure import alternate, finish, table
 
 from pytest_xsched import Run, Session, XSched, model
@@ -43,7 +43,7 @@ def measure(session: Session, kind: str, pair: str, arm: str, duration: str, see
 
     def work(name: str):
         cut = {} if kind == "eager" else {"commands": CUT_AT}
-        tolerance = None if name == "training_step" else 0.0
+        tolerance = TOLERANCES.get(name, 0.0)
         return model(f"{MODELS}:{name}", mode=kind, tolerance=tolerance, **cut)
 
     queues = {

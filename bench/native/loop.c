@@ -3,8 +3,9 @@
  *
  *     loop paced N RATE COUNT    matmul(N) at RATE per second, COUNT times
  *     loop burst LAYERS COUNT    requests of LAYERS empty kernels, one after the other
- *     loop graph FILE KERNELS RATE COUNT
- *                                a captured graph of KERNELS kernels of FILE (steps.cu), likewise
+ *     loop graph FILE KERNELS OFFSET RATE COUNT
+ *                                a captured graph of KERNELS kernels of FILE (steps.cu), likewise,
+ *                                with its list OFFSET bytes behind the begin of LIST_BYTES
  *     loop compile FILE CUBIN    FILE as machine code, from which graph_of_steps.py captures
  *
  * Prints one latency in ns a line: from the scheduled start to the moment at
@@ -27,6 +28,8 @@
             exit(1);                                                                               \
         }                                                                                          \
     } while (0)
+
+enum { LIST_BYTES = 64 << 20 };
 
 struct loop {
     CUfunction functions[XS_GPU_FUNCTIONS];
@@ -111,7 +114,7 @@ static void load_kernels(struct loop *l)
 }
 
 /* As graph_of_steps.py: a memset, then the kernels, each after the one before. */
-static void capture(struct loop *l, const char *path, int kernels)
+static void capture(struct loop *l, const char *path, int kernels, size_t offset)
 {
     CUmodule module;
     CUfunction step;
@@ -120,7 +123,8 @@ static void capture(struct loop *l, const char *path, int kernels)
     CUdeviceptr list;
     TRY(cuModuleLoadData(&module, compile_file(l, path, &bytes)));
     TRY(cuModuleGetFunction(&step, module, "step"));
-    TRY(cuMemAlloc(&list, list_bytes));
+    TRY(cuMemAlloc(&list, LIST_BYTES));
+    list += offset;
     TRY(cuStreamBeginCapture(l->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
     TRY(cuMemsetD8Async(list, 0, list_bytes, l->stream));
     for (long long value = 1; value <= kernels; value++) {
@@ -193,7 +197,7 @@ static int write_cubin(const struct loop *l, const char *from, const char *to)
 int main(int argc, char **argv)
 {
     struct loop l = {0};
-    if (argc < 4 || argc > 6)
+    if (argc < 4 || argc > 7)
         return 2;
     int is_burst = strcmp(argv[1], "burst") == 0, is_graph = strcmp(argv[1], "graph") == 0;
     int count = atoi(argv[argc - 1]), warm = count / 10, layers = is_burst ? atoi(argv[2]) : 1;
@@ -202,7 +206,7 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "compile") == 0)
         return write_cubin(&l, argv[2], argv[3]);
     if (is_graph) {
-        capture(&l, argv[2], atoi(argv[3]));
+        capture(&l, argv[2], atoi(argv[3]), (size_t)atoi(argv[4]));
     } else {
         load_kernels(&l);
         if (!is_burst) {

@@ -1,16 +1,19 @@
 """A small inference server, which streams tokens: with PyTorch where it is there, else with numpy.
 
     python examples/server/serve.py [--port 8000] [--device cuda] [--layers 4] [--width 512]
+                                    [--chat FILE:FACTORY] [--classify FILE:FACTORY]
 
 It answers GET /health, POST /classify with the largest of ten numbers, and POST
 /v1/chat/completions as OpenAI's API does, in one piece or streamed. One lock stands for one GPU: a
-step of one request is computed at a time, so the tokens of many requests come alternately.
+step of one request is computed at a time, so the tokens of many requests come alternately. A
+factory is a function as `model(...)` takes it: what it returns computes one step with PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import runpy
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,9 +44,33 @@ def torch_step(layers: int, width: int, device: str):
     block = [torch.nn.Linear(width, width), torch.nn.GELU()]
     net = torch.nn.Sequential(*block * layers).to(device, dtype).eval()
 
+    @torch.no_grad()
+    def request(rows: int):
+        return net(torch.ones(rows, width, device=device, dtype=dtype))
+
+    return torch_stream(request)
+
+
+def factory_step(where: str):
+    """Return a function that computes one step with what the factory FILE:FACTORY returns."""
+    path, _, name = where.rpartition(":")
+    request = runpy.run_path(path)[name]()
+    return torch_stream(lambda rows: request())
+
+
+def torch_stream(request):
+    """Return a function that does a request on a stream of its own, and waits for its result."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # the weights are there
+        stream = torch.cuda.Stream()
+    else:
+        stream = None
+
     def step(rows: int) -> int:
-        with torch.no_grad():
-            return int(net(torch.ones(rows, width, device=device, dtype=dtype))[-1, :10].argmax())
+        with torch.cuda.stream(stream):  # XSched sees no work of the default stream
+            return int(request(rows).flatten()[-10:].argmax())
 
     return step
 
@@ -51,15 +78,15 @@ def torch_step(layers: int, width: int, device: str):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # a token is sent at once
-    step = staticmethod(lambda rows: 0)
+    chat_step = classify_step = staticmethod(lambda rows: 0)
     lock = threading.Lock()
 
     def log_message(self, *args):
         pass
 
-    def compute(self, rows: int) -> int:
+    def compute(self, step, rows: int) -> int:
         with self.lock:
-            return self.step(rows)
+            return step(rows)
 
     def do_GET(self):
         self.answer({"status": "ready"}, 200 if self.path == "/health" else 404)
@@ -67,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
         if self.path == "/classify":
-            self.answer({"class": self.compute(64)})
+            self.answer({"class": self.compute(self.classify_step, 64)})
         elif self.path == "/v1/chat/completions":
             self.chat(body)
         else:
@@ -76,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
     def chat(self, body):
         prompt = sum(len(message["content"].split()) for message in body["messages"])
         count = int(body.get("max_tokens", 16))
-        tokens = (self.compute(max(prompt, 1) if i == 0 else 1) for i in range(count))
+        tokens = (self.compute(self.chat_step, 1 if i else max(prompt, 1)) for i in range(count))
         if not body.get("stream"):
             words = " ".join(str(token) for token in tokens)
             choice = {"index": 0, "message": {"role": "assistant", "content": words}}
@@ -116,12 +143,18 @@ def main():
     options.add_argument("--device", help="cuda or cpu, for PyTorch; default: numpy")
     options.add_argument("--layers", type=int, default=4)
     options.add_argument("--width", type=int, default=512)
+    options.add_argument("--chat", metavar="FILE:FACTORY", help="of the step of a token")
+    options.add_argument("--classify", metavar="FILE:FACTORY", help="of a classification")
     given = options.parse_args()
     if given.device:
-        Handler.step = staticmethod(torch_step(given.layers, given.width, given.device))
+        step = torch_step(given.layers, given.width, given.device)
     else:
-        Handler.step = staticmethod(numpy_step(given.layers, given.width))
-    Handler.step(64)  # compiles and allocates
+        step = numpy_step(given.layers, given.width)
+    chat = factory_step(given.chat) if given.chat else step
+    classify = factory_step(given.classify) if given.classify else step
+    for one in (chat, classify):
+        one(64)  # compiles and allocates
+    Handler.chat_step, Handler.classify_step = staticmethod(chat), staticmethod(classify)
     server = Server(("127.0.0.1", given.port), Handler)
     print(f"ready on port {given.port} after {time.process_time():.1f} s", flush=True)
     server.serve_forever()

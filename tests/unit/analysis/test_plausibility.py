@@ -128,7 +128,10 @@ def test_commands_are_timed_alone_and_not_for_long():
         # How much more than it was told to take is the machine's, and not that of the request.
         spin_ns = measured_ns(device, "q", spin("200us", layers=2).commands, 500 * MS)
         # One that does not come to its end takes longer than it was given, as far as is known.
-        long_ns = measured_ns(device, "q", spin("2ms", layers=500).commands, 100 * MS)
+        # None: other programs had the processors for all that time.
+        long = spin("2ms", layers=500).commands
+        tries = (measured_ns(device, "q", long, 100 * MS) for _ in range(10))
+        long_ns = next((ns for ns in tries if ns is not None), None)
     finally:
         device.close()
     assert spin_ns is not None and 0 < spin_ns <= 400_000

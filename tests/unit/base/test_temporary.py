@@ -25,7 +25,8 @@ def maker(directory):
         import signal
         import time
         from pathlib import Path
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
+        for number in (signal.SIGHUP, signal.SIGQUIT):  # nohup and "&" in a script ignore them
+            signal.signal(number, signal.SIG_DFL)
         from pytest_xsched.base.temporary import TemporaryDirectory, partial_file
         made = TemporaryDirectory()
         Path(made.name, "inside").write_text("x")
