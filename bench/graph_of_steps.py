@@ -13,7 +13,7 @@ LIST_BYTES = 64 << 20
 def steps(cubin: str, kernels: int, offset: int = 0) -> Callable[[int], None]:
     """Return a request that launches a number of kernels of a compiled steps.cu onto a stream.
 
-    Their list begins `offset` bytes behind the begin of LIST_BYTES.
+    Their list begins `offset` bytes after the start of LIST_BYTES of memory.
     """
     driver = ctypes.CDLL(os.environ.get("PYTEST_XSCHED_GPU_DRIVER", "libcuda.so.1"))
     list_bytes = ctypes.c_size_t(8 * (kernels + 2))

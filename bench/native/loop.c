@@ -5,7 +5,7 @@
  *     loop burst LAYERS COUNT    requests of LAYERS empty kernels, one after the other
  *     loop graph FILE KERNELS OFFSET RATE COUNT
  *                                a captured graph of KERNELS kernels of FILE (steps.cu), likewise,
- *                                with its list OFFSET bytes behind the begin of LIST_BYTES
+ *                                with its list OFFSET bytes after the start of LIST_BYTES
  *     loop compile FILE CUBIN    FILE as machine code, from which graph_of_steps.py captures
  *
  * Prints one latency in ns a line: from the scheduled start to the moment at
