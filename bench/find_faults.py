@@ -107,7 +107,12 @@ OWN_RULES: dict[str, tuple[str, ...]] = {
         "works while there is work",
         "returns in time",
     ),
-    "slow-resume": ("works while there is work", "takes turns"),
+    "slow-resume": (
+        "works while there is work",
+        "takes turns",
+        "inversion is bounded",
+        "a new policy decides",
+    ),
     "equals-in-turn": ("equals run together",),
     **dict.fromkeys(
         ("latest-first", "deadline-late", "deadline-border", "deadline-constant"),
