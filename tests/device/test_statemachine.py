@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from hypothesis import settings
 
 from pytest_xsched import Session, spin
@@ -10,16 +11,16 @@ from pytest_xsched.stress.state_machine import check_xqueues
 
 RANDOM = settings(
     settings.get_profile("xsched-nightly"),
-    max_examples=10,
     stateful_step_count=15,
     database=None,
     report_multiple_bugs=False,
 )
 
 
-def test_live_queues_on_threads():
-    session = Session(Settings(device="cpu"))
-    check_xqueues(session.live, RANDOM, devices=1)
+@pytest.mark.parametrize(("kind", "sequences"), [("cpu", 10), ("opencl", 3)])
+def test_live_queues_in_real_time(kind, sequences, pocl):
+    session = Session(Settings(device=kind))
+    check_xqueues(session.live, settings(RANDOM, max_examples=sequences), devices=1)
     session.close()
 
 

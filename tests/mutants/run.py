@@ -26,7 +26,7 @@ PROPERTIES = (
     (
         "sim/test_oracle.py",
         "device/test_order.py",
-        "device/test_statemachine.py::test_live_queues_on_threads",
+        "device/test_statemachine.py::test_live_queues_in_real_time[cpu-10]",
     ),
     (
         "sim/test_statemachine.py::test_live_queues[1]",
