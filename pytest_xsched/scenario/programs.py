@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_xsched.base.paths import expand_path
+from pytest_xsched.base.units import one_line
 from pytest_xsched.base.validation import check_flag, checked_fields, set_tuple
 from pytest_xsched.errors import ScenarioError
 
@@ -64,11 +65,13 @@ def make_program(
     preload: str | os.PathLike[str] | None,
     reports: bool,
 ) -> Program:
-    """Return a program from the arguments of `command`."""
+    """Return a program from the arguments of `command`, or of `server`."""
     if isinstance(argv, str) or not isinstance(argv, Iterable):
-        raise ScenarioError(
-            f'command: {argv!r} is not a list; write command(["python", "serve.py"])'
-        )
+        words = argv.split() if isinstance(argv, str) and argv.split() else ["python", "serve.py"]
+        raise ScenarioError(f"command: {argv!r} is not a list; write {one_line(words)}")
+    argv = list(argv)
+    if not argv:
+        raise ScenarioError('command: [] names no program; write ["python", "serve.py"]')
     if env is not None and not isinstance(env, Mapping):
         raise ScenarioError(f"command: env {env!r} is not a mapping of names to values")
     parts = [_text(part) for part in argv]

@@ -83,8 +83,12 @@ def server(
         ScenarioError: a value is wrong; or, in a run, another process listens there already.
         WorkerCrashed: in a run, it is not ready in time, or ends before the run does.
     """
+    try:
+        program = make_program(argv, env, preload, False)
+    except ScenarioError as error:
+        raise ScenarioError(f"server: {str(error).removeprefix('command: ')}") from None
     return Server(
-        program=make_program(argv, env, preload, False),
+        program=program,
         ready=ready,
         start_ns=parse_duration(start_timeout, what="server: start_timeout", units=("s", "ms")),
     )

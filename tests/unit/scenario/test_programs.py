@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_xsched import QueueSpec, Scenario, ScenarioError, XSched, at, command, sequence, spin
+from pytest_xsched import (
+    QueueSpec,
+    Scenario,
+    ScenarioError,
+    XSched,
+    at,
+    command,
+    sequence,
+    server,
+    spin,
+)
 from pytest_xsched.native.binding import CENSORED, DRAIN, WARMUP
 from pytest_xsched.scenario.arrival_process import Closed, constant
 from pytest_xsched.scenario.python_source import python_text
@@ -44,8 +54,11 @@ def test_it_survives_json_and_python():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: command("python serve.py"), 'is not a list; write command(["python"'),
-        (lambda: command([]), "0 argv are outside [1, 4096]"),
+        (lambda: command("vllm serve"), "'vllm serve' is not a list; write ['vllm', 'serve']"),
+        (lambda: command(""), "command: '' is not a list; write ['python', 'serve.py']"),
+        (lambda: command([]), 'command: [] names no program; write ["python", "serve.py"]'),
+        (lambda: server("vllm serve", ready="tcp://127.0.0.1:1"), "server: 'vllm serve' is not a"),
+        (lambda: server([], ready="tcp://127.0.0.1:1"), "server: [] names no program"),
         (lambda: command(["a", 3]), "3 is neither a text nor a path"),
         (lambda: command([""]), "name of the program is empty"),
         (lambda: command(["a\0"]), "without NUL"),

@@ -270,7 +270,7 @@ def test_arguments_of_claims(compared, use, words):
         (lambda: kernel(Path("k.cu"), "k", grid=1, block=1), "write path.read_text()"),
         (lambda: sequence([spin]), "the function spin is not a workload like matmul(512)"),
         (lambda: replay("times.csv"), 'is not a list of times; write ["10ms", "20ms"]'),
-        (lambda: command("serve.py"), 'write command(["python", "serve.py"])'),
+        (lambda: command("serve.py"), "'serve.py' is not a list; write ['serve.py']"),
         (lambda: matmul("512"), "'512' is not an integer"),
         (lambda: matmul(np.zeros(100_000)), "is not an integer"),
     ],
