@@ -63,13 +63,20 @@ class Alternating:
         finally:
             self._takes_turns = True
 
-    def run(self, scenario: Scenario, host: str | None, measure: Callable[..., Run]) -> Run:
+    def run(
+        self,
+        scenario: Scenario,
+        host: str | None,
+        measure: Callable[..., Run],
+        require_installed: Callable[[str | None, NamedBuild, Scenario], None],
+    ) -> Run:
         """Measure a scenario with both builds; return the first run of the one that is tested.
 
         Args:
             scenario: of the test.
             host: of the test; None: this machine.
             measure: measures a run of a scenario, with a `host` and a `build`.
+            require_installed: see `Machines.require_installed`.
         """
         settings = self._settings
         build, reference = settings.build, settings.reference
@@ -79,6 +86,8 @@ class Alternating:
         scenarios = [one.apply(scenario) for one in (reference, build)]
         if scenarios[0] == scenarios[1] and hosts[build] == hosts[reference]:
             return self._keep(measure(scenario, host=host, build=build), _same(reference, build))
+        for one in (reference, build):
+            require_installed(hosts[one], one, scenario)
         runs: dict[NamedBuild, list[Run]] = {reference: [], build: []}
         for episode, arm in turns(settings.baseline_episodes, (reference, build)):
             seed = (scenario.seed + episode * SEED_STEP) % 2**32

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pytest_xsched.base.constants import SCHEDULERS
 from pytest_xsched.base.policies import POLICIES, XSCHED_POLICIES
-from pytest_xsched.base.units import DurationLike, format_duration, one_line, parse_duration
+from pytest_xsched.base.units import DurationLike, one_line, parse_duration
 from pytest_xsched.base.validation import one_of
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario.arrival_process import clipped, length_ns
 from pytest_xsched.scenario.mps_settings import MPS
 from pytest_xsched.scenario.queue_spec import QueueSpec
-from pytest_xsched.scenario.scenario import Scenario, default_warmup_ns
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
-from pytest_xsched.session.duration import chosen_duration_ns
 
 if TYPE_CHECKING:
-    from pytest_xsched.session.settings import Settings
-
-
-class Chosen(NamedTuple):
-    """Settings of a run that a marker can set."""
-
-    scheduler: str
-    policy: str
-    duration: int
-    device: str
-    seed: int
-    host: str | None
+    pass
 
 
 def require_queues(what: str, queues: Sequence[object]) -> None:
@@ -140,140 +125,3 @@ def ns_or(value: DurationLike | None, what: str, default_ns: int) -> int:
 def ns_or_none(value: DurationLike | None, what: str) -> int | None:
     """Read a time in ns; None: not set."""
     return None if value is None else parse_duration(value, what=what)
-
-
-def marker_text(overrides: Mapping[str, object]) -> str:
-    """Return the marker of a test as it is written."""
-    values = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
-    return f"@pytest.mark.xsched({values})" if overrides else "no marker xsched"
-
-
-def setting_text(name: str, value: object) -> str:
-    """Return the value of a setting that a marker can set, a duration in units."""
-    return format_duration(value) if name == "duration" else repr(value)  # type: ignore[arg-type]
-
-
-def clip_replays(
-    queues: tuple[QueueSpec, ...], duration_ns: int, option: str
-) -> tuple[tuple[QueueSpec, ...], str]:
-    """Leave out what replays have after the end of a run, and say so.
-
-    Args:
-        queues: of a run.
-        duration_ns: of the run.
-        option: value of --xsched-duration, which shortened it.
-    """
-    kept, said = [], []
-    for queue in queues:
-        arrivals = clipped(queue.arrivals, duration_ns)
-        if arrivals is queue.arrivals:
-            kept.append(queue)
-            continue
-        kept.append(dataclasses.replace(queue, arrivals=arrivals))
-        whole, left = (len(one.times_ns) for one in (queue.arrivals, arrivals))  # type: ignore[union-attr]  # of replays
-        said.append(f"{whole - left} of the {whole} requests of {queue.name}")
-    if not said:
-        return queues, ""
-    return tuple(kept), f"--xsched-duration={option} cut {' and '.join(said)} off the replay"
-
-
-def _said_of_lengths(queues: Iterable[QueueSpec], duration_ns: int) -> list[str]:
-    """Describe the loads that are longer or shorter than the run."""
-    said = []
-    for queue in queues:
-        whole_ns = length_ns(queue.arrivals)
-        if whole_ns is None or whole_ns == duration_ns:
-            continue
-        where = "after" if whole_ns > duration_ns else "before"
-        said.append(
-            f"the load of {queue.name} takes {format_duration(whole_ns)}, and ends {where} the "
-            f"run, which takes {format_duration(duration_ns)}"
-        )
-    return said
-
-
-def marker_check(
-    chosen: Callable[[], Chosen],
-    read_overrides: Callable[[], Mapping[str, Any]],
-    read_origin: Callable[[], str],
-) -> Callable[[], None]:
-    """Return a check that the test which is running has the settings of the one that measured.
-
-    Tests may share a run. It is measured once, with the marker of the test that came first.
-
-    Args:
-        chosen: returns the settings of the run under the marker in effect.
-        read_overrides: returns the settings of that marker.
-        read_origin: returns the node id of the test that is running.
-    """
-    overrides, origin, settings = read_overrides(), read_origin(), chosen()
-
-    def check() -> None:
-        __tracebackhide__ = True
-        if read_overrides() == overrides:
-            return
-        now = chosen()
-        other = [
-            f"{name} {setting_text(name, there)}, not {setting_text(name, here)}"
-            for name, there, here in zip(settings._fields, settings, now, strict=True)
-            if there != here
-        ]
-        if other:
-            raise ScenarioError(
-                f"{read_origin()} has {marker_text(read_overrides())}, but its run was measured "
-                f"for {origin} with {marker_text(overrides)}: {' and '.join(other)}. Tests "
-                "that share a run need one marker: put it on the module or the class, or "
-                "measure another run for this test"
-            )
-
-    return check
-
-
-def scenario_of(
-    settings: Settings,
-    overrides: Mapping[str, Any],
-    queues: Sequence[QueueSpec],
-    duration: DurationLike | None,
-    warmup: DurationLike | None,
-    describe: Callable[..., Scenario],
-) -> tuple[Scenario, str]:
-    """Return the scenario of a run; where only --xsched-duration makes it impossible, say so.
-
-    Args:
-        settings: of the command line and the ini file.
-        overrides: of the marker.
-        queues: of the test.
-        duration: of the test.
-        warmup: of the test; None: the default for the duration.
-        describe: returns the scenario with `queues`, a `duration_ns` and a `warmup_ns`.
-
-    Returns:
-        The scenario, and a sentence about loads that do not fit its duration, or "".
-
-    Raises:
-        ScenarioError: `describe` does not accept the duration.
-    """
-
-    def of(settings: Settings) -> tuple[Scenario, str]:
-        duration_ns = chosen_duration_ns(settings, overrides, duration, queues)
-        warmup_ns = ns_or(warmup, "warmup", default_warmup_ns(duration_ns))
-        fitting, said = tuple(queues), _said_of_lengths(queues, duration_ns)
-        if settings.duration is not None:
-            fitting, remark = clip_replays(fitting, duration_ns, settings.duration)
-            said += [remark] if remark else []
-        scenario = describe(queues=fitting, duration_ns=duration_ns, warmup_ns=warmup_ns)
-        return scenario, "; ".join(said)
-
-    try:
-        return of(settings)
-    except ScenarioError as error:
-        if settings.duration is None:
-            raise
-        try:
-            of(dataclasses.replace(settings, duration=None))
-        except ScenarioError:
-            raise error from None
-        raise ScenarioError(
-            f"{error}; that is the duration of --xsched-duration={settings.duration}, which "
-            "shortens every run"
-        ) from None

@@ -20,8 +20,8 @@ SEED_STEP = 104_729  # between episodes: a prime, so that no two of a session's 
 _ATTRIBUTES = ("again", "arms", "baseline", "builds", "forced", "judgements", "schedulers")
 """Of a comparison, in addition to its methods and to those of a run."""
 
-RunArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], ArmLike, int], Run]"
-"""Measures queues under a scheduler, or of a build, with a seed."""
+PlanArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], ArmLike, int], Callable[[], Run]]"
+"""Checks queues under a scheduler, or of a build, with a seed; returns what measures them."""
 _Arm = TypeVar("_Arm")
 
 
@@ -46,9 +46,9 @@ class Comparing:
         arms: Sequence[str],
         episodes: int,
         seed: int,
-        run: RunArm,
+        plan: PlanArm,
     ) -> Comparison:
-        """Measure every arm once in each episode; see `Session.compare`.
+        """Check all arms, then measure each once in each episode; see `Session.compare`.
 
         Args:
             queues: of all arms but those of a queue alone.
@@ -56,7 +56,7 @@ class Comparing:
             arms: more of them: ``"alone"``.
             episodes: at least 1.
             seed: of the first episode.
-            run: measures queues under a scheduler with a seed.
+            plan: checks queues under a scheduler with a seed, and returns what measures them.
         """
         for queue in queues:
             if hasattr(Comparison, queue.name) or queue.name in _ATTRIBUTES:
@@ -67,19 +67,22 @@ class Comparing:
         named = arms_by_name(schedulers, [queue.name for queue in queues])
         _check_arms(arms)
         integer("compare(): episodes", episodes, 1, 1000)
+        integer("compare(): seed", seed, 0, 2**32 - 1)
         baseline, *others = named
         again = f"{baseline} again"
         alone = {f"{queue.name} alone": (queue,) for queue in queues} if arms else {}
-        plan: dict[str, tuple[tuple[QueueSpec, ...], str]]
-        plan = {name: (one, baseline) for name, one in alone.items()}
-        plan |= {name: (queues, name) for name in named} | {again: (queues, baseline)}
+        of_arms: dict[str, tuple[tuple[QueueSpec, ...], str]]
+        of_arms = {name: (one, baseline) for name, one in alone.items()}
+        of_arms |= {name: (queues, name) for name in named} | {again: (queues, baseline)}
+        planned: list[tuple[str, Callable[[], Run]]] = []
+        for episode, arm in turns(episodes, list(of_arms)):
+            of_arm, scheduler = of_arms[arm]
+            measure = plan(of_arm, named[scheduler], (seed + episode * SEED_STEP) % 2**32)
+            planned.append((arm, measure))
         before = len(self._runs)
-        measured: dict[str, list[Run]] = {arm: [] for arm in plan}
-        for episode, arm in turns(episodes, list(plan)):
-            of_arm, scheduler = plan[arm]
-            measured[arm].append(
-                run(of_arm, named[scheduler], (seed + episode * SEED_STEP) % 2**32)
-            )
+        measured: dict[str, list[Run]] = {arm: [] for arm in of_arms}
+        for arm, measure in planned:
+            measured[arm].append(measure())
         del self._runs[before:]  # the report shows them as one comparison
         together = [run for arm in (*named, again) for run in measured[arm]]
         found = unlike(

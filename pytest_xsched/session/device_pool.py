@@ -25,13 +25,14 @@ from pytest_xsched.scenario.models import Model
 from pytest_xsched.scenario.profile import Profile
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.xsched_settings import XSched
-from pytest_xsched.session.auto_device import auto_device
+from pytest_xsched.session.auto_device import GPU_FILES, auto_device
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.system.gpu_lock import GpuLocks, lock_cpu, lock_gpus
 from pytest_xsched.workers.dispatch import (
     measure_in_processes,
     open_live_process,
+    require_installed,
     why_own_process,
 )
 from pytest_xsched.workers.kept_processes import KeptProcesses
@@ -185,10 +186,7 @@ class DevicePool:
         self._only(processes)
         processes.kept = self._kept
         watch = self._settings.noise != "off"
-        why = why_own_process(scenario)
-        if why and self._settings.process == "inside":
-            raise ScenarioError(f"{why}: not with --xsched-process=inside")
-        if why or self._in_worker(scenario.device_kind):
+        if self._needs_process(scenario) or self._in_worker(scenario.device_kind):
             return measure_in_processes(
                 scenario,
                 progress,
@@ -207,6 +205,24 @@ class DevicePool:
             return measure(
                 devices, scenario, progress, watch=watch, record=record, models=self.models
             )
+
+    def require_installed(self, scenario: Scenario) -> None:
+        """Check that this machine has what a scenario needs; see `Machines.require_installed`.
+
+        Where the driver of its device seems to be missing, too, nothing is checked: the first run
+        then skips its test.
+        """
+        self._needs_process(scenario)
+        kind = scenario.device_kind
+        if self.libraries(kind).driver or os.path.exists(GPU_FILES.get(kind, "")):
+            require_installed(scenario, self._settings.xsched_home)
+
+    def _needs_process(self, scenario: Scenario) -> bool:
+        """Check whether a scenario cannot be measured in this process, whatever the device."""
+        why = why_own_process(scenario)
+        if why and self._settings.process == "inside":
+            raise ScenarioError(f"{why}: not with --xsched-process=inside")
+        return bool(why)
 
     def _in_worker(self, kind: str) -> bool:
         """Check whether a run on a kind of device is measured in a worker process."""

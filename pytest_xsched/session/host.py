@@ -171,6 +171,7 @@ class _Host:
         self._functions: dict[str, Callable[..., Any]] = {
             "open": self._open,
             "files": self._files,
+            "require_installed": self._require_installed,
             "measure": self._measure,
             "record": self._record,
             "live": self._live,
@@ -252,6 +253,10 @@ class _Host:
         finally:
             sys.path.remove(directory)
             os.chdir(before)
+
+    def _require_installed(self, scenario: Message) -> tuple[Any, Parts]:
+        self._pool.require_installed(Scenario.from_dict(scenario))
+        return None, ()
 
     def _measure(
         self,

@@ -97,6 +97,11 @@ class HostMachine:
         self._runs[run.number] = run
         return run
 
+    def require_installed(self, scenario: Scenario) -> None:
+        """Check that it has what a scenario needs; see `DevicePool.require_installed`."""
+        values = {"scenario": scenario.to_dict()}
+        self._connected().call("require_installed", values, heard=self._heard)
+
     def measure(
         self,
         scenario: Scenario,

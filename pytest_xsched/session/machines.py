@@ -23,6 +23,7 @@ from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.session.adaptive import add_remark, run_in_windows
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.host_machine import HostMachine, HostRun
+from pytest_xsched.session.named_builds import NamedBuild
 from pytest_xsched.session.settings import HERE, Settings, unknown_host
 from pytest_xsched.workers.run_processes import RunProcesses
 from pytest_xsched.workers.sent_files import SentFiles
@@ -85,6 +86,15 @@ class Machines:
             yield
         finally:
             machine.keep_processes(False)
+
+    def require_installed(self, host: str | None, build: NamedBuild, scenario: Scenario) -> None:
+        """Check, before any arm is measured, that a machine has what a run of a build needs.
+
+        Raises:
+            ScenarioError: --xsched-process=inside does not go with it.
+            SchedulerInactive: XSched is not installed there, or MPS cannot be used.
+        """
+        self.get(host).require_installed(build.apply(scenario))
 
     def close(self) -> None:
         """Close the devices here, and end the processes on hosts."""

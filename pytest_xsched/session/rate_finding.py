@@ -27,7 +27,8 @@ from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario, default_drain_ns, default_warmup_ns
-from pytest_xsched.session.arguments import Chosen, refuse_hang, require_queues
+from pytest_xsched.session.arguments import refuse_hang, require_queues
+from pytest_xsched.session.call_settings import Chosen
 from pytest_xsched.session.mechanism import Mechanism
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats import rate_search

@@ -7,59 +7,46 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pytest_xsched.analysis.latency_target import LatencyTarget
 from pytest_xsched.analysis.run import Run
-from pytest_xsched.analysis.trace import TRACES
-from pytest_xsched.base.constants import DEVICES, GPUS, SCHEDULERS, split_device
+from pytest_xsched.base.constants import split_device
 from pytest_xsched.base.named_arguments import names_the_rest
 from pytest_xsched.base.policies import POLICIES
 from pytest_xsched.base.units import DurationLike, RateLike, one_line, parse_duration
-from pytest_xsched.base.validation import check_flag, device_name, integer, one_of
+from pytest_xsched.base.validation import integer
 from pytest_xsched.comparison.comparison import Comparison
 from pytest_xsched.comparison.existing_runs import Arm, compare_runs
 from pytest_xsched.errors import ScenarioError
 from pytest_xsched.reporting.progress_line import ProgressLine
 from pytest_xsched.runner.live_queues import XQueues
 from pytest_xsched.scenario.arrival_process import Arrivals, one_load
-from pytest_xsched.scenario.builds import Build
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import AUTO, QueueSpec
-from pytest_xsched.scenario.scenario import Scenario, default_drain_ns
+from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.session.adaptive import add_remark
 from pytest_xsched.session.alternating import Alternating
 from pytest_xsched.session.arguments import (
-    Chosen,
-    marker_check,
-    ns_or,
     ns_or_none,
-    refuse_hang,
     require_changes,
     require_mask,
-    require_policy,
     require_queues,
-    scenario_of,
 )
-from pytest_xsched.session.auto_device import NO_GPU, require_gpu
+from pytest_xsched.session.auto_device import require_gpu
+from pytest_xsched.session.call_settings import CallSettings
 from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
-from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
 from pytest_xsched.session.machines import Machines, MeasuredRun
 from pytest_xsched.session.mechanism import (
     ArmLike,
     LiveScheduler,
-    Mechanism,
     SchedulerLike,
-    for_queues,
-    mechanism_of,
     policy_of_queues,
-    scheduler_of,
 )
 from pytest_xsched.session.named_builds import NamedBuild
 from pytest_xsched.session.rate_finding import RateRequest, find_rate, scenario_maker
+from pytest_xsched.session.run_planning import PlannedRun, RunRequest, plan_run
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stress.highest_rate import HighestRate
@@ -97,6 +84,9 @@ class Session:
         self.trial: Run | None = None
         """The last of `run_scenario`: reported only if its test fails."""
         self._progress = progress
+        self._call = CallSettings(
+            settings, self.machines, lambda: self.read_overrides(), lambda: self.origin
+        )
 
     # ---- what tests use
 
@@ -108,9 +98,7 @@ class Session:
     @property
     def seed(self) -> int:
         """Seed of arrivals and inputs, unless run() is given another."""
-        if "seed" not in self.overrides:
-            return self.settings.seed
-        return integer("marker xsched: seed", self.overrides["seed"], 0, 2**32 - 1)
+        return self._call.seed
 
     @property
     def devices(self) -> DevicePool:
@@ -125,31 +113,7 @@ class Session:
     @property
     def device(self) -> str:
         """Name of the device that runs use: its kind, and after a colon an index above 0."""
-        return self._device(self.machines.choose(None, self.overrides))
-
-    def _device(self, host: str | None) -> str:
-        asked = self._asked_device
-        name = self.machines.get(host).auto_device() if asked == "auto" else asked
-        kind, index = split_device(name)
-        required = self.settings.require_device
-        if required not in (None, kind, f"{kind}:{index}", name):
-            is_fallback = self._fell_back(host) and split_device(str(required))[0] in GPUS
-            why = f" (auto), because {NO_GPU}" if is_fallback else ""
-            pytest.fail(
-                f"--xsched-require-device={required}, but the device is {name}{why}", pytrace=False
-            )
-        return name
-
-    @property
-    def _asked_device(self) -> str:
-        if "device" not in self.overrides:
-            return self.settings.device
-        known = ("auto", *DEVICES)
-        return device_name("marker xsched: device", self.overrides["device"], known)
-
-    def _fell_back(self, host: str | None) -> bool:
-        """Check whether ``auto`` took the processor, because there is no GPU."""
-        return self._asked_device == "auto" and self.machines.get(host).auto_device() == "cpu"
+        return self._call.device(self._call.host())
 
     @names_the_rest
     def queue(
@@ -286,50 +250,27 @@ class Session:
         Warns:
             XSchedWarning: on "hip", streams cannot have what the scenario asks of them.
         """
-        require_queues("run", queues)
-        check_flag("run(): whole", whole)
-        trace = "worst" if trace is None else trace
-        one_of("trace of run()", trace, TRACES)
-        changes = require_changes("run", changes)
-        sent = find_files(files)
-        chosen = functools.partial(self._chosen, scheduler, policy, duration, seed, queues, host)
-        check_marker = self._marker_check(chosen)
-        _, xsched, mps = self._scheduler(scheduler)
-        scheduler, policy, duration_ns, device, seed, host = chosen()
-        if xsched is not None:
-            refuse_hang(xsched, queues)
-        at_least_ns = chosen_least_ns(self.settings, at_least, duration_ns)
-        if self._fell_back(host):
-            require_gpu(queues, uses_xsched=xsched is not None)
-        describe = functools.partial(
-            Scenario,
-            drain_ns=ns_or(drain, "drain", default_drain_ns()),
-            seed=seed,
-            device=device,
+        request = RunRequest(
+            queues=queues,
+            duration=duration,
+            whole=whole,
+            at_least=at_least,
+            warmup=warmup,
+            drain=drain,
             scheduler=scheduler,
             policy=policy,
-            xsched=xsched,
-            mps=mps,
-            changes=tuple(changes),
+            changes=changes,
             stream_priority=stream_priority,
+            seed=seed,
             check=check,
             processes=processes,
-            waiting=self.settings.waiting,
-            cpu=CpuModel() if cpu is None else cpu,
-            sim=SimModel() if sim is None else sim,
+            trace=trace,
+            host=host,
+            files=find_files(files),
+            cpu=cpu,
+            sim=sim,
         )
-        scenario, remark = scenario_of(
-            self.settings, self.overrides, queues, duration, warmup, describe
-        )
-        fixed = whole or self.settings.measures_whole
-        measure = functools.partial(
-            self._run, fixed=fixed, at_least_ns=at_least_ns, trace=trace, files=sent
-        )
-        run = self.alternating.run(scenario, host, measure)
-        add_remark(run, remark)
-        run.check_marker = check_marker
-        self.runs.append(run)
-        return run
+        return self._measure(plan_run(request, self._call))
 
     def run_scenario(self, scenario: Scenario) -> Run:
         """Run a scenario as it is: one drawn by hypothesis, one of a corpus, one of a report.
@@ -344,7 +285,7 @@ class Session:
         if not isinstance(scenario, Scenario):
             raise ScenarioError(f"run_scenario takes a Scenario, not {one_line(scenario)}")
         self.trial = None
-        self.trial = run = self._run(scenario, host=self.machines.choose(None, self.overrides))
+        self.trial = run = self._run(scenario, host=self._call.host())
         return run
 
     def compare(
@@ -404,47 +345,45 @@ class Session:
             WorkerCrashed: the process of a run ended without a result, or did not end.
         """
         require_queues("compare", queues)
-        changes = require_changes("compare", changes)
-        files = list(files)
+        request = RunRequest(
+            queues=queues,
+            duration=duration,
+            whole=True,  # all arms equally long, or rare events differ
+            at_least=None,
+            warmup=warmup,
+            drain=drain,
+            scheduler=None,  # of each arm
+            policy=policy,
+            changes=require_changes("compare", changes),
+            stream_priority=stream_priority,
+            seed=seed,
+            check=check,
+            processes=processes,
+            trace="off",  # there are many runs, and their differences count
+            host=host,
+            files=find_files(files),
+            cpu=cpu,
+            sim=sim,
+        )
 
-        def run(of_arm: tuple[QueueSpec, ...], arm: ArmLike, seed: int) -> Run:
-            chosen = scheduler_of(arm)
-            builtin = chosen == "builtin"
-            there = {queue.name for queue in of_arm}
-            if isinstance(arm, Build):
-                of_arm = tuple(map(arm.apply, of_arm))
-            return self.run(
-                *of_arm,
-                duration=duration,
-                whole=True,  # all arms equally long, or rare events differ
-                warmup=warmup,
-                drain=drain,
-                scheduler=for_queues(chosen, there),
-                policy=policy if builtin else "none",
-                changes=[change for change in changes if change.queue in there],
-                stream_priority=stream_priority or not builtin,
-                seed=seed,
-                check=check,
-                processes=processes,
-                trace="off",  # there are many runs, and their differences count
-                host=host,
-                files=files,
-                cpu=cpu,
-                sim=sim,
-            )
+        def plan(of_arm: tuple[QueueSpec, ...], arm: ArmLike, seed: int) -> Callable[[], Run]:
+            planned = plan_run(request.of_arm(of_arm, arm, seed), self._call)
+            self.machines.require_installed(planned.host, self.settings.build, planned.scenario)
+            return functools.partial(self._measure, planned)
 
         # Each arm has its own scheduler, whatever a marker says.
-        chosen = functools.partial(self._chosen, "builtin", policy, duration, seed, queues, host)
-        check_marker = self._marker_check(chosen)
-        place = self.machines.choose(host, self.overrides)
-        with self.machines.keeping_processes(place), self.alternating.without_turns():
+        chosen = functools.partial(
+            self._call.chosen, "builtin", policy, duration, seed, queues, host
+        )
+        check_marker = self._call.marker_check(chosen)
+        with self.machines.keeping_processes(chosen().host), self.alternating.without_turns():
             comparison = self.comparing.compare(
                 queues,
                 schedulers,
                 arms=arms,
                 episodes=episodes,
-                seed=self.seed if seed is None else seed,
-                run=run,
+                seed=chosen().seed,
+                plan=plan,
             )
         comparison.check_marker = check_marker
         return comparison
@@ -546,16 +485,17 @@ class Session:
             ScenarioError: a value is wrong.
             InvalidRun: the evidence speaks against every rate that was measured.
         """
-        chosen = functools.partial(self._chosen, scheduler, policy, budget, seed, (), None)
-        settings, mechanism = chosen(), self._scheduler(scheduler)
+        call = self._call
+        chosen = functools.partial(call.chosen, scheduler, policy, budget, seed, (), None)
+        settings, mechanism = chosen(), call.mechanism(scheduler)
         request = RateRequest(queues, queue, target, lowest, highest, within, settings.duration)
-        if self._fell_back(settings.host):
+        if call.fell_back(settings.host):
             require_gpu(request.queues, uses_xsched=mechanism.xsched is not None)
         describe = scenario_maker(settings, mechanism, self.settings, processes, cpu, sim)
         burst, host = self.settings.burst, settings.host
         with self.machines.keeping_processes(host):
             found = find_rate(request, describe, self._run, self.budget, burst, host)
-        found.check_marker, found.undecided = self._marker_check(chosen), self.settings.undecided
+        found.check_marker, found.undecided = call.marker_check(chosen), self.settings.undecided
         self.rates.append(found)
         return found
 
@@ -577,55 +517,31 @@ class Session:
             patience: how long a call may take there, beyond its own wait: then `WorkerHung`.
             devices: how many devices of a kind they can be on: ``xqueues(device=1)``.
         """
-        xsched = self.settings.build.apply_home(self._scheduler(scheduler).xsched)
+        xsched = self.settings.build.apply_home(self._call.mechanism(scheduler).xsched)
         limit_ns = parse_duration(patience, what="patience")
-        policy = self._of_marker("policy", POLICIES) or "hpf"
-        host = self.machines.choose(None, self.overrides)
-        device = self._device(host)
+        policy = self._call.of_marker("policy", POLICIES) or "hpf"
+        host = self._call.host()
+        device = self._call.device(host)
         with self.machines.skipping(device):
             place = self.machines.get(host).live(device, policy, xsched, limit_ns, devices)
             return XQueues(place, seed=self.seed, policy=policy_of_queues(policy, xsched))
 
-    def _chosen(
-        self,
-        scheduler: SchedulerLike | None,
-        policy: str | None,
-        duration: DurationLike | None,
-        seed: int | None,
-        queues: Sequence[QueueSpec],
-        host: str | None,
-    ) -> Chosen:
-        """Return the settings of a run: those of the call, then of the marker, then of options."""
-        host = self.machines.choose(host, self.overrides)
-        name = self._scheduler(scheduler).name
-        if policy is None:
-            policy = self._of_marker("policy", POLICIES)
-        if policy is None:
-            policy = "hpf" if name == "builtin" else "none"
-        require_policy(policy)
-        return Chosen(
-            scheduler=name,
-            policy=policy,
-            duration=chosen_duration_ns(self.settings, self.overrides, duration, queues),
-            device=self._device(host),
-            seed=self.seed if seed is None else seed,
-            host=host,
+    def _measure(self, planned: PlannedRun) -> Run:
+        """Measure a run, and keep it for the report."""
+        measure = functools.partial(
+            self._run,
+            fixed=planned.fixed,
+            at_least_ns=planned.at_least_ns,
+            trace=planned.trace,
+            files=planned.files,
         )
-
-    def _marker_check(self, chosen: Callable[[], Chosen]) -> Callable[[], None]:
-        return marker_check(chosen, lambda: self.overrides, lambda: self.origin)
-
-    def _scheduler(self, given: SchedulerLike | None) -> Mechanism:
-        if given is None:
-            given = self._of_marker("scheduler", SCHEDULERS) or self.settings.scheduler
-        return mechanism_of(given)
-
-    def _of_marker(self, key: str, known: tuple[str, ...]) -> str | None:
-        if key not in self.overrides:
-            return None
-        value = self.overrides[key]
-        one_of(f"marker xsched: {key}", value, known)
-        return str(value)
+        run = self.alternating.run(
+            planned.scenario, planned.host, measure, self.machines.require_installed
+        )
+        add_remark(run, planned.remark)
+        run.check_marker = planned.check_marker
+        self.runs.append(run)
+        return run
 
     def _run(
         self,

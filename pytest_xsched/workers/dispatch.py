@@ -13,7 +13,7 @@ from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.workers.isolated import SET_UP_S, RunWorker
 from pytest_xsched.workers.live_proxy import LiveProcess
-from pytest_xsched.workers.mps import mps_daemon
+from pytest_xsched.workers.mps import mps_daemon, require_mps
 from pytest_xsched.workers.multi_process import SeparateProcesses
 from pytest_xsched.workers.run_processes import RunProcesses
 from pytest_xsched.workers.worker_process import Environment
@@ -110,6 +110,25 @@ def _home(xsched: XSched, home: Home | None) -> Home:
     if misspelt := faults(os.environ):
         raise SchedulerInactive(f"scheduler inactive: {'; '.join(misspelt)}")
     return find_home(home_of(xsched) or home)
+
+
+def require_installed(scenario: Scenario, home: Home | None) -> None:
+    """Check that this machine has what a scenario needs, other than its devices.
+
+    Args:
+        scenario: that is to be measured.
+        home: where XSched is installed, if an option or an ini key names it.
+
+    Raises:
+        SchedulerInactive: see `measure_in_processes`, or MPS cannot be used; see `require_mps`.
+    """
+    if scenario.xsched is not None:
+        found = _home(scenario.xsched, home)
+        files_for(scenario.device_kind, found)
+        if scenario.xsched.scheduler == "global":
+            found.program("xserver")
+    if scenario.mps is not None:
+        require_mps(scenario.mps)
 
 
 def measure_in_processes(

@@ -140,18 +140,10 @@ def mps_daemon(settings: MPS, device: str = "cuda") -> Iterator[MpsDaemon]:
         SchedulerInactive: the program is missing, another daemon runs, or this one does not start
             or answer.
     """
-    program = find_control()
+    program = require_mps(settings)
     if settings.daemon == "running":
-        daemon = MpsDaemon(program, os.environ.get(PIPE) or DEFAULT_PIPE, settings, None)
-        daemon.clients()
-        yield daemon
+        yield _running(program, settings)
         return
-    if others := running_daemons():
-        names = ", ".join(map(str, others))
-        raise SchedulerInactive(
-            f"scheduler inactive: an MPS control daemon runs already, process {names}; end it "
-            f'(echo quit | {CONTROL}), or share it: MPS(daemon="running")'
-        )
     with (
         TemporaryDirectory(parent=_short_folder()) as directory,
         tempfile.TemporaryFile() as output,
@@ -177,6 +169,33 @@ def mps_daemon(settings: MPS, device: str = "cuda") -> Iterator[MpsDaemon]:
         finally:
             keeper.stop(_STOP_S)
             kill_marked(mark)
+
+
+def require_mps(settings: MPS) -> str:
+    """Return the path of the program that starts and asks the daemon, if MPS can be used.
+
+    Args:
+        settings: whose daemon the clients have.
+
+    Raises:
+        SchedulerInactive: the program is missing, another daemon runs, or the one that is to be
+            shared does not answer.
+    """
+    program = find_control()
+    if settings.daemon == "running":
+        _running(program, settings).clients()
+    elif others := running_daemons():
+        names = ", ".join(map(str, others))
+        raise SchedulerInactive(
+            f"scheduler inactive: an MPS control daemon runs already, process {names}; end it "
+            f'(echo quit | {CONTROL}), or share it: MPS(daemon="running")'
+        )
+    return program
+
+
+def _running(program: str, settings: MPS) -> MpsDaemon:
+    """Return the daemon that runs already."""
+    return MpsDaemon(program, os.environ.get(PIPE) or DEFAULT_PIPE, settings, None)
 
 
 def find_control() -> str:

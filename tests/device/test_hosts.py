@@ -19,6 +19,8 @@ import pytest
 
 import pytest_xsched
 from pytest_xsched import HostError, ScenarioError, Session, WorkerCrashed, command, spin
+from pytest_xsched.errors import SchedulerInactive
+from pytest_xsched.session.host_machine import HostMachine
 from pytest_xsched.session.settings import Settings, hosts_of
 from pytest_xsched.workers import host_frames
 from pytest_xsched.workers.host_link import HostLink
@@ -525,6 +527,18 @@ def test_a_gpu_there_is_measured_in_a_worker_and_has_live_queues(hosts, fake_gpu
         first.submit(spin("1ms")).wait()
         assert first.counts.completed == 1 and queues.is_elsewhere and not queues.is_virtual
         assert queues.now < "60s"
+
+
+def test_an_arm_whose_xsched_is_not_there_is_refused_before_any_is_measured(
+    hosts, fake_gpu, monkeypatch
+):
+    monkeypatch.delenv("XSCHED_HOME", raising=False)
+    session = hosts(gpu7=f"env {sys.executable}")
+    session.read_overrides = lambda: {"device": fake_gpu, "host": "gpu7"}
+    monkeypatch.setattr(HostMachine, "measure", lambda *args, **more: pytest.fail("measured"))
+    queue = session.queue("q", spin("1ms"), rate="50/s")
+    with pytest.raises(SchedulerInactive, match=r"host 'gpu7': .*no XSched is named"):
+        session.compare(queue, schedulers=["native", "xsched"], episodes=1, duration="300ms")
 
 
 def test_files_that_cannot_be_sent(hosts, tmp_path, monkeypatch):
