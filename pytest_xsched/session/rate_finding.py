@@ -48,7 +48,18 @@ _FIGURES = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class RateRequest:
-    """The arguments of `Session.find_rate`, checked."""
+    """The arguments of `Session.find_rate`, checked.
+
+    Attributes:
+        budget_ns: the most that is measured.
+        option: the value of --xsched-duration, which is then the budget; None: it is that of the
+            test.
+        spec: of the queue whose rate is varied.
+        start_hz: where the search begins.
+        lowest_hz: no lower rate is tried.
+        highest_hz: no higher one.
+        share: how far apart the bounds may be when the search ends.
+    """
 
     queues: Sequence[QueueSpec]
     queue: str
@@ -57,6 +68,7 @@ class RateRequest:
     highest: RateLike | None
     within: str | float
     budget_ns: int
+    option: str | None
     spec: QueueSpec = field(init=False)
     start_hz: float = field(init=False)
     lowest_hz: float = field(init=False)
@@ -95,24 +107,20 @@ class RateRequest:
         set_to("queue", name)
         set_to("spec", spec)
         set_to("start_hz", spec.arrivals.rate_hz)
-        needed = requests_needed(self.target.share)
-        lowest_hz = min(self.start_hz, _LOWEST_PART * needed * S / self.budget_ns)
+        lowest_hz = min(self.start_hz, self.least_requests * S / self.budget_ns)
         if self.lowest is not None:
             lowest_hz = parse_rate(self.lowest, what="lowest of find_rate")
         highest_hz = min(MAX_HZ, 4 * SAMPLES_MAX * S / self.budget_ns)
         if self.highest is not None:
             highest_hz = parse_rate(self.highest, what="highest of find_rate")
         if not lowest_hz < highest_hz:
-            raise ScenarioError(
-                f"find_rate(): the lowest rate {format_rate(lowest_hz)} is not below the highest, "
-                f"{format_rate(highest_hz)}"
-            )
+            raise ScenarioError(self._not_below(lowest_hz, highest_hz))
         for other in self.queues:
             hz = other.arrivals.rate_hz
             if hz is not None and hz * self.budget_ns < _LOWEST_PART * S:
                 raise ScenarioError(
                     f"find_rate(): {format_rate(hz)} of {other.name} is hardly a request while one "
-                    f"rate is measured, with a budget of {format_duration(self.budget_ns)}"
+                    f"rate is measured, with {self.budget_text}"
                 )
         set_to("lowest_hz", lowest_hz)
         set_to("highest_hz", highest_hz)
@@ -123,6 +131,31 @@ class RateRequest:
                 'within of find_rate: 1 lets the bounds be twice as far apart; write "5%" or 0.05'
             )
         set_to("share", share)
+
+    @property
+    def least_requests(self) -> int:
+        """How many requests the budget has at the lowest rate, unless the test names that."""
+        return _LOWEST_PART * requests_needed(self.target.share)
+
+    @property
+    def budget_text(self) -> str:
+        """The budget, by what names it."""
+        if self.option is not None:
+            return f"--xsched-duration={self.option}"
+        return f"a budget of {format_duration(self.budget_ns)}"
+
+    def _not_below(self, lowest_hz: float, highest_hz: float) -> str:
+        """Return the sentence that there is no rate to try; each limit by what names it."""
+        low, high, ways_out = f"lowest={self.lowest!r}", f"highest={self.highest!r}", []
+        if self.lowest is None:
+            low = f"the lowest rate that {self.budget_text} can judge, {format_rate(lowest_hz)},"
+            if lowest_hz == self.start_hz:
+                low = f"the rate of {self.queue}, {format_rate(lowest_hz)},"
+            ways_out.append("; lowest= names a lower one")
+        if self.highest is None:
+            high = f"the highest that {self.budget_text} can measure, {format_rate(highest_hz)}"
+            ways_out.append("; highest= names a higher one")
+        return f"find_rate(): {low} is not below {high}{''.join(ways_out)}"
 
 
 class _Probe:
@@ -258,7 +291,7 @@ def find_rate(
             figures.append(probes[-1].close())
         most_ns = min(most_ns, _longest_ns(request, rate_hz))
         least_ns = min(least_ns, most_ns)
-        scenario = _at_rate(request, describe, rate_hz, most_ns, alone)
+        scenario = at_rate(request, describe, rate_hz, most_ns, alone)
         seed = (scenario.seed + next(numbers) * _SEED_STEP) % 2**32
         made = run(
             dataclasses.replace(scenario, seed=seed),
@@ -299,6 +332,9 @@ def find_rate(
             highest_hz=request.highest_hz,
             within=request.share,
             budget_ns=request.budget_ns,
+            option=request.option,
+            names_lowest=request.lowest is not None,
+            least_requests=request.least_requests,
             alpha=plan.alpha,
             beta=plan.beta,
         ),
@@ -314,13 +350,14 @@ def _longest_ns(request: RateRequest, rate_hz: float) -> int:
     return int(SAMPLES_MAX * S / 2 / (rate_hz + sum(others_hz)))
 
 
-def _at_rate(
+def at_rate(
     request: RateRequest,
     describe: Callable[..., Scenario],
     rate_hz: float,
     duration_ns: int,
     alone: bool,
 ) -> Scenario:
+    """Return the scenario at a rate, of all queues or of the varied one alone."""
     spec = request.spec
     kind: Any = spec.arrivals  # one with a rate, see `RateRequest`
     varied = dataclasses.replace(spec, arrivals=dataclasses.replace(kind, rate_hz=rate_hz))
@@ -328,11 +365,13 @@ def _at_rate(
     # At least one request of each queue, or the mix would be another one.
     slowest_hz = min(one.arrivals.rate_hz for one in queues if one.arrivals.rate_hz is not None)
     duration_ns = max(duration_ns, math.ceil(S / slowest_hz))
-    return describe(
-        queues=(varied,) if alone else queues,
-        duration_ns=duration_ns,
-        warmup_ns=default_warmup_ns(duration_ns),
+    scenario = describe(
+        queues=queues, duration_ns=duration_ns, warmup_ns=default_warmup_ns(duration_ns)
     )
+    if not alone:
+        return scenario
+    mps = scenario.mps and scenario.mps.for_queues({spec.name})
+    return dataclasses.replace(scenario, queues=(varied,), mps=mps)
 
 
 def _curve_point(point: Point, figures: dict[str, int | None]) -> CurvePoint:

@@ -37,6 +37,7 @@ from pytest_xsched.session.auto_device import require_gpu
 from pytest_xsched.session.call_settings import CallSettings
 from pytest_xsched.session.comparing import Comparing
 from pytest_xsched.session.device_pool import DevicePool
+from pytest_xsched.session.duration import RUN_UNITS
 from pytest_xsched.session.machines import Machines, MeasuredRun
 from pytest_xsched.session.mechanism import (
     ArmLike,
@@ -485,10 +486,13 @@ class Session:
             ScenarioError: a value is wrong.
             InvalidRun: the evidence speaks against every rate that was measured.
         """
-        call = self._call
+        parse_duration(budget, what="budget of find_rate", units=RUN_UNITS)
+        call, option = self._call, self.settings.duration
         chosen = functools.partial(call.chosen, scheduler, policy, budget, seed, (), None)
         settings, mechanism = chosen(), call.mechanism(scheduler)
-        request = RateRequest(queues, queue, target, lowest, highest, within, settings.duration)
+        request = RateRequest(
+            queues, queue, target, lowest, highest, within, settings.duration, option
+        )
         if call.fell_back(settings.host):
             require_gpu(request.queues, uses_xsched=mechanism.xsched is not None)
         describe = scenario_maker(settings, mechanism, self.settings, processes, cpu, sim)

@@ -7,6 +7,7 @@ no assertion adds to the probability of a wrong one; see `rate_search`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -57,6 +58,9 @@ class Request:
         highest_hz: no higher one.
         within: how far apart the bounds might be when the search ended.
         budget_ns: the most that was to be measured.
+        option: the value of --xsched-duration that was this budget; None: the test named it.
+        names_lowest: whether the test named the lowest rate.
+        least_requests: how many requests the budget has at the lowest rate, if it did not.
         alpha: probability of any wrong FAIL.
         beta: of any wrong PASS.
     """
@@ -68,6 +72,9 @@ class Request:
     highest_hz: float
     within: float
     budget_ns: int
+    option: str | None
+    names_lowest: bool
+    least_requests: int
     alpha: float
     beta: float
 
@@ -227,12 +234,19 @@ class HighestRate:
 
     def _way_out(self, hz: float) -> str:
         request = self.request
+        name, value = "budget=", format_duration(request.budget_ns)
+        if request.option is not None:
+            name, value = "--xsched-duration", request.option
         if hz > request.highest_hz:
-            return f"the highest rate that was tried is {format_rate(request.highest_hz)}: highest="
-        if hz < request.lowest_hz:
-            return f"the lowest rate that was tried is {format_rate(request.lowest_hz)}: lowest="
-        budget = format_duration(request.budget_ns)
-        return f"{self.ended}; a budget= above {budget} would bring the bounds closer"
+            limit = format_rate(request.highest_hz)
+            return f"no rate above {limit} may be tried; highest= names a higher limit"
+        if hz >= request.lowest_hz:
+            return f"{self.ended}; a {name} above {value} would bring the bounds closer"
+        limit = f"no rate below {format_rate(request.lowest_hz)} may be tried"
+        if request.names_lowest:
+            return f"{limit}; lowest= names a lower limit"
+        least = f"{math.ceil(request.least_requests / hz)} s"
+        return f"{limit} in {value}; a {name} of at least {least} can judge {format_rate(hz)}"
 
     def take_unjudged(self) -> list[Unjudged]:
         """Return the targets that got no verdict since the last call."""

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from pytest_xsched import (
+    MPS,
     InvalidRun,
     QosAssertionError,
     ScenarioError,
+    Session,
     SimModel,
     TargetMissed,
     TargetUndecided,
@@ -25,6 +27,10 @@ from pytest_xsched import (
     spin,
 )
 from pytest_xsched.reporting import rate_table
+from pytest_xsched.session.call_settings import Chosen
+from pytest_xsched.session.mechanism import Mechanism
+from pytest_xsched.session.rate_finding import RateRequest, at_rate, scenario_maker
+from pytest_xsched.session.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 BARE = SimModel(priority=False, launch_ns=0)
@@ -173,7 +179,28 @@ def test_a_target_counts_the_misses_that_a_run_counts(sim):
         ({"queues": "chat"}, r"queues 'chat' are no list; write find_rate\(\[chat, low\], "),
         ({"queue": "low"}, "queue of find_rate: 'low' is none of the queues; they are chat"),
         ({"target": "300ms"}, r'target of find_rate: .300ms. is not a target; write p99_below\("5'),
-        ({"lowest": "90/s", "highest": "80/s"}, "the lowest rate 90/s is not below the highest"),
+        (
+            {"lowest": "90/s", "highest": "80/s"},
+            r"^find_rate\(\): lowest='90/s' is not below highest='80/s'$",
+        ),
+        (
+            {"highest": "20/s", "budget": "1min"},
+            r"^find_rate\(\): the lowest rate that a budget of 60 s can judge, 39\.87/s, is not "
+            "below highest='20/s'; lowest= names a lower one$",
+        ),
+        (
+            {"highest": "20/s", "budget": "30s"},
+            r"^find_rate\(\): the rate of chat, 50/s, is not below highest='20/s'; lowest= names a "
+            "lower one$",
+        ),
+        (
+            {"lowest": "1000000/s"},
+            r"^find_rate\(\): lowest='1000000/s' is not below the highest that a budget of 600 s "
+            "can measure, .*/s; highest= names a higher one$",
+        ),
+        ({"budget": 5}, '^budget of find_rate: 5 has no unit; write "5s" or "5min"$'),
+        ({"budget": "soon"}, "^budget of find_rate: 'soon' "),
+        ({"budget": None}, "^budget of find_rate: None "),
         ({"within": 1.0}, 'within of find_rate: 1 lets .*; write "5%" or 0.05'),
         ({"lowest": 5}, "lowest of find_rate"),
     ],
@@ -182,6 +209,71 @@ def test_wrong_arguments_have_one_sentence(sim, change, sentence):
     values = {"queues": [five_ms(sim)], "queue": "chat", "target": p99_below("6ms"), **change}
     with pytest.raises(ScenarioError, match=sentence):
         sim.find_rate(**values)
+
+
+@pytest.mark.parametrize(
+    ("more", "rate", "way_out"),
+    [
+        (
+            {"budget": "1min"},
+            "10/s",
+            "below 39.87/s may be tried in 60 s; a budget= of at least 240 s can judge 10/s",
+        ),
+        (
+            {"lowest": "45/s"},
+            "10/s",
+            "below 45/s may be tried; lowest= names a lower limit",
+        ),
+        (
+            {"highest": "80/s"},
+            "90/s",
+            "above 80/s may be tried; highest= names a higher limit",
+        ),
+    ],
+)
+def test_a_rate_that_was_not_tried_is_answered_with_what_limits_the_search(
+    sim, more, rate, way_out
+):
+    """A budget that was too short was answered with `lowest=`, which the test had never named."""
+    target = p99_below("4ms") if rate == "10/s" else p99_below("6ms")
+    values = {"queue": "chat", "target": target, "scheduler": "native", "sim": BARE}
+    found = sim.find_rate([five_ms(sim)], **values, **more)
+    with pytest.raises(TargetUndecided) as raised:
+        found.assert_sustains(rate)
+    assert str(raised.value).endswith(f"; no rate {way_out}")
+
+
+def test_the_budget_is_named_as_it_was_set():
+    session = Session(Settings(device="sim", duration="1min"))
+    values = {"queue": "chat", "target": p99_below("4ms"), "scheduler": "native", "sim": BARE}
+    found = session.find_rate([five_ms(session)], **values)
+    with pytest.raises(TargetUndecided) as raised:
+        found.assert_sustains("10/s")
+    assert str(raised.value).endswith(
+        "in 1min; a --xsched-duration of at least 240 s can judge 10/s"
+    )
+    idle = session.queue("low", spin("1ms"), rate="1/min")
+    with pytest.raises(ScenarioError, match="while one rate is measured, with --xsched-duration=1"):
+        session.find_rate([five_ms(session), idle], **values)
+    with pytest.raises(ScenarioError, match="budget of find_rate: 5 has no unit"):
+        session.find_rate([five_ms(session)], **values, budget=5)
+    session.close()
+
+
+def test_a_hopeless_queue_is_measured_alone_without_the_mps_settings_of_others():
+    """They named queues that the run alone does not have, and that ended the search."""
+    session = Session(Settings(device="cuda"))
+    chat, low = five_ms(session), session.queue("low", spin("5ms"))
+    request = RateRequest([chat, low], "chat", p99_below("6ms"), None, None, "5%", 10**11, None)
+    settings = MPS(active_thread_percentage={"low": 50, "chat": 80})
+    chosen = Chosen("mps", "none", 10**11, "cuda", 0, None)
+    mechanism = Mechanism("mps", None, settings)
+    describe = scenario_maker(chosen, mechanism, session.settings, "together", None, None)
+    mix, alone = (at_rate(request, describe, 20.0, 10**10, alone) for alone in (False, True))
+    assert mix.mps == settings and [queue.name for queue in mix.queues] == ["chat", "low"]
+    assert alone.mps == MPS(active_thread_percentage={"chat": 80})
+    assert [queue.name for queue in alone.queues] == ["chat"]
+    assert alone.warmup_ns == mix.warmup_ns and alone.seed == mix.seed
 
 
 @pytest.mark.parametrize("load", [{"concurrency": 2}, {}])
