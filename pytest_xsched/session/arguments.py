@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from pytest_xsched.base.constants import SCHEDULERS
 from pytest_xsched.base.policies import POLICIES, XSCHED_POLICIES
@@ -15,9 +14,6 @@ from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.scenario.workload import Workload
 from pytest_xsched.scenario.xsched_settings import XSched
-
-if TYPE_CHECKING:
-    pass
 
 
 def require_queues(what: str, queues: Sequence[object]) -> None:
