@@ -18,7 +18,7 @@ from typing import Any
 
 from pytest_xsched.base.output_file import read_regular, write_whole
 from pytest_xsched.base.paths import expand_path
-from pytest_xsched.base.units import MAX_NS, DurationLike, one_line
+from pytest_xsched.base.units import MAX_NS, DurationLike, format_duration, one_line
 from pytest_xsched.base.validation import (
     checked_fields,
     checked_list,
@@ -36,6 +36,11 @@ PIECES_MAX = 2**16
 """Commands of a profile; a request has at most COMMANDS_MAX, so more must be grouped."""
 REQUESTS_MAX = 10**6
 SUFFIX = ".json"
+LONGER_MAX = 2
+"""How many times longer than its commands together a request may be: they ran at another clock.
+
+It may be shorter by any amount: launches of short commands take longer than the commands.
+"""
 
 _FOLDER = Path(__file__).with_name("profiles")
 _WAY_OUT = "write it with `pytest-xsched record`"
@@ -185,10 +190,12 @@ def recorded(
             command, ``"50us"``.
 
     Raises:
-        ScenarioError: there is no such file or name, or the file holds no profile.
+        ScenarioError: there is no such file or name, the file holds no profile, or its request
+            takes more than twice the time of its commands.
     """
     if isinstance(profile, Profile):
         name, read = profile.model.partition(": ")[0], profile
+        _require_all_commands(f"recorded: the profile {name!r}", read)
     else:
         name, read = _read_profile(profile)
     durations_ns = read.durations_ns
@@ -284,9 +291,22 @@ def _read_file(path: Path) -> Profile:
     except (ValueError, RecursionError) as error:
         raise ScenarioError(f"{what} is not JSON: {error}; {_WAY_OUT}") from None
     try:
-        return Profile.from_dict(data)
+        profile = Profile.from_dict(data)
     except ScenarioError as error:
         raise ScenarioError(f"{what} holds no profile: {error}") from None
+    _require_all_commands(what, profile)
+    return profile
+
+
+def _require_all_commands(what: str, profile: Profile) -> None:
+    """Raise ScenarioError where commands seem to be missing, whose time the others would get."""
+    sum_ns = sum(command.duration_ns for command in profile.commands)
+    if profile.request_ns > LONGER_MAX * sum_ns:
+        raise ScenarioError(
+            f"{what}: request_ns {format_duration(profile.request_ns)} is more than twice what its "
+            f"commands take together, {format_duration(sum_ns)}; record it again, or write the sum "
+            "of all commands as request_ns"
+        )
 
 
 def _read_command(i: int, data: Any) -> RecordedCommand:

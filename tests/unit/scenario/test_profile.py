@@ -203,6 +203,33 @@ def test_what_launching_each_command_costs_is_taken_off():
     assert times(recorded(made(10, 20, 30, request_ns=45))) == [5, 15, 25]
 
 
+@pytest.mark.parametrize("durations_ns", [(1000, 2000), (0, 0)])
+def test_a_request_that_takes_twice_its_commands_lacks_some(tmp_path, durations_ns):
+    """Their times were stretched without a word, here a unit was wrong."""
+    sum_ns = sum(durations_ns)
+    profile = made(*durations_ns, request_ns=3_000_000)
+    profile.save(tmp_path / "net.json")
+    shown = "3 us" if sum_ns else "0 s"
+    sentence = (
+        f": request_ns 3 ms is more than twice what its commands take together, {shown}; record it "
+        "again, or write the sum of all commands as request_ns"
+    )
+    for source, what in (
+        (tmp_path / "net.json", f"recorded: '{tmp_path}/net.json'"),
+        (profile, "recorded: the profile 'net'"),
+    ):
+        with pytest.raises(ScenarioError) as caught:
+            recorded(source)
+        assert str(caught.value) == what + sentence
+
+
+def test_the_clock_may_differ_and_launches_may_take_most_of_the_time():
+    assert times(recorded(made(1000, 2000, request_ns=6000))) == [2000, 4000]
+    with pytest.raises(ScenarioError, match="more than twice"):
+        recorded(made(1000, 2000, request_ns=6001))
+    assert times(recorded(made(1000, 2000, request_ns=1200))) == [100, 1100]
+
+
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30), st.integers(1, 10**7))
 def test_in_one_launch_they_take_the_time_of_the_whole(durations_ns, whole_ns):
     found = in_one_launch(durations_ns, whole_ns)
