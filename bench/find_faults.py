@@ -91,6 +91,7 @@ OWN_RULES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("server-gone", "server-kills"), ("the server may go*",)),
     "server-back": ("the server may come back*",),
     "server-dies": ("the server stays*",),
+    "outside-hint-lost": ("hints from outside*",),
     "hang-destroy-below": ("destroy returns*",),
     **dict.fromkeys(("tire", "inherit-hints", "hint-late", "hint-border"), PRIORITY),
     "hang-wait-beside-destroy": ("set_launch_config returns*",),

@@ -13,6 +13,10 @@ from pytest_xsched.workers.worker_process import last_words
 POLL_S = 0.02
 
 
+class Skipped(Exception):
+    """A case cannot be run here; the message says why."""
+
+
 class Observed(ManagedProcess):
     """A program of ours: what it does, by its own report.
 
@@ -20,6 +24,7 @@ class Observed(ManagedProcess):
         rounds: those that it has completed.
         doing: the last step of each of its processes.
         shims: for each program that began in it, whether a shim was mapped.
+        limit_s: time for its rounds, and for its end.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], limit_s: float):
@@ -27,7 +32,7 @@ class Observed(ManagedProcess):
         self.rounds = 0
         self.doing: dict[str, str] = {}
         self.shims: list[bool] = []
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._begin_s = time.monotonic()
         self.start(
@@ -51,9 +56,13 @@ class Observed(ManagedProcess):
                 self.doing[who] = what
 
     def goes_on(self, rounds: int) -> bool:
-        """Wait until it has completed more rounds; return False if it ended or hangs first."""
+        """Wait until it has completed more rounds; return False if it ended or hangs first.
+
+        Rounds that it completed before do not count, also where its lines were not read yet.
+        """
+        self.drain()
         target = self.rounds + rounds
-        self.allow(self._limit_s)
+        self.allow(self.limit_s)
         while self.rounds < target:
             if not self.is_running() or self.is_late():
                 return False

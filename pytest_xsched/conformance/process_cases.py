@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 
 from pytest_xsched.base.constants import split_device, visible_devices
 from pytest_xsched.base.policies import Policy
-from pytest_xsched.conformance import process_programs
+from pytest_xsched.conformance import outside_hints, process_programs
 from pytest_xsched.conformance.engine import FAILED, HOLDS, ONCE, UNSEEN, Conformance, Result
-from pytest_xsched.conformance.observed_program import POLL_S, Ended, Observed
+from pytest_xsched.conformance.observed_program import POLL_S, Ended, Observed, Skipped
 from pytest_xsched.doctor.libraries import DRIVER_NAMES
 from pytest_xsched.doctor.subprocesses import clean, start_loading
 from pytest_xsched.errors import DeviceUnavailable, SchedulerInactive, XSchedError
@@ -36,7 +36,7 @@ from pytest_xsched.stress.rules import RULES
 from pytest_xsched.system.driver_files import VARIABLES, LibraryFile, find_libraries
 from pytest_xsched.system.gpu_lock import GpuLocks, lock_gpus
 from pytest_xsched.system.managed_process import describe_exit
-from pytest_xsched.workers.xserver import xserver
+from pytest_xsched.workers.xserver import Server, xserver
 from pytest_xsched.xsched.installation import Home
 from pytest_xsched.xsched.preload import prepare_preload
 
@@ -47,14 +47,16 @@ PART = Policy(
     name="processes",
     scheduler="xsched",
     definition="Programs that fork, exec, spawn, end with pending work, lose their server or live "
-    "in a pid namespace end under XSched's shim as they end without it.",
+    "in a pid namespace end under XSched's shim as they end without it. A hint from outside has "
+    "its effect on programs that run.",
 )
 """Stands for the part of the command in its report, in place of a policy."""
 
 ENDS, CHILD, SCHEDULED = "ends as without", "a child works as without", "a child is scheduled"
 NAMESPACE, STAYS = "any pid namespace", "the server stays"
 GOES, RETURNS = "the server may go", "the server may come back"
-PART_RULES = (ENDS, CHILD, SCHEDULED, STAYS, NAMESPACE, GOES, RETURNS)
+HINTS = "hints from outside"
+PART_RULES = (ENDS, CHILD, SCHEDULED, STAYS, NAMESPACE, GOES, RETURNS, HINTS)
 
 LIMIT_S = 8.0
 """Time for a program, in addition to three times what it took without XSched."""
@@ -93,7 +95,8 @@ class Case:
         program: of `process_programs.PROGRAMS`.
         rules: ids of those that it may break; one that breaks the first shows nothing of the next.
         server: "": the scheduler is in the process; "stays": it is a server; "goes" and "returns":
-            the server ends while the program runs, and starts again.
+            the server ends while the program runs, and starts again; "hinted": two such programs
+            run, and the server gets a hint for one of them.
         namespace: "first" or "second": the program has that place in a pid namespace of its own, as
             the program of a container, or as one that its shell starts; "": it has no own one.
     """
@@ -143,16 +146,13 @@ CASES = {
         ),
         Case(name="server-goes", program="until-told", rules=(GOES, STAYS), server="goes"),
         Case(name="server-returns", program="until-told", rules=(RETURNS,), server="returns"),
+        Case(name="server-hint", program="bursts", rules=(HINTS, STAYS), server="hinted"),
     )
 }
 """All cases, by name; the simplest first."""
 
 
 # ---- the cases under an installation -----------------------------------------------------
-
-
-class Skipped(Exception):
-    """A case cannot be run here; the message says why."""
 
 
 class ServerEnded(Exception):
@@ -214,14 +214,18 @@ class Place:
         script = os.path.abspath(process_programs.__file__)
         return [sys.executable, "-I", "-S", script, program, self.device, self.driver]
 
-    def variables(self, scheduler: str) -> dict[str, str]:
+    def variables(self, scheduler: str, priority: int | None = None) -> dict[str, str]:
         """Return the variables that preload XSched's shim, with a policy in effect.
+
+        With a priority, XQueues have one command in flight, so that they stop soon.
 
         Raises:
             Skipped: there is no shim, or it intercepts nothing.
         """
         settings = XSched(policy="hpf", scheduler=scheduler)
         spec = QueueSpec(name="program", workload=spin("1ms"), arrivals=Closed())
+        if priority is not None:
+            spec = replace(spec, priority=priority, threshold=1, batch_size=1)
         driver = LibraryFile(path=self.driver, origin="the loader")
         libraries = replace(find_libraries(self.kind), driver=driver)
         try:
@@ -264,7 +268,7 @@ class Trial:
     cases: int = 0
     runs: int = 0
     _alone: dict[str, Ended] = field(default_factory=dict)
-    _process: Observed | None = None
+    _processes: list[Observed] = field(default_factory=list)
 
     def broken(self, case: Case) -> dict[str, str]:
         """Run a case under XSched; return a sentence for each rule that it breaks.
@@ -281,7 +285,9 @@ class Trial:
             try:
                 if case.server in ("goes", "returns"):
                     return self._while_server_ends(case, limit_s)
-                with self._server(case.server != ""):
+                if case.server == "hinted":
+                    return self._while_hinted(case, limit_s)
+                with self._server() if case.server else contextlib.nullcontext():
                     found = self._start(case, limit_s).end()
             except ServerEnded as error:
                 return {STAYS: str(error)}
@@ -294,8 +300,10 @@ class Trial:
         return {}
 
     def shell_line(self, case: Case) -> str:
-        """Return the command that starts the program of a case under XSched."""
-        return shlex.join(self._command(case))
+        """Return the commands that start the programs of a case under XSched, one a line."""
+        both = (outside_hints.LOWER, outside_hints.HIGHER)
+        priorities = both if case.server == "hinted" else (None,)
+        return "\n".join(shlex.join(self._command(case, priority)) for priority in priorities)
 
     def _alone_as(self, program: str) -> Ended:
         """Return how a program ends without XSched."""
@@ -303,7 +311,7 @@ class Trial:
             self.runs += 1
             command = self.place.command(program)
             process = Observed(command, self.place.environment, ALONE_S)
-            if program == "until-told":
+            if program in process_programs.ENDLESS:
                 process.goes_on(_ROUNDS)
                 process.close_input()
             self._alone[program] = process.end()
@@ -315,57 +323,56 @@ class Trial:
             raise Skipped(f"without XSched, too, {alone.phrase}")
         return alone
 
-    def _command(self, case: Case) -> list[str]:
+    def _command(self, case: Case, priority: int | None = None) -> list[str]:
         """Return the command line of the program of a case, with the variables of XSched."""
-        values = self.place.variables("global" if case.server else "local")
+        values = self.place.variables("global" if case.server else "local", priority)
         prefix = _NAMESPACES[case.namespace]
         settings = (f"{name}={value}" for name, value in sorted(values.items()))
         return [*prefix, "env", *settings, *self.place.command(case.program)]
 
-    def _start(self, case: Case, limit_s: float) -> Observed:
-        command = self._command(case)
+    def _start(self, case: Case, limit_s: float, priority: int | None = None) -> Observed:
+        command = self._command(case, priority)
         if case.namespace:
             _require_namespace()
-        self._process = Observed(command, self.place.environment, limit_s)
-        return self._process
+        process = Observed(command, self.place.environment, limit_s)
+        self._processes.append(process)
+        return process
 
     def _stop(self) -> None:
-        """Stop the program that runs, after an error."""
-        if self._process is not None and not self._process.has_exit_status:
-            self._process.stop(0)
-        self._process = None
+        """Stop the programs that run, after an error."""
+        for process in self._processes:
+            if not process.has_exit_status:
+                process.stop(0)
+        self._processes.clear()
 
     @contextlib.contextmanager
-    def _server(self, is_needed: bool) -> Iterator[Callable[[], frozenset[int] | None]]:
-        """Run XSched's server; yields what reads which processes have work.
+    def _server(self) -> Iterator[Server]:
+        """Run XSched's server.
 
         Raises:
             Skipped: it cannot be started.
             ServerEnded: it has ended before the end of the `with`.
         """
-        if not is_needed:
-            yield lambda: None
-            return
         has_begun = False
         try:
             with xserver(self.place.home.program("xserver"), "HPF") as server:
                 has_begun = True
-                yield server.busy_processes
+                yield server
                 time.sleep(_NOTICES_S)  # it may end because of what the program did last
         except XSchedError as error:
             text = str(error).removeprefix("scheduler inactive: ")
             raise (ServerEnded if has_begun else Skipped)(text) from None
 
     def _while_server_ends(self, case: Case, limit_s: float) -> dict[str, str]:
-        with self._server(True):
+        with self._server():
             process = self._start(case, limit_s)
             begun = process.goes_on(_ROUNDS)
         outlived = begun and process.goes_on(_ROUNDS)
         known = True
         if outlived and case.server == "returns":
-            with self._server(True) as busy_processes:
+            with self._server() as server:
                 outlived = process.goes_on(_ROUNDS)
-                known = outlived and _is_known(process, busy_processes)
+                known = outlived and _is_known(process, server)
         process.close_input()
         ended = process.end()
         if not begun:
@@ -381,11 +388,18 @@ class Trial:
             }
         return {}
 
+    def _while_hinted(self, case: Case, limit_s: float) -> dict[str, str]:
+        with self._server() as server:
+            sentence = outside_hints.hint_without_effect(
+                lambda priority: self._start(case, limit_s, priority), server
+            )
+        return {HINTS: sentence} if sentence else {}
 
-def _is_known(process: Observed, busy_processes: Callable[[], frozenset[int] | None]) -> bool:
+
+def _is_known(process: Observed, server: Server) -> bool:
     deadline_s = time.monotonic() + _KNOWN_S
     while time.monotonic() < deadline_s and process.is_running():
-        if process.pid in (busy_processes() or ()):
+        if process.pid in (server.busy_processes() or ()):
             return True
         process.listen(POLL_S)
     return False

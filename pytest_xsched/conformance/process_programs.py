@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 STATUS = 3
 """Exit status of programs that end with pending work: one that no library uses by itself."""
-_LAUNCHES, _ROUNDS, _PENDING = 20, 3, 100
+_LAUNCHES, _ROUNDS, _PENDING, _MANY = 20, 3, 100, 100
 _ITERATIONS = 400_000
 """Of a kernel: about a millisecond on one thread of a processor or of a GPU."""
 
@@ -223,10 +223,19 @@ def _killed_pending(name: str, driver: str) -> int:
 
 def _until_told(name: str, driver: str) -> int:
     """Work until stdin is closed; a line of stdout reports each round."""
+    return _repeat(name, driver, 1)
+
+
+def _bursts(name: str, driver: str) -> int:
+    """Do the same with many kernels in each round, so that there is nearly always work."""
+    return _repeat(name, driver, _MANY)
+
+
+def _repeat(name: str, driver: str, launches: int) -> int:
     os.set_blocking(0, False)
     device = Device(name, driver)
     while True:
-        device.launch(1)
+        device.launch(launches)
         device.wait()
         os.write(1, b"round\n")
         try:
@@ -263,7 +272,10 @@ PROGRAMS: dict[str, Callable[[str, str], int]] = {
     "exit-pending": _exit_pending,
     "killed-pending": _killed_pending,
     "until-told": _until_told,
+    "bursts": _bursts,
 }
+ENDLESS = ("until-told", "bursts")
+"""Programs that end when stdin is closed."""
 
 
 def _mapped() -> str:

@@ -296,6 +296,11 @@ _ALL = (
         definition="When XSched's server has started again, it schedules the programs that ran "
         "meanwhile.",
     ),
+    Rule(
+        id="hints from outside",
+        definition="When XSched's server takes a priority for a program that runs, as from xcli, "
+        "the programs that run are scheduled by it.",
+    ),
 )
 
 RULES = {rule.id: rule for rule in _ALL}

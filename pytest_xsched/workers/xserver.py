@@ -38,6 +38,12 @@ _STOP_S = 5.0
 _POLL_S = 0.05
 _SAID_BYTES = 2**24
 _IPC_RMID = 0
+_PRIORITY_HINT = 1
+"""Number of that kind of hint in XSched's protocol."""
+_HINT_S = 10.0
+"""Longest wait for the answer to a hint."""
+_NOT_AS_EXPECTED = (ValueError, KeyError, TypeError, OverflowError)
+"""Errors of an answer that is not JSON, or other JSON."""
 EXPOSED = (
     "XSched's server listened on every network interface of this machine and asks for no password: "
     "every process that reaches its port can change policy and hints"
@@ -81,13 +87,31 @@ class Server:
     def busy_processes(self) -> frozenset[int] | None:
         """Return the ids of processes with an XQueue that has unfinished work; None: no answer."""
         answer = _get(self.port, "/xqueues")
-        if answer is None:
-            return None
         try:
-            queues = json.loads(answer)["xqueues"]
+            queues = json.loads(answer or b"")["xqueues"]
             return frozenset(int(queue["pid"]) for queue in queues if queue["ready"])
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except _NOT_AS_EXPECTED:
             return None
+
+    def xqueues_of(self, pid: int) -> tuple[int, ...]:
+        """Return the handles of the XQueues of a process; (): it has none, or no answer."""
+        answer = _get(self.port, "/xqueues")
+        try:
+            queues = json.loads(answer or b"")["xqueues"]
+            return tuple(int(queue["handle"]) for queue in queues if int(queue["pid"]) == pid)
+        except _NOT_AS_EXPECTED:
+            return ()
+
+    def hint_priority(self, handle: int, priority: int) -> str:
+        """Give an XQueue a priority, as xcli does; return "" or why the server did not take it."""
+        hint = {"hint_type": _PRIORITY_HINT, "handle": handle, "priority": priority}
+        answer = _ask(self.port, "POST", "/hint", json.dumps(hint), _HINT_S)
+        if answer is None:
+            return f"it does not answer within {_HINT_S:g} s"
+        status, body = answer
+        if status == http.client.OK:
+            return ""
+        return printable(f"status {status}, {body.decode(errors='replace')!r}")
 
 
 @contextlib.contextmanager
@@ -174,11 +198,19 @@ def _answers(port: int) -> bool:
 
 
 def _get(port: int, path: str) -> bytes | None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    answer = _ask(port, "GET", path, None, 1.0)
+    return answer[1] if answer and answer[0] == http.client.OK else None
+
+
+def _ask(
+    port: int, method: str, path: str, body: str | None, timeout_s: float
+) -> tuple[int, bytes] | None:
+    """Return the status and the body of an answer; None: there is none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, body)
         response = connection.getresponse()
-        return response.read() if response.status == http.client.OK else None
+        return response.status, response.read()
     except (OSError, http.client.HTTPException):
         return None
     finally:

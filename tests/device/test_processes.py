@@ -17,6 +17,7 @@ from pytest_xsched.conformance.process_cases import (
     CHILD,
     ENDS,
     GOES,
+    HINTS,
     NAMESPACE,
     PART_RULES,
     RETURNS,
@@ -107,6 +108,10 @@ def test_the_command_prints_what_reproduces_a_finding(home, capsys, monkeypatch)
             *("server-back", "server-returns", RETURNS),
             "the server that has started again has no work of its program within 1 s, and",
         ),
+        (
+            *("outside-hint-lost", "server-hint", HINTS),
+            "after the server has taken a hint, the program of priority 3 completes ",
+        ),
     ],
 )
 def test_each_fault_breaks_its_rule(trial, monkeypatch, fault, case, rule, sentence):
@@ -129,7 +134,7 @@ def test_a_case_that_fails_without_xsched_shows_nothing(trial, monkeypatch):
 
 
 def test_a_shim_that_is_not_mapped_shows_nothing(trial, monkeypatch):
-    monkeypatch.setattr(Trial, "_command", lambda self, case: self.place.command(case.program))
+    monkeypatch.setattr(Trial, "_command", lambda self, case, _: self.place.command(case.program))
     with pytest.raises(Skipped, match=r"shim is not mapped in the program$"):
         trial.broken(CASES["plain"])
 

@@ -41,6 +41,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(bodies.get(self.path, b""))
         if policy == "DIES":
             os._exit(7)
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        is_taken = body == os.environ.get("HINT")
+        self.send_response(200 if is_taken else 400)
+        self.end_headers()
+        self.wfile.write(b"success" if is_taken else b"invalid\\x1b priority")
     def log_message(self, *_): pass
 
 server = http.server.HTTPServer(("127.0.0.1", port), Handler)
@@ -153,6 +159,31 @@ def test_who_has_work(program, monkeypatch, answer, ready):
     with xserver(program, "HPF") as server:
         assert server.busy_processes() == ready
     assert server.busy_processes() is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "handles"),
+    [
+        ('{"xqueues": [{"pid": 7, "handle": 18446744073709551615}, {"pid": 8, "handle": 1}]}', 2),
+        ('{"xqueues": [{"pid": 7}]}', 0),
+        ("", 0),
+    ],
+)
+def test_the_xqueues_of_a_process(program, monkeypatch, answer, handles):
+    monkeypatch.setenv("XQUEUES", answer)
+    with xserver(program, "HPF") as server:
+        assert server.xqueues_of(7) == (2**64 - 1,)[:handles]
+        assert server.xqueues_of(9) == ()
+
+
+def test_a_hint_as_xcli_sends_it(program, monkeypatch):
+    hint = '{"hint_type": 1, "handle": 18446744073709551615, "priority": 3}'
+    monkeypatch.setenv("HINT", hint)
+    with xserver(program, "HPF") as server:
+        assert server.hint_priority(2**64 - 1, 3) == ""
+        refused = server.hint_priority(2**64 - 1, 256)
+    assert refused.startswith("status 400, 'invalid") and refused.isprintable()
+    assert server.hint_priority(1, 3) == "it does not answer within 10 s"
 
 
 def test_an_error_of_the_run_goes_through(program):

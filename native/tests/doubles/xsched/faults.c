@@ -54,6 +54,7 @@ static const struct {
     {"server-kills", &preempt_faults.server_kills},
     {"server-back", &preempt_faults.server_back},
     {"server-dies", &preempt_faults.server_dies},
+    {"outside-hint-lost", &preempt_faults.outside_hint_lost},
     {"hang-destroy-below", &preempt_faults.hang_destroy_below},
     {"tire", &preempt_faults.tire},
     {"hang-wait-beside-destroy", &preempt_faults.hang_wait_beside_destroy},

@@ -71,17 +71,18 @@ struct faults {
     bool circular_wait;      /* what ends between two others keeps those below it */
     bool long_inversion;     /* the same, for 2 s */
     /* Likewise; what a shim does to processes (process.c): */
-    bool fork_hangs;    /* a forked child hangs when it launches */
-    bool fork_exit;     /* a forked child never ends */
-    bool exec_hangs;    /* hangs when the process becomes another program */
-    bool exec_loses;    /* programs that the process becomes or starts have no shim */
-    bool exit_pending;  /* a process with pending work never ends */
-    bool exit_status;   /* a process with pending work ends with exit status 1 */
-    bool pid_namespace; /* hangs if the server knows the process by another id */
-    bool server_gone;   /* hangs when the server ends */
-    bool server_kills;  /* exit(1) when the server ends */
-    bool server_back;   /* never connects again */
-    bool server_dies;   /* the server aborts when a process ends (xserver.py) */
+    bool fork_hangs;        /* a forked child hangs when it launches */
+    bool fork_exit;         /* a forked child never ends */
+    bool exec_hangs;        /* hangs when the process becomes another program */
+    bool exec_loses;        /* programs that the process becomes or starts have no shim */
+    bool exit_pending;      /* a process with pending work never ends */
+    bool exit_status;       /* a process with pending work ends with exit status 1 */
+    bool pid_namespace;     /* hangs if the server knows the process by another id */
+    bool server_gone;       /* hangs when the server ends */
+    bool server_kills;      /* exit(1) when the server ends */
+    bool server_back;       /* never connects again */
+    bool server_dies;       /* the server aborts when a process ends (xserver.py) */
+    bool outside_hint_lost; /* the server takes a hint and changes nothing (xserver.py) */
     /* Likewise; they show only next to a load that does not end: */
     bool hang_destroy_below; /* destroying a queue waits while the policy suspends it */
     bool tire;               /* after 40 ms of work, a queue has no priority any more */

@@ -1,7 +1,7 @@
 /* process.c - what the shims of the double do to their process: they count pending work, know
  * whether the process was forked, and talk to the server of PREEMPT_DOUBLE_SERVER (a socket's
- * path; xserver.py) if the scheduler is global. A shim passes each launch on at once, so that
- * the work is pending in the driver. */
+ * path; xserver.py) if the scheduler is global. A shim passes each launch on as soon as the
+ * server allows it, so that the work is pending in the driver. */
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -37,27 +37,33 @@ static void disconnect(void)
     server = -1;
 }
 
-/* Read "go PID": the server lets this process launch, and knows it as PID. */
-static bool is_allowed(void)
+/* Read "PID": the server schedules this process, and knows it by this id. */
+static bool is_accepted(void)
 {
     char text[32];
     struct pollfd answer = {.fd = server, .events = POLLIN};
     if (poll(&answer, 1, ANSWER_MS) != 1)
         return false;
     ssize_t got = read(server, text, sizeof text - 1);
-    if (got <= 3 || strncmp(text, "go ", 3) != 0)
+    if (got <= 0)
         return false;
     text[got] = '\0';
-    if (preempt_faults.pid_namespace && atoi(text + 3) != getpid())
+    if (preempt_faults.pid_namespace && atoi(text) != getpid())
         hang(); /* waits for an answer to its own id */
     return true;
 }
 
-/* The server that has ended closes the connection. */
-static bool has_gone(void)
+static void tell(const char *line)
 {
-    char byte;
-    return recv(server, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    send(server, line, strlen(line), MSG_NOSIGNAL); /* the next answer shows whether it has ended */
+}
+
+static void tell_priority(void)
+{
+    char line[32];
+    const char *priority = getenv("XSCHED_AUTO_XQUEUE_PRIORITY");
+    snprintf(line, sizeof line, "%d\n", priority != NULL ? atoi(priority) : 0);
+    tell(line);
 }
 
 static void connect_to(const char *path)
@@ -66,8 +72,9 @@ static void connect_to(const char *path)
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (server >= 0 && connect(server, (struct sockaddr *)&address, sizeof address) == 0 &&
-        is_allowed()) {
+        is_accepted()) {
         was_connected = true;
+        tell_priority();
         return;
     }
     disconnect();
@@ -75,20 +82,28 @@ static void connect_to(const char *path)
         preempt_log("ERRO", "Assertion failed: no server answers at %s", path);
 }
 
+/* Wait until the server lets this process launch; return false if it ends. */
+static bool may_launch(void)
+{
+    char allowed;
+    tell("launch\n");
+    return recv(server, &allowed, 1, 0) == 1;
+}
+
 static void ask_server(void)
 {
     const char *path = getenv("PREEMPT_DOUBLE_SERVER"), *kind = getenv("XSCHED_SCHEDULER");
     if (path == NULL || kind == NULL || strcmp(kind, "GLB") != 0)
         return;
-    if (server >= 0 && has_gone()) {
-        disconnect();
-        if (preempt_faults.server_gone)
-            hang();
-        if (preempt_faults.server_kills)
-            preempt_log("ERRO", "Assertion failed: the server has gone");
-    }
     if (server < 0 && !(was_connected && preempt_faults.server_back))
         connect_to(path);
+    if (server < 0 || may_launch())
+        return;
+    disconnect();
+    if (preempt_faults.server_gone)
+        hang();
+    if (preempt_faults.server_kills)
+        preempt_log("ERRO", "Assertion failed: the server has gone");
 }
 
 /* ---- the calls of the program ---------------------------------------------------------- */
@@ -103,6 +118,8 @@ void preempt_before_launch(void)
 
 void preempt_after_wait(void)
 {
+    if (server >= 0)
+        tell("idle\n");
     pending = 0;
 }
 
