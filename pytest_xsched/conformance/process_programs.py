@@ -18,7 +18,9 @@ from typing import Any, NoReturn
 
 STATUS = 3
 """Exit status of programs that end with pending work: one that no library uses by itself."""
-_LAUNCHES, _ROUNDS, _PENDING, _MANY = 20, 3, 100, 100
+_LAUNCHES, _ROUNDS, _PENDING = 20, 3, 100
+_BURST = 100
+"""Kernels of a round of `bursts`: much longer than a wait for a processor between two rounds."""
 _ITERATIONS = 400_000
 """Of a kernel: about a millisecond on one thread of a processor or of a GPU."""
 
@@ -227,8 +229,8 @@ def _until_told(name: str, driver: str) -> int:
 
 
 def _bursts(name: str, driver: str) -> int:
-    """Do the same with many kernels in each round, so that there is nearly always work."""
-    return _repeat(name, driver, _MANY)
+    """Work until stdin is closed, with many kernels in each round, so that pauses are rare."""
+    return _repeat(name, driver, _BURST)
 
 
 def _repeat(name: str, driver: str, launches: int) -> int:

@@ -103,7 +103,7 @@ class Server:
             return ()
 
     def hint_priority(self, handle: int, priority: int) -> str:
-        """Give an XQueue a priority, as xcli does; return "" or why the server did not take it."""
+        """Set the priority of an XQueue, as xcli does; return "" or why the server refuses it."""
         hint = {"hint_type": _PRIORITY_HINT, "handle": handle, "priority": priority}
         answer = _ask(self.port, "POST", "/hint", json.dumps(hint), _HINT_S)
         if answer is None:
