@@ -120,6 +120,7 @@ OWN_RULES: dict[str, tuple[str, ...]] = {
         ("earliest first", "in effect"),
     ),
     **dict.fromkeys(("always-lax", "laxity-late"), ("critical first", "in effect")),
+    "utilization-late": ("time by weight",),
     "no-turns": ("equals run together", "takes turns", "time by weight", "in effect"),
     "destroyed-holds": ("* returns*", "everything ends", "returns in time"),
     "off-holds": ("off means off",),

@@ -14,7 +14,7 @@ static void set_suspended(struct xs_queue *q, bool suspended)
         q->suspended_count++;
     xs__record_suspension(q, suspended);
     q->suspended = suspended;
-    if (!suspended)
+    if (!suspended && q->busy) /* an idle queue has nothing to launch */
         q->run->engine->wake(q);
 }
 

@@ -14,7 +14,7 @@ from pytest_xsched.errors import XSchedError
 from pytest_xsched.scenario.xsched_settings import XSched
 from pytest_xsched.session.session import Session
 from pytest_xsched.session.several_devices import live_on
-from pytest_xsched.stress.competition import keeps_devices_apart, rule_of
+from pytest_xsched.stress.competition import divides_time, keeps_devices_apart, rule_of
 from pytest_xsched.stress.costs import CALLS, Costs, all_costs
 from pytest_xsched.stress.minimize import Counterexample, all_broken
 from pytest_xsched.stress.rules import RULES
@@ -53,6 +53,8 @@ def not_claimed(policy: Policy) -> dict[str, str]:
         without["earliest first"] = "the policy does not order queues by deadline"
     if "critical first" not in policy.rules:
         without["critical first"] = "the policy reads no laxity"
+    if not divides_time(policy):
+        without["time by weight"] = "steps show it where utilizations divide the time"
     if not rule_of(policy):
         without["a new policy decides"] = "steps show it from a policy that orders queues"
     if not keeps_devices_apart(policy):

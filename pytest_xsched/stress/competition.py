@@ -18,8 +18,12 @@ __all__ = [
     "DEADLINES",
     "IN_VAIN",
     "LAXITIES",
+    "TIMES",
     "TOGETHER",
+    "UTILIZATIONS",
     "Competitor",
+    "divides_time",
+    "got_less",
     "hint_of",
     "keeps_devices_apart",
     "overtaken",
@@ -57,6 +61,14 @@ DEADLINES = ("1us", "100s", "10000s", "1000000s")
 LAXITIES = ("1us", "1000000s")
 """A queue with the first one always has its critical priority, and one with the last one never."""
 _LATER_NS = 60_000_000_000
+TIMES = 10
+"""How much larger the utilization of a queue must be, so that it is clear which one gets more."""
+UTILIZATIONS = (100, 10, 1)
+_DIVIDED, _EACH = spin("500us"), 80
+"""Requests of two queues that divide the time, and how many each gets: some turns of both."""
+_MOST_OF_SMALLER = 2
+"""What the smaller one may launch for each launch of the other one. On a busy machine, where each
+turn has time for a single launch, it is one."""
 
 
 class Competitor(Protocol):
@@ -65,6 +77,7 @@ class Competitor(Protocol):
     priority: int
     deadline_ns: int
     laxity_ns: int
+    utilization: int
     threshold: int
 
     @property
@@ -80,8 +93,16 @@ def rule_of(policy: Policy) -> str:
 
 
 def hint_of(policy: Policy) -> str:
-    """Return the hint that decides which queue goes first under a policy; "": there is none."""
-    return _HINTS.get(rule_of(policy), "")
+    """Return the hint that decides which queue goes first under a policy, or how much it gets.
+
+    "": there is none.
+    """
+    return "utilization" if "utilization" in policy.reads else _HINTS.get(rule_of(policy), "")
+
+
+def divides_time(policy: Policy) -> bool:
+    """Check whether the queues of a process get time by their utilizations under a policy."""
+    return hint_of(policy) == "utilization" and "time by weight" in policy.rules
 
 
 def keeps_devices_apart(policy: Policy) -> bool:
@@ -90,8 +111,11 @@ def keeps_devices_apart(policy: Policy) -> bool:
 
 
 def rank(queue: Competitor, policy: Policy) -> int:
-    """Return a number that is the higher, the earlier a queue goes under a policy."""
+    """Return a number that is the higher, the earlier a queue goes under a policy, or the more it
+    gets."""
     hint = hint_of(policy)
+    if hint == "utilization":
+        return queue.utilization
     if hint == "laxity":
         return queue.priority if queue.laxity_ns < _LATER_NS else 0
     return -queue.deadline_ns if hint == "deadline" else queue.priority
@@ -154,6 +178,39 @@ def overtaken(
         )
     shown = any(tickets[-1].launched_ns >= end_ns for tickets in lower.values())
     return "" if shown and count <= 1 else None
+
+
+def got_less(
+    one: _Queue,
+    other: _Queue,
+    submit: Callable[[_Queue, Workload, int], list[Ticket]],
+) -> str | None:
+    """Submit as much to two queues, and compare their launches while both have work.
+
+    Args:
+        one: has the larger utilization, by `TIMES` at least; neither has work.
+        other: the other one.
+        submit: submits equal requests to a queue.
+
+    Returns:
+        That `one` launched less than half as much, as a sentence; "": it launched at least as much.
+        None: the attempt shows nothing.
+    """
+    small, large = (submit(queue, _DIVIDED, _EACH) for queue in (other, one))
+    begin_ns = large[-1].completed_ns - large[-1].latency.ns
+    end_ns = min(tickets[-1].launched_ns for tickets in (small, large))
+    did, mine = (
+        sum(begin_ns < ticket.launched_ns < end_ns for ticket in tickets)
+        for tickets in (small, large)
+    )
+    if did + mine < _EACH // 2 or mine < did <= _MOST_OF_SMALLER * mine:
+        return None
+    if did <= mine:
+        return ""
+    return (
+        f"{other.name} launched {did} requests while {one.name}, whose utilization is "
+        f"{one.utilization} and not {other.utilization}, launched {mine}"
+    )
 
 
 def waited_for_another_device(

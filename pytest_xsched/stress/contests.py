@@ -13,7 +13,7 @@ from pytest_xsched.stress.steps import Step
 if TYPE_CHECKING:
     from pytest_xsched.stress.step_executor import StepExecutor
 
-__all__ = ["LONG", "above_elsewhere", "below", "execute", "sources"]
+__all__ = ["LONG", "above_elsewhere", "below", "execute", "smaller", "sources"]
 
 LONG = spin("1ms", layers=40)
 """Work that is still there when the next queues have got theirs, in whatever process."""
@@ -31,6 +31,20 @@ def below(executor: StepExecutor, step: Step) -> list[QueueState]:
         return []
     policy = executor.devices[one.device].policy
     return competition.preceded(one, executor.next_to(one), policy)
+
+
+def smaller(executor: StepExecutor, step: Step) -> list[QueueState]:
+    """Return the queues with a much smaller utilization than the step's queue, the smallest first.
+
+    Queues whose launches take time are none: it is not that time which a policy divides.
+    """
+    one = executor.queues[step.queue]
+    by_share = competition.divides_time(executor.devices[one.device].policy)
+    if not by_share or one.launch_ns or not _is_clear(executor, one):
+        return []
+    most = one.utilization / competition.TIMES
+    found = [k for k in executor.next_to(one) if k.utilization <= most and not k.launch_ns]
+    return sorted(found, key=lambda state: state.utilization)
 
 
 def above_elsewhere(executor: StepExecutor, step: Step) -> list[QueueState]:
@@ -59,6 +73,10 @@ def execute(executor: StepExecutor, step: Step) -> None:
     if step.does == "follow":
         _follow(executor, one, sources(executor, step))
         return
+    if step.does == "divide":
+        other = smaller(executor, step)[0]
+        _repeat(executor, "time by weight", one, lambda: _divide(executor, one, other))
+        return
     if step.does == "apart":
         other = above_elsewhere(executor, step)[0]
         _repeat(
@@ -74,6 +92,15 @@ def execute(executor: StepExecutor, step: Step) -> None:
     }[step.does]
     lower = below(executor, step)
     _repeat(executor, rule, one, lambda: attempt(live, one, lower, submit))
+
+
+def _divide(executor: StepExecutor, one: QueueState, other: QueueState) -> str | None:
+    """Let two queues compete; with one command in flight, as a turn would get all of more."""
+    for state in (one, other):
+        if state.threshold > 1:
+            state.note_change(Step(does="set_launch_config", depth=(1, 1)))
+            state.xq.set_launch_config(threshold=1, batch_size=1)
+    return competition.got_less(one, other, executor.submit_times)
 
 
 def _follow(executor: StepExecutor, one: QueueState, others: Sequence[QueueState]) -> None:

@@ -28,6 +28,8 @@ class QueueState:
     """MAX_NS: it has none, so it is due last."""
     laxity_ns: int = MAX_NS
     """MAX_NS: it has none, so it is never critical."""
+    utilization: int = 100
+    """Percent; of a queue that has none, too."""
     launch_ns: int = 0
     """What each launch takes in addition."""
     held: bool = False
@@ -74,6 +76,8 @@ class QueueState:
             self.was_ready = self.was_ready and not self.held
         elif step.does == "set_priority":
             self.priority = step.priority or 0
+        elif step.does == "set_utilization":
+            self.utilization = step.utilization
         elif (hint := step.does.removeprefix("set_")) in HINTS:
             value = step.hints.get(hint)
             value_ns = parse_duration(value, what=hint) if value else MAX_NS

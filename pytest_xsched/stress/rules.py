@@ -174,6 +174,7 @@ _ALL = (
         definition="Queues that have work at the same time get device time in proportion to their "
         "weights, apart from a turn of each and from what is in flight at its end.",
         source="C. A. Waldspurger, W. E. Weihl, 1995",
+        live=True,
         of="policies that divide time among the queues of a process",
     ),
     Rule(

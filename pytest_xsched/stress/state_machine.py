@@ -36,7 +36,7 @@ from pytest_xsched.scenario.queue_spec import PRIORITY_MAX
 from pytest_xsched.scenario.workload import Workload, spin
 from pytest_xsched.stress import overlap
 from pytest_xsched.stress.background_load import WINDOW
-from pytest_xsched.stress.competition import DEADLINES, LAXITIES, hint_of, rank
+from pytest_xsched.stress.competition import DEADLINES, LAXITIES, UTILIZATIONS, hint_of, rank
 from pytest_xsched.stress.contests import LONG
 from pytest_xsched.stress.costs import first_breach
 from pytest_xsched.stress.pairs import LONG_COMMAND
@@ -60,8 +60,12 @@ _REQUESTS = st.builds(
 )
 _DEPTHS = launch_configurations(auto=False)
 _LAUNCHES = (*[""] * 15, "2ms")  # what each launch of a queue takes; few, to be fast
-_OF_NEW = {"deadline": DEADLINES, "laxity": (*LAXITIES, "")}
-_OF_OLD = {"deadline": (*DEADLINES, ""), "laxity": LAXITIES}
+_OF_NEW: dict[str, tuple[Any, ...]] = {
+    "deadline": DEADLINES,
+    "laxity": (*LAXITIES, ""),
+    "utilization": (*UTILIZATIONS, 0),
+}
+_OF_OLD = _OF_NEW | {"deadline": (*DEADLINES, ""), "laxity": LAXITIES, "utilization": UTILIZATIONS}
 """Values of hints that a new queue may get, the most urgent one first, and an old one; empty:
 none."""
 _OTHER_DEPTHS = st.just((1, 1)) | _DEPTHS
@@ -305,16 +309,17 @@ class XQueuesMachine(RuleBasedStateMachine):
                 step = Step(does=does, queue=number, workload=new.workload, every=new.every)
             self.do(functools.partial(self.executor.execute, step))
 
-    def _hints(self, data: Any) -> dict[str, str]:
+    def _hints(self, data: Any) -> dict[str, Any]:
         """Draw a hint of a new queue where the policy reads another one than the priority."""
         hint = hint_of(self.devices[0].policy)
         if hint not in HINTS:
             return {}
-        return {hint: str(data.draw(st.sampled_from(_OF_NEW[hint]), label=hint))}
+        return {hint: data.draw(st.sampled_from(_OF_NEW[hint]), label=hint)}
 
     def _set_hint(self, data: Any, priority: int) -> None:
         hint = hint_of(self.devices[0].policy)
-        if hint in HINTS and not (hint == "laxity" and data.draw(st.booleans(), label="priority")):
+        other = hint in ("laxity", "utilization") and data.draw(st.booleans(), label="priority")
+        if hint in HINTS and not other:
             value = data.draw(st.sampled_from(_OF_OLD[hint]), label=hint)
             self._take(f"set_{hint}", data, **{hint: value})
         else:
@@ -354,7 +359,7 @@ class XQueuesMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), priority=priorities())
     def set_priority(self, data: Any, priority: int) -> None:
-        """Change a priority, or a deadline where the policy needs one."""
+        """Change a priority, or another hint where the policy reads one."""
         self._set_hint(data, priority)
 
     @rule(data=st.data(), depth=_OTHER_DEPTHS)
@@ -466,14 +471,19 @@ class XQueuesMachine(RuleBasedStateMachine):
                 self._take("resume", queue=number)
 
     def _hurry_the_last(self) -> None:
-        """Let the last queue be the first one, which a scheduler may notice too late."""
+        """Let the last queue be the first one, which a scheduler may notice too late.
+
+        Where queues have utilizations, the one with the most gets the least.
+        """
         states, policy = self.executor.queues, self.devices[0].policy
         hint = hint_of(policy)
         if len(states) > 1 and hint in HINTS:
-            last = min(states, key=lambda number: rank(states[number], policy))
+            last, *_, first = sorted(states, key=lambda number: rank(states[number], policy))
             self._take(f"set_{hint}", queue=last, **{hint: _OF_NEW[hint][0]})
             if hint == "laxity":
                 self._take("set_priority", queue=last, priority=PRIORITY_MAX)
+            if hint == "utilization":
+                self._take("set_utilization", queue=first, utilization=min(UTILIZATIONS))
 
     def _free_the_first(self) -> None:
         """Let the queue that is due first have no deadline, and another one compete with it."""
@@ -494,8 +504,8 @@ class XQueuesMachine(RuleBasedStateMachine):
         """Submit to each queue in turn while those that it precedes are at work: they stop."""
         self._free_all()
         for number in list(self.executor.queues):
-            self._take("compete", queue=number)
-            self._take("apart", queue=number)
+            for does in ("compete", "divide", "apart"):
+                self._take(does, queue=number)
 
     @precondition(lambda self: self._may("idle"))
     @rule()

@@ -39,6 +39,7 @@ _SHORT, _SHARED = spin("100us", layers=5), spin("200us", layers=24)
 _RULE_OF_STEP = {
     "idle": "idle burns nothing",
     "share": "equals run together",
+    "divide": "time by weight",
     "apart": "devices are apart",
     "change_policy": "a new policy decides",
     "switch_off": "off means off",
@@ -46,7 +47,7 @@ _RULE_OF_STEP = {
 """Steps that serve one rule only."""
 
 
-_CALL_OF_STEP = dict.fromkeys(("compete", "apart", "change_policy", "follow"), "wait")
+_CALL_OF_STEP = dict.fromkeys(("compete", "divide", "apart", "change_policy", "follow"), "wait")
 """Steps that consist of other calls: the one that may not return."""
 
 
@@ -136,6 +137,7 @@ class StepExecutor:
         needed: dict[str, Callable[[Step], object]] = {
             "share": self._equal,
             "compete": functools.partial(contests.below, self),
+            "divide": functools.partial(contests.smaller, self),
             "change_policy": functools.partial(contests.below, self),
             "apart": functools.partial(contests.above_elsewhere, self),
             "follow": functools.partial(contests.sources, self),
@@ -303,7 +305,7 @@ class StepExecutor:
         setattr(state.xq, hint, step.hints.get(hint))
         state.note_change(step)
 
-    _set_deadline = _set_laxity = _set_hint
+    _set_deadline = _set_laxity = _set_utilization = _set_hint
 
     def _set_launch_config(self, step: Step) -> None:
         state = self.queues[step.queue]
@@ -317,7 +319,7 @@ class StepExecutor:
     def _compete(self, step: Step) -> None:
         contests.execute(self, step)
 
-    _apart = _change_policy = _follow = _compete
+    _divide = _apart = _change_policy = _follow = _compete
 
     def _wait(self, step: Step) -> None:
         state = self.queues[step.queue]

@@ -17,7 +17,7 @@ __all__ = ["HINTS", "BrokenRule", "Step", "numbered"]
 
 _PLAIN = spin("1ms")
 IDLE = "50ms"
-HINTS = ("deadline", "laxity")
+HINTS = ("deadline", "laxity", "utilization")
 """Hints, apart from the priority, that a queue is created with or gets by "set_deadline", ..."""
 
 
@@ -27,9 +27,9 @@ class Step:
 
     Attributes:
         does: the name of a method of XQueue, or "create", "set_priority", "set_deadline",
-            "set_laxity", "set_launch_config", "sleep", "idle", "share", "compete", "apart",
-            "follow", "change_policy", "switch_off", "switch_on", "together", "clear" (the end of an
-            example) or one of `costs.STEPS`.
+            "set_laxity", "set_utilization", "set_launch_config", "sleep", "idle", "share",
+            "compete", "divide", "apart", "follow", "change_policy", "switch_off", "switch_on",
+            "together", "clear" (the end of an example) or one of `costs.STEPS`.
         steps: of "together": steps that happen at once, each in a thread of its own.
         launch: of "create": what each launch of the queue takes in addition.
         every: of a load: the time from one request to the next; empty: a closed loop.
@@ -38,6 +38,7 @@ class Step:
         device: number of the live XQueues that the queue is of: a device, or several in a process.
         on: which of these the queue is on.
         deadline: empty: none; the same holds for laxity.
+        utilization: percent; 0: none.
     """
 
     does: str
@@ -47,6 +48,7 @@ class Step:
     priority: int | None = 0
     deadline: str = ""
     laxity: str = ""
+    utilization: int = 0
     launch: str = ""
     depth: tuple[int, int] = (4, 2)
     workload: Workload = _PLAIN
@@ -60,7 +62,7 @@ class Step:
         name = f"q{self.queue}"
         on = f", device={self.on}" if self.on else ""
         depth = f"threshold={self.depth[0]}, batch_size={self.depth[1]}"
-        hints = "".join(f', {hint}="{value}"' for hint, value in self.hints.items())
+        hints = "".join(f", {hint}={_literal(value)}" for hint, value in self.hints.items())
         hints += f', launch="{self.launch}"' if self.launch else ""
         every = f', every="{self.every}"' if self.every else ""
         xqueues = "xqueues" if not self.device else f"xqueues{self.device}"
@@ -72,13 +74,15 @@ class Step:
             "create": f"{name} = {xqueues}(priority={self.priority}, {depth}{hints}{on})",
             "load": f"{name}.load({python_text(self.workload)}{every})",
             "set_priority": f"{name}.priority = {self.priority}",
-            "set_deadline": f"{name}.deadline = {_quoted(self.deadline)}",
-            "set_laxity": f"{name}.laxity = {_quoted(self.laxity)}",
+            "set_deadline": f"{name}.deadline = {_literal(self.deadline)}",
+            "set_laxity": f"{name}.laxity = {_literal(self.laxity)}",
+            "set_utilization": f"{name}.utilization = {_literal(self.utilization)}",
             "set_launch_config": f"{name}.set_launch_config({depth})",
             "sleep": f'xqueues.sleep("{self.duration}")',
             "idle": f'xqueues.sleep("{IDLE}")',
             "share": f"share({name})",
             "compete": f"compete({name})",
+            "divide": f"divide({name})",
             "apart": f"apart({name})",
             "follow": f"follow({name})",
             "change_policy": f"change_policy({name})",
@@ -106,8 +110,8 @@ class Step:
         return frozenset(inner) | ({self.queue} if self.queue >= 0 else frozenset())
 
 
-def _quoted(value: str) -> str:
-    return f'"{value}"' if value else "None"
+def _literal(value: str | int) -> str:
+    return f'"{value}"' if value and isinstance(value, str) else str(value or None)
 
 
 class BrokenRule(AssertionError):

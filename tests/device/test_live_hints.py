@@ -117,6 +117,7 @@ CRITICAL = (
     Step(does="set_priority", queue=1, priority=4),
     Step(does="set_laxity", queue=1, laxity="1us"),
 )
+RAISED_LATER = (CRITICAL[1], Step(does="set_priority", queue=0, priority=4))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,7 @@ CRITICAL = (
     [
         pytest.param("", (), 0, "", id="critical-at-once"),
         pytest.param("", CRITICAL, 1, "", id="a-changed-laxity"),
+        pytest.param("", RAISED_LATER, 0, "", id="the-priority-of-a-laxity"),
         pytest.param("laxity-late", CRITICAL, 1, "critical first", id="a-change-without-an-effect"),
         pytest.param("always-lax", (), 0, "critical first", id="never-critical"),
     ],
@@ -136,6 +138,60 @@ def test_a_laxity_without_an_effect_is_found(
     monkeypatch.setenv("PREEMPT_DOUBLE", fault)
     competes = Step(does="compete", queue=queue)
     assert played(xsched_session, "lax", (*LAX, *steps), competes) == rule
+
+
+PARTS = (create(0, utilization=1), create(0, utilization=10))
+MORE = Step(does="set_utilization", queue=0, utilization=100)
+
+
+@pytest.mark.parametrize(
+    ("fault", "steps", "queue", "rule"),
+    [
+        pytest.param("", (), 1, "", id="ten-times-as-much"),
+        pytest.param("", (MORE,), 0, "", id="a-changed-utilization"),
+        pytest.param("utilization-late", (MORE,), 0, "time by weight", id="without-an-effect"),
+    ],
+)
+def test_a_utilization_without_an_effect_is_found(
+    xsched_session, monkeypatch, fault, steps, queue, rule
+):
+    assert str(PARTS[1]).endswith("batch_size=2, utilization=10)")
+    assert str(MORE) == "q0.utilization = 100"
+    monkeypatch.setenv("PREEMPT_DOUBLE", fault)
+    divides = Step(does="divide", queue=queue)
+    assert str(divides) == f"divide(q{queue})"
+    assert played(xsched_session, "up", (*PARTS, *steps), divides, expected=rule) == rule
+
+
+@pytest.mark.parametrize("kind", ["sim", "cpu"])
+def test_a_changed_utilization_of_ours_has_an_effect(session_on, kind):
+    queues = session_on(kind).live()
+    queues.set_policy("partition")
+    executor = StepExecutor([queues])
+    for step in (*PARTS, Step(does="divide", queue=1), MORE, Step(does="divide", queue=0)):
+        executor.execute(step)
+    executor.finish()
+    assert [step.does for step in executor.executed].count("divide") == 2
+    queues.close()
+
+
+def test_only_utilizations_that_differ_by_much_are_compared(session_on):
+    queues = session_on("sim").live()
+    divides = Step(does="divide", queue=1)
+    executor = StepExecutor([queues])
+    queues.set_policy("fair")
+    executor.execute(create(0))
+    assert not executor.can(Step(does="divide", queue=0))
+    queues.set_policy("partition")
+    for step in (create(0, utilization=10), create(0)):
+        executor.execute(step)
+    assert not executor.can(divides)
+    executor.execute(Step(does="set_utilization", queue=0, utilization=1))
+    assert executor.can(divides)
+    executor.execute(Step(does="load", queue=2))
+    assert not executor.can(divides)
+    executor.finish()
+    queues.close()
 
 
 def test_a_changed_utilization_divides_the_time_from_then_on(session_on):

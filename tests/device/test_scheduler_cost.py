@@ -64,6 +64,14 @@ def test_our_own_scheduler_keeps_the_limits(session_on, where, step):
     queues.close()
 
 
+def test_an_event_of_one_of_our_queues_wakes_no_idle_queue(session_on):
+    """Under edf all queues but one are suspended, also those without work."""
+    queues = session_on("cpu").live()
+    queues.set_policy("edf")
+    costs.measure("measure_events", queues, ("costs little",))
+    queues.close()
+
+
 def test_the_double_keeps_the_limits(live):
     queues = live()
     for step in costs.STEPS:

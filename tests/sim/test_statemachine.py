@@ -1,10 +1,14 @@
 """Random steps on live XQueues in virtual time."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from pytest_xsched import ScenarioError, Session, spin
+from pytest_xsched.base.policies import policy_of
+from pytest_xsched.conformance.live_engine import not_claimed
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stress import state_machine
 from pytest_xsched.stress.minimize import first_broken
@@ -27,6 +31,20 @@ def test_live_queues(devices):
     found = first_broken(session.live, RANDOM, devices=devices)
     session.close()
     assert found is None, str(found)
+
+
+def test_live_queues_whose_utilizations_divide_the_time(sim):
+    def live():
+        queues = sim.live()
+        queues.set_policy("partition")
+        return queues
+
+    without = not_claimed(policy_of("builtin", "partition")).keys() - {"held launches nothing"}
+    shown = Counter()
+    few = settings(RANDOM, max_examples=15)
+    found = first_broken(live, few, without=without, shown=shown)
+    assert found is None, str(found)
+    assert shown["time by weight"]
 
 
 def test_some_random_requests_have_long_commands():

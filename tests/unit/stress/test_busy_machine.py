@@ -1,11 +1,11 @@
-"""Step "compete" on a busy machine, which delays threads: what it delays is no breach."""
+"""Steps "compete" and "divide" on a busy machine: threads that it delays break no rule."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from pytest_xsched import Duration
-from pytest_xsched.stress.competition import overtaken
+from pytest_xsched.stress.competition import got_less, overtaken
 
 MS = 1_000_000
 LIVE = SimpleNamespace(is_virtual=False)
@@ -47,3 +47,33 @@ def test_launches_that_were_late_because_of_the_machine_are_none(late, found):
 
 def test_a_queue_that_may_have_been_idle_before_its_second_request_shows_nothing():
     assert outcome(range(30, 52, 2), second_ms=21) is None
+
+
+def divided(small_each, large_each=2, first_ms=0):
+    """Let two queues launch a request in every so many ms, from 0 on; the larger one is `one`."""
+    one, other = (
+        SimpleNamespace(name=name, utilization=percent) for name, percent in (("a", 100), ("b", 10))
+    )
+
+    def submit(queue, workload, times):
+        each = large_each if queue is one else small_each
+        return [ticket(first_ms, each * i + 1, each * i + 2) for i in range(times)]
+
+    return got_less(one, other, submit)
+
+
+def test_a_queue_that_gets_less_by_a_larger_utilization_is_a_breach():
+    assert divided(small_each=20) == ""
+    sentence = divided(small_each=2, large_each=20)
+    assert sentence == (
+        "b launched 79 requests while a, whose utilization is 100 and not 10, launched 8"
+    )
+
+
+@pytest.mark.parametrize(("large_each", "found"), [(2, ""), (3, None), (4, None)])
+def test_turns_in_which_a_busy_machine_lets_each_queue_launch_one_are_none(large_each, found):
+    assert divided(small_each=2, large_each=large_each) == found
+
+
+def test_too_few_launches_show_nothing():
+    assert divided(small_each=1, large_each=40, first_ms=70) is None

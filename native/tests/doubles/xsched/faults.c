@@ -70,6 +70,7 @@ static const struct {
     {"deadline-border", &preempt_faults.deadline_border},
     {"deadline-constant", &preempt_faults.deadline_constant},
     {"laxity-late", &preempt_faults.laxity_late},
+    {"utilization-late", &preempt_faults.utilization_late},
     {"one-device", &preempt_faults.one_device},
     {"policy-keeps", &preempt_faults.policy_keeps},
     {"ignore-case", &preempt_faults.ignore_case},

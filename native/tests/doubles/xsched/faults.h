@@ -39,6 +39,7 @@ struct faults {
     bool deadline_border;   /* "deadline-border": the shortest deadline is taken for none */
     bool deadline_constant; /* "deadline-constant": NO_DEADLINE is taken for a deadline of 0 */
     bool laxity_late;       /* "laxity-late": a laxity that a queue has is never changed */
+    bool utilization_late;  /* "utilization-late": the same of a utilization */
     bool one_device;        /* "one-device": a queue is suspended for one on another device */
     bool policy_keeps; /* "policy-keeps": what a change of policy finds suspended stays so until the
                           next */

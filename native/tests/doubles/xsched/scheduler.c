@@ -379,8 +379,10 @@ int XHintUtilization(XQueueHandle xq, int32_t utilization)
     struct queue *q;
     struct hints *hints = lock_hints(xq, &q);
     bool fits = utilization > 0 && utilization <= UTILIZATION_MAX;
-    if (hints != NULL)
+    if (hints != NULL && !(preempt_faults.utilization_late && hints->has_utilization)) {
         hints->utilization = fits ? utilization : UTILIZATION_MAX;
+        hints->has_utilization = true;
+    }
     return take_effect(q);
 }
 

@@ -30,7 +30,7 @@ struct hints {
     int32_t priority, lax_priority, critical_priority;
     int64_t deadline_ns, laxity_ns; /* negative: none */
     int32_t utilization;
-    bool has_priority;
+    bool has_priority, has_utilization;
 };
 
 struct queue {
