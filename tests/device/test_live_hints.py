@@ -214,16 +214,6 @@ def test_a_changed_utilization_divides_the_time_from_then_on(session_on):
     queues.close()
 
 
-def test_xsched_gets_a_changed_utilization(xsched_session):
-    """A turn of `one` would take 9.9 s, and so long `other` would wait."""
-    queues = xsched_session.live(scheduler=XSched(policy="up", timeslice="10s"))
-    one, other = queues(utilization=100), queues(utilization=1)
-    one.utilization, other.utilization = 1, 100
-    one.load(spin("1ms"))
-    other.submit(spin("1ms")).wait("5s")
-    queues.close()
-
-
 def test_a_hint_that_the_policy_does_not_read_is_refused(session_on):
     queues = session_on("sim").live()
     said = "deadline has no effect under policy 'hpf'; policies that read it: edf of builtin, kedf"
