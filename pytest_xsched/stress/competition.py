@@ -64,7 +64,7 @@ _LATER_NS = 60_000_000_000
 TIMES = 10
 """How much larger the utilization of a queue must be, so that it is clear which one gets more."""
 UTILIZATIONS = (100, 10, 1)
-_DIVIDED, _EACH = spin("500us"), 80
+_DIVIDED, _EACH = spin("500us"), 120
 """Requests of two queues that divide the time, and how many each gets: some turns of both."""
 _MOST_OF_SMALLER = 2
 """What the smaller one may launch for each launch of the other one. On a busy machine, where each

@@ -66,7 +66,7 @@ def test_a_queue_that_gets_less_by_a_larger_utilization_is_a_breach():
     assert divided(small_each=20) == ""
     sentence = divided(small_each=2, large_each=20)
     assert sentence == (
-        "b launched 79 requests while a, whose utilization is 100 and not 10, launched 8"
+        "b launched 119 requests while a, whose utilization is 100 and not 10, launched 12"
     )
 
 
