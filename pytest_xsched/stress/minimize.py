@@ -380,7 +380,7 @@ def _shrunk(
     best: BrokenRule, again: Callable[[_Program, int], BrokenRule | None]
 ) -> list[BrokenRule]:
     """Make the steps simpler as long as they break the same rule; return all that do."""
-    found = [best]
+    found, seen = [best], {tuple(best.steps)}
     # A breach that shows at once, and not by waiting in vain, gets a second attempt.
     tries = 1 if " returns" in best.rule else 2
     for simpler, times in (
@@ -393,13 +393,15 @@ def _shrunk(
         at = 0
         while at < len(programs := simpler(best.steps)):
             broken = _each_time(programs[at], tries, times, again)
-            # The steps of the executor at the end count, too: they are printed.
+            # The steps of the executor at the end count, too: they are printed. With them a simpler
+            # program may be one that was there before.
             longest = len(best.steps) - (len(programs[at]) < len(best.steps))
-            if broken is not None and len(broken.steps) <= longest:
-                best = broken  # programs before `at` were tried for these steps, too
-                found.append(best)
-            else:
+            if broken is None or len(broken.steps) > longest or tuple(broken.steps) in seen:
                 at += 1
+                continue
+            best = broken  # programs before `at` were tried for these steps, too
+            seen.add(tuple(best.steps))
+            found.append(best)
     return found
 
 

@@ -237,6 +237,20 @@ def test_a_longer_program_that_always_breaks_the_rule_is_better_than_a_short_one
     assert "fresh" not in str(found)
 
 
+def test_steps_that_come_again_end_the_search_for_simpler_ones():
+    """What the executor adds to a simpler program may make the old one of it."""
+    best = BrokenRule("wait returns", "never", NEVER_RESUMED)
+    simpler_ones = []
+
+    def again(steps, tries):
+        assert len(simpler_ones) < 1000, "without an end"
+        simpler_ones.append(steps)
+        return best if len(steps) == len(best.steps) else None
+
+    assert minimize._shrunk(best, again) == [best]
+    assert any(len(steps) == len(best.steps) and steps != best.steps for steps in simpler_ones)
+
+
 def test_a_finding_that_does_not_always_come_again_is_named_as_such():
     found = minimize._counterexample(BrokenRule("threshold", "too many"), 2)
     assert str(found) == "threshold: too many (seen again in 2 of 3 fresh processes only)"
