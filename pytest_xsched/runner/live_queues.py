@@ -616,9 +616,14 @@ class XQueues:
             time.sleep(duration_ns / 1e9)
 
     def clear(self) -> None:
-        """Destroy all queues and begin again, on the same device in the same process."""
+        """Destroy all queues and begin again, on the same device in the same process.
+
+        The policy stays as `set_policy` has set it.
+        """
         self._run.close()
         self._run = self._place.open_run()
+        if self.policy.scheduler == "builtin":  # that of XSched belongs to the process
+            self._run.set_policy(self.policy.name)
         self._count = 0
 
     def close(self) -> None:

@@ -52,6 +52,16 @@ def test_a_new_policy_decides_also_where_the_scheduler_was_off(xqueues):
     assert low.state == "suspended"
 
 
+def test_a_new_policy_stays_when_all_queues_are_cleared(xqueues):
+    xqueues.set_policy("none")
+    xqueues.clear()
+    assert xqueues.policy.name == "none"
+    low, high = xqueues(priority=1), xqueues(priority=2)
+    for queue in (high, low):
+        queue.submit(spin("1ms", layers=20))
+    assert low.state == "ready"
+
+
 def test_each_of_several_requests_waits_for_its_own(xqueues):
     low, high = xqueues(priority=1), xqueues(priority=2)
     sources = [low.submit(spin("10ms")) for _ in range(3)]
