@@ -40,14 +40,14 @@ _SAID = re.compile(
 _DRIVERS = re.compile(r"lib(cuda|amdhip64|OpenCL)\.so")
 _ROCM = re.compile(r"/(rocm[\w.-]*)/")
 
-_COMMANDS = 40
+_COMMANDS, _COMMANDS_IN_TURNS = 40, 120
 _SHORT, _LONG = spin("200us"), spin("1ms")
 _TRIALS = {"local": (_SHORT, _SHORT, _LONG, _LONG), "global": (_LONG, _LONG, _LONG)}
-"""Commands of each trial. Other load can spoil a trial, and spoils long commands less. The decision
+"""Work of each trial. Other load can spoil a trial, and spoils long commands less. The decision
 of the global scheduler comes from another process, and later."""
 _IN_TURNS = (_SHORT, _SHORT, _SHORT, _SHORT)
 """The same where the local scheduler lets queues take turns by the clock: many commands fit into a
-turn of 5 ms, also where each one is late."""
+turn of 5 ms, also where each one is late. There are more of them, for some turns of each queue."""
 _SHOWN = 0.75
 _MORE, _BUSY_NS = 4, 20_000_000
 """Further trials as long as the machine is busy: in the trial before, threads of the process had to
@@ -221,12 +221,13 @@ def measure_order(device: Device, xsched: XSched) -> tuple[float, ...]:
     shares: tuple[float, ...] = ()
     waited_ns = 0
     works, more = _TRIALS[xsched.scheduler], _MORE
-    if xsched.policy == "up":
+    in_turns = xsched.policy == "up"
+    if in_turns:
         works, more = (_IN_TURNS if xsched.scheduler == "local" else works), _MORE_IN_TURNS
     for number, work in enumerate((*works, *more * works[-1:])):
         if number >= len(works) and waited_ns <= _BUSY_NS:
             break
-        found = [_share_first(device, work, hints[::step], step) for step in (1, -1)]
+        found = [_share_first(device, work, hints[::step], step, in_turns) for step in (1, -1)]
         shares = tuple(share for share, _ in found)
         waited_ns = sum(waited for _, waited in found)
         if min(shares) >= _SHOWN:
@@ -265,28 +266,34 @@ def _hints(xsched: XSched) -> Sequence[_Preference] | None:
 
 
 def _share_first(
-    device: Device, work: Workload, hints: Sequence[_Preference], step: int
+    device: Device, work: Workload, hints: Sequence[_Preference], step: int, in_turns: bool
 ) -> tuple[float, int]:
     """Return the share of pairs in which the queue that the hints prefer went first.
 
-    Also how long threads of the process had to wait for a processor meanwhile, in ns.
+    Also how long threads of the process had to wait for a processor meanwhile, in ns. Where queues
+    take turns, the one that is ready first may have a turn of full length, because it is alone
+    then: what it launches before the preferred one begins is no pair.
     """
     before_ns = run_delay_ns()
     run = Run(device, "none")
+    count = _COMMANDS_IN_TURNS if in_turns else _COMMANDS
     try:
-        queues = [_add(run, work, i, hint) for i, hint in enumerate(hints)]
+        queues = [_add(run, work, count, i, hint) for i, hint in enumerate(hints)]
         run.start(warmup_ns=0, duration_ns=1_000_000, drain_ns=_DRAIN_NS)
         run.wait_until_over()
-        times = [queue.samples(_COMMANDS)["launched_ns"] for queue in queues]
+        times = [queue.samples(count)["launched_ns"] for queue in queues]
         preferred, other = times[::step]
+        if in_turns:
+            other = other[other > preferred.min()]
         # While the threads of XSched are there: the kernel forgets the times of those that ended.
         waited_ns = run_delay_ns() - before_ns
-        return float(np.mean(preferred[:, None] < other[None, :])), waited_ns
+        pairs = preferred[:, None] < other[None, :]
+        return float(np.mean(pairs)) if pairs.size else 0.0, waited_ns
     finally:
         run.close()
 
 
-def _add(run: Run, work: Workload, index: int, hint: _Preference) -> Queue:
+def _add(run: Run, work: Workload, count: int, index: int, hint: _Preference) -> Queue:
     priority, hints = hint
     settings = QueueSettings(
         name=f"canary{index}",
@@ -296,7 +303,7 @@ def _add(run: Run, work: Workload, index: int, hint: _Preference) -> Queue:
         batch_size=THRESHOLD_MAX // 2,
         hints=hints,
     )
-    return run.add_open(settings, work.commands, np.zeros(_COMMANDS, np.int64))
+    return run.add_open(settings, work.commands, np.zeros(count, np.int64))
 
 
 def scheduler_files() -> tuple[File, ...]:

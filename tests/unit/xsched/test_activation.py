@@ -1,5 +1,8 @@
 """What counts as XSched being in effect, from what it said and what was counted."""
 
+from unittest.mock import MagicMock
+
+import numpy as np
 import pytest
 
 from pytest_xsched import SchedulerInactive, XSched
@@ -64,7 +67,7 @@ def test_there_are_more_trials_while_threads_wait_for_a_processor(
     """Turns by the clock pass also while the thread of a queue waits, so `up` gets the most."""
     works = []
 
-    def share_first(_device, work, _hints, _step):
+    def share_first(_device, work, _hints, _step, _in_turns):
         works.append(work)
         return 0.6, waited_ns // 2
 
@@ -101,15 +104,38 @@ def test_the_time_that_threads_of_xsched_waited_counts(monkeypatch):
         def close(self):
             waited["ns"] -= 40
 
-    class Samples:
-        def samples(self, _most):
-            return {"launched_ns": activation.np.arange(2)}
-
     monkeypatch.setattr(activation, "Run", Run)
-    monkeypatch.setattr(activation, "_add", lambda *_: Samples())
+    monkeypatch.setattr(activation, "_add", lambda *_: _Launched(0, 1))
     monkeypatch.setattr(activation, "run_delay_ns", lambda: waited["ns"])
-    share, waited_ns = activation._share_first(None, None, [(0, None), (1, None)], 1)
+    share, waited_ns = activation._share_first(None, None, [(0, None), (1, None)], 1, False)
     assert (share, waited_ns) == (0.25, 42)
+
+
+class _Launched:
+    def __init__(self, *times_ns):
+        self.times_ns = np.array(times_ns)
+
+    def samples(self, _most):
+        return {"launched_ns": self.times_ns}
+
+
+@pytest.mark.parametrize(
+    ("preferred", "other", "share"),
+    [
+        ((5, 6, 7, 9), (1, 2, 3, 8), 0.75),  # a first turn alone
+        ((5, 7, 9, 11), (6, 8, 10, 12), 0.625),  # one after the other: no order
+        ((6, 8, 10, 12), (5, 7, 9, 11), 0.5),
+        ((5, 6, 7, 8), (1, 2, 3, 4), 0.0),  # nothing but first turns
+    ],
+)
+def test_the_first_turn_of_a_queue_that_is_alone_shows_no_order(
+    monkeypatch, preferred, other, share
+):
+    queues = iter([_Launched(*preferred), _Launched(*other)])
+    monkeypatch.setattr(activation, "Run", lambda *_: MagicMock())
+    monkeypatch.setattr(activation, "_add", lambda *_: next(queues))
+    found, _ = activation._share_first(None, None, [(0, None), (1, None)], 1, True)
+    assert found == pytest.approx(share)
 
 
 def test_every_command_went_through():
