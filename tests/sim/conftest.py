@@ -19,5 +19,13 @@ def sim() -> Iterator[Session]:
 
 
 @pytest.fixture
+def sim_in_windows() -> Iterator[Session]:
+    """A session that measures as long as it needs to."""
+    session = Session(Settings(device="sim", fixed_duration=False))
+    yield session
+    session.close()
+
+
+@pytest.fixture
 def bare() -> SimModel:
     return BARE

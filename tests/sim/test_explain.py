@@ -227,11 +227,10 @@ def test_under_a_limit_below_the_work_itself_the_cause_is_what_takes_most_of_the
     )
 
 
-def test_requests_of_a_later_window_have_the_commands_of_that_window(sim, bare):
-    sim.settings = dataclasses.replace(sim.settings, fixed_duration=False)
-    high = sim.queue("high", spin("1ms"), priority=2, rate="20/s", threshold=2)
-    low = sim.queue("low", spin("4ms"), priority=1, rate="20/s", threshold=2)
-    run = sim.run(low, high, duration="60s", warmup="1s", policy="none", sim=bare)
+def test_requests_of_a_later_window_have_the_commands_of_that_window(sim_in_windows, bare):
+    high = sim_in_windows.queue("high", spin("1ms"), priority=2, rate="20/s", threshold=2)
+    low = sim_in_windows.queue("low", spin("4ms"), priority=1, rate="20/s", threshold=2)
+    run = sim_in_windows.run(low, high, duration="60s", warmup="1s", policy="none", sim=bare)
     run.measure_on()
     first = run.trace.windows[1].first["high"]
     explained = LateRequests(run, run.high)
