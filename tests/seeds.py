@@ -1,28 +1,39 @@
 """Runs the random tests again and again, each time with another seed: none may fail by chance.
 
-`tox -e seeds`, or `python tests/seeds.py [RUNS] [arguments of pytest ...]` where the package is
-installed; 20 runs where no number is given. Exit status 1 if a run fails; its seed is in the
-table, and `--hypothesis-seed=SEED` does it again.
+These are the files that name hypothesis or a search of ours. `tox -e seeds`, or `python
+tests/seeds.py [RUNS] [arguments of pytest ...]` where the package is installed; 20 runs where no
+number is given. Exit status 1 if a run fails; its seed is in the table, and
+`--hypothesis-seed=SEED` does it again.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-SUITE = ("unit", "sim", "device/test_statemachine.py", "device/test_order.py")
+RANDOM = re.compile(r"hypothesis|check_xqueues|first_broken|all_broken")
+DEVICE = ("device/test_statemachine.py", "device/test_order.py")
+"""Of device those that need no double of XSched, which the others search for its faults."""
 RUNS = 20
+
+
+def suite() -> list[str]:
+    """Return the files with random tests."""
+    files = sorted(path for name in ("unit", "sim") for path in (TESTS / name).rglob("test_*.py"))
+    found = [path for path in files if RANDOM.search(path.read_text(encoding="utf-8"))]
+    return [*(str(path.relative_to(TESTS)) for path in found), *DEVICE]
 
 
 def run(seed: int, arguments: list[str]) -> tuple[int, str]:
     """Run the suite with a seed; exit status of pytest, what it printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-rN"]
     command += ["-c", str(TESTS.parent / "pyproject.toml"), "--rootdir", str(TESTS.parent)]
-    command += [f"--hypothesis-seed={seed}", *(arguments or SUITE)]
+    command += [f"--hypothesis-seed={seed}", *(arguments or suite())]
     # On a server for CI hypothesis would draw the same each time.
     environment = {name: value for name, value in os.environ.items() if "CI" not in name.split("_")}
     done = subprocess.run(
