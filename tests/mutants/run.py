@@ -145,6 +145,9 @@ def steps_of(printed: str) -> int | None:
 
 def killer(printed: str) -> str:
     failed = re.search(r"^FAILED \S*?(\w+\.py::\S+)", printed, re.MULTILINE)
+    crashed = re.search(r'^Fatal .*?(test_\w+\.py)", line \d+ in (test_\w+)', printed, re.M | re.S)
+    if failed is None and crashed is not None:
+        return f"{crashed[1]}::{crashed[2]} (it crashes)"
     return failed[1] if failed else printed
 
 
