@@ -18,7 +18,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 RANDOM = re.compile(r"hypothesis|check_xqueues|first_broken|all_broken")
 DEVICE = ("device/test_statemachine.py", "device/test_order.py")
-"""Of device those that need no double of XSched, which the others search for its faults."""
+"""Those of device that need no double of XSched; the others search the double for its faults."""
 RUNS = 20
 
 

@@ -178,6 +178,6 @@ def _marker_text(overrides: Mapping[str, object]) -> str:
     return f"@pytest.mark.xsched({values})" if overrides else "no marker xsched"
 
 
-def _setting_text(name: str, value: object) -> str:
+def _setting_text(name: str, value: Any) -> str:
     """Return the value of a setting that a marker can set, a duration in units."""
-    return format_duration(value) if name == "duration" else repr(value)  # type: ignore[arg-type]
+    return format_duration(value) if name == "duration" else repr(value)

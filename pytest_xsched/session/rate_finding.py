@@ -24,13 +24,9 @@ from pytest_xsched.base.units import (
 )
 from pytest_xsched.errors import InvalidRun, ScenarioError
 from pytest_xsched.scenario.arrival_process import SAMPLES_MAX
-from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import QueueSpec
-from pytest_xsched.scenario.scenario import Scenario, default_drain_ns, default_warmup_ns
-from pytest_xsched.session.arguments import refuse_hang, require_queues
-from pytest_xsched.session.call_settings import Chosen
-from pytest_xsched.session.mechanism import Mechanism
-from pytest_xsched.session.settings import Settings
+from pytest_xsched.scenario.scenario import Scenario, default_warmup_ns
+from pytest_xsched.session.arguments import require_queues
 from pytest_xsched.stats import rate_search
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stats.estimators import CENSORED_NS, nearest_rank, requests_needed
@@ -221,46 +217,6 @@ class _Probe:
         return {
             name: None if ns == CENSORED_NS else ns for name, ns in zip(names, values, strict=True)
         }
-
-
-def scenario_maker(
-    chosen: Chosen,
-    mechanism: Mechanism,
-    settings: Settings,
-    processes: str,
-    cpu: CpuModel | None,
-    sim: SimModel | None,
-) -> Callable[..., Scenario]:
-    """Return what makes a scenario of queues, a duration and a warm-up.
-
-    Args:
-        chosen: settings of the search.
-        mechanism: what schedules it.
-        settings: of the session.
-        processes: see `Session.run`, and so the others.
-        cpu: parameters of the device ``"cpu"``.
-        sim: parameters of the device ``"sim"``.
-    """
-
-    def describe(**fields: Any) -> Scenario:
-        if mechanism.xsched is not None:
-            refuse_hang(mechanism.xsched, fields["queues"])
-        return Scenario(
-            drain_ns=default_drain_ns(),
-            seed=chosen.seed,
-            device=chosen.device,
-            scheduler=chosen.scheduler,
-            policy=chosen.policy,
-            xsched=mechanism.xsched,
-            mps=mechanism.mps,
-            processes=processes,
-            waiting=settings.waiting,
-            cpu=CpuModel() if cpu is None else cpu,
-            sim=SimModel() if sim is None else sim,
-            **fields,
-        )
-
-    return describe
 
 
 def find_rate(

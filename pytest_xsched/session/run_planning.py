@@ -9,12 +9,13 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_xsched.analysis.trace import TRACES
 from pytest_xsched.base.units import DurationLike, format_duration
 from pytest_xsched.base.validation import check_flag, one_of
 from pytest_xsched.errors import ScenarioError
-from pytest_xsched.scenario.arrival_process import clipped, length_ns
+from pytest_xsched.scenario.arrival_process import Replay, clipped, length_ns
 from pytest_xsched.scenario.builds import Build
 from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.scenario.queue_spec import QueueSpec
@@ -22,9 +23,15 @@ from pytest_xsched.scenario.scenario import Scenario, default_drain_ns, default_
 from pytest_xsched.scenario.timed_changes import Change
 from pytest_xsched.session.arguments import ns_or, refuse_hang, require_changes, require_queues
 from pytest_xsched.session.auto_device import require_gpu
-from pytest_xsched.session.call_settings import CallSettings
+from pytest_xsched.session.call_settings import CallSettings, Chosen
 from pytest_xsched.session.duration import chosen_duration_ns, chosen_least_ns
-from pytest_xsched.session.mechanism import ArmLike, SchedulerLike, for_queues, scheduler_of
+from pytest_xsched.session.mechanism import (
+    ArmLike,
+    Mechanism,
+    SchedulerLike,
+    for_queues,
+    scheduler_of,
+)
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.workers.sent_files import SentFiles
 
@@ -126,27 +133,17 @@ def plan_run(request: RunRequest, call: CallSettings) -> PlannedRun:
     )
     check_marker = call.marker_check(choose)
     mechanism, chosen = call.mechanism(request.scheduler), choose()
-    if mechanism.xsched is not None:
-        refuse_hang(mechanism.xsched, queues)
     at_least_ns = chosen_least_ns(call.settings, request.at_least, chosen.duration)
     if call.fell_back(chosen.host):
         require_gpu(queues, uses_xsched=mechanism.xsched is not None)
     describe = functools.partial(
-        Scenario,
+        scenario_maker(
+            *(chosen, mechanism, call.settings, request.processes, request.cpu, request.sim)
+        ),
         drain_ns=ns_or(request.drain, "drain", default_drain_ns()),
-        seed=chosen.seed,
-        device=chosen.device,
-        scheduler=chosen.scheduler,
-        policy=chosen.policy,
-        xsched=mechanism.xsched,
-        mps=mechanism.mps,
         changes=changes,
         stream_priority=request.stream_priority,
         check=request.check,
-        processes=request.processes,
-        waiting=call.settings.waiting,
-        cpu=CpuModel() if request.cpu is None else request.cpu,
-        sim=SimModel() if request.sim is None else request.sim,
     )
     scenario, remark = _scenario_of(request, call, describe)
     return PlannedRun(
@@ -159,6 +156,45 @@ def plan_run(request: RunRequest, call: CallSettings) -> PlannedRun:
         remark=remark,
         check_marker=check_marker,
     )
+
+
+def scenario_maker(
+    chosen: Chosen,
+    mechanism: Mechanism,
+    settings: Settings,
+    processes: str,
+    cpu: CpuModel | None,
+    sim: SimModel | None,
+) -> Callable[..., Scenario]:
+    """Return what makes a scenario of queues, a duration, a warm-up and other fields.
+
+    Args:
+        chosen: settings of the call.
+        mechanism: what schedules it.
+        settings: of the session.
+        processes: see `Session.run`, and so the others.
+        cpu: parameters of the device ``"cpu"``.
+        sim: parameters of the device ``"sim"``.
+    """
+
+    def describe(**fields: Any) -> Scenario:
+        if mechanism.xsched is not None:
+            refuse_hang(mechanism.xsched, fields["queues"])
+        return Scenario(
+            seed=chosen.seed,
+            device=chosen.device,
+            scheduler=chosen.scheduler,
+            policy=chosen.policy,
+            xsched=mechanism.xsched,
+            mps=mechanism.mps,
+            processes=processes,
+            waiting=settings.waiting,
+            cpu=CpuModel() if cpu is None else cpu,
+            sim=SimModel() if sim is None else sim,
+            **{"drain_ns": default_drain_ns(), **fields},
+        )
+
+    return describe
 
 
 def _clip_replays(
@@ -177,8 +213,9 @@ def _clip_replays(
         if arrivals is queue.arrivals:
             kept.append(queue)
             continue
+        assert isinstance(queue.arrivals, Replay) and isinstance(arrivals, Replay)
         kept.append(dataclasses.replace(queue, arrivals=arrivals))
-        whole, left = (len(one.times_ns) for one in (queue.arrivals, arrivals))  # type: ignore[union-attr]  # of replays
+        whole, left = len(queue.arrivals.times_ns), len(arrivals.times_ns)
         said.append(f"{whole - left} of the {whole} requests of {queue.name}")
     if not said:
         return queues, ""

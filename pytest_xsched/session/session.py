@@ -46,8 +46,8 @@ from pytest_xsched.session.mechanism import (
     policy_of_queues,
 )
 from pytest_xsched.session.named_builds import NamedBuild
-from pytest_xsched.session.rate_finding import RateRequest, find_rate, scenario_maker
-from pytest_xsched.session.run_planning import PlannedRun, RunRequest, plan_run
+from pytest_xsched.session.rate_finding import RateRequest, find_rate
+from pytest_xsched.session.run_planning import PlannedRun, RunRequest, plan_run, scenario_maker
 from pytest_xsched.session.settings import Settings
 from pytest_xsched.stats.error_budget import SessionBudget
 from pytest_xsched.stress.highest_rate import HighestRate

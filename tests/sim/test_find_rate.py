@@ -29,7 +29,8 @@ from pytest_xsched import (
 from pytest_xsched.reporting import rate_table
 from pytest_xsched.session.call_settings import Chosen
 from pytest_xsched.session.mechanism import Mechanism
-from pytest_xsched.session.rate_finding import RateRequest, at_rate, scenario_maker
+from pytest_xsched.session.rate_finding import RateRequest, at_rate
+from pytest_xsched.session.run_planning import scenario_maker
 from pytest_xsched.session.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -92,11 +92,12 @@ def test_the_count_up_to_any_window_is_the_area_below_the_rate(load, duration_ns
     measured = times[times >= warmup_ns] - warmup_ns
     assert len(measured) == load.count_until(duration_ns)
     assert (measured < min(duration_ns, load.length_ns)).all()
-    area, half = Fraction(0), Fraction(1, 2) + Fraction(1, 10**9)  # rates are floats
+    area = Fraction(0)
     for stage, (start_ns, end_ns) in zip(load.stages, load.spans_ns(), strict=True):
-        area += Fraction(stage.begin_hz + stage.end_hz) * stage.duration_ns / 2 / S
+        hz = Fraction(str(stage.begin_hz)) + Fraction(str(stage.end_hz))  # as the user writes them
+        area += hz * stage.duration_ns / 2 / S
         if end_ns <= duration_ns:
-            assert abs(np.count_nonzero(measured < end_ns) - area) <= half
+            assert abs(np.count_nonzero(measured < end_ns) - area) <= Fraction(1, 2)
         for at_ns in range(start_ns, min(end_ns, duration_ns), 10 * S):  # the windows
             assert np.count_nonzero(measured < at_ns) == load.count_until(at_ns)
     if load.stages[0].begin_hz and load.count_until(duration_ns):
