@@ -219,22 +219,26 @@ def running_daemons(proc: Path = Path("/proc")) -> list[int]:
     """Return the ids of control daemons that are not of a run of pytest-xsched."""
     found = []
     for directory in proc.glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (directory / "cmdline").read_bytes().split(b"\0")
-            names = {os.path.basename(word) for word in words[:2]}
-            if CONTROL.encode() in names and {b"-d", b"-f"} & set(words):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # Asked again at the end: a daemon that has ended meanwhile has no environment.
+            if _is_daemon(directory) and not _is_marked(directory) and _is_daemon(directory):
                 found.append(int(directory.name))
-    ours = set(_marked_by_any(proc)) if found else set()
-    return sorted(set(found) - ours)
+    return sorted(found)
 
 
-def _marked_by_any(proc: Path) -> list[int]:
-    found = []
-    for directory in proc.glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if b"\0" + MARK.encode() + b"=" in b"\0" + (directory / "environ").read_bytes():
-                found.append(int(directory.name))
-    return found
+def _is_daemon(directory: Path) -> bool:
+    words = (directory / "cmdline").read_bytes().split(b"\0")
+    names = {os.path.basename(word) for word in words[:2]}
+    return CONTROL.encode() in names and bool({b"-d", b"-f"} & set(words))
+
+
+def _is_marked(directory: Path) -> bool:
+    """Return whether a run of pytest-xsched started a process, as far as this user may see it."""
+    try:
+        environment = (directory / "environ").read_bytes()
+    except PermissionError:
+        return False
+    return b"\0" + MARK.encode() + b"=" in b"\0" + environment
 
 
 def without_mps(environment: Mapping[str, str]) -> dict[str, str]:

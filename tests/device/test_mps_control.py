@@ -300,6 +300,7 @@ def test_the_daemon_of_somebody_else_is_left_alone(mps_control, tmp_path, sessio
         assert Path(f"/proc/{control}").exists()
     finally:
         subprocess.run([mps_control], input=b"quit\n", env=environment, check=True)
+        until(lambda: running_daemons() == [])
 
 
 def test_daemons_of_two_sessions_of_ours_are_next_to_each_other(mps_control):

@@ -151,6 +151,25 @@ def test_equal_requests_are_timed_once_and_endless_ones_not(monkeypatch):
     assert timed == [(None, "a", specs[0].workload.commands, 9 * MS)]
 
 
+@pytest.mark.parametrize(
+    ("on_host", "windows_ns", "alone_ns"),
+    [
+        (True, [6 * MS, 5 * MS, MS // 100], MS // 100),  # enough fit into the third
+        (True, [6 * MS, None, 5 * MS, 7 * MS, 8 * MS], 5 * MS),
+        (True, [None] * 5, None),
+        (True, [MS // 100], MS // 100),
+        (False, [6 * MS], 6 * MS),
+    ],
+)
+def test_a_busy_processor_is_given_more_windows(monkeypatch, on_host, windows_ns, alone_ns):
+    left = iter(windows_ns)
+    monkeypatch.setattr(calibration, "measured_ns", lambda *_: next(left))
+    specs = [QueueSpec(name="a", workload=matmul(64), priority=0, arrivals=Closed())]
+    device = SimpleNamespace(describe=lambda: SimpleNamespace(on_host=on_host))
+    assert calibration.calibrate({"cpu": device}, on("cpu", specs), specs) == (alone_ns,)
+    assert next(left, "none") == "none"
+
+
 def test_no_gpu_takes_no_time(monkeypatch):
     def too_fast(*_):
         raise TooFast
