@@ -398,8 +398,12 @@ class Queue:
         """Set how many commands may be in flight, and how many lie between two marks."""
         call(lib.xs_queue_set_depth, self._pointer, threshold, batch_size)
 
-    def destroy(self) -> None:
-        """Drop the submitted commands, wait for the launched ones, and free the queue."""
+    def destroy(self, work_ns: int = 0) -> None:
+        """Drop the submitted commands, wait for the launched ones, and free the queue.
+
+        Args:
+            work_ns: of no use here: a call in this process that hangs cannot be ended.
+        """
         pointer, self._native = self._native, ffi.NULL  # later calls are refused
         if pointer != ffi.NULL:
             self._uses.wait_for_the_end()

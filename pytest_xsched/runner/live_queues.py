@@ -370,9 +370,15 @@ class XQueue:
         """``"idle"``, ``"ready"`` (has work and may launch), ``"suspended"`` or ``"waiting"``."""
         return self.counts.state
 
-    def destroy(self) -> None:
-        """Drop the commands that were not launched, wait for the others, and free the queue."""
-        self.native.destroy()
+    def destroy(self, work: DurationLike = "0s") -> None:
+        """Drop the commands that were not launched, wait for the others, and free the queue.
+
+        XSched launches all of them first.
+
+        Args:
+            work: how long its commands may take; `patience` of `Session.live` begins after that.
+        """
+        self.native.destroy(parse_duration(work, what="work", allow_zero=True))
 
 
 class XQueues:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_xsched.base.units import Duration, DurationLike
 from pytest_xsched.errors import QueueTimeout, WorkerHung
 from pytest_xsched.runner.live_queues import XQueue
 from pytest_xsched.stress.steps import BrokenRule, Step
@@ -49,13 +50,14 @@ def compatible(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(kept)
 
 
-def call_of(step: Step, xq: XQueue, timeout: str) -> Callable[[], Any]:
+def call_of(step: Step, xq: XQueue, timeout: DurationLike, work: Duration) -> Callable[[], Any]:
     """Return the call that a step makes.
 
     Args:
         step: about one queue.
         xq: the queue.
         timeout: of a wait, which then returns the error and does not raise it.
+        work: what the queue has left to do.
     """
 
     def wait() -> QueueTimeout | None:
@@ -74,6 +76,7 @@ def call_of(step: Step, xq: XQueue, timeout: str) -> Callable[[], Any]:
             threshold=threshold, batch_size=batch_size
         ),
         "wait": wait,
+        "destroy": lambda: xq.destroy(work),
     }
     return calls.get(step.does) or getattr(xq, step.does)
 
@@ -135,10 +138,12 @@ def execute(executor: StepExecutor, step: Step) -> None:
         if one.does == "set_launch_config":  # before it takes effect
             states[one.queue].note_change(one)
 
+    work = {n: state.work_left(executor.next_to(state)) for n, state in states.items()}
+
     def call(one: Step, name: str) -> Any:
-        timeout = executor.patience if patient[one.queue] else VAIN
+        timeout = executor.patience + work[one.queue] if patient[one.queue] else VAIN
         try:
-            return call_of(one, states[one.queue].xq, timeout)()
+            return call_of(one, states[one.queue].xq, timeout, work[one.queue])()
         except WorkerHung as error:
             if not own_error(error):
                 return None

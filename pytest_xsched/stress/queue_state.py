@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pytest_xsched.base.units import MAX_NS, parse_duration
+from pytest_xsched.base.units import MAX_NS, Duration, parse_duration
 from pytest_xsched.native.run import Counts
 from pytest_xsched.runner.live_queues import Ticket, XQueue
 from pytest_xsched.scenario.workload import Workload
@@ -95,6 +96,27 @@ class QueueState:
     def work_ns(self, workload: Workload) -> int:
         """Return what a request takes alone."""
         return dependencies.work_ns(workload) + self.launch_ns * len(workload.commands)
+
+    def work_left(self, here: Iterable[QueueState]) -> Duration:
+        """Return how long the queue may wait at most for the end of its work, if it may launch.
+
+        That is all work that its device has, and of each load as many commands before each of the
+        queue's as its threshold allows.
+
+        Args:
+            here: all queues of the device.
+        """
+        all_ns, turn_ns, mine = 0, 0, 0
+        for state in here:
+            counts = state.xq.counts
+            left = counts.submitted - counts.completed
+            longest_ns = max(state.durations_ns, default=0) + state.launch_ns
+            all_ns += left * longest_ns
+            if state is self:
+                mine = left
+            elif state.load is not None:
+                turn_ns += state.deepest * longest_ns
+        return Duration(all_ns + mine * turn_ns)
 
     def all_submitted(self) -> int:
         """Return the commands of the user and of loads so far."""

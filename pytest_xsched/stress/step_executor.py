@@ -35,7 +35,6 @@ __all__ = ["StepExecutor"]
 
 _SHORT, _SHARED = spin("100us", layers=5), spin("200us", layers=24)
 
-
 _RULE_OF_STEP = {
     "idle": "idle burns nothing",
     "share": "equals run together",
@@ -45,7 +44,6 @@ _RULE_OF_STEP = {
     "switch_off": "off means off",
 }
 """Steps that serve one rule only."""
-
 
 _CALL_OF_STEP = dict.fromkeys(("compete", "divide", "apart", "change_policy", "follow"), "wait")
 """Steps that consist of other calls: the one that may not return."""
@@ -57,7 +55,7 @@ class StepExecutor:
     Args:
         devices: live XQueues, one for each device.
         without: ids of rules that are not checked; steps that would break them are left out.
-        patience: how long a wait may take.
+        patience: how long a wait may take, beyond the work of the device.
         first: number of the first queue.
     """
 
@@ -74,7 +72,7 @@ class StepExecutor:
         self.executed: list[Step] = []
         self._made = first
         self.without = without
-        self.patience = patience
+        self.patience = Duration(parse_duration(patience, what="patience"))
         self.changed: set[QueueState] = set()
         """Queues that were resumed or got a new priority in the last step."""
         self._off: set[int] = set()  # devices without a scheduler
@@ -356,7 +354,7 @@ class StepExecutor:
     def wait_for(self, state: QueueState) -> None:
         """Wait for all requests of a queue, and check those that start after others."""
         try:
-            state.xq.wait(self.patience)
+            state.xq.wait(self.limit(state))
         except QueueTimeout as error:
             sentence = dependencies.unfinished(state)
             if not sentence or any(k.held or k.load for k in self.queues.values()):
@@ -364,10 +362,13 @@ class StepExecutor:
             raise BrokenRule("no circular wait", f"{sentence}: {error}") from error
         state.pending = state.load is not None
         virtual = self.devices[state.device].is_virtual
-        waits = dependencies.breaches(state, self._work_ns[state.device], virtual=virtual)
-        for rule, holds, sentence in waits:
-            self.check(rule, holds, sentence)
+        for found in dependencies.breaches(state, self._work_ns[state.device], virtual=virtual):
+            self.check(*found)
         state.waits.clear()
+
+    def limit(self, state: QueueState) -> Duration:
+        """Return how long a wait for a queue may take."""
+        return self.patience + state.work_left(self.next_to(state))
 
     def _wait_in_vain(self, state: QueueState) -> None:
         """Wait for a held queue: it may end by itself only if all of its work is in flight."""
@@ -383,7 +384,8 @@ class StepExecutor:
         )
 
     def _destroy(self, step: Step) -> None:
-        self.queues[step.queue].xq.destroy()
+        state = self.queues[step.queue]
+        state.xq.destroy(state.work_left(self.next_to(state)))
         self.queues.pop(step.queue).gone = True
 
     def _sleep(self, step: Step) -> None:
@@ -488,7 +490,7 @@ class StepExecutor:
         rounds, begin_s = 0, time.monotonic()
         while (c := other.xq.counts).launched == before and c.launched == c.completed:
             self.submit_to(one, _SHORT)  # before the last one ends, so that it never idles
-            one.tickets[-2].wait(self.patience)
+            one.tickets[-2].wait(self.limit(one))
             rounds += 1
             # This many rounds are no chance, even on a busy machine.
             if rounds > 200 and (time.monotonic() - begin_s > 2 or self.devices[0].is_virtual):

@@ -425,10 +425,14 @@ class RemoteQueue:
         """Set the threshold of commands in flight and the batch size between marks."""
         self._call("set_depth", threshold=threshold, batch_size=batch_size)
 
-    def destroy(self) -> None:
-        """Free the queue. XSched first launches what was submitted."""
+    def destroy(self, work_ns: int = 0) -> None:
+        """Free the queue. XSched first launches what was submitted.
+
+        Args:
+            work_ns: how long the work of the queue may take, before the limit of the call begins.
+        """
         if not self._gone:
-            self._call("destroy")
+            self._call("destroy", allowed_ns=work_ns)
         self.forget()
 
     def forget(self) -> None:

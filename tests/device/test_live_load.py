@@ -67,3 +67,19 @@ def test_xsched_alone_schedules_live_queues_under_it(xsched_session, monkeypatch
     low.submit(spin("1ms", layers=3)).wait()
     assert high.counts.background_requests > 0
     queues.close()
+
+
+def test_the_work_of_equal_queues_counts_before_a_call_is_late(xsched_session, played):
+    """XSched launches what is left, two commands for each two of 50 ms: 2 s in all."""
+    broken = played(
+        lambda: xsched_session.live(scheduler="xsched", patience="1s"),
+        (
+            Step(does="create", queue=0, depth=(4, 4)),
+            Step(does="create", queue=1, depth=(2, 1)),
+            Step(does="load", queue=0, workload=spin("50ms")),
+            Step(does="sleep", duration="20ms"),
+            Step(does="submit", queue=1, workload=spin("1ms", layers=40)),
+            Step(does="destroy", queue=1),
+        ),
+    )
+    assert broken is None

@@ -48,7 +48,7 @@ class BadQueue:
         self._said = priority
         self._suspends = 0
         self._instead = {
-            "destroy": {"destroy": lambda: hangs(queue)},
+            "destroy": {"destroy": lambda _work_ns: hangs(queue)},
             "resume": {"resume": lambda: None},
             "suspends": {"suspend": self._suspend, "resume": self._resume},
             "priority": {"counts": self._lie, "set_priority": self._take},
@@ -81,10 +81,10 @@ class BadAtTimes(BadQueue):
         self._instead = {"destroy": self._destroy}
         self._chance = chance
 
-    def _destroy(self):
+    def _destroy(self, work_ns):
         if self._queue.counts().submitted and self._chance():
             hangs(self._queue)
-        self._queue.destroy()
+        self._queue.destroy(work_ns)
 
 
 class BadRun:
