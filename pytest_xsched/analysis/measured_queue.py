@@ -181,7 +181,7 @@ class MeasuredQueue(QueueResult):
 
     def find_latency(self, name: str) -> MilestoneLatency | None:
         """Return a latency to a milestone by any name that it may have; None: there is none."""
-        if split_name(self, name) is None:
+        if split_name(self.milestones.names, name) is None:
             return None
         known: dict[str, MilestoneLatency] = self.__dict__.setdefault("_latencies", {})
         if name not in known:
@@ -432,7 +432,7 @@ class MeasuredQueue(QueueResult):
                 f'{call}: there is no limit; write deadline="50ms", or a latency to a milestone'
             )
         for name in limits:
-            if split_name(self, name) is None:
+            if split_name(self.milestones.names, name) is None:
                 known = ", ".join(self.latencies) or "none"
                 raise ScenarioError(
                     f"{call}: {self.label} has no latency {name!r}; those to milestones: {known}"

@@ -74,7 +74,7 @@ class MilestoneLatency(MeasuredQueue):
         for key in ("_omitted", "_latencies"):
             self.__dict__.pop(key, None)
         self.latency = self._latency_name
-        found = split_name(self._queue, self.latency)
+        found = split_name(self._queue.milestones.names, self.latency)
         assert found is not None
         kind, name = found
         self._repeated = name if kind in (PER, BETWEEN) else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -44,21 +44,31 @@ def latency_names(queue: QueueResult) -> tuple[str, ...]:
 
 
 def _names(queue: QueueResult) -> tuple[str, ...]:
+    return names_of_latencies({name: _repeats(queue, name) for name in queue.milestones.names})
+
+
+def names_of_latencies(repeats: Mapping[str, bool]) -> tuple[str, ...]:
+    """Return the names of the latencies to milestones, see `latency_names`.
+
+    Args:
+        repeats: whether a milestone comes more than once in a request, by its name.
+    """
     names: list[str] = []
-    for name in queue.milestones.names:
-        if _repeats(queue, name):
-            names += [f"{FIRST}{name}", f"{PER}{name}", f"{BETWEEN}{name}s"]
-        else:
-            names.append(name)
+    for name, comes_again in repeats.items():
+        kinds = [f"{FIRST}{name}", f"{PER}{name}", f"{BETWEEN}{name}s"]
+        names += kinds if comes_again else [name]
     return tuple(dict.fromkeys(names))
 
 
-def split_name(queue: QueueResult, latency: str) -> tuple[str, str] | None:
+def split_name(names: Sequence[str], latency: str) -> tuple[str, str] | None:
     """Return the kind of a latency and the name of its milestone; None: there is no such latency.
 
     Each milestone has all kinds, however often it came: in other requests it may come more often.
+
+    Args:
+        names: of the milestones.
+        latency: any name that one may have.
     """
-    names = queue.milestones.names
     if latency in names:
         return TO, latency
     for kind, end in ((FIRST, ""), (PER, ""), (BETWEEN, "s")):
@@ -216,7 +226,7 @@ def kept(queue: QueueResult, limits_ns: Mapping[str, int]) -> NDArray[np.bool_]:
     flags = queue.samples["flags"]
     good = (flags & CENSORED) == 0
     for latency, limit_ns in limits_ns.items():
-        found = split_name(queue, latency)
+        found = split_name(queue.milestones.names, latency)
         assert found is not None
         kind, name = found
         good &= _by_request(queue, kind, name) <= limit_ns

@@ -186,6 +186,21 @@ class Workload:
         return tuple(dict.fromkeys(name for name, _ in self.milestones))
 
     @property
+    def milestone_repeats(self) -> dict[str, bool] | None:
+        """Whether a milestone may come more than once in a request, by its name.
+
+        None: a program of the user reports them, so they are known when they are reached.
+        """
+        if self.endpoint is not None and self.endpoint.api != "client":
+            return dict.fromkeys(self.endpoint.milestones, True)
+        if self.own_program is not None:
+            return None
+        if self.model is not None:
+            return {} if self.model.steps is None else {TOKEN: self.model.steps > 1}
+        names = [name for name, _ in self.milestones]
+        return {name: names.count(name) > 1 for name in names}
+
+    @property
     def own_program(self) -> Program | None:
         """The program that does its requests in a process of its own, where there is one."""
         if self.model is not None and self.model.mode == "eager":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_xsched.analysis.evidence import LOWER_BOUND
 from pytest_xsched.analysis.latency_target import LatencyTarget
 from pytest_xsched.analysis.measured_queue import MeasuredQueue
+from pytest_xsched.analysis.milestone_times import BETWEEN, PER, names_of_latencies, split_name
 from pytest_xsched.analysis.run import Run
 from pytest_xsched.base.units import (
     MAX_HZ,
@@ -92,7 +93,7 @@ class RateRequest:
         if name not in known:
             raise ScenarioError(
                 f"queue of find_rate: {one_line(self.queue)} is none of the queues; they are "
-                f"{', '.join(known)}"
+                f"{', '.join(known) or 'none'}"
             )
         spec = known[name]
         if spec.arrivals.rate_hz is None:
@@ -192,11 +193,7 @@ class _Probe:
             return queue
         found = queue.find_latency(self._target.latency)
         if found is None:
-            known = ", ".join(queue.latencies) or "none"
-            raise ScenarioError(
-                f"target of find_rate: {self._queue} has no latency {self._target.latency!r}; "
-                f"those to milestones: {known}"
-            )
+            raise _no_latency(self._queue, self._target, queue.latencies)
         return found
 
     def measure_on(self) -> bool:
@@ -219,6 +216,24 @@ class _Probe:
         }
 
 
+def _no_latency(queue: str, target: LatencyTarget, known: Iterable[str]) -> ScenarioError:
+    """Return the error that the requests of a queue do not have the latency of a target."""
+    return ScenarioError(
+        f"target of find_rate: {queue} has no latency {target.latency!r}; those to milestones: "
+        f"{', '.join(known) or 'none'}; without latency= the target is of the completion"
+    )
+
+
+def _require_latency(spec: QueueSpec, target: LatencyTarget) -> None:
+    """Check the latency of a target as far as it is known before a request is measured."""
+    repeats = spec.workload.milestone_repeats
+    if not target.latency or repeats is None:
+        return
+    found = split_name(tuple(repeats), target.latency)
+    if found is None or (found[0] in (PER, BETWEEN) and not repeats[found[1]]):
+        raise _no_latency(spec.name, target, names_of_latencies(repeats))
+
+
 def find_rate(
     request: RateRequest,
     describe: Callable[..., Scenario],
@@ -237,6 +252,10 @@ def find_rate(
         burst: requests that miss together, as long as no burst was seen.
         host: the machine that measures.
     """
+    longest_ns = min(request.budget_ns, _longest_ns(request, request.start_hz))
+    mix = at_rate(request, describe, request.start_hz, longest_ns, alone=False)
+    placed = next(one for one in mix.queues if one.name == request.queue)
+    _require_latency(placed, request.target)
     numbers = itertools.count()
     runs: list[Run] = []
     probes: list[_Probe] = []

@@ -18,7 +18,10 @@ from pytest_xsched import (
     TargetUndecided,
     XSchedWarning,
     attainment_at_least,
+    command,
+    endpoint,
     matmul,
+    openai_chat,
     p95_below,
     p99_below,
     percentile_below,
@@ -28,12 +31,15 @@ from pytest_xsched import (
 )
 from pytest_xsched.reporting import rate_table
 from pytest_xsched.session.call_settings import Chosen
+from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.mechanism import Mechanism
 from pytest_xsched.session.rate_finding import RateRequest, at_rate
 from pytest_xsched.session.run_planning import scenario_maker
 from pytest_xsched.session.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+WORD = sequence([spin("2ms"), spin("3ms")], milestone=["word", None], label="word")
+ANSWER = sequence([spin("2ms"), spin("3ms")], milestone="token", label="answer")
 BARE = SimModel(priority=False, launch_ns=0)
 
 
@@ -323,8 +329,7 @@ def test_it_finds_what_brute_force_finds_in_a_quarter_of_its_time(sim, bench):
 
 def test_a_target_may_be_about_a_milestone_of_the_requests(sim):
     """The first token comes after 2 ms, the answer after 5 ms; from 200/s on both wait."""
-    answer = sequence([spin("2ms"), spin("3ms")], milestone="token", label="answer")
-    queues = [sim.queue("chat", answer, rate="50/s")]
+    queues = [sim.queue("chat", ANSWER, rate="50/s")]
     first = p99_below("3ms", latency="first_token")
     found = sim.find_rate(queues, queue="chat", target=first, scheduler="native", sim=BARE)
     assert str(first) == "P99 of first_token below 3 ms"
@@ -337,10 +342,62 @@ def test_a_target_may_be_about_a_milestone_of_the_requests(sim):
     assert found.to_dict()["target"]["latency"] == "first_token"
 
 
-def test_a_latency_that_requests_do_not_have_is_named(sim):
+@pytest.mark.parametrize(
+    ("workload", "latency", "known"),
+    [
+        (spin("5ms"), "first_word", "none"),
+        (WORD, "per_word", "word"),
+        (WORD, "first_token", "word"),
+        (ANSWER, "tokens", "first_token, per_token, between_tokens"),
+        (endpoint("http://127.0.0.1:9"), "first_token", "none"),
+        (
+            openai_chat("http://127.0.0.1:9", model="small", messages=[{"role": "user"}]),
+            "token_1",
+            "first_token, per_token, between_tokens",
+        ),
+    ],
+)
+def test_a_latency_that_requests_do_not_have_is_refused_before_any_is_measured(
+    monkeypatch, workload, latency, known
+):
+    """The search measured at a first rate before it looked which latencies there are."""
+    measured = []
+    monkeypatch.setattr(DevicePool, "measure", lambda *_, **__: measured.append(1))
+    session = Session(Settings(device="cpu" if workload.endpoint else "sim"))
+    chat = session.queue("chat", workload, rate="50/s")
+    with pytest.raises(ScenarioError) as raised:
+        session.find_rate(
+            [chat],
+            queue="chat",
+            target=p99_below("3ms", latency=latency),
+            scheduler="native",
+            sim=BARE,
+        )
+    assert measured == []
+    assert str(raised.value) == (
+        f"target of find_rate: chat has no latency {latency!r}; those to milestones: {known}; "
+        "without latency= the target is of the completion"
+    )
+
+
+def test_a_latency_of_a_program_is_known_when_it_has_run(monkeypatch):
+    """Its requests may have any; the one that is measured says which."""
+    measured = []
+
+    def measure(pool, scenario, *_, **__):
+        measured.append(scenario)
+        raise InvalidRun("enough")
+
+    monkeypatch.setattr(DevicePool, "measure", measure)
+    session = Session(Settings(device="cpu"))
+    chat = session.queue("chat", command(["python", "serve.py"]), rate="50/s")
     target = p99_below("3ms", latency="first_word")
-    with pytest.raises(ScenarioError, match=r"chat has no latency 'first_word'.*: none"):
-        sim.find_rate([five_ms(sim)], queue="chat", target=target, scheduler="native", sim=BARE)
+    with pytest.raises(InvalidRun, match="enough"):
+        session.find_rate([chat], queue="chat", target=target, scheduler="native")
+    assert len(measured) == 1
+
+
+def test_a_latency_has_a_name():
     with pytest.raises(ScenarioError, match="is no name of a latency"):
         p99_below("3ms", latency=3)
 
