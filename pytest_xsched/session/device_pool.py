@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pytest_xsched.base.constants import GPUS, split_device, uses_cpu, uuid_of
 from pytest_xsched.base.validation import integer
-from pytest_xsched.errors import ScenarioError
+from pytest_xsched.errors import ScenarioError, SchedulerInactive
 from pytest_xsched.models.captured import CapturedModels
 from pytest_xsched.models.factory import Place as CodePlace
 from pytest_xsched.models.recording import record_model
@@ -30,6 +30,7 @@ from pytest_xsched.session.settings import Settings
 from pytest_xsched.system.driver_files import Libraries, find_libraries
 from pytest_xsched.system.gpu_lock import GpuLocks, lock_cpu, lock_gpus
 from pytest_xsched.workers.dispatch import (
+    is_there,
     measure_in_processes,
     open_live_process,
     require_installed,
@@ -209,13 +210,17 @@ class DevicePool:
     def require_installed(self, scenario: Scenario) -> None:
         """Check that this machine has what a scenario needs; see `Machines.require_installed`.
 
-        Where the driver of its device seems to be missing, too, nothing is checked: the first run
-        then skips its test.
+        Where its device is missing, too, nothing is raised: the first run then skips its test.
         """
         self._needs_process(scenario)
         kind = scenario.device_kind
-        if self.libraries(kind).driver or os.path.exists(GPU_FILES.get(kind, "")):
-            require_installed(scenario, self._settings.xsched_home)
+        libraries = self.libraries(kind)
+        try:
+            require_installed(scenario, self._settings.xsched_home, libraries)
+        except SchedulerInactive:
+            has_driver = libraries.driver or os.path.exists(GPU_FILES.get(kind, ""))
+            if has_driver or is_there(scenario.device, libraries):
+                raise
 
     def _needs_process(self, scenario: Scenario) -> bool:
         """Check whether a scenario cannot be measured in this process, whatever the device."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 
 from pytest_xsched.base.constants import APART, GPUS, split_device
@@ -14,7 +17,7 @@ from pytest_xsched.system.driver_files import Libraries
 from pytest_xsched.workers.isolated import SET_UP_S, RunWorker
 from pytest_xsched.workers.live_proxy import LiveProcess
 from pytest_xsched.workers.mps import mps_daemon, require_mps
-from pytest_xsched.workers.multi_process import SeparateProcesses
+from pytest_xsched.workers.multi_process import SeparateProcesses, preloaded_program
 from pytest_xsched.workers.run_processes import RunProcesses
 from pytest_xsched.workers.worker_process import Environment
 from pytest_xsched.workers.xserver import xserver
@@ -27,10 +30,19 @@ from pytest_xsched.xsched.installation import (
     find_home,
     home_of,
 )
+from pytest_xsched.xsched.preload import prepare_preload
 
 MODEL_SET_UP_S = 600.0
 """Time for a run with models: they are imported, built, compiled and warmed up."""
 
+_LOCATE = """\
+import sys
+sys.path = [folder for folder in sys.path if folder]  # the user's directory may have a json.py
+import json
+from pytest_xsched.native.binding import locate
+from pytest_xsched.system.driver_files import Libraries
+locate(sys.argv[1], libraries=Libraries.from_dict(json.loads(sys.argv[2])))
+"""
 _ENVIRONMENT = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
 
 
@@ -112,12 +124,36 @@ def _home(xsched: XSched, home: Home | None) -> Home:
     return find_home(home_of(xsched) or home)
 
 
-def require_installed(scenario: Scenario, home: Home | None) -> None:
+def is_there(device: str, libraries: Libraries) -> bool:
+    """Check in another process, which loads the driver, whether this machine has a device.
+
+    Args:
+        device: its name.
+        libraries: of the GPU.
+    """
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _LOCATE, device, json.dumps(libraries.to_dict())],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SET_UP_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:  # the first run says what is wrong
+        return False
+    return asked.returncode == 0
+
+
+def require_installed(scenario: Scenario, home: Home | None, libraries: Libraries) -> None:
     """Check that this machine has what a scenario needs, other than its devices.
+
+    A library that a program names itself (`preload`) is checked when the program is started: a host
+    has it from then on.
 
     Args:
         scenario: that is to be measured.
         home: where XSched is installed, if an option or an ini key names it.
+        libraries: of the GPU.
 
     Raises:
         SchedulerInactive: see `measure_in_processes`, or MPS cannot be used; see `require_mps`.
@@ -127,6 +163,11 @@ def require_installed(scenario: Scenario, home: Home | None) -> None:
         files_for(scenario.device_kind, found)
         if scenario.xsched.scheduler == "global":
             found.program("xserver")
+        for queue in scenario.queues:
+            program = preloaded_program(queue)
+            if program is not None and program.preload is None:
+                kind = scenario.device_kind
+                prepare_preload(queue, scenario.xsched, kind, found, libraries, os.environ, program)
     if scenario.mps is not None:
         require_mps(scenario.mps)
 

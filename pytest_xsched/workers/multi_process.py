@@ -19,6 +19,7 @@ from pytest_xsched.base.constants import APART
 from pytest_xsched.base.temporary import TemporaryDirectory
 from pytest_xsched.monitoring.mps_clients import MpsClients, bypass_fault
 from pytest_xsched.runner.measure import Measurement, Progress
+from pytest_xsched.scenario.programs import Program
 from pytest_xsched.scenario.queue_spec import QueueSpec
 from pytest_xsched.scenario.scenario import Scenario
 from pytest_xsched.scenario.servers import Server as ServerSpec
@@ -525,6 +526,14 @@ def _start_of(scenario: Scenario) -> tuple[object, ...]:
     return scenario.devices, servers, _is_apart(scenario), scenario.xsched, scenario.mps
 
 
+def preloaded_program(queue: QueueSpec) -> Program | None:
+    """Return the program of a queue that XSched is preloaded under: its server's, or its own."""
+    endpoint = queue.workload.endpoint
+    if endpoint is not None and endpoint.server is not None:
+        return endpoint.server.program
+    return queue.workload.own_program
+
+
 def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> dict[int, Preload]:
     """Return how XSched is preloaded under each program, by index of its queue."""
     if scenario.xsched is None or home is None:
@@ -532,9 +541,7 @@ def _settings(scenario: Scenario, home: Home | None, libraries: Libraries) -> di
     kind = scenario.device_kind
     found = {}
     for index, spec in enumerate(scenario.queues):
-        endpoint, program = spec.workload.endpoint, spec.workload.own_program
-        if endpoint is not None and endpoint.server is not None:
-            program = endpoint.server.program
+        program = preloaded_program(spec)
         if program is not None:
             found[index] = prepare_preload(
                 spec, scenario.xsched, kind, home, libraries, os.environ, program

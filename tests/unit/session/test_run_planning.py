@@ -6,12 +6,14 @@ import pytest
 
 from pytest_xsched import MPS, SimModel, XSched, at, command, spin
 from pytest_xsched.errors import DeviceUnavailable, ScenarioError, SchedulerInactive
+from pytest_xsched.session import device_pool
 from pytest_xsched.session.device_pool import DevicePool
 from pytest_xsched.session.named_builds import NamedBuild
 from pytest_xsched.session.session import Session
 from pytest_xsched.session.settings import Settings
-from pytest_xsched.system.driver_files import LibraryFile
+from pytest_xsched.system.driver_files import Libraries, LibraryFile
 from pytest_xsched.workers import mps
+from pytest_xsched.workers.dispatch import is_there
 
 DRIVER = LibraryFile(path="libcuda.so.1", origin="a test")
 
@@ -199,6 +201,63 @@ def test_an_arm_whose_mps_is_not_there(session_on, measured, monkeypatch, tmp_pa
     monkeypatch.setattr(mps, "running_daemons", lambda: [17])
     said = sentence_of(SchedulerInactive, compare("mps"))
     assert said.startswith("scheduler inactive: an MPS control daemon runs already, process 17;")
+    assert measured == []
+
+
+@pytest.mark.parametrize("device", ["opencl", "cuda"])
+def test_an_arm_is_checked_where_only_the_driver_itself_knows_its_devices(
+    session_on, measured, monkeypatch, device
+):
+    """OpenCL has no device file, nor has CUDA under WSL; such an arm was found in its turn."""
+    monkeypatch.delenv("XSCHED_HOME", raising=False)
+    monkeypatch.delenv("PYTEST_XSCHED_GPU_DRIVER", raising=False)
+    monkeypatch.setattr("pytest_xsched.session.auto_device.os.path.exists", lambda path: False)
+    asked, there = [], [True]
+
+    def is_there(name, libraries):
+        asked.append((name, libraries.driver))
+        return there[0]
+
+    monkeypatch.setattr(device_pool, "is_there", is_there)
+    session = session_on(device)
+
+    def compare():
+        session.compare(*two(session), schedulers=["native", "xsched"], duration="1s")
+
+    said = sentence_of(SchedulerInactive, compare)
+    assert said.startswith("scheduler inactive: no XSched is named;")
+    assert measured == [] and asked == [(device, None)]
+    there[0] = False
+    with pytest.raises(pytest.skip.Exception, match=f"no {device} device: there is no driver"):
+        compare()
+    assert len(measured) == 1
+
+
+def test_another_process_says_whether_a_device_is_there(tmp_path):
+    (tmp_path / "libcuda.so.1").touch()
+    no_library = LibraryFile(path=str(tmp_path / "libcuda.so.1"), origin="a test")
+    assert is_there("cpu", Libraries())
+    assert not is_there("cuda", Libraries(driver=no_library))
+
+
+def test_an_arm_whose_shim_is_not_installed(session_on, measured, monkeypatch, home):
+    """Only programs need it, and only under XSched."""
+    monkeypatch.setenv("XSCHED_HOME", str(home))
+    (home / "bin").mkdir()
+    xserver = home / "bin" / "xserver"
+    xserver.touch()
+    xserver.chmod(0o755)
+    session = session_on("cuda", gpu_driver=DRIVER)
+    chat = session.queue("chat", command(["python", "serve.py"]), priority=1, rate="20/s")
+
+    def compare():
+        schedulers = ["native", XSched(scheduler="global")]
+        session.compare(chat, schedulers=schedulers, episodes=1, duration="2s")
+
+    assert "has no libshimcuda.so" in sentence_of(SchedulerInactive, compare)
+    (home / "lib" / "libshimcuda.so").touch()
+    said = sentence_of(SchedulerInactive, compare)
+    assert said.startswith("scheduler inactive: queue 'chat': ") and "libshimcuda.so" in said
     assert measured == []
 
 
