@@ -39,9 +39,12 @@ _LOCATE = """\
 import sys
 sys.path = [folder for folder in sys.path if folder]  # the user's directory may have a json.py
 import json
-from pytest_xsched.native.binding import locate
+from pytest_xsched.native.binding import Device, locate
+from pytest_xsched.scenario.device_models import CpuModel, SimModel
 from pytest_xsched.system.driver_files import Libraries
-locate(sys.argv[1], libraries=Libraries.from_dict(json.loads(sys.argv[2])))
+name, libraries = sys.argv[1], Libraries.from_dict(json.loads(sys.argv[2]))
+if not locate(name, libraries=libraries):  # a device of each process, so this disturbs no other
+    Device(name, cpu=CpuModel(), sim=SimModel(), libraries=libraries).close()
 """
 _ENVIRONMENT = Environment(scrubbed=SCRUBBED, values=ENVIRONMENT)
 

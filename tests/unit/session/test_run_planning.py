@@ -233,11 +233,14 @@ def test_an_arm_is_checked_where_only_the_driver_itself_knows_its_devices(
     assert len(measured) == 1
 
 
-def test_another_process_says_whether_a_device_is_there(tmp_path):
+def test_another_process_says_whether_a_device_is_there(monkeypatch, tmp_path):
+    """Also of OpenCL, whose loader may be there without any driver."""
     (tmp_path / "libcuda.so.1").touch()
     no_library = LibraryFile(path=str(tmp_path / "libcuda.so.1"), origin="a test")
     assert is_there("cpu", Libraries())
     assert not is_there("cuda", Libraries(driver=no_library))
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(tmp_path))
+    assert not is_there("opencl", Libraries())
 
 
 def test_an_arm_whose_shim_is_not_installed(session_on, measured, monkeypatch, home):
