@@ -161,6 +161,12 @@ class MeasuredQueue(QueueResult):
             return found
         percentile = re.fullmatch(r"(assert_)?p([0-9]{1,6})(?(1)_below)", name)
         advice = f"; write {_written(percentile[2], percentile[1])}" if percentile else ""
+        if not advice and name.startswith("assert_"):
+            import difflib  # not at the start of each session
+
+            known = [target for target in dir(self) if target.startswith("assert_")]
+            near = difflib.get_close_matches(name, known)
+            advice = f"; it has {', '.join(near)}" if near else ""
         if not advice and not name.startswith(("_", "assert_")) and self.milestones.names:
             advice = f"; its latencies to milestones are {', '.join(self.latencies)}"
         raise AttributeError(f"a queue of a run has no {name!r}{advice}")

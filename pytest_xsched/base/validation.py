@@ -52,7 +52,7 @@ def _integer_advice(what: str, value: object) -> str:
         return ", which is in percent; write 50 for a half"
     if isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
-    return ""
+    return "; a higher number wins, as in priority=10" if what.endswith("priority") else ""
 
 
 def finite_number(what: str, value: object, *, above: float, high: float = math.inf) -> float:

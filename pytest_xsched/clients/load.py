@@ -186,7 +186,10 @@ async def _warm_up(
     while count and not _is_warm(taken_ns):
         taken_ns.append(await engine.warm_up(len(taken_ns) % count))
         if engine.fault and len(taken_ns) == 1:
-            raise ScenarioError(f"{_what(endpoint)}: the first request failed: {engine.fault}")
+            fault = engine.fault
+            if fault == "connection refused" and endpoint.server is None:
+                fault += "; start the server first, or let the run start it: server="
+            raise ScenarioError(f"{_what(endpoint)}: the first request failed: {fault}")
         if engine.fault:
             return
 

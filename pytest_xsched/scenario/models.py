@@ -198,9 +198,13 @@ def factory_name(maker: str, factory: object) -> str:
         inner = "a lambda" if name.endswith("<lambda>") else "defined inside another function"
         given = f", and pass what it needs as arguments, {maker}(build, 8)"
         more = given if maker in _BUILDERS else ""
+        outer = name.partition(".<locals>")[0]
+        called = ""
+        if more and callable(getattr(module, outer, None)) and not outer.startswith("test"):
+            called = f"if {outer} returned it, write {maker}({outer}, ...), without the call; else "
         raise ScenarioError(
-            f"{maker}: {name} is {inner}, so another process cannot find it; write a def at the "
-            f"top level of the file{more}"
+            f"{maker}: {name} is {inner}, so another process cannot find it; {called}write a def "
+            f"at the top level of the file{more}"
         )
     found: Any = module
     for part in name.split("."):

@@ -6,7 +6,7 @@ import keyword
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_xsched.base.units import MAX_NS, one_line, parse_fraction
 from pytest_xsched.base.validation import (
@@ -120,6 +120,15 @@ class QueueSpec:
         if self.batch_size is None:
             return 0, 0
         return int(self.threshold), self.batch_size
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say that targets are of the queue in the run, where one is asserted of the spec."""
+            advice = ""
+            if name.startswith("assert_"):
+                advice = f"; a run has targets: run = xsched.run(...), then run.{self.name}.{name}"
+            raise AttributeError(f"a queue has no {name!r}{advice}")
 
     def _check_after(self, what: str) -> None:
         if isinstance(self.after, QueueSpec):

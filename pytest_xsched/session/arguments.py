@@ -17,12 +17,23 @@ from pytest_xsched.scenario.xsched_settings import XSched
 
 
 def require_queues(what: str, queues: Sequence[object]) -> None:
-    """Check that all positional arguments of a function are queues."""
+    """Check that all positional arguments of a function are queues, and that there is one."""
+    if not queues:
+        raise ScenarioError(f"{what}(): no queue is given; write {what}(high, low, ...)")
     for given in queues:
         if not isinstance(given, QueueSpec):
             raise ScenarioError(
-                f"{what}(): {one_line(given)} is not a queue; {_queue_advice(what, given)}"
+                f"{what}(): {_shown(given)} is not a queue; {_queue_advice(what, given)}"
             )
+
+
+def _shown(given: object) -> str:
+    """Return a value as one line; of a list or tuple of queues only their names."""
+    if isinstance(given, (list, tuple)) and given:
+        names = [one.name for one in given if isinstance(one, QueueSpec)]
+        if len(names) == len(given):
+            return f"the {type(given).__name__} of the queues {', '.join(names)}"
+    return one_line(given)
 
 
 def _queue_advice(what: str, given: object) -> str:

@@ -86,7 +86,8 @@ class CallSettings:
             is_fallback = self.fell_back(host) and split_device(str(required))[0] in GPUS
             why = f" (auto), because {NO_GPU}" if is_fallback else ""
             pytest.fail(
-                f"--xsched-require-device={required}, but the device is {name}{why}", pytrace=False
+                f"{self.settings.require_origin}={required}, but the device is {name}{why}",
+                pytrace=False,
             )
         return name
 

@@ -112,7 +112,8 @@ class Machines:
             required = self.settings.require_device
             if required is None:
                 pytest.skip(f"no {device} device: {error}")
-            pytest.fail(f"--xsched-require-device={required}: {error}", pytrace=False)
+            said = f"{self.settings.require_origin}={required}: {error}"
+            raise pytest.fail.Exception(said, pytrace=False) from None
 
 
 class MeasuredRun:

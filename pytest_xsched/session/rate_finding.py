@@ -77,8 +77,12 @@ class RateRequest:
             object.__setattr__(self, name, value)
 
         if isinstance(self.queues, QueueSpec) or not isinstance(self.queues, (list, tuple)):
+            given = self.queues
+            shown = (
+                f"is the queue {given.name!r}, not a list" if isinstance(given, QueueSpec) else ""
+            )
             raise ScenarioError(
-                f"find_rate(): queues {one_line(self.queues)} are no list; write "
+                f"find_rate(): queues {shown or one_line(given) + ' are no list'}; write "
                 'find_rate([chat, low], queue="chat", ...)'
             )
         set_to("queues", tuple(self.queues))

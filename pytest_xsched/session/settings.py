@@ -56,6 +56,8 @@ class Settings:
     seed: int = 0
     require_device: str | None = None
     """A kind, which matches any index, or a kind and an index."""
+    require_origin: str = "--xsched-require-device"
+    """Of `require_device`, for error messages."""
     json_path: Path | None = None
     html_path: Path | None = None
     samples_path: Path | None = None
@@ -205,6 +207,7 @@ def _read(config: pytest.Config) -> Settings:
         default_duration=None if command_line else duration,
         seed=seed_of(*values["seed"]),
         require_device=device_of(values["require_device"], DEVICES) and values["require_device"][0],
+        require_origin=values["require_device"][1],
         lock_timeout_ns=LOCK_TIMEOUT_NS if lock_timeout_ns is None else lock_timeout_ns,
         process=_choice(values["process"], ("auto", "inside", "worker")) or "auto",
         waiting=_choice(values["waiting"], WAITING) or "yield",

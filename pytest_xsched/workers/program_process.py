@@ -355,6 +355,8 @@ class ProgramProcess(ManagedProcess):
         if not self.is_in_time:
             self._raise_late(output)
         how = f"{describe_exit(status)} {when}"
+        if status == 0 and READY not in self.reached and self._program.reports:
+            how += " (its loop `for _ in requests():` of pytest_xsched.client reports that)"
         raise WorkerCrashed(f"{self._who} {how}{last_words(output)}", returncode=status)
 
     def _raise_late(self, output: str) -> NoReturn:

@@ -138,7 +138,8 @@ class ServerProcess(ProgramProcess):
         allowed = format_duration(self._server.start_ns)
         raise WorkerCrashed(
             f"{self._who} was not ready within {allowed}: {self._server.ready}: {self._said}; "
-            f"start_timeout= gives it more time{last_words(output)}",
+            "name a URL with ready= that it answers with 200, or give it more time with "
+            f"start_timeout={last_words(output)}",
             returncode=self.exit_status,
         )
 

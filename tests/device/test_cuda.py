@@ -55,8 +55,11 @@ def test_a_required_device_that_is_missing_is_a_failure(monkeypatch):
     # A driver that is not there, whatever this machine has.
     monkeypatch.setattr("pytest_xsched.session.device_pool.measure_in_processes", nothing_there)
     session = Session(Settings(device="cuda", require_device="cuda"))
-    with pytest.raises(pytest.fail.Exception, match="--xsched-require-device=cuda: not here"):
+    with pytest.raises(
+        pytest.fail.Exception, match="--xsched-require-device=cuda: not here"
+    ) as error:
         session.run(session.queue("q", matmul(8)), duration="1s")
+    assert error.value.__suppress_context__, "its reason is in the sentence, so it comes once"
     session = Session(Settings(device="cuda"))
     with pytest.raises(pytest.skip.Exception, match="no cuda device: not here"):
         session.run(session.queue("q", matmul(8)), duration="1s")

@@ -163,7 +163,8 @@ def test_where_no_server_listens_is_one_sentence(measure):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/"
-    expected = rf"^queue 'q': GET {url}: the first request failed: connection refused$"
+    expected = rf"^queue 'q': GET {url}: the first request failed: connection refused; start the "
+    expected += r"server first, or let the run start it: server=$"
     with pytest.raises(ScenarioError, match=expected):
         measure(endpoint(url), replay(["0s"]))
     assert not load_processes()

@@ -206,7 +206,7 @@ def test_one_that_is_never_ready_says_what_it_answers(session, serve, tmp_path):
             measure(session, *serve("unready", start_timeout=f"{limit}s"))
         if "it answers" in str(error.value):
             break
-    assert "/health: it answers 503" in str(error.value)
+    assert "/health: it answers 503; name a URL with ready= that it answers" in str(error.value)
     assert not left(str(tmp_path / "serve.py"))
 
 

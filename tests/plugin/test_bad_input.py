@@ -329,8 +329,16 @@ def test_queues_of_a_run(session):
     high = session.queue("high", spin("1ms"), rate="20/s")
     with pytest.raises(ScenarioError, match=r"^scenario: two queues are named 'high'$"):
         session.run(high, high, duration="1s")
-    with pytest.raises(ScenarioError, match=r"^scenario: 0 queues are outside \[1, 256\]$"):
+    with pytest.raises(ScenarioError, match=r"^run\(\): no queue is given; write run\(high, "):
         session.run(duration="1s")
+    with pytest.raises(ScenarioError, match=r"^compare\(\): no queue is given; write compare\("):
+        session.compare(duration="1s")
+    with pytest.raises(ScenarioError, match=r"^run\(\): the list of the queues high is not a queu"):
+        session.run([high], duration="1s")
+    with pytest.raises(AttributeError, match=r"; a run has targets: .*, then run\.high\.assert_p9"):
+        high.assert_p99_below("5ms")
+    with pytest.raises(ScenarioError, match=r"'high' is not an integer; a higher number wins, as "):
+        session.queue("low", spin("1ms"), priority="high")
     with pytest.raises(ScenarioError, match=r"^run\(\): 'high' is not a queue; write "):
         session.run("high", duration="1s")
 

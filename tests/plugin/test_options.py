@@ -266,6 +266,15 @@ def test_required_device_is_another(load, inside, option):
     result.stdout.fnmatch_lines(["--xsched-require-device=sim, but the device is cpu"])
 
 
+def test_a_required_device_of_the_ini_file_is_named_as_such(load, inside, pytester):
+    load("def test_it(run): pass")
+    pytester.makeini("[pytest]\nxsched_require_device = sim")
+
+    result = inside("--xsched-device=cpu")
+
+    result.stdout.fnmatch_lines(["ini option xsched_require_device=sim, but the device is cpu"])
+
+
 @pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="pytest 9.2 reads any type of TOML")
 @pytest.mark.parametrize("table", ["[tool.pytest]", "[tool.pytest.ini_options]"])
 def test_numbers_and_truths_of_toml_are_read_as_they_are(load, inside, pytester, table):

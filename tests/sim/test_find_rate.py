@@ -218,6 +218,11 @@ def test_wrong_arguments_have_one_sentence(sim, change, sentence):
         sim.find_rate(**values)
 
 
+def test_a_queue_in_the_place_of_the_list_is_named_and_not_spelled_out(sim):
+    with pytest.raises(ScenarioError, match=r"queues is the queue 'chat', not a list; write find_"):
+        sim.find_rate(five_ms(sim), queue="chat", target=p99_below("6ms"))
+
+
 @pytest.mark.parametrize(
     ("more", "rate", "way_out"),
     [

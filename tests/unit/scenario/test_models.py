@@ -102,6 +102,10 @@ def test_commands_are_a_number_or_a_time():
     [
         (lambda: model(lambda: 1), "<lambda> is a lambda, so another process cannot find it"),
         (lambda: model(_inner()), "is defined inside another function, so another process"),
+        (
+            lambda: model(_inner()),
+            "if _inner returned it, write model(_inner, ...), without the call",
+        ),
         (lambda: model(Net()), "is a model that exists; write a function of the file that builds"),
         (
             lambda: model(functools.partial(net, 8)),

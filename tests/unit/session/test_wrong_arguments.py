@@ -240,6 +240,14 @@ def test_a_target_that_does_not_exist_is_answered_with_the_one_that_does(run):
         with pytest.raises(AttributeError) as error:
             getattr(run.high, name)
         assert str(error.value) == f"a queue of a run has no {name!r}; write {written}"
+    for name, near in {
+        "assert_p99": "assert_p99_below",
+        "assert_throughput": "assert_throughput_at_least",
+    }.items():
+        with pytest.raises(AttributeError, match=rf"no '{name}'; it has .*\b{near}\b"):
+            getattr(run.high, name)
+    with pytest.raises(AttributeError, match=r"has no 'assert_zzz'$"):
+        _ = run.high.assert_zzz
     with pytest.raises(AttributeError, match=r"; write run\.high\.assert_p99_below$"):
         _ = run.assert_p99_below
 
