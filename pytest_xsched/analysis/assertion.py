@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,3 +87,25 @@ def place_in_the_test() -> str:
     file = frame.f_code.co_filename
     below = os.path.relpath(file)
     return f"{os.path.basename(file) if below.startswith(os.pardir) else below}:{frame.f_lineno}"
+
+
+def target_advice(queue: object, name: str) -> str:
+    """Return how a target or a percentile is written that has no such name; "" if it is neither."""
+    percentile = re.fullmatch(r"(assert_)?p([0-9]{1,6})(?(1)_below)", name)
+    if percentile:
+        return f"; write {_written(percentile[2], percentile[1])}"
+    if not name.startswith("assert_"):
+        return ""
+    import difflib  # not at the start of each session
+
+    known = [target for target in dir(queue) if target.startswith("assert_")]
+    near = difflib.get_close_matches(name, known)
+    return f"; it has {', '.join(near)}" if near else ""
+
+
+def _written(digits: str, asserted: str | None) -> str:
+    """Return how a percentile is written whose name has these digits: "90", or "5" for P5."""
+    if digits == "100":
+        return 'assert_max_below("50ms")' if asserted else "max"
+    q = f"0.{digits:0>2}"
+    return f'assert_percentile_below({q}, "50ms")' if asserted else f"percentile({q})"

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_xsched.analysis import targets
 from pytest_xsched.analysis.alone import require_alone
-from pytest_xsched.analysis.assertion import Unjudged, asserts
+from pytest_xsched.analysis.assertion import Unjudged, asserts, target_advice
 from pytest_xsched.analysis.evidence import LATENCY, LOWER_BOUND, RATE, WAIT
 from pytest_xsched.analysis.explanation import Explanation, explain
 from pytest_xsched.analysis.hdr_log import hdr_log
@@ -159,14 +158,7 @@ class MeasuredQueue(QueueResult):
         """Return a latency to a milestone; else say how to write what has no name of its own."""
         if not name.startswith("_") and (found := self.find_latency(name)) is not None:
             return found
-        percentile = re.fullmatch(r"(assert_)?p([0-9]{1,6})(?(1)_below)", name)
-        advice = f"; write {_written(percentile[2], percentile[1])}" if percentile else ""
-        if not advice and name.startswith("assert_"):
-            import difflib  # not at the start of each session
-
-            known = [target for target in dir(self) if target.startswith("assert_")]
-            near = difflib.get_close_matches(name, known)
-            advice = f"; it has {', '.join(near)}" if near else ""
+        advice = target_advice(self, name)
         if not advice and not name.startswith(("_", "assert_")) and self.milestones.names:
             advice = f"; its latencies to milestones are {', '.join(self.latencies)}"
         raise AttributeError(f"a queue of a run has no {name!r}{advice}")
@@ -646,11 +638,3 @@ class MeasuredQueue(QueueResult):
             return verdict.with_remark(remarks)
 
         self._run.judge(rule_of_valid, fact=fact, other=other)
-
-
-def _written(digits: str, asserted: str | None) -> str:
-    """Return how a percentile is written whose name has these digits: "90", or "5" for P5."""
-    if digits == "100":
-        return 'assert_max_below("50ms")' if asserted else "max"
-    q = f"0.{digits:0>2}"
-    return f'assert_percentile_below({q}, "50ms")' if asserted else f"percentile({q})"

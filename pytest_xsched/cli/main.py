@@ -146,8 +146,8 @@ def _parser() -> _Parser:
         "compare",
         "Compare two builds, two baselines or two files of `pytest --xsched-json=FILE`. Two names "
         "of the ini key xsched_builds are measured alternately: pytest runs the tests, with the "
-        "arguments that follow. Two names of baselines are compared with the claim that their "
-        "stored runs allow. Of files, runs of the same scenario "
+        "arguments that follow. Of two names of baselines, the stored runs are compared. Of two "
+        "files, runs of the same scenario "
         "are compared, in the order in which they were made. B is worse if a P99 is more than "
         "10 % higher, or the throughput of a closed loop more than 10 % lower, and at least 6 "
         "pairs of runs show it; or if a queue is saturated or completes nothing in B only. What "
@@ -156,7 +156,10 @@ def _parser() -> _Parser:
     compare.add_argument("a", metavar="A", help="a build, a baseline, or a file: the reference")
     compare.add_argument("b", metavar="B", help="what may be worse than A")
     rest = compare.add_argument(
-        "arguments", metavar="ARGUMENTS", nargs=argparse.REMAINDER, help="of pytest, for builds"
+        "arguments",
+        metavar="ARGUMENTS",
+        nargs=argparse.REMAINDER,
+        help="of pytest, if A and B are builds",
     )
     rest.required = False  # or argparse says that they are missing where B is
     compare.set_defaults(command=_compare)
@@ -176,7 +179,7 @@ def _parser() -> _Parser:
     record.add_argument(
         "--stream",
         action="store_true",
-        help="its requests take a stream, as those of graph(), instead of being PyTorch's",
+        help="its requests take a stream, as those of graph() do; without it, it is of PyTorch",
     )
     record.add_argument(
         "-o", "--output", metavar="FILE", help="file to write (default: FUNCTION.json)"
@@ -194,9 +197,9 @@ def _parser() -> _Parser:
     report = _add_command(
         commands,
         "report",
-        "Make one HTML page of the files of `pytest --xsched-json=FILE`. Files of several machines "
-        "get a row a machine. A file that `pytest-xsched conformance` wrote as JSON adds its "
-        "findings.",
+        "Make one HTML page of the files of `pytest --xsched-json=FILE`. If the files are of "
+        "several machines, each machine has a row of a table. A FILE may also be what "
+        "`pytest-xsched conformance` wrote as JSON; the page then has its findings.",
         json=False,
     )
     report.add_argument("files", metavar="FILE", nargs="+", help="a file of --xsched-json")

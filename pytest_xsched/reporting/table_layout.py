@@ -44,7 +44,9 @@ def fitted(
 ) -> list[str]:
     """Return a table as `aligned` does; where it is too wide, as tables one after the other.
 
-    A cell that is too wide for a table of its own goes on in the next line, between two words.
+    A cell that is too wide for a table of its own goes on in the next line, between two words. The
+    later tables leave out what has no cell there: a row, with the rows after it whose first key is
+    empty.
 
     Args:
         table: rows of cells; the first row holds the heads.
@@ -55,32 +57,36 @@ def fitted(
     lines = aligned(table, left=left)
     if columns is None or max(map(len, lines)) <= columns:
         return lines
-    table = _folded(table, keys, columns)
-    widths = [max(map(len, column)) + GAP for column in zip(*table, strict=True)]
+    groups = _folded(table, keys, columns)
+    rows = [row for group in groups for row in group]
+    widths = [max(map(len, column)) + GAP for column in zip(*rows, strict=True)]
     parts: list[list[int]] = [[]]
     for column in range(keys, len(widths)):
         used = sum(widths[:keys]) + sum(widths[one] for one in parts[-1])
         if parts[-1] and used + widths[column] - GAP > columns:
             parts.append([])
         parts[-1].append(column)
-    return [
-        line
-        for part in parts
-        for line in aligned([[*row[:keys], *(row[i] for i in part)] for row in table], left=left)
-    ]
+    lines = []
+    for part in parts:
+        with_cells = [group for group in groups if any(row[i] for row in group for i in part)]
+        shown = groups if part is parts[0] else with_cells
+        lines += aligned(
+            [[*row[:keys], *(row[i] for i in part)] for group in shown for row in group], left=left
+        )
+    return lines
 
 
-def _folded(table: Sequence[Sequence[str]], keys: int, columns: int) -> list[list[str]]:
+def _folded(table: Sequence[Sequence[str]], keys: int, columns: int) -> list[list[list[str]]]:
     """Return a table whose cells go on in rows of their own where no line has room for them.
 
-    The keys get half of the width, and more where a word is longer and the other columns have
-    shorter ones.
+    A row whose first key is empty is in one group with the row above it. The keys get half of the
+    width, and more where a word is longer and the other columns have shorter ones.
     """
     room = columns - max(_longest_word(row[keys:]) for row in table)
     word = max(_longest_word(row[:keys]) for row in table)
     key_width = max(1, columns // (2 * keys) - GAP, min(word, room // keys - GAP))
     used = sum(min(key_width, max(len(row[i]) for row in table)) + GAP for i in range(keys))
-    rows = []
+    groups: list[list[list[str]]] = []
     for row in table:
         cells = [
             textwrap.wrap(
@@ -91,8 +97,12 @@ def _folded(table: Sequence[Sequence[str]], keys: int, columns: int) -> list[lis
             or [""]
             for i, cell in enumerate(row)
         ]
-        rows += [list(line) for line in itertools.zip_longest(*cells, fillvalue="")]
-    return rows
+        rows = [list(line) for line in itertools.zip_longest(*cells, fillvalue="")]
+        if row[0] or not groups:
+            groups.append(rows)
+        else:
+            groups[-1] += rows
+    return groups
 
 
 def _longest_word(cells: Sequence[str]) -> int:

@@ -124,7 +124,7 @@ class QueueSpec:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Say that targets are of the queue in the run, where one is asserted of the spec."""
+            """Describe what is missing; of a target, how it is written of the queue in a run."""
             advice = ""
             if name.startswith("assert_"):
                 advice = f"; a run has targets: run = xsched.run(...), then run.{self.name}.{name}"
