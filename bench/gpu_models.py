@@ -140,6 +140,17 @@ def report(pair: str, runs: dict[str, list[Run]], given: argparse.Namespace) -> 
     ]
 
 
+def print_bound(runs: dict[str, list[Run]]) -> None:
+    """Print what P99 of high is next to the longest kernel of low, which nothing preempts."""
+    longest_ns = max(runs["low alone, cut"][0].low.profile().durations_ns)
+    times = (median(runs["high alone"], "high", q) for q in (0.5, 0.99))
+    p50_ns, p99_ns = times
+    print(
+        f"the longest kernel of low takes {format_duration(longest_ns)}: a request that comes at "
+        f"its start takes {(p50_ns + longest_ns) / p99_ns:.2f} x P99 alone\n"
+    )
+
+
 def preparation(runs: list[Run]) -> list[tuple[str, bool]]:
     """Print how long models took to build, to capture and to cut: the longest of the runs."""
     found: dict[str, list] = {}
@@ -242,16 +253,16 @@ def answers(given: argparse.Namespace) -> list[tuple[str, bool]]:
         "high alone", "between_tokens", 0.99
     )
     low = {arm: median(runs[arm], "low", None) for arm in ANSWERS if arm != "high alone"}
-    kept = low["builtin"] / low["native"]
     free = 1 - ANSWERS_PER_S * median(runs["high alone"], "high", 0.5) / 1e9
-    fits = format_rate(free * low["low alone"])
-    print(f"\nhigh alone leaves {free:.0%} of the time free: {fits} of low fit there\n")
+    fits = free * low["low alone"]
+    kept = low["builtin"] / min(fits, low["native"])
+    print(f"high alone leaves {free:.0%} of the time free: {format_rate(fits)} of low fit there\n")
     targets = [
         (
             f"answers: between tokens P99 is {multiple:.2f} x alone, at most {TOKEN_MOST}",
             multiple <= TOKEN_MOST,
         ),
-        (f"answers: low keeps {kept:.1%} of native, at least 90%", kept >= 0.9),
+        (f"answers: low keeps {kept:.1%} of what fits there, at least 90%", kept >= 0.9),
     ]
     return targets + preparation([run for of in runs.values() for run in of])
 
@@ -279,8 +290,9 @@ def main() -> int:
                 run.evidence.faults or "",
                 flush=True,
             )
-        session.close()
         targets += report(pair, runs, given)
+        print_bound(runs)
+        session.close()
         targets += preparation([run for of in runs.values() for run in of])
     if given.pair in ("equal", "all"):
         targets += equal(given)
