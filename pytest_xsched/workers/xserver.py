@@ -4,8 +4,8 @@ The server would listen on all network interfaces, so it is started with a libra
 port to the loopback interface; see native/loopback/loopback.c.
 
 A machine has one server. Clients find it by a System V message queue with a fixed key. A second
-server takes that queue from the first, which then ends. So this module holds a lock while its
-server runs, and starts none where another one runs.
+server removes that queue and makes its own, and the first then ends. So this module holds a lock
+while its server runs, starts none where another one runs, and leaves the queue of another one.
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ def xserver(
             if LOOPBACK.exists() and not set(_SEPARATORS) & set(str(LOOPBACK)):
                 others = variables.get("LD_PRELOAD", "")
                 variables["LD_PRELOAD"] = f"{LOOPBACK} {others}".strip()
+            own_queue = None
             try:
                 process.start(
                     exec_with_parent.command_line([program, policy, str(server.port)]),
@@ -160,6 +161,7 @@ def xserver(
                     output=output,
                 )
                 _await(process, server.port)
+                own_queue = _message_queue()
                 _require_alive(process, policy, server)
                 yield server
                 _require_alive(process, policy, server)
@@ -168,7 +170,7 @@ def xserver(
                     _require_alive(process, policy, server)
                 raise
             finally:
-                _stop(process)
+                _stop(process, own_queue)
     finally:
         locks.release()
 
@@ -217,25 +219,47 @@ def _ask(
         connection.close()
 
 
-def _stop(process: ManagedProcess) -> None:
+def _stop(process: ManagedProcess, own_queue: int | None) -> None:
+    """End a server, and remove its message queue: clients would send to it and wait for ever.
+
+    That of another server stays.
+
+    Args:
+        process: of the server.
+        own_queue: id of its message queue; None: not known.
+    """
+    if process.has_ended():  # perhaps because another one has taken its queue
+        own_queue = None
     process.send_signal(signal.SIGINT)  # the server cleans up after this one
     process.stop(_STOP_S)
-    # If the queue were left, clients would send to it and wait for ever.
-    libc = ctypes.CDLL(None)
-    queue = libc.msgget(ctypes.c_int(KEY), 0)
-    if queue >= 0:
-        libc.msgctl(queue, _IPC_RMID, None)
+    queue = own_queue
+    if queue is None:
+        queue = _message_queue()  # first: another server runs before it makes its own
+        if _server_process() is not None:
+            return
+    if queue is not None:
+        ctypes.CDLL(None).msgctl(queue, _IPC_RMID, None)
 
 
 def _running_server() -> int | None:
     """Return the process id of a server that has the message queue."""
-    if ctypes.CDLL(None).msgget(ctypes.c_int(KEY), 0) < 0:
-        return None
-    for path in Path("/proc").glob("[0-9]*/comm"):
+    return None if _message_queue() is None else _server_process()
+
+
+def _message_queue() -> int | None:
+    """Return the id of the message queue of this machine's server; None: there is none."""
+    queue = int(ctypes.CDLL(None).msgget(ctypes.c_int(KEY), 0))
+    return None if queue < 0 else queue
+
+
+def _server_process() -> int | None:
+    """Return the id of a process that is a server, and has not ended; None: there is none."""
+    for path in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
-            if path.read_text() == "xserver\n":
+            name, _, rest = path.read_text(errors="replace").partition("\n")
+            if name == "Name:\txserver" and "State:\tZ" not in rest:
                 return int(path.parent.name)
-    return None  # the queue of a server that was killed
+    return None
 
 
 def _sockets() -> Iterator[str]:

@@ -31,7 +31,15 @@ print(f"scheduler created with policy {{policy}}", flush=True)
 if policy == "SPUP":
     sys.exit("[XSCHED ERRO @ T 1 @ 10:00:00.000001] invalid policy name SPUP")
 assert "XSCHED_POLICY" not in os.environ
-queue = ctypes.CDLL(None).msgget({KEY}, 0o1666)
+libc = ctypes.CDLL(None)
+libc.msgctl(libc.msgget({KEY}, 0), 0, None)  # as the original takes the queue of another one
+queue = libc.msgget({KEY}, 0o1666)
+
+def end_without_queue():
+    while libc.msgrcv(queue, ctypes.create_string_buffer(64), 32, 0, 0) >= 0: pass
+    os._exit(2)
+
+threading.Thread(target=end_without_queue, daemon=True).start()
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -244,6 +252,45 @@ def test_another_server_is_left_alone(program, monkeypatch):
     finally:
         other.send_signal(signal.SIGINT)
         other.wait()
+
+
+def test_the_queue_of_a_server_that_came_later_is_left_alone(program):
+    """Of another pytest with another directory for locks; its clients lost the queue."""
+    later = None
+
+    def run():
+        nonlocal later
+        with xserver(program, "HPF"):
+            (first,) = servers()
+            later = subprocess.Popen([program, "HPF", str(module._free_port())], env={})
+            deadline_s = time.monotonic() + 30
+            while first in servers() and time.monotonic() < deadline_s:
+                time.sleep(0.02)
+
+    try:
+        with pytest.raises(SchedulerInactive, match="xserver HPF ended with exit status 2"):
+            run()
+        assert message_queue()
+    finally:
+        later.send_signal(signal.SIGINT)
+        later.wait()
+    assert not message_queue()
+
+
+def test_a_server_that_was_killed_is_no_other_server(program):
+    """Also where nothing has reaped it yet."""
+    killed = subprocess.Popen([program, "HPF", str(module._free_port())], env={})
+    try:
+        deadline_s = time.monotonic() + 30
+        while not message_queue() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+        assert message_queue()
+        assert module._running_server() != killed.pid
+    finally:
+        killed.wait()
+        ctypes.CDLL(None).msgctl(ctypes.CDLL(None).msgget(KEY, 0), 0, None)
 
 
 def test_two_pytests_take_turns(program):
