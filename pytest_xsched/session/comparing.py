@@ -20,8 +20,9 @@ SEED_STEP = 104_729  # between episodes: a prime, so that no two of a session's 
 _ATTRIBUTES = ("again", "arms", "baseline", "builds", "forced", "judgements", "schedulers")
 """Of a comparison, in addition to its methods and to those of a run."""
 
-PlanArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], ArmLike, int], Callable[[], Run]]"
-"""Checks queues under a scheduler, or of a build, with a seed; returns what measures them."""
+PlanArm: TypeAlias = "Callable[[tuple[QueueSpec, ...], ArmLike, int], Callable[[str], Run]]"
+"""Checks queues under a scheduler, or of a build, with a seed; returns what measures them, given
+its place among the runs."""
 _Arm = TypeVar("_Arm")
 
 
@@ -74,15 +75,15 @@ class Comparing:
         of_arms: dict[str, tuple[tuple[QueueSpec, ...], str]]
         of_arms = {name: (one, baseline) for name, one in alone.items()}
         of_arms |= {name: (queues, name) for name in named} | {again: (queues, baseline)}
-        planned: list[tuple[str, Callable[[], Run]]] = []
+        planned: list[tuple[str, Callable[[str], Run]]] = []
         for episode, arm in turns(episodes, list(of_arms)):
             of_arm, scheduler = of_arms[arm]
             measure = plan(of_arm, named[scheduler], (seed + episode * SEED_STEP) % 2**32)
             planned.append((arm, measure))
         before = len(self._runs)
         measured: dict[str, list[Run]] = {arm: [] for arm in of_arms}
-        for arm, measure in planned:
-            measured[arm].append(measure())
+        for number, (arm, measure) in enumerate(planned, 1):
+            measured[arm].append(measure(f"run {number} of {len(planned)}"))
         del self._runs[before:]  # the report shows them as one comparison
         together = [run for arm in (*named, again) for run in measured[arm]]
         found = unlike(

@@ -126,6 +126,7 @@ class MeasuredRun:
         files: that it needs on a host.
         progress: returns a line that shows how far a window is; None: nothing is shown.
         record: whether to record each command.
+        turn: its place among other runs, for that line; "": it is alone.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class MeasuredRun:
         files: SentFiles,
         progress: Callable[[str], ProgressLine | None] | None,
         record: bool,
+        turn: str = "",
     ) -> None:
         self._machines = machines
         self._host = host
@@ -146,7 +148,7 @@ class MeasuredRun:
         self._run = machines.get(host).begin(scenario.duration_ns, files)
         names = ", ".join(queue.name for queue in scenario.queues)
         where = scenario.device if host is None else f"{scenario.device} of {host}"
-        self._label = f"{names}: {scenario.scheduler} on {where}"
+        self._label = f"{names}: {scenario.scheduler} on {where}{turn and f', {turn}'}"
 
     def begin(self, scenario: Scenario, *, fixed: bool, at_least_ns: int, trace: str) -> Run:
         """Measure the first window, and return the run, which measures on; see `run_in_windows`.

@@ -367,7 +367,7 @@ class Session:
             sim=sim,
         )
 
-        def plan(of_arm: tuple[QueueSpec, ...], arm: ArmLike, seed: int) -> Callable[[], Run]:
+        def plan(of_arm: tuple[QueueSpec, ...], arm: ArmLike, seed: int) -> Callable[[str], Run]:
             planned = plan_run(request.of_arm(of_arm, arm, seed), self._call)
             self.machines.require_installed(planned.host, self.settings.build, planned.scenario)
             return functools.partial(self._measure, planned)
@@ -530,14 +530,15 @@ class Session:
             place = self.machines.get(host).live(device, policy, xsched, limit_ns, devices)
             return XQueues(place, seed=self.seed, policy=policy_of_queues(policy, xsched))
 
-    def _measure(self, planned: PlannedRun) -> Run:
-        """Measure a run, and keep it for the report."""
+    def _measure(self, planned: PlannedRun, turn: str = "") -> Run:
+        """Measure a run, and keep it for the report; see `_run`."""
         measure = functools.partial(
             self._run,
             fixed=planned.fixed,
             at_least_ns=planned.at_least_ns,
             trace=planned.trace,
             files=planned.files,
+            turn=turn,
         )
         run = self.alternating.run(
             planned.scenario, planned.host, measure, self.machines.require_installed
@@ -557,10 +558,12 @@ class Session:
         host: str | None = None,
         files: SentFiles = NO_FILES,
         build: NamedBuild | None = None,
+        turn: str = "",
     ) -> Run:
+        """Measure a run; `turn` is its place among others, for the progress line."""
         scenario = (self.settings.build if build is None else build).apply(scenario)
         record = trace != "off"
-        measured = MeasuredRun(self.machines, host, scenario, files, self._progress, record)
+        measured = MeasuredRun(self.machines, host, scenario, files, self._progress, record, turn)
         run = measured.begin(scenario, fixed=fixed, at_least_ns=at_least_ns, trace=trace)
         run.origin, run.fixture, run.host = self.origin, self.fixture, host
         run.least_ns = lambda: min(self.least_ns, scenario.duration_ns)

@@ -10,6 +10,10 @@ import sys
 
 import pytest
 
+from pytest_xsched import spin
+from pytest_xsched.session.session import Session
+from pytest_xsched.session.settings import Settings
+
 LONG = """
     from pytest_xsched import spin
 
@@ -94,6 +98,16 @@ def test_progress_of_a_long_run(pytester, terminal, arguments):
     else:
         dots = [re.fullmatch(r"(test_it\.py )?(\.+)( +\[100%\])?", line) for line in shown]
         assert "".join(match[2] for match in dots if match) == "..."
+
+
+def test_progress_of_a_comparison_counts_its_runs():
+    labels = []
+    session = Session(Settings(device="sim"), progress=labels.append)
+    session.compare(session.queue("q", spin("1ms"), rate="20/s"), duration="1s", episodes=2)
+    session.run(session.queue("q", spin("1ms"), rate="20/s"), duration="1s")
+    session.close()
+    assert labels[:2] == ["q: native on sim, run 1 of 6", "q: builtin on sim, run 2 of 6"]
+    assert labels[-2:] == ["q: native on sim, run 6 of 6", "q: builtin on sim"]
 
 
 def test_no_progress_of_a_short_run(pytester, terminal):
