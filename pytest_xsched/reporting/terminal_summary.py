@@ -26,6 +26,8 @@ STATUSES = ("FAIL", "UNDECIDED", NO_VERDICT, "PASS")
 """The worst first, in overviews and on the page."""
 _COLOURS = {"PASS": "green", "FAIL": "red", "UNDECIDED": "yellow", NO_VERDICT: "purple"}
 _LEAST_OF_OVERVIEW = 3
+_TESTS_SHOWN = 3
+"""The most tests that the line about runs without a target names."""
 _FIGURES = ("n", "P50", "P99", "max", "rate")
 
 
@@ -184,7 +186,9 @@ def is_worth_a_look(record: Record) -> bool:
 
 
 def without_target(records: list[Record]) -> list[str]:
-    """Return one line that names the tests whose runs no target judged; none if there are none.
+    """Return one line about the runs that no target judged, with the first of their tests.
+
+    There is none if there are none.
 
     Args:
         records: of the session; those of old files do not say whether anything was.
@@ -193,8 +197,11 @@ def without_target(records: list[Record]) -> list[str]:
     idle = [run for run in runs if not run.get("asserted", True)]
     if not idle:
         return []
-    tests = ", ".join(dict.fromkeys(run["origin"] or "no test" for run in idle))
-    return [f"! no target was asserted of {len(idle)} run{'s' * (len(idle) > 1)}: {tests}"]
+    tests = list(dict.fromkeys(run["origin"] or "no test" for run in idle))
+    shown = ", ".join(tests[:_TESTS_SHOWN])
+    if len(tests) > _TESTS_SHOWN:
+        shown += f" and {len(tests) - _TESTS_SHOWN} more"
+    return [f"! no target was asserted of {len(idle)} run{'s' * (len(idle) > 1)}: {shown}"]
 
 
 _MISSING = re.compile(r"Skipped: (no \w+(?::\d+)? device: .*)", re.DOTALL)

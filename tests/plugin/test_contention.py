@@ -257,6 +257,26 @@ def test_runs_without_an_asserted_target_are_listed_in_one_line(load, sim, pytes
     assert [run["asserted"] for run in runs] == [False, False, *[True] * 5]
 
 
+def test_of_many_runs_without_a_target_three_tests_are_named(load, sim, pytester):
+    """All of them made a line of 2,000 characters; the JSON file has each."""
+    load("""
+        import pytest
+
+        @pytest.mark.parametrize("part", range(5))
+        def test_nothing(xsched, load, part):
+            xsched.run(*load, duration="1s")
+            xsched.run(*load, duration="1s")
+        """)
+    result = sim("--xsched-json=out.json")
+    result.assert_outcomes(passed=5)
+    (line,) = (line for line in result.outlines if "no target was asserted" in line)
+    names = [f"test_it.py::test_nothing[{part}]" for part in range(5)]
+    assert line == f"! no target was asserted of 10 runs: {', '.join(names[:3])} and 2 more"
+    runs = json.loads((pytester.path / "out.json").read_text())["xsched"]["runs"]
+    origins = [run["origin"] for run in runs if not run["asserted"]]
+    assert origins == [name for name in names for _ in range(2)]
+
+
 def test_a_queue_that_is_starved_later_on_fails_and_the_cause_is_named(load, sim):
     """`low` was launched once; then a queue of higher priority never paused again."""
     load("""
