@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "device",
             [pytest.param(kind, marks=pytest.mark.xsched(device=kind)) for kind in ("sim", "cpu")],
         )
+
+
+@pytest.fixture
+def until():
+    """Waits until something holds, insists on it, and returns it."""
+
+    def wait(holds, pause=lambda: time.sleep(0.02)):
+        deadline_s = time.monotonic() + 60
+        while not (found := holds()) and time.monotonic() < deadline_s:
+            pause()
+        assert found
+        return found
+
+    return wait
 
 
 @pytest.fixture

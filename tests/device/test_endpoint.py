@@ -14,7 +14,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -68,14 +67,6 @@ def load_processes(parent=None):
             continue
         if LOAD_MODULE in words and stat[0] != "Z" and int(stat[1]) == (parent or os.getpid()):
             found.append(int(path.name))
-    return found
-
-
-def until(holds):
-    deadline_s = time.monotonic() + 60
-    while not (found := holds()) and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    assert found
     return found
 
 
@@ -192,7 +183,7 @@ def test_a_server_that_dies_in_the_middle_fails_what_follows(session, server):
     assert not load_processes()
 
 
-def test_secrets_are_in_no_file_and_in_no_list_of_processes(session, server, monkeypatch):
+def test_secrets_are_in_no_file_and_in_no_list_of_processes(session, server, monkeypatch, until):
     monkeypatch.setenv("MY_TOKEN", "s3cret-value")
     made = endpoint(f"{server.url}/ok", headers={"Authorization": "Bearer env:MY_TOKEN"})
     seen = []
@@ -253,7 +244,9 @@ ENDLESS = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_no_load_process_is_left_where_pytest_is_interrupted_or_killed(tmp_path, server, number):
+def test_no_load_process_is_left_where_pytest_is_interrupted_or_killed(
+    tmp_path, server, number, until
+):
     text = textwrap.dedent(ENDLESS.replace("URL", f"{server.url}/ok"))
     (tmp_path / "test_it.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "xsched", "-p", "no:cacheprovider"]

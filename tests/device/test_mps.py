@@ -101,13 +101,6 @@ def named_like_mps():
     return found
 
 
-def until(holds, limit_s=60):
-    deadline_s = time.monotonic() + limit_s
-    while not (found := holds()) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    assert found
-
-
 def test_queues_are_clients_with_a_share_and_the_daemon_ends(gpu):
     settings = MPS(active_thread_percentage={"low": 50}, priority={"low": 1})
     run = gpu.run(*two(gpu), scheduler=settings, duration="1s", whole=True)
@@ -144,7 +137,7 @@ def test_a_program_is_a_client_unless_it_bypasses_the_daemon(gpu, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_the_daemon_ends_with_pytest(daemon, tmp_path, number):
+def test_the_daemon_ends_with_pytest(daemon, tmp_path, number, until):
     if number == signal.SIGINT and isinstance(daemon, str):
         pytest.skip("test_mps_control interrupts the stand-in")
     before = named_like_mps()

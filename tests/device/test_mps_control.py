@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -73,13 +72,6 @@ def two(session):
 
 def ended(directory):
     return not Path(directory).exists() and marked(f"{MARK}={directory}") == []
-
-
-def until(holds):
-    deadline_s = time.monotonic() + 60
-    while not (found := holds()) and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    assert found
 
 
 def test_each_queue_is_a_client_of_a_daemon_of_the_run(session, monkeypatch):
@@ -227,7 +219,7 @@ def test_a_daemon_that_does_not_quit_is_killed(mps_control, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_daemon_does_not_outlive_a_process_that_is_killed(mps_control, number):
+def test_the_daemon_does_not_outlive_a_process_that_is_killed(mps_control, number, until):
     text = textwrap.dedent("""
         import time
         from pytest_xsched.scenario.mps_settings import MPS
@@ -254,7 +246,7 @@ def test_a_killed_keeper_leaves_nothing_behind(mps_control):
     assert ended(daemon.pipe)
 
 
-def test_a_daemon_that_ends_early_is_an_error(mps_control):
+def test_a_daemon_that_ends_early_is_an_error(mps_control, until):
     with mps_daemon(MPS()) as daemon:
         control = int(Path(daemon.pipe, "control.pid").read_text())
         os.kill(control, signal.SIGKILL)
@@ -280,7 +272,9 @@ def test_without_the_program_mps_is_inactive(monkeypatch, tmp_path):
         module.find_control()
 
 
-def test_the_daemon_of_somebody_else_is_left_alone(mps_control, tmp_path, session, monkeypatch):
+def test_the_daemon_of_somebody_else_is_left_alone(
+    mps_control, tmp_path, session, monkeypatch, until
+):
     pipe = tmp_path / "others"
     pipe.mkdir()
     environment = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(pipe)}

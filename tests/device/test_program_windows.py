@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -130,14 +129,6 @@ def children():
             if int(fields[1]) == os.getpid() and fields[0] != "Z":
                 mine.append(int(stat.parent.name))
     return mine
-
-
-def until(holds):
-    """Wait until something holds, and insist on it."""
-    deadline_s = time.monotonic() + 60
-    while not (found := holds()) and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    assert found
 
 
 def is_locked():
@@ -265,7 +256,7 @@ def test_a_program_that_is_killed_between_windows_is_started_anew(windows, progr
 
 
 def test_what_a_program_lies_between_windows_makes_the_run_invalid(
-    windows, program, processes, tmp_path
+    windows, program, processes, tmp_path, until
 ):
     run = processes()
     ask, said = tmp_path / "ask", tmp_path / "said"
@@ -288,7 +279,7 @@ def test_what_a_program_lies_between_windows_makes_the_run_invalid(
     assert not is_running(pid) and children() == []
 
 
-def test_all_is_started_anew_where_the_locks_were_lost(windows, program, processes):
+def test_all_is_started_anew_where_the_locks_were_lost(windows, program, processes, until):
     run = processes()
     one, two, _ = windows(program())
     (pid,) = starts(run.measure(one, is_last=False))
@@ -404,7 +395,7 @@ def test_the_last_window_ends_all(measure):
     assert children() == [] and not is_locked() and measure.run.separate is None
 
 
-def test_they_do_not_wait_for_long(measure, monkeypatch):
+def test_they_do_not_wait_for_long(measure, monkeypatch, until):
     monkeypatch.setattr(run_processes, "IDLE_S", 0.1)
     first = starts(measure())
     until(lambda: not is_locked())
@@ -508,7 +499,7 @@ SCRIPT = """
 
 
 @pytest.mark.parametrize("how", ["kill", "exit"])
-def test_nothing_outlives_pytest_between_two_windows(program, tmp_path, how):
+def test_nothing_outlives_pytest_between_two_windows(program, tmp_path, how, until):
     marker = f"outlives{os.getpid()}{how}"
     path = program().own_program.argv[1]
     script = [sys.executable, "-c", textwrap.dedent(SCRIPT), path, marker, how]

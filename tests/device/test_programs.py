@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +106,6 @@ def running(marker):
         if marker in words:
             found.append(int(path.parent.name))
     return found
-
-
-def until(holds):
-    """Wait until something holds, and insist on it."""
-    deadline_s = time.monotonic() + 60
-    while not (found := holds()) and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    assert found
 
 
 def test_it_is_measured_beside_a_queue_of_ours(session, program):
@@ -244,7 +235,7 @@ def test_a_contender_has_no_figures(session, program, late_is_fine):
             ask()
 
 
-def test_nothing_of_it_stays(measure, program):
+def test_nothing_of_it_stays(measure, program, until):
     marker = f"marker{os.getpid()}"
     code = f"""
         import signal, subprocess, sys, time
@@ -324,7 +315,7 @@ def test_a_request_that_never_ends_is_unfinished(measure, program):
     assert np.all(samples["completed_ns"][20:] == -1)
 
 
-def test_an_interrupt_ends_it(session, program, monkeypatch):
+def test_an_interrupt_ends_it(session, program, monkeypatch, until):
     marker = f"interrupted{os.getpid()}"
     made = command([sys.executable, "-c", "import time; time.sleep(1000)", marker], reports=False)
     started = []

@@ -23,14 +23,6 @@ from pytest_xsched import (
 LAUNCH_NS = 5_000  # from a launch to the device, on sim
 
 
-def until(xqueues, holds):
-    """Let time pass until something holds, and insist on it."""
-    deadline = time.monotonic() + 60
-    while not (found := holds()) and time.monotonic() < deadline:
-        xqueues.sleep("5ms")
-    assert found
-
-
 def test_requests_complete_and_are_counted(device, xqueues):
     xq = xqueues(priority=7)
     assert (xq.name, xq.priority, xq.state) == ("xq0", 7, "idle")
@@ -85,15 +77,15 @@ def test_a_suspended_queue_launches_nothing(device, xqueues):
     assert (xq.state, xq.counts.completed) == ("idle", 3)
 
 
-def test_what_is_in_flight_at_a_suspend_completes(device, xqueues):
+def test_what_is_in_flight_at_a_suspend_completes(device, xqueues, until):
     xq = xqueues(threshold=2, batch_size=1)
     xq.submit(spin("20ms", layers=100))
-    until(xqueues, lambda: xq.counts.completed > 0)
+    until(lambda: xq.counts.completed > 0, lambda: xqueues.sleep("5ms"))
 
     xq.suspend()
     launched = xq.counts.launched
     assert 0 < launched < 100
-    until(xqueues, lambda: xq.counts.completed == launched)
+    until(lambda: xq.counts.completed == launched, lambda: xqueues.sleep("5ms"))
     xqueues.sleep("50ms")
 
     c = xq.counts
@@ -130,10 +122,10 @@ def test_counts_are_ordered_and_in_flight_is_bounded_at_every_look(device, xqueu
         assert before.launched <= after.launched and before.completed <= after.completed
 
 
-def test_a_higher_queue_overtakes_a_lower_one(device, xqueues):
+def test_a_higher_queue_overtakes_a_lower_one(device, xqueues, until):
     low, high = xqueues(priority=1), xqueues(priority=2)
     backlog = low.submit(spin("5ms", layers=200))
-    until(xqueues, lambda: low.counts.launched > 0)
+    until(lambda: low.counts.launched > 0, lambda: xqueues.sleep("5ms"))
 
     urgent = high.submit(spin("5ms"))
 
@@ -146,10 +138,10 @@ def test_a_higher_queue_overtakes_a_lower_one(device, xqueues):
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 3), (3, 1)])
-def test_priority_changed_while_queues_run(device, xqueues, first, second):
+def test_priority_changed_while_queues_run(device, xqueues, first, second, until):
     a, b = xqueues(priority=2), xqueues(priority=first)
     of_a, of_b = a.submit(spin("5ms", layers=100)), b.submit(spin("5ms", layers=100))
-    until(xqueues, lambda: a.counts.launched + b.counts.launched > 0)
+    until(lambda: a.counts.launched + b.counts.launched > 0, lambda: xqueues.sleep("5ms"))
 
     b.priority = second
 
@@ -195,10 +187,10 @@ def test_without_a_policy_priority_suspends_nobody(device, xqueues):
     assert low.counts.suspended == 0
 
 
-def test_destroy_drops_what_was_not_launched(device, xqueues):
+def test_destroy_drops_what_was_not_launched(device, xqueues, until):
     xq, other = xqueues(threshold=2, batch_size=1), xqueues()
     ticket = xq.submit(spin("10ms", layers=4000))
-    until(xqueues, lambda: xq.counts.launched > 0)
+    until(lambda: xq.counts.launched > 0, lambda: xqueues.sleep("5ms"))
 
     started = time.monotonic()
     xq.destroy()
