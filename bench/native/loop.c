@@ -8,8 +8,9 @@
  *                                with its list OFFSET bytes after the start of LIST_BYTES
  *     loop compile FILE CUBIN    FILE as machine code, from which graph_of_steps.py captures
  *
- * Prints one latency in ns a line: from the scheduled start to the moment at
- * which the event after the last kernel was seen. gpu_runner.py builds it:
+ * Prints a line a request: the scheduled start, in ns of CLOCK_MONOTONIC, and the latency in ns
+ * from there to the moment at which the event after the last kernel was seen. gpu_runner.py builds
+ * it:
  * cc -O2 -Inative -Inative/include loop.c native/devices/kernels/gpu_kernels.c -lcuda -lnvrtc */
 #include <cuda.h>
 #include <nvrtc.h>
@@ -214,6 +215,7 @@ int main(int argc, char **argv)
             allocate(&l, command.n);
         }
     }
+    int64_t *starts = calloc((size_t)count, sizeof *starts);
     int64_t *latencies = calloc((size_t)count, sizeof *latencies);
     int64_t period = is_burst ? 0 : 1000000000 / atoi(argv[argc - 2]), start = now_ns() + 10000000;
     for (int i = -warm; i < count; i++) {
@@ -223,10 +225,12 @@ int main(int argc, char **argv)
         else
             wait_until(at);
         request(&l, &command, layers);
-        if (i >= 0)
+        if (i >= 0) {
             latencies[i] = now_ns() - at;
+            starts[i] = at;
+        }
     }
     for (int i = 0; i < count; i++)
-        printf("%lld\n", (long long)latencies[i]);
+        printf("%lld %lld\n", (long long)starts[i], (long long)latencies[i]);
     return 0;
 }

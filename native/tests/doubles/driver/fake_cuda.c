@@ -353,8 +353,9 @@ int cuEventRecord(struct fake_event *event, struct fake_stream *stream)
         fake_capture_event(event, stream);
         return SUCCESS;
     }
+    int64_t now = fake_now_ns();
     event->capture = 0;
-    event->at_ns = stream->end_ns;
+    event->at_ns = stream->end_ns > now ? stream->end_ns : now;
     return SUCCESS;
 }
 
