@@ -44,9 +44,9 @@ def fitted(
 ) -> list[str]:
     """Return a table as `aligned` does; where it is too wide, as tables one after the other.
 
-    A cell that is too wide for a table of its own goes on in the next line, between two words. The
-    later tables leave out what has no cell there: a row, with the rows after it whose first key is
-    empty.
+    A cell that is too wide for a table of its own goes on in the next line, between two words. Each
+    of the tables leaves out what has no cell there but one in another: a row, with the rows after
+    it whose first key is empty.
 
     Args:
         table: rows of cells; the first row holds the heads.
@@ -68,8 +68,12 @@ def fitted(
         parts[-1].append(column)
     lines = []
     for part in parts:
-        with_cells = [group for group in groups if any(row[i] for row in group for i in part)]
-        shown = groups if part is parts[0] else with_cells
+        shown = [
+            group
+            for group in groups
+            if any(row[i] for row in group for i in part)
+            or not any(cell for row in group for cell in row[keys:])
+        ]
         lines += aligned(
             [[*row[:keys], *(row[i] for i in part)] for group in shown for row in group], left=left
         )

@@ -84,9 +84,12 @@ class CallSettings:
         required = self.settings.require_device
         if required not in (None, kind, f"{kind}:{index}", name):
             is_fallback = self.fell_back(host) and split_device(str(required))[0] in GPUS
+            origin = self.settings.require_origin
+            other = "" if origin.startswith("--") else f"--xsched-require-device={kind}"
+            advice = f"; {other} requires that one instead" if other else ""
             why = f" (auto), because {NO_GPU}" if is_fallback else ""
             pytest.fail(
-                f"{self.settings.require_origin}={required}, but the device is {name}{why}",
+                f"{origin}={required}, but the device is {name}{why}{advice}",
                 pytrace=False,
             )
         return name

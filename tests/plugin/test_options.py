@@ -272,7 +272,12 @@ def test_a_required_device_of_the_ini_file_is_named_as_such(load, inside, pytest
 
     result = inside("--xsched-device=cpu")
 
-    result.stdout.fnmatch_lines(["ini option xsched_require_device=sim, but the device is cpu"])
+    result.stdout.fnmatch_lines(
+        [
+            "ini option xsched_require_device=sim, but the device is cpu; "
+            "--xsched-require-device=cpu requires that one instead"
+        ]
+    )
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="pytest 9.2 reads any type of TOML")

@@ -22,24 +22,26 @@ def test_a_table_that_is_too_wide_is_two_which_name_the_queues():
     ]
 
 
-def test_a_later_table_leaves_out_the_queues_that_have_nothing_there():
+def test_a_part_of_a_table_leaves_out_the_queues_that_have_nothing_there():
     table = [
         ("queue", "arm", "P50", "P99"),
         *(("high", "native", "6.72 ms", ""), ("", "builtin", "1.51 ms", "12.6 ms")),
         *(("low", "native", "250 ms", ""), ("", "builtin", "250 ms", "")),
-        ("high.token", "native", "1 ms", "2 ms"),
+        ("high.token", "native", "", "2 ms"),
+        ("idle", "native", "", ""),
     ]
     assert fitted(table, left=("queue", "arm"), keys=2, columns=30) == [
-        "queue       arm          P50",
-        "high        native   6.72 ms",
-        "            builtin  1.51 ms",
-        "low         native    250 ms",
-        "            builtin   250 ms",
-        "high.token  native      1 ms",
+        "queue  arm          P50",
+        "high   native   6.72 ms",
+        "       builtin  1.51 ms",
+        "low    native    250 ms",
+        "       builtin   250 ms",
+        "idle   native",
         "queue       arm          P99",
         "high        native",
         "            builtin  12.6 ms",
         "high.token  native      2 ms",
+        "idle        native",
     ]
 
 
