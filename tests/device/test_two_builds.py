@@ -38,12 +38,12 @@ def two(session):
     )
 
 
-def compare(session, *homes):
+def compare(session, *homes, duration="100ms"):
     return session.compare(
         *two(session),
         schedulers=[XSched(home=home) for home in homes],
         episodes=1,
-        duration="100ms",
+        duration=duration,
     )
 
 
@@ -56,7 +56,11 @@ def mapped(comparison, arm):
 def test_each_arm_maps_its_own_libraries(session, xsched_double, spoiled, monkeypatch):
     other = spoiled("libpreempt.so", "-g")
     monkeypatch.chdir(other.parent)
-    comparison = compare(session, xsched_double, "spoiled")
+    for duration in ("100ms", "1s", "10s"):  # a busy machine may stop low for a short window
+        comparison = compare(session, xsched_double, "spoiled", duration=duration)
+        episodes = [one for arm in comparison.arms for one in comparison.episodes(arm)]
+        if all(one.numbers("low")["throughput_hz"] for one in episodes):
+            break
     arms = comparison.baseline, *comparison.schedulers
     assert arms == (f"xsched hpf of {xsched_double}", "xsched hpf of spoiled")
     for arm, home in zip(arms, (xsched_double, other), strict=True):
