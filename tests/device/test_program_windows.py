@@ -80,9 +80,9 @@ def program(tmp_path):
 
 @pytest.fixture
 def windows(scenario):
-    """Makes the windows of a run of programs, 300 ms each."""
+    """Makes the windows of a run of programs, 300 ms each; a drain ends with the last request."""
 
-    def make(*workloads, arrivals=None, drain_ns=10**9):
+    def make(*workloads, arrivals=None, drain_ns=10**10):
         queues = tuple(
             QueueSpec(name=f"q{i}", workload=workload, arrivals=arrivals or constant("50/s"))
             for i, workload in enumerate(workloads)
