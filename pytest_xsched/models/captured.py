@@ -22,7 +22,7 @@ from pytest_xsched.base.constants import TOKEN
 from pytest_xsched.base.units import one_line
 from pytest_xsched.errors import DeviceError, ScenarioError
 from pytest_xsched.models.factory import Factory, Place, find_factory
-from pytest_xsched.models.grouping import finest, is_steady
+from pytest_xsched.models.grouping import divided, finest, is_steady
 from pytest_xsched.models.stream_adapter import WAY_OUT, StreamRequest
 from pytest_xsched.models.torch_adapter import WAYS_OUT, TorchRequest
 from pytest_xsched.monitoring.environment import ModelFacts
@@ -288,7 +288,14 @@ class CapturedModel:
 
     def _timed(self) -> list[tuple[list[int], list[int]]]:
         """Return of each graph the ends of the finest pieces and their times, in order."""
-        ends = [finest(graph.cuts()) for graph in self._graphs]
+        cuts = [graph.cuts() for graph in self._graphs]
+        ends = [finest(of) for of in cuts]
+        timed = self._timed_at(ends)
+        finer = [divided(of, *pieces) for of, pieces in zip(cuts, timed, strict=True)]
+        return timed if finer == ends else self._timed_at(finer)
+
+    def _timed_at(self, ends: list[list[int]]) -> list[tuple[list[int], list[int]]]:
+        """Return of each graph the ends of its pieces, as given, and their times, in order."""
         self._cut(ends)
         request = self.request
         whole_ns: list[int] = []

@@ -37,6 +37,36 @@ def finest(cuts: Sequence[int] | NDArray[np.int64], most: int = PIECES_MAX) -> l
     return nearest(ends, [float(end) for end in ends], wanted)
 
 
+def divided(
+    cuts: Sequence[int] | NDArray[np.int64],
+    ends: Sequence[int],
+    times_ns: Sequence[int],
+    most: int = 2 * PIECES_MAX,
+) -> list[int]:
+    """Return the ends of at most `most` pieces, of which the longest are cut wherever they may be.
+
+    One piece of several long kernels would be a command that is longer than each of them.
+
+    Args:
+        cuts: positions at which the graph may be cut, ascending; the last is its end.
+        ends: of the pieces so far, some of the cuts.
+        times_ns: of each piece.
+        most: at least the number of pieces.
+
+    >>> divided([1, 2, 3, 4, 5, 6], [2, 4, 6], [10, 30, 20], 4)
+    [2, 3, 4, 6]
+    """
+    inner: dict[int, list[int]] = {}
+    for cut, piece in zip(cuts, np.searchsorted(ends, cuts), strict=True):
+        inner.setdefault(int(piece), []).append(int(cut))
+    found = set(ends)
+    for piece in sorted(inner, key=lambda number: -times_ns[number]):
+        if len(found | set(inner[piece])) > most:
+            break
+        found |= set(inner[piece])
+    return sorted(found)
+
+
 def is_steady(times_ns: Sequence[int]) -> bool:
     """Check whether the latest times of requests are no longer shorter than those before them.
 

@@ -217,6 +217,14 @@ def test_a_model_runs_next_to_kernels_under_every_scheduler(gpu, scheduler):
     assert counts.launched == counts.completed == 4 * counts.requests_completed == 4 * 30
 
 
+def test_a_graph_of_many_kernels_is_cut_between_any_two_of_its_longest_pieces(inside):
+    """It is first timed in 256 pieces, of one kernel or two."""
+    queue = inside.queue("q", chain(300, commands=999), rate="20/s")
+    run = measure(inside, queue, scheduler="builtin")
+    assert run.fingerprint.models[0].commands == run.q.counts.launched / run.q.n == 303
+    run.require()
+
+
 @pytest.mark.parametrize("fake_gpu", ["cuda"], indirect=True)
 @pytest.mark.parametrize(
     ("commands", "scheduler", "segments"),

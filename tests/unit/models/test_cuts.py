@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_xsched.models.grouping import finest, is_steady
+from pytest_xsched.models.grouping import divided, finest, is_steady
 from pytest_xsched.scenario.grouping import joined_by_count, joined_by_time
 
 
@@ -21,6 +21,20 @@ from pytest_xsched.scenario.grouping import joined_by_count, joined_by_time
 )
 def test_the_finest_pieces_have_about_equally_many_nodes(cuts, most, ends):
     assert finest(cuts, most) == ends
+
+
+@pytest.mark.parametrize(
+    ("ends", "times", "most", "finer"),
+    [
+        ([1, 2, 3, 4, 5, 6], [1] * 6, 12, [1, 2, 3, 4, 5, 6]),  # there is nothing to cut
+        ([2, 4, 6], [10, 30, 20], 3, [2, 4, 6]),
+        ([2, 4, 6], [10, 30, 20], 5, [2, 3, 4, 5, 6]),  # the longest two
+        ([2, 4, 6], [10, 30, 20], 6, [1, 2, 3, 4, 5, 6]),
+        ([1, 6], [40, 30], 4, [1, 6]),  # its five parts are too many
+    ],
+)
+def test_the_longest_pieces_are_cut_wherever_they_may_be(ends, times, most, finer):
+    assert divided([1, 2, 3, 4, 5, 6], ends, times, most) == finer
 
 
 @pytest.mark.parametrize(
