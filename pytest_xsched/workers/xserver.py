@@ -33,6 +33,8 @@ from pytest_xsched.xsched.environment import is_xsched_variable
 
 KEY = 0x58000001
 """Of the message queue; 'X' and the number of the server's channel (XSched 1.2.0)."""
+NAME = "xserver"
+"""Of the process of a server."""
 START_S = 10.0
 _STOP_S = 5.0
 _POLL_S = 0.05
@@ -257,7 +259,7 @@ def _server_process() -> int | None:
     for path in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
             name, _, rest = path.read_text(errors="replace").partition("\n")
-            if name == "Name:\txserver" and "State:\tZ" not in rest:
+            if name == f"Name:\t{NAME}" and "State:\tZ" not in rest:
                 return int(path.parent.name)
     return None
 

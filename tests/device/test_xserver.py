@@ -20,7 +20,8 @@ from pytest_xsched.workers import xserver as module
 from pytest_xsched.workers.xserver import xserver
 
 KEY = 0x58000000 + os.getpid() % 2**24
-"""Of this process: two workers of pytest-xdist may be here at once."""
+NAME = f"xserver{os.getpid()}"
+"""Of this process, like the key: two workers of pytest-xdist may be here at once."""
 
 STAND_IN = f"""\
 #!{sys.executable}
@@ -32,6 +33,12 @@ if policy == "SPUP":
     sys.exit("[XSCHED ERRO @ T 1 @ 10:00:00.000001] invalid policy name SPUP")
 assert "XSCHED_POLICY" not in os.environ
 libc = ctypes.CDLL(None)
+def stop(*_):
+    if policy != "HANGS":
+        libc.msgctl(queue, 0, None)
+        os._exit(0)
+queue = -1
+signal.signal(signal.SIGINT, stop)  # before there is a queue that it would leave
 libc.msgctl(libc.msgget({KEY}, 0), 0, None)  # as the original takes the queue of another one
 queue = libc.msgget({KEY}, 0o1666)
 
@@ -58,11 +65,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 
 server = http.server.HTTPServer(("127.0.0.1", port), Handler)
-def stop(*_):
-    if policy != "HANGS":
-        ctypes.CDLL(None).msgctl(queue, 0, None)
-        os._exit(0)
-signal.signal(signal.SIGINT, stop)
 if policy != "MUTE":
     server.serve_forever()
 time.sleep(1000)
@@ -72,10 +74,11 @@ time.sleep(1000)
 @pytest.fixture
 def program(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "KEY", KEY)
+    monkeypatch.setattr(module, "NAME", NAME)
     monkeypatch.setattr(module, "_STOP_S", 0.5)
     monkeypatch.setenv("PYTEST_XSCHED_LOCK_DIR", str(tmp_path))
     monkeypatch.setenv("XSCHED_POLICY", "of pytest's own environment")
-    path = tmp_path / "xserver"
+    path = tmp_path / NAME
     path.write_text(STAND_IN)
     path.chmod(0o755)
     return str(path)
@@ -90,13 +93,13 @@ def message_queue():
     return ctypes.CDLL(None).msgget(KEY, 0) >= 0
 
 
-def servers():
-    """Give those that we started and that have not ended."""
+def servers(name=NAME):
+    """Give those that we started and that have not ended, with all their threads."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         text = status(directory)
-        ours = "Name:\txserver\n" in text and f"PPid:\t{os.getpid()}\n" in text
-        if ours and "State:\tZ" not in text:
+        ours = f"Name:\t{name}\n" in text and f"PPid:\t{os.getpid()}\n" in text
+        if ours and not ("State:\tZ" in text and "Threads:\t1\n" in text):
             found.append(int(directory.name))
     return found
 
@@ -226,12 +229,10 @@ def test_one_that_does_not_answer_is_inactive(program, monkeypatch):
 
 
 @pytest.mark.parametrize("clients_fail", [True, False])
-def test_one_that_ends_before_its_time_is_the_cause(program, clients_fail):
+def test_one_that_ends_before_its_time_is_the_cause(program, until, clients_fail):
     def run():
         with xserver(program, "DIES"):
-            deadline_s = time.monotonic() + 30
-            while servers() and time.monotonic() < deadline_s:
-                time.sleep(0.02)
+            until(lambda: not servers())
             if clients_fail:
                 raise DeviceError("the client could not send")
 
@@ -239,12 +240,10 @@ def test_one_that_ends_before_its_time_is_the_cause(program, clients_fail):
         run()
 
 
-def test_another_server_is_left_alone(program, monkeypatch):
+def test_another_server_is_left_alone(program, until):
     other = subprocess.Popen([program, "HPF", str(module._free_port())], env={})
     try:
-        deadline_s = time.monotonic() + 30
-        while not message_queue() and time.monotonic() < deadline_s:
-            time.sleep(0.02)
+        until(message_queue)
         with pytest.raises(SchedulerInactive, match="runs already, process"):
             start_in_vain(program, "HPF")
         assert other.poll() is None
@@ -254,7 +253,7 @@ def test_another_server_is_left_alone(program, monkeypatch):
         other.wait()
 
 
-def test_the_queue_of_a_server_that_came_later_is_left_alone(program):
+def test_the_queue_of_a_server_that_came_later_is_left_alone(program, until):
     """Of another pytest with another directory for locks; its clients lost the queue."""
     later = None
 
@@ -263,9 +262,8 @@ def test_the_queue_of_a_server_that_came_later_is_left_alone(program):
         with xserver(program, "HPF"):
             (first,) = servers()
             later = subprocess.Popen([program, "HPF", str(module._free_port())], env={})
-            deadline_s = time.monotonic() + 30
-            while first in servers() and time.monotonic() < deadline_s:
-                time.sleep(0.02)
+            until(lambda: first not in servers())
+            until(message_queue)  # the new one
 
     try:
         with pytest.raises(SchedulerInactive, match="xserver HPF ended with exit status 2"):
@@ -277,13 +275,11 @@ def test_the_queue_of_a_server_that_came_later_is_left_alone(program):
     assert not message_queue()
 
 
-def test_a_server_that_was_killed_is_no_other_server(program):
+def test_a_server_that_was_killed_is_no_other_server(program, until):
     """Also where nothing has reaped it yet."""
     killed = subprocess.Popen([program, "HPF", str(module._free_port())], env={})
     try:
-        deadline_s = time.monotonic() + 30
-        while not message_queue() and time.monotonic() < deadline_s:
-            time.sleep(0.02)
+        until(message_queue)
         killed.kill()
         os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
         assert message_queue()
@@ -302,7 +298,7 @@ def test_it_does_not_outlive_its_parent(program):
     text = textwrap.dedent(f"""
         import time
         from pytest_xsched.workers import xserver
-        xserver.KEY = {KEY}
+        xserver.KEY, xserver.NAME = {KEY}, {NAME!r}
         with xserver.xserver({program!r}, "HPF"):
             print("on", flush=True)
             time.sleep(1000)
@@ -346,5 +342,5 @@ HOME = os.environ.get("XSCHED_HOME", "")
 def test_the_real_one(tmp_path):
     with xserver(f"{HOME}/bin/xserver", "HPF") as server:
         assert module._answers(server.port)
-        assert servers()
-    assert not servers()
+        assert servers("xserver")
+    assert not servers("xserver")
