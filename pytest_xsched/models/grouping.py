@@ -43,7 +43,7 @@ def divided(
     times_ns: Sequence[int],
     most: int = 2 * PIECES_MAX,
 ) -> list[int]:
-    """Return the ends of at most `most` pieces, of which the longest are cut wherever they may be.
+    """Return the ends of at most `most` pieces: the longest ones are cut wherever they may be.
 
     One piece of several long kernels would be a command that is longer than each of them.
 
