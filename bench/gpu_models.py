@@ -143,8 +143,7 @@ def report(pair: str, runs: dict[str, list[Run]], given: argparse.Namespace) -> 
 def print_bound(runs: dict[str, list[Run]]) -> None:
     """Print what P99 of high is next to the longest kernel of low, which nothing preempts."""
     longest_ns = max(runs["low alone, cut"][0].low.profile().durations_ns)
-    times = (median(runs["high alone"], "high", q) for q in (0.5, 0.99))
-    p50_ns, p99_ns = times
+    p50_ns, p99_ns = (median(runs["high alone"], "high", q) for q in (0.5, 0.99))
     print(
         f"the longest kernel of low takes {format_duration(longest_ns)}: a request that comes at "
         f"its start takes {(p50_ns + longest_ns) / p99_ns:.2f} x P99 alone\n"

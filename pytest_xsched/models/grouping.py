@@ -61,9 +61,10 @@ def divided(
         inner.setdefault(int(piece), []).append(int(cut))
     found = set(ends)
     for piece in sorted(inner, key=lambda number: -times_ns[number]):
-        if len(found | set(inner[piece])) > most:
+        finer = found.union(inner[piece])
+        if len(finer) > most:
             break
-        found |= set(inner[piece])
+        found = finer
     return sorted(found)
 
 

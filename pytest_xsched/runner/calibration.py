@@ -88,14 +88,15 @@ def _alone_ns(device: Device, scenario: Scenario, name: str, work: Work) -> int 
     is_gpu = scenario.device_kind in GPUS
     window_ns = WINDOW_NS if is_gpu else min(WINDOW_NS, max(1, scenario.duration_ns // 10))
     try:
-        alone_ns = measured_ns(device, name, work, window_ns)
         only_spins = bool(commands) and all(command.kind == "spin" for command in commands)
-        for _ in range(0 if only_spins or not device.describe().on_host else TIMES - 1):
-            if alone_ns is not None and alone_ns * FEW < window_ns:
+        times = 1 if only_spins or not device.describe().on_host else TIMES
+        known_ns: list[int] = []
+        for _ in range(times):
+            ns = measured_ns(device, name, work, window_ns)
+            known_ns += [] if ns is None else [ns]
+            if ns is not None and ns * FEW < window_ns:
                 break
-            again_ns = measured_ns(device, name, work, window_ns)
-            alone_ns = min((ns for ns in (alone_ns, again_ns) if ns is not None), default=None)
-        return alone_ns
+        return min(known_ns, default=None)
     except TooFast:
         if not is_gpu:
             return window_ns // MOST
