@@ -89,12 +89,12 @@ def _alone_ns(device: Device, scenario: Scenario, name: str, work: Work) -> int 
     window_ns = WINDOW_NS if is_gpu else min(WINDOW_NS, max(1, scenario.duration_ns // 10))
     try:
         only_spins = bool(commands) and all(command.kind == "spin" for command in commands)
-        times = 1 if only_spins or not device.describe().on_host else TIMES
         known_ns: list[int] = []
-        for _ in range(times):
+        for _ in range(TIMES):
             ns = measured_ns(device, name, work, window_ns)
             known_ns += [] if ns is None else [ns]
-            if ns is not None and ns * FEW < window_ns:
+            many_fit = ns is not None and ns * FEW < window_ns
+            if many_fit or only_spins or not device.describe().on_host:
                 break
         return min(known_ns, default=None)
     except TooFast:
